@@ -1,0 +1,86 @@
+//! Route registration (contract §2.2).
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `router.start` and the answer to `router.greet`: how often to register.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouterStart {
+    pub id: String,
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    #[serde(default = "five")]
+    pub minimum_register_interval_in_seconds: u64,
+    #[serde(default = "hundred_twenty")]
+    pub prune_threshold_in_seconds: u64,
+}
+
+fn five() -> u64 {
+    5
+}
+fn hundred_twenty() -> u64 {
+    120
+}
+
+/// `router.register` and `router.unregister`: one endpoint and the names it serves.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Registration {
+    /// Hosts, with an optional path and an optional leading `*.`.
+    pub uris: Vec<String>,
+    /// Address of the endpoint, name or ip.
+    pub host: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_port: Option<u16>,
+    /// App guid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dea: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_instance_id: Option<String>,
+    /// A number as text: Cloud Foundry's routers take no number here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_instance_index: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::router::null_is_default")]
+    pub tags: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_cert_domain_san: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_service_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_threshold_in_seconds: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation_segment: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_updated_at_ns: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<RouteOptions>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RouteOptions {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loadbalancing: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_header: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_balance: Option<f64>,
+}
+
+/// Go's clients send `null` for an empty map or list.
+pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+super::json!(RouterStart, Registration);

@@ -1,0 +1,12 @@
+//! The language every Stackyard component speaks: identifiers, the bus catalogue with its
+//! messages, the cluster configuration schema and the documents of the public API.
+//!
+//! Nothing here does I/O, reads a clock or knows tokio: a value of this crate can be built,
+//! printed, compared and decoded in any test. Daemons never depend on each other; they meet here.
+
+pub mod api;
+pub mod bus;
+pub mod config;
+pub mod ids;
+pub mod log;
+pub mod timing;
