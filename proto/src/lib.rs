@@ -9,4 +9,5 @@ pub mod bus;
 pub mod config;
 pub mod ids;
 pub mod log;
+pub mod node;
 pub mod timing;
