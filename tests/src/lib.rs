@@ -1,1 +1,33 @@
+//! The harness: whole clusters from real parts, in a folder, on ports and under a domain of their
+//! own, driven by `yard` as a user would, and checked to leave nothing behind.
+//!
+//! A suite is a program with `harness = false` whose tests share one cluster ([`runner`]): starting
+//! a cluster costs seconds, a test of a pushed app should not.
 
+pub mod cluster;
+pub mod leftovers;
+pub mod load;
+pub mod runner;
+
+pub use cluster::{Cluster, Options, Output};
+pub use load::Load;
+
+use std::time::{Duration, Instant};
+
+/// Asks again until the answer is `Ok`, for at most `within`; then fails with the last answer.
+pub async fn eventually<T, F, Fut>(what: &str, within: Duration, mut ask: F) -> anyhow::Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = anyhow::Result<T>>,
+{
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Ok(value) => return Ok(value),
+            Err(last) if start.elapsed() >= within => {
+                anyhow::bail!("{what}: not within {within:?}; last: {last:#}");
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
+}

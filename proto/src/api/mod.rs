@@ -1,1 +1,53 @@
-//! Documents of the public API (contract §1), shared by the controller and `yard`.
+//! Documents of the public API (contract §1), shared by the controller that writes them and the
+//! command line that reads them.
+//!
+//! Field names are Cloud Foundry's. Readers are lenient (absent fields get defaults, unknown ones
+//! are ignored), because a client must live with an older and a newer server; requests are strict
+//! on the server's side, where a field that is not understood is refused by name. Times are RFC
+//! 3339 texts, sizes carry their unit in the field's name.
+
+mod app;
+mod audit_event;
+mod build;
+mod cluster;
+mod deployment;
+mod document;
+mod domain;
+mod droplet;
+mod error;
+mod job;
+mod logs;
+mod manifest;
+mod organization;
+mod package;
+mod process;
+mod resource_match;
+mod role;
+mod root;
+mod route;
+mod space;
+mod token;
+mod user;
+
+pub use app::*;
+pub use audit_event::*;
+pub use build::*;
+pub use cluster::*;
+pub use deployment::*;
+pub use document::*;
+pub use domain::*;
+pub use droplet::*;
+pub use error::*;
+pub use job::*;
+pub use logs::*;
+pub use manifest::*;
+pub use organization::*;
+pub use package::*;
+pub use process::*;
+pub use resource_match::*;
+pub use role::*;
+pub use root::*;
+pub use route::*;
+pub use space::*;
+pub use token::*;
+pub use user::*;

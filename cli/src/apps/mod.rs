@@ -1,0 +1,10 @@
+//! Commands about apps that are there.
+
+pub mod environment;
+pub mod find;
+pub mod lifecycle;
+pub mod list;
+pub mod scale;
+pub mod staging;
+pub mod summary;
+pub mod watch;

@@ -1,0 +1,63 @@
+//! Uploading a package: a multipart body whose length is known, counted while it is sent.
+
+use super::{Client, names};
+use crate::failure::{Failure, Outcome};
+use futures_util::TryStreamExt;
+use proto::api::{Package, Resource};
+use reqwest::Method;
+use reqwest::multipart::{Form, Part};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::io::ReaderStream;
+
+/// Longest upload.
+const WITHIN: Duration = Duration::from_secs(2 * 3600);
+
+/// The archive to send.
+pub struct Bits<'a> {
+    pub archive: &'a Path,
+    pub size: u64,
+}
+
+impl Client {
+    /// `POST /v3/packages/:guid/upload`. `sent` is told each piece's bytes; a repeated attempt
+    /// starts with `restart`.
+    pub async fn upload(
+        &self,
+        package: &str,
+        bits: Option<Bits<'_>>,
+        matched: &[Resource],
+        sent: Arc<dyn Fn(u64) + Send + Sync>,
+        restart: impl Fn(),
+    ) -> Outcome<Package> {
+        let path = format!("/v3/packages/{package}/upload");
+        let url = names::with_query(&format!("{}{path}", self.target.api), &[]);
+        let resources = serde_json::to_string(matched).map_err(|error| Failure::failed("write the list of known files").because(error))?;
+        // Opened here, so that a file that cannot be read is not taken for a broken connection.
+        if let Some(bits) = &bits {
+            std::fs::File::open(bits.archive).map_err(|error| Failure::failed(format!("read {}", bits.archive.display())).because(error))?;
+        }
+        let response = self
+            .exchange(Method::POST, &url, |request| {
+                restart();
+                let mut form = Form::new().text("resources", resources.clone());
+                if let Some(bits) = &bits {
+                    form = form.part("bits", part(bits, sent.clone()));
+                }
+                request.multipart(form).timeout(WITHIN)
+            })
+            .await?;
+        super::transport::read(response, &self.target.api).await?.json(&path)
+    }
+}
+
+fn part(bits: &Bits<'_>, sent: Arc<dyn Fn(u64) + Send + Sync>) -> Part {
+    let archive = bits.archive.to_path_buf();
+    let opened = futures_util::stream::once(async move { tokio::fs::File::open(archive).await });
+    let pieces = opened
+        .map_ok(|file| ReaderStream::with_capacity(file, 256 * 1024))
+        .try_flatten()
+        .inspect_ok(move |piece| sent(piece.len() as u64));
+    Part::stream_with_length(reqwest::Body::wrap_stream(pieces), bits.size).file_name("package.zip")
+}

@@ -1,0 +1,174 @@
+//! How a command fails: an exit code that scripts can rely on, one line saying what failed, and
+//! what to do about it.
+//!
+//! A failure is made where the meaning is known (the client knows that a login ran out, `push`
+//! knows that staging failed) and printed once, in `main`. Its causes are kept and shown only with
+//! `--verbose`. A closed pipe (`yard logs app | head`) is a failure too, one that says nothing:
+//! the reader went away on purpose.
+
+use std::error::Error;
+use std::fmt;
+
+/// What the process exits with. Numbers are part of the interface: never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    Failed,
+    Usage,
+    NotAllowed,
+    Unreachable,
+    AppDown,
+    StagingFailed,
+    NotFound,
+    TimedOut,
+    MachineNotReady,
+    /// The reader of our output went away.
+    PipeClosed,
+}
+
+/// Shown by `yard help exit-codes` and at the end of `yard --help`.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the operation failed
+  2  wrong usage: unknown option, missing argument, unreadable manifest
+  3  not logged in, or not allowed
+  4  the cluster cannot be reached
+  5  the app crashed or did not start
+  6  staging failed
+  7  no such app, route, space or setting
+  8  it took too long
+  9  this machine is not ready for a cluster (see `yard doctor`)";
+
+impl Code {
+    pub fn number(self) -> u8 {
+        match self {
+            Code::PipeClosed => 0,
+            Code::Failed => 1,
+            Code::Usage => 2,
+            Code::NotAllowed => 3,
+            Code::Unreachable => 4,
+            Code::AppDown => 5,
+            Code::StagingFailed => 6,
+            Code::NotFound => 7,
+            Code::TimedOut => 8,
+            Code::MachineNotReady => 9,
+        }
+    }
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: Code,
+    /// The operation and its object, and why; no full stop at the end.
+    pub what: String,
+    /// What the user can do.
+    pub fix: Option<String>,
+    pub cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Failure {
+    pub fn new(code: Code, what: impl Into<String>) -> Failure {
+        Failure { code, what: what.into(), fix: None, cause: None }
+    }
+
+    pub fn failed(what: impl Into<String>) -> Failure {
+        Failure::new(Code::Failed, what)
+    }
+
+    pub fn usage(what: impl Into<String>) -> Failure {
+        Failure::new(Code::Usage, what)
+    }
+
+    pub fn fix(mut self, fix: impl Into<String>) -> Failure {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    pub fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Puts the operation in front: `create the app shop: <what>`.
+    pub fn doing(mut self, operation: impl fmt::Display) -> Failure {
+        self.what = format!("{operation}: {}", self.what);
+        self
+    }
+
+    /// For people: one line (two with the fix), the chain of causes below if asked for.
+    pub fn render(&self, verbose: bool) -> String {
+        let mut text = format!("error: {}\n", one_line(&self.what));
+        if let Some(fix) = &self.fix {
+            text.push_str(&format!("  try: {fix}\n"));
+        }
+        if verbose {
+            let mut cause: Option<&(dyn Error + 'static)> = self.cause.as_ref().map(|cause| cause.as_ref() as _);
+            while let Some(error) = cause {
+                text.push_str(&format!("  because: {error}\n"));
+                cause = error.source();
+            }
+        }
+        text
+    }
+}
+
+/// Messages from elsewhere may hold line breaks; ours are one line unless they are short lists.
+fn one_line(text: &str) -> String {
+    text.trim_end().replace('\n', "\n  ")
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause.as_ref() as _)
+    }
+}
+
+/// Only writing to standard output uses this: every other I/O error is given its operation.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Failure::new(Code::PipeClosed, "the output was closed");
+        }
+        Failure::failed(format!("write to standard output: {error}"))
+    }
+}
+
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_what_is_documented() {
+        for (code, number) in [
+            (Code::Failed, 1),
+            (Code::Usage, 2),
+            (Code::NotAllowed, 3),
+            (Code::Unreachable, 4),
+            (Code::AppDown, 5),
+            (Code::StagingFailed, 6),
+            (Code::NotFound, 7),
+            (Code::TimedOut, 8),
+            (Code::MachineNotReady, 9),
+        ] {
+            assert_eq!(code.number(), number);
+            assert!(EXIT_CODES.contains(&format!("\n  {number}  ")), "{number} is not documented");
+        }
+        assert_eq!(Code::PipeClosed.number(), 0, "`yard logs app | head` is no failure");
+    }
+
+    #[test]
+    fn the_chain_is_shown_only_when_asked_for() {
+        let failure = Failure::failed("refused").doing("start the app shop").fix("look at `yard logs shop`").because("deep reason");
+        assert_eq!(failure.render(false), "error: start the app shop: refused\n  try: look at `yard logs shop`\n");
+        assert!(failure.render(true).contains("because: deep reason"));
+    }
+}

@@ -1,0 +1,116 @@
+//! `yard push`: from a folder to a running app.
+//!
+//! ```text
+//! arguments ─► request (what, where, manifest) ─► files read ─► manifest applied ─► per app:
+//!                                                  upload ─► staging ─► start | deployment
+//! ```
+//! Everything that can be wrong on this side is found before the cluster is asked for anything, so
+//! a bad folder or manifest changes nothing there.
+
+mod archive;
+mod files;
+mod flow;
+mod manifest;
+mod request;
+mod variables;
+
+use crate::client::Client;
+use crate::failure::Outcome;
+use crate::output::Output;
+use crate::targets::Store;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  yard push                           the folder here, with its manifest.yml if there is one
+  yard push samples/static            a folder; the app is called like it
+  yard push shop -p target/shop -m 128M -i 2 -c './shop --serve'
+  yard push -f manifest.yml --var host=shop
+An app that runs already is replaced in steps, so that no request fails.")]
+pub struct PushArgs {
+    /// A folder or archive to push, or the name of an app
+    #[arg(value_name = "FOLDER|APP")]
+    what: Option<String>,
+    /// Name of the app (default: the manifest's, else the folder's)
+    #[arg(long)]
+    name: Option<String>,
+    /// Folder or archive with the app
+    #[arg(short = 'p', long)]
+    path: Option<PathBuf>,
+    /// Manifest (default: manifest.yml in the folder)
+    #[arg(short = 'f', long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Do not look for a manifest
+    #[arg(long, conflicts_with = "manifest")]
+    no_manifest: bool,
+    /// Number of instances
+    #[arg(short = 'i', long)]
+    instances: Option<u32>,
+    /// Memory of each instance, for instance 256M or 1G
+    #[arg(short = 'm', long)]
+    memory: Option<String>,
+    /// Disk of each instance, for instance 512M or 1G
+    #[arg(short = 'k', long)]
+    disk: Option<String>,
+    /// Buildpack; may be repeated; `default` goes back to detection
+    #[arg(short = 'b', long = "buildpack")]
+    buildpacks: Vec<String>,
+    /// Start command; `default` goes back to the buildpack's
+    #[arg(short = 'c', long)]
+    command: Option<String>,
+    /// Root filesystem
+    #[arg(short = 's', long)]
+    stack: Option<String>,
+    /// No route: the app is not reached from outside
+    #[arg(long)]
+    no_route: bool,
+    /// A route with a random host name
+    #[arg(long)]
+    random_route: bool,
+    /// Host name of the route
+    #[arg(short = 'n', long)]
+    hostname: Option<String>,
+    /// Domain of the route
+    #[arg(short = 'd', long)]
+    domain: Option<String>,
+    /// How an instance is found healthy: port, http or process
+    #[arg(short = 'u', long, value_name = "TYPE")]
+    health_check_type: Option<String>,
+    /// Path asked by an http health check
+    #[arg(long, value_name = "PATH")]
+    endpoint: Option<String>,
+    /// Seconds an instance may take to become healthy
+    #[arg(short = 't', long, value_name = "SECONDS")]
+    start_timeout: Option<u32>,
+    /// Value of a variable ((NAME)) in the manifest
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
+    /// File with values of variables
+    #[arg(long = "vars-file", value_name = "FILE")]
+    variables_files: Vec<PathBuf>,
+    /// Stage only; do not start
+    #[arg(long)]
+    no_start: bool,
+    /// How a running app is replaced
+    #[arg(long, value_enum)]
+    strategy: Option<Strategy>,
+    /// Seconds to wait until the app is up
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Strategy {
+    /// New instances are started before old ones are stopped
+    Rolling,
+    /// Stop, then start
+    Restart,
+}
+
+pub async fn run(args: PushArgs, out: &Output, store: Store) -> Outcome {
+    let client = Client::open(store)?;
+    client.space()?;
+    let request = request::Request::read(&args)?;
+    flow::push(&client, out, request).await
+}

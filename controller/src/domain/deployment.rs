@@ -1,0 +1,546 @@
+//! A rolling deployment: the instances of an app are replaced in steps, and no request fails.
+//!
+//! While it lasts the app has several processes of type web: the *new* one, which carries the
+//! deployment, and the *others* (the one that ran before, and those of deployments that a newer one
+//! superseded). [`step`] looks at all of them and says what the rows should become next; starting
+//! and stopping follows from the rows (`dispatch`).
+//!
+//! ```text
+//!   new:    0 ──► m ──(all run, settled)──► 2m ──► … ──► wanted ──► finished, others removed
+//!   others: wanted ─────────────────────► wanted-m ─► … ─► 0
+//!   crash limit, time-out, user ──► canceling: previous back to wanted ──(runs)──► new removed
+//! ```
+//!
+//! Invariant: new instances that run (for at least [`Policy::settle`], so that every router has
+//! their routes) plus old wanted instances never number fewer than were wanted, unless the old ones did
+//! not run in the first place. The old ones are scaled in only by what has replaced them.
+
+use proto::ids::ProcessGuid;
+use std::time::Duration;
+
+/// A deployment as its rows have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rolling {
+    pub phase: Phase,
+    pub wanted: u32,
+    pub max_in_flight: u32,
+    /// Rows' number of the new process.
+    pub new_instances: u32,
+    /// The other web processes, the oldest first.
+    pub others: Vec<Other>,
+    /// The one to go back to.
+    pub previous: Option<ProcessGuid>,
+    /// When the running step began.
+    pub step_since: Duration,
+    /// The app is started.
+    pub app_started: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Deploying,
+    Canceling,
+}
+
+/// Another web process of the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    pub process: ProcessGuid,
+    /// Rows' number.
+    pub instances: u32,
+    /// How many of these run.
+    pub running: u32,
+}
+
+/// What is seen of the new process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Indices that run and have settled.
+    pub running: u32,
+    pub crashes: u32,
+    /// The last crash, for people.
+    pub last_crash: Option<String>,
+    /// Why an instance is not placed, for people.
+    pub waiting: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    pub start_timeout: Duration,
+    pub max_crashes: u32,
+}
+
+/// How long an instance must have run before it counts: its routes are then known everywhere.
+pub const SETTLE: Duration = Duration::from_millis(1200);
+
+/// What the rows should become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Wait { because: String },
+    /// New numbers; a new step begins.
+    Scale { new: u32, others: Vec<(ProcessGuid, u32)>, because: String },
+    /// The new process is the app's web process, the others are removed.
+    Finish { because: String },
+    /// Taking back begins: the previous process gets the wanted number again.
+    TakeBack { error: String },
+    /// Taken back: the new process (and those in between) are removed.
+    Removed { because: String },
+}
+
+/// Says what to do next. Depends on nothing but its arguments.
+pub fn step(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
+    match rolling.phase {
+        Phase::Deploying => deploying(rolling, seen, policy, now),
+        Phase::Canceling => canceling(rolling, policy, now),
+    }
+}
+
+fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
+    if !rolling.app_started {
+        return Step::Finish { because: "the app is stopped: nothing runs that could be replaced in steps".into() };
+    }
+    if rolling.wanted == 0 {
+        return Step::Finish { because: "no instances are wanted".into() };
+    }
+    if seen.crashes >= policy.max_crashes {
+        let crash = seen.last_crash.as_deref().unwrap_or("no reason is known");
+        return Step::TakeBack { error: format!("the new version crashed {} times; {crash}", seen.crashes) };
+    }
+    let all_run = rolling.new_instances > 0 && seen.running >= rolling.new_instances;
+    if !all_run && rolling.new_instances > 0 {
+        if now.saturating_sub(rolling.step_since) > policy.start_timeout {
+            return Step::TakeBack { error: timed_out(rolling, seen, policy) };
+        }
+        let waiting = seen.waiting.as_deref().or(seen.last_crash.as_deref());
+        return Step::Wait {
+            because: match waiting {
+                Some(reason) => format!("{} of {} new instances run; {reason}", seen.running, rolling.new_instances),
+                None => format!("{} of {} new instances run", seen.running, rolling.new_instances),
+            },
+        };
+    }
+    if rolling.new_instances >= rolling.wanted {
+        return Step::Finish { because: format!("all {} new instances run", rolling.new_instances) };
+    }
+    let nothing_to_keep = rolling.others.iter().all(|other| other.running == 0);
+    let stride = if nothing_to_keep { rolling.wanted } else { rolling.max_in_flight.max(1) };
+    let keep = rolling.wanted.saturating_sub(rolling.new_instances);
+    Step::Scale {
+        new: rolling.new_instances.saturating_add(stride).min(rolling.wanted),
+        others: scaled_in(&rolling.others, keep),
+        because: if nothing_to_keep {
+            "no old instance runs".to_string()
+        } else {
+            format!("{} new instances run", rolling.new_instances)
+        },
+    }
+}
+
+/// Takes from the oldest first until at most `keep` are left.
+fn scaled_in(others: &[Other], keep: u32) -> Vec<(ProcessGuid, u32)> {
+    let total: u32 = others.iter().fold(0, |sum, other| sum.saturating_add(other.instances));
+    let mut surplus = total.saturating_sub(keep);
+    let mut changed = Vec::new();
+    for other in others {
+        let take = surplus.min(other.instances);
+        if take > 0 {
+            surplus -= take;
+            changed.push((other.process.clone(), other.instances - take));
+        }
+    }
+    changed
+}
+
+fn timed_out(rolling: &Rolling, seen: &Seen, policy: &Policy) -> String {
+    let reason = seen.waiting.as_deref().or(seen.last_crash.as_deref());
+    let numbers = format!(
+        "{} of {} new instances run after {} s",
+        seen.running,
+        rolling.new_instances,
+        policy.start_timeout.as_secs()
+    );
+    match reason {
+        Some(reason) => format!("{numbers}; {reason}"),
+        None => numbers,
+    }
+}
+
+fn canceling(rolling: &Rolling, policy: &Policy, now: Duration) -> Step {
+    let previous = rolling
+        .previous
+        .as_ref()
+        .and_then(|guid| rolling.others.iter().find(|other| other.process == *guid))
+        .or_else(|| rolling.others.last());
+    let Some(previous) = previous else {
+        return Step::Removed { because: "there is no previous version to go back to".into() };
+    };
+    if previous.instances < rolling.wanted {
+        return Step::Scale {
+            new: rolling.new_instances,
+            others: vec![(previous.process.clone(), rolling.wanted)],
+            because: "the previous version gets its instances back".into(),
+        };
+    }
+    if !rolling.app_started || previous.running >= rolling.wanted {
+        return Step::Removed { because: format!("{} instances of the previous version run", previous.running) };
+    }
+    if now.saturating_sub(rolling.step_since) > policy.start_timeout {
+        return Step::Removed { because: "the previous version did not come back in time".into() };
+    }
+    Step::Wait { because: format!("{} of {} instances of the previous version run", previous.running, rolling.wanted) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dispatch::{self, Action, Desired, Launch, Ledger, Sight};
+    use super::super::observed::tests::{dea, heartbeat, instance, process, seconds, version};
+    use super::super::observed::{Observed, ProcessScope};
+    use super::*;
+    use proptest::prelude::*;
+    use proto::bus::health::{Beat, ExitReason, Exited, InstanceState};
+    use std::collections::BTreeMap;
+
+    const POLICY: Policy = Policy { start_timeout: Duration::from_secs(60), max_crashes: 3 };
+
+    fn rolling(new: u32, old: u32, running: u32) -> Rolling {
+        Rolling {
+            phase: Phase::Deploying,
+            wanted: 3,
+            max_in_flight: 1,
+            new_instances: new,
+            others: vec![Other { process: process("old"), instances: old, running }],
+            previous: Some(process("old")),
+            step_since: seconds(0),
+            app_started: true,
+        }
+    }
+
+    fn running(running: u32) -> Seen {
+        Seen { running, ..Seen::default() }
+    }
+
+    fn scale(new: u32, others: &[(&str, u32)]) -> (u32, Vec<(ProcessGuid, u32)>) {
+        (new, others.iter().map(|(name, count)| (process(name), *count)).collect())
+    }
+
+    fn numbers(step: Step) -> (u32, Vec<(ProcessGuid, u32)>) {
+        match step {
+            Step::Scale { new, others, .. } => (new, others),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn old_instances_go_only_as_new_ones_run() {
+        assert_eq!(numbers(step(&rolling(0, 3, 3), &running(0), &POLICY, seconds(0))), scale(1, &[]));
+        assert_eq!(
+            step(&rolling(1, 3, 3), &running(0), &POLICY, seconds(1)),
+            Step::Wait { because: "0 of 1 new instances run".into() }
+        );
+        assert_eq!(numbers(step(&rolling(1, 3, 3), &running(1), &POLICY, seconds(1))), scale(2, &[("old", 2)]));
+        assert_eq!(numbers(step(&rolling(2, 2, 2), &running(2), &POLICY, seconds(1))), scale(3, &[("old", 1)]));
+        assert_eq!(
+            step(&rolling(3, 1, 1), &running(3), &POLICY, seconds(1)),
+            Step::Finish { because: "all 3 new instances run".into() }
+        );
+    }
+
+    #[test]
+    fn without_running_old_instances_all_start_at_once() {
+        assert_eq!(numbers(step(&rolling(0, 3, 0), &running(0), &POLICY, seconds(0))), scale(3, &[]));
+        let stopped = Rolling { app_started: false, ..rolling(0, 3, 0) };
+        assert!(matches!(step(&stopped, &running(0), &POLICY, seconds(0)), Step::Finish { .. }));
+    }
+
+    #[test]
+    fn crashes_and_time_take_it_back_with_the_reason() {
+        let crashed = Seen { crashes: 3, last_crash: Some("instance 0: exited with status 1".into()), ..Seen::default() };
+        assert_eq!(
+            step(&rolling(1, 3, 3), &crashed, &POLICY, seconds(1)),
+            Step::TakeBack { error: "the new version crashed 3 times; instance 0: exited with status 1".into() }
+        );
+        let waiting = Seen { waiting: Some("needs 4096 MB memory".into()), ..Seen::default() };
+        assert_eq!(
+            step(&rolling(1, 3, 3), &waiting, &POLICY, seconds(61)),
+            Step::TakeBack { error: "0 of 1 new instances run after 60 s; needs 4096 MB memory".into() }
+        );
+    }
+
+    #[test]
+    fn taking_back_restores_the_previous_first() {
+        let back = |old, running| Rolling { phase: Phase::Canceling, ..rolling(2, old, running) };
+        assert_eq!(numbers(step(&back(2, 2), &running(1), &POLICY, seconds(1))), scale(2, &[("old", 3)]));
+        assert!(matches!(step(&back(3, 2), &running(1), &POLICY, seconds(1)), Step::Wait { .. }));
+        assert!(matches!(step(&back(3, 3), &running(1), &POLICY, seconds(1)), Step::Removed { .. }));
+        assert!(matches!(step(&back(3, 0), &running(1), &POLICY, seconds(61)), Step::Removed { .. }));
+        let alone = Rolling { others: vec![], ..back(0, 0) };
+        assert!(matches!(step(&alone, &running(0), &POLICY, seconds(1)), Step::Removed { .. }));
+    }
+
+    #[test]
+    fn the_oldest_of_several_goes_first() {
+        let others = vec![
+            Other { process: process("a"), instances: 2, running: 2 },
+            Other { process: process("b"), instances: 1, running: 1 },
+        ];
+        let both = Rolling { others, ..rolling(2, 0, 0) };
+        assert_eq!(numbers(step(&both, &running(2), &POLICY, seconds(1))), scale(3, &[("a", 0)]));
+    }
+
+    /// One agent and the rows: what dispatch and deployment act on.
+    struct World {
+        rows: BTreeMap<ProcessGuid, Desired>,
+        rolling: Option<Rolling>,
+        /// Instance to (process, version, index, starts running at, dies at).
+        agent: BTreeMap<String, Copy>,
+        observed: Observed,
+        ledger: Ledger,
+        exits: Vec<Exited>,
+        next: u32,
+        now: u64,
+        /// The new version crashes as it starts.
+        broken: bool,
+        finished: Option<&'static str>,
+        /// Milliseconds from a start to running.
+        slowness: u64,
+        /// Every how manieth start is lost on its way (0: none).
+        lose_each: u32,
+    }
+
+    #[derive(Clone)]
+    struct Copy {
+        process: ProcessGuid,
+        version: proto::ids::Version,
+        index: u32,
+        runs_at: u64,
+    }
+
+    impl World {
+        fn new(wanted: u32, max_in_flight: u32, broken: bool, slowness: u64, lose_each: u32) -> World {
+            let row = |name: &str, instances| Desired { version: version(name), instances, run: true };
+            let mut world = World {
+                rows: BTreeMap::from([(process("old"), row("v1", wanted)), (process("new"), row("v2", 0))]),
+                rolling: None,
+                agent: BTreeMap::new(),
+                observed: Observed::default(),
+                ledger: Ledger::default(),
+                exits: Vec::new(),
+                next: 0,
+                now: 0,
+                broken,
+                finished: None,
+                slowness,
+                lose_each,
+            };
+            for index in 0..wanted {
+                let id = format!("old{index}");
+                let copy = Copy { process: process("old"), version: version("v1"), index, runs_at: 0 };
+                world.agent.insert(id, copy);
+            }
+            world.rolling = Some(Rolling {
+                phase: Phase::Deploying,
+                wanted,
+                max_in_flight,
+                new_instances: 0,
+                others: vec![],
+                previous: Some(process("old")),
+                step_since: seconds(0),
+                app_started: true,
+            });
+            world
+        }
+
+        fn time(&self) -> Duration {
+            Duration::from_millis(self.now)
+        }
+
+        fn serving(&self) -> u32 {
+            let count = self.agent.values().filter(|copy| copy.runs_at <= self.now).count();
+            u32::try_from(count).unwrap()
+        }
+
+        fn tick(&mut self) {
+            self.now += 250;
+            let now = self.time();
+            let mut died = Vec::new();
+            if self.broken {
+                for (id, copy) in &self.agent {
+                    if copy.process == process("new") && copy.runs_at <= self.now {
+                        died.push((id.clone(), copy.clone()));
+                    }
+                }
+            }
+            for (id, copy) in died {
+                self.agent.remove(&id);
+                self.exits.push(exited(&id, &copy, ExitReason::Crashed));
+            }
+            for exit in std::mem::take(&mut self.exits) {
+                self.observed.exited(&exit, now);
+                // The health manager: restarts a crash at once.
+                if exit.reason == ExitReason::Crashed && self.rows.contains_key(&exit.droplet) {
+                    let row = &self.rows[&exit.droplet];
+                    if exit.index < row.instances {
+                        let start = Action::Start {
+                            process: exit.droplet,
+                            version: row.version.clone(),
+                            index: exit.index,
+                            because: String::new(),
+                        };
+                        self.act(vec![start]);
+                    }
+                }
+            }
+            let beats = self
+                .agent
+                .iter()
+                .map(|(id, copy)| Beat {
+                    droplet: copy.process.clone(),
+                    version: copy.version.clone(),
+                    instance: instance(id),
+                    index: copy.index,
+                    state: if copy.runs_at <= self.now { InstanceState::Running } else { InstanceState::Starting },
+                    state_timestamp: 0.0,
+                    cc_partition: None,
+                    yard_stats: None,
+                    yard_details: None,
+                })
+                .collect();
+            self.observed.heartbeat(&heartbeat("dea-1", Some(true), beats), now);
+            self.ledger.settle(&self.observed, now);
+            self.ledger.keep_only(&self.rows);
+            let sight = Sight { now, warm: true, fresh: seconds(30) };
+            let actions = dispatch::plan(&self.rows, &self.observed, &self.ledger, sight);
+            self.act(actions);
+            self.deploy();
+        }
+
+        fn act(&mut self, actions: Vec<Action>) {
+            for action in actions {
+                match action {
+                    Action::Start { process, version, index, .. } => {
+                        self.next += 1;
+                        let id = format!("i{}", self.next);
+                        let now = self.time();
+                        let launch = Launch {
+                            process: process.clone(),
+                            version: version.clone(),
+                            index,
+                            dea: dea("dea-1"),
+                            sent_at: now,
+                            give_up_at: now + seconds(60),
+                        };
+                        self.ledger.sent_start(instance(&id), launch);
+                        if self.lose_each == 0 || !self.next.is_multiple_of(self.lose_each) {
+                            self.agent.insert(id, Copy { process, version, index, runs_at: self.now + self.slowness });
+                        }
+                    }
+                    Action::Stop { instances, .. } => {
+                        for id in instances {
+                            self.ledger.sent_stop(id.clone(), self.time());
+                            if let Some(copy) = self.agent.remove(id.as_str()) {
+                                self.exits.push(exited(id.as_str(), &copy, ExitReason::Stopped));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+
+        fn deploy(&mut self) {
+            let Some(mut rolling) = self.rolling.take() else { return };
+            let now = self.time();
+            let scope = |name: &'static str, row: &Desired| {
+                let (process, version) = (process(name), row.version.clone());
+                (process, version, row.instances)
+            };
+            let (guid, new_version, instances) = scope("new", &self.rows[&process("new")]);
+            let new = ProcessScope { process: &guid, version: &new_version, instances };
+            let crashes = self.observed.crashes(&guid, &new_version);
+            let seen = Seen {
+                running: u32::try_from(self.observed.running_indices(&new, SETTLE, now).len()).unwrap(),
+                crashes: crashes.map(|crashes| crashes.count).unwrap_or_default(),
+                last_crash: crashes.map(|crashes| crashes.last.clone()),
+                waiting: None,
+            };
+            let (old_guid, old_version, old_instances) = scope("old", &self.rows[&process("old")]);
+            let old = ProcessScope { process: &old_guid, version: &old_version, instances: old_instances };
+            rolling.new_instances = instances;
+            rolling.others = vec![Other {
+                process: old_guid.clone(),
+                instances: old_instances,
+                running: u32::try_from(self.observed.running_indices(&old, SETTLE, now).len()).unwrap(),
+            }];
+            match step(&rolling, &seen, &POLICY, now) {
+                Step::Wait { .. } => {}
+                Step::Scale { new, others, .. } => {
+                    self.rows.get_mut(&guid).unwrap().instances = new;
+                    for (process, count) in others {
+                        self.rows.get_mut(&process).unwrap().instances = count;
+                    }
+                    rolling.step_since = now;
+                }
+                Step::Finish { .. } => {
+                    self.rows.remove(&old_guid);
+                    self.finished = Some("finished");
+                    return;
+                }
+                Step::TakeBack { .. } => {
+                    rolling.phase = Phase::Canceling;
+                    rolling.step_since = now;
+                }
+                Step::Removed { .. } => {
+                    self.rows.remove(&guid);
+                    self.finished = Some("taken back");
+                    return;
+                }
+            }
+            self.rolling = Some(rolling);
+        }
+    }
+
+    fn exited(id: &str, copy: &Copy, reason: ExitReason) -> Exited {
+        Exited {
+            droplet: copy.process.clone(),
+            version: copy.version.clone(),
+            instance: instance(id),
+            index: copy.index,
+            reason,
+            crash_timestamp: None,
+            exit_status: 1,
+            exit_description: String::new(),
+            cc_partition: None,
+            yard_dea: Some(dea("dea-1")),
+            yard_signal: None,
+            yard_out_of_memory: None,
+            yard_phase: None,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Whatever the numbers, and even if starts get lost: it ends, with the wanted number of one
+        /// version, and at no moment fewer instances served than wanted.
+        #[test]
+        fn converges_and_never_serves_with_fewer(
+            wanted in 1u32..7, max_in_flight in 1u32..4, broken in any::<bool>(),
+            slowness in 0u64..6000, lose_each in prop_oneof![Just(0u32), 2u32..5],
+        ) {
+            let mut world = World::new(wanted, max_in_flight, broken, slowness, lose_each);
+            let mut ticks = 0;
+            while world.finished.is_none() && ticks < 4000 {
+                world.tick();
+                ticks += 1;
+                prop_assert!(world.serving() >= wanted, "{} serve at {} ms", world.serving(), world.now);
+            }
+            prop_assert_eq!(world.finished, Some(if broken { "taken back" } else { "finished" }));
+            for _ in 0..200 {
+                world.tick();
+                prop_assert!(world.serving() >= wanted);
+            }
+            let left = if broken { process("old") } else { process("new") };
+            prop_assert!(world.agent.values().all(|copy| copy.process == left));
+            prop_assert_eq!(world.agent.len(), usize::try_from(wanted).unwrap());
+        }
+    }
+}

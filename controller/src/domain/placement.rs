@@ -1,0 +1,567 @@
+//! Which agent gets an instance or a staging.
+//!
+//! Agents advertise what they have free ([`Pool::advertised`]). The controller is the only one who
+//! places, so it can keep its own account: between the choice and the first advertisement that
+//! must include it, the memory and disk of a choice are *reserved* here and taken off what the
+//! agent last said. Without that, a burst of starts would all go to the agent that looked
+//! emptiest a second ago.
+//!
+//! ```text
+//!   choose ──► reserve ──► (command sent) ──► seen in a heartbeat ──► next advertisement: released
+//!                 └──► expired, withdrawn, or the agent said hello anew: released
+//! ```
+//!
+//! What a newcomer gets wrong: an advertisement that arrives after the choice may have been written
+//! before it. A reservation therefore outlives advertisements until the agent has *shown* the
+//! instance; counting it twice for a moment refuses a little too much, never too little.
+
+use proto::bus::dea::Advertisement;
+use proto::ids::{DeaId, ProcessGuid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+/// One agent as placement sees it: reservations are already taken off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentView {
+    pub id: DeaId,
+    pub zone: String,
+    pub stacks: BTreeSet<String>,
+    pub free_memory_mb: u64,
+    pub free_disk_mb: u64,
+    /// All it has, used or not; unknown for a stranger.
+    pub total_memory_mb: Option<u64>,
+    pub total_disk_mb: Option<u64>,
+    /// Instances by process.
+    pub instances: BTreeMap<ProcessGuid, u32>,
+    /// How long ago it advertised.
+    pub age: Duration,
+    /// It said it takes no more work.
+    pub leaving: bool,
+}
+
+impl AgentView {
+    fn instances_of(&self, siblings: &BTreeSet<ProcessGuid>) -> u32 {
+        siblings.iter().filter_map(|process| self.instances.get(process)).sum()
+    }
+    fn fits(&self, request: &PlacementRequest) -> bool {
+        self.free_memory_mb >= request.memory_mb && self.free_disk_mb >= request.disk_mb
+    }
+    fn could_ever_fit(&self, request: &PlacementRequest) -> bool {
+        self.total_memory_mb.is_none_or(|total| total >= request.memory_mb)
+            && self.total_disk_mb.is_none_or(|total| total >= request.disk_mb)
+    }
+}
+
+/// What is to be placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacementRequest {
+    pub stack: String,
+    pub memory_mb: u64,
+    pub disk_mb: u64,
+    /// The processes to keep apart from each other: those of the same app and type.
+    pub siblings: BTreeSet<ProcessGuid>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    Place { dea: DeaId, because: String },
+    Refuse(Refusal),
+}
+
+/// Why nothing was chosen; `Display` is one clause for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody advertised lately; `silent` are known but quiet, `leaving` shut down.
+    NoAgent { silent: Vec<DeaId>, leaving: Vec<DeaId> },
+    /// Nobody has this stack; `offered` is what there is.
+    NoStack { stack: String, offered: BTreeSet<String> },
+    /// It does not fit now. `ever` false: not even on an empty agent.
+    NoRoom { what: Resource, needed_mb: u64, best: DeaId, free_mb: u64, total_mb: Option<u64>, ever: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    Memory,
+    Disk,
+}
+
+impl Refusal {
+    /// True: waiting does not help, only another agent or a smaller request.
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Refusal::NoAgent { .. } => false,
+            Refusal::NoStack { .. } => true,
+            Refusal::NoRoom { ever, .. } => !ever,
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Resource::Memory => "memory",
+            Resource::Disk => "disk",
+        })
+    }
+}
+
+fn names(ids: &[DeaId]) -> String {
+    ids.iter().map(DeaId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NoAgent { silent, leaving } if silent.is_empty() && leaving.is_empty() => {
+                f.write_str("no agent has advertised")
+            }
+            Refusal::NoAgent { silent, leaving } => {
+                f.write_str("no agent takes work")?;
+                if !silent.is_empty() {
+                    write!(f, "; not heard from lately: {}", names(silent))?;
+                }
+                if !leaving.is_empty() {
+                    write!(f, "; shutting down: {}", names(leaving))?;
+                }
+                Ok(())
+            }
+            Refusal::NoStack { stack, offered } => {
+                let offered = offered.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                write!(f, "needs stack {stack}; the agents offer {offered}")
+            }
+            Refusal::NoRoom { what, needed_mb, best, free_mb, total_mb, ever } => {
+                write!(f, "needs {needed_mb} MB {what}")?;
+                if !ever {
+                    f.write_str(", more than any agent could ever give")?;
+                }
+                write!(f, "; the best agent, {best}, has {free_mb} MB free")?;
+                match total_mb {
+                    Some(total) => write!(f, " of {total} MB"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Chooses an agent (contract §5.1): those that advertised within `fresh`, are not leaving, have
+/// the stack and the room; of these the zones with the fewest siblings, of these the agents with
+/// the fewest siblings, of these the better half by free memory; of these one by `randomness`.
+pub fn choose(view: &[AgentView], request: &PlacementRequest, fresh: Duration, randomness: u64) -> Decision {
+    let mut candidates: Vec<&AgentView> = view.iter().filter(|agent| !agent.leaving && agent.age <= fresh).collect();
+    candidates.sort_by(|a, b| a.id.cmp(&b.id));
+    if candidates.is_empty() {
+        let ids = |leaving: bool| {
+            let mut ids: Vec<DeaId> =
+                view.iter().filter(|agent| agent.leaving == leaving).map(|agent| agent.id.clone()).collect();
+            ids.sort();
+            ids
+        };
+        return Decision::Refuse(Refusal::NoAgent { silent: ids(false), leaving: ids(true) });
+    }
+    let with_stack: Vec<&AgentView> =
+        candidates.iter().copied().filter(|agent| agent.stacks.contains(&request.stack)).collect();
+    if with_stack.is_empty() {
+        return Decision::Refuse(Refusal::NoStack {
+            stack: request.stack.clone(),
+            offered: candidates.iter().flat_map(|agent| agent.stacks.iter().cloned()).collect(),
+        });
+    }
+    let roomy: Vec<&AgentView> = with_stack.iter().copied().filter(|agent| agent.fits(request)).collect();
+    if roomy.is_empty() {
+        return Decision::Refuse(no_room(&with_stack, request));
+    }
+
+    let mut by_zone: BTreeMap<&str, u32> = BTreeMap::new();
+    // A zone counts with all of its agents, also the full ones: spreading is about failures.
+    for agent in view {
+        *by_zone.entry(agent.zone.as_str()).or_default() += agent.instances_of(&request.siblings);
+    }
+    let in_zone = |agent: &AgentView| by_zone.get(agent.zone.as_str()).copied().unwrap_or_default();
+    let fewest_in_zone = roomy.iter().map(|agent| in_zone(agent)).min().unwrap_or_default();
+    let in_best_zones: Vec<&AgentView> = roomy.iter().copied().filter(|a| in_zone(a) == fewest_in_zone).collect();
+    let fewest = in_best_zones.iter().map(|agent| agent.instances_of(&request.siblings)).min().unwrap_or_default();
+    let mut best: Vec<&AgentView> =
+        in_best_zones.into_iter().filter(|agent| agent.instances_of(&request.siblings) == fewest).collect();
+    best.sort_by(|a, b| b.free_memory_mb.cmp(&a.free_memory_mb).then_with(|| a.id.cmp(&b.id)));
+    best.truncate(best.len().div_ceil(2));
+
+    let count = u64::try_from(best.len()).unwrap_or(1).max(1);
+    let index = usize::try_from(randomness % count).unwrap_or_default();
+    // `best` holds at least one: it was made from a non-empty list by minima and a half rounded up.
+    let chosen = best[index];
+    Decision::Place {
+        dea: chosen.id.clone(),
+        because: format!(
+            "{} of {} agents have room; {} has {} MB memory free and runs {} of this app",
+            roomy.len(),
+            view.len(),
+            chosen.id,
+            chosen.free_memory_mb,
+            fewest
+        ),
+    }
+}
+
+/// Says which resource is short, and who comes closest.
+fn no_room(agents: &[&AgentView], request: &PlacementRequest) -> Refusal {
+    let ever = agents.iter().any(|agent| agent.could_ever_fit(request));
+    let with_memory: Vec<&AgentView> =
+        agents.iter().copied().filter(|agent| agent.free_memory_mb >= request.memory_mb).collect();
+    // When nobody could ever hold it, name the resource that makes it so.
+    let never_for_disk = !ever
+        && agents.iter().any(|agent| agent.total_memory_mb.is_none_or(|total| total >= request.memory_mb));
+    if with_memory.is_empty() && !never_for_disk {
+        let best = best_of(agents, |agent| (agent.free_memory_mb, agent.total_memory_mb.unwrap_or_default()));
+        Refusal::NoRoom {
+            what: Resource::Memory,
+            needed_mb: request.memory_mb,
+            best: best.id.clone(),
+            free_mb: best.free_memory_mb,
+            total_mb: best.total_memory_mb,
+            ever,
+        }
+    } else {
+        let among = if with_memory.is_empty() { agents } else { &with_memory };
+        let best = best_of(among, |agent| (agent.free_disk_mb, agent.total_disk_mb.unwrap_or_default()));
+        Refusal::NoRoom {
+            what: Resource::Disk,
+            needed_mb: request.disk_mb,
+            best: best.id.clone(),
+            free_mb: best.free_disk_mb,
+            total_mb: best.total_disk_mb,
+            ever,
+        }
+    }
+}
+
+fn best_of<'a>(agents: &[&'a AgentView], key: impl Fn(&AgentView) -> (u64, u64)) -> &'a AgentView {
+    agents
+        .iter()
+        .copied()
+        .max_by(|a, b| key(a).cmp(&key(b)).then_with(|| b.id.cmp(&a.id)))
+        .expect("callers pass at least one agent")
+}
+
+/// What a reservation is known by: the id of the instance or of the build.
+pub type ReservationKey = String;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reservation {
+    dea: DeaId,
+    memory_mb: u64,
+    disk_mb: u64,
+    process: Option<ProcessGuid>,
+    expires_at: Duration,
+    /// The agent has shown it: its next advertisement includes it.
+    seen: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Agent {
+    advertisement: Advertisement,
+    advertised_at: Duration,
+    leaving: bool,
+}
+
+/// The agents known, and what is reserved on them. Times are measured from any fixed moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pool {
+    agents: BTreeMap<DeaId, Agent>,
+    reservations: BTreeMap<ReservationKey, Reservation>,
+}
+
+/// What to hold on an agent until it shows it itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Debit {
+    pub key: ReservationKey,
+    pub dea: DeaId,
+    pub memory_mb: u64,
+    pub disk_mb: u64,
+    /// None: a staging.
+    pub process: Option<ProcessGuid>,
+    pub expires_at: Duration,
+}
+
+impl Pool {
+    /// An agent told what it has free. Returns whether it was unknown or has become usable again.
+    pub fn advertised(&mut self, advertisement: Advertisement, now: Duration, fresh: Duration) -> bool {
+        let id = advertisement.id.clone();
+        let appeared = self
+            .agents
+            .get(&id)
+            .is_none_or(|known| known.leaving || now.saturating_sub(known.advertised_at) > fresh);
+        self.reservations.retain(|_, reservation| !(reservation.dea == id && reservation.seen));
+        self.agents.insert(id, Agent { advertisement, advertised_at: now, leaving: false });
+        appeared
+    }
+
+    /// An agent came up anew: what was on its way to its predecessor never arrived.
+    pub fn came_up(&mut self, dea: &DeaId) {
+        self.reservations.retain(|_, reservation| reservation.dea != *dea);
+    }
+
+    /// An agent takes no more work (it may advertise again after a restart).
+    pub fn leaving(&mut self, dea: &DeaId) {
+        if let Some(agent) = self.agents.get_mut(dea) {
+            agent.leaving = true;
+        }
+    }
+
+    /// Takes a choice off what the agent has. The same key again replaces the former reservation.
+    pub fn reserve(&mut self, debit: Debit) {
+        let Debit { key, dea, memory_mb, disk_mb, process, expires_at } = debit;
+        self.reservations.insert(key, Reservation { dea, memory_mb, disk_mb, process, expires_at, seen: false });
+    }
+
+    /// The agent has shown that it holds this: from its next advertisement on it counts it itself.
+    pub fn seen(&mut self, key: &str) {
+        if let Some(reservation) = self.reservations.get_mut(key) {
+            reservation.seen = true;
+        }
+    }
+
+    /// It will not come: refused, ended, or never sent.
+    pub fn withdrawn(&mut self, key: &str) {
+        self.reservations.remove(key);
+    }
+
+    /// Drops what expired, and agents not heard from for `forget_after`.
+    pub fn expire(&mut self, now: Duration, forget_after: Duration) {
+        self.reservations.retain(|_, reservation| reservation.expires_at > now);
+        self.agents.retain(|_, agent| now.saturating_sub(agent.advertised_at) <= forget_after);
+    }
+
+    /// Every agent, with reservations taken off.
+    pub fn view(&self, now: Duration) -> Vec<AgentView> {
+        self.agents.values().map(|agent| self.view_of(agent, now)).collect()
+    }
+
+    fn view_of(&self, agent: &Agent, now: Duration) -> AgentView {
+        let ad = &agent.advertisement;
+        let mut view = AgentView {
+            id: ad.id.clone(),
+            zone: ad.placement_properties.zone.clone(),
+            stacks: ad.stacks.iter().cloned().collect(),
+            free_memory_mb: ad.available_memory,
+            free_disk_mb: ad.available_disk,
+            total_memory_mb: ad.yard_total_memory,
+            total_disk_mb: ad.yard_total_disk,
+            instances: ad.app_id_to_count.clone(),
+            age: now.saturating_sub(agent.advertised_at),
+            leaving: agent.leaving,
+        };
+        for reservation in self.reservations.values().filter(|reservation| reservation.dea == ad.id) {
+            view.free_memory_mb = view.free_memory_mb.saturating_sub(reservation.memory_mb);
+            view.free_disk_mb = view.free_disk_mb.saturating_sub(reservation.disk_mb);
+            if let Some(process) = &reservation.process {
+                *view.instances.entry(process.clone()).or_default() += 1;
+            }
+        }
+        view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proto::bus::dea::PlacementProperties;
+
+    const FRESH: Duration = Duration::from_secs(10);
+
+    fn dea(name: &str) -> DeaId {
+        DeaId::new(name).unwrap()
+    }
+
+    fn process(name: &str) -> ProcessGuid {
+        ProcessGuid::new(name).unwrap()
+    }
+
+    fn ad(name: &str, zone: &str, memory: u64, total: u64) -> Advertisement {
+        Advertisement {
+            id: dea(name),
+            stacks: vec!["host".into()],
+            available_memory: memory,
+            available_disk: memory * 4,
+            app_id_to_count: BTreeMap::new(),
+            placement_properties: PlacementProperties { zone: zone.into() },
+            url: None,
+            yard_total_memory: Some(total),
+            yard_total_disk: Some(total * 4),
+        }
+    }
+
+    fn pool(ads: &[Advertisement]) -> Pool {
+        let mut pool = Pool::default();
+        for ad in ads {
+            pool.advertised(ad.clone(), Duration::ZERO, FRESH);
+        }
+        pool
+    }
+
+    fn request(memory_mb: u64) -> PlacementRequest {
+        PlacementRequest { stack: "host".into(), memory_mb, disk_mb: 100, siblings: BTreeSet::from([process("p")]) }
+    }
+
+    fn refusal(view: &[AgentView], request: &PlacementRequest) -> String {
+        match choose(view, request, FRESH, 0) {
+            Decision::Refuse(refusal) => refusal.to_string(),
+            Decision::Place { dea, .. } => panic!("placed on {dea}"),
+        }
+    }
+
+    fn placed(view: &[AgentView], request: &PlacementRequest, randomness: u64) -> DeaId {
+        match choose(view, request, FRESH, randomness) {
+            Decision::Place { dea, .. } => dea,
+            Decision::Refuse(refusal) => panic!("refused: {refusal}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_needed_and_what_the_best_agent_has() {
+        let agents = pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "a", 900, 2048)]).view(Duration::ZERO);
+        assert_eq!(
+            refusal(&agents, &request(4096)),
+            "needs 4096 MB memory, more than any agent could ever give; the best agent, dea-1, has 1800 MB free of 2048 MB"
+        );
+        assert_eq!(refusal(&agents, &request(2000)), "needs 2000 MB memory; the best agent, dea-1, has 1800 MB free of 2048 MB");
+        let disk = PlacementRequest { disk_mb: 7900, ..request(100) };
+        assert_eq!(refusal(&agents, &disk), "needs 7900 MB disk; the best agent, dea-1, has 7200 MB free of 8192 MB");
+        let never = PlacementRequest { disk_mb: 9000, ..request(100) };
+        assert_eq!(
+            refusal(&agents, &never),
+            "needs 9000 MB disk, more than any agent could ever give; the best agent, dea-1, has 7200 MB free of 8192 MB"
+        );
+        let stack = PlacementRequest { stack: "jammy".into(), ..request(100) };
+        assert_eq!(refusal(&agents, &stack), "needs stack jammy; the agents offer host");
+    }
+
+    #[test]
+    fn without_agents_it_says_whether_any_was_ever_seen() {
+        assert_eq!(refusal(&[], &request(1)), "no agent has advertised");
+        let mut agents = pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "a", 900, 2048)]);
+        agents.leaving(&dea("dea-2"));
+        assert_eq!(
+            refusal(&agents.view(Duration::from_secs(11)), &request(1)),
+            "no agent takes work; not heard from lately: dea-1; shutting down: dea-2"
+        );
+    }
+
+    #[test]
+    fn an_agent_that_advertises_again_after_leaving_is_used_again() {
+        let mut agents = pool(&[ad("dea-1", "a", 1800, 2048)]);
+        agents.leaving(&dea("dea-1"));
+        assert!(agents.advertised(ad("dea-1", "a", 1000, 2048), Duration::from_secs(1), FRESH));
+        assert_eq!(placed(&agents.view(Duration::from_secs(1)), &request(10), 0), dea("dea-1"));
+    }
+
+    #[test]
+    fn zones_come_before_agents_and_agents_before_memory() {
+        let mut crowded = ad("dea-1", "a", 8000, 8192);
+        crowded.app_id_to_count.insert(process("p"), 1);
+        let agents = pool(&[crowded, ad("dea-2", "a", 7000, 8192), ad("dea-3", "b", 500, 8192)]).view(Duration::ZERO);
+        for randomness in 0..4 {
+            assert_eq!(placed(&agents, &request(400), randomness), dea("dea-3"), "the zone without the app wins");
+            assert_eq!(placed(&agents, &request(600), randomness), dea("dea-2"), "then the agent without it");
+        }
+    }
+
+    #[test]
+    fn a_reservation_lasts_until_an_advertisement_after_it_was_seen() {
+        let mut agents = pool(&[ad("dea-1", "a", 1000, 2048)]);
+        let debit = Debit {
+            key: "i".into(),
+            dea: dea("dea-1"),
+            memory_mb: 400,
+            disk_mb: 100,
+            process: Some(process("p")),
+            expires_at: Duration::from_secs(60),
+        };
+        agents.reserve(debit.clone());
+        let free = |pool: &Pool| pool.view(Duration::from_secs(1))[0].free_memory_mb;
+        assert_eq!(free(&agents), 600);
+        assert_eq!(agents.view(Duration::ZERO)[0].instances[&process("p")], 1);
+        agents.advertised(ad("dea-1", "a", 1000, 2048), Duration::from_secs(1), FRESH);
+        assert_eq!(free(&agents), 600, "this advertisement may be older than the command");
+        agents.seen("i");
+        assert_eq!(free(&agents), 600, "the last advertisement may not count it yet");
+        agents.advertised(ad("dea-1", "a", 600, 2048), Duration::from_secs(1), FRESH);
+        assert_eq!(free(&agents), 600, "now the agent counts it itself");
+
+        agents.reserve(debit.clone());
+        agents.withdrawn("i");
+        assert_eq!(free(&agents), 600);
+        agents.reserve(debit.clone());
+        agents.expire(Duration::from_secs(61), Duration::from_secs(100));
+        assert_eq!(free(&agents), 600);
+        agents.reserve(debit);
+        agents.came_up(&dea("dea-1"));
+        assert_eq!(free(&agents), 600);
+    }
+
+    proptest! {
+        /// Whatever the agents and requests, the sum placed never exceeds what was free, the answer
+        /// depends on nothing but the arguments, and the order of the view does not matter.
+        #[test]
+        fn never_overcommits_and_is_deterministic(
+            sizes in proptest::collection::vec((0u64..4000, 0usize..3), 1..8),
+            requests in proptest::collection::vec((1u64..1500, any::<u64>()), 1..40),
+        ) {
+            let zones = ["a", "b", "c"];
+            let ads: Vec<Advertisement> = sizes.iter().enumerate()
+                .map(|(i, (memory, zone))| ad(&format!("dea-{i}"), zones[*zone], *memory, 4096)).collect();
+            let mut pool = pool(&ads);
+            let mut given: BTreeMap<DeaId, u64> = BTreeMap::new();
+            for (i, (memory, randomness)) in requests.into_iter().enumerate() {
+                let view = pool.view(Duration::ZERO);
+                let mut reversed = view.clone();
+                reversed.reverse();
+                let request = request(memory);
+                let decision = choose(&view, &request, FRESH, randomness);
+                prop_assert_eq!(&decision, &choose(&reversed, &request, FRESH, randomness));
+                match decision {
+                    Decision::Place { dea, .. } => {
+                        *given.entry(dea.clone()).or_default() += memory;
+                        pool.reserve(Debit {
+                            key: format!("i{i}"), dea, memory_mb: memory, disk_mb: 100,
+                            process: Some(process("p")), expires_at: Duration::from_secs(60),
+                        });
+                    }
+                    Decision::Refuse(_) => {
+                        prop_assert!(view.iter().all(|agent| !agent.fits(&request)), "refused although somebody has room");
+                    }
+                }
+            }
+            for ad in ads {
+                prop_assert!(given.get(&ad.id).copied().unwrap_or_default() <= ad.available_memory);
+            }
+        }
+
+        /// With room everywhere, instances of one app differ by at most one between zones, and
+        /// between the agents of a zone.
+        #[test]
+        fn spreads_evenly(agents in 1usize..7, zones in 1usize..4, wanted in 1u32..30, seed in any::<u64>()) {
+            let ads: Vec<Advertisement> = (0..agents)
+                .map(|i| ad(&format!("dea-{i}"), &format!("z{}", i % zones), 100_000, 100_000)).collect();
+            let mut pool = pool(&ads);
+            for i in 0..wanted {
+                let dea = placed(&pool.view(Duration::ZERO), &request(100), seed.rotate_left(i));
+                pool.reserve(Debit {
+                    key: format!("i{i}"), dea, memory_mb: 100, disk_mb: 100,
+                    process: Some(process("p")), expires_at: Duration::from_secs(60),
+                });
+            }
+            let mut by_zone: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+            for agent in pool.view(Duration::ZERO) {
+                by_zone.entry(agent.zone.clone()).or_default().push(agent.instances.get(&process("p")).copied().unwrap_or_default());
+            }
+            let sums: Vec<u32> = by_zone.values().map(|counts| counts.iter().sum()).collect();
+            prop_assert!(sums.iter().max().unwrap() - sums.iter().min().unwrap() <= 1);
+            for counts in by_zone.values() {
+                prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! The leader's loop: facts and rows in, commands out.
+//!
+//! A round reads everything it needs anew, plans, acts, and moves the cursor last: whatever stops
+//! it half way, the next round sees the same facts and the changed world. Rounds that have nothing
+//! to do cost one small statement.
+
+use super::launch::{self, LaunchPlan, NoLaunch};
+use super::{LEADERSHIP, Shared, clock, rolling, staging};
+use crate::domain::dispatch::{self, Action, Desired, Launch, Settled, Sight};
+use crate::domain::placement::{self, Debit, Decision, PlacementRequest};
+use crate::store::desired::{self, DesiredRow};
+use crate::store::facts::{self, Fact, Kind};
+use crate::store::{StoreError, leadership};
+use daemon::{BusError, Shutdown};
+use proto::bus::catalogue;
+use proto::bus::dea::{StopInstances, UpdateInstances};
+use proto::bus::health::{ControllerEvent, HealthRequest, Updated};
+use proto::bus::stream::FactsAdvanced;
+use proto::ids::{InstanceId, ProcessGuid, Version};
+use proto::log::SOURCE_API;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// The consumer of facts that acts on them.
+const CONSUMER: &str = "dispatch";
+/// Everything is planned again at least this often.
+const FULL_ROUND: Duration = Duration::from_secs(5);
+/// The clock of the loop; facts are looked for each time.
+const TICK: Duration = Duration::from_secs(1);
+/// While a deployment runs its steps are timed finer.
+const DEPLOYING_TICK: Duration = Duration::from_millis(200);
+/// Facts read in one round.
+const FACTS: i64 = 1000;
+/// A request of the health manager that waited longer is dropped: it asks again.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
+/// Facts every consumer has read are kept this long, for people.
+const KEEP_FACTS: Duration = Duration::from_secs(86_400);
+
+/// Why a round ended early. The next one begins anew.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RoundError {
+    #[error("a round of the dispatcher could not use the store")]
+    Store(#[from] StoreError),
+    #[error("a round of the dispatcher could not use the bus")]
+    Bus(#[from] BusError),
+}
+
+/// What a term of leadership remembers between rounds.
+struct Term {
+    epoch: i64,
+    last_full: Option<Duration>,
+    deploying: bool,
+    pruned_at: Duration,
+}
+
+pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut epoch = shared.epoch.clone();
+    let mut advanced = shared.bus.subscribe(&catalogue::facts_advanced().filter()).await?;
+    let mut term: Option<Term> = None;
+    loop {
+        let pause = if term.as_ref().is_some_and(|term| term.deploying) { DEPLOYING_TICK } else { TICK };
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            message = advanced.next() => if message.is_none() { anyhow::bail!("the subscription to facts ended") },
+            () = tokio::time::sleep(pause) => {}
+            changed = epoch.changed() => changed?,
+            () = shutdown.draining() => return Ok(()),
+        }
+        let held = *epoch.borrow_and_update();
+        if held != term.as_ref().map(|term| term.epoch) {
+            shared.state().forget_term();
+            term = match held {
+                Some(epoch) => begin(&shared, epoch).await,
+                None => None,
+            };
+        }
+        let Some(term) = &mut term else { continue };
+        if !shared.connected() {
+            // What is seen ages without anybody's fault: plan nothing.
+            continue;
+        }
+        match round(&shared, term).await {
+            Ok(()) => {}
+            Err(error) => {
+                metrics::counter!("controller_rounds_failed_total").increment(1);
+                warn!(error = &error as &dyn std::error::Error, "a round failed and is begun anew");
+                shared.dirty.store(true, Ordering::Release);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+/// Raises the fence, so that a former leader writes nothing any more.
+async fn begin(shared: &Shared, epoch: i64) -> Option<Term> {
+    let fenced = async {
+        let mut tx = shared.store.write("begin to lead").await?;
+        leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+        tx.commit().await
+    };
+    match fenced.await {
+        Ok(()) => {
+            info!(epoch, "this controller leads");
+            Some(Term { epoch, last_full: None, deploying: false, pruned_at: Duration::ZERO })
+        }
+        Err(error) => {
+            warn!(epoch, error = &error as &dyn std::error::Error, "this controller cannot begin to lead");
+            None
+        }
+    }
+}
+
+async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> {
+    let now = shared.clock.now();
+    let full = term.last_full.is_none_or(|at| now.saturating_sub(at) >= FULL_ROUND);
+    let dirty = shared.dirty.swap(false, Ordering::AcqRel);
+    let mut reader = shared.store.read().await?;
+    let cursor = facts::cursor(&mut reader, CONSUMER).await?;
+    let facts = facts::after(&mut reader, cursor, FACTS).await?;
+    if facts.is_empty() && !full && !dirty && !term.deploying {
+        return Ok(());
+    }
+    metrics::counter!("controller_rounds_total").increment(1);
+    let rows: BTreeMap<ProcessGuid, DesiredRow> =
+        desired::all(&mut reader).await?.into_iter().map(|row| (row.process.clone(), row)).collect();
+    drop(reader);
+
+    let actions = decide(shared, &rows, &facts);
+    carry_out(shared, term.epoch, &rows, actions).await?;
+    tell_names(shared, term.epoch, &rows, &facts).await?;
+    tell_health_manager(shared, &facts).await?;
+    if full || facts.iter().any(|fact| fact.kind == Kind::BuildRequested) {
+        staging::take_up(shared, term.epoch).await?;
+    }
+    if full || term.deploying || facts.iter().any(|fact| fact.kind == Kind::DeploymentChanged) {
+        term.deploying = rolling::drive(shared, term.epoch).await?;
+    }
+    if let Some(last) = facts.last() {
+        let mut tx = shared.store.write("move the dispatcher's cursor").await?;
+        leadership::fence(&mut tx, LEADERSHIP, term.epoch).await?;
+        facts::advance(&mut tx, CONSUMER, last.sequence).await?;
+        if now.saturating_sub(term.pruned_at) > Duration::from_secs(3600) {
+            let keep = i64::try_from(KEEP_FACTS.as_micros()).unwrap_or(i64::MAX);
+            facts::prune(&mut tx, clock::unix_micros() - keep).await?;
+            term.pruned_at = now;
+        }
+        tx.commit().await?;
+        if i64::try_from(facts.len()).unwrap_or(FACTS) >= FACTS {
+            shared.wake.notify_one();
+        }
+    }
+    if full {
+        term.last_full = Some(now);
+    }
+    Ok(())
+}
+
+/// Everything that is decided from the picture in memory, under one lock and without waiting.
+fn decide(shared: &Shared, rows: &BTreeMap<ProcessGuid, DesiredRow>, facts: &[Fact]) -> Vec<Action> {
+    let now = shared.clock.now();
+    let wanted: BTreeMap<ProcessGuid, Desired> = rows
+        .iter()
+        .map(|(process, row)| {
+            let desired = Desired { version: row.version.clone(), instances: row.instances, run: row.runs() };
+            (process.clone(), desired)
+        })
+        .collect();
+    let sight = {
+        let state = shared.state();
+        Sight { now, warm: state.is_warm(now, shared.advertisement_ttl()), fresh: shared.lost_after() }
+    };
+    let mut guard = shared.state();
+    let state = &mut *guard;
+    for (instance, launch, settled) in state.ledger.settle(&state.observed, now) {
+        match settled {
+            Settled::Seen => state.pool.seen(instance.as_str()),
+            Settled::Exited => state.pool.withdrawn(instance.as_str()),
+            Settled::NeverArrived { because } => {
+                state.pool.withdrawn(instance.as_str());
+                warn!(process = %launch.process, index = launch.index, dea = %launch.dea, because, "a start never arrived and is planned anew");
+                metrics::counter!("controller_starts_lost_total").increment(1);
+            }
+        }
+    }
+    state.ledger.keep_only(&wanted);
+    state.waiting.retain(|process, waiting| {
+        let Some(wanted) = wanted.get(process).filter(|wanted| wanted.run) else { return false };
+        waiting.retain(|index, _| *index < wanted.instances);
+        !waiting.is_empty()
+    });
+    for fact in facts.iter().filter(|fact| fact.kind == Kind::HealthRequested) {
+        let age = clock::unix_micros().saturating_sub(fact.created_at);
+        let recent = u64::try_from(age).is_ok_and(|age| Duration::from_micros(age) < REQUEST_PATIENCE);
+        if let (true, Ok(request)) = (recent, serde_json::from_value::<HealthRequest>(fact.payload.clone())) {
+            state.ask(now, request);
+        }
+    }
+    let mut actions = dispatch::plan(&wanted, &state.observed, &state.ledger, sight);
+    actions.extend(restarts(state, &wanted, facts));
+    if sight.warm {
+        let mut asked: BTreeSet<(ProcessGuid, u32)> = BTreeSet::new();
+        for action in &actions {
+            if let Action::Start { process, index, .. } = action {
+                asked.insert((process.clone(), *index));
+            }
+        }
+        while let Some((_, request)) = state.requests.pop_front() {
+            let verdict = dispatch::verify(&request, wanted.get(&request.droplet), &state.observed, &state.ledger);
+            for ignored in verdict.ignored {
+                debug!(process = %request.droplet, reason = ignored, "a request of the health manager is not followed");
+            }
+            // Two requests of one round must not start one index twice.
+            actions.extend(verdict.actions.into_iter().filter(|action| match action {
+                Action::Start { process, index, .. } => asked.insert((process.clone(), *index)),
+                Action::Stop { .. } => true,
+            }));
+        }
+    } else {
+        state.requests.retain(|(at, _)| now.saturating_sub(*at) < REQUEST_PATIENCE);
+    }
+    actions
+}
+
+/// Users replace single instances: stop it, and count its index as newly desired.
+fn restarts(
+    state: &mut super::state::State,
+    wanted: &BTreeMap<ProcessGuid, Desired>,
+    facts: &[Fact],
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for fact in facts.iter().filter(|fact| fact.kind == Kind::InstanceRestartRequested) {
+        let index = fact.payload.get("index").and_then(serde_json::Value::as_u64).and_then(|index| u32::try_from(index).ok());
+        let (Ok(process), Some(index)) = (ProcessGuid::new(fact.object.clone()), index) else { continue };
+        let Some(desired) = wanted.get(&process) else { continue };
+        let instances: Vec<InstanceId> = state
+            .observed
+            .of_process(&process)
+            .filter(|one| one.index == index && one.version == desired.version && !state.ledger.is_stopping(&one.id))
+            .map(|one| one.id.clone())
+            .collect();
+        state.ledger.forget(&process, &desired.version, index);
+        if !instances.is_empty() {
+            actions.push(Action::Stop { process, instances, because: "a user restarts this instance".to_string() });
+        }
+    }
+    actions
+}
+
+async fn carry_out(
+    shared: &Shared,
+    epoch: i64,
+    rows: &BTreeMap<ProcessGuid, DesiredRow>,
+    actions: Vec<Action>,
+) -> Result<(), RoundError> {
+    let mut plans: BTreeMap<ProcessGuid, Option<LaunchPlan>> = BTreeMap::new();
+    for action in actions {
+        match action {
+            Action::Stop { process, instances, because } => {
+                info!(%process, count = instances.len(), because, "stopping instances");
+                let message = StopInstances {
+                    droplet: process.clone(),
+                    version: None,
+                    instances: Some(instances.clone()),
+                    indices: None,
+                    states: None,
+                    yard_epoch: Some(epoch),
+                };
+                shared.bus.publish(&catalogue::dea_stop(), &message).await?;
+                metrics::counter!("controller_stops_total").increment(instances.len() as u64);
+                let now = shared.clock.now();
+                {
+                    let mut state = shared.state();
+                    for instance in &instances {
+                        state.ledger.sent_stop(instance.clone(), now);
+                    }
+                }
+                event(shared, &format!("stopping {} instances of {process}: {because}", instances.len())).await;
+            }
+            Action::Start { process, version, index, because } => {
+                if !plans.contains_key(&process) {
+                    let plan = load(shared, &process, &version, index).await?;
+                    plans.insert(process.clone(), plan);
+                }
+                if let Some(Some(plan)) = plans.get(&process)
+                    && plan.version == version
+                {
+                    start(shared, epoch, rows, plan, index, &because).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads what starts of this process need; what makes them impossible is shown as its waiting.
+async fn load(
+    shared: &Shared,
+    process: &ProcessGuid,
+    version: &Version,
+    index: u32,
+) -> Result<Option<LaunchPlan>, RoundError> {
+    let mut reader = shared.store.read().await?;
+    match launch::load(shared, &mut reader, process).await {
+        Ok(plan) => Ok(Some(plan)),
+        Err(NoLaunch::Store(error)) => Err(error.into()),
+        Err(NoLaunch::Told(reason)) => {
+            debug!(%process, %version, reason, "a process cannot be started");
+            shared.state().waiting.entry(process.clone()).or_default().insert(index, reason);
+            Ok(None)
+        }
+    }
+}
+
+async fn start(
+    shared: &Shared,
+    epoch: i64,
+    rows: &BTreeMap<ProcessGuid, DesiredRow>,
+    plan: &LaunchPlan,
+    index: u32,
+    because: &str,
+) -> Result<(), RoundError> {
+    let siblings = rows
+        .values()
+        .filter(|row| row.app == plan.row.app_guid && row.kind == plan.row.kind)
+        .map(|row| row.process.clone())
+        .collect();
+    let request = PlacementRequest {
+        stack: plan.droplet.stack.clone(),
+        memory_mb: plan.memory_mb(),
+        disk_mb: plan.disk_mb(),
+        siblings,
+    };
+    let instance = InstanceId::new(uuid::Uuid::new_v4().simple().to_string())
+        .expect("32 hex digits are an identifier");
+    let now = shared.clock.now();
+    let give_up_at = now + plan.start_timeout(shared);
+    let decision = {
+        let mut state = shared.state();
+        let decision = placement::choose(&state.pool.view(now), &request, shared.advertisement_ttl(), rand::random());
+        match &decision {
+            Decision::Place { dea, .. } => {
+                state.pool.reserve(Debit {
+                    key: instance.to_string(),
+                    dea: dea.clone(),
+                    memory_mb: request.memory_mb,
+                    disk_mb: request.disk_mb,
+                    process: Some(plan.process.clone()),
+                    expires_at: give_up_at,
+                });
+                state.ledger.sent_start(
+                    instance.clone(),
+                    Launch {
+                        process: plan.process.clone(),
+                        version: plan.version.clone(),
+                        index,
+                        dea: dea.clone(),
+                        sent_at: now,
+                        give_up_at,
+                    },
+                );
+                if let Some(waiting) = state.waiting.get_mut(&plan.process) {
+                    waiting.remove(&index);
+                }
+                state.waiting.retain(|_, waiting| !waiting.is_empty());
+            }
+            Decision::Refuse(_) => state.ledger.forget(&plan.process, &plan.version, index),
+        }
+        decision
+    };
+    match decision {
+        Decision::Place { dea, because: chosen } => {
+            let message = plan.command_for(shared, index, &instance, epoch);
+            if let Err(error) = shared.bus.publish(&catalogue::dea_start_instance(&dea), &message).await {
+                let mut state = shared.state();
+                state.ledger.withdraw(&instance);
+                state.pool.withdrawn(instance.as_str());
+                return Err(error.into());
+            }
+            info!(process = %plan.process, index, %instance, %dea, because, chosen, "starting an instance");
+            metrics::counter!("controller_starts_total").increment(1);
+            event(shared, &format!("starting index {index} of {} on {dea}: {because}", plan.process)).await;
+        }
+        Decision::Refuse(refusal) => {
+            let reason = refusal.to_string();
+            let news = {
+                let mut state = shared.state();
+                let before = state.waiting.entry(plan.process.clone()).or_default().insert(index, reason.clone());
+                before.as_ref() != Some(&reason)
+            };
+            if news {
+                metrics::counter!("controller_placements_refused_total").increment(1);
+                warn!(process = %plan.process, index, reason, "an instance is not placed");
+                let line = format!("Instance {index} of process {} waits: {reason}", plan.row.kind);
+                shared.log(&plan.app.guid, SOURCE_API, true, &line);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells the agents the names of processes whose routes changed, or all after an absence.
+async fn tell_names(
+    shared: &Shared,
+    epoch: i64,
+    rows: &BTreeMap<ProcessGuid, DesiredRow>,
+    facts: &[Fact],
+) -> Result<(), RoundError> {
+    let all = std::mem::take(&mut shared.state().resend_uris);
+    let changed: BTreeSet<&str> =
+        facts.iter().filter(|fact| fact.kind == Kind::RoutesChanged).map(|fact| fact.object.as_str()).collect();
+    if !all && changed.is_empty() {
+        return Ok(());
+    }
+    let told = tell_names_of(shared, epoch, rows, |row| all || changed.contains(row.app.as_str())).await;
+    if told.is_err() && all {
+        shared.state().resend_uris = true;
+    }
+    told
+}
+
+async fn tell_names_of(
+    shared: &Shared,
+    epoch: i64,
+    rows: &BTreeMap<ProcessGuid, DesiredRow>,
+    concerned: impl Fn(&DesiredRow) -> bool,
+) -> Result<(), RoundError> {
+    for row in rows.values().filter(|row| row.runs() && concerned(row)) {
+        let there = {
+            let state = shared.state();
+            state.observed.of_process(&row.process).next().is_some()
+                || state.ledger.launches().any(|(_, launch)| launch.process == row.process)
+        };
+        if !there {
+            continue;
+        }
+        let uris = {
+            let mut reader = shared.store.read().await?;
+            crate::store::routes::uris(&mut reader, &row.app, &row.kind).await?
+        };
+        let message = UpdateInstances {
+            droplet: row.process.clone(),
+            uris,
+            version: Some(row.version.clone()),
+            yard_epoch: Some(epoch),
+        };
+        shared.bus.publish(&catalogue::dea_update(), &message).await?;
+    }
+    Ok(())
+}
+
+/// `droplet.updated`: the health manager reads these again.
+async fn tell_health_manager(shared: &Shared, facts: &[Fact]) -> Result<(), RoundError> {
+    let changed: BTreeSet<&str> = facts
+        .iter()
+        .filter(|fact| matches!(fact.kind, Kind::ProcessChanged | Kind::ProcessRemoved))
+        .map(|fact| fact.object.as_str())
+        .collect();
+    for process in changed {
+        let Ok(droplet) = ProcessGuid::new(process) else { continue };
+        shared.bus.publish(&catalogue::droplet_updated(), &Updated { droplet, cc_partition: None }).await?;
+    }
+    Ok(())
+}
+
+/// `vcap.cc.events`, for onlookers: may be missed.
+pub(super) async fn event(shared: &Shared, text: &str) {
+    let event = ControllerEvent(vec![
+        clock::unix_seconds().into(),
+        "SYSTEM".into(),
+        shared.component.as_str().into(),
+        text.into(),
+    ]);
+    if let Err(error) = shared.bus.publish(&catalogue::cc_events(), &event).await {
+        debug!(error = &error as &dyn std::error::Error, "an event was not told");
+    }
+}
+
+/// After commits, tells the other controllers how far the log of facts has grown.
+pub(super) async fn announce_facts(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = shared.committed.notified() => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        let newest = async {
+            let mut reader = shared.store.read().await?;
+            facts::newest(&mut reader).await
+        };
+        match newest.await {
+            Ok(sequence) => {
+                if let Err(error) = shared.bus.publish(&catalogue::facts_advanced(), &FactsAdvanced { sequence }).await {
+                    debug!(error = &error as &dyn std::error::Error, "the growth of the facts was not told");
+                }
+            }
+            Err(error) => debug!(error = &error as &dyn std::error::Error, "the newest fact could not be read"),
+        }
+    }
+}

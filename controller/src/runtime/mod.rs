@@ -1,0 +1,219 @@
+//! The controller's working half: hears the agents, and makes them run what the rows say.
+//!
+//! Every controller hears everything ([`listen`]) and keeps the same picture in memory ([`state`]),
+//! so that each can answer the API. Only the leader acts: one loop ([`dispatcher`]) wakes up on a
+//! nudge, on the bus or by the clock, reads the facts after its cursor and the rows again, asks
+//! the pure planners of `domain/`, and carries their actions out.
+//!
+//! ```text
+//!   API commits ─► fact ─► nudge ┐
+//!   heartbeats, exits, ads ──────┼─► dispatcher ─► plan ─► place ─► dea.{id}.start, dea.stop, dea.update
+//!   health manager's requests ───┤        ├─► rolling   (deployments)
+//!   clock ───────────────────────┘        └─► staging   (builds, one unit each)
+//! ```
+//!
+//! What a newcomer gets wrong: a wake-up carries no meaning, the rows do; an action that fails is
+//! not retried where it failed but planned again in the next round; and while the bus is away
+//! nothing is planned at all, because what is seen ages without anybody's fault.
+
+mod clock;
+mod completed;
+mod crashes;
+mod dispatcher;
+mod launch;
+mod listen;
+mod rolling;
+mod staging;
+mod state;
+mod status;
+
+use crate::blobs::Blobs;
+use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
+use crate::store::Store;
+use clock::Clock;
+use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
+use proto::bus::stream::LogLine;
+use proto::config::Settings;
+use proto::ids::{ComponentId, ProcessGuid, StagerQueue, Version};
+use state::State;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+
+/// Name of the leadership and of its fence in the store.
+pub const LEADERSHIP: &str = "controller";
+
+/// What the runtime must know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// Domain of the cluster, e.g. `yard.internal`.
+    pub domain: String,
+    /// Address of the API for apps (`cf_api`).
+    pub public_url: String,
+    /// `host:port` at which components reach this controller.
+    pub advertise: String,
+    pub bulk_user: String,
+    pub bulk_password: String,
+    pub stager_queue: StagerQueue,
+}
+
+/// The working half. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+/// What every part of the runtime stands on.
+struct Shared {
+    store: Store,
+    blobs: Blobs,
+    bus: Bus,
+    cluster: Cluster,
+    settings: watch::Receiver<Arc<Settings>>,
+    /// `Some(epoch)` while this controller leads.
+    epoch: watch::Receiver<Option<i64>>,
+    component: ComponentId,
+    config: RuntimeConfig,
+    clock: Clock,
+    tasks: Supervisor,
+    logs: LogSender,
+    state: Mutex<State>,
+    /// Wakes the dispatcher.
+    wake: Notify,
+    /// Something seen may matter to the plan.
+    dirty: AtomicBool,
+    /// Wakes whoever tells the other controllers.
+    committed: Notify,
+    /// Reports handled at once: each writes to the store.
+    reports: Arc<Semaphore>,
+}
+
+impl Runtime {
+    /// Listens, campaigns, and acts when it leads.
+    pub async fn start(store: Store, blobs: Blobs, deps: &Deps, config: RuntimeConfig) -> anyhow::Result<Runtime> {
+        let shared = Arc::new(Shared {
+            store,
+            blobs,
+            bus: deps.bus.clone(),
+            cluster: deps.cluster.clone(),
+            settings: deps.cluster.settings(),
+            epoch: deps.cluster.campaign(LEADERSHIP, &deps.component, &deps.tasks),
+            component: deps.component.clone(),
+            config,
+            clock: Clock::start(),
+            tasks: deps.tasks.clone(),
+            logs: LogSender::start(deps),
+            state: Mutex::new(State::default()),
+            wake: Notify::new(),
+            dirty: AtomicBool::new(true),
+            committed: Notify::new(),
+            reports: Arc::new(Semaphore::new(64)),
+        });
+        listen::start(&shared);
+        let dispatching = shared.clone();
+        deps.tasks.spawn("dispatcher", Policy::Restart, move |shutdown| dispatcher::run(dispatching.clone(), shutdown));
+        let announcing = shared.clone();
+        deps.tasks.spawn("facts-announcer", Policy::Restart, move |shutdown| {
+            dispatcher::announce_facts(announcing.clone(), shutdown)
+        });
+        Ok(Runtime { shared })
+    }
+
+    /// Call it after each commit that appended a fact: wakes the leader, here or elsewhere.
+    pub fn nudge(&self) {
+        self.shared.wake.notify_one();
+        self.shared.committed.notify_one();
+    }
+
+    /// What is seen of each index of a process. An index on its way shows as starting, one that
+    /// waits for room as down with the reason.
+    pub fn stats(&self, process: &ProcessGuid, version: &Version, instances: u32) -> Vec<IndexStats> {
+        let state = self.shared.state();
+        let scope = ProcessScope { process, version, instances };
+        let mut stats = state.observed.stats(&scope, clock::unix_seconds());
+        let waiting = state.waiting.get(process);
+        for one in &mut stats {
+            match one.state {
+                IndexState::Running | IndexState::Starting => continue,
+                IndexState::Down | IndexState::Crashed => {}
+            }
+            if state.ledger.in_flight(process, version, one.index).is_some() {
+                one.state = IndexState::Starting;
+            } else if one.state == IndexState::Down
+                && let Some(reason) = waiting.and_then(|waiting| waiting.get(&one.index))
+            {
+                one.details = Some(reason.clone());
+            }
+        }
+        stats
+    }
+
+    /// Why instances of a process are not placed.
+    pub fn waiting(&self, process: &ProcessGuid) -> Option<String> {
+        self.shared.state().waiting_reason(process)
+    }
+
+    /// Agents, leader, and what waits for what.
+    pub async fn status(&self) -> serde_json::Value {
+        status::document(&self.shared).await
+    }
+
+    pub fn leads(&self) -> bool {
+        self.shared.epoch.borrow().is_some()
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    pub fn config(&self) -> &RuntimeConfig {
+        &self.shared.config
+    }
+}
+
+impl Shared {
+    /// The picture in memory. Never held across an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    fn connected(&self) -> bool {
+        self.bus.status().borrow().connected
+    }
+
+    /// Something was seen that the plan should know of.
+    fn seen(&self) {
+        self.dirty.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// How old an advertisement may be to count.
+    fn advertisement_ttl(&self) -> Duration {
+        let period = self.settings().duration("dea/advertise/period");
+        proto::timing::ADVERTISEMENT_TTL.max(period.mul_f64(2.5))
+    }
+
+    /// After this long without a heartbeat an agent is lost.
+    fn lost_after(&self) -> Duration {
+        self.settings().duration("health-manager/agent/lost_after")
+    }
+
+    /// A line into the log stream of an app.
+    fn log(&self, app: &str, source_type: &str, stderr: bool, text: &str) {
+        self.logs.send(LogLine {
+            timestamp: clock::unix_nanos(),
+            source: app.to_string(),
+            instance: "0".to_string(),
+            source_type: source_type.to_string(),
+            stderr,
+            payload: text.as_bytes().to_vec(),
+            tags: HashMap::new().into_iter().collect(),
+        });
+    }
+}

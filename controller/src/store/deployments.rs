@@ -1,0 +1,77 @@
+//! Rolling deployments.
+
+use super::query::Filter;
+use super::{StoreError, row};
+use sqlx::AnyConnection;
+
+pub const ACTIVE: &str = "ACTIVE";
+pub const FINALIZED: &str = "FINALIZED";
+
+pub const DEPLOYING: &str = "DEPLOYING";
+pub const DEPLOYED: &str = "DEPLOYED";
+pub const CANCELING: &str = "CANCELING";
+pub const CANCELED: &str = "CANCELED";
+pub const SUPERSEDED: &str = "SUPERSEDED";
+
+row! {
+    pub struct Deployment in "deployments", key guid, versioned {
+        guid: String,
+        app_guid: String,
+        /// `rolling`
+        strategy: String,
+        /// [`ACTIVE`] or [`FINALIZED`]
+        status: String,
+        /// [`DEPLOYING`], [`DEPLOYED`], [`CANCELING`], [`CANCELED`], [`SUPERSEDED`]
+        reason: String,
+        /// Why it was taken back.
+        error: Option<String>,
+        droplet_guid: String,
+        /// The droplet to go back to.
+        previous_droplet_guid: Option<String>,
+        /// The process to go back to.
+        old_process_guid: Option<String>,
+        new_process_guid: String,
+        wanted_instances: i64,
+        max_in_flight: i64,
+        /// Unix microseconds: when the running step began.
+        step_since: i64,
+        created_at: i64,
+        updated_at: i64,
+        row_version: i64,
+    }
+}
+
+impl Deployment {
+    pub fn is_active(&self) -> bool {
+        self.status == ACTIVE
+    }
+}
+
+pub async fn active(connection: &mut AnyConnection) -> Result<Vec<Deployment>, StoreError> {
+    let filter = Filter::new().equals("status", ACTIVE).order("created_at", false);
+    Deployment::fetch(connection, filter, "list active deployments").await
+}
+
+/// The active ones of an app; more than one only inside the transaction that supersedes.
+pub async fn active_of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Deployment>, StoreError> {
+    let filter = Filter::new().equals("app_guid", app).equals("status", ACTIVE).order("created_at", false);
+    Deployment::fetch(connection, filter, "list the active deployments of an app").await
+}
+
+/// Ends the active deployments of an app because a newer one begins. Their new processes stay as
+/// they are: the newer deployment scales them in like any older process. Returns where to go back to:
+/// the process and the droplet that ran before the first of them, if there was one.
+pub async fn supersede(
+    connection: &mut AnyConnection,
+    app: &str,
+    now: i64,
+) -> Result<Option<(Option<String>, Option<String>)>, StoreError> {
+    let mut back_to = None;
+    for mut deployment in active_of_app(connection, app).await? {
+        deployment.status = FINALIZED.to_string();
+        deployment.reason = SUPERSEDED.to_string();
+        deployment.update(connection, now).await?;
+        back_to.get_or_insert((deployment.old_process_guid.clone(), deployment.previous_droplet_guid.clone()));
+    }
+    Ok(back_to)
+}

@@ -1,0 +1,35 @@
+//! Droplets: staged, runnable results. They never change.
+
+use super::query::Filter;
+use super::{Json, StoreError, row};
+use proto::bus::staging::UsedBuildpack;
+use sqlx::AnyConnection;
+use std::collections::BTreeMap;
+
+pub const STAGED: &str = "STAGED";
+
+row! {
+    /// The archive is the blob `droplets/<sha256>`.
+    pub struct Droplet in "droplets", key guid {
+        guid: String,
+        app_guid: String,
+        package_guid: Option<String>,
+        build_guid: Option<String>,
+        state: String,
+        sha1: String,
+        sha256: String,
+        size_bytes: i64,
+        /// Type to command.
+        process_types: Json<BTreeMap<String, String>>,
+        detected_buildpack: String,
+        buildpacks: Json<Vec<UsedBuildpack>>,
+        stack: String,
+        created_at: i64,
+        updated_at: i64,
+    }
+}
+
+pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Droplet>, StoreError> {
+    let filter = Filter::new().equals("app_guid", app).order("created_at", true);
+    Droplet::fetch(connection, filter, "list the droplets of an app").await
+}

@@ -1,0 +1,258 @@
+//! The record of truth: SQL, on SQLite or PostgreSQL, with one text for both.
+//!
+//! One file per noun holds the row struct and the statements about it; nothing else in the
+//! controller writes SQL. Statements take `&mut AnyConnection`, so the caller decides what
+//! belongs in one transaction:
+//!
+//! ```text
+//!   let mut tx = store.write("create app").await?;     one writer at a time on SQLite
+//!   app.insert(&mut tx).await?;
+//!   facts::append(&mut tx, "process.changed", …).await?;
+//!   tx.commit().await?;                                dropped instead: rolled back
+//! ```
+//!
+//! Traps. SQLite upgrades a reading transaction to a writing one only if nobody wrote meanwhile,
+//! whatever the busy timeout: writers begin with `BEGIN IMMEDIATE`, and through a pool of a single
+//! connection, so they queue here instead of failing there. PostgreSQL runs transactions side by
+//! side: what was read may be gone at the update, which is why each row has a `row_version` that
+//! every update compares ([`StoreError::Stale`]). PostgreSQL also refuses NUL in a text, `exists()`
+//! as a number, and anything after a failed statement of a transaction.
+
+pub mod apps;
+pub mod audit_events;
+pub mod builds;
+pub mod deployments;
+pub mod desired;
+pub mod domains;
+pub mod droplets;
+pub mod facts;
+pub mod jobs;
+pub mod leadership;
+pub mod organizations;
+pub mod packages;
+pub mod processes;
+pub mod query;
+pub mod refresh_tokens;
+pub mod roles;
+pub mod routes;
+mod row;
+pub mod spaces;
+pub mod users;
+
+use sqlx::any::{AnyConnection, AnyPoolOptions};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, Executor, SqlSafeStr, Transaction};
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+pub use row::{Column, Json};
+pub(crate) use row::row;
+
+/// The migrations, in order. A published one is never edited.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("../../migrations/0001_first.sql"))];
+
+/// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long
+/// transactions may pile up before requests are told to come back.
+const ACQUIRE: Duration = Duration::from_secs(15);
+const READERS: u32 = 8;
+
+/// Why the store did not do it. `operation` says what was being done.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else changed or removed the row between reading and writing it.
+    #[error("{operation}: the {noun} {guid} was changed by somebody else meanwhile")]
+    Stale { operation: &'static str, noun: &'static str, guid: String },
+    /// A unique index already has this value.
+    #[error("{operation}: already taken")]
+    Taken {
+        operation: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Other rows still point at it, or it points at none.
+    #[error("{operation}: still referred to, or refers to what is gone")]
+    Referenced {
+        operation: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database is away or overloaded: worth a retry by the caller.
+    #[error("{operation}: the database does not answer")]
+    Unavailable {
+        operation: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error("{operation}")]
+    Failed {
+        operation: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error("the database cannot be opened: {why}")]
+    Open {
+        why: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Sorts a database error, for `map_err(StoreError::during("list apps"))`.
+    pub fn during(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+        move |source| {
+            use sqlx::error::ErrorKind;
+            let kind = source.as_database_error().map(|error| error.kind());
+            match (kind, &source) {
+                (Some(ErrorKind::UniqueViolation), _) => StoreError::Taken { operation, source },
+                (Some(ErrorKind::ForeignKeyViolation), _) => StoreError::Referenced { operation, source },
+                (None, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) => {
+                    StoreError::Unavailable { operation, source }
+                }
+                _ => StoreError::Failed { operation, source },
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    backend: Backend,
+    writers: AnyPool,
+    readers: AnyPool,
+}
+
+impl Store {
+    /// Opens `sqlite:///path` (made if it is not there) or `postgres://…` and brings its tables up
+    /// to date.
+    pub async fn open(url: &str) -> Result<Store, StoreError> {
+        let open = |why: &'static str| move |source: sqlx::Error| StoreError::Open { why, source: Box::new(source) };
+        sqlx::any::install_default_drivers();
+        let (backend, writers, readers) = if url.starts_with("sqlite:") {
+            let separator = if url.contains('?') { '&' } else { '?' };
+            let writers = sqlite_pool(1, false)
+                .connect(&format!("{url}{separator}mode=rwc"))
+                .await
+                .map_err(open("connecting to SQLite for writing"))?;
+            let readers = sqlite_pool(READERS, true)
+                .connect(&format!("{url}{separator}mode=rw"))
+                .await
+                .map_err(open("connecting to SQLite for reading"))?;
+            (Backend::Sqlite, writers, readers)
+        } else {
+            let pool = AnyPoolOptions::new()
+                .max_connections(16)
+                .acquire_timeout(ACQUIRE)
+                .connect(url)
+                .await
+                .map_err(open("connecting to PostgreSQL"))?;
+            (Backend::Postgres, pool.clone(), pool)
+        };
+        migrator()
+            .run(&writers)
+            .await
+            .map_err(|error| StoreError::Open { why: "migrating its tables", source: Box::new(error) })?;
+        Ok(Store { backend, writers, readers })
+    }
+
+    /// Begins a transaction; `operation` names it in errors. On SQLite it holds the only writing
+    /// connection: do nothing slow (no bus, no disk, no hashing) until it is committed or dropped.
+    pub async fn write(&self, operation: &'static str) -> Result<Tx, StoreError> {
+        let inner = match self.backend {
+            Backend::Sqlite => self.writers.begin_with("BEGIN IMMEDIATE").await,
+            Backend::Postgres => self.writers.begin().await,
+        }
+        .map_err(StoreError::during(operation))?;
+        Ok(Tx { inner, operation })
+    }
+
+    /// A connection for reading only.
+    pub async fn read(&self) -> Result<PoolConnection<Any>, StoreError> {
+        self.readers.acquire().await.map_err(StoreError::during("waiting for a database connection"))
+    }
+
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+fn sqlite_pool(connections: u32, read_only: bool) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection
+                    .execute(
+                        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                         PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
+                    )
+                    .await?;
+                if read_only {
+                    connection.execute("PRAGMA query_only = ON;").await?;
+                }
+                Ok(())
+            })
+        })
+}
+
+fn migrator() -> Migrator {
+    Migrator::with_migrations(
+        MIGRATIONS
+            .iter()
+            .map(|(version, name, sql)| {
+                Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+            })
+            .collect(),
+    )
+}
+
+/// A transaction. Dropped without [`Tx::commit`] it is rolled back.
+pub struct Tx {
+    inner: Transaction<'static, Any>,
+    operation: &'static str,
+}
+
+impl Tx {
+    /// When this returns Ok the changes are on disk.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await.map_err(StoreError::during(self.operation))
+    }
+}
+
+impl Deref for Tx {
+    type Target = AnyConnection;
+    fn deref(&self) -> &AnyConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.inner
+    }
+}
+
+/// The next number of a sequence (`processes`, `facts`). Holding the row serializes the writers
+/// of one sequence until they commit, so numbers become visible in order: a reader of the facts
+/// who saw number n will never find a smaller one later.
+pub async fn next_number(connection: &mut AnyConnection, sequence: &'static str) -> Result<i64, StoreError> {
+    use sqlx::Row;
+    sqlx::query("UPDATE sequences SET value = value + 1 WHERE name = $1 RETURNING value")
+        .bind(sequence)
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(StoreError::during("take the next number of a sequence"))
+}

@@ -1,0 +1,23 @@
+//! Organizations.
+
+use super::query::Filter;
+use super::{Json, StoreError, row};
+use sqlx::AnyConnection;
+use std::collections::BTreeMap;
+
+row! {
+    pub struct Organization in "organizations", key guid, versioned {
+        guid: String,
+        name: String,
+        suspended: bool,
+        labels: Json<BTreeMap<String, String>>,
+        annotations: Json<BTreeMap<String, String>>,
+        created_at: i64,
+        updated_at: i64,
+        row_version: i64,
+    }
+}
+
+pub async fn by_name(connection: &mut AnyConnection, name: &str) -> Result<Option<Organization>, StoreError> {
+    Ok(Organization::fetch(connection, Filter::new().equals("name", name), "find organization").await?.pop())
+}

@@ -1,0 +1,169 @@
+//! Lists: conditions put together at run time, with numbered placeholders.
+//!
+//! Column names and operators are constants of this crate; only values come from outside, and
+//! they are always bound. (sqlx's own builder writes `?`, which PostgreSQL does not take.)
+
+use super::row::Statement;
+
+#[derive(Debug, Clone, PartialEq)]
+enum Bound {
+    Text(String),
+    Number(i64),
+}
+
+/// `WHERE a AND b ORDER BY c LIMIT n OFFSET m`
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    conditions: Vec<String>,
+    values: Vec<Bound>,
+    order: String,
+    window: Option<(i64, i64)>,
+}
+
+impl Filter {
+    pub fn new() -> Filter {
+        Filter::default()
+    }
+
+    fn placeholder(&mut self, value: Bound) -> String {
+        self.values.push(value);
+        format!("${}", self.values.len())
+    }
+
+    pub fn equals(mut self, column: &'static str, value: &str) -> Filter {
+        let place = self.placeholder(Bound::Text(value.replace('\0', "\u{fffd}")));
+        self.conditions.push(format!("{column} = {place}"));
+        self
+    }
+
+    pub fn equals_number(mut self, column: &'static str, value: i64) -> Filter {
+        let place = self.placeholder(Bound::Number(value));
+        self.conditions.push(format!("{column} = {place}"));
+        self
+    }
+
+    /// One of these; an empty list matches nothing.
+    pub fn any<S: AsRef<str>>(mut self, column: &'static str, values: &[S]) -> Filter {
+        if values.is_empty() {
+            self.conditions.push("1 = 0".into());
+            return self;
+        }
+        let places: Vec<String> =
+            values.iter().map(|value| self.placeholder(Bound::Text(value.as_ref().replace('\0', "\u{fffd}")))).collect();
+        self.conditions.push(format!("{column} IN ({})", places.join(", ")));
+        self
+    }
+
+    /// [`Filter::any`] if a list was given at all.
+    pub fn any_if<S: AsRef<str>>(self, column: &'static str, values: Option<&[S]>) -> Filter {
+        match values {
+            Some(values) => self.any(column, values),
+            None => self,
+        }
+    }
+
+    /// `column` is in the result of `SELECT … WHERE inner IN (values)`.
+    pub fn any_in<S: AsRef<str>>(mut self, column: &'static str, select: &'static str, values: &[S]) -> Filter {
+        if values.is_empty() {
+            self.conditions.push("1 = 0".into());
+            return self;
+        }
+        let places: Vec<String> =
+            values.iter().map(|value| self.placeholder(Bound::Text(value.as_ref().replace('\0', "\u{fffd}")))).collect();
+        self.conditions.push(format!("{column} IN ({select} IN ({}))", places.join(", ")));
+        self
+    }
+
+    /// A condition without values.
+    pub fn only(mut self, condition: &'static str) -> Filter {
+        self.conditions.push(condition.into());
+        self
+    }
+
+    /// `column <op> number`, for times.
+    pub fn compare(mut self, column: &'static str, operator: &'static str, value: i64) -> Filter {
+        let place = self.placeholder(Bound::Number(value));
+        self.conditions.push(format!("{column} {operator} {place}"));
+        self
+    }
+
+    /// `guid` last, so that pages do not overlap where values are equal.
+    pub fn order(mut self, column: &'static str, descending: bool) -> Filter {
+        let direction = if descending { "DESC" } else { "ASC" };
+        self.order = if column == "guid" { format!("guid {direction}") } else { format!("{column} {direction}, guid {direction}") };
+        self
+    }
+
+    pub fn window(mut self, limit: i64, offset: i64) -> Filter {
+        self.window = Some((limit, offset));
+        self
+    }
+
+    /// The same conditions without order and window, for counting.
+    pub fn counting(&self) -> Filter {
+        Filter { conditions: self.conditions.clone(), values: self.values.clone(), order: String::new(), window: None }
+    }
+
+    pub fn sql(&self, select: &str) -> String {
+        let mut sql = select.trim_end().to_string();
+        if !self.conditions.is_empty() {
+            sql.push_str(" WHERE ");
+            sql.push_str(&self.conditions.join(" AND "));
+        }
+        if !self.order.is_empty() {
+            sql.push_str(" ORDER BY ");
+            sql.push_str(&self.order);
+        }
+        if let Some((limit, offset)) = self.window {
+            sql.push_str(&format!(" LIMIT {limit} OFFSET {offset}"));
+        }
+        sql
+    }
+
+    pub fn bind<'q>(&self, mut statement: Statement<'q>) -> Statement<'q> {
+        // Each combination of filters is its own text: keeping them prepared would fill the cache.
+        statement = statement.persistent(false);
+        for value in &self.values {
+            statement = match value {
+                Bound::Text(text) => statement.bind(text.clone()),
+                Bound::Number(number) => statement.bind(*number),
+            };
+        }
+        statement
+    }
+
+    /// How many rows of `table` match.
+    pub async fn count(&self, connection: &mut sqlx::AnyConnection, table: &'static str) -> Result<u64, super::StoreError> {
+        use sqlx::Row;
+        let counting = self.counting();
+        let sql = counting.sql(&format!("SELECT count(*) FROM {table}"));
+        let count: i64 = counting
+            .bind(sqlx::query(sqlx::AssertSqlSafe(sql)))
+            .fetch_one(connection)
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(super::StoreError::during("count rows"))?;
+        Ok(count.max(0) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_numbered_in_the_order_of_the_values() {
+        let filter = Filter::new().equals("a", "1").any("b", &["2", "3"]).compare("c", ">", 4).order("name", true).window(10, 20);
+        assert_eq!(
+            filter.sql("SELECT x FROM t "),
+            "SELECT x FROM t WHERE a = $1 AND b IN ($2, $3) AND c > $4 ORDER BY name DESC, guid DESC LIMIT 10 OFFSET 20"
+        );
+        assert_eq!(filter.counting().sql("SELECT count(*) FROM t"), "SELECT count(*) FROM t WHERE a = $1 AND b IN ($2, $3) AND c > $4");
+    }
+
+    #[test]
+    fn an_empty_list_matches_nothing() {
+        assert_eq!(Filter::new().any::<&str>("a", &[]).sql("S"), "S WHERE 1 = 0");
+        assert_eq!(Filter::new().any_if::<&str>("a", None).sql("S"), "S");
+    }
+}

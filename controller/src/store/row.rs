@@ -1,0 +1,227 @@
+//! Rows as plain structs: the columns are named once.
+//!
+//! [`row!`] writes the struct and the statements every table needs: insert, find by guid, delete,
+//! and (where the table has a `row_version`) the update that compares it. An update writes the
+//! whole row; what was read is what is compared, so a lost update cannot happen.
+
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Row};
+
+pub type Statement<'q> = Query<'q, Any, AnyArguments>;
+
+/// A type a column can hold.
+pub trait Column: Sized {
+    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error>;
+    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q>;
+}
+
+/// PostgreSQL takes no NUL in a text. The API refuses it at the door; what came over the bus is
+/// made harmless here.
+fn without_nul(text: &str) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_string() }
+}
+
+impl Column for String {
+    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+        row.try_get(column)
+    }
+    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        statement.bind(without_nul(self))
+    }
+}
+
+impl Column for Option<String> {
+    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+        row.try_get(column)
+    }
+    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        statement.bind(self.as_deref().map(without_nul))
+    }
+}
+
+impl Column for i64 {
+    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+        row.try_get(column)
+    }
+    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        statement.bind(*self)
+    }
+}
+
+impl Column for Option<i64> {
+    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+        row.try_get(column)
+    }
+    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        statement.bind(*self)
+    }
+}
+
+impl Column for bool {
+    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+        Ok(row.try_get::<i64, _>(column)? != 0)
+    }
+    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        statement.bind(i64::from(*self))
+    }
+}
+
+/// A list or map kept as JSON in a TEXT column.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Json<T>(pub T);
+
+impl<T> std::ops::Deref for Json<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> std::ops::DerefMut for Json<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Column for Json<T> {
+    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+        let text: String = row.try_get(column)?;
+        serde_json::from_str(&text)
+            .map(Json)
+            .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_string(), source: Box::new(error) })
+    }
+    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        // Maps with text keys, lists and texts: nothing here can fail to serialize. JSON escapes NUL.
+        statement.bind(serde_json::to_string(&self.0).expect("JSON columns hold maps with text keys"))
+    }
+}
+
+/// `$1, $2, …`
+pub fn placeholders(count: usize) -> String {
+    (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+}
+
+macro_rules! column {
+    ($field:ident) => { stringify!($field) };
+    ($field:ident => $column:literal) => { $column };
+}
+pub(crate) use column;
+
+/// ```text
+/// row! {
+///     /// What a row is.
+///     pub struct Thing in "things", key guid, versioned {
+///         guid: String,
+///         kind => "type": String,     // where the column has another name
+///     }
+/// }
+/// ```
+/// Without `versioned` there is no `update`. Versioned rows have `updated_at` and `row_version`.
+macro_rules! row {
+    (
+        $(#[$doc:meta])*
+        pub struct $name:ident in $table:literal, key $key:ident $(, $versioned:ident)? {
+            $( $(#[$field_doc:meta])* $field:ident $(=> $column:literal)? : $type:ty ),+ $(,)?
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name {
+            $( $(#[$field_doc])* pub $field: $type, )+
+        }
+
+        impl $name {
+            pub const TABLE: &'static str = $table;
+            pub const COLUMNS: &'static [&'static str] = &[$( $crate::store::row::column!($field $(=> $column)?) ),+];
+
+            /// `SELECT <columns> FROM <table> <rest>`
+            pub fn select(rest: &str) -> String {
+                format!("SELECT {} FROM {} {rest}", Self::COLUMNS.join(", "), Self::TABLE)
+            }
+
+            pub fn from_row(row: &sqlx::any::AnyRow) -> Result<Self, sqlx::Error> {
+                Ok($name { $( $field: $crate::store::Column::get(row, $crate::store::row::column!($field $(=> $column)?))?, )+ })
+            }
+
+            /// Binds every column in the order of [`Self::COLUMNS`].
+            pub fn bind_all<'q>(&self, mut statement: $crate::store::row::Statement<'q>) -> $crate::store::row::Statement<'q> {
+                $( statement = $crate::store::Column::bind(&self.$field, statement); )+
+                statement
+            }
+
+            pub async fn insert(&self, connection: &mut sqlx::AnyConnection) -> Result<(), $crate::store::StoreError> {
+                static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| format!(
+                    "INSERT INTO {} ({}) VALUES ({})",
+                    $name::TABLE, $name::COLUMNS.join(", "), $crate::store::row::placeholders($name::COLUMNS.len()),
+                ));
+                self.bind_all(sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))).execute(connection).await
+                    .map_err($crate::store::StoreError::during(concat!("insert into ", $table)))?;
+                Ok(())
+            }
+
+            pub async fn find(connection: &mut sqlx::AnyConnection, key: &str) -> Result<Option<Self>, $crate::store::StoreError> {
+                static SQL: std::sync::LazyLock<String> =
+                    std::sync::LazyLock::new(|| $name::select(concat!("WHERE ", stringify!($key), " = $1")));
+                sqlx::query(sqlx::AssertSqlSafe(SQL.as_str())).bind(key.to_string()).fetch_optional(connection).await
+                    .and_then(|row| row.as_ref().map(Self::from_row).transpose())
+                    .map_err($crate::store::StoreError::during(concat!("find in ", $table)))
+            }
+
+            /// Whether it was there.
+            pub async fn delete(connection: &mut sqlx::AnyConnection, key: &str) -> Result<bool, $crate::store::StoreError> {
+                let done = sqlx::query(concat!("DELETE FROM ", $table, " WHERE ", stringify!($key), " = $1"))
+                    .bind(key.to_string()).execute(connection).await
+                    .map_err($crate::store::StoreError::during(concat!("delete from ", $table)))?;
+                Ok(done.rows_affected() > 0)
+            }
+
+            /// Rows of a statement that selects the columns of [`Self::select`].
+            pub async fn fetch(
+                connection: &mut sqlx::AnyConnection,
+                query: $crate::store::query::Filter,
+                operation: &'static str,
+            ) -> Result<Vec<Self>, $crate::store::StoreError> {
+                let sql = query.sql(&Self::select(""));
+                let rows = query.bind(sqlx::query(sqlx::AssertSqlSafe(sql))).fetch_all(connection).await
+                    .map_err($crate::store::StoreError::during(operation))?;
+                rows.iter().map(Self::from_row).collect::<Result<_, _>>()
+                    .map_err($crate::store::StoreError::during(operation))
+            }
+
+            $( $crate::store::row::update!($versioned $name $table $key); )?
+        }
+    };
+}
+pub(crate) use row;
+
+macro_rules! update {
+    (versioned $name:ident $table:literal $key:ident) => {
+        /// Writes the whole row if nobody else did since it was read, and notes the new version.
+        /// `now`: Unix microseconds.
+        pub async fn update(&mut self, connection: &mut sqlx::AnyConnection, now: i64) -> Result<(), $crate::store::StoreError> {
+            static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+                let set: Vec<String> = $name::COLUMNS.iter().enumerate()
+                    .map(|(place, column)| format!("{column} = ${}", place + 1)).collect();
+                let count = $name::COLUMNS.len();
+                format!("UPDATE {} SET {} WHERE {} = ${} AND row_version = ${}",
+                    $name::TABLE, set.join(", "), stringify!($key), count + 1, count + 2)
+            });
+            let before = self.row_version;
+            // Never backwards, whatever the clock does: readers order changes by it.
+            self.updated_at = now.max(self.updated_at + 1);
+            self.row_version = before + 1;
+            let key = self.$key.clone();
+            let statement = self.bind_all(sqlx::query(sqlx::AssertSqlSafe(SQL.as_str())));
+            let done = statement.bind(key.clone()).bind(before).execute(connection).await
+                .map_err($crate::store::StoreError::during(concat!("update ", $table)))?;
+            if done.rows_affected() == 1 {
+                return Ok(());
+            }
+            self.row_version = before;
+            Err($crate::store::StoreError::Stale { operation: concat!("update ", $table), noun: stringify!($name), guid: key })
+        }
+    };
+}
+pub(crate) use update;

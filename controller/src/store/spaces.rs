@@ -1,0 +1,24 @@
+//! Spaces.
+
+use super::query::Filter;
+use super::{Json, StoreError, row};
+use sqlx::AnyConnection;
+use std::collections::BTreeMap;
+
+row! {
+    pub struct Space in "spaces", key guid, versioned {
+        guid: String,
+        name: String,
+        organization_guid: String,
+        labels: Json<BTreeMap<String, String>>,
+        annotations: Json<BTreeMap<String, String>>,
+        created_at: i64,
+        updated_at: i64,
+        row_version: i64,
+    }
+}
+
+pub async fn of_organization(connection: &mut AnyConnection, organization: &str) -> Result<Vec<Space>, StoreError> {
+    let filter = Filter::new().equals("organization_guid", organization).order("name", false);
+    Space::fetch(connection, filter, "list the spaces of an organization").await
+}

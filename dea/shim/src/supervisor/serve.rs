@@ -1,0 +1,524 @@
+//! The supervisor's loop: the init's reports, the output, the requests of the agent.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::start::Started;
+use super::{Failure, Step, enter};
+use crate::backlog::Backlog;
+use crate::cgroup::Group;
+use crate::lines::LineCutter;
+use crate::protocol::{
+    ExitStatus, FromInit, Notice, Reply, Request, Spec, Splitter, ToInit, frame_json, kind,
+};
+
+/// Bytes waiting for a listener beyond which its share stays in the backlog.
+const WAITING_LIMIT: usize = 256 * 1024;
+const CLIENT_LIMIT: usize = 32;
+const DEATH_WITHIN: Duration = Duration::from_secs(10);
+
+pub(super) struct Server<'a> {
+    spec: &'a Spec,
+    listener: UnixListener,
+    signals: SignalFd,
+    /// None once it has ended.
+    init: Option<Pid>,
+    connection: Option<UnixStream>,
+    splitter: Splitter,
+    outputs: [Output; 2],
+    group: Group,
+    backlog: Backlog,
+    ordered: bool,
+    /// The client whose order the init has not answered yet.
+    waiting: Option<u64>,
+    clients: BTreeMap<u64, Client>,
+    next_client: u64,
+    /// The client that gets the events.
+    hearer: Option<u64>,
+    quitting: Option<(u64, Instant)>,
+}
+
+struct Output {
+    pipe: Option<File>,
+    cutter: LineCutter,
+    stderr: bool,
+}
+
+struct Client {
+    stream: UnixStream,
+    splitter: Splitter,
+    waiting: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Listener,
+    Init,
+    Output(usize),
+    Client(u64),
+}
+
+fn now_unix_ns() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as i64)
+}
+
+impl<'a> Server<'a> {
+    pub(super) fn new(spec: &'a Spec, started: Started) -> Result<Server<'a>, Failure> {
+        let mut handled = SigSet::empty();
+        handled.add(Signal::SIGCHLD);
+        handled.add(Signal::SIGTERM);
+        handled.thread_block().step("block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&handled, flags).step("open a signal descriptor")?;
+        let listener = listen(&spec.socket).step(format!("listen on {}", spec.socket.display()))?;
+        started
+            .connection
+            .set_nonblocking(true)
+            .step("make the init's connection non-blocking")?;
+        let output = |pipe, stderr| Output {
+            pipe: Some(pipe),
+            cutter: LineCutter::default(),
+            stderr,
+        };
+        Ok(Server {
+            spec,
+            listener,
+            signals,
+            init: Some(started.init),
+            connection: Some(started.connection),
+            splitter: started.splitter,
+            outputs: [output(started.stdout, false), output(started.stderr, true)],
+            group: started.group,
+            backlog: Backlog::new(spec.backlog_bytes),
+            ordered: false,
+            waiting: None,
+            clients: BTreeMap::new(),
+            next_client: 1,
+            hearer: None,
+            quitting: None,
+        })
+    }
+
+    pub(super) fn serve(mut self) -> Result<(), Failure> {
+        // The init may have died before its signal was waited for.
+        self.reap();
+        loop {
+            for source in self.wait().step("wait")? {
+                match source {
+                    Source::Signals => self.take_signals(),
+                    Source::Listener => self.accept(),
+                    Source::Init => self.read_init(),
+                    Source::Output(at) => self.read_output(at, 64 * 1024),
+                    Source::Client(id) => self.talk(id),
+                }
+            }
+            self.feed();
+            if let Some((client, since)) = self.quitting {
+                if self.init.is_none() {
+                    self.farewell(client, &Reply::Done);
+                    let _ = std::fs::remove_file(&self.spec.socket);
+                    return Ok(());
+                }
+                if since.elapsed() > DEATH_WITHIN {
+                    self.quitting = None;
+                    let problem = format!("processes did not die within {DEATH_WITHIN:?}");
+                    self.reply(client, &Reply::Failed { problem });
+                }
+            }
+        }
+    }
+
+    /// Blocks until something can be done, and says what.
+    fn wait(&self) -> io::Result<Vec<Source>> {
+        let mut sources = vec![Source::Signals, Source::Listener];
+        let mut polled = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(connection) = &self.connection {
+            sources.push(Source::Init);
+            polled.push(PollFd::new(connection.as_fd(), PollFlags::POLLIN));
+        }
+        for (at, output) in self.outputs.iter().enumerate() {
+            if let Some(pipe) = &output.pipe {
+                sources.push(Source::Output(at));
+                polled.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        for (id, client) in &self.clients {
+            let mut flags = PollFlags::POLLIN;
+            if !client.waiting.is_empty() {
+                flags |= PollFlags::POLLOUT;
+            }
+            sources.push(Source::Client(*id));
+            polled.push(PollFd::new(client.stream.as_fd(), flags));
+        }
+        let timeout = match self.quitting {
+            Some(_) => PollTimeout::from(100u8),
+            None => PollTimeout::NONE,
+        };
+        match poll(&mut polled, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let ready = polled
+            .iter()
+            .zip(sources)
+            .filter(|(fd, _)| fd.revents().is_some_and(|events| !events.is_empty()));
+        Ok(ready.map(|(_, source)| source).collect())
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(information)) = self.signals.read_signal() {
+            if information.ssi_signo == Signal::SIGTERM as u32 {
+                self.quit(0);
+            }
+        }
+        self.reap();
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, ExitStatus::Code(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, ExitStatus::Signal(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(_) => return,
+            };
+            if Some(pid) == self.init {
+                // Its last words are still in the connection.
+                self.read_init();
+                self.init = None;
+                self.connection = None;
+                if self.ordered {
+                    self.ended(status);
+                }
+                self.backlog.gone();
+            }
+        }
+    }
+
+    /// The ordered program has ended; only the first report counts.
+    fn ended(&mut self, status: ExitStatus) {
+        if self.backlog.has_exited() {
+            return;
+        }
+        // All writers are dead: what they wrote is in the pipes, and then nothing comes.
+        for at in 0..self.outputs.len() {
+            self.read_output(at, usize::MAX);
+            if let Some(line) = self.outputs[at].cutter.finish() {
+                let stderr = self.outputs[at].stderr;
+                self.backlog.push(now_unix_ns(), stderr, line);
+            }
+        }
+        let killed = matches!(status, ExitStatus::Signal(9) | ExitStatus::Code(137));
+        let kills = self.group.memory_kills().unwrap_or(0);
+        self.backlog.exit(Notice::Exited {
+            status,
+            out_of_memory: killed && kills > 0,
+            peak_memory: self.group.peak_memory().unwrap_or(0),
+        });
+    }
+
+    fn read_output(&mut self, at: usize, mut budget: usize) {
+        let output = &mut self.outputs[at];
+        let mut buffer = [0u8; 64 * 1024];
+        while budget > 0 {
+            let Some(pipe) = &mut output.pipe else { return };
+            match pipe.read(&mut buffer) {
+                Ok(0) => output.pipe = None,
+                Ok(length) => {
+                    budget = budget.saturating_sub(length);
+                    let (stderr, backlog) = (output.stderr, &mut self.backlog);
+                    let at = now_unix_ns();
+                    output
+                        .cutter
+                        .push(&buffer[..length], |line| backlog.push(at, stderr, line));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => output.pipe = None,
+            }
+        }
+    }
+
+    fn read_init(&mut self) {
+        let mut buffer = [0u8; 4096];
+        while let Some(connection) = &mut self.connection {
+            match connection.read(&mut buffer) {
+                Ok(0) => self.connection = None,
+                Ok(length) => self.splitter.push(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.connection = None,
+            }
+        }
+        loop {
+            match self.splitter.next_json::<FromInit>(kind::INIT) {
+                Ok(Some(report)) => self.take_report(report),
+                Ok(None) => return,
+                Err(error) => {
+                    eprintln!("supervisor of {}: from the init: {error}", self.spec.id);
+                    self.connection = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_report(&mut self, report: FromInit) {
+        let reply = match report {
+            FromInit::Ready => return,
+            FromInit::Exited { status } => return self.ended(status),
+            FromInit::Started { .. } => Reply::Done,
+            FromInit::Refused { problem } => {
+                self.ordered = false;
+                Reply::Failed { problem }
+            }
+        };
+        if let Some(client) = self.waiting.take() {
+            self.reply(client, &reply);
+        }
+    }
+
+    fn accept(&mut self) {
+        let Ok((stream, _)) = self.listener.accept() else {
+            return;
+        };
+        if self.clients.len() >= CLIENT_LIMIT || stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        let client = Client {
+            stream,
+            splitter: Splitter::default(),
+            waiting: Vec::new(),
+        };
+        self.clients.insert(self.next_client, client);
+        self.next_client += 1;
+    }
+
+    fn forget(&mut self, id: u64) {
+        self.clients.remove(&id);
+        if self.hearer == Some(id) {
+            self.hearer = None;
+        }
+        if self.waiting == Some(id) {
+            self.waiting = None;
+        }
+    }
+
+    /// Reads a client's requests and sends what waits for it.
+    fn talk(&mut self, id: u64) {
+        let mut buffer = [0u8; 16 * 1024];
+        let mut ended = false;
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        match client.stream.read(&mut buffer) {
+            Ok(0) => ended = true,
+            Ok(length) => client.splitter.push(&buffer[..length]),
+            Err(error) => {
+                use io::ErrorKind::{Interrupted, WouldBlock};
+                ended = !matches!(error.kind(), Interrupted | WouldBlock);
+            }
+        }
+        while let Some(client) = self.clients.get_mut(&id) {
+            match client.splitter.next_json::<Request>(kind::REQUEST) {
+                Ok(Some(request)) => self.answer(id, request),
+                Ok(None) => break,
+                Err(error) => {
+                    let problem = error.to_string();
+                    self.reply(id, &Reply::Failed { problem });
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        self.send(id);
+        if ended {
+            self.forget(id);
+        }
+    }
+
+    fn reply(&mut self, id: u64, reply: &Reply) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.waiting.extend(frame_json(kind::REPLY, reply));
+        }
+        self.send(id);
+    }
+
+    fn send(&mut self, id: u64) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        while !client.waiting.is_empty() {
+            match client.stream.write(&client.waiting) {
+                Ok(length) => {
+                    client.waiting.drain(..length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.forget(id),
+            }
+        }
+    }
+
+    /// The last reply before the end: sent completely, within a second.
+    fn farewell(&mut self, id: u64, reply: &Reply) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.waiting.extend(frame_json(kind::REPLY, reply));
+            let _ = client.stream.set_nonblocking(false);
+            let _ = client
+                .stream
+                .set_write_timeout(Some(Duration::from_secs(1)));
+            let _ = client.stream.write_all(&client.waiting);
+        }
+    }
+
+    /// Moves events from the backlog to the one who listens.
+    fn feed(&mut self) {
+        let Some(id) = self.hearer else { return };
+        while let Some(client) = self.clients.get_mut(&id) {
+            if client.waiting.len() >= WAITING_LIMIT {
+                break;
+            }
+            let Some(frame) = self.backlog.next_frame() else {
+                break;
+            };
+            client.waiting.extend(frame);
+        }
+        self.send(id);
+    }
+
+    fn answer(&mut self, id: u64, request: Request) {
+        let reply = match request {
+            Request::Acknowledge { sequence } => {
+                if self.hearer == Some(id) {
+                    self.backlog.acknowledge(sequence);
+                }
+                return;
+            }
+            Request::Hello => Reply::Hello {
+                id: self.spec.id.clone(),
+                init: self.init.map_or(0, Pid::as_raw),
+                ordered: self.ordered,
+            },
+            Request::Order(_) if self.ordered => Reply::Failed {
+                problem: "this sandbox has its orders already".to_owned(),
+            },
+            Request::Order(orders) => match self.tell_init(&ToInit::Order(orders)) {
+                Ok(()) => {
+                    self.ordered = true;
+                    self.waiting = Some(id);
+                    return;
+                }
+                Err(problem) => Reply::Failed { problem },
+            },
+            Request::Signal { number, everyone } => {
+                match self.tell_init(&ToInit::Signal { number, everyone }) {
+                    Ok(()) => Reply::Done,
+                    Err(problem) => Reply::Failed { problem },
+                }
+            }
+            Request::MountDroplet { lower, target } => self.mount_droplet(&lower, &target),
+            Request::Bind { source, target } => self.bind(&source, &target),
+            Request::Listen => {
+                if let Some(former) = self.hearer.replace(id)
+                    && former != id
+                {
+                    self.clients.remove(&former);
+                }
+                self.backlog.rewind();
+                Reply::Done
+            }
+            Request::Quit => return self.quit(id),
+        };
+        self.reply(id, &reply);
+    }
+
+    fn quit(&mut self, client: u64) {
+        if let Some(init) = self.init {
+            // With process 1 the kernel ends every process of the sandbox.
+            let _ = kill(init, Signal::SIGKILL);
+        }
+        self.quitting = Some((client, Instant::now()));
+    }
+
+    fn tell_init(&mut self, message: &ToInit) -> Result<(), String> {
+        let gone = || "the sandbox's init has ended".to_owned();
+        let connection = self.connection.as_mut().ok_or_else(gone)?;
+        connection
+            .set_nonblocking(false)
+            .and_then(|()| connection.set_write_timeout(Some(Duration::from_secs(2))))
+            .and_then(|()| connection.write_all(&frame_json(kind::INIT, message)))
+            .and_then(|()| connection.set_nonblocking(true))
+            .map_err(|error| format!("tell the init: {error}"))
+    }
+
+    /// Mounts are made before the orders only: afterwards the application could prepare the place.
+    fn unordered_init(&self) -> Result<Pid, Failure> {
+        match self.init {
+            Some(init) if !self.ordered => Ok(init),
+            Some(_) => Err("the sandbox has its orders already").step("mount"),
+            None => Err("the sandbox's init has ended").step("mount"),
+        }
+    }
+
+    fn mount_droplet(&self, lower: &Path, target: &str) -> Reply {
+        let outcome = self.unordered_init().and_then(|init| {
+            let shared = enter::mount_droplet(self.spec, init, lower, target)?;
+            if !shared {
+                enter::copy_droplet(self.spec, lower, target)?;
+            }
+            Ok(shared)
+        });
+        match outcome {
+            Ok(true) => Reply::Done,
+            Ok(false) => Reply::Copied,
+            Err(failure) => Reply::Failed {
+                problem: failure.to_string(),
+            },
+        }
+    }
+
+    fn bind(&self, source: &Path, target: &str) -> Reply {
+        let outcome = self
+            .unordered_init()
+            .and_then(|init| enter::bind(init, source, target));
+        match outcome {
+            Ok(()) => Reply::Done,
+            Err(failure) => Reply::Failed {
+                problem: failure.to_string(),
+            },
+        }
+    }
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}

@@ -1,0 +1,76 @@
+//! What this agent could take: in each period, when it changed, when asked; and its hello.
+
+use super::agent::Agent;
+use crate::domain::capacity;
+use daemon::Shutdown;
+use proto::bus::catalogue;
+use proto::bus::dea::{Advertisement, Hello, PlacementProperties};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Changes that follow each other closely are told once.
+const GATHER: Duration = Duration::from_millis(20);
+/// The dialect of the bus this agent speaks.
+const VERSION: f64 = 0.1;
+
+impl Agent {
+    pub fn hello(&self) -> Hello {
+        Hello { id: self.id.clone(), ip: self.config.address.to_string(), port: 0, version: VERSION }
+    }
+
+    fn advertisement(&self) -> Option<Advertisement> {
+        let offered = self.offered();
+        let table = self.table();
+        if table.draining {
+            return None;
+        }
+        let free = capacity::available(offered, &table.claims());
+        Some(Advertisement {
+            id: self.id.clone(),
+            stacks: vec!["host".to_string()],
+            available_memory: free.memory_mb,
+            available_disk: free.disk_mb,
+            app_id_to_count: table.counts(),
+            placement_properties: PlacementProperties { zone: self.config.zone.clone() },
+            url: None,
+            yard_total_memory: Some(offered.memory_mb),
+            yard_total_disk: Some(offered.disk_mb),
+        })
+    }
+}
+
+pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut status = agent.bus.status();
+    let mut settings = agent.settings.clone();
+    let mut last = tokio::time::Instant::now();
+    let mut connected = false;
+    loop {
+        let now_connected = status.borrow_and_update().connected;
+        let period = settings.borrow_and_update().duration("dea/advertise/period");
+        let came_up = now_connected && !connected;
+        let due = came_up
+            || tokio::select! {
+                () = tokio::time::sleep_until(last + period) => true,
+                () = agent.nudges.advertise.notified() => {
+                    tokio::time::sleep(GATHER).await;
+                    true
+                }
+                changed = status.changed() => { changed?; false }
+                // Overcommit may have changed: tell at once.
+                changed = settings.changed() => { changed?; true }
+                () = shutdown.cancelled() => return Ok(()),
+            };
+        if came_up && let Err(error) = agent.bus.publish(&catalogue::dea_hello(), &agent.hello()).await {
+            tracing::debug!(%error, "the hello was not sent");
+        }
+        if due {
+            if let Some(advertisement) = agent.advertisement()
+                && let Err(error) = agent.bus.publish(&catalogue::dea_advertise(), &advertisement).await
+            {
+                tracing::debug!(%error, "an advertisement was not sent");
+            }
+            last = tokio::time::Instant::now();
+        }
+        connected = now_connected;
+    }
+}

@@ -1,0 +1,264 @@
+//! What the parts of the agent share: its table of instances and tasks, and the handles to the
+//! world.
+//!
+//! The table is behind a plain mutex, held for moments and never across a wait. Each instance is
+//! *owned* by its unit ([`super::life`]), which alone changes its machine and shows a copy here, so
+//! that beats and answers never wait for work. Others reach the unit through a bounded channel of
+//! [`Wish`]es.
+
+use crate::Config;
+use crate::domain::Now;
+use crate::domain::capacity::{self, Claim, Hold, Resources};
+use crate::domain::epoch::Epochs;
+use crate::domain::instance::{Instance, Pace, State, StopCause};
+use crate::domain::record::InstanceRecord;
+use crate::domain::retention;
+use crate::domain::selection::Candidate;
+use crate::domain::usage::Reading;
+use crate::sandbox::{Engine, Sandbox};
+use daemon::{Bus, LogSender, Supervisor};
+use proto::bus::dea::{InstanceStats, Usage};
+use proto::bus::health::{Beat, InstanceState};
+use proto::config::Settings;
+use proto::ids::{DeaId, InstanceId, ProcessGuid};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::droplets::Droplets;
+use super::spool::Spool;
+
+/// Ids of ended work that are remembered, so that a repeated command does not start it again.
+const REMEMBERED: usize = 4096;
+/// How long an instance that had routes is left serving after they were taken away, before TERM:
+/// the routers need a moment, and requests under way shall end.
+const DRAIN: Duration = Duration::from_millis(1000);
+
+pub struct Agent {
+    pub id: DeaId,
+    pub config: Config,
+    pub folder: PathBuf,
+    /// What this machine has.
+    pub totals: Resources,
+    pub cores: u32,
+    pub bus: Bus,
+    pub tasks: Supervisor,
+    pub engine: Engine,
+    pub logs: LogSender,
+    pub droplets: Arc<Droplets>,
+    pub spool: Spool,
+    pub web: reqwest::Client,
+    pub settings: watch::Receiver<Arc<Settings>>,
+    pub nudges: Nudges,
+    pub clock: Clock,
+    pub table: Mutex<Table>,
+}
+
+/// "Do it now": each belongs to one loop.
+#[derive(Default)]
+pub struct Nudges {
+    pub beat: Notify,
+    pub advertise: Notify,
+    pub register: Notify,
+}
+
+/// The agent's time.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn started() -> Clock {
+        Clock(Instant::now())
+    }
+
+    pub fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { uptime: self.0.elapsed(), unix: unix.as_secs_f64() }
+    }
+
+    /// When `uptime` will be.
+    pub fn at(&self, uptime: Duration) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.0 + uptime)
+    }
+}
+
+#[derive(Default)]
+pub struct Table {
+    pub instances: BTreeMap<InstanceId, Entry>,
+    pub tasks: BTreeMap<String, TaskEntry>,
+    pub epochs: Epochs,
+    /// No more work is taken.
+    pub draining: bool,
+    ended: VecDeque<String>,
+}
+
+/// What others want of an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
+    Stop(StopCause, Pace),
+    Evict,
+    /// It has other names now.
+    Rename(Vec<String>),
+    /// The agent ends, the instance goes on.
+    Leave,
+}
+
+/// One instance, as its unit last showed it.
+pub struct Entry {
+    pub record: InstanceRecord,
+    pub machine: Instance,
+    pub wishes: mpsc::Sender<Wish>,
+    pub sandbox: Option<Sandbox>,
+    /// Routers know it.
+    pub registered: bool,
+    pub reading: Option<Reading>,
+    pub usage: Option<Usage>,
+}
+
+pub struct TaskEntry {
+    pub limits: Resources,
+    /// Takes the reason for an early end.
+    pub stop: mpsc::Sender<TaskWish>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum TaskWish {
+    Stop(String),
+    Leave,
+}
+
+impl Table {
+    /// Whether this id runs or ran here.
+    pub fn knows(&self, id: &str) -> bool {
+        self.ended.iter().any(|ended| ended == id)
+            || self.tasks.contains_key(id)
+            || InstanceId::new(id).is_ok_and(|id| self.instances.contains_key(&id))
+    }
+
+    pub fn ended(&mut self, id: &str) {
+        if self.ended.len() >= REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(id.to_string());
+    }
+
+    /// Who holds what; tasks have no key, they cannot be evicted.
+    pub fn claims(&self) -> Vec<Claim<Option<InstanceId>>> {
+        let instances = self.instances.iter().map(|(id, entry)| Claim {
+            key: Some(id.clone()),
+            limits: entry.record.limits(),
+            hold: match entry.machine.state() {
+                State::Crashed { .. } => Hold::Kept { since: entry.machine.since() },
+                State::Born | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Stopped => Hold::Live,
+            },
+        });
+        let tasks = self.tasks.values().map(|task| Claim { key: None, limits: task.limits, hold: Hold::Live });
+        instances.chain(tasks).collect()
+    }
+
+    /// Crashed instances that a newer crash of the same process makes superfluous.
+    pub fn superseded(&self) -> Vec<InstanceId> {
+        retention::superseded(
+            self.instances
+                .iter()
+                .filter(|(_, entry)| matches!(entry.machine.state(), State::Crashed { .. }))
+                .map(|(id, entry)| (id.clone(), entry.record.start.droplet.clone(), entry.machine.since())),
+        )
+    }
+
+    /// Tells a unit; a full channel means that it was told plenty.
+    pub fn wish(&self, instance: &InstanceId, wish: Wish) {
+        if let Some(entry) = self.instances.get(instance)
+            && entry.wishes.try_send(wish).is_err()
+        {
+            tracing::warn!(%instance, "an instance takes no more wishes");
+        }
+    }
+
+    /// Instances of each process that serve or are about to.
+    pub fn counts(&self) -> BTreeMap<ProcessGuid, u32> {
+        let mut counts = BTreeMap::new();
+        for entry in self.instances.values() {
+            match entry.machine.beat_state() {
+                Some(InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating) => {
+                    *counts.entry(entry.record.start.droplet.clone()).or_default() += 1;
+                }
+                Some(InstanceState::Crashed) | None => {}
+            }
+        }
+        counts
+    }
+}
+
+impl Entry {
+    pub fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            droplet: &self.record.start.droplet,
+            version: &self.record.start.version,
+            instance: &self.record.instance,
+            index: self.record.start.index,
+            state: self.machine.name(),
+        }
+    }
+}
+
+impl Agent {
+    pub fn table(&self) -> MutexGuard<'_, Table> {
+        // A panic while the table was held cannot leave it half changed: every change is one insert.
+        self.table.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    pub fn setting(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    /// What is offered now.
+    pub fn offered(&self) -> Resources {
+        let settings = self.setting();
+        capacity::offered(self.totals, settings.number("dea/overcommit/memory"), settings.number("dea/overcommit/disk"))
+    }
+
+    pub fn pace(&self) -> Pace {
+        Pace { drain: DRAIN, grace: self.setting().duration("dea/instance/stop_grace") }
+    }
+
+    pub fn stats(&self, entry: &Entry) -> InstanceStats {
+        let start = &entry.record.start;
+        let now = self.now().unix;
+        InstanceStats {
+            name: start.name.clone(),
+            host: self.config.address.to_string(),
+            port: entry.sandbox.as_ref().and_then(Sandbox::host_port).unwrap_or(0),
+            uris: entry.record.uris.clone(),
+            uptime: (now - entry.record.accepted_at).max(0.0),
+            mem_quota: start.limits.mem << 20,
+            disk_quota: start.limits.disk << 20,
+            fds_quota: start.limits.fds,
+            cores: self.cores,
+            usage: entry.usage.unwrap_or(Usage { time: now, ..Usage::default() }),
+        }
+    }
+
+    /// The instance as beats tell it, if they do.
+    pub fn beat(&self, entry: &Entry) -> Option<Beat> {
+        let state = entry.machine.beat_state()?;
+        let start = &entry.record.start;
+        Some(Beat {
+            droplet: start.droplet.clone(),
+            version: start.version.clone(),
+            instance: entry.record.instance.clone(),
+            index: start.index,
+            state,
+            state_timestamp: entry.machine.since(),
+            cc_partition: start.cc_partition.clone(),
+            yard_stats: (state != InstanceState::Crashed).then(|| self.stats(entry)),
+            yard_details: entry.machine.ending().map(|ending| ending.description.clone()),
+        })
+    }
+}

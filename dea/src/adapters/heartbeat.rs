@@ -1,0 +1,71 @@
+//! What this agent has: everything in each period, one instance when it changed.
+
+use super::agent::Agent;
+use daemon::Shutdown;
+use proto::bus::catalogue;
+use proto::bus::health::{Beat, Heartbeat};
+use proto::ids::InstanceId;
+use std::sync::Arc;
+
+impl Agent {
+    fn heartbeat(&self, droplets: Vec<Beat>, complete: bool) -> Heartbeat {
+        Heartbeat {
+            dea: self.id.clone(),
+            droplets,
+            yard_complete: Some(complete),
+            yard_period: Some(self.setting().duration("dea/heartbeat/period").as_secs_f64()),
+            yard_zone: Some(self.config.zone.clone()),
+        }
+    }
+
+    /// Tells the state of one instance.
+    pub async fn beat_one(&self, instance: &InstanceId) {
+        let beat = {
+            let table = self.table();
+            table.instances.get(instance).and_then(|entry| self.beat(entry))
+        };
+        if let Some(beat) = beat
+            && let Err(error) = self.bus.publish(&catalogue::dea_heartbeat(), &self.heartbeat(vec![beat], false)).await
+        {
+            tracing::debug!(%error, "a beat was not sent; the next full one tells it");
+        }
+    }
+
+    fn full_beat(&self) -> Heartbeat {
+        let beats = {
+            let table = self.table();
+            table.instances.values().filter_map(|entry| self.beat(entry)).collect()
+        };
+        self.heartbeat(beats, true)
+    }
+}
+
+/// Beats in each period, when asked, and when the bus comes back.
+pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut status = agent.bus.status();
+    let mut settings = agent.settings.clone();
+    let mut last = tokio::time::Instant::now();
+    let mut connected = false;
+    loop {
+        let now_connected = status.borrow_and_update().connected;
+        let period = settings.borrow_and_update().duration("dea/heartbeat/period");
+        let due = if now_connected && !connected {
+            true
+        } else {
+            tokio::select! {
+                () = tokio::time::sleep_until(last + period) => true,
+                () = agent.nudges.beat.notified() => true,
+                changed = status.changed() => { changed?; false }
+                changed = settings.changed() => { changed?; false }
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        };
+        if due {
+            if let Err(error) = agent.bus.publish(&catalogue::dea_heartbeat(), &agent.full_beat()).await {
+                tracing::debug!(%error, "a heartbeat was not sent");
+            }
+            last = tokio::time::Instant::now();
+        }
+        connected = now_connected;
+    }
+}

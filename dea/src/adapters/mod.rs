@@ -1,0 +1,44 @@
+//! Doing what the domain decided: one module per thing outside.
+//!
+//! [`agent`] is what they share. Work (an instance, a task) runs in a unit of its own; what must
+//! never wait behind work (heartbeats, advertisements, registrations, the spool) has its own task
+//! and only reads the table.
+
+pub mod adoption;
+pub mod advertise;
+pub mod agent;
+pub mod commands;
+pub mod droplets;
+pub mod farewell;
+pub mod health;
+pub mod heartbeat;
+pub mod life;
+pub mod machine;
+pub mod names;
+pub mod preparing;
+pub mod queries;
+pub mod routes;
+pub mod sampling;
+pub mod spool;
+mod start;
+pub mod task_files;
+pub mod tasks;
+pub mod transfer;
+pub mod unpack;
+pub mod voice;
+
+pub use start::start;
+
+/// An error with all its causes, for a line of text.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

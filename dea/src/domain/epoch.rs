@@ -1,0 +1,55 @@
+//! Commands carry the leadership epoch they were planned in. A leader that was replaced while its
+//! command was on the way must not undo what the new one ordered: an older epoch than the newest
+//! seen, of the same kind of command, is refused. Commands without one (a stranger's, a tool's)
+//! pass.
+
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Command {
+    Start,
+    Stop,
+    Update,
+    Task,
+}
+
+/// Newest epoch seen of each kind of command.
+#[derive(Debug, Clone, Default)]
+pub struct Epochs(BTreeMap<Command, i64>);
+
+/// A command of a leader that is none any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the command comes from epoch {given}, and one of epoch {newest} has been seen")]
+pub struct Outdated {
+    pub given: i64,
+    pub newest: i64,
+}
+
+impl Epochs {
+    pub fn check(&mut self, command: Command, epoch: Option<i64>) -> Result<(), Outdated> {
+        let Some(given) = epoch else { return Ok(()) };
+        let newest = self.0.entry(command).or_insert(given);
+        if given < *newest {
+            return Err(Outdated { given, newest: *newest });
+        }
+        *newest = given;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_leader_is_refused_per_kind() {
+        let mut epochs = Epochs::default();
+        assert_eq!(epochs.check(Command::Start, Some(5)), Ok(()));
+        assert_eq!(epochs.check(Command::Start, Some(5)), Ok(()));
+        assert_eq!(epochs.check(Command::Start, Some(4)), Err(Outdated { given: 4, newest: 5 }));
+        assert_eq!(epochs.check(Command::Stop, Some(4)), Ok(()));
+        assert_eq!(epochs.check(Command::Start, None), Ok(()));
+        assert_eq!(epochs.check(Command::Start, Some(6)), Ok(()));
+        assert!(epochs.check(Command::Start, Some(5)).is_err());
+    }
+}

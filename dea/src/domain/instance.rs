@@ -1,0 +1,594 @@
+//! The life of one instance, decided in one table.
+//!
+//! ```text
+//!            accepted            sandbox ready         healthy
+//!   (start) ─────────► Born ─────────────────► Starting ──────► Running
+//!                       │ failed                 │ exited, too     │ exited, unhealthy
+//!                       ▼                        ▼ late            ▼
+//!                    Crashed ◄─────────────── Stopping ◄───────────┘
+//!                       │ expired, evicted,      │ stop requested (from any state before)
+//!                       ▼ stopped                ▼
+//!                    Stopped  ◄──────────────────┘
+//! ```
+//!
+//! [`Instance::handle`] takes what happened and says what to do; adapters do it and know nothing
+//! else. The order of effects matters and is part of the answer: a route is taken away *before* a
+//! process is signalled and before anybody is told, so that no request is sent to what is known to
+//! be dead; a fact is written down before it is announced.
+//!
+//! Traps. An exit can arrive while a stop waits (the app left by itself: stopped all the same).
+//! A stop can arrive before there is a sandbox: preparation is cancelled and its result, which may
+//! come nevertheless, destroyed. A check that was under way when the state changed answers late.
+//! A killed process can stay for ever in the kernel: after a while it counts as gone.
+
+use super::Now;
+use super::crash::{CrashCause, Ending, Exit};
+use super::probe::{Check, CheckKind, FAILURES};
+use proto::bus::health::{ExitReason, InstanceState};
+use std::time::Duration;
+
+/// How long a killed process may take to go.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// Accepted; sandbox and droplet are being made ready.
+    Born,
+    /// Its process was ordered; it is checked until healthy.
+    Starting { since: Duration, ordered: bool, deadline: Duration, check: Pending, last_failure: Option<String> },
+    /// Healthy, with its routes.
+    Running { check: Pending, failures: u32 },
+    Stopping { purpose: Purpose, step: Step },
+    /// Over, nothing of it is left.
+    Stopped,
+    /// Over, its sandbox is kept until then.
+    Crashed { until: Duration, ending: Ending },
+}
+
+/// The next health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// Due then.
+    At(Duration),
+    /// Under way.
+    UnderWay,
+    /// None: a process check is answered by the process's exit.
+    Never,
+}
+
+/// What a stopping instance will have been.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Purpose {
+    Stop(StopCause),
+    Crash { cause: CrashCause, phase: &'static str },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    Requested,
+    AgentShutdown,
+}
+
+/// How far a stop is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There is no sandbox yet; waiting for the cancelled preparation to end.
+    Cancelling,
+    /// Routes are gone; requests under way may end until then.
+    Draining { until: Duration, grace: Duration },
+    /// TERM was sent.
+    Terminating { until: Duration },
+    /// KILL was sent.
+    Killed { until: Duration },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The sandbox stands and the droplet is mounted.
+    SandboxReady,
+    /// One of both failed, or the orders were not taken.
+    PreparationFailed(String),
+    /// The process was started.
+    Ordered,
+    Checked(Result<(), String>),
+    Exited { exit: Exit, out_of_memory: bool },
+    StopRequested { cause: StopCause, pace: Pace },
+    /// The kept sandbox is to go: a newer crash of the same app, or disk is needed.
+    Evicted,
+    /// The clock reached [`Instance::next_wake`].
+    TimePassed,
+}
+
+/// How fast a stop is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Between taking the routes away and TERM, for instances that had routes.
+    pub drain: Duration,
+    /// Between TERM and KILL.
+    pub grace: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Stop waiting for the droplet and the sandbox.
+    CancelPreparation,
+    /// Tell the sandbox what to run.
+    GiveOrders,
+    /// Check its health once; the answer is [`Event::Checked`].
+    CheckHealth,
+    /// Tell the routers, now and in every period.
+    Register,
+    Unregister,
+    Terminate,
+    Kill,
+    /// Write the state down where a restarted agent finds it.
+    Remember,
+    /// Tell this state in a beat of its own.
+    Beat,
+    /// `droplet.exited`, until acknowledged.
+    Report(Ending),
+    /// A line of the agent in the app's log.
+    Say(String),
+    /// Remove the sandbox with all that is in it.
+    Destroy,
+    /// Forget the instance: the last effect of every life.
+    Forget,
+}
+
+/// Nothing was done, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ignored(pub &'static str);
+
+/// What is fixed for the life of one instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    pub check: Check,
+    pub start_timeout: Duration,
+    /// How long a crashed sandbox is kept.
+    pub crash_retention: Duration,
+    pub memory_mb: u64,
+    pub index: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instance {
+    pub terms: Terms,
+    state: State,
+    /// Unix seconds of the last change of state.
+    since: f64,
+}
+
+type Effects = Vec<Effect>;
+
+impl Instance {
+    /// A new instance and its first effects; the caller begins to prepare.
+    pub fn born(terms: Terms, now: Now) -> (Instance, Effects) {
+        let effects =
+            vec![Effect::Beat, Effect::Say(format!("Creating container for instance {}", terms.index))];
+        (Instance { terms, state: State::Born, since: now.unix }, effects)
+    }
+
+    /// An instance found running by a restarted agent. Its check starts at once.
+    pub fn adopted_running(terms: Terms, since: f64, now: Now) -> (Instance, Effects) {
+        let check = first_check(&terms, now);
+        (Instance { terms, state: State::Running { check, failures: 0 }, since }, vec![Effect::Register])
+    }
+
+    /// An instance found starting: it gets its whole time to become healthy again.
+    pub fn adopted_starting(terms: Terms, since: f64, now: Now) -> (Instance, Effects) {
+        let unborn = Instance { terms, state: State::Born, since };
+        if unborn.terms.check.kind == CheckKind::Process {
+            let (state, effects) = unborn.running(now);
+            return (Instance { state, ..unborn }, effects);
+        }
+        let state = State::Starting {
+            since: now.uptime,
+            ordered: true,
+            deadline: now.uptime + unborn.terms.start_timeout,
+            check: Pending::At(now.uptime),
+            last_failure: None,
+        };
+        (Instance { state, ..unborn }, vec![])
+    }
+
+    /// The sandbox of a crash found by a restarted agent; `ending` holds when it crashed.
+    pub fn adopted_crashed(terms: Terms, ending: Ending, now: Now) -> Instance {
+        let age = Duration::try_from_secs_f64(now.unix - ending.at).unwrap_or_default();
+        let since = ending.at;
+        let until = now.uptime + terms.crash_retention.saturating_sub(age);
+        Instance { terms, state: State::Crashed { until, ending }, since }
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Unix seconds of the last change of state.
+    pub fn since(&self) -> f64 {
+        self.since
+    }
+
+    /// As beats tell it; a stopping or stopped instance is in no beat.
+    pub fn beat_state(&self) -> Option<InstanceState> {
+        match &self.state {
+            State::Born | State::Starting { .. } => Some(InstanceState::Starting),
+            State::Running { .. } => Some(InstanceState::Running),
+            State::Stopping { purpose: Purpose::Crash { phase: "starting", .. }, .. } => Some(InstanceState::Starting),
+            State::Stopping { purpose: Purpose::Crash { .. }, .. } => Some(InstanceState::Running),
+            State::Stopping { purpose: Purpose::Stop(_), .. } | State::Stopped => None,
+            State::Crashed { .. } => Some(InstanceState::Crashed),
+        }
+    }
+
+    /// As `dea.stop` filters and `dea.find.droplet` name it.
+    pub fn name(&self) -> &'static str {
+        name_of(&self.state)
+    }
+
+    pub fn ending(&self) -> Option<&Ending> {
+        match &self.state {
+            State::Crashed { ending, .. } => Some(ending),
+            State::Born | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Stopped => None,
+        }
+    }
+
+    /// When the clock has something to say ([`Event::TimePassed`]).
+    pub fn next_wake(&self) -> Option<Duration> {
+        let check_at = |check: &Pending| match check {
+            Pending::At(at) => Some(*at),
+            Pending::UnderWay | Pending::Never => None,
+        };
+        match &self.state {
+            State::Born | State::Stopped => None,
+            State::Starting { deadline, check, ordered, .. } => {
+                let due = if *ordered { check_at(check) } else { None };
+                Some(due.map_or(*deadline, |due| due.min(*deadline)))
+            }
+            State::Running { check, .. } => check_at(check),
+            State::Stopping { step, .. } => match step {
+                Step::Cancelling => None,
+                Step::Draining { until, .. } | Step::Terminating { until } | Step::Killed { until } => Some(*until),
+            },
+            State::Crashed { until, .. } => Some(*until),
+        }
+    }
+
+    /// What to do about an event. The one place where an instance's fate is decided.
+    pub fn handle(&mut self, event: Event, now: Now) -> Result<Effects, Ignored> {
+        let state = std::mem::replace(&mut self.state, State::Stopped);
+        let before = name_of(&state);
+        match self.decide(state, event, now) {
+            Ok((state, effects)) => {
+                self.state = state;
+                if before != self.name() {
+                    self.since = now.unix;
+                }
+                Ok(effects)
+            }
+            Err((state, ignored)) => {
+                self.state = state;
+                Err(ignored)
+            }
+        }
+    }
+
+    fn decide(&self, state: State, event: Event, now: Now) -> Result<(State, Effects), (State, Ignored)> {
+        let ignored = |state: State, why: &'static str| Err((state, Ignored(why)));
+        match (state, event) {
+            // Born: nothing of it runs yet.
+            (State::Born, Event::SandboxReady) => Ok((
+                State::Starting {
+                    since: now.uptime,
+                    ordered: false,
+                    deadline: now.uptime + self.terms.start_timeout,
+                    check: Pending::Never,
+                    last_failure: None,
+                },
+                vec![
+                    Effect::Remember,
+                    Effect::Say(format!("Starting app instance {}", self.terms.index)),
+                    Effect::GiveOrders,
+                ],
+            )),
+            (State::Born, Event::PreparationFailed(why)) => {
+                Ok(self.crashed(CrashCause::NotStarted(why), Exit::Unknown, "starting", Routed::No, now))
+            }
+            (State::Born, Event::StopRequested { cause, .. }) => Ok((
+                State::Stopping { purpose: Purpose::Stop(cause), step: Step::Cancelling },
+                vec![Effect::CancelPreparation],
+            )),
+            (State::Born, Event::Exited { exit, .. }) => Ok(self.crashed(
+                CrashCause::NotStarted("the sandbox ended before the app was started".into()),
+                exit,
+                "starting",
+                Routed::No,
+                now,
+            )),
+            (state @ State::Born, Event::Ordered) => ignored(state, "no orders were given yet"),
+            (state @ State::Born, Event::Checked(_)) => ignored(state, "no check was asked for"),
+            (state @ State::Born, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
+            (state @ State::Born, Event::TimePassed) => ignored(state, "preparing has deadlines of its own"),
+
+            // Starting: its process is there, its health is not.
+            (State::Starting { since, deadline, last_failure, .. }, Event::Ordered) => match self.terms.check.kind {
+                CheckKind::Process => Ok(self.running(now)),
+                CheckKind::Port | CheckKind::Http { .. } => Ok((
+                    State::Starting {
+                        since,
+                        ordered: true,
+                        deadline,
+                        check: Pending::At(now.uptime + self.terms.check.starting_delay(Duration::ZERO)),
+                        last_failure,
+                    },
+                    vec![],
+                )),
+            },
+            (State::Starting { .. }, Event::PreparationFailed(why)) => {
+                Ok(self.crashed(CrashCause::NotStarted(why), Exit::Unknown, "starting", Routed::No, now))
+            }
+            (State::Starting { .. }, Event::Checked(Ok(()))) => Ok(self.running(now)),
+            (State::Starting { since, ordered, deadline, .. }, Event::Checked(Err(why))) => {
+                let delay = self.terms.check.starting_delay(now.uptime.saturating_sub(since));
+                Ok((
+                    State::Starting {
+                        since,
+                        ordered,
+                        deadline,
+                        check: Pending::At(now.uptime + delay),
+                        last_failure: Some(why),
+                    },
+                    vec![],
+                ))
+            }
+            (State::Starting { .. }, Event::Exited { exit, out_of_memory }) => {
+                let memory_mb = self.terms.memory_mb;
+                let cause = CrashCause::Ended { exit, out_of_memory, memory_mb };
+                Ok(self.crashed(cause, exit, "starting", Routed::No, now))
+            }
+            (State::Starting { .. }, Event::StopRequested { cause, pace }) => Ok((
+                State::Stopping {
+                    purpose: Purpose::Stop(cause),
+                    step: Step::Terminating { until: now.uptime + pace.grace },
+                },
+                vec![Effect::Remember, Effect::Say(stopping_line(self.terms.index)), Effect::Terminate],
+            )),
+            (State::Starting { since, ordered, deadline, check, last_failure }, Event::TimePassed) => {
+                if now.uptime >= deadline {
+                    let cause = CrashCause::StartTimeout {
+                        within: self.terms.start_timeout,
+                        check: self.terms.check.name(),
+                        last: last_failure,
+                    };
+                    return Ok(self.killing(cause, "starting", Routed::No, now));
+                }
+                match check {
+                    Pending::At(at) if now.uptime >= at && ordered => Ok((
+                        State::Starting { since, ordered, deadline, check: Pending::UnderWay, last_failure },
+                        vec![Effect::CheckHealth],
+                    )),
+                    Pending::At(_) | Pending::UnderWay | Pending::Never => {
+                        ignored(State::Starting { since, ordered, deadline, check, last_failure }, "nothing is due yet")
+                    }
+                }
+            }
+            (state @ State::Starting { .. }, Event::SandboxReady) => ignored(state, "its sandbox was ready before"),
+            (state @ State::Starting { .. }, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
+
+            // Running.
+            (State::Running { .. }, Event::Exited { exit, out_of_memory }) => {
+                let memory_mb = self.terms.memory_mb;
+                let cause = CrashCause::Ended { exit, out_of_memory, memory_mb };
+                Ok(self.crashed(cause, exit, "running", Routed::Yes, now))
+            }
+            (State::Running { .. }, Event::Checked(Ok(()))) => {
+                let check = Pending::At(now.uptime + self.terms.check.running_delay(0));
+                Ok((State::Running { check, failures: 0 }, vec![]))
+            }
+            (State::Running { failures, .. }, Event::Checked(Err(why))) => {
+                let failures = failures + 1;
+                if failures >= FAILURES {
+                    let cause = CrashCause::Unhealthy { failures, last: why };
+                    return Ok(self.killing(cause, "running", Routed::Yes, now));
+                }
+                let check = Pending::At(now.uptime + self.terms.check.running_delay(failures));
+                Ok((State::Running { check, failures }, vec![]))
+            }
+            (State::Running { .. }, Event::StopRequested { cause, pace }) => Ok((
+                State::Stopping {
+                    purpose: Purpose::Stop(cause),
+                    step: Step::Draining { until: now.uptime + pace.drain, grace: pace.grace },
+                },
+                vec![Effect::Unregister, Effect::Remember, Effect::Say(stopping_line(self.terms.index))],
+            )),
+            (State::Running { check, failures }, Event::TimePassed) => match check {
+                Pending::At(at) if now.uptime >= at => {
+                    Ok((State::Running { check: Pending::UnderWay, failures }, vec![Effect::CheckHealth]))
+                }
+                Pending::At(_) | Pending::UnderWay | Pending::Never => {
+                    ignored(State::Running { check, failures }, "nothing is due yet")
+                }
+            },
+            (state @ State::Running { .. }, Event::Ordered) => ignored(state, "it runs already"),
+            (state @ State::Running { .. }, Event::SandboxReady) => ignored(state, "its sandbox was ready before"),
+            (state @ State::Running { .. }, Event::PreparationFailed(_)) => ignored(state, "it runs already"),
+            (state @ State::Running { .. }, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
+
+            // Stopping.
+            (State::Stopping { purpose, step }, event @ (Event::SandboxReady | Event::PreparationFailed(_))) => match step {
+                Step::Cancelling => Ok(self.ended(purpose, Exit::Unknown, now)),
+                Step::Draining { .. } | Step::Terminating { .. } | Step::Killed { .. } => match event {
+                    // The orders failed while it was being stopped: there is no process to wait for.
+                    Event::PreparationFailed(_) => Ok(self.ended(purpose, Exit::Unknown, now)),
+                    _ => ignored(State::Stopping { purpose, step }, "its sandbox was ready before"),
+                },
+            },
+            (State::Stopping { purpose, .. }, Event::Exited { exit, .. }) => Ok(self.ended(purpose, exit, now)),
+            (State::Stopping { purpose, step }, Event::TimePassed) => match step {
+                Step::Draining { until, grace } if now.uptime >= until => Ok((
+                    State::Stopping { purpose, step: Step::Terminating { until: now.uptime + grace } },
+                    vec![Effect::Terminate],
+                )),
+                Step::Terminating { until } if now.uptime >= until => Ok((
+                    State::Stopping { purpose, step: Step::Killed { until: now.uptime + GIVE_UP } },
+                    vec![
+                        Effect::Say(format!("Instance {} did not stop in time and is killed", self.terms.index)),
+                        Effect::Kill,
+                    ],
+                )),
+                Step::Killed { until } if now.uptime >= until => Ok(self.ended(purpose, Exit::Unknown, now)),
+                Step::Cancelling | Step::Draining { .. } | Step::Terminating { .. } | Step::Killed { .. } => {
+                    ignored(State::Stopping { purpose, step }, "nothing is due yet")
+                }
+            },
+            (State::Stopping { purpose: Purpose::Crash { .. }, step }, Event::StopRequested { cause, .. }) => {
+                // It is dying already; whoever asked does not want it back.
+                Ok((State::Stopping { purpose: Purpose::Stop(cause), step }, vec![]))
+            }
+            (state @ State::Stopping { .. }, Event::StopRequested { .. }) => ignored(state, "it is stopping already"),
+            (state @ State::Stopping { .. }, Event::Ordered) => ignored(state, "it is stopping"),
+            (state @ State::Stopping { .. }, Event::Checked(_)) => ignored(state, "it is stopping"),
+            (state @ State::Stopping { .. }, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
+
+            // Crashed: a sandbox to look at.
+            (State::Crashed { .. }, Event::StopRequested { .. } | Event::Evicted) => {
+                Ok((State::Stopped, vec![Effect::Destroy, Effect::Forget]))
+            }
+            (State::Crashed { until, ending }, Event::TimePassed) => {
+                if now.uptime >= until {
+                    Ok((State::Stopped, vec![Effect::Destroy, Effect::Forget]))
+                } else {
+                    ignored(State::Crashed { until, ending }, "it is kept longer")
+                }
+            }
+            (
+                state @ State::Crashed { .. },
+                Event::SandboxReady
+                | Event::PreparationFailed(_)
+                | Event::Ordered
+                | Event::Checked(_)
+                | Event::Exited { .. },
+            ) => ignored(state, "it crashed before"),
+
+            // Stopped: the end.
+            (
+                State::Stopped,
+                Event::SandboxReady
+                | Event::PreparationFailed(_)
+                | Event::Ordered
+                | Event::Checked(_)
+                | Event::Exited { .. }
+                | Event::StopRequested { .. }
+                | Event::Evicted
+                | Event::TimePassed,
+            ) => ignored(State::Stopped, "it is over"),
+        }
+    }
+
+    fn running(&self, now: Now) -> (State, Effects) {
+        let check = match self.terms.check.kind {
+            CheckKind::Process => Pending::Never,
+            CheckKind::Port | CheckKind::Http { .. } => Pending::At(now.uptime + self.terms.check.running_delay(0)),
+        };
+        (
+            State::Running { check, failures: 0 },
+            vec![
+                Effect::Register,
+                Effect::Beat,
+                Effect::Remember,
+                Effect::Say(format!("Container for instance {} became healthy", self.terms.index)),
+            ],
+        )
+    }
+
+    /// Not healthy: its process has to go first.
+    fn killing(&self, cause: CrashCause, phase: &'static str, routed: Routed, now: Now) -> (State, Effects) {
+        let mut effects = routed.effects();
+        effects.push(Effect::Kill);
+        let step = Step::Killed { until: now.uptime + GIVE_UP };
+        (State::Stopping { purpose: Purpose::Crash { cause, phase }, step }, effects)
+    }
+
+    fn ended(&self, purpose: Purpose, exit: Exit, now: Now) -> (State, Effects) {
+        match purpose {
+            Purpose::Crash { cause, phase } => self.crashed(cause, exit, phase, Routed::No, now),
+            Purpose::Stop(cause) => {
+                let ending = Ending {
+                    reason: match cause {
+                        StopCause::Requested => ExitReason::Stopped,
+                        StopCause::AgentShutdown => ExitReason::DeaShutdown,
+                    },
+                    description: match cause {
+                        StopCause::Requested => "stopped".to_string(),
+                        StopCause::AgentShutdown => "the agent was shut down".to_string(),
+                    },
+                    exit_status: exit.status(),
+                    signal: exit.signal(),
+                    out_of_memory: false,
+                    phase: None,
+                    at: now.unix,
+                };
+                let line = format!("Stopped instance {}", self.terms.index);
+                (State::Stopped, vec![Effect::Report(ending), Effect::Say(line), Effect::Destroy, Effect::Forget])
+            }
+        }
+    }
+
+    fn crashed(&self, cause: CrashCause, exit: Exit, phase: &str, routed: Routed, now: Now) -> (State, Effects) {
+        let ending = cause.ending(exit, phase, now.unix);
+        let mut effects = routed.effects();
+        effects.extend([
+            Effect::Report(ending.clone()),
+            Effect::Beat,
+            Effect::Say(format!("Instance {} crashed: {}", self.terms.index, ending.description)),
+        ]);
+        if self.terms.crash_retention.is_zero() {
+            effects.extend([Effect::Destroy, Effect::Forget]);
+            // The beat above still tells the crash: effects are carried out on the state shown by
+            // `handle`, so the crashed state is kept and `Forget` ends it.
+        } else {
+            effects.push(Effect::Remember);
+        }
+        (State::Crashed { until: now.uptime + self.terms.crash_retention, ending }, effects)
+    }
+}
+
+/// Whether routers know the instance.
+#[derive(Clone, Copy)]
+enum Routed {
+    Yes,
+    No,
+}
+
+impl Routed {
+    fn effects(self) -> Effects {
+        match self {
+            Routed::Yes => vec![Effect::Unregister],
+            Routed::No => vec![],
+        }
+    }
+}
+
+fn first_check(terms: &Terms, now: Now) -> Pending {
+    match terms.check.kind {
+        CheckKind::Process => Pending::Never,
+        CheckKind::Port | CheckKind::Http { .. } => Pending::At(now.uptime),
+    }
+}
+
+fn stopping_line(index: u32) -> String {
+    format!("Stopping instance {index}")
+}
+
+fn name_of(state: &State) -> &'static str {
+    match state {
+        State::Born => "BORN",
+        State::Starting { .. } => "STARTING",
+        State::Running { .. } => "RUNNING",
+        State::Stopping { .. } => "STOPPING",
+        State::Stopped => "STOPPED",
+        State::Crashed { .. } => "CRASHED",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! What the node decides, without doing any of it: no I/O, no clock, no randomness.
+
+pub mod cast;
+pub mod hosts;
+pub mod network;
+pub mod ports;
+pub mod restart;
+pub mod servers;

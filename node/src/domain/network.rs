@@ -1,0 +1,100 @@
+//! Addresses for sandboxes: one /16 of 10.0.0.0/8 for a cluster, a /20 of it for each agent.
+//!
+//! Chosen once, where nothing on the machine routes already; two clusters on one machine are two
+//! /16. User ids of sandboxes follow the same number, so that they never overlap either.
+
+use std::net::Ipv4Addr;
+
+/// Agents that fit on one machine: sixteen /20 in a /16.
+pub const MAX_DEAS: u32 = 16;
+/// User ids for one agent's sandboxes.
+const UIDS: u32 = 1_000_000;
+
+/// A network that is in use, as in the routing table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub address: u32,
+    pub mask: u32,
+}
+
+impl Network {
+    fn overlaps(&self, other: &Network) -> bool {
+        let mask = self.mask & other.mask;
+        self.address & mask == other.address & mask
+    }
+}
+
+/// Reads `/proc/net/route`; the default route is no network in use.
+pub fn routes(table: &str) -> Vec<Network> {
+    let hex = |text: &str| u32::from_str_radix(text, 16).ok().map(u32::swap_bytes);
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            Some(Network { address: hex(fields.get(1)?)?, mask: hex(fields.get(7)?)? })
+        })
+        .filter(|network| network.mask != 0)
+        .collect()
+}
+
+/// The second number of a free 10.x.0.0/16, the first one at or after `from`. Never 10.0 and
+/// 10.255, which people use.
+pub fn choose(used: &[Network], from: u8) -> Option<u8> {
+    (0..254u16).map(|step| ((u16::from(from) + step) % 254 + 1) as u8).find(|second| {
+        let candidate = Network { address: u32::from(Ipv4Addr::new(10, *second, 0, 0)), mask: 0xffff_0000 };
+        !used.iter().any(|network| network.overlaps(&candidate))
+    })
+}
+
+/// What one agent gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// `10.x.y.0/20`
+    pub subnet: String,
+    /// The agent's own address in it, `10.x.y.1`.
+    pub address: Ipv4Addr,
+    pub uid_base: u32,
+}
+
+/// The share of the agent with that number, from 1 to [`MAX_DEAS`].
+pub fn share(second: u8, dea: u32) -> Share {
+    let position = (dea - 1).min(MAX_DEAS - 1);
+    let third = (position * 16) as u8;
+    Share {
+        subnet: format!("10.{second}.{third}.0/20"),
+        address: Ipv4Addr::new(10, second, third, 1),
+        uid_base: UIDS + (u32::from(second) * MAX_DEAS + position) * UIDS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+        eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+        eth0\t0000110A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
+        sy1\t0000120A\t00000000\t0001\t0\t0\t0\t00F0FFFF\t0\t0\t0\n";
+
+    #[test]
+    fn a_network_in_use_is_not_chosen_whatever_its_size() {
+        let used = routes(TABLE);
+        assert_eq!(used.len(), 2, "{used:?}");
+        assert_eq!(choose(&used, 15), Some(16));
+        assert_eq!(choose(&used, 16), Some(19), "10.17.0.0/16 and 10.18.0.0/20 are taken");
+        let all = [Network { address: u32::from(Ipv4Addr::new(10, 0, 0, 0)), mask: 0xff00_0000 }];
+        assert_eq!(choose(&all, 0), None);
+    }
+
+    #[test]
+    fn shares_of_agents_never_overlap() {
+        assert_eq!(share(77, 1).subnet, "10.77.0.0/20");
+        assert_eq!(share(77, 16).subnet, "10.77.240.0/20");
+        assert_eq!(share(77, 2).address, Ipv4Addr::new(10, 77, 16, 1));
+        let mut bases: Vec<u32> = (1..=254u8).flat_map(|second| (1..=MAX_DEAS).map(move |dea| share(second, dea).uid_base)).collect();
+        bases.sort();
+        assert!(bases.windows(2).all(|pair| pair[1] - pair[0] == UIDS));
+        assert!(bases.last().is_some_and(|last| last.checked_add(UIDS).is_some()));
+    }
+}

@@ -1,0 +1,131 @@
+//! Configuration of nats-server and arguments of etcd.
+
+use std::path::Path;
+
+use proto::bus::catalogue;
+use proto::bus::Role;
+use proto::ids::ComponentId;
+
+/// One user of the bus.
+pub struct BusUser<'a> {
+    pub role: Role,
+    pub id: ComponentId,
+    pub password: &'a str,
+}
+
+/// The user for tools of the operator.
+pub const TOOL: &str = "tool";
+
+/// The file of nats-server. The format is a superset of JSON, so values are written as JSON.
+pub fn nats_config(cluster: &str, port: u16, users: &[BusUser<'_>], tool_password: &str) -> String {
+    let mut entries: Vec<serde_json::Value> = users
+        .iter()
+        .map(|user| {
+            let allowed = catalogue::permissions(user.role, &user.id);
+            serde_json::json!({
+                "user": user.id.as_str(),
+                "password": user.password,
+                "permissions": {
+                    "publish": { "allow": allowed.publish },
+                    "subscribe": { "allow": allowed.subscribe },
+                    // Answers go to inboxes of others: allowed where a question came from there.
+                    "allow_responses": { "max": 1000, "expires": "1m" },
+                },
+            })
+        })
+        .collect();
+    entries.push(serde_json::json!({
+        "user": TOOL,
+        "password": tool_password,
+        "permissions": {
+            "publish": { "allow": ["vcap.component.discover", "dea.status", "droplet.status"] },
+            "subscribe": { "allow": ["_INBOX.>", "vcap.component.announce"] },
+        },
+    }));
+    let users: Vec<String> = entries.iter().map(|entry| format!("    {entry}")).collect();
+    format!(
+        "# Written by the node at every start.\n\
+         server_name: \"stackyard-{cluster}\"\n\
+         listen: \"127.0.0.1:{port}\"\n\
+         max_payload: 4194304\n\
+         max_pending: 67108864\n\
+         write_deadline: \"5s\"\n\
+         ping_interval: \"20s\"\n\
+         authorization {{\n  timeout: 5\n  users: [\n{}\n  ]\n}}\n",
+        users.join(",\n")
+    )
+}
+
+/// Arguments of etcd: one member, loopback, history of an hour.
+pub fn etcd_arguments(cluster: &str, data: &Path, client: u16, peer: u16) -> Vec<String> {
+    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    let pairs = [
+        ("--name", "one".to_string()),
+        ("--data-dir", data.display().to_string()),
+        ("--listen-client-urls", client.clone()),
+        ("--advertise-client-urls", client),
+        ("--listen-peer-urls", peer.clone()),
+        ("--initial-advertise-peer-urls", peer.clone()),
+        ("--initial-cluster", format!("one={peer}")),
+        ("--initial-cluster-token", format!("stackyard-{cluster}")),
+        ("--auto-compaction-mode", "periodic".to_string()),
+        ("--auto-compaction-retention", "1h".to_string()),
+        ("--logger", "zap".to_string()),
+        ("--log-level", "warn".to_string()),
+    ];
+    pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect()
+}
+
+/// What a component may do in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreRole {
+    /// Reads and writes everything of Stackyard: controller and node.
+    Operator,
+    /// Reads the settings, stands for leadership, registers itself.
+    Member,
+}
+
+impl StoreRole {
+    pub fn name(self) -> &'static str {
+        match self {
+            StoreRole::Operator => "stackyard-operator",
+            StoreRole::Member => "stackyard-member",
+        }
+    }
+
+    /// Prefixes, and whether they may be written.
+    pub fn grants(self) -> &'static [(&'static str, bool)] {
+        match self {
+            StoreRole::Operator => &[("/stackyard/", true)],
+            StoreRole::Member => &[("/stackyard/config/", false), ("/stackyard/leaders/", true), ("/stackyard/nodes/", true)],
+        }
+    }
+
+    pub fn of(role: Role) -> StoreRole {
+        match role {
+            Role::Controller => StoreRole::Operator,
+            Role::Router | Role::Dea | Role::HealthManager | Role::Stager | Role::Collector | Role::Registrar => StoreRole::Member,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_component_has_its_own_user_with_its_own_subjects() {
+        let dea = ComponentId::new("dea-1").unwrap();
+        let text = nats_config("c0ffee12", 4321, &[BusUser { role: Role::Dea, id: dea, password: "p" }], "t");
+        assert!(text.contains("\"dea.dea-1.start\"") && !text.contains("\"dea.*.start\""), "{text}");
+        assert!(text.contains("_INBOX_dea-1.>"));
+        assert!(text.contains("127.0.0.1:4321"));
+        assert!(!text.contains("jetstream"));
+    }
+
+    #[test]
+    fn etcd_listens_on_loopback_only() {
+        let arguments = etcd_arguments("c", Path::new("/d"), 1, 2).join(" ");
+        assert!(arguments.contains("--listen-client-urls http://127.0.0.1:1") && !arguments.contains("0.0.0.0"));
+    }
+}

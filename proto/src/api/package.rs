@@ -1,0 +1,40 @@
+//! Packages: uploaded sources.
+
+use super::{Checksum, Links, Metadata, ToOne};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Package {
+    pub guid: String,
+    /// `bits`
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `AWAITING_UPLOAD`, `PROCESSING_UPLOAD`, `READY`, `FAILED`, `EXPIRED`
+    pub state: String,
+    #[serde(default)]
+    pub data: PackageData,
+    #[serde(default)]
+    pub created_at: String,
+    #[serde(default)]
+    pub updated_at: String,
+    #[serde(default)]
+    pub metadata: Metadata,
+    #[serde(default)]
+    pub relationships: PackageRelationships,
+    #[serde(default)]
+    pub links: Links,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PackageData {
+    #[serde(default)]
+    pub error: Option<String>,
+    #[serde(default)]
+    pub checksum: Checksum,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PackageRelationships {
+    #[serde(default)]
+    pub app: ToOne,
+}

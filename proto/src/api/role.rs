@@ -1,0 +1,30 @@
+//! Roles: which user may do what where.
+
+use super::{Links, ToOne};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Role {
+    pub guid: String,
+    /// `organization_user`, `space_developer`…
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(default)]
+    pub created_at: String,
+    #[serde(default)]
+    pub updated_at: String,
+    #[serde(default)]
+    pub relationships: RoleRelationships,
+    #[serde(default)]
+    pub links: Links,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RoleRelationships {
+    #[serde(default)]
+    pub user: ToOne,
+    #[serde(default)]
+    pub organization: ToOne,
+    #[serde(default)]
+    pub space: ToOne,
+}

@@ -1,0 +1,23 @@
+//! Users, as the platform API shows them.
+
+use super::{Links, Metadata};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct User {
+    pub guid: String,
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub presentation_name: String,
+    #[serde(default)]
+    pub origin: Option<String>,
+    #[serde(default)]
+    pub created_at: String,
+    #[serde(default)]
+    pub updated_at: String,
+    #[serde(default)]
+    pub metadata: Metadata,
+    #[serde(default)]
+    pub links: Links,
+}

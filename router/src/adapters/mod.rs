@@ -1,0 +1,21 @@
+//! Sockets, bus, files: what carries out the domain's decisions.
+//!
+//! ```text
+//!   server ──accept──▶ front (checks raw bytes) ──▶ hyper ──▶ proxy ──▶ backends ──▶ instance
+//!                                                              │  └─▶ tunnel (upgrades)
+//!   registry ◀── bus      registry ──snapshot──▶ lookups       └─▶ exchange (log line, counters)
+//! ```
+
+pub mod access_log;
+pub mod backends;
+pub mod bodies;
+pub mod client;
+pub mod clock;
+pub mod counters;
+pub mod exchange;
+pub mod front;
+pub mod proxy;
+pub mod registry;
+pub mod server;
+pub mod table_file;
+pub mod tunnel;

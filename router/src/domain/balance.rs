@@ -1,0 +1,241 @@
+//! Which instance of a route gets the next request.
+//!
+//! Default is "random of two": draw two, take the one with fewer requests in flight. It needs no
+//! state shared between cores, follows load almost as well as looking at all, and unlike
+//! least-connection does not send a herd to the instance that just came up.
+//!
+//! An instance that refused a connection is set aside for a while. When all are set aside the
+//! marks mean nothing any more (the fault is likely on our side) and are ignored; the caller
+//! clears them.
+
+/// How to choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    RandomOfTwo,
+    LeastConnection,
+    RoundRobin,
+}
+
+impl Algorithm {
+    /// Names of the setting and of `options.loadbalancing`.
+    pub fn parse(name: &str) -> Option<Algorithm> {
+        match name {
+            "random-of-two" => Some(Algorithm::RandomOfTwo),
+            "least-connection" => Some(Algorithm::LeastConnection),
+            "round-robin" => Some(Algorithm::RoundRobin),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::RandomOfTwo => "random-of-two",
+            Algorithm::LeastConnection => "least-connection",
+            Algorithm::RoundRobin => "round-robin",
+        }
+    }
+}
+
+/// What matters about one candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Set aside after a failure.
+    pub set_aside: bool,
+    /// Already tried for this request.
+    pub tried: bool,
+}
+
+/// The verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Take the candidate at this place.
+    Take {
+        place: usize,
+        /// Every untried one was set aside: clear the marks.
+        all_set_aside: bool,
+    },
+    /// There is nobody.
+    Empty,
+    /// All that were not tried serve as many requests as they may.
+    Full,
+    /// Every candidate was tried.
+    Exhausted,
+}
+
+/// Chooses among `count` candidates read through `look`. `limit` 0 means none. `random` is a fresh
+/// random number; `turn` the pool's round-robin counter.
+pub fn choose(
+    count: usize,
+    look: impl Fn(usize) -> Candidate,
+    algorithm: Algorithm,
+    limit: usize,
+    random: u64,
+    turn: usize,
+) -> Choice {
+    if count == 0 {
+        return Choice::Empty;
+    }
+    let mut healthy = 0;
+    let mut set_aside = 0;
+    let mut full = 0;
+    for place in 0..count {
+        let candidate = look(place);
+        if candidate.tried {
+            continue;
+        }
+        if limit != 0 && candidate.in_flight >= limit {
+            full += 1;
+        } else if candidate.set_aside {
+            set_aside += 1;
+        } else {
+            healthy += 1;
+        }
+    }
+    let all_set_aside = healthy == 0;
+    let eligible = |candidate: Candidate| {
+        !candidate.tried
+            && (limit == 0 || candidate.in_flight < limit)
+            && (all_set_aside || !candidate.set_aside)
+    };
+    let many = if all_set_aside { set_aside } else { healthy };
+    if many == 0 {
+        return if full > 0 { Choice::Full } else { Choice::Exhausted };
+    }
+    // The n-th eligible one. Counters may move while we look; falling back to the last eligible
+    // one seen keeps the answer valid.
+    let nth = |n: usize| {
+        let mut left = n;
+        let mut last = 0;
+        for place in 0..count {
+            if eligible(look(place)) {
+                last = place;
+                if left == 0 {
+                    return place;
+                }
+                left -= 1;
+            }
+        }
+        last
+    };
+    let place = match algorithm {
+        Algorithm::RoundRobin => nth(turn % many),
+        Algorithm::RandomOfTwo => {
+            let first = (random as u32) as usize % many;
+            if many == 1 {
+                nth(first)
+            } else {
+                let other = (first + 1 + (random >> 32) as usize % (many - 1)) % many;
+                let (a, b) = (nth(first), nth(other));
+                if look(b).in_flight < look(a).in_flight { b } else { a }
+            }
+        }
+        Algorithm::LeastConnection => {
+            // Start anywhere, so that equals share.
+            let start = (random as u32) as usize % count;
+            (0..count)
+                .map(|step| (start + step) % count)
+                .filter(|place| eligible(look(*place)))
+                .min_by_key(|place| look(*place).in_flight)
+                .unwrap_or_else(|| nth(0))
+        }
+    };
+    Choice::Take { place, all_set_aside }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free(in_flight: usize) -> Candidate {
+        Candidate { in_flight, set_aside: false, tried: false }
+    }
+
+    fn pick(candidates: &[Candidate], algorithm: Algorithm, limit: usize, random: u64, turn: usize) -> Choice {
+        choose(candidates.len(), |place| candidates[place], algorithm, limit, random, turn)
+    }
+
+    const ALL: [Algorithm; 3] = [Algorithm::RandomOfTwo, Algorithm::LeastConnection, Algorithm::RoundRobin];
+
+    #[test]
+    fn nobody_is_said_so() {
+        for algorithm in ALL {
+            assert_eq!(pick(&[], algorithm, 0, 7, 0), Choice::Empty);
+        }
+    }
+
+    #[test]
+    fn one_set_aside_is_avoided_unless_all_are() {
+        let aside = Candidate { set_aside: true, ..free(0) };
+        for algorithm in ALL {
+            for random in 0..50u64 {
+                let random = random.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                assert_eq!(
+                    pick(&[aside, free(9), aside], algorithm, 0, random, random as usize),
+                    Choice::Take { place: 1, all_set_aside: false }
+                );
+                assert!(matches!(
+                    pick(&[aside, aside], algorithm, 0, random, 3),
+                    Choice::Take { all_set_aside: true, .. }
+                ));
+            }
+        }
+    }
+
+    #[test]
+    fn tried_ones_are_not_taken_again() {
+        let tried = Candidate { tried: true, ..free(0) };
+        for algorithm in ALL {
+            assert_eq!(pick(&[tried, tried], algorithm, 0, 1, 1), Choice::Exhausted);
+            assert_eq!(
+                pick(&[tried, free(100)], algorithm, 0, 1, 1),
+                Choice::Take { place: 1, all_set_aside: false }
+            );
+        }
+    }
+
+    #[test]
+    fn a_limit_is_kept() {
+        for algorithm in ALL {
+            assert_eq!(pick(&[free(4), free(4)], algorithm, 4, 1, 1), Choice::Full);
+            assert_eq!(
+                pick(&[free(4), free(3)], algorithm, 4, 1, 1),
+                Choice::Take { place: 1, all_set_aside: false }
+            );
+        }
+    }
+
+    #[test]
+    fn least_connection_takes_the_least_and_round_robin_walks() {
+        let three = [free(3), free(1), free(2)];
+        for random in 0..20 {
+            assert_eq!(
+                pick(&three, Algorithm::LeastConnection, 0, random, 0),
+                Choice::Take { place: 1, all_set_aside: false }
+            );
+        }
+        let walked: Vec<_> = (0..6).map(|turn| pick(&three, Algorithm::RoundRobin, 0, 0, turn)).collect();
+        let places = [0, 1, 2, 0, 1, 2].map(|place| Choice::Take { place, all_set_aside: false });
+        assert_eq!(walked, places);
+    }
+
+    #[test]
+    fn random_of_two_never_takes_the_most_loaded_of_two_and_reaches_all() {
+        let two = [free(5), free(0)];
+        let mut seen = [0u32; 3];
+        for n in 0..300u64 {
+            let random = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            assert_eq!(
+                pick(&two, Algorithm::RandomOfTwo, 0, random, 0),
+                Choice::Take { place: 1, all_set_aside: false }
+            );
+            if let Choice::Take { place, .. } =
+                pick(&[free(0), free(0), free(0)], Algorithm::RandomOfTwo, 0, random, 0)
+            {
+                seen[place] += 1;
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 30), "{seen:?}");
+    }
+}

@@ -1,0 +1,285 @@
+//! Headers on their way through: what belongs to one hop only is removed, what the router knows is
+//! added (contract §3 rows 19, 22).
+
+use super::table::Endpoint;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub const X_REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
+pub const X_VCAP_REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
+pub const X_CF_APPLICATION_ID: HeaderName = HeaderName::from_static("x-cf-applicationid");
+pub const X_CF_INSTANCE_ID: HeaderName = HeaderName::from_static("x-cf-instanceid");
+pub const X_CF_INSTANCE_INDEX: HeaderName = HeaderName::from_static("x-cf-instanceindex");
+pub const X_CF_APP_INSTANCE: HeaderName = HeaderName::from_static("x-cf-app-instance");
+pub const X_CF_PROCESS_INSTANCE: HeaderName = HeaderName::from_static("x-cf-process-instance");
+pub const X_CF_ROUTER_ERROR: HeaderName = HeaderName::from_static("x-cf-routererror");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What the client of this request is to the router.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its ip address, as it is appended to X-Forwarded-For.
+    pub address: HeaderValue,
+}
+
+/// Makes the request's headers fit for the backend. `upgrade` keeps what asks for a tunnel.
+pub fn prepare_request(headers: &mut HeaderMap, client: &Client, request_id: &HeaderValue, now_ms: u64, upgrade: bool) {
+    let upgrade_to = upgrade.then(|| headers.get(header::UPGRADE).cloned()).flatten();
+    let trailers = headers
+        .get_all(header::TE)
+        .iter()
+        .any(|value| super::framing::has_token(value.as_bytes(), b"trailers"));
+    strip_hop_by_hop(headers);
+    remove_lookalikes(headers);
+    if let Some(to) = upgrade_to {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, to);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    headers.remove(X_CF_APP_INSTANCE);
+    headers.remove(X_CF_PROCESS_INSTANCE);
+    append_forwarded_for(headers, &client.address);
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !headers.contains_key(X_REQUEST_START) {
+        headers.insert(X_REQUEST_START, HeaderValue::from(now_ms));
+    }
+    headers.insert(X_VCAP_REQUEST_ID, request_id.clone());
+}
+
+/// Names the instance; called for each attempt.
+pub fn name_instance(headers: &mut HeaderMap, endpoint: &Endpoint) {
+    let mut put = |name: HeaderName, value: &Option<Box<str>>| {
+        match value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
+            Some(value) => {
+                headers.insert(name, value);
+            }
+            // Never let a client's own value stand for the router's.
+            None => {
+                headers.remove(name);
+            }
+        }
+    };
+    put(X_CF_APPLICATION_ID, &endpoint.identity.app);
+    put(X_CF_INSTANCE_ID, &endpoint.identity.instance_id);
+    put(X_CF_INSTANCE_INDEX, &endpoint.identity.instance_index);
+}
+
+/// Makes the response's headers fit for the client.
+pub fn prepare_response(headers: &mut HeaderMap, request_id: &HeaderValue, switching: bool) {
+    let upgrade = switching.then(|| headers.get(header::UPGRADE).cloned()).flatten();
+    strip_hop_by_hop(headers);
+    // hyper chooses the coding towards the client by what that client can read.
+    headers.remove(header::TRANSFER_ENCODING);
+    if switching {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(upgrade) = upgrade {
+            headers.insert(header::UPGRADE, upgrade);
+        }
+    }
+    if !headers.contains_key(X_VCAP_REQUEST_ID) {
+        headers.insert(X_VCAP_REQUEST_ID, request_id.clone());
+    }
+}
+
+/// Removes the headers of one hop, and those that Connection names, except what framing and the
+/// router's own statements rest on: naming them in Connection is an attempt to strip them.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+            .filter(|name| !is_protected(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn is_protected(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    matches!(
+        *name,
+        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::COOKIE | header::AUTHORIZATION
+    ) || text.starts_with("x-forwarded-")
+        || text.starts_with("x-cf-")
+        || text.starts_with("x-vcap-")
+        || text == "x-request-start"
+}
+
+/// Many app servers fold `-` and `_` into one: `X_Forwarded_For` would shadow ours.
+fn remove_lookalikes(headers: &mut HeaderMap) {
+    let lookalikes: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().as_bytes().contains(&b'_'))
+        .filter(|name| {
+            HeaderName::try_from(name.as_str().replace('_', "-")).is_ok_and(|name| is_protected(&name))
+        })
+        .cloned()
+        .collect();
+    for name in lookalikes {
+        headers.remove(name);
+    }
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        headers.insert(X_FORWARDED_FOR, address.clone());
+        return;
+    }
+    let mut joined = Vec::with_capacity(64);
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        joined.extend_from_slice(value.as_bytes());
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(address.as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+/// Which instance a request insists on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pin {
+    App { guid: String, index: String },
+    Process { guid: String, index: Option<String> },
+}
+
+/// Reads `X-Cf-App-Instance` or `X-Cf-Process-Instance`. `Err` if it cannot be read.
+pub fn pin(headers: &HeaderMap) -> Result<Option<Pin>, ()> {
+    let split = |value: &HeaderValue| {
+        let text = value.to_str().map_err(|_| ())?;
+        let (guid, index) = match text.split_once(':') {
+            Some((guid, index)) => (guid, Some(index)),
+            None => (text, None),
+        };
+        let fine = |text: &str| !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !fine(guid) || index.is_some_and(|index| index.is_empty() || !index.bytes().all(|b| b.is_ascii_digit())) {
+            return Err(());
+        }
+        Ok((guid.to_string(), index.map(str::to_string)))
+    };
+    if let Some(value) = headers.get(X_CF_APP_INSTANCE) {
+        let (guid, index) = split(value)?;
+        return Ok(Some(Pin::App { guid, index: index.ok_or(())? }));
+    }
+    if let Some(value) = headers.get(X_CF_PROCESS_INSTANCE) {
+        let (guid, index) = split(value)?;
+        return Ok(Some(Pin::Process { guid, index }));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn prepared(lines: &[(&'static str, &'static str)], upgrade: bool) -> HeaderMap {
+        let mut headers = map(lines);
+        let client = Client { address: HeaderValue::from_static("10.1.1.1") };
+        prepare_request(&mut headers, &client, &HeaderValue::from_static("id-1"), 1700, upgrade);
+        headers
+    }
+
+    #[test]
+    fn the_router_adds_what_it_knows() {
+        let headers = prepared(&[("x-vcap-request-id", "forged")], false);
+        assert_eq!(headers["x-forwarded-for"], "10.1.1.1");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-request-start"], "1700");
+        assert_eq!(headers["x-vcap-request-id"], "id-1");
+
+        let headers = prepared(
+            &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https"), ("x-request-start", "5")],
+            false,
+        );
+        assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 10.1.1.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-request-start"], "5");
+    }
+
+    #[test]
+    fn headers_of_one_hop_are_removed_but_protected_ones_stay() {
+        let headers = prepared(
+            &[
+                ("connection", "keep-alive, X-Drop, X-Forwarded-Proto, Authorization"),
+                ("keep-alive", "timeout=5"),
+                ("x-drop", "1"),
+                ("x-forwarded-proto", "https"),
+                ("authorization", "bearer x"),
+                ("proxy-authorization", "basic x"),
+                ("te", "trailers, deflate"),
+                ("upgrade", "h2c"),
+                ("x_forwarded_for", "9.9.9.9"),
+                ("x_harmless", "1"),
+            ],
+            false,
+        );
+        for gone in ["connection", "keep-alive", "x-drop", "proxy-authorization", "upgrade", "x_forwarded_for"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["authorization"], "bearer x");
+        assert_eq!(headers["te"], "trailers");
+        assert_eq!(headers["x_harmless"], "1");
+    }
+
+    #[test]
+    fn an_upgrade_keeps_what_it_needs() {
+        let headers = prepared(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")], true);
+        assert_eq!(headers["connection"], "upgrade");
+        assert_eq!(headers["upgrade"], "websocket");
+    }
+
+    #[test]
+    fn the_request_id_reaches_the_client_unless_the_app_set_one() {
+        let mut headers = map(&[("connection", "close"), ("transfer-encoding", "chunked"), ("x-a", "1")]);
+        prepare_response(&mut headers, &HeaderValue::from_static("id-1"), false);
+        assert_eq!(headers["x-vcap-request-id"], "id-1");
+        assert!(!headers.contains_key("connection") && !headers.contains_key("transfer-encoding"));
+        let mut headers = map(&[("x-vcap-request-id", "own")]);
+        prepare_response(&mut headers, &HeaderValue::from_static("id-1"), false);
+        assert_eq!(headers["x-vcap-request-id"], "own");
+    }
+
+    #[test]
+    fn instance_headers_are_read() {
+        let app = |value| pin(&map(&[("x-cf-app-instance", value)]));
+        assert_eq!(app("guid-1:2"), Ok(Some(Pin::App { guid: "guid-1".into(), index: "2".into() })));
+        for bad in ["guid-1", "guid-1:", ":1", "guid-1:x", "a b:1", "g:1:2"] {
+            assert_eq!(app(bad), Err(()), "{bad}");
+        }
+        let process = |value| pin(&map(&[("x-cf-process-instance", value)]));
+        assert_eq!(process("p-1"), Ok(Some(Pin::Process { guid: "p-1".into(), index: None })));
+        assert_eq!(process("p-1:0"), Ok(Some(Pin::Process { guid: "p-1".into(), index: Some("0".into()) })));
+        assert_eq!(pin(&HeaderMap::new()), Ok(None));
+    }
+}

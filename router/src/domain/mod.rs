@@ -1,0 +1,12 @@
+//! What the router decides, without a socket, a clock or a bus: time, randomness and messages
+//! come in as arguments.
+
+pub mod access_line;
+pub mod balance;
+pub mod forwarding;
+pub mod framing;
+pub mod policy;
+pub mod refusal;
+pub mod sticky;
+pub mod table;
+pub mod uri;

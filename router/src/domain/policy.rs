@@ -1,0 +1,62 @@
+//! The settings as the request path reads them: read once per change, not once per request.
+
+use super::balance::Algorithm;
+use super::table::Millis;
+use proto::config::Settings;
+use std::time::Duration;
+
+/// A snapshot of what an operator set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub access_log: bool,
+    pub max_header_bytes: usize,
+    /// 0 for no limit.
+    pub max_per_endpoint: usize,
+    pub max_attempts: usize,
+    pub connect_timeout: Duration,
+    pub response_timeout: Duration,
+    pub header_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub sweep: Duration,
+    pub stale_after: Millis,
+    pub algorithm: Algorithm,
+}
+
+impl Policy {
+    pub fn read(settings: &Settings) -> Policy {
+        let count = |path| usize::try_from(settings.integer(path)).unwrap_or(0);
+        Policy {
+            access_log: settings.bool("router/access_log/enabled"),
+            max_header_bytes: settings.size("router/limits/max_header_bytes") as usize,
+            max_per_endpoint: count("router/limits/max_connections_per_endpoint"),
+            max_attempts: count("router/limits/max_attempts").max(1),
+            connect_timeout: settings.duration("router/timeouts/connect"),
+            response_timeout: settings.duration("router/timeouts/response"),
+            header_timeout: settings.duration("router/timeouts/request_header"),
+            idle_timeout: settings.duration("router/timeouts/idle"),
+            sweep: settings.duration("router/prune/sweep"),
+            stale_after: settings.duration("router/prune/stale_after").as_millis() as Millis,
+            algorithm: Algorithm::parse(&settings.text("router/balancing/algorithm")).unwrap_or(Algorithm::RandomOfTwo),
+        }
+    }
+
+    /// How long an endpoint that failed is set aside (contract §3 row 11).
+    pub fn set_aside_for(&self) -> Millis {
+        self.stale_after / 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let policy = Policy::read(&Settings::default());
+        assert_eq!(policy.max_attempts, 3);
+        assert_eq!(policy.stale_after, 120_000);
+        assert_eq!(policy.set_aside_for(), 30_000);
+        assert_eq!(policy.algorithm, Algorithm::RandomOfTwo);
+        assert_eq!(policy.max_header_bytes, 1 << 20);
+    }
+}

@@ -1,0 +1,204 @@
+//! Every answer the router gives by itself: status, code for `X-Cf-RouterError`, text
+//! (contract §3 row 13). Clients and acceptance tests compare these texts.
+
+use http::StatusCode;
+use std::borrow::Cow;
+
+/// Why the router answers instead of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No route of that name.
+    UnknownRoute { host: String },
+    /// The route is known, its instances are gone (or the route's app is being brought back).
+    NoEndpoints { host: String },
+    /// An instance header names an instance that does not serve the route.
+    UnknownInstance { instance: String, guid: String, host: String },
+    /// `X-Cf-App-Instance` cannot be read.
+    MalformedInstanceHeader,
+    /// Each instance serves as many requests as it may.
+    ConnectionLimit,
+    /// No instance could be reached, or it broke before it answered.
+    EndpointFailure { why: String },
+    /// An instance did not answer in time.
+    EndpointTimeout,
+    /// The route wants a route service, which this router does not do; sending the request past
+    /// it could skip a check the route's owner relies on.
+    RouteServiceUnsupported,
+    /// The request's head cannot be understood in exactly one way.
+    Malformed(Fault),
+    /// The client's body broke its own framing.
+    BrokenBody,
+    /// The head did not come in time.
+    HeadTimeout,
+    /// A bug: the handler panicked.
+    Unknown,
+}
+
+/// What is wrong with a request's head. Names the rule, never quotes the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    RequestLine,
+    Version,
+    Target,
+    BareLineFeed,
+    BareCarriageReturn,
+    HeaderName,
+    HeaderValue,
+    ObsoleteFold,
+    MissingHost,
+    RepeatedHost,
+    InvalidHost,
+    HostDisagrees,
+    RepeatedContentLength,
+    InvalidContentLength,
+    LengthAndCoding,
+    TransferCoding,
+    CodingInOldVersion,
+    LookalikeFraming,
+    Connect,
+    TooLarge,
+    TooManyHeaders,
+}
+
+impl Fault {
+    pub fn text(self) -> &'static str {
+        match self {
+            Fault::RequestLine => "malformed request line",
+            Fault::Version => "unsupported protocol version",
+            Fault::Target => "malformed request target",
+            Fault::BareLineFeed => "line feed without carriage return",
+            Fault::BareCarriageReturn => "carriage return without line feed",
+            Fault::HeaderName => "invalid header name",
+            Fault::HeaderValue => "invalid header value",
+            Fault::ObsoleteFold => "folded header line",
+            Fault::MissingHost => "missing Host header",
+            Fault::RepeatedHost => "more than one Host header",
+            Fault::InvalidHost => "invalid Host header",
+            Fault::HostDisagrees => "request target and Host header disagree",
+            Fault::RepeatedContentLength => "more than one Content-Length",
+            Fault::InvalidContentLength => "invalid Content-Length",
+            Fault::LengthAndCoding => "both Content-Length and Transfer-Encoding",
+            Fault::TransferCoding => "Transfer-Encoding other than chunked",
+            Fault::CodingInOldVersion => "Transfer-Encoding in an HTTP/1.0 request",
+            Fault::LookalikeFraming => "header name that could be taken for a framing header",
+            Fault::Connect => "CONNECT is not supported",
+            Fault::TooLarge => "request line and headers are too large",
+            Fault::TooManyHeaders => "too many headers",
+        }
+    }
+}
+
+impl Refusal {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::UnknownRoute { .. } => StatusCode::NOT_FOUND,
+            Refusal::NoEndpoints { .. } | Refusal::ConnectionLimit => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::UnknownInstance { .. } | Refusal::MalformedInstanceHeader | Refusal::BrokenBody => {
+                StatusCode::BAD_REQUEST
+            }
+            Refusal::EndpointFailure { .. } | Refusal::RouteServiceUnsupported | Refusal::Unknown => {
+                StatusCode::BAD_GATEWAY
+            }
+            Refusal::EndpointTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            Refusal::Malformed(Fault::Connect) => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Malformed(Fault::Version) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Value of `X-Cf-RouterError`.
+    pub fn code(&self) -> Cow<'static, str> {
+        match self {
+            Refusal::UnknownRoute { .. } | Refusal::UnknownInstance { .. } => "unknown_route".into(),
+            Refusal::NoEndpoints { .. } => "no_endpoints".into(),
+            Refusal::MalformedInstanceHeader => "invalid_cf_app_instance_header".into(),
+            Refusal::ConnectionLimit => "Connection Limit Reached".into(),
+            Refusal::EndpointFailure { why } => format!("endpoint_failure ({why})").into(),
+            Refusal::EndpointTimeout => "endpoint_failure (timeout awaiting response headers)".into(),
+            Refusal::RouteServiceUnsupported => "route_service_unsupported".into(),
+            Refusal::Malformed(Fault::MissingHost) => "empty_host".into(),
+            Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => "max-request-size-exceeded".into(),
+            Refusal::Malformed(_) => "malformed_request".into(),
+            Refusal::BrokenBody => "malformed_request_body".into(),
+            Refusal::HeadTimeout => "request_header_timeout".into(),
+            Refusal::Unknown => "unknown_failure".into(),
+        }
+    }
+
+    /// The sentence after the status line in the body.
+    pub fn text(&self) -> Cow<'static, str> {
+        match self {
+            Refusal::UnknownRoute { host } => format!("Requested route ('{host}') does not exist.").into(),
+            Refusal::NoEndpoints { host } => {
+                format!("Requested route ('{host}') has no available endpoints.").into()
+            }
+            Refusal::UnknownInstance { instance, guid, host } => format!(
+                "Requested instance ('{instance}') with guid ('{guid}') does not exist for route ('{host}')"
+            )
+            .into(),
+            Refusal::MalformedInstanceHeader => "Malformed X-Cf-App-Instance header.".into(),
+            Refusal::ConnectionLimit => "Connection Limit Reached".into(),
+            Refusal::EndpointFailure { .. } => "Registered endpoint failed to handle the request.".into(),
+            Refusal::EndpointTimeout => "Registered endpoint did not answer in time.".into(),
+            Refusal::RouteServiceUnsupported => "Support for route services is disabled.".into(),
+            Refusal::Malformed(fault) => format!("Malformed request: {}.", fault.text()).into(),
+            Refusal::BrokenBody => "Malformed request body.".into(),
+            Refusal::HeadTimeout => "The request's headers did not come in time.".into(),
+            Refusal::Unknown => "Unknown failure of the router.".into(),
+        }
+    }
+
+    /// The whole body: `<code> <text>: <message>`.
+    pub fn body(&self) -> String {
+        let status = self.status();
+        format!("{} {}: {}\n", status.as_u16(), status.canonical_reason().unwrap_or("Error"), self.text())
+    }
+
+    /// Seconds for `Retry-After`, where trying again makes sense.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Refusal::NoEndpoints { .. } => Some(5),
+            Refusal::ConnectionLimit => Some(1),
+            _ => None,
+        }
+    }
+
+    /// What comes after cannot be told apart from what was refused: the connection ends.
+    pub fn closes(&self) -> bool {
+        matches!(self, Refusal::Malformed(_) | Refusal::BrokenBody | Refusal::HeadTimeout | Refusal::Unknown)
+    }
+
+    /// An intermediary must not keep the answer.
+    pub fn no_cache(&self) -> bool {
+        matches!(self, Refusal::UnknownRoute { .. } | Refusal::UnknownInstance { .. } | Refusal::NoEndpoints { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_those_of_the_contract() {
+        let unknown = Refusal::UnknownRoute { host: "a.example.com".into() };
+        assert_eq!(unknown.body(), "404 Not Found: Requested route ('a.example.com') does not exist.\n");
+        assert_eq!(unknown.code(), "unknown_route");
+        let none = Refusal::NoEndpoints { host: "a.example.com".into() };
+        assert_eq!(
+            none.body(),
+            "503 Service Unavailable: Requested route ('a.example.com') has no available endpoints.\n"
+        );
+        assert_eq!(none.code(), "no_endpoints");
+        assert!(none.retry_after().is_some());
+        assert_eq!(Refusal::Malformed(Fault::MissingHost).code(), "empty_host");
+        assert_eq!(Refusal::Malformed(Fault::TooLarge).status().as_u16(), 431);
+        assert_eq!(
+            Refusal::EndpointFailure { why: "dial".into() }.body(),
+            "502 Bad Gateway: Registered endpoint failed to handle the request.\n"
+        );
+    }
+}

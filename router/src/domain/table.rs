@@ -1,0 +1,541 @@
+//! The route table: names → pools of endpoints.
+//!
+//! **Problem.** Every request looks here, every registration (each instance, every 20 s) writes
+//! here. Lookups must take no lock; registrations that change nothing must cost nothing.
+//!
+//! **Approach.** A [`Table`] is a value made of 256 shared shards. The one writer changes its own copy
+//! (only shards touched since the last snapshot are copied) and publishes clones as snapshots. What
+//! changes all the time (last seen, set aside, in flight) lives in atomics shared by all
+//! snapshots, so a repeated registration publishes nothing.
+//!
+//! **What a newcomer gets wrong.**
+//! - "Last seen" belongs to the pair of name and endpoint: an instance that stops registering one of
+//!   its names must lose that name only.
+//! - The same `host:port` may come back as another instance. It is then another [`Endpoint`], with
+//!   fresh counters and connections, and a late unregistration of the old one must not hit it.
+//! - Registrations and unregistrations come over two subjects and can overtake each other.
+//!   If both carry `endpoint_updated_at_ns` the later one wins (a grave keeps the time of an
+//!   unregistration for a while).
+
+use super::balance::Algorithm;
+use super::uri::{RouteName, covers};
+use proto::bus::router::Registration;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Milliseconds on the router's own clock, which never goes back.
+pub type Millis = u64;
+
+const SHARDS: usize = 256;
+/// How long an unregistration outweighs an older registration that arrives late.
+const GRAVE: Millis = 60_000;
+
+/// Where an endpoint listens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    pub host: Box<str>,
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What a registration says about an endpoint, apart from its names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    pub address: Address,
+    pub app: Option<Box<str>>,
+    pub instance_id: Option<Box<str>>,
+    pub instance_index: Option<Box<str>>,
+    pub tags: BTreeMap<String, String>,
+    pub zone: Option<Box<str>>,
+    pub isolation_segment: Option<Box<str>>,
+    pub algorithm: Option<Algorithm>,
+    /// Own, shorter time to live.
+    pub stale_after: Option<Millis>,
+    /// Requests must go through a route service, which this router does not do.
+    pub route_service: Option<Box<str>>,
+}
+
+/// One instance as a target. Shared by every pool that names it and by requests under way.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unique in this process: connections to it are kept under this number.
+    pub number: u64,
+    pub identity: Identity,
+    in_flight: AtomicUsize,
+    /// Set aside until then.
+    set_aside_until: AtomicU64,
+}
+
+impl Endpoint {
+    pub fn new(number: u64, identity: Identity) -> Endpoint {
+        Endpoint { number, identity, in_flight: AtomicUsize::new(0), set_aside_until: AtomicU64::new(0) }
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub fn is_set_aside(&self, now: Millis) -> bool {
+        self.set_aside_until.load(Ordering::Relaxed) > now
+    }
+
+    pub fn set_aside(&self, until: Millis) {
+        self.set_aside_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Counts one request until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// Whether the name of a component or of its app's guid is known, for metrics.
+    pub fn component(&self) -> Option<&str> {
+        self.identity.tags.get("component").map(String::as_str)
+    }
+}
+
+/// A request that an endpoint is serving.
+#[derive(Debug)]
+pub struct InFlight(Arc<Endpoint>);
+
+impl InFlight {
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An endpoint under one name.
+#[derive(Debug)]
+pub struct Member {
+    pub endpoint: Arc<Endpoint>,
+    seen: AtomicU64,
+    updated_at_ns: AtomicU64,
+}
+
+impl Member {
+    pub fn seen(&self) -> Millis {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// The time after which it is stale, given the router's own threshold.
+    pub fn stale_after(&self, default: Millis) -> Millis {
+        self.endpoint.identity.stale_after.map_or(default, |own| own.min(default))
+    }
+}
+
+/// The endpoints of one name.
+#[derive(Debug)]
+pub struct Pool {
+    pub name: RouteName,
+    pub members: Vec<Arc<Member>>,
+    turn: Arc<AtomicUsize>,
+    /// When it lost its last endpoint without anybody asking for it.
+    emptied: Option<Millis>,
+}
+
+impl Pool {
+    pub fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What the newest registration of the name asks for.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.members.last().and_then(|member| member.endpoint.identity.algorithm)
+    }
+
+    pub fn find_instance(&self, id: &str) -> Option<&Arc<Endpoint>> {
+        self.members
+            .iter()
+            .map(|member| &member.endpoint)
+            .find(|endpoint| endpoint.identity.instance_id.as_deref() == Some(id))
+    }
+
+    pub fn find_index(&self, app: &str, index: &str) -> Option<&Arc<Endpoint>> {
+        self.members.iter().map(|member| &member.endpoint).find(|endpoint| {
+            endpoint.identity.app.as_deref() == Some(app)
+                && endpoint.identity.instance_index.as_deref() == Some(index)
+        })
+    }
+
+    pub fn find_process_index(&self, process: &str, index: Option<&str>) -> Option<&Arc<Endpoint>> {
+        self.members.iter().map(|member| &member.endpoint).find(|endpoint| {
+            endpoint.identity.tags.get("process_id").map(String::as_str) == Some(process)
+                && index.is_none_or(|index| endpoint.identity.instance_index.as_deref() == Some(index))
+        })
+    }
+}
+
+/// Why a registration is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Rejected {
+    #[error("it names no port that this router can reach without TLS")]
+    NoPort,
+    #[error("it names no host")]
+    NoHost,
+    #[error("its route service is no https URL")]
+    RouteService,
+}
+
+/// A registration, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Announcement {
+    pub names: Vec<RouteName>,
+    pub identity: Identity,
+    pub updated_at_ns: u64,
+    /// Uris that name no route.
+    pub invalid: usize,
+}
+
+impl Announcement {
+    pub fn read(message: &Registration) -> Result<Announcement, Rejected> {
+        let port = match message.port {
+            Some(port) if port != 0 => port,
+            _ => return Err(Rejected::NoPort),
+        };
+        if message.host.is_empty() || message.host.len() > 255 {
+            return Err(Rejected::NoHost);
+        }
+        let route_service = match message.route_service_url.as_deref() {
+            None | Some("") => None,
+            Some(url) if url.starts_with("https://") && url.len() > 8 => Some(url.into()),
+            Some(_) => return Err(Rejected::RouteService),
+        };
+        let mut names: Vec<RouteName> = message.uris.iter().filter_map(|uri| RouteName::parse(uri).ok()).collect();
+        let invalid = message.uris.len() - names.len();
+        names.sort_unstable();
+        names.dedup();
+        let text = |value: &Option<String>| value.as_deref().filter(|text| !text.is_empty()).map(Box::from);
+        Ok(Announcement {
+            names,
+            identity: Identity {
+                address: Address { host: message.host.to_ascii_lowercase().into(), port },
+                app: text(&message.app).or_else(|| message.tags.get("app_id").map(|app| app.as_str().into())),
+                instance_id: text(&message.private_instance_id),
+                instance_index: text(&message.private_instance_index),
+                tags: message.tags.clone(),
+                zone: text(&message.availability_zone),
+                isolation_segment: text(&message.isolation_segment),
+                algorithm: message
+                    .options
+                    .as_ref()
+                    .and_then(|options| options.loadbalancing.as_deref())
+                    .and_then(Algorithm::parse),
+                stale_after: message
+                    .stale_threshold_in_seconds
+                    .and_then(|seconds| u64::try_from(seconds).ok())
+                    .filter(|seconds| *seconds > 0)
+                    .map(|seconds| seconds.saturating_mul(1000)),
+                route_service,
+            },
+            updated_at_ns: message.endpoint_updated_at_ns.and_then(|ns| u64::try_from(ns).ok()).unwrap_or(0),
+            invalid,
+        })
+    }
+}
+
+type Shard = HashMap<Box<str>, Vec<Arc<Pool>>>;
+
+/// The table. `clone` is cheap: it shares.
+#[derive(Debug, Clone)]
+pub struct Table {
+    shards: Vec<Arc<Shard>>,
+    hasher: RandomState,
+    /// Longest wildcard chain worth walking is decided by the host itself; this only skips the walk.
+    wildcards: usize,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table { shards: vec![Arc::default(); SHARDS], hasher: RandomState::new(), wildcards: 0 }
+    }
+}
+
+impl Table {
+    fn shard_of(&self, host: &str) -> usize {
+        self.hasher.hash_one(host) as usize % SHARDS
+    }
+
+    fn pools(&self, host: &str) -> Option<&Vec<Arc<Pool>>> {
+        self.shards[self.shard_of(host)].get(host)
+    }
+
+    /// Finds the pool for a request: the exact host first, then wildcards from the most specific;
+    /// within a host the longest path that covers the request's. Both arguments are folded
+    /// ([`super::uri`]).
+    pub fn lookup(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
+        let within = |host: &str| self.pools(host)?.iter().find(|pool| covers(&pool.name.path, path));
+        if let Some(pool) = within(host) {
+            return Some(pool);
+        }
+        if self.wildcards == 0 {
+            return None;
+        }
+        let mut rest = host;
+        let mut wildcard = String::with_capacity(host.len() + 2);
+        while let Some((_, parent)) = rest.split_once('.') {
+            wildcard.clear();
+            wildcard.push_str("*.");
+            wildcard.push_str(parent);
+            if let Some(pool) = within(&wildcard) {
+                return Some(pool);
+            }
+            rest = parent;
+        }
+        None
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.shards.iter().flat_map(|shard| shard.values()).flatten()
+    }
+
+    /// Names with at least one endpoint.
+    pub fn count(&self) -> usize {
+        self.iter().filter(|pool| !pool.members.is_empty()).count()
+    }
+
+    /// Replaces, adds or (with `None`) removes the pool of a name.
+    fn put(&mut self, name: &RouteName, pool: Option<Pool>) {
+        let shard = self.shard_of(&name.host);
+        let shard = Arc::make_mut(&mut self.shards[shard]);
+        let pools = shard.entry(name.host.as_str().into()).or_default();
+        let before = pools.len();
+        pools.retain(|pool| pool.name.path != name.path);
+        if let Some(pool) = pool {
+            pools.push(Arc::new(pool));
+            pools.sort_by(|a, b| b.name.path.len().cmp(&a.name.path.len()));
+        }
+        let after = pools.len();
+        if after == 0 {
+            shard.remove(name.host.as_str());
+        }
+        if name.host.starts_with("*.") {
+            self.wildcards = self.wildcards + after - before;
+        }
+    }
+
+    fn get(&self, name: &RouteName) -> Option<&Arc<Pool>> {
+        self.pools(&name.host)?.iter().find(|pool| pool.name.path == name.path)
+    }
+}
+
+/// What a change did, for logs, metrics and the decision to publish a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changed {
+    pub added: usize,
+    pub replaced: usize,
+    pub refreshed: usize,
+    pub removed: usize,
+    /// Messages older than what is known.
+    pub outdated: usize,
+}
+
+impl Changed {
+    /// Whether lookups could answer differently now.
+    pub fn visible(&self) -> bool {
+        self.added + self.replaced + self.removed > 0
+    }
+
+    pub fn add(&mut self, other: Changed) {
+        self.added += other.added;
+        self.replaced += other.replaced;
+        self.refreshed += other.refreshed;
+        self.removed += other.removed;
+        self.outdated += other.outdated;
+    }
+}
+
+/// The writer's side: the table plus what only the writer needs.
+#[derive(Debug, Default)]
+pub struct Registry {
+    table: Table,
+    next_number: u64,
+    /// Unregistrations that carry a time, so that an older registration cannot undo them.
+    graves: HashMap<(RouteName, Address), Grave>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Grave {
+    updated_at_ns: u64,
+    since: Millis,
+}
+
+impl Registry {
+    /// A snapshot to look up in.
+    pub fn snapshot(&self) -> Table {
+        self.table.clone()
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Adds or refreshes the endpoint under each of its names.
+    pub fn register(&mut self, announcement: &Announcement, now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        let mut endpoint: Option<Arc<Endpoint>> = None;
+        // An endpoint already known under any of the names is the same target: share it.
+        for name in &announcement.names {
+            let known = self.table.get(name).and_then(|pool| {
+                pool.members.iter().find(|member| member.endpoint.identity == announcement.identity)
+            });
+            if let Some(member) = known {
+                endpoint = Some(member.endpoint.clone());
+                break;
+            }
+        }
+        for name in &announcement.names {
+            if self.is_buried(name, announcement) {
+                changed.outdated += 1;
+                continue;
+            }
+            let pool = self.table.get(name);
+            let same_address = pool.and_then(|pool| {
+                pool.members.iter().position(|member| {
+                    member.endpoint.identity.address == announcement.identity.address
+                })
+            });
+            if let (Some(pool), Some(place)) = (pool, same_address) {
+                let member = &pool.members[place];
+                if older(announcement.updated_at_ns, member.updated_at_ns.load(Ordering::Relaxed)) {
+                    changed.outdated += 1;
+                    continue;
+                }
+                if endpoint.as_ref().is_some_and(|known| Arc::ptr_eq(known, &member.endpoint)) {
+                    member.seen.store(now, Ordering::Relaxed);
+                    member.updated_at_ns.store(announcement.updated_at_ns, Ordering::Relaxed);
+                    changed.refreshed += 1;
+                    continue;
+                }
+            }
+            let endpoint = endpoint
+                .get_or_insert_with(|| {
+                    self.next_number += 1;
+                    Arc::new(Endpoint::new(self.next_number, announcement.identity.clone()))
+                })
+                .clone();
+            let member = Arc::new(Member {
+                endpoint,
+                seen: AtomicU64::new(now),
+                updated_at_ns: AtomicU64::new(announcement.updated_at_ns),
+            });
+            let (mut members, turn) = match pool {
+                Some(pool) => (pool.members.clone(), pool.turn.clone()),
+                None => (Vec::new(), Arc::new(AtomicUsize::new(0))),
+            };
+            match same_address {
+                Some(place) => {
+                    members.remove(place);
+                    changed.replaced += 1;
+                }
+                None => changed.added += 1,
+            }
+            members.push(member);
+            self.table.put(name, Some(Pool { name: name.clone(), members, turn, emptied: None }));
+        }
+        changed
+    }
+
+    fn is_buried(&self, name: &RouteName, announcement: &Announcement) -> bool {
+        announcement.updated_at_ns != 0
+            && self
+                .graves
+                .get(&(name.clone(), announcement.identity.address.clone()))
+                .is_some_and(|grave| announcement.updated_at_ns <= grave.updated_at_ns)
+    }
+
+    /// Removes the endpoint from each of the names. A name that loses its last endpoint is forgotten:
+    /// its owner said so.
+    pub fn unregister(&mut self, announcement: &Announcement, now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        let identity = &announcement.identity;
+        for name in &announcement.names {
+            if announcement.updated_at_ns != 0 {
+                self.graves.insert(
+                    (name.clone(), identity.address.clone()),
+                    Grave { updated_at_ns: announcement.updated_at_ns, since: now },
+                );
+            }
+            let Some(pool) = self.table.get(name) else { continue };
+            let place = pool.members.iter().position(|member| member.endpoint.identity.address == identity.address);
+            let Some(place) = place else { continue };
+            let member = &pool.members[place];
+            let known = &member.endpoint.identity;
+            let other_instance = matches!(
+                (&known.instance_id, &identity.instance_id),
+                (Some(known), Some(gone)) if known != gone
+            );
+            if other_instance || older(announcement.updated_at_ns, member.updated_at_ns.load(Ordering::Relaxed)) {
+                changed.outdated += 1;
+                continue;
+            }
+            let mut members = pool.members.clone();
+            members.remove(place);
+            changed.removed += 1;
+            let turn = pool.turn.clone();
+            let rest = (!members.is_empty())
+                .then(|| Pool { name: name.clone(), members, turn, emptied: None });
+            self.table.put(name, rest);
+        }
+        changed
+    }
+
+    /// Removes what was not registered again for `stale_after`. A name that loses its last endpoint
+    /// this way stays known, without endpoints, for another `stale_after`: something is wrong with it.
+    pub fn prune(&mut self, now: Millis, stale_after: Millis) -> Changed {
+        let mut changed = Changed::default();
+        self.graves.retain(|_, grave| now.saturating_sub(grave.since) < GRAVE);
+        let is_stale = |member: &Arc<Member>| now.saturating_sub(member.seen()) > member.stale_after(stale_after);
+        let is_over = |pool: &Pool| pool.emptied.is_some_and(|since| now.saturating_sub(since) > stale_after);
+        let touched: Vec<RouteName> = self
+            .table
+            .iter()
+            .filter(|pool| is_over(pool) || pool.members.iter().any(is_stale))
+            .map(|pool| pool.name.clone())
+            .collect();
+        for name in touched {
+            let Some(pool) = self.table.get(&name) else { continue };
+            if is_over(pool) {
+                self.table.put(&name, None);
+                continue;
+            }
+            let members: Vec<_> = pool.members.iter().filter(|member| !is_stale(member)).cloned().collect();
+            changed.removed += pool.members.len() - members.len();
+            let emptied = members.is_empty().then_some(now);
+            let turn = pool.turn.clone();
+            self.table.put(&name, Some(Pool { name: name.clone(), members, turn, emptied }));
+        }
+        changed
+    }
+
+    /// The bus was away: nobody could register, so nothing may count as stale because of it.
+    pub fn refresh_all(&mut self, now: Millis) {
+        for pool in self.table.iter() {
+            for member in &pool.members {
+                member.seen.store(now, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Whether a message of time `message` says less than what is known from `known` (0: no time).
+fn older(message: u64, known: u64) -> bool {
+    message != 0 && known != 0 && message < known
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,247 @@
+use super::*;
+use proptest::prelude::*;
+
+fn message(uris: &[&str], port: u16) -> Registration {
+    Registration {
+        uris: uris.iter().map(|uri| uri.to_string()).collect(),
+        host: "10.0.0.1".into(),
+        port: Some(port),
+        app: Some("app-1".into()),
+        ..Registration::default()
+    }
+}
+
+fn read(message: &Registration) -> Announcement {
+    Announcement::read(message).expect("a valid registration")
+}
+
+fn ports(table: &Table, host: &str, path: &str) -> Option<Vec<u16>> {
+    let pool = table.lookup(host, path)?;
+    Some(pool.members.iter().map(|member| member.endpoint.identity.address.port).collect())
+}
+
+#[test]
+fn a_registration_is_found_by_host_and_path() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com", "b.example.com/api"], 1)), 0);
+    registry.register(&read(&message(&["b.example.com/api/v2"], 2)), 0);
+    registry.register(&read(&message(&["b.example.com"], 3)), 0);
+    let table = registry.snapshot();
+    let cases: &[(&str, &str, Option<u16>)] = &[
+        ("a.example.com", "", Some(1)),
+        ("a.example.com", "/x/y", Some(1)),
+        ("b.example.com", "/api", Some(1)),
+        ("b.example.com", "/api/v1", Some(1)),
+        ("b.example.com", "/api/v2/z", Some(2)),
+        ("b.example.com", "/apiary", Some(3)),
+        ("b.example.com", "", Some(3)),
+        ("c.example.com", "", None),
+        ("example.com", "", None),
+    ];
+    for (host, path, port) in cases {
+        assert_eq!(ports(&table, host, path), port.map(|port| vec![port]), "{host}{path}");
+    }
+    assert_eq!(table.count(), 4);
+}
+
+#[test]
+fn wildcards_are_tried_from_the_most_specific() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["*.example.com"], 1)), 0);
+    registry.register(&read(&message(&["*.b.example.com/api"], 2)), 0);
+    registry.register(&read(&message(&["x.example.com/only"], 3)), 0);
+    let table = registry.snapshot();
+    let cases: &[(&str, &str, Option<u16>)] = &[
+        ("a.example.com", "", Some(1)),
+        ("a.b.example.com", "/api/x", Some(2)),
+        ("a.b.example.com", "/other", Some(1)),
+        ("x.example.com", "/only", Some(3)),
+        ("x.example.com", "/else", Some(1)),
+        ("example.com", "", None),
+        ("other.com", "", None),
+    ];
+    for (host, path, port) in cases {
+        assert_eq!(ports(&table, host, path), port.map(|port| vec![port]), "{host}{path}");
+    }
+    registry.unregister(&read(&message(&["*.example.com"], 1)), 1);
+    registry.unregister(&read(&message(&["*.b.example.com/api"], 2)), 1);
+    assert_eq!(registry.table().wildcards, 0);
+}
+
+#[test]
+fn repeating_a_registration_changes_nothing_visible() {
+    let mut registry = Registry::default();
+    let announcement = read(&message(&["a.example.com", "b.example.com"], 1));
+    assert!(registry.register(&announcement, 0).visible());
+    let again = registry.register(&announcement, 5);
+    assert_eq!(again, Changed { refreshed: 2, ..Changed::default() });
+    assert!(!again.visible());
+}
+
+#[test]
+fn one_endpoint_is_shared_by_its_names() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com"], 1)), 0);
+    registry.register(&read(&message(&["a.example.com", "b.example.com"], 1)), 0);
+    let table = registry.snapshot();
+    let a = &table.lookup("a.example.com", "").expect("known").members[0].endpoint;
+    let b = &table.lookup("b.example.com", "").expect("known").members[0].endpoint;
+    assert!(Arc::ptr_eq(a, b));
+}
+
+#[test]
+fn another_instance_at_the_same_address_replaces_and_outlives_the_old_ones_farewell() {
+    let mut registry = Registry::default();
+    let old = Registration { private_instance_id: Some("old".into()), ..message(&["a.example.com"], 1) };
+    let new = Registration { private_instance_id: Some("new".into()), ..message(&["a.example.com"], 1) };
+    registry.register(&read(&old), 0);
+    let first = registry.snapshot().lookup("a.example.com", "").expect("known").members[0].endpoint.number;
+    assert_eq!(registry.register(&read(&new), 1).replaced, 1);
+    let second = registry.snapshot().lookup("a.example.com", "").expect("known").members[0].endpoint.number;
+    assert_ne!(first, second, "another instance must not inherit connections");
+    assert_eq!(registry.unregister(&read(&old), 2).outdated, 1);
+    assert!(registry.table().lookup("a.example.com", "").is_some());
+    assert_eq!(registry.unregister(&read(&new), 3).removed, 1);
+    assert!(registry.table().lookup("a.example.com", "").is_none());
+}
+
+#[test]
+fn a_late_registration_does_not_undo_an_unregistration() {
+    let mut registry = Registry::default();
+    let at = |ns| Registration { endpoint_updated_at_ns: Some(ns), ..message(&["a.example.com"], 1) };
+    registry.register(&read(&at(10)), 0);
+    registry.unregister(&read(&at(20)), 1);
+    assert_eq!(registry.register(&read(&at(10)), 2).outdated, 1);
+    assert!(registry.table().lookup("a.example.com", "").is_none());
+    assert_eq!(registry.register(&read(&at(30)), 3).added, 1);
+    assert_eq!(registry.unregister(&read(&at(20)), 4).outdated, 1);
+    assert!(registry.table().lookup("a.example.com", "").is_some());
+}
+
+#[test]
+fn stale_endpoints_go_and_their_name_stays_known_for_a_while() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com"], 1)), 0);
+    registry.register(&read(&message(&["a.example.com"], 2)), 100);
+    let own = Registration { stale_threshold_in_seconds: Some(1), ..message(&["b.example.com"], 3) };
+    registry.register(&read(&own), 0);
+
+    assert!(!registry.prune(1000, 120_000).visible());
+    assert_eq!(registry.prune(1001, 120_000).removed, 1);
+    assert_eq!(ports(registry.table(), "b.example.com", ""), Some(vec![]), "known, without endpoints");
+
+    assert_eq!(registry.prune(120_001, 120_000).removed, 1);
+    assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![2]));
+    assert_eq!(registry.prune(120_101, 120_000).removed, 1);
+    assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![]));
+    registry.prune(240_102, 120_000);
+    assert_eq!(ports(registry.table(), "a.example.com", ""), None);
+    assert_eq!(registry.table().count(), 0);
+}
+
+#[test]
+fn an_unregistered_name_is_forgotten_at_once() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com", "b.example.com"], 1)), 0);
+    registry.unregister(&read(&message(&["a.example.com"], 1)), 1);
+    assert!(registry.table().lookup("a.example.com", "").is_none());
+    assert_eq!(ports(registry.table(), "b.example.com", ""), Some(vec![1]));
+}
+
+#[test]
+fn the_time_the_bus_was_away_does_not_count() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com"], 1)), 0);
+    registry.refresh_all(500_000);
+    assert_eq!(registry.prune(500_001, 120_000), Changed::default());
+}
+
+#[test]
+fn losing_one_name_keeps_the_other() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com", "b.example.com"], 1)), 0);
+    registry.register(&read(&message(&["b.example.com"], 1)), 100_000);
+    registry.prune(120_001, 120_000);
+    assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![]));
+    assert_eq!(ports(registry.table(), "b.example.com", ""), Some(vec![1]));
+}
+
+#[test]
+fn what_cannot_be_served_is_rejected() {
+    let cases = [
+        (Registration { port: None, tls_port: Some(1), ..message(&["a"], 1) }, Rejected::NoPort),
+        (Registration { port: Some(0), ..message(&["a"], 1) }, Rejected::NoPort),
+        (Registration { host: String::new(), ..message(&["a"], 1) }, Rejected::NoHost),
+        (Registration { route_service_url: Some("http://x".into()), ..message(&["a"], 1) }, Rejected::RouteService),
+    ];
+    for (message, why) in cases {
+        assert_eq!(Announcement::read(&message), Err(why));
+    }
+    let service = Registration { route_service_url: Some("https://x".into()), ..message(&["a", "*.*"], 1) };
+    let announcement = read(&service);
+    assert!(announcement.identity.route_service.is_some());
+    assert_eq!((announcement.names.len(), announcement.invalid), (1, 1));
+}
+
+#[test]
+fn a_snapshot_does_not_change() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com"], 1)), 0);
+    let before = registry.snapshot();
+    registry.register(&read(&message(&["a.example.com"], 2)), 0);
+    registry.unregister(&read(&message(&["a.example.com"], 1)), 0);
+    assert_eq!(ports(&before, "a.example.com", ""), Some(vec![1]));
+    assert_eq!(ports(&registry.snapshot(), "a.example.com", ""), Some(vec![2]));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Register(u8, u16),
+    Unregister(u8, u16),
+    Prune,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0u8..6, 1u16..4).prop_map(|(name, port)| Step::Register(name, port)),
+        (0u8..6, 1u16..4).prop_map(|(name, port)| Step::Unregister(name, port)),
+        Just(Step::Prune),
+    ]
+}
+
+proptest! {
+    /// The table agrees with a plain map of (name, port) → last seen.
+    #[test]
+    fn it_behaves_like_a_plain_map(steps in proptest::collection::vec(step(), 0..60)) {
+        const NAMES: [&str; 6] = ["a.x", "a.x/p", "a.x/p/q", "*.x", "b.x", "*.a.x"];
+        let mut registry = Registry::default();
+        let mut model: BTreeMap<(u8, u16), Millis> = BTreeMap::new();
+        for (time, step) in steps.iter().enumerate() {
+            let now = time as Millis * 10;
+            match step {
+                Step::Register(name, port) => {
+                    registry.register(&read(&message(&[NAMES[*name as usize]], *port)), now);
+                    model.insert((*name, *port), now);
+                }
+                Step::Unregister(name, port) => {
+                    registry.unregister(&read(&message(&[NAMES[*name as usize]], *port)), now);
+                    model.remove(&(*name, *port));
+                }
+                Step::Prune => {
+                    registry.prune(now, 50);
+                    model.retain(|_, seen| now - *seen <= 50);
+                }
+            }
+            let mut actual: Vec<(String, u16)> = registry
+                .table()
+                .iter()
+                .flat_map(|pool| pool.members.iter().map(|member| (pool.name.to_string(), member.endpoint.identity.address.port)))
+                .collect();
+            let mut expected: Vec<(String, u16)> =
+                model.keys().map(|(name, port)| (NAMES[*name as usize].to_string(), *port)).collect();
+            actual.sort();
+            expected.sort();
+            prop_assert_eq!(actual, expected);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! From a staging request to the task that an agent runs.
+//!
+//! What can be refused without a container is refused here (unknown buildpack, no time, no memory):
+//! the user learns it at once instead of after the sandbox was made.
+
+use super::build::{BuildRequest, kind, place};
+use super::buildpacks;
+use proto::bus::staging::{StagingError, StagingRequest};
+use proto::bus::stream::{RunTask, TaskInput, TaskOutput, task_input::Source};
+use proto::log::SOURCE_STAGING;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Values of the cluster configuration that a staging needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    pub max_unpacked_bytes: u64,
+    pub max_entries: u64,
+    /// The operator's environment of every staging; the request's own entries win.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Travels with the task and comes back with its end: the stager itself remembers nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Context {
+    pub app: String,
+    /// MB
+    pub memory: u64,
+    /// MB
+    pub disk: u64,
+    /// Seconds.
+    pub timeout: u64,
+}
+
+/// Least sensible limits: below them the builder itself does not run.
+const LEAST_MEMORY_MB: u64 = 32;
+const LEAST_TIMEOUT_SECONDS: u64 = 5;
+
+fn refused(message: impl Into<String>) -> StagingError {
+    StagingError { kind: kind::STAGER.to_string(), message: message.into(), last_lines: Vec::new() }
+}
+
+/// The task for `request`, or the reason why there is none.
+pub fn compose(request: &StagingRequest, policy: &Policy) -> Result<RunTask, StagingError> {
+    if request.memory_limit < LEAST_MEMORY_MB {
+        return Err(refused(format!("staging with {} MB of memory cannot work; it needs at least {LEAST_MEMORY_MB} MB", request.memory_limit)));
+    }
+    if request.yard_timeout < LEAST_TIMEOUT_SECONDS {
+        return Err(refused(format!("no time is left for staging ({} s)", request.yard_timeout)));
+    }
+    let order = order(request)?;
+    let chosen = request
+        .properties
+        .buildpacks
+        .iter()
+        .map(|name| buildpacks::resolve(name, &order))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| refused(error.to_string()))?;
+
+    let build = BuildRequest {
+        stack: request.stack.clone(),
+        buildpacks: chosen,
+        order,
+        start_command_given: request.properties.start_command.as_deref().is_some_and(|command| !command.trim().is_empty()),
+        max_unpacked_bytes: policy.max_unpacked_bytes,
+        max_entries: policy.max_entries,
+        timeout_seconds: request.yard_timeout,
+    };
+    let context = Context {
+        app: request.app_id.to_string(),
+        memory: request.memory_limit,
+        disk: request.disk_limit,
+        timeout: request.yard_timeout,
+    };
+    Ok(RunTask {
+        task: request.task_id.to_string(),
+        kind: "staging".to_string(),
+        app: request.app_id.to_string(),
+        app_name: String::new(),
+        stack: request.stack.clone(),
+        command: [place::BUILDER, "builder", "--request", place::REQUEST].map(String::from).to_vec(),
+        environment: environment(request, policy),
+        working_directory: place::HOME.to_string(),
+        memory_mb: request.memory_limit,
+        disk_mb: request.disk_limit,
+        timeout_seconds: u32::try_from(request.yard_timeout).unwrap_or(u32::MAX),
+        inputs: inputs(request, &build),
+        outputs: outputs(request),
+        log_source_type: SOURCE_STAGING.to_string(),
+        context: serde_json::to_vec(&context).expect("a struct of texts and numbers serializes"),
+        result_file: place::RESULT.to_string(),
+        epoch: request.yard_epoch.unwrap_or(0),
+    })
+}
+
+/// The order of detection: the operator's list, or the built-in one.
+fn order(request: &StagingRequest) -> Result<Vec<String>, StagingError> {
+    if request.admin_buildpacks.is_empty() {
+        return Ok(buildpacks::BUILT_IN.map(String::from).to_vec());
+    }
+    let mut order = Vec::new();
+    for buildpack in &request.admin_buildpacks {
+        if buildpack.url.is_some() {
+            return Err(refused(format!(
+                "the buildpack {} of the operator's list is an uploaded archive; only the built-in buildpacks ({}) are supported yet",
+                buildpack.key,
+                buildpacks::BUILT_IN.join(", ")
+            )));
+        }
+        order.push(buildpack.key.clone());
+    }
+    Ok(order)
+}
+
+/// The request's environment, then what staging adds; the first entry of a name wins.
+fn environment(request: &StagingRequest, policy: &Policy) -> Vec<String> {
+    let mut environment = request.properties.environment.clone();
+    let mut add = |name: &str, value: String| {
+        let taken = environment.iter().any(|entry| entry.split_once('=').is_some_and(|(taken, _)| taken == name));
+        if !taken {
+            environment.push(format!("{name}={value}"));
+        }
+    };
+    for (name, value) in &policy.environment {
+        add(name, value.clone());
+    }
+    add("CF_STACK", request.stack.clone());
+    add("STAGING_TIMEOUT", request.yard_timeout.to_string());
+    add("MEMORY_LIMIT", format!("{}m", request.memory_limit));
+    add("VCAP_APPLICATION", vcap_application(request));
+    add("VCAP_SERVICES", vcap_services(&request.properties.services));
+    environment
+}
+
+fn vcap_application(request: &StagingRequest) -> String {
+    serde_json::json!({
+        "application_id": request.app_id,
+        "limits": { "mem": request.memory_limit, "disk": request.disk_limit },
+    })
+    .to_string()
+}
+
+/// Bindings grouped by their label (contract §5.8).
+fn vcap_services(services: &[serde_json::Value]) -> String {
+    let mut grouped: BTreeMap<&str, Vec<&serde_json::Value>> = BTreeMap::new();
+    for service in services {
+        let label = service.get("label").and_then(|label| label.as_str()).unwrap_or("user-provided");
+        grouped.entry(label).or_default().push(service);
+    }
+    serde_json::json!(grouped).to_string()
+}
+
+fn inputs(request: &StagingRequest, build: &BuildRequest) -> Vec<TaskInput> {
+    let input = |path: &str, source: Source| TaskInput {
+        path: path.to_string(),
+        source: Some(source),
+        sha256: String::new(),
+        optional: false,
+        mode: 0,
+    };
+    let document = serde_json::to_vec_pretty(build).expect("a struct of texts and numbers serializes");
+    let mut inputs = vec![
+        TaskInput {
+            sha256: request.yard_package_sha256.clone().unwrap_or_default(),
+            ..input(place::PACKAGE, Source::Url(request.download_uri.clone()))
+        },
+        input(place::REQUEST, Source::Content(document)),
+        input(place::BUILDER, Source::Builtin("builder".to_string())),
+        input(place::BUILDPACKS, Source::Builtin("buildpacks".to_string())),
+    ];
+    if let Some(url) = &request.buildpack_cache_download_uri {
+        // A first push has none, and a lost one must never fail a push.
+        inputs.push(TaskInput { optional: true, ..input(place::CACHE, Source::Url(url.clone())) });
+    }
+    inputs
+}
+
+fn outputs(request: &StagingRequest) -> Vec<TaskOutput> {
+    let mut outputs = vec![TaskOutput { path: place::DROPLET_OUT.to_string(), url: request.upload_uri.clone(), required: true }];
+    if let Some(url) = &request.buildpack_cache_upload_uri {
+        outputs.push(TaskOutput { path: place::CACHE_OUT.to_string(), url: url.clone(), required: false });
+    }
+    outputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::bus::staging::{AdminBuildpack, StagingProperties};
+    use proto::ids::{AppGuid, DeaId, TaskId};
+
+    fn request() -> StagingRequest {
+        StagingRequest {
+            app_id: AppGuid::new("app-1").expect("id"),
+            task_id: TaskId::new("build-1").expect("id"),
+            stack: "host".into(),
+            properties: StagingProperties { environment: vec!["A=1".into(), "PIP_INDEX_URL=user".into()], ..Default::default() },
+            download_uri: "http://c/p".into(),
+            upload_uri: "http://c/d".into(),
+            buildpack_cache_download_uri: Some("http://c/cache?get".into()),
+            buildpack_cache_upload_uri: Some("http://c/cache?put".into()),
+            admin_buildpacks: vec![],
+            memory_limit: 1024,
+            disk_limit: 4096,
+            yard_dea: DeaId::new("dea-1").expect("id"),
+            yard_timeout: 900,
+            yard_package_sha256: Some("ab".into()),
+            yard_epoch: Some(7),
+        }
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            max_unpacked_bytes: 1 << 30,
+            max_entries: 1000,
+            environment: BTreeMap::from([("PIP_INDEX_URL".to_string(), "operator".to_string()), ("HTTP_PROXY".to_string(), "p".to_string())]),
+        }
+    }
+
+    fn build_of(task: &RunTask) -> BuildRequest {
+        let input = task.inputs.iter().find(|input| input.path == place::REQUEST).expect("the request is an input");
+        match &input.source {
+            Some(Source::Content(bytes)) => serde_json::from_slice(bytes).expect("a build request"),
+            other => panic!("not content: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn given_a_request_the_task_has_all_the_builder_needs() {
+        let task = compose(&request(), &policy()).expect("composed");
+        assert_eq!(task.task, "build-1");
+        assert_eq!(task.command, ["/yard/builder", "builder", "--request", "/yard/request.json"]);
+        assert_eq!(task.epoch, 7);
+        assert_eq!(task.timeout_seconds, 900);
+        let paths: Vec<_> = task.inputs.iter().map(|input| (input.path.as_str(), input.optional)).collect();
+        assert_eq!(
+            paths,
+            [("/yard/package.zip", false), ("/yard/request.json", false), ("/yard/builder", false), ("/yard/buildpacks", false), ("/yard/cache.tgz", true)]
+        );
+        assert_eq!(task.inputs[0].sha256, "ab");
+        let outputs: Vec<_> = task.outputs.iter().map(|output| (output.path.as_str(), output.required)).collect();
+        assert_eq!(outputs, [("/yard/out/droplet.tgz", true), ("/yard/out/cache.tgz", false)]);
+        assert_eq!(build_of(&task).order, ["staticfile", "nodejs", "python", "binary"]);
+    }
+
+    #[test]
+    fn the_users_environment_wins_over_the_operators_and_over_ours() {
+        let task = compose(&request(), &policy()).expect("composed");
+        assert!(task.environment.contains(&"PIP_INDEX_URL=user".to_string()));
+        assert!(!task.environment.contains(&"PIP_INDEX_URL=operator".to_string()));
+        assert!(task.environment.contains(&"HTTP_PROXY=p".to_string()));
+        assert!(task.environment.contains(&"CF_STACK=host".to_string()));
+        assert!(task.environment.contains(&"VCAP_SERVICES={}".to_string()));
+    }
+
+    #[test]
+    fn services_are_grouped_by_label() {
+        let services = [serde_json::json!({"label":"pg","name":"a"}), serde_json::json!({"name":"b"}), serde_json::json!({"label":"pg","name":"c"})];
+        let grouped: serde_json::Value = serde_json::from_str(&vcap_services(&services)).expect("JSON");
+        assert_eq!(grouped["pg"][1]["name"], "c");
+        assert_eq!(grouped["user-provided"][0]["name"], "b");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_before_a_container_is_made() {
+        let with = |change: fn(&mut StagingRequest)| {
+            let mut request = request();
+            change(&mut request);
+            compose(&request, &policy()).expect_err("refused").message
+        };
+        assert!(with(|r| r.properties.buildpacks = vec!["ruby".into()]).contains("there is no buildpack ruby"));
+        assert!(with(|r| r.properties.buildpacks = vec!["https://x/y.git".into()]).contains("is a link"));
+        assert!(with(|r| r.memory_limit = 8).contains("at least 32 MB"));
+        assert!(with(|r| r.yard_timeout = 0).contains("no time is left"));
+        assert!(with(|r| r.admin_buildpacks = vec![AdminBuildpack { key: "mine".into(), url: Some("http://x".into()) }]).contains("uploaded archive"));
+    }
+
+    #[test]
+    fn only_a_command_that_says_something_counts_as_given() {
+        let mut request = request();
+        request.properties.start_command = Some("  ".into());
+        assert!(!build_of(&compose(&request, &policy()).expect("composed")).start_command_given);
+        request.properties.start_command = Some("./run".into());
+        assert!(build_of(&compose(&request, &policy()).expect("composed")).start_command_given);
+    }
+}

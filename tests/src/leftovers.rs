@@ -1,0 +1,62 @@
+//! What a cluster could leave on a machine, looked for where it would be.
+
+use proto::node::ClusterFile;
+use std::process::Command;
+
+/// Fails with a list of everything that still belongs to the cluster.
+pub fn check(cluster: &ClusterFile, home: &str) -> anyhow::Result<()> {
+    let found = find(cluster, home);
+    if found.is_empty() { Ok(()) } else { anyhow::bail!("left behind:\n  {}", found.join("\n  ")) }
+}
+
+/// Processes, mounts, control groups, firewall tables, interfaces, loop devices and run folders.
+pub fn find(cluster: &ClusterFile, home: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let marks = [home, cluster.run_folder.as_str()];
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        if pid == std::process::id() {
+            continue;
+        }
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if marks.iter().any(|mark| command.contains(mark)) && !command.contains(" destroy ") {
+            found.push(format!("process {pid}: {command}"));
+        }
+    }
+    for line in std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
+        if marks.iter().any(|mark| line.contains(mark)) {
+            found.push(format!("mount: {line}"));
+        }
+    }
+    for line in output("find", &["/sys/fs/cgroup", "-maxdepth", "3", "-type", "d", "-name", &format!("*{}*", cluster.id)]) {
+        found.push(format!("control group: {line}"));
+    }
+    for line in output("nft", &["list", "tables"]) {
+        if line.contains(&cluster.id) {
+            found.push(format!("firewall: {line}"));
+        }
+    }
+    for line in output("ip", &["-o", "link"]) {
+        // Interfaces of a cluster begin with "sy" and the first digits of its id.
+        if line.contains(&format!(" sy{}", &cluster.id[..2.min(cluster.id.len())])) {
+            found.push(format!("interface: {line}"));
+        }
+    }
+    for line in output("losetup", &["-a"]) {
+        if marks.iter().any(|mark| line.contains(mark)) {
+            found.push(format!("loop device: {line}"));
+        }
+    }
+    if std::path::Path::new(&cluster.run_folder).exists() {
+        found.push(format!("folder {}", cluster.run_folder));
+    }
+    found
+}
+
+fn output(program: &str, arguments: &[&str]) -> Vec<String> {
+    match Command::new(program).args(arguments).output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect(),
+        Err(_) => Vec::new(),
+    }
+}

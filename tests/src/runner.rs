@@ -1,0 +1,72 @@
+//! Runs named tests one after the other against a shared subject, prints what `cargo test` would,
+//! and always lets the subject be taken down.
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+/// A test: its name reads as a sentence.
+pub struct Test<S> {
+    pub name: &'static str,
+    pub run: for<'a> fn(&'a S) -> LocalBoxFuture<'a, anyhow::Result<()>>,
+}
+
+/// Declares tests from async functions that take the shared subject by reference.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        vec![$($crate::runner::Test { name: stringify!($name), run: |subject| Box::pin($name(subject)) }),+]
+    };
+}
+
+/// How a run ended.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tally {
+    pub passed: usize,
+    pub failed: usize,
+    pub filtered: usize,
+}
+
+impl Tally {
+    pub fn print(&self) {
+        let verdict = if self.failed == 0 { "ok" } else { "FAILED" };
+        println!(
+            "\ntest result: {verdict}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out",
+            self.passed, self.failed, self.filtered
+        );
+    }
+}
+
+/// The words of the command line that are no flags: a test runs if its name contains one of them.
+pub fn filters() -> Vec<String> {
+    std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect()
+}
+
+/// Runs those tests that the command line names (all, if none).
+pub async fn run<S>(subject: &S, tests: Vec<Test<S>>, tally: &mut Tally) {
+    let filters = filters();
+    for test in tests {
+        if !filters.is_empty() && !filters.iter().any(|filter| test.name.contains(filter.as_str())) {
+            tally.filtered += 1;
+            continue;
+        }
+        let start = Instant::now();
+        let outcome = AssertUnwindSafe((test.run)(subject)).catch_unwind().await;
+        let seconds = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(Ok(())) => {
+                tally.passed += 1;
+                println!("test {} ... ok ({seconds:.1} s)", test.name);
+            }
+            Ok(Err(error)) => {
+                tally.failed += 1;
+                println!("test {} ... FAILED ({seconds:.1} s)\n    {error:#}", test.name);
+            }
+            Err(_) => {
+                tally.failed += 1;
+                println!("test {} ... FAILED ({seconds:.1} s): it panicked", test.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The shape of the workspace, held by a machine: which crate may depend on which, what pure code
+//! may not touch, and where subjects and SQL may be written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The edges of the design: everything else is refused.
+fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let daemon = ["proto", "daemon"];
+    BTreeMap::from([
+        ("proto", BTreeSet::new()),
+        ("sys", BTreeSet::new()),
+        ("daemon", BTreeSet::from(["proto"])),
+        ("controller", BTreeSet::from(daemon)),
+        ("router", BTreeSet::from(daemon)),
+        ("health-manager", BTreeSet::from(daemon)),
+        ("stager", BTreeSet::from(daemon)),
+        ("collector", BTreeSet::from(daemon)),
+        ("dea", BTreeSet::from(["proto", "daemon", "sys", "dea-shim"])),
+        ("dea-shim", BTreeSet::from(["sys"])),
+        (
+            "node",
+            BTreeSet::from([
+                "proto", "daemon", "sys", "controller", "router", "dea", "health-manager", "stager", "collector",
+            ]),
+        ),
+        ("cli", BTreeSet::from(["proto"])),
+        ("tests", BTreeSet::from(["proto"])),
+    ])
+}
+
+#[test]
+fn crates_depend_on_each_other_as_designed() {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata");
+    let members: BTreeSet<String> = metadata.packages.iter().map(|package| package.name.to_string()).collect();
+    let allowed = allowed();
+    for package in &metadata.packages {
+        let name = package.name.to_string();
+        let may = allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in the map of the design"));
+        for dependency in package.dependencies.iter().filter(|dependency| members.contains(&dependency.name)) {
+            assert!(may.contains(dependency.name.as_str()), "{name} may not depend on {}", dependency.name);
+        }
+    }
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            if name != "target" && name != ".git" && name != "generated" && name != "node_modules" {
+                sources(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    sources(&root(), &mut found);
+    assert!(found.len() > 50, "the sources were not found");
+    found
+}
+
+/// The code of a file before its unit tests, without comment lines.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).expect("a source file");
+    text.split("#[cfg(test)]")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn pure_code_does_no_io_and_reads_no_clock() {
+    let forbidden = [
+        "tokio::", "std::fs", "std::net::Tcp", "std::net::Udp", "std::process::Command", "std::env::", "SystemTime::now",
+        "Instant::now", "async_nats", "etcd_client", "sqlx::", "reqwest", "rand::rng", "thread_rng", "Uuid::new_v4",
+        "OffsetDateTime::now", ".await",
+    ];
+    let mut checked = 0;
+    for path in all_sources() {
+        let pure = path.components().any(|part| part.as_os_str() == "domain") || path.starts_with(root().join("proto/src"));
+        if !pure {
+            continue;
+        }
+        checked += 1;
+        let code = code(&path);
+        for word in forbidden {
+            assert!(!code.contains(word), "{}: pure code uses {word}", path.display());
+        }
+    }
+    assert!(checked > 10, "only {checked} pure files were found");
+}
+
+#[test]
+fn only_the_catalogue_writes_subjects() {
+    let starts = ["\"dea.", "\"router.", "\"healthmanager.", "\"droplet.", "\"vcap.", "\"cloudcontroller", "\"yard.log", "\"yard.dea", "\"yard.task", "\"yard.staging"];
+    for path in all_sources() {
+        let allowed = path.starts_with(root().join("proto")) || path.starts_with(root().join("tests"));
+        // The tests of a crate may spell subjects: they play a stranger on the bus.
+        if allowed || path.components().any(|part| part.as_os_str() == "tests") {
+            continue;
+        }
+        let code = code(&path);
+        for start in starts {
+            assert!(!code.contains(start), "{}: writes a subject ({start}…); only the catalogue may", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_store_writes_sql() {
+    for path in all_sources() {
+        let in_store = path.starts_with(root().join("controller/src/store"));
+        if in_store || !path.starts_with(root().join("controller/src")) {
+            continue;
+        }
+        let code = code(&path);
+        for word in ["sqlx::query", "query_as(", "query_scalar("] {
+            assert!(!code.contains(word), "{}: SQL belongs into controller/src/store", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_file_has_one_subject() {
+    for path in all_sources() {
+        let lines = std::fs::read_to_string(&path).expect("a source file").lines().count();
+        assert!(lines <= 900, "{} has {lines} lines: look for its second subject", path.display());
+    }
+}
+
+#[test]
+fn unsafe_code_lives_in_sys() {
+    for path in all_sources() {
+        if path.starts_with(root().join("sys")) || path.starts_with(root().join("tests/tests")) {
+            continue;
+        }
+        let code = code(&path);
+        assert!(!code.contains("unsafe {") && !code.contains("unsafe fn"), "{}: unsafe code belongs into sys", path.display());
+    }
+}
