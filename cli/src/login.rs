@@ -176,11 +176,10 @@ pub async fn target(args: TargetArgs, out: &Output, store: Store) -> Outcome {
     show(out, &target)
 }
 
-pub async fn logout(out: &Output, store: Store) -> Outcome {
+pub fn logout(out: &Output, store: Store) -> Outcome {
     let Some(target) = store.read()?.in_use().cloned() else {
         return out.show(&serde_json::json!({ "logged_out": false }), |_| "not logged in".to_string());
     };
-    client::revoke(&target).await;
     store.update(|targets| {
         if let Some(target) = targets.targets.get_mut(&target.api) {
             target.access_token = None;

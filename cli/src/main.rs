@@ -1,1 +1,109 @@
-fn main() {}
+//! `yard`: the command of Stackyard. A thin client of the public API, and the starter of a cluster
+//! on this machine. `README.md` beside this crate says where what is.
+
+mod apps;
+mod args;
+mod caller;
+mod client;
+mod cluster;
+mod config;
+mod doctor;
+mod events;
+mod failure;
+mod login;
+mod logs;
+mod output;
+mod prompt;
+mod push;
+mod routes;
+mod targets;
+mod version;
+
+use apps::{environment, lifecycle, list, scale, summary};
+use args::{Cli, Command};
+use caller::Caller;
+use clap::{CommandFactory, Parser};
+use cluster::{down, status, up};
+use failure::{Code, EXIT_CODES, Failure, Outcome};
+use output::Output;
+use std::io::Write;
+use std::process::ExitCode;
+use targets::Store;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let verbose = cli.global.verbose;
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.code != Code::PipeClosed {
+                // If standard error is gone, nobody can be told.
+                let _ = std::io::stderr().write_all(failure.render(verbose).as_bytes());
+            }
+            ExitCode::from(failure.code.number())
+        }
+    }
+}
+
+fn start(cli: Cli) -> Outcome {
+    // Before there are threads: it leaves its session and becomes another program.
+    if let Command::InternalDetach(args) = &cli.command {
+        return up::detach(args);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("prepare to run").because(error))?;
+    runtime.block_on(run(cli))
+}
+
+async fn run(cli: Cli) -> Outcome {
+    let out = Output::new(cli.global.json);
+    let caller = Caller::find()?;
+    let store = Store::of(caller.clone());
+    match cli.command {
+        Command::Up(args) => up::run(args, &out, caller).await,
+        Command::Down(args) => down::down(args, &out).await,
+        Command::Destroy(args) => down::destroy(args, &out, caller).await,
+        Command::Doctor(args) => doctor::run(args, &out).await,
+        Command::Version => version::run(&out, store).await,
+        Command::Status(args) => status::run(args, &out, store).await,
+        Command::Push(args) => push::run(*args, &out, store).await,
+        Command::Apps => list::run(&out, store).await,
+        Command::App(args) => summary::run(args, &out, store).await,
+        Command::Scale(args) => scale::run(args, &out, store).await,
+        Command::Start(args) => lifecycle::start(args, &out, store).await,
+        Command::Stop(args) => lifecycle::stop(args, &out, store).await,
+        Command::Restart(args) => lifecycle::restart(args, &out, store).await,
+        Command::Restage(args) => lifecycle::restage(args, &out, store).await,
+        Command::Delete(args) => lifecycle::delete(args, &out, store).await,
+        Command::Logs(args) => logs::run(args, &out, store).await,
+        Command::Env(args) => environment::show(args, &out, store).await,
+        Command::SetEnv(args) => environment::set(args, &out, store).await,
+        Command::UnsetEnv(args) => environment::unset(args, &out, store).await,
+        Command::MapRoute(args) => routes::map(args, &out, store).await,
+        Command::UnmapRoute(args) => routes::unmap(args, &out, store).await,
+        Command::Routes => routes::list(&out, store).await,
+        Command::Events(args) => events::run(args, &out, store).await,
+        Command::Config(args) => config::run(args, &out, store).await,
+        Command::Login(args) => login::login(args, &out, store).await,
+        Command::Logout => login::logout(&out, store),
+        Command::Target(args) => login::target(args, &out, store).await,
+        Command::Completions { shell } => completions(shell),
+        Command::ExitCodes => exit_codes(&out),
+        Command::InternalDetach(args) => up::detach(&args),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "yard", &mut script);
+    std::io::stdout().lock().write_all(&script)?;
+    Ok(())
+}
+
+fn exit_codes(out: &Output) -> Outcome {
+    let document: std::collections::BTreeMap<&str, &str> =
+        EXIT_CODES.lines().skip(1).filter_map(|line| line.trim().split_once("  ")).collect();
+    out.show(&document, |_| EXIT_CODES.to_string())
+}

@@ -1,1 +1,33 @@
+//! The node: keeps the daemons of one machine alive.
+//!
+//! ```text
+//! prepare   home, secrets, ports, networks, kernel settings        adapters::{layout, machine}
+//! serve     sockets, nats, etcd, its users, bootstrap files        cluster
+//! keep      one task per part: start or adopt, watch, restart      keeper
+//! tell      the node's socket, /etc/hosts                          adapters::{control, hosts_file}
+//! stop      in waves, then look for leftovers                      cluster, adapters::cleanup
+//! ```
+//!
+//! What to do is decided in [`domain`], without touching anything. The node may be killed: its
+//! parts go on, and the next node adopts them.
 
+pub mod adapters;
+pub mod board;
+pub mod cluster;
+pub mod domain;
+pub mod keeper;
+pub mod roles;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What the operator asked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub home: PathBuf,
+    pub domain: String,
+    pub bind: IpAddr,
+    pub port: u16,
+    pub deas: u32,
+    pub hosts: bool,
+}

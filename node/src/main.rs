@@ -1,1 +1,90 @@
-fn main() {}
+//! The executable `stackyard`: the node, every daemon, and the builder that runs in sandboxes.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use daemon::{Bootstrap, Sockets};
+use node::Wanted;
+
+#[derive(Parser)]
+#[command(name = "stackyard", version, about = "The programs of a Stackyard cluster. People use `yard`.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the cluster of this machine, in the foreground, until it is stopped.
+    Node {
+        /// Where the cluster keeps its state.
+        #[arg(long, env = "YARD_HOME", default_value = "/var/lib/stackyard")]
+        home: PathBuf,
+        /// Apps answer under this domain.
+        #[arg(long, default_value = "yard.internal")]
+        domain: String,
+        /// Address the router listens on.
+        #[arg(long, default_value = "127.0.0.1")]
+        bind: IpAddr,
+        /// Port the router listens on.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// Execution agents on this machine.
+        #[arg(long, default_value_t = 1)]
+        deas: u32,
+        /// Leave /etc/hosts alone.
+        #[arg(long)]
+        no_hosts: bool,
+    },
+    /// Runs one daemon; the node does this.
+    Daemon {
+        /// The daemon's bootstrap file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Stages a package; runs inside a sandbox.
+    #[command(disable_help_flag = true)]
+    Builder {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Node { home, domain, bind, port, deas, no_hosts } => {
+            in_runtime(node::cluster::run(Wanted { home, domain, bind, port, deas, hosts: !no_hosts }))
+        }
+        Command::Daemon { config } => run_daemon(&config),
+        Command::Builder { arguments } => return exit_code(stager::builder::main(&arguments)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stackyard: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_daemon(config: &std::path::Path) -> anyhow::Result<()> {
+    // Before any thread exists and anything else opens a descriptor.
+    let sockets = Sockets::from_environment(sys::process::inherited)?;
+    let bootstrap = Bootstrap::read(config)?;
+    in_runtime(async { node::roles::run(bootstrap, sockets).await.map(|_| ()) })
+}
+
+fn in_runtime(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let result = runtime.block_on(future);
+    // Blocking threads (a slow name lookup) do not delay the end.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    result
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,1 +1,154 @@
+//! The router: HTTP and WebSocket from clients to the instances of apps.
+//!
+//! It asks nobody anything: the route table comes from registrations on the bus and survives the
+//! bus, the store and the router's own restart. What can be decided without I/O (which bytes are a
+//! request, which route it means, which instance gets it, which headers it carries) is in
+//! [`domain`]; [`adapters`] carry it out.
+
+pub mod adapters;
 pub mod domain;
+
+use adapters::access_log::AccessLog;
+use adapters::backends::Backends;
+use adapters::clock::Clock;
+use adapters::counters::Counters;
+use adapters::proxy::Worker;
+use adapters::registry::{Keeper, RegistryCounts, describe};
+use adapters::{server, table_file};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use daemon::{Deps, Policy, Running};
+use domain::policy::Policy as Settings;
+use domain::table::{Registry, Table};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::net::TcpListener;
+
+/// What the node writes for this role.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the inherited listener.
+    #[serde(default = "default_socket")]
+    pub http_socket: String,
+    /// Where to listen if none was inherited.
+    pub address: SocketAddr,
+}
+
+fn default_socket() -> String {
+    "router-http".to_string()
+}
+
+/// Starts the router.
+pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
+    let clock = Clock::start();
+    let readiness = deps.readiness();
+    readiness.set("table", false, "the route table is not read yet");
+    let settings = deps.cluster.settings();
+    let policy = Arc::new(ArcSwap::from_pointee(Settings::read(&settings.borrow())));
+    follow_settings(&deps, policy.clone());
+
+    let listener = match deps.sockets.take_tcp(&config.http_socket) {
+        Some(inherited) => {
+            inherited.set_nonblocking(true).context("the inherited listener cannot be used")?;
+            TcpListener::from_std(inherited).context("the inherited listener cannot be used")?
+        }
+        None => server::bind(config.address)?,
+    };
+    let address = listener.local_addr().context("the listener has no address")?;
+
+    let mut registry = Registry::default();
+    let file = deps.bootstrap.folder.join("table.json");
+    match table_file::load(&file, &mut registry, clock.now()).await {
+        Ok(endpoints) => tracing::info!(endpoints, "the last route table was read"),
+        Err(error) => tracing::warn!(error = %format!("{error:#}"), "the last route table is of no use"),
+    }
+    let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
+
+    let counters = Arc::new(Counters::default());
+    let backends = Backends::new(deps.tasks.clone(), clock);
+    let log = AccessLog::start(deps.bootstrap.folder.join("access.log"), counters.clone(), &deps.tasks);
+    let counts = Arc::new(RegistryCounts::default());
+    let keeper = Arc::new(Keeper {
+        bus: deps.bus.clone(),
+        component: deps.component.clone(),
+        hosts: vec![address.ip().to_string()],
+        registry: Arc::new(tokio::sync::Mutex::new(registry)),
+        table: table.clone(),
+        policy: policy.clone(),
+        backends: backends.clone(),
+        clock,
+        file,
+        counts: counts.clone(),
+    });
+    let greeter = keeper.clone();
+    deps.tasks.spawn("route table", Policy::Restart, move |shutdown| keeper.clone().run(shutdown));
+    deps.tasks.spawn("greetings", Policy::Restart, move |shutdown| greeter.clone().greet(shutdown));
+    readiness.set("table", true, "");
+
+    show(&deps, &table, &policy, &counters, &backends, &counts, clock);
+    let worker = Arc::new(Worker { table, policy, backends, counters, log, clock, tasks: deps.tasks.clone() });
+    let listener = Arc::new(listener);
+    deps.tasks.spawn("front", Policy::Critical, move |shutdown| {
+        server::accept(listener.clone(), worker.clone(), shutdown)
+    });
+    tracing::info!(%address, "the router accepts requests");
+    Ok(Running::new(deps.tasks.clone()))
+}
+
+fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
+    let settings = deps.cluster.settings();
+    deps.tasks.spawn("settings", Policy::Restart, move |shutdown| {
+        let (mut settings, policy) = (settings.clone(), policy.clone());
+        async move {
+            loop {
+                policy.store(Arc::new(Settings::read(&settings.borrow_and_update())));
+                tokio::select! {
+                    changed = settings.changed() => changed.context("the settings ended")?,
+                    () = shutdown.cancelled() => return Ok(()),
+                }
+            }
+        }
+    });
+}
+
+/// What the status server shows of the router.
+fn show(
+    deps: &Deps,
+    table: &Arc<ArcSwap<Table>>,
+    policy: &Arc<ArcSwap<Settings>>,
+    counters: &Arc<Counters>,
+    backends: &Arc<Backends>,
+    counts: &Arc<RegistryCounts>,
+    clock: Clock,
+) {
+    let (shown, limits) = (table.clone(), policy.clone());
+    deps.admin_route("/routes", move || describe(&shown.load(), limits.load().stale_after));
+    let (table, counters, backends, counts) = (table.clone(), counters.clone(), backends.clone(), counts.clone());
+    deps.varz(move || {
+        let mut varz = counters.varz();
+        let table = table.load();
+        let apps: std::collections::BTreeSet<&str> = table
+            .iter()
+            .flat_map(|pool| &pool.members)
+            .filter_map(|member| member.endpoint.identity.app.as_deref())
+            .collect();
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let own = serde_json::json!({
+            "urls": table.count(),
+            "droplets": apps.len(),
+            "registrations": load(&counts.registrations),
+            "unregistrations": load(&counts.unregistrations),
+            "rejected_registrations": load(&counts.rejected),
+            "routes_pruned": load(&counts.pruned),
+            "ms_since_last_registry_update": clock.now().saturating_sub(load(&counts.last_update)),
+            "idle_backend_connections": backends.idle_count(),
+        });
+        if let (Some(varz), serde_json::Value::Object(own)) = (varz.as_object_mut(), own) {
+            varz.extend(own);
+        }
+        varz
+    });
+}

@@ -148,7 +148,7 @@ impl Yard {
         let unpacked = Command::new("tar").arg("-xzf").arg(self.layout.droplet_out()).arg("-C").arg(home).status().expect("tar");
         assert!(unpacked.success());
         let port = free_port();
-        let script = "for script in ../profile.d/*.sh; do . \"$script\"; done; exec bash -c \"$0\"";
+        let script = "for script in ../profile.d/*.sh ../deps/*/profile.d/*.sh; do if [ -f \"$script\" ]; then . \"$script\"; fi; done; exec bash -c \"$0\"";
         let child = Command::new("/bin/bash")
             .args(["-c", script, command])
             .env_clear()
@@ -226,7 +226,7 @@ impl Drop for App {
 fn missing(test: &str, programs: &[&str]) -> bool {
     let absent = programs.iter().find(|program| !Path::new(program).exists());
     if let Some(program) = absent {
-        println!("SKIPPED {test}: {program} is not installed");
+        eprintln!("SKIPPED {test}: {program} is not installed");
     }
     absent.is_some()
 }
@@ -332,7 +332,7 @@ fn registry_unreachable(test: &str, outcome: &Outcome) -> bool {
     let signs = ["NewConnectionError", "ConnectTimeoutError", "Could not fetch URL", "Connection refused", "ENOTFOUND", "ECONNREFUSED", "ETIMEDOUT", "EAI_AGAIN", "Temporary failure in name resolution"];
     let unreachable = outcome.status != 0 && signs.iter().any(|sign| outcome.text.contains(sign));
     if unreachable {
-        println!("SKIPPED {test}: the package registry cannot be reached from here\n{}", outcome.text);
+        eprintln!("SKIPPED {test}: the package registry cannot be reached from here\n{}", outcome.text);
     }
     unreachable
 }
@@ -353,7 +353,7 @@ fn the_python_sample_gets_its_dependency_and_the_second_build_uses_the_cache() {
     assert_eq!(app.terminate(), Some(0), "{}", app.log());
 
     if !yard.layout.cache_out().exists() {
-        println!("SKIPPED the second half: the package index here forbids caching");
+        eprintln!("SKIPPED the second half: the package index here forbids caching");
         return;
     }
     fs::remove_dir_all(&yard.layout.home).expect("removed");

@@ -19,7 +19,7 @@ pub use logs::{LogItem, LogStream};
 pub use names::{AppUrl, domain_of_api, item, normalize_api};
 pub use resolver::resolves_to;
 pub use transport::address_of;
-pub use tokens::{discover, log_in, revoke};
+pub use tokens::{discover, log_in};
 pub use upload::Bits;
 
 use crate::failure::{Failure, Outcome};

@@ -60,19 +60,6 @@ pub async fn log_in(target: &Target, user: &str, password: &str) -> Outcome<Toke
     })
 }
 
-/// Makes the server forget a refresh token; a server that cannot be reached does not matter.
-pub async fn revoke(target: &Target) {
-    let (Some(refresh), Ok(http)) = (&target.refresh_token, transport::http(&target.api, target.connect.as_deref())) else { return };
-    let form = [("token", refresh.as_str())];
-    let _ = http
-        .post(format!("{}/oauth/revoke", target.login))
-        .basic_auth("cf", Some(""))
-        .form(&form)
-        .timeout(Duration::from_secs(3))
-        .send()
-        .await;
-}
-
 async fn token_request(target: &Target, form: &[(&str, &str)]) -> Outcome<TokenResponse> {
     let http = transport::http(&target.api, target.connect.as_deref())?;
     let url = format!("{}/oauth/token", target.login);

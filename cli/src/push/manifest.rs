@@ -338,6 +338,8 @@ fn override_app(app: &mut AppPlan, overrides: &Overrides, default_domain: Option
 
 fn override_routes(app: &mut AppPlan, overrides: &Overrides, default_domain: Option<&str>) {
     const WAYS: [&str; 4] = ["routes", "no-route", "random-route", "default-route"];
+    let has = |key: &str| app.document.get(key).is_some();
+    let (has_routes, has_any) = (has("routes"), WAYS.iter().any(|way| has(way)));
     let mut only = |key: &str, value: Value| {
         for way in WAYS {
             app.document.remove(way);
@@ -353,11 +355,11 @@ fn override_routes(app: &mut AppPlan, overrides: &Overrides, default_domain: Opt
         let route = Mapping::from_iter([(Value::from("route"), Value::from(route))]);
         only("routes", Value::Sequence(vec![Value::Mapping(route)]));
     } else if overrides.random_route {
-        if app.document.get("routes").is_none() {
+        if !has_routes {
             only("random-route", true.into());
         }
-    } else if !WAYS.iter().any(|way| app.document.get(*way).is_some()) {
-        app.document.insert("default-route".into(), true.into());
+    } else if !has_any {
+        only("default-route", true.into());
     }
 }
 

@@ -54,6 +54,10 @@ pub struct Agent {
     pub nudges: Nudges,
     pub clock: Clock,
     pub table: Mutex<Table>,
+    /// Held while it is decided whether something fits, until it is in the table.
+    pub admission: Mutex<()>,
+    /// Held while routers are told about an instance.
+    pub routes_in_order: tokio::sync::Mutex<()>,
 }
 
 /// "Do it now": each belongs to one loop.
@@ -208,6 +212,11 @@ impl Agent {
     pub fn table(&self) -> MutexGuard<'_, Table> {
         // A panic while the table was held cannot leave it half changed: every change is one insert.
         self.table.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// One decision about room at a time.
+    pub fn admitting(&self) -> MutexGuard<'_, ()> {
+        self.admission.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn now(&self) -> Now {

@@ -258,7 +258,8 @@ mod tests {
         let wanted = futures_util::future::join_all((0..8).map(|_| droplets.obtain(&message))).await;
         assert_eq!(served.load(Ordering::SeqCst), 2, "one bad, one good");
         for got in &wanted {
-            let folder = got.as_ref().ok().expect("obtained").folder();
+            let Ok(got) = got else { panic!("it was obtained") };
+            let folder = got.folder();
             assert_eq!(std::fs::read(folder.join("app/x")).expect("there"), b"hi");
         }
         let names: Vec<_> = std::fs::read_dir(home.path()).expect("there").flatten().map(|entry| entry.file_name()).collect();

@@ -22,7 +22,7 @@ pub fn totals(memory_mb: Option<u64>, disk_mb: Option<u64>, folder: &Path) -> an
         None => {
             let free = nix::sys::statvfs::statvfs(folder)
                 .with_context(|| format!("cannot read the free space of {}", folder.display()))?;
-            let bytes = u64::from(free.blocks_available()).saturating_mul(free.fragment_size());
+            let bytes = free.blocks_available().saturating_mul(free.fragment_size());
             (bytes >> 20) / 5 * 4
         }
     };

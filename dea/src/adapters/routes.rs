@@ -6,6 +6,7 @@ use crate::sandbox::Sandbox;
 use daemon::Shutdown;
 use proto::bus::catalogue;
 use proto::bus::router::Registration;
+use proto::ids::InstanceId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use std::time::Duration;
 const GIVE_WAY: usize = 200;
 
 impl Agent {
-    fn registration(&self, entry: &Entry, uris: Vec<String>) -> Option<Registration> {
+    /// What routers are told about an instance: under its names, or under the given ones.
+    fn registration(&self, entry: &Entry, uris: Option<Vec<String>>) -> Option<Registration> {
         let port = entry.sandbox.as_ref().and_then(Sandbox::host_port)?;
+        let uris = uris.unwrap_or_else(|| entry.record.uris.clone());
         if uris.is_empty() {
             return None;
         }
@@ -22,38 +25,39 @@ impl Agent {
         Some(entry.record.registration(uris, &self.id, &self.config.zone, &host, port))
     }
 
-    /// Registers these names of an instance; a lost message is made up for by the next period.
-    pub async fn register(&self, entry: Option<Registration>) {
-        if let Some(registration) = entry
+    /// Tells the routers the instance's names, if it is to be found there. A lost message is made
+    /// up for by the next period.
+    pub async fn announce_routes(&self, instance: &InstanceId) {
+        // Whether it is still routed is looked up and said under one gate: otherwise a repetition
+        // could overtake the withdrawal of an instance that just left, and stay.
+        let _in_order = self.routes_in_order.lock().await;
+        let registration = {
+            let table = self.table();
+            table.instances.get(instance).filter(|entry| entry.registered).and_then(|entry| self.registration(entry, None))
+        };
+        if let Some(registration) = registration
             && let Err(error) = self.bus.publish(&catalogue::router_register(), &registration).await
         {
             tracing::debug!(%error, "a registration was not sent");
         }
     }
 
-    pub async fn unregister(&self, entry: Option<Registration>) {
-        if let Some(registration) = entry
+    /// Takes names of the instance away: the given ones or all.
+    pub async fn withdraw_routes(&self, instance: &InstanceId, uris: Option<Vec<String>>) {
+        let _in_order = self.routes_in_order.lock().await;
+        let registration = {
+            let table = self.table();
+            table.instances.get(instance).and_then(|entry| self.registration(entry, uris))
+        };
+        if let Some(registration) = registration
             && let Err(error) = self.bus.publish(&catalogue::router_unregister(), &registration).await
         {
             tracing::warn!(%error, "an unregistration was not sent; routers find out by themselves");
         }
     }
 
-    /// The registration of an instance under its names, or under the given ones.
-    pub fn registration_of(&self, instance: &proto::ids::InstanceId, uris: Option<Vec<String>>) -> Option<Registration> {
-        let table = self.table();
-        let entry = table.instances.get(instance)?;
-        self.registration(entry, uris.unwrap_or_else(|| entry.record.uris.clone()))
-    }
-
-    fn registrations(&self) -> Vec<Registration> {
-        let table = self.table();
-        table
-            .instances
-            .values()
-            .filter(|entry| entry.registered)
-            .filter_map(|entry| self.registration(entry, entry.record.uris.clone()))
-            .collect()
+    fn routed(&self) -> Vec<InstanceId> {
+        self.table().instances.iter().filter(|(_, entry)| entry.registered).map(|(id, _)| id.clone()).collect()
     }
 }
 
@@ -78,9 +82,8 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         };
         if due {
-            for (number, registration) in agent.registrations().into_iter().enumerate() {
-                // Between two of them the instance may have left: say nothing about the gone.
-                agent.register(Some(registration)).await;
+            for (number, instance) in agent.routed().into_iter().enumerate() {
+                agent.announce_routes(&instance).await;
                 if number % GIVE_WAY == GIVE_WAY - 1 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }

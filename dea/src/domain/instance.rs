@@ -272,6 +272,7 @@ impl Instance {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "the state only passes through, as large as it is")]
     fn decide(&self, state: State, event: Event, now: Now) -> Result<(State, Effects), (State, Ignored)> {
         let ignored = |state: State, why: &'static str| Err((state, Ignored(why)));
         match (state, event) {
@@ -414,14 +415,14 @@ impl Instance {
             (state @ State::Running { .. }, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
 
             // Stopping.
-            (State::Stopping { purpose, step }, event @ (Event::SandboxReady | Event::PreparationFailed(_))) => match step {
+            (State::Stopping { purpose, step }, Event::SandboxReady) => match step {
                 Step::Cancelling => Ok(self.ended(purpose, Exit::Unknown, now)),
-                Step::Draining { .. } | Step::Terminating { .. } | Step::Killed { .. } => match event {
-                    // The orders failed while it was being stopped: there is no process to wait for.
-                    Event::PreparationFailed(_) => Ok(self.ended(purpose, Exit::Unknown, now)),
-                    _ => ignored(State::Stopping { purpose, step }, "its sandbox was ready before"),
-                },
+                Step::Draining { .. } | Step::Terminating { .. } | Step::Killed { .. } => {
+                    ignored(State::Stopping { purpose, step }, "its sandbox was ready before")
+                }
             },
+            // Nothing of it runs: there is no process to wait for.
+            (State::Stopping { purpose, .. }, Event::PreparationFailed(_)) => Ok(self.ended(purpose, Exit::Unknown, now)),
             (State::Stopping { purpose, .. }, Event::Exited { exit, .. }) => Ok(self.ended(purpose, exit, now)),
             (State::Stopping { purpose, step }, Event::TimePassed) => match step {
                 Step::Draining { until, grace } if now.uptime >= until => Ok((

@@ -31,11 +31,14 @@ pub enum Outcome {
 impl Outcome {
     /// How an exit is to be understood, given what the sandbox says about its limits.
     pub fn of_exit(exit: Exit, out_of_memory: bool, disk_full: bool, memory_mb: u64, disk_mb: u64) -> Outcome {
-        match exit {
-            Exit::Status(0) => Outcome::Exited(exit),
-            _ if out_of_memory => Outcome::OutOfMemory { exit, memory_mb },
-            _ if disk_full => Outcome::DiskFull { exit, disk_mb },
-            Exit::Status(_) | Exit::Signal(_) | Exit::Unknown => Outcome::Exited(exit),
+        if exit == Exit::Status(0) {
+            Outcome::Exited(exit)
+        } else if out_of_memory {
+            Outcome::OutOfMemory { exit, memory_mb }
+        } else if disk_full {
+            Outcome::DiskFull { exit, disk_mb }
+        } else {
+            Outcome::Exited(exit)
         }
     }
 

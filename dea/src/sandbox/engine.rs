@@ -1,28 +1,345 @@
-//! (skeleton; being filled)
-use super::{EngineConfig, Prepare, Sandbox, SandboxError};
-use std::sync::Arc;
+//! The engine: everything of an agent that is common to its sandboxes, and their making.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use dea_shim::cgroup::{Version, detect};
+use dea_shim::protocol::{NetworkSpec, Reply, Request, Spec};
+use dea_shim::supervisor::Outcome;
+use tokio::process::Command;
+
+use super::allocation::{self, Numbers};
+use super::control::Control;
+use super::handle::disk_in_use;
+use super::program::{nft, run};
+use super::record::{self, Places, Record, check_id, places};
+use super::stack::{HostStack, own_files};
+use super::{EngineConfig, Prepare, Sandbox, SandboxError, firewall, host, oci, remove};
+
+/// Preparing takes some 50 ms; on a machine in trouble it may take long, but not for ever.
+const PREPARE_WITHIN: Duration = Duration::from_secs(30);
+const HELLO_WITHIN: Duration = Duration::from_secs(3);
+/// Of these the kernel has few for all users together.
+const INOTIFY_INSTANCES: u64 = 32;
+const INOTIFY_WATCHES: u64 = 16_384;
+const BACKLOG_BYTES: usize = 1 << 20;
+
+/// Handle to the engine of one agent.
 #[derive(Clone)]
-pub struct Engine(Arc<EngineConfig>);
+pub struct Engine {
+    inner: Arc<Inner>,
+}
 
-fn later<T>() -> Result<T, SandboxError> {
-    Err(SandboxError::Prerequisite("not written yet".into()))
+pub(super) struct Inner {
+    config: EngineConfig,
+    stack: HostStack,
+    mtu: u32,
+    numbers: Mutex<Numbers>,
+    /// One template is made at a time.
+    templates: tokio::sync::Mutex<()>,
+    /// Preparations that were dropped half-way; removed before the next.
+    abandoned: Mutex<Vec<Record>>,
+    said_copied: AtomicBool,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Engine {
+    /// Checks what the machine must have and makes the host's side of the network. Repeating it
+    /// (after an agent's restart, beside running sandboxes) changes nothing for them.
     pub async fn start(config: EngineConfig) -> Result<Engine, SandboxError> {
-        Ok(Engine(Arc::new(config)))
+        let mtu = host::prepare(&config).await?;
+        let numbers = Numbers::new(config.subnet, config.uid_base, rand::random());
+        let inner = Inner {
+            stack: HostStack::find()?,
+            mtu,
+            numbers: Mutex::new(numbers),
+            templates: tokio::sync::Mutex::new(()),
+            abandoned: Mutex::new(Vec::new()),
+            said_copied: AtomicBool::new(false),
+            config,
+        };
+        Ok(Engine {
+            inner: Arc::new(inner),
+        })
     }
+
     pub fn config(&self) -> &EngineConfig {
-        &self.0
+        &self.inner.config
     }
-    pub async fn prepare(&self, _request: Prepare) -> Result<Sandbox, SandboxError> {
-        later()
+
+    /// Makes a sandbox whose init waits for orders. A failed or dropped preparation leaves
+    /// nothing behind (a dropped one is cleared by the next call).
+    pub async fn prepare(&self, request: Prepare) -> Result<Sandbox, SandboxError> {
+        self.sweep().await;
+        check_id(&request.id)?;
+        if request.stack != "host" {
+            return Err(SandboxError::UnknownStack(request.stack));
+        }
+        let inner = &self.inner;
+        if record::sandboxes(&inner.config).join(&request.id).exists() {
+            return Err(SandboxError::Exists(request.id));
+        }
+        let number = held(&inner.numbers)
+            .take()
+            .ok_or_else(|| SandboxError::Full(inner.config.subnet.to_string()))?;
+        let address = allocation::address(inner.config.subnet, inner.config.gateway, number);
+        let record = Record {
+            id: request.id.clone(),
+            number,
+            address: address.expect("numbers are given out only for addresses of the subnet"),
+            network: request.network,
+            host_port: (request.network && request.host_port)
+                .then(|| allocation::host_port(number)),
+            limits: request.limits,
+            disk_base: 0,
+            prepared: false,
+        };
+        let mut unfinished = Unfinished {
+            inner,
+            record: Some(record.clone()),
+        };
+        match inner.make(&request, record.clone()).await {
+            Ok((record, init)) => {
+                unfinished.record = None;
+                Ok(Sandbox::new(inner.clone(), record, init))
+            }
+            Err(error) => {
+                let removed = inner.remove(&record.id, Some(&record)).await;
+                if let Err(left) = removed {
+                    tracing::warn!(sandbox = record.id, error = %chain(&left), "a failed preparation left something behind");
+                } else {
+                    unfinished.record = None;
+                }
+                Err(error)
+            }
+        }
     }
-    /// After an agent's restart: every sandbox whose supervisor still answers; what is left of others is removed.
+
+    /// After an agent's restart: every sandbox whose supervisor still answers. What is left of
+    /// others is removed.
     pub async fn adopt_all(&self) -> Result<Vec<Sandbox>, SandboxError> {
-        later()
+        let inner = &self.inner;
+        let mut adopted = Vec::new();
+        let mut ports = Vec::new();
+        for id in record::all_ids(&inner.config)? {
+            let places = places(&inner.config, &id);
+            let record = record::load(&places).filter(|record| record.id == id);
+            if let Some(record) = &record
+                && record.prepared
+                && let Some(init) = greet(&id, &places).await
+                && held(&inner.numbers).adopt(record.number)
+            {
+                if let Some(port) = record.host_port {
+                    ports.push((port, record.address));
+                }
+                adopted.push(Sandbox::new(inner.clone(), record.clone(), init));
+                continue;
+            }
+            tracing::info!(sandbox = id, "removing what is left of a sandbox");
+            if let Err(error) = remove::remove(&inner.config, &id, record.as_ref()).await {
+                tracing::warn!(sandbox = id, error = %chain(&error), "could not remove all of a sandbox");
+            }
+        }
+        nft(&firewall::replace_ports(&inner.config, &ports)).await?;
+        Ok(adopted)
     }
-    pub async fn destroy_all(&self) {}
-    pub async fn close(self) {}
+
+    /// Destroys every sandbox of this agent, known to this process or not.
+    pub async fn destroy_all(&self) {
+        let inner = &self.inner;
+        let ids = record::all_ids(&inner.config).unwrap_or_default();
+        for id in ids {
+            let record = record::load(&places(&inner.config, &id));
+            if let Err(error) = inner.remove(&id, record.as_ref()).await {
+                tracing::warn!(sandbox = id, error = %chain(&error), "could not destroy a sandbox");
+            }
+        }
+    }
+
+    /// Destroys all sandboxes and takes back what [`Engine::start`] made on the host.
+    pub async fn close(self) {
+        self.destroy_all().await;
+        host::take_back(&self.inner.config).await;
+    }
+
+    async fn sweep(&self) {
+        let abandoned = std::mem::take(&mut *held(&self.inner.abandoned));
+        for record in abandoned {
+            if let Err(error) = self.inner.remove(&record.id, Some(&record)).await {
+                tracing::warn!(sandbox = record.id, error = %chain(&error), "could not remove an abandoned preparation");
+            }
+        }
+    }
+}
+
+/// Notes a preparation that was dropped before its end.
+struct Unfinished<'a> {
+    inner: &'a Inner,
+    record: Option<Record>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            held(&self.inner.abandoned).push(record);
+        }
+    }
+}
+
+/// An error with all its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+async fn greet(id: &str, places: &Places) -> Option<i32> {
+    let mut control = Control::connect(id, &places.socket).await.ok()?;
+    match control.ask(&Request::Hello, "hello", HELLO_WITHIN).await {
+        Ok(Reply::Hello { id: theirs, init, .. }) if theirs == id => Some(init),
+        _ => None,
+    }
+}
+
+impl Inner {
+    pub(super) fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    pub(super) fn say_droplets_are_copied(&self) {
+        if !self.said_copied.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "this kernel cannot share droplets between sandboxes: each gets a copy on its disk layer"
+            );
+        }
+    }
+
+    pub(super) async fn remove(
+        &self,
+        id: &str,
+        record: Option<&Record>,
+    ) -> Result<(), SandboxError> {
+        remove::remove(&self.config, id, record).await?;
+        if let Some(record) = record {
+            held(&self.numbers).release(record.number);
+        }
+        Ok(())
+    }
+
+    async fn make(
+        &self,
+        request: &Prepare,
+        mut record: Record,
+    ) -> Result<(Record, i32), SandboxError> {
+        let places = places(&self.config, &record.id);
+        let template = {
+            let _one = self.templates.lock().await;
+            let folder = self.config.folder.join("templates");
+            self.stack.template(&folder, record.limits.disk_mb).await?
+        };
+        for folder in [&places.bundle, &places.scratch] {
+            fs::create_dir_all(folder).map_err(SandboxError::file("create", folder))?;
+        }
+        fs::set_permissions(&places.run, fs::Permissions::from_mode(0o711))
+            .map_err(SandboxError::file("set permissions of", &places.run))?;
+        record::save(&places, &record)?;
+        self.write_bundle(request, &record, &places, &template)?;
+
+        let open_port = async {
+            match record.host_port {
+                Some(port) => nft(&firewall::open_port(&self.config, port, record.address)).await,
+                None => Ok(()),
+            }
+        };
+        let mut command = Command::new(&self.config.supervisor);
+        command.arg(&places.spec);
+        let supervise = run("stackyard-supervisor", command, "", PREPARE_WITHIN);
+        let (port, supervised) = tokio::join!(open_port, supervise);
+        port?;
+        let init = match supervised {
+            Ok(output) => ready(&record.id, &output)?,
+            Err(error) => return Err(error),
+        };
+        record.disk_base =
+            disk_in_use(&places.disk).map_err(SandboxError::file("measure", &places.disk))?;
+        record.prepared = true;
+        record::save(&places, &record)?;
+        Ok((record, init))
+    }
+
+    fn write_bundle(
+        &self,
+        request: &Prepare,
+        record: &Record,
+        places: &Places,
+        template: &Path,
+    ) -> Result<(), SandboxError> {
+        let uid_base = record.uid_base(&self.config);
+        let configuration = oci::configuration(&oci::Bundle {
+            root: &places.disk.join("root"),
+            init: &self.config.init,
+            hostname: &request.hostname,
+            limits: record.limits,
+            uid_base,
+            cgroup: &places.cgroup,
+            cgroup_namespace: detect() == Version::Two,
+            protect_init: host::may_exceed_limits(),
+            shown: &self.stack.shown,
+        });
+        let path = places.bundle.join("config.json");
+        record::write_whole(&path, configuration.to_string().as_bytes())?;
+        let address = record.network.then_some(record.address);
+        let gateway = self.config.gateway;
+        let spec = Spec {
+            id: record.id.clone(),
+            runtime: self.config.runtime.clone(),
+            runtime_root: places.runtime_root.clone(),
+            bundle: places.bundle.clone(),
+            disk_template: template.to_owned(),
+            disk_image: places.image.clone(),
+            disk_mount: places.disk.clone(),
+            scratch: places.scratch.clone(),
+            socket: places.socket.clone(),
+            lock: places.lock.clone(),
+            uid_base,
+            files: own_files(&request.hostname, address, gateway, &request.hosts),
+            cgroup: places.cgroup.clone(),
+            memory_bytes: record.limits.memory_mb << 20,
+            network: address.map(|address| NetworkSpec {
+                interface: record.interface(&self.config),
+                address,
+                gateway,
+                mtu: self.mtu,
+                route_localnet: firewall::leads_to_loopback(&self.config),
+            }),
+            inotify_instances: INOTIFY_INSTANCES,
+            inotify_watches: INOTIFY_WATCHES,
+            backlog_bytes: BACKLOG_BYTES,
+        };
+        let text = serde_json::to_vec(&spec).expect("a spec has only string keys");
+        record::write_whole(&places.spec, &text)
+    }
+}
+
+fn ready(id: &str, output: &[u8]) -> Result<i32, SandboxError> {
+    let refused = |problem: String| SandboxError::Refused {
+        id: id.to_owned(),
+        problem,
+    };
+    match serde_json::from_slice::<Outcome>(output) {
+        Ok(Outcome::Ready { init, .. }) => Ok(init),
+        Ok(Outcome::Failed { problem }) => Err(refused(problem)),
+        Err(error) => Err(refused(format!("the supervisor said nonsense: {error}"))),
+    }
 }

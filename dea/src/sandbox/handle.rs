@@ -1,67 +1,325 @@
-//! (skeleton; being filled)
-use super::*;
+//! A prepared sandbox in the hands of the agent.
+
+use std::fs;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-#[derive(Clone)]
-pub struct Sandbox(Arc<()>);
+use dea_shim::cgroup::Group;
+use dea_shim::protocol::{Reply, Request};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{Gid, Uid, fchown};
+use sys::path::{open_in_root, open_regular_file};
 
-fn later<T>() -> Result<T, SandboxError> {
-    Err(SandboxError::Prerequisite("not written yet".into()))
+use super::control::Control;
+use super::engine::Inner;
+use super::record::{Places, Record, places, write_whole};
+use super::{
+    Events, ExecOutcome, Orders, SandboxError, SandboxLimits, Signal, Source, Usage, VCAP, exec,
+};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Copying a large droplet on a kernel without shared ones takes its time.
+const MOUNT_WITHIN: Duration = Duration::from_secs(120);
+
+#[derive(Clone)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Arc<Inner>,
+    record: Record,
+    places: Places,
+    /// Pid on the host of the sandbox's process 1; stays ours while the supervisor lives.
+    init: i32,
+    destroyed: AtomicBool,
+    /// One destroyer at a time.
+    destroying: tokio::sync::Mutex<()>,
 }
 
 impl Sandbox {
+    pub(super) fn new(engine: Arc<Inner>, record: Record, init: i32) -> Sandbox {
+        let places = places(engine.config(), &record.id);
+        Sandbox {
+            shared: Arc::new(Shared {
+                engine,
+                record,
+                places,
+                init,
+                destroyed: AtomicBool::new(false),
+                destroying: tokio::sync::Mutex::new(()),
+            }),
+        }
+    }
+
     pub fn id(&self) -> &str {
-        ""
+        &self.shared.record.id
     }
+
+    /// Its own address, which this machine can reach directly.
     pub fn address(&self) -> Ipv4Addr {
-        Ipv4Addr::LOCALHOST
+        self.shared.record.address
     }
+
     /// The port of the gateway's address that leads to the sandbox's port 8080.
     pub fn host_port(&self) -> Option<u16> {
-        None
+        self.shared.record.host_port
     }
+
     pub fn limits(&self) -> SandboxLimits {
-        SandboxLimits { memory_mb: 0, disk_mb: 0, cpu_shares: 0, pids: 0, fds: 0 }
+        self.shared.record.limits
     }
-    /// Shows `folder` (host; owner 2000 there = vcap inside) at `at` with a private writable layer. Before the orders.
-    pub async fn mount_droplet(&self, _folder: &Path, _at: &str) -> Result<(), SandboxError> {
-        later()
+
+    async fn control(&self) -> Result<Control, SandboxError> {
+        Control::connect(self.id(), &self.shared.places.socket).await
     }
-    /// Puts content at an absolute path of the sandbox, owned by vcap, parents made as needed. Before the orders.
-    pub async fn put(&self, _path: &str, _source: Source, _mode: u32) -> Result<(), SandboxError> {
-        later()
+
+    async fn ask(
+        &self,
+        request: &Request,
+        operation: &'static str,
+        within: Duration,
+    ) -> Result<Reply, SandboxError> {
+        self.control().await?.ask(request, operation, within).await
     }
+
+    /// Shows `folder` of the host at `at` with a private writable layer on the sandbox's disk.
+    /// Owner 2000 there is vcap inside; any number of sandboxes may share one folder, which must
+    /// not change while they do. Before the orders only.
+    pub async fn mount_droplet(&self, folder: &Path, at: &str) -> Result<(), SandboxError> {
+        let request = Request::MountDroplet {
+            lower: folder.to_owned(),
+            target: inside(at)?.to_owned(),
+        };
+        if self.ask(&request, "mount droplet", MOUNT_WITHIN).await? == Reply::Copied {
+            self.shared.engine.say_droplets_are_copied();
+        }
+        Ok(())
+    }
+
+    /// Puts content at an absolute path of the sandbox, owned by vcap; missing parents are made,
+    /// vcap's as well. Binds are possible before the orders only.
+    pub async fn put(&self, path: &str, source: Source, mode: u32) -> Result<(), SandboxError> {
+        let target = inside(path)?.to_owned();
+        let source = match source {
+            Source::ReadOnlyBind(source) => {
+                let request = Request::Bind { source, target };
+                return self.ask(&request, "bind", ANSWER_WITHIN).await.map(drop);
+            }
+            copied => copied,
+        };
+        let owner = self.shared.record.uid_base(self.shared.engine.config()) + VCAP;
+        let init = self.shared.init;
+        let shown = target.clone();
+        let written = blocking(move || {
+            let root = sandbox_root(init)?;
+            write_inside(&root, Path::new(&target), source, mode, owner)
+        });
+        written.await.map_err(SandboxError::file("put", shown))
+    }
+
     /// Opens a regular file of the sandbox for reading; symbolic links cannot lead outside.
-    pub async fn open_output(&self, _path: &str) -> Result<std::fs::File, SandboxError> {
-        later()
+    pub async fn open_output(&self, path: &str) -> Result<fs::File, SandboxError> {
+        let target = inside(path)?.to_owned();
+        let init = self.shared.init;
+        let shown = target.clone();
+        let opened =
+            blocking(move || open_regular_file(sandbox_root(init)?, Path::new(&target)));
+        opened.await.map_err(SandboxError::file("open", shown))
     }
-    pub async fn order(&self, _orders: Orders) -> Result<(), SandboxError> {
-        later()
+
+    /// Starts the program. Once per sandbox.
+    pub async fn order(&self, orders: Orders) -> Result<(), SandboxError> {
+        let request = Request::Order(orders);
+        self.ask(&request, "order", ANSWER_WITHIN).await.map(drop)
     }
+
+    /// Starts listening, from the first event nobody has taken yet.
     pub async fn events(&self) -> Result<Events, SandboxError> {
-        later()
+        let mut control = self.control().await?;
+        control
+            .ask(&Request::Listen, "listen", ANSWER_WITHIN)
+            .await?;
+        Ok(Events::new(control.into_parts()))
     }
-    pub async fn signal(&self, _signal: Signal) -> Result<(), SandboxError> {
-        later()
+
+    pub async fn signal(&self, signal: Signal) -> Result<(), SandboxError> {
+        let request = Request::Signal {
+            number: signal.number(),
+            everyone: signal == Signal::Kill,
+        };
+        self.ask(&request, "signal", ANSWER_WITHIN).await.map(drop)
     }
+
     pub async fn usage(&self) -> Result<Usage, SandboxError> {
-        later()
+        let group = Group::new(&self.shared.places.cgroup);
+        let disk = self.shared.places.disk.clone();
+        let base = self.shared.record.disk_base;
+        let measured = blocking(move || {
+            Ok(Usage {
+                cpu_seconds: group.cpu_seconds()?,
+                memory_bytes: group.memory()?,
+                disk_bytes: disk_in_use(&disk)?.saturating_sub(base),
+                pids: group.processes()?.saturating_sub(1),
+            })
+        });
+        measured
+            .await
+            .map_err(SandboxError::file("measure", &self.shared.places.run))
     }
-    pub async fn exec(&self, _orders: Orders, _timeout: Duration) -> Result<ExecOutcome, SandboxError> {
-        later()
+
+    /// Runs a command beside the application (as long as the sandbox's init lives, also after the
+    /// application's end) and collects its output, at most 1 MiB of each stream.
+    pub async fn exec(
+        &self,
+        orders: Orders,
+        within: Duration,
+    ) -> Result<ExecOutcome, SandboxError> {
+        let runtime = &self.shared.engine.config().runtime;
+        exec::run(runtime, self.id(), &self.shared.places, orders, within).await
     }
-    /// Kills, unmounts, frees. Idempotent.
+
+    /// Kills, unmounts, frees address, uids and port. Repeating it is fine.
     pub async fn destroy(&self) -> Result<(), SandboxError> {
-        later()
+        let _one = self.shared.destroying.lock().await;
+        if self.shared.destroyed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.shared
+            .engine
+            .remove(self.id(), Some(&self.shared.record))
+            .await?;
+        self.shared.destroyed.store(true, Ordering::SeqCst);
+        Ok(())
     }
-    /// The caller's own note about this sandbox (JSON text), kept on disk over restarts of the agent.
-    pub async fn set_label(&self, _label: &str) -> Result<(), SandboxError> {
-        later()
+
+    /// The caller's own note about this sandbox, kept on disk over restarts of the agent.
+    pub async fn set_label(&self, label: &str) -> Result<(), SandboxError> {
+        write_whole(&self.shared.places.label, label.as_bytes())
     }
+
     pub fn label(&self) -> Option<String> {
-        None
+        fs::read_to_string(&self.shared.places.label).ok()
+    }
+}
+
+/// Bytes in use on the file system mounted at `path`.
+pub(super) fn disk_in_use(path: &Path) -> io::Result<u64> {
+    let numbers = statvfs(path)?;
+    let blocks = numbers.blocks().saturating_sub(numbers.blocks_free());
+    Ok(blocks * numbers.fragment_size())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the work was abandoned")))
+}
+
+/// Checks that a path is absolute and plain.
+fn inside(path: &str) -> Result<&str, SandboxError> {
+    let plain = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !path.starts_with('/') || !plain || path.contains('\0') || path.len() > 4096 {
+        return Err(SandboxError::BadPath(path.to_owned()));
+    }
+    Ok(path)
+}
+
+/// The root folder as the sandbox sees it, all its mounts included.
+fn sandbox_root(init: i32) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{init}/root");
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open(path.as_str(), flags, Mode::empty())?)
+}
+
+fn write_inside(
+    root: &OwnedFd,
+    path: &Path,
+    source: Source,
+    mode: u32,
+    owner: u32,
+) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+    if let Some(parent) = path.parent() {
+        make_parents(root, parent, uid, gid)?;
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
+    let mut file = fs::File::from(open_in_root(root, path, flags, 0o600)?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    match source {
+        Source::Bytes(bytes) => file.write_all(&bytes)?,
+        Source::File(source) => {
+            io::copy(&mut fs::File::open(source)?, &mut file)?;
+        }
+        Source::ReadOnlyBind(_) => return Err(io::Error::other("a bind is not a copy")),
+    }
+    fchown(file.as_fd(), Some(uid), Some(gid))?;
+    fchmod(file.as_fd(), Mode::from_bits_truncate(mode & 0o777))?;
+    Ok(())
+}
+
+fn make_parents(root: &OwnedFd, path: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    let mut folder = open_in_root(root, Path::new("/"), flags, 0)?;
+    let mut walked = Path::new("/").to_owned();
+    for part in path.components() {
+        let Component::Normal(name) = part else {
+            continue;
+        };
+        walked.push(name);
+        folder = match open_in_root(root, &walked, flags, 0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                mkdirat(&folder, name, Mode::from_bits_truncate(0o755))?;
+                let made = open_in_root(root, &walked, flags, 0)?;
+                fchown(made.as_fd(), Some(uid), Some(gid))?;
+                made
+            }
+            opened => opened?,
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_absolute_paths_are_inside() {
+        for path in ["/a", "/home/vcap/app/x.txt", "/"] {
+            assert!(inside(path).is_ok(), "{path}");
+        }
+        for path in ["", "a", "../a", "/a/../b", "/a\0b"] {
+            assert!(inside(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn content_is_put_with_its_parents() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let root = nix::fcntl::open(folder.path(), flags, Mode::empty()).unwrap();
+        let me = Uid::current().as_raw();
+        let put = |text: &str| {
+            let source = Source::Bytes(text.into());
+            write_inside(&root, Path::new("/yard/in/x.txt"), source, 0o640, me)
+        };
+        put("longer at first").unwrap();
+        put("then short").unwrap();
+        let path = folder.path().join("yard/in/x.txt");
+        assert_eq!(fs::read_to_string(path).unwrap(), "then short");
     }
 }

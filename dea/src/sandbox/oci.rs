@@ -23,6 +23,9 @@ pub struct Bundle<'a> {
     pub uid_base: u32,
     pub cgroup: &'a str,
     pub cgroup_namespace: bool,
+    /// Keep the out-of-memory killer off the init. Needs CAP_SYS_RESOURCE, which an agent in a
+    /// container may lack; the application is the likelier victim anyway, see the init.
+    pub protect_init: bool,
     /// Folders of the host that the stack shows: source and place.
     pub shown: &'a [(PathBuf, String)],
 }
@@ -55,7 +58,7 @@ pub fn configuration(bundle: &Bundle<'_>) -> Value {
                 { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }
             ],
             "noNewPrivileges": true,
-            "oomScoreAdj": -900
+            "oomScoreAdj": if bundle.protect_init { -900 } else { 0 }
         },
         "root": { "path": bundle.root, "readonly": false },
         "hostname": bundle.hostname,
@@ -134,6 +137,7 @@ mod tests {
             uid_base: 1_000_000,
             cgroup: "/yard/x",
             cgroup_namespace: true,
+            protect_init: true,
             shown: &shown,
         });
         let spec: oci_spec::runtime::Spec = serde_json::from_value(value).unwrap();

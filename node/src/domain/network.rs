@@ -1,14 +1,15 @@
 //! Addresses for sandboxes: one /16 of 10.0.0.0/8 for a cluster, a /20 of it for each agent.
 //!
 //! Chosen once, where nothing on the machine routes already; two clusters on one machine are two
-//! /16. User ids of sandboxes follow the same number, so that they never overlap either.
+//! /16. User ids of sandboxes follow from the same number: 2^24 for each agent (256 sandboxes of
+//! 65,536), which leaves room for fifteen clusters of sixteen agents on one machine.
 
 use std::net::Ipv4Addr;
 
 /// Agents that fit on one machine: sixteen /20 in a /16.
 pub const MAX_DEAS: u32 = 16;
-/// User ids for one agent's sandboxes.
-const UIDS: u32 = 1_000_000;
+/// Clusters whose user ids fit side by side.
+const CLASSES: u8 = 15;
 
 /// A network that is in use, as in the routing table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,12 @@ pub fn routes(table: &str) -> Vec<Network> {
 pub fn choose(used: &[Network], from: u8) -> Option<u8> {
     (0..254u16).map(|step| ((u16::from(from) + step) % 254 + 1) as u8).find(|second| {
         let candidate = Network { address: u32::from(Ipv4Addr::new(10, *second, 0, 0)), mask: 0xffff_0000 };
-        !used.iter().any(|network| network.overlaps(&candidate))
+        // A cluster that runs may show as one of these networks: its user ids are avoided too.
+        let same_uids = |network: &Network| {
+            let [first, other, ..] = network.address.to_be_bytes();
+            first == 10 && network.mask.leading_ones() >= 16 && other % CLASSES == second % CLASSES
+        };
+        !used.iter().any(|network| network.overlaps(&candidate) || same_uids(network))
     })
 }
 
@@ -64,7 +70,7 @@ pub fn share(second: u8, dea: u32) -> Share {
     Share {
         subnet: format!("10.{second}.{third}.0/20"),
         address: Ipv4Addr::new(10, second, third, 1),
-        uid_base: UIDS + (u32::from(second) * MAX_DEAS + position) * UIDS,
+        uid_base: ((u32::from(second % CLASSES) + 1) * MAX_DEAS + position) << 24,
     }
 }
 
@@ -83,6 +89,7 @@ mod tests {
         assert_eq!(used.len(), 2, "{used:?}");
         assert_eq!(choose(&used, 15), Some(16));
         assert_eq!(choose(&used, 16), Some(19), "10.17.0.0/16 and 10.18.0.0/20 are taken");
+        assert_eq!(choose(&used, 31), Some(34), "10.32 and 10.33 would share user ids with them");
         let all = [Network { address: u32::from(Ipv4Addr::new(10, 0, 0, 0)), mask: 0xff00_0000 }];
         assert_eq!(choose(&all, 0), None);
     }
@@ -92,9 +99,10 @@ mod tests {
         assert_eq!(share(77, 1).subnet, "10.77.0.0/20");
         assert_eq!(share(77, 16).subnet, "10.77.240.0/20");
         assert_eq!(share(77, 2).address, Ipv4Addr::new(10, 77, 16, 1));
-        let mut bases: Vec<u32> = (1..=254u8).flat_map(|second| (1..=MAX_DEAS).map(move |dea| share(second, dea).uid_base)).collect();
+        let mut bases: Vec<u32> = (1..=15u8).flat_map(|second| (1..=MAX_DEAS).map(move |dea| share(second, dea).uid_base)).collect();
         bases.sort();
-        assert!(bases.windows(2).all(|pair| pair[1] - pair[0] == UIDS));
-        assert!(bases.last().is_some_and(|last| last.checked_add(UIDS).is_some()));
+        assert!(bases.windows(2).all(|pair| pair[1] - pair[0] == 1 << 24));
+        assert_eq!(bases.first(), Some(&(16 << 24)));
+        assert_eq!(bases.last(), Some(&(255 << 24)));
     }
 }

@@ -1,4 +1,4 @@
-//! Configuration of nats-server and arguments of etcd.
+//! Configuration files of nats-server and etcd.
 
 use std::path::Path;
 
@@ -56,24 +56,25 @@ pub fn nats_config(cluster: &str, port: u16, users: &[BusUser<'_>], tool_passwor
     )
 }
 
-/// Arguments of etcd: one member, loopback, history of an hour.
-pub fn etcd_arguments(cluster: &str, data: &Path, client: u16, peer: u16) -> Vec<String> {
+/// The file of etcd (YAML, of which JSON is a part): one member, loopback, history of an hour.
+/// A file and not arguments, so that the process's command line stays the same whatever it holds.
+pub fn etcd_config(cluster: &str, data: &Path, client: u16, peer: u16) -> String {
     let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-    let pairs = [
-        ("--name", "one".to_string()),
-        ("--data-dir", data.display().to_string()),
-        ("--listen-client-urls", client.clone()),
-        ("--advertise-client-urls", client),
-        ("--listen-peer-urls", peer.clone()),
-        ("--initial-advertise-peer-urls", peer.clone()),
-        ("--initial-cluster", format!("one={peer}")),
-        ("--initial-cluster-token", format!("stackyard-{cluster}")),
-        ("--auto-compaction-mode", "periodic".to_string()),
-        ("--auto-compaction-retention", "1h".to_string()),
-        ("--logger", "zap".to_string()),
-        ("--log-level", "warn".to_string()),
-    ];
-    pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect()
+    let config = serde_json::json!({
+        "name": "one",
+        "data-dir": data,
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": format!("one={peer}"),
+        "initial-cluster-token": format!("stackyard-{cluster}"),
+        "auto-compaction-mode": "periodic",
+        "auto-compaction-retention": "1h",
+        "logger": "zap",
+        "log-level": "warn",
+    });
+    format!("{config:#}\n")
 }
 
 /// What a component may do in the store.
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn etcd_listens_on_loopback_only() {
-        let arguments = etcd_arguments("c", Path::new("/d"), 1, 2).join(" ");
-        assert!(arguments.contains("--listen-client-urls http://127.0.0.1:1") && !arguments.contains("0.0.0.0"));
+        let text = etcd_config("c", Path::new("/d"), 1, 2);
+        assert!(text.contains("\"listen-client-urls\": \"http://127.0.0.1:1\"") && !text.contains("0.0.0.0"), "{text}");
     }
 }

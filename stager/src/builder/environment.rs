@@ -18,8 +18,6 @@ pub struct Dependency {
     /// Subfolders that exist, of those in [`SEARCH`].
     pub folders: Vec<&'static str>,
     pub variables: BTreeMap<String, String>,
-    /// Scripts in `profile.d`.
-    pub profile: Vec<String>,
 }
 
 /// Subfolder, variable while staging, and whether the running app needs it too.
@@ -57,7 +55,8 @@ fn prepend(environment: &mut BTreeMap<String, String>, variable: &str, folder: &
     environment.insert(variable.to_string(), value);
 }
 
-/// `profile.d/000_deps.sh`: sourced before the app starts.
+/// `profile.d/000_deps.sh`: sourced before the app starts. The scripts in `deps/*/profile.d` are sourced by
+/// the agent's launcher itself, after this one.
 pub fn profile_script(deps: &Path, dependencies: &[Dependency]) -> String {
     let mut script = String::from("# Search paths of what the buildpacks installed; sourced before the app starts.\n");
     let _ = writeln!(script, "export DEPS_DIR={}", quote(&deps.display().to_string()));
@@ -67,10 +66,6 @@ pub fn profile_script(deps: &Path, dependencies: &[Dependency]) -> String {
                 let folder = quote(&dependency.folder.join(subfolder).display().to_string());
                 let _ = writeln!(script, "export {variable}={folder}${{{variable}:+:${variable}}}");
             }
-        }
-        for name in &dependency.profile {
-            let path = quote(&dependency.folder.join("profile.d").join(name).display().to_string());
-            let _ = writeln!(script, ". {path}");
         }
     }
     script
@@ -89,11 +84,6 @@ pub fn inspect(folder: &Path) -> std::io::Result<Dependency> {
         if let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| is_variable(name)) {
             let value = String::from_utf8_lossy(&std::fs::read(&path)?).trim_end_matches('\n').to_string();
             dependency.variables.insert(name.to_string(), value);
-        }
-    }
-    for path in files(&folder.join("profile.d"))? {
-        if let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".sh")) {
-            dependency.profile.push(name.to_string());
         }
     }
     Ok(dependency)
@@ -155,16 +145,13 @@ mod tests {
     #[test]
     fn a_folder_is_inspected_and_odd_names_are_left_out() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        for part in ["bin", "env", "profile.d"] {
+        for part in ["bin", "env"] {
             std::fs::create_dir(folder.path().join(part)).expect("folder");
         }
         std::fs::write(folder.path().join("env/GOOD"), "value\n").expect("file");
         std::fs::write(folder.path().join("env/BAD-NAME"), "value").expect("file");
-        std::fs::write(folder.path().join("profile.d/b.sh"), "").expect("file");
-        std::fs::write(folder.path().join("profile.d/readme"), "").expect("file");
         let dependency = inspect(folder.path()).expect("inspected");
         assert_eq!(dependency.folders, ["bin"]);
         assert_eq!(dependency.variables, BTreeMap::from([("GOOD".to_string(), "value".to_string())]));
-        assert_eq!(dependency.profile, ["b.sh"]);
     }
 }

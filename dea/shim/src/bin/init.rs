@@ -216,8 +216,8 @@ fn become_program(
     let step = |name: &'static str| move |error: Errno| format!("{name}: {error}");
     reset_signals();
     nix::unistd::setsid().map_err(step("new session"))?;
-    // The init's own protection from the out-of-memory killer is not for the program.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    // When memory is short, rather the program than the init (or than the host's own processes).
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     let fds = orders.fds;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, fds, fds)
         .map_err(step("limit of open files"))?;

@@ -17,9 +17,9 @@ fn main() -> ExitCode {
         problem: error.to_string(),
     });
     let text = serde_json::to_string(&outcome).unwrap_or_default();
-    let _ = writeln!(std::io::stdout(), "{text}");
-    match outcome {
-        Outcome::Ready { .. } => ExitCode::SUCCESS,
-        Outcome::Failed { .. } => ExitCode::FAILURE,
+    // The outcome is the answer, also when it is a failure.
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }

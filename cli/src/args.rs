@@ -1,0 +1,121 @@
+//! The command line.
+
+use crate::apps::{environment, lifecycle, scale, summary};
+use crate::cluster::{down, status, up};
+use crate::failure::EXIT_CODES;
+use crate::{config, doctor, events, login, logs, push, routes};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "yard",
+    version,
+    about = "Run apps on a Stackyard cluster, and run the cluster",
+    after_help = "`yard COMMAND --help` explains a command, `yard help exit-codes` what it may exit with.",
+    after_long_help = EXIT_CODES,
+    infer_subcommands = false,
+    max_term_width = 110
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print one JSON document on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show the chain of causes of an error
+    #[arg(long, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a cluster on this machine
+    Up(up::UpArgs),
+    /// Stop the cluster of this machine; data stays
+    Down(down::DownArgs),
+    /// Stop the cluster of this machine and remove its data
+    Destroy(down::DestroyArgs),
+    /// Check whether this machine is ready for a cluster
+    Doctor(doctor::DoctorArgs),
+    /// Show the versions of client and cluster
+    Version,
+    /// Show how the cluster is
+    Status(status::StatusArgs),
+    /// Push an app: upload, stage and start it, or replace the running one in steps
+    Push(Box<push::PushArgs>),
+    /// List the apps of the space
+    Apps,
+    /// Show an app and its instances
+    App(summary::AppArgs),
+    /// Change the number or size of an app's instances
+    Scale(scale::ScaleArgs),
+    /// Start an app
+    Start(lifecycle::StartArgs),
+    /// Stop an app
+    Stop(lifecycle::OneApp),
+    /// Restart an app
+    Restart(lifecycle::ReplaceArgs),
+    /// Stage an app's newest package again and replace what runs
+    Restage(lifecycle::ReplaceArgs),
+    /// Delete an app
+    Delete(lifecycle::DeleteArgs),
+    /// Show an app's log lines, live or recent
+    Logs(logs::LogsArgs),
+    /// Show an app's environment
+    Env(environment::EnvArgs),
+    /// Set variables of an app's environment
+    SetEnv(environment::SetArgs),
+    /// Take variables out of an app's environment
+    UnsetEnv(environment::UnsetArgs),
+    /// Make a route lead to an app
+    MapRoute(routes::RouteArgs),
+    /// Make a route lead to an app no more
+    UnmapRoute(routes::RouteArgs),
+    /// List the routes of the space
+    Routes,
+    /// Show what happened to an app
+    Events(events::EventsArgs),
+    /// Show and change the live configuration of the cluster
+    Config(config::ConfigArgs),
+    /// Log in to a cluster
+    Login(login::LoginArgs),
+    /// Log out
+    Logout,
+    /// Show or choose organization and space
+    Target(login::TargetArgs),
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// For instance bash: yard completions bash > /etc/bash_completion.d/yard
+        shell: Shell,
+    },
+    /// Explain the exit codes
+    #[command(after_help = EXIT_CODES)]
+    ExitCodes,
+    #[command(hide = true)]
+    InternalDetach(up::DetachArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_explained() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The cluster on this machine: starting it, stopping it, looking at it.
+
+pub mod down;
+pub mod home;
+mod link;
+pub mod logs;
+pub mod socket;
+pub mod status;
+pub mod up;

@@ -1,0 +1,302 @@
+//! `yard up`: a cluster on this machine, healthy, and its caller logged in.
+//!
+//! Can be repeated: a node that runs is not started again, and what was half done is completed.
+//! The node is started detached (its own session, no terminal), so that it outlives this command,
+//! the shell and the sudo around it. It tells over its socket how far each component is.
+
+use super::{home, link, logs, socket};
+use crate::caller::Caller;
+use crate::client;
+use crate::doctor;
+use crate::failure::{Code, Failure, Outcome};
+use crate::login;
+use crate::output::{Color, Output, human, progress};
+use crate::targets::Store;
+use clap::Args;
+use indicatif::ProgressBar;
+use nix::unistd::Uid;
+use proto::node::{ClusterFile, ComponentState, NodePhase, NodeRequest, NodeStatus};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Where the cluster keeps its state (default: $YARD_HOME, else /var/lib/stackyard)
+    #[arg(long)]
+    home: Option<PathBuf>,
+    /// Domain of the cluster and its apps (default: yard.internal)
+    #[arg(long)]
+    domain: Option<String>,
+    /// Port of the router (default: 8080)
+    #[arg(long)]
+    port: Option<u16>,
+    /// Address the router listens on (default: 127.0.0.1)
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<std::net::IpAddr>,
+    /// Execution agents on this machine (default: 1)
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=64))]
+    deas: Option<u32>,
+    /// Do not write the cluster's names into /etc/hosts
+    #[arg(long)]
+    no_hosts: bool,
+    /// Seconds to wait until everything is healthy
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+    /// Start even if `yard doctor` finds faults
+    #[arg(long)]
+    force: bool,
+}
+
+/// Hidden: leaves the session of its caller, then becomes the program.
+#[derive(Debug, Args)]
+pub struct DetachArgs {
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<std::ffi::OsString>,
+}
+
+pub fn detach(args: &DetachArgs) -> Outcome {
+    use std::os::unix::process::CommandExt;
+    let Some((program, arguments)) = args.command.split_first() else { return Err(Failure::usage("nothing to start")) };
+    // Fails only for a process that leads its group already, which is as good.
+    let _ = nix::unistd::setsid();
+    let error = Command::new(program).args(arguments).exec();
+    Err(Failure::failed(format!("start {}: {error}", Path::new(program).display())))
+}
+
+pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
+    if !Uid::effective().is_root() {
+        return Err(Failure::new(Code::MachineNotReady, "starting a cluster needs root: it makes network interfaces, mounts and cgroups").fix("`sudo yard up`"));
+    }
+    let home = home::resolve(args.home.as_deref())?;
+    let started = Instant::now();
+    let stackyard = home::find_stackyard()?;
+    let before = home::read_cluster(&home)?;
+    let mut child = None;
+    match running(before.as_ref()).await? {
+        Some(status) => {
+            tell_differences(&args, before.as_ref(), out);
+            out.say(format!("The cluster {} runs already ({})", status.cluster, home.display()))?;
+        }
+        None => {
+            examine(&args, &home, before.as_ref(), out)?;
+            child = Some(start(&args, &home, &stackyard)?);
+            out.say(format!("Starting a cluster in {}", home.display()))?;
+        }
+    }
+    let deadline = started + Duration::from_secs(args.timeout.max(1));
+    let (cluster, status) = until_ready(&home, child.as_mut(), out, deadline).await?;
+    let mut notes = link::put_on_path(&stackyard);
+    let api = home::api_of(&cluster);
+    let user = match log_in(&cluster, &home, caller.clone(), deadline).await {
+        Ok(()) => Some("admin"),
+        Err(failure) => {
+            notes.push(format!("the cluster runs, but {} is not logged in: {}", caller.name, failure.what));
+            None
+        }
+    };
+    for note in &notes {
+        out.warn(note);
+    }
+    let document = json!({
+        "cluster": cluster.id, "home": home, "api": api, "domain": cluster.domain,
+        "admin_password_file": home::password_file(&home), "logged_in": user.is_some(), "user": user,
+        "components": status.components, "took_ms": started.elapsed().as_millis(),
+    });
+    out.show(&document, |_| welcome(out, &cluster, &home, &caller, user.is_some(), started.elapsed()))
+}
+
+fn welcome(out: &Output, cluster: &ClusterFile, home: &Path, caller: &Caller, logged_in: bool, took: Duration) -> String {
+    let mut text = format!("\n{} in {}\n\n", out.paint(Color::Good, "The cluster is up"), human::took(took));
+    text.push_str(&format!("  API             {}\n", home::api_of(cluster)));
+    text.push_str(&format!("  admin password  {}\n", home::password_file(home).display()));
+    text.push_str(&format!("  apps answer at  http://APP.{}:{}/\n", cluster.domain, cluster.port));
+    if cluster.hosts {
+        text.push_str("  names           in a marked block of /etc/hosts, taken out by `yard down`\n");
+    }
+    if logged_in {
+        text.push_str(&format!("  logged in       {} as admin, in org default, space default\n", caller.name));
+    }
+    text.push_str("\nNext:\n  yard push samples/static    push an app\n  yard apps                   see what runs\n  yard status                 see the cluster\n  sudo yard down              stop it; data stays\n");
+    text
+}
+
+async fn running(cluster: Option<&ClusterFile>) -> Outcome<Option<NodeStatus>> {
+    let Some(cluster) = cluster else { return Ok(None) };
+    let status = socket::ask(&home::socket_of(cluster), &NodeRequest::Status, Duration::from_secs(5)).await?;
+    match status {
+        Some(status) if matches!(status.phase, NodePhase::Stopping) => {
+            Err(Failure::failed("the cluster is just being stopped").fix("wait a moment and try again"))
+        }
+        Some(status) if matches!(status.phase, NodePhase::Stopped) => Ok(None),
+        other => Ok(other),
+    }
+}
+
+/// A running cluster keeps what it was started with.
+fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) {
+    let Some(cluster) = cluster else { return };
+    let differs = args.domain.as_ref().is_some_and(|domain| *domain != cluster.domain)
+        || args.port.is_some_and(|port| port != cluster.port)
+        || args.bind.is_some_and(|bind| bind.to_string() != cluster.bind)
+        || args.deas.is_some_and(|deas| deas != cluster.deas);
+    if differs {
+        out.warn("the cluster runs with other settings than asked for; `sudo yard down` first, then `sudo yard up` with the new ones");
+    }
+}
+
+/// The doctor's faults stop us, his warnings do not.
+fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Output) -> Outcome {
+    let wanted = doctor::Wanted {
+        home: home.to_path_buf(),
+        bind: args.bind.map(|bind| bind.to_string()).or(cluster.map(|cluster| cluster.bind.clone())).unwrap_or_else(|| "127.0.0.1".into()),
+        port: args.port.or(cluster.map(|cluster| cluster.port)).unwrap_or(8080),
+        runs_already: false,
+    };
+    let findings = doctor::examine(&wanted);
+    let faults = findings.iter().filter(|finding| finding.level == doctor::Level::Fault).count();
+    for finding in findings.iter().filter(|finding| matches!(finding.level, doctor::Level::Fault | doctor::Level::Warning)) {
+        out.say(doctor::line(finding, out))?;
+    }
+    if faults == 0 || args.force {
+        return Ok(());
+    }
+    let failure = Failure::new(Code::MachineNotReady, format!("this machine is not ready for a cluster: {}", human::count(faults, "fault")));
+    Err(match doctor::packages_line(&findings) {
+        Some(line) => failure.fix(line),
+        None => failure.fix("mend the faults above, then `sudo yard up` again"),
+    })
+}
+
+fn start(args: &UpArgs, home: &Path, stackyard: &Path) -> Outcome<Child> {
+    let failed = |what: String| move |error: std::io::Error| Failure::failed(format!("{what}: {error}"));
+    let folder = home.join("logs");
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(failed(format!("create {}", folder.display())))?;
+    let file = folder.join("node.log");
+    let log = fs::OpenOptions::new().create(true).append(true).open(&file).map_err(failed(format!("open {}", file.display())))?;
+    let log_too = log.try_clone().map_err(failed(format!("open {}", file.display())))?;
+    let yard = std::env::current_exe().map_err(failed("find this program".into()))?;
+    let mut command = Command::new(yard);
+    command.arg("internal-detach").arg("--").arg(stackyard).arg("node").arg("--home").arg(home);
+    if let Some(domain) = &args.domain {
+        command.arg("--domain").arg(domain);
+    }
+    if let Some(port) = args.port {
+        command.arg("--port").arg(port.to_string());
+    }
+    if let Some(bind) = args.bind {
+        command.arg("--bind").arg(bind.to_string());
+    }
+    if let Some(deas) = args.deas {
+        command.arg("--deas").arg(deas.to_string());
+    }
+    if args.no_hosts {
+        command.arg("--no-hosts");
+    }
+    command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(log_too)
+        .spawn()
+        .map_err(failed(format!("start {}", stackyard.display())))
+}
+
+/// Shows how far each component is, until all are ready.
+async fn until_ready(home: &Path, mut child: Option<&mut Child>, out: &Output, deadline: Instant) -> Outcome<(ClusterFile, NodeStatus)> {
+    let bar = progress::spinner(out, "waiting for the node");
+    let began = Instant::now();
+    let mut shown = BTreeSet::new();
+    let result = loop {
+        let seen = match home::read_cluster(home) {
+            Ok(Some(cluster)) => {
+                let status = socket::ask(&home::socket_of(&cluster), &NodeRequest::Status, Duration::from_secs(5)).await.unwrap_or(None);
+                status.map(|status| (cluster, status))
+            }
+            _ => None,
+        };
+        if let Some((cluster, status)) = &seen {
+            report(out, &bar, status, &mut shown, began)?;
+            let ready = !status.components.is_empty() && status.components.iter().all(|component| component.state == ComponentState::Ready);
+            if ready && status.phase == NodePhase::Running {
+                break Ok((cluster.clone(), status.clone()));
+            }
+        }
+        if let Some(exit) = child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            break Err(node_failed(home, &format!("the node process ended ({exit})"), seen.as_ref().and_then(|(_, status)| status.error.clone())));
+        }
+        if Instant::now() >= deadline {
+            break Err(too_late(home, seen.map(|(_, status)| status), began.elapsed()));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    bar.finish_and_clear();
+    if let Err(failure) = &result {
+        for line in failure.cause.iter().flat_map(|cause| cause.to_string().lines().map(str::to_string).collect::<Vec<_>>()) {
+            out.say(format!("  {line}"))?;
+        }
+    }
+    result
+}
+
+/// Says what became ready; the spinner says what is waited for.
+fn report(out: &Output, bar: &ProgressBar, status: &NodeStatus, shown: &mut BTreeSet<String>, began: Instant) -> Outcome {
+    let mut waiting = Vec::new();
+    for component in &status.components {
+        if component.state == ComponentState::Ready {
+            if shown.insert(component.name.clone()) {
+                let line = format!("  {:<18} {:<6} {}", component.name, out.paint(Color::Good, "ready"), human::took(began.elapsed()));
+                bar.suspend(|| out.say(line))?;
+            }
+        } else {
+            let detail = if component.detail.is_empty() { String::new() } else { format!(" ({})", component.detail) };
+            waiting.push(format!("{}{detail}", component.name));
+        }
+    }
+    if !waiting.is_empty() {
+        bar.set_message(format!("waiting for {}", waiting.join(", ")));
+    }
+    Ok(())
+}
+
+fn node_failed(home: &Path, what: &str, error: Option<String>) -> Failure {
+    let file = home.join("logs/node.log");
+    let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+    let tail = logs::last_lines(&file, 15).join("\n");
+    Failure::failed(format!("{what}{why}")).fix(format!("its log is {}", file.display())).because(tail)
+}
+
+/// Names each component that is not ready, why, and its last lines.
+fn too_late(home: &Path, status: Option<NodeStatus>, waited: Duration) -> Failure {
+    let Some(status) = status else {
+        let failure = node_failed(home, &format!("the node did not answer within {}", human::took(waited)), None);
+        return Failure { code: Code::TimedOut, ..failure };
+    };
+    let mut names = Vec::new();
+    let mut tail = String::new();
+    for component in status.components.iter().filter(|component| component.state != ComponentState::Ready) {
+        let detail = if component.detail.is_empty() { String::new() } else { format!(": {}", component.detail) };
+        names.push(format!("{} is {:?}{detail}", component.name, component.state).to_lowercase());
+        tail.push_str(&format!("last lines of {} ({}):\n", component.name, component.log_file));
+        for line in logs::last_lines(Path::new(&component.log_file), 8) {
+            tail.push_str(&format!("  {line}\n"));
+        }
+    }
+    let what = format!("not everything is healthy after {}: {}", human::took(waited), names.join("; "));
+    Failure::new(Code::TimedOut, what).fix("`yard status` shows more; `sudo yard up` again goes on waiting").because(tail)
+}
+
+async fn log_in(cluster: &ClusterFile, home: &Path, caller: Caller, deadline: Instant) -> Outcome {
+    let file = home::password_file(home);
+    let password = fs::read_to_string(&file).map_err(|error| Failure::failed(format!("read {}: {error}", file.display())))?;
+    let api = home::api_of(cluster);
+    let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(10));
+    let target = client::discover(&api, Some(&home::connect_address(cluster)), patience).await?;
+    let store = Store::of(caller);
+    login::log_in(&store, target, "admin", password.trim(), Some("default"), Some("default"), false).await?;
+    Ok(())
+}

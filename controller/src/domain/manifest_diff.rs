@@ -1,0 +1,102 @@
+//! What applying a manifest would change, for people to read before it happens.
+
+use super::manifest::{AppManifest, ProcessManifest};
+use proto::api::ManifestChange;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Differences between what the manifest says of the app at `place` and what is there. `current`
+/// is None for an app that does not exist, otherwise every field of it is given.
+pub fn diff(place: usize, wanted: &AppManifest, current: Option<&AppManifest>) -> Vec<ManifestChange> {
+    let root = format!("/applications/{place}");
+    let wanted_fields = flatten(wanted);
+    let Some(current) = current else {
+        let mut changes = vec![change("add", format!("{root}/name"), None, Some(json!(wanted.name)))];
+        changes.extend(wanted_fields.into_iter().map(|(path, value)| change("add", format!("{root}{path}"), None, Some(value))));
+        return changes;
+    };
+    let current_fields = flatten(current);
+    let mut changes = Vec::new();
+    for (path, value) in wanted_fields {
+        match current_fields.get(&path) {
+            Some(was) if *was == value => {}
+            Some(was) => changes.push(change("replace", format!("{root}{path}"), Some(was.clone()), Some(value))),
+            None => changes.push(change("add", format!("{root}{path}"), None, Some(value))),
+        }
+    }
+    changes
+}
+
+fn change(op: &str, path: String, was: Option<Value>, value: Option<Value>) -> ManifestChange {
+    ManifestChange { op: op.to_string(), path, was, value }
+}
+
+/// Path to value, for what is given.
+fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
+    let mut fields = BTreeMap::new();
+    let mut put = |path: String, value: Option<Value>| {
+        if let Some(value) = value {
+            fields.insert(path, value);
+        }
+    };
+    put("/buildpacks".into(), app.buildpacks.as_ref().map(|list| json!(list)));
+    put("/stack".into(), app.stack.as_ref().map(|stack| json!(stack)));
+    for (name, value) in app.env.iter().flatten() {
+        put(format!("/env/{name}"), Some(json!(value)));
+    }
+    for route in app.routes.iter().flatten() {
+        put(format!("/routes/{}", route.replace('/', "~1")), Some(json!({"route": route})));
+    }
+    for (kind, process) in &app.processes {
+        let ProcessManifest {
+            command,
+            instances,
+            memory_mb,
+            disk_mb,
+            health_check_type,
+            health_check_endpoint,
+            health_check_invocation_timeout,
+            health_check_interval,
+            timeout,
+        } = process;
+        let mut set = |key: &str, value: Option<Value>| put(format!("/processes/{kind}/{key}"), value);
+        set("command", command.as_ref().map(|command| json!(command)));
+        set("instances", instances.map(|number| json!(number)));
+        set("memory", memory_mb.map(|megabytes| json!(format!("{megabytes}M"))));
+        set("disk_quota", disk_mb.map(|megabytes| json!(format!("{megabytes}M"))));
+        set("health-check-type", health_check_type.as_ref().map(|kind| json!(kind)));
+        set("health-check-http-endpoint", health_check_endpoint.as_ref().map(|path| json!(path)));
+        set("health-check-invocation-timeout", health_check_invocation_timeout.map(|seconds| json!(seconds)));
+        set("health-check-interval", health_check_interval.map(|seconds| json!(seconds)));
+        set("timeout", timeout.map(|seconds| json!(seconds)));
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::manifest::parse;
+
+    fn app(text: &str) -> AppManifest {
+        parse(&format!("applications: [{text}]")).unwrap().apps.remove(0)
+    }
+
+    #[test]
+    fn only_what_differs_is_told() {
+        let current = app("{name: a, memory: 64M, instances: 1, env: {A: 1}}");
+        assert_eq!(diff(0, &app("{name: a, memory: 64M}"), Some(&current)), []);
+        let changes = diff(0, &app("{name: a, memory: 128M, env: {A: 1, B: 2}}"), Some(&current));
+        let told: Vec<(&str, &str)> = changes.iter().map(|change| (change.op.as_str(), change.path.as_str())).collect();
+        assert_eq!(told, [("add", "/applications/0/env/B"), ("replace", "/applications/0/processes/web/memory")]);
+        assert_eq!(changes[1].was, Some(json!("64M")));
+    }
+
+    #[test]
+    fn a_new_app_is_added_with_all_it_says() {
+        let changes = diff(1, &app("{name: b, instances: 2}"), None);
+        assert_eq!(changes.len(), 2);
+        assert!(changes.iter().all(|change| change.op == "add"));
+        assert_eq!(changes[0].path, "/applications/1/name");
+    }
+}

@@ -1,0 +1,260 @@
+//! Drives the active deployments: reads their rows, asks `domain::deployment`, writes its step.
+//!
+//! A step is one fenced transaction over the rows it was planned from; each update compares the
+//! row's version, so a step planned from rows that changed meanwhile is refused as a whole and
+//! planned anew in the next round.
+
+use super::dispatcher::{RoundError, event};
+use super::{LEADERSHIP, Shared, clock};
+use crate::domain::deployment::{self, Other, Phase, Policy, Rolling, SETTLE, Seen, Step};
+use crate::domain::observed::ProcessScope;
+use crate::store::apps::App;
+use crate::store::deployments::{self, Deployment};
+use crate::store::facts::{self, Kind};
+use crate::store::processes::{self, Process};
+use crate::store::{StoreError, leadership};
+use proto::ids::{ProcessGuid, Version};
+use proto::log::SOURCE_API;
+use sqlx::AnyConnection;
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// Type of the processes that deployments replace in steps.
+const WEB: &str = "web";
+
+/// A deployment with the rows around it, as read.
+struct Rows {
+    deployment: Deployment,
+    app: App,
+    new: Option<Process>,
+    /// The oldest first.
+    others: Vec<Process>,
+}
+
+/// Takes one step of each active deployment. True while there are any.
+pub(super) async fn drive(shared: &Shared, epoch: i64) -> Result<bool, RoundError> {
+    let mut reader = shared.store.read().await?;
+    let active = deployments::active(&mut reader).await?;
+    let mut all = Vec::new();
+    for deployment in active {
+        if let Some(rows) = read(&mut reader, deployment).await? {
+            all.push(rows);
+        }
+    }
+    drop(reader);
+    metrics::gauge!("controller_deployments_active").set(all.len() as f64);
+    let some = !all.is_empty();
+    for rows in all {
+        let guid = rows.deployment.guid.clone();
+        match advance(shared, epoch, rows).await {
+            Ok(()) => {}
+            Err(StoreError::Stale { .. }) => debug!(deployment = guid, "its rows changed meanwhile"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(some)
+}
+
+async fn read(connection: &mut AnyConnection, deployment: Deployment) -> Result<Option<Rows>, StoreError> {
+    let Some(app) = App::find(connection, &deployment.app_guid).await? else { return Ok(None) };
+    let (mut new, mut others) = (None, Vec::new());
+    for process in processes::of_app(connection, &app.guid).await?.into_iter().filter(|process| process.kind == WEB) {
+        if process.guid == deployment.new_process_guid {
+            new = Some(process);
+        } else {
+            others.push(process);
+        }
+    }
+    Ok(Some(Rows { deployment, app, new, others }))
+}
+
+async fn advance(shared: &Shared, epoch: i64, rows: Rows) -> Result<(), StoreError> {
+    let now = clock::unix_micros();
+    let Some(new) = &rows.new else {
+        return finalize(shared, epoch, rows, Ending::Canceled("its process is gone")).await;
+    };
+    let Some((rolling, seen)) = picture(shared, &rows, new) else {
+        return finalize(shared, epoch, rows, Ending::Canceled("a row holds an id that is none")).await;
+    };
+    let settings = shared.settings();
+    let policy = Policy {
+        start_timeout: settings.duration("controller/deployment/start_timeout"),
+        max_crashes: u32::try_from(settings.integer("controller/deployment/max_crashes")).unwrap_or(1),
+    };
+    match deployment::step(&rolling, &seen, &policy, micros(now)) {
+        Step::Wait { because } => {
+            debug!(deployment = rows.deployment.guid, because, "a deployment waits");
+            Ok(())
+        }
+        Step::Scale { new, others, because } => scale(shared, epoch, rows, new, &others, &because).await,
+        Step::TakeBack { error } => take_back(shared, epoch, rows, error).await,
+        Step::Finish { because } => {
+            info!(deployment = rows.deployment.guid, because, "a deployment is done");
+            finalize(shared, epoch, rows, Ending::Deployed).await
+        }
+        Step::Removed { because } => {
+            info!(deployment = rows.deployment.guid, because, "a deployment is taken back");
+            finalize(shared, epoch, rows, Ending::Canceled("")).await
+        }
+    }
+}
+
+fn micros(time: i64) -> Duration {
+    Duration::from_micros(u64::try_from(time).unwrap_or_default())
+}
+
+fn count(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or_default()
+}
+
+/// What the planner looks at: rows and what is seen of them.
+fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen)> {
+    let now = shared.clock.now();
+    let state = shared.state();
+    let running = |process: &Process| -> Option<u32> {
+        let (guid, version) = ids(process)?;
+        let scope = ProcessScope { process: &guid, version: &version, instances: count(process.instances) };
+        Some(u32::try_from(state.observed.running_indices(&scope, SETTLE, now).len()).unwrap_or(u32::MAX))
+    };
+    let (guid, version) = ids(new)?;
+    let crashes = state.observed.crashes(&guid, &version);
+    let seen = Seen {
+        running: running(new)?,
+        crashes: crashes.map(|crashes| crashes.count).unwrap_or_default(),
+        last_crash: crashes.map(|crashes| crashes.last.clone()),
+        waiting: state.waiting_reason(&guid),
+    };
+    let mut others = Vec::new();
+    for other in &rows.others {
+        others.push(Other {
+            process: ProcessGuid::new(other.guid.clone()).ok()?,
+            instances: count(other.instances),
+            running: running(other)?,
+        });
+    }
+    let deployment = &rows.deployment;
+    let rolling = Rolling {
+        phase: if deployment.reason == deployments::CANCELING { Phase::Canceling } else { Phase::Deploying },
+        wanted: count(deployment.wanted_instances),
+        max_in_flight: count(deployment.max_in_flight).max(1),
+        new_instances: count(new.instances),
+        others,
+        previous: deployment.old_process_guid.clone().and_then(|guid| ProcessGuid::new(guid).ok()),
+        step_since: micros(deployment.step_since),
+        app_started: rows.app.is_started(),
+    };
+    Some((rolling, seen))
+}
+
+fn ids(process: &Process) -> Option<(ProcessGuid, Version)> {
+    Some((ProcessGuid::new(process.guid.clone()).ok()?, Version::new(process.version.clone()).ok()?))
+}
+
+async fn scale(
+    shared: &Shared,
+    epoch: i64,
+    mut rows: Rows,
+    new_count: u32,
+    others: &[(ProcessGuid, u32)],
+    because: &str,
+) -> Result<(), StoreError> {
+    let now = clock::unix_micros();
+    let mut tx = shared.store.write("scale a deployment").await?;
+    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    rows.deployment.step_since = now;
+    rows.deployment.update(&mut tx, now).await?;
+    if let Some(new) = rows.new.as_mut().filter(|new| count(new.instances) != new_count) {
+        resize(&mut tx, new, new_count, now).await?;
+    }
+    for (guid, wanted) in others {
+        if let Some(other) = rows.others.iter_mut().find(|other| other.guid == guid.as_str()) {
+            resize(&mut tx, other, *wanted, now).await?;
+        }
+    }
+    tx.commit().await?;
+    info!(deployment = rows.deployment.guid, new = new_count, because, "a deployment takes a step");
+    wake(shared);
+    Ok(())
+}
+
+async fn resize(connection: &mut AnyConnection, process: &mut Process, instances: u32, now: i64) -> Result<(), StoreError> {
+    process.instances = i64::from(instances);
+    process.update(connection, now).await?;
+    facts::append(connection, Kind::ProcessChanged, &process.guid, serde_json::json!({}), now).await?;
+    Ok(())
+}
+
+async fn take_back(shared: &Shared, epoch: i64, mut rows: Rows, error: String) -> Result<(), StoreError> {
+    let now = clock::unix_micros();
+    let mut tx = shared.store.write("take a deployment back").await?;
+    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    rows.deployment.reason = deployments::CANCELING.to_string();
+    rows.deployment.error = Some(error.clone());
+    rows.deployment.step_since = now;
+    rows.deployment.update(&mut tx, now).await?;
+    facts::append(&mut tx, Kind::DeploymentChanged, &rows.deployment.guid, serde_json::json!({}), now).await?;
+    tx.commit().await?;
+    warn!(deployment = rows.deployment.guid, app = rows.app.guid, error, "a deployment failed and is taken back");
+    shared.log(&rows.app.guid, SOURCE_API, true, &format!("The deployment is taken back: {error}"));
+    wake(shared);
+    Ok(())
+}
+
+enum Ending {
+    Deployed,
+    /// With a reason, where the row has none.
+    Canceled(&'static str),
+}
+
+/// Ends a deployment: one web process is left.
+async fn finalize(shared: &Shared, epoch: i64, mut rows: Rows, ending: Ending) -> Result<(), StoreError> {
+    let now = clock::unix_micros();
+    let deployed = matches!(ending, Ending::Deployed);
+    let keep = match ending {
+        Ending::Deployed => rows.deployment.new_process_guid.clone(),
+        Ending::Canceled(_) => {
+            let previous = rows.deployment.old_process_guid.as_ref();
+            let found = rows.others.iter().find(|other| Some(&other.guid) == previous).or_else(|| rows.others.last());
+            // Nothing to go back to: an app keeps its web process.
+            found.map_or_else(|| rows.deployment.new_process_guid.clone(), |other| other.guid.clone())
+        }
+    };
+    let mut tx = shared.store.write("end a deployment").await?;
+    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let deployment = &mut rows.deployment;
+    deployment.status = deployments::FINALIZED.to_string();
+    deployment.reason = if deployed { deployments::DEPLOYED } else { deployments::CANCELED }.to_string();
+    if let Ending::Canceled(why) = ending
+        && deployment.error.is_none()
+        && !why.is_empty()
+    {
+        deployment.error = Some(why.to_string());
+    }
+    deployment.update(&mut tx, now).await?;
+    for mut process in rows.others.into_iter().chain(rows.new) {
+        if process.guid == keep {
+            process.deployment_guid = None;
+            resize(&mut tx, &mut process, count(deployment.wanted_instances), now).await?;
+        } else {
+            Process::delete(&mut tx, &process.guid).await?;
+            facts::append(&mut tx, Kind::ProcessRemoved, &process.guid, serde_json::json!({}), now).await?;
+        }
+    }
+    let droplet = if deployed { Some(deployment.droplet_guid.clone()) } else { deployment.previous_droplet_guid.clone() };
+    if droplet.is_some() && rows.app.current_droplet_guid != droplet {
+        rows.app.current_droplet_guid = droplet;
+        rows.app.update(&mut tx, now).await?;
+    }
+    facts::append(&mut tx, Kind::DeploymentChanged, &deployment.guid, serde_json::json!({}), now).await?;
+    tx.commit().await?;
+    let outcome = if deployed { "deployed" } else { "taken back" };
+    metrics::counter!("controller_deployments_total", "outcome" => outcome).increment(1);
+    event(shared, &format!("deployment {} of {}: {outcome}", deployment.guid, rows.app.guid)).await;
+    wake(shared);
+    Ok(())
+}
+
+fn wake(shared: &Shared) {
+    shared.committed.notify_one();
+    shared.wake.notify_one();
+}

@@ -1,0 +1,84 @@
+//! The status document: what the controller sees, who leads, and what waits for what.
+
+use super::{LEADERSHIP, Shared};
+use serde_json::{Value, json};
+
+pub(super) async fn document(shared: &Shared) -> Value {
+    let leader = leader(shared).await;
+    let leads = *shared.epoch.borrow();
+    let bus = shared.bus.status().borrow().clone();
+    let ttl = shared.advertisement_ttl();
+    let now = shared.clock.now();
+    let state = shared.state();
+    let agents: Vec<Value> = state
+        .pool
+        .view(now)
+        .into_iter()
+        .map(|agent| {
+            let beat = state.observed.agent(&agent.id).map(|seen| now.saturating_sub(seen.last_beat).as_secs_f64());
+            json!({
+                "id": agent.id,
+                "zone": agent.zone,
+                "stacks": agent.stacks,
+                "memory_free_mb": agent.free_memory_mb,
+                "memory_total_mb": agent.total_memory_mb,
+                "disk_free_mb": agent.free_disk_mb,
+                "disk_total_mb": agent.total_disk_mb,
+                "instances": agent.instances.values().sum::<u32>(),
+                "advertised_seconds_ago": agent.age.as_secs_f64(),
+                "heartbeat_seconds_ago": beat,
+                "state": if agent.leaving { "leaving" } else if agent.age > ttl { "silent" } else { "ready" },
+            })
+        })
+        .collect();
+    let waiting: Vec<Value> = state
+        .waiting
+        .iter()
+        .map(|(process, indices)| {
+            let reasons: Vec<Value> =
+                indices.iter().map(|(index, reason)| json!({"index": index, "reason": reason})).collect();
+            json!({"process": process, "instances": reasons})
+        })
+        .collect();
+    let builds: Vec<Value> = state
+        .builds
+        .iter()
+        .map(|(guid, build)| json!({"build": guid, "app": build.app, "phase": build.phase}))
+        .collect();
+    let planning = if !bus.connected {
+        "nothing is planned: the bus is away"
+    } else if leads.is_none() {
+        "another controller plans"
+    } else if !state.is_warm(now, ttl) {
+        "waits until every agent has told what it runs"
+    } else {
+        "planning"
+    };
+    json!({
+        "controller": shared.component,
+        "leader": leader,
+        "leads": leads.is_some(),
+        "epoch": leads,
+        "bus": {"connected": bus.connected, "seconds": bus.since.elapsed().as_secs_f64(), "reconnects": bus.reconnects},
+        "planning": planning,
+        "starts_in_flight": state.ledger.launches().count(),
+        "agents": agents,
+        "waiting": waiting,
+        "builds": builds,
+    })
+}
+
+/// Who leads, from the cluster store; None when it does not say.
+async fn leader(shared: &Shared) -> Option<String> {
+    if shared.epoch.borrow().is_some() {
+        return Some(shared.component.to_string());
+    }
+    let key = format!("{}{LEADERSHIP}", daemon::cluster::LEADERS);
+    match shared.cluster.get(&key).await {
+        Ok(stored) => stored.map(|stored| stored.value),
+        Err(error) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the leader could not be read");
+            None
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What the agent is told to do with instances: `dea.{id}.start`, `dea.stop`, `dea.update`, and the
+//! nudges that ask for a beat or a registration.
+
+use super::agent::{Agent, Wish};
+use super::life::Life;
+use super::spool::Fact;
+use super::voice::Voice;
+use crate::domain::capacity::{self, Resources};
+use crate::domain::crash::{CrashCause, Ending, Exit, fact};
+use crate::domain::epoch::Command;
+use crate::domain::instance::{Instance, StopCause, Terms};
+use crate::domain::probe::Check;
+use crate::domain::record::{InstanceRecord, SavedState};
+use crate::domain::selection::Selection;
+use daemon::{Policy, Received};
+use proto::bus::dea::{StartInstance, StopInstances, UpdateInstances};
+use proto::bus::health::ExitReason;
+use proto::bus::{Filter, Payload, catalogue};
+use proto::ids::InstanceId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest time an app may ask for to become healthy.
+const LONGEST_START: u64 = 3600;
+
+impl Agent {
+    /// Handles every message of a filter in turn, by a function that does not wait.
+    pub fn answer<M: Payload + Sync>(
+        self: &Arc<Self>,
+        name: &'static str,
+        filter: impl Fn() -> Filter<M> + Send + Sync + 'static,
+        handle: fn(&Arc<Agent>, Received<M>),
+    ) {
+        let (agent, filter) = (self.clone(), Arc::new(filter));
+        self.tasks.spawn(name, Policy::Restart, move |shutdown| {
+            let (agent, filter) = (agent.clone(), filter.clone());
+            async move {
+                let mut messages = agent.bus.subscribe(&filter()).await?;
+                loop {
+                    tokio::select! {
+                        message = messages.next() => match message {
+                            Some(message) => handle(&agent, message),
+                            None => anyhow::bail!("the subscription ended"),
+                        },
+                        () = shutdown.cancelled() => return Ok(()),
+                    }
+                }
+            }
+        });
+    }
+
+    pub fn listen(self: &Arc<Self>) {
+        let id = self.id.clone();
+        self.answer("start", move || catalogue::dea_start_instance(&id).filter(), start);
+        self.answer("stop", || catalogue::dea_stop().filter(), stop);
+        self.answer("update", || catalogue::dea_update().filter(), update);
+        self.answer("locate", || catalogue::dea_locate().filter(), |agent, _| agent.nudges.advertise.notify_one());
+        self.answer("healthmanager-start", || catalogue::healthmanager_start().filter(), |agent, _| agent.nudges.beat.notify_one());
+        self.answer("router-start", || catalogue::router_start().filter(), |agent, _| agent.nudges.register.notify_one());
+    }
+
+    /// The terms of an instance, as the settings are now.
+    pub fn terms(&self, start: &StartInstance) -> Terms {
+        let settings = self.setting();
+        let start_timeout = match start.health_check_timeout {
+            Some(seconds) if seconds > 0 => Duration::from_secs(seconds.min(LONGEST_START)),
+            Some(_) | None => settings.duration("dea/instance/start_timeout"),
+        };
+        Terms {
+            check: Check::of(start),
+            start_timeout,
+            crash_retention: settings.duration("dea/instance/crash_retention"),
+            memory_mb: start.limits.mem,
+            index: start.index,
+        }
+    }
+}
+
+fn start(agent: &Arc<Agent>, received: Received<StartInstance>) {
+    accept(agent, received.message);
+}
+
+/// Takes a start command, or reports why not.
+fn accept(agent: &Arc<Agent>, start: StartInstance) {
+    let now = agent.now();
+    let instance = start.yard_instance.clone().unwrap_or_else(new_instance);
+    let wanted = Resources { memory_mb: start.limits.mem, disk_mb: start.limits.disk };
+    let offered = agent.offered();
+    let record = InstanceRecord {
+        instance: instance.clone(),
+        private_id: new_private_id(),
+        uris: start.uris.clone(),
+        state: SavedState::Starting,
+        since: now.unix,
+        accepted_at: now.unix,
+        start,
+    };
+    let _admitting = agent.admitting();
+    let refusal = {
+        let mut table = agent.table();
+        if let Err(outdated) = table.epochs.check(Command::Start, record.start.yard_epoch) {
+            tracing::warn!(%instance, %outdated, "a start command was refused");
+            return;
+        }
+        if table.knows(instance.as_str()) {
+            tracing::debug!(%instance, "a start command came twice");
+            return;
+        }
+        if table.draining {
+            Some(shutting_down(now.unix))
+        } else {
+            match capacity::admit(offered, &table.claims(), wanted) {
+                Ok(evicted) => {
+                    for gone in evicted.into_iter().flatten() {
+                        table.wish(&gone, Wish::Evict);
+                    }
+                    None
+                }
+                Err(refused) => {
+                    tracing::warn!(%instance, resource = %refused.resource, needed_mb = refused.needed_mb, free_mb = refused.free_mb, "an instance was refused");
+                    Some(CrashCause::Refused(refused.to_string()).ending(Exit::Unknown, "starting", now.unix))
+                }
+            }
+        }
+    };
+    if let Some(ending) = refusal {
+        return refuse(agent, &record, &ending);
+    }
+    tracing::info!(%instance, process = %record.start.droplet, index = record.start.index, "an instance is started");
+    let (machine, effects) = Instance::born(agent.terms(&record.start), now);
+    let life = Life::born(agent, record, machine);
+    agent.nudges.advertise.notify_one();
+    agent.tasks.spawn_once("instance", life.run(effects));
+}
+
+/// Reports an instance that never was.
+fn refuse(agent: &Arc<Agent>, record: &InstanceRecord, ending: &Ending) {
+    let index = record.start.index;
+    let source_type = proto::log::source_of_process(record.process_type());
+    let voice = Voice::new(agent.logs.clone(), record.app(), index.to_string(), source_type, record.tags());
+    voice.say(&format!("Instance {index} was not started: {}", ending.description));
+    agent.table().ended(record.instance.as_str());
+    agent.spool.put(Fact::Exited(fact(ending, record.whose(&agent.id))));
+    agent.nudges.advertise.notify_one();
+}
+
+/// No crash of the app: it is to be started elsewhere.
+fn shutting_down(at: f64) -> Ending {
+    Ending {
+        reason: ExitReason::DeaShutdown,
+        description: "the agent is shutting down".to_string(),
+        exit_status: -1,
+        signal: None,
+        out_of_memory: false,
+        phase: Some("starting".to_string()),
+        at,
+    }
+}
+
+fn stop(agent: &Arc<Agent>, received: Received<StopInstances>) {
+    let message = received.message;
+    if let Err(outdated) = agent.table().epochs.check(Command::Stop, message.yard_epoch) {
+        tracing::warn!(process = %message.droplet, %outdated, "a stop command was refused");
+        return;
+    }
+    let pace = agent.pace();
+    let selection = Selection::from(message);
+    for instance in agent.selected(&selection) {
+        tracing::info!(%instance, "an instance is to stop");
+        agent.table().wish(&instance, Wish::Stop(StopCause::Requested, pace));
+    }
+}
+
+fn update(agent: &Arc<Agent>, received: Received<UpdateInstances>) {
+    let message = received.message;
+    if let Err(outdated) = agent.table().epochs.check(Command::Update, message.yard_epoch) {
+        tracing::warn!(process = %message.droplet, %outdated, "an update command was refused");
+        return;
+    }
+    let table = agent.table();
+    for entry in table.instances.values().filter(|entry| entry.record.start.droplet == message.droplet) {
+        if entry.record.uris != message.uris {
+            table.wish(&entry.record.instance, Wish::Rename(message.uris.clone()));
+        }
+    }
+}
+
+/// 32 hex digits.
+fn new_instance() -> InstanceId {
+    InstanceId::new(uuid::Uuid::new_v4().simple().to_string()).expect("hex digits make an id")
+}
+
+fn new_private_id() -> String {
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+}

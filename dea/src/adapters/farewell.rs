@@ -1,0 +1,78 @@
+//! The agent's orderly end: it says that it takes no more work, stops everything gracefully and at
+//! once, and waits until the exits are acknowledged.
+//!
+//! Only when somebody *wants* the agent to end. If a part of the agent broke, its instances must
+//! not suffer: they are left running and the next agent adopts them.
+
+use super::agent::{Agent, TaskWish, Wish};
+use crate::domain::instance::StopCause;
+use daemon::Shutdown;
+use futures_util::FutureExt;
+use proto::bus::catalogue;
+use proto::bus::dea::Shutdown as ShuttingDown;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the last exits may take to be acknowledged; they are repeated by the next agent.
+const ACKNOWLEDGE: Duration = Duration::from_secs(2);
+/// How long stopping everything may take beyond the grace of each instance.
+const SLACK: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(20);
+
+pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
+    shutdown.draining().await;
+    agent.table().draining = true;
+    let broken = agent.tasks.stop_requested().now_or_never().is_some_and(|cause| matches!(cause, daemon::StopCause::TaskEnded { .. }));
+    if broken {
+        leave(&agent);
+        return Ok(());
+    }
+    let farewell = ShuttingDown {
+        id: agent.id.clone(),
+        ip: agent.config.address.to_string(),
+        version: agent.hello().version,
+        app_id_to_count: agent.table().counts(),
+    };
+    if let Err(error) = agent.bus.publish(&catalogue::dea_shutdown(), &farewell).await {
+        tracing::debug!(%error, "the agent's shutdown was not announced");
+    }
+    let pace = agent.pace();
+    {
+        let table = agent.table();
+        for instance in table.instances.keys() {
+            table.wish(instance, Wish::Stop(StopCause::AgentShutdown, pace));
+        }
+        for task in table.tasks.values() {
+            let _ = task.stop.try_send(TaskWish::Stop("the agent is shutting down".to_string()));
+        }
+    }
+    wait(pace.drain + pace.grace + SLACK, || {
+        let table = agent.table();
+        table.instances.is_empty() && table.tasks.is_empty()
+    })
+    .await;
+    wait(ACKNOWLEDGE, || agent.spool.is_empty()).await;
+    agent.engine.clone().close().await;
+    Ok(())
+}
+
+/// Every unit lets go of its sandbox.
+fn leave(agent: &Agent) {
+    let table = agent.table();
+    for instance in table.instances.keys() {
+        table.wish(instance, Wish::Leave);
+    }
+    for task in table.tasks.values() {
+        let _ = task.stop.try_send(TaskWish::Leave);
+    }
+}
+
+/// Until it is so, or the time is over.
+async fn wait(within: Duration, is_so: impl Fn() -> bool) {
+    let _ = tokio::time::timeout(within, async {
+        while !is_so() {
+            tokio::time::sleep(LOOK).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,142 @@
+//! Building an agent and starting its loops.
+
+use super::agent::{Agent, Clock, Nudges, Table};
+use super::droplets::Droplets;
+use super::spool::Spool;
+use super::{adoption, advertise, farewell, heartbeat, machine, names, routes, sampling, transfer};
+use crate::Config;
+use crate::sandbox::{Engine, EngineConfig, VCAP};
+use anyhow::Context;
+use daemon::{Deps, LogSender, Policy, Running, Shutdown};
+use proto::ids::DeaId;
+use std::sync::Arc;
+
+/// Starts the agent: engine, adoption of what runs, then the bus. It waits for neither bus nor
+/// store.
+pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
+    let readiness = deps.readiness();
+    readiness.set("engine", false, "the container engine is starting");
+    let folder = deps.bootstrap.folder.clone();
+    let clock = Clock::started();
+    let web = transfer::client().context("cannot make an HTTP client")?;
+    let totals = machine::totals(config.memory_mb, config.disk_mb, &folder)?;
+    let droplets = Droplets::open(folder.join("droplets"), web.clone(), clock, Some(VCAP))?;
+    let spool = Spool::open(folder.join("spool"), clock).context("cannot open the spool")?;
+    fresh_folder(&folder.join("inputs"))?;
+    let engine = Engine::start(EngineConfig {
+        runtime: config.runtime.clone(),
+        supervisor: config.supervisor.clone(),
+        init: config.init.clone(),
+        run_folder: deps.bootstrap.run.join(deps.component.as_str()),
+        folder: folder.clone(),
+        subnet: config.subnet,
+        gateway: config.address,
+        interface_prefix: config.interface_prefix.clone(),
+        nft_table: config.nft_table.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        uid_base: config.uid_base,
+        router: config.router_address,
+        router_port: config.router_port,
+        dns_port_udp: names::PORT,
+    })
+    .await
+    .context("the container engine cannot start")?;
+    let name_server = names::open(config.address).await?;
+    let agent = Arc::new(Agent {
+        id: DeaId::new(deps.component.as_str()).context("the agent's id")?,
+        folder,
+        totals,
+        cores: machine::cores(),
+        bus: deps.bus.clone(),
+        tasks: deps.tasks.clone(),
+        engine,
+        logs: LogSender::start(&deps),
+        droplets,
+        spool,
+        web,
+        settings: deps.cluster.settings(),
+        nudges: Nudges::default(),
+        clock,
+        table: std::sync::Mutex::new(Table::default()),
+        admission: std::sync::Mutex::default(),
+        routes_in_order: tokio::sync::Mutex::default(),
+        config,
+    });
+    let (instances, tasks) = adoption::adopt_all(&agent).await.context("cannot take over what runs")?;
+    tracing::info!(instances, tasks, memory_mb = agent.totals.memory_mb, disk_mb = agent.totals.disk_mb, "the agent is ready for work");
+    agent.listen();
+    agent.answer_queries();
+    agent.listen_for_tasks();
+    spawn(&agent, "heartbeat", heartbeat::run);
+    spawn(&agent, "advertise", advertise::run);
+    spawn(&agent, "routes", routes::run);
+    spawn(&agent, "sampling", sampling::run);
+    spawn(&agent, "farewell", farewell::run);
+    spawn(&agent, "spool", |agent, shutdown| async move {
+        let (spool, bus) = (agent.spool.clone(), agent.bus.clone());
+        spool.run(&bus, shutdown).await
+    });
+    spawn(&agent, "names", move |agent, shutdown| names::run(agent, name_server.clone(), shutdown));
+    show(&agent, &deps);
+    readiness.set("engine", true, "");
+    Ok(Running::new(deps.tasks.clone()))
+}
+
+fn spawn<F, Fut>(agent: &Arc<Agent>, name: &'static str, run: F)
+where
+    F: Fn(Arc<Agent>, Shutdown) -> Fut + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let agent = agent.clone();
+    agent.tasks.clone().spawn(name, Policy::Restart, move |shutdown| run(agent.clone(), shutdown));
+}
+
+/// A folder for what no restart has use for.
+fn fresh_folder(folder: &std::path::Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot empty {}", folder.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Counters and instances on the status server.
+fn show(agent: &Arc<Agent>, deps: &Deps) {
+    let shown = agent.clone();
+    deps.varz(move || {
+        let (max_memory, reserved_memory, used_memory) = shown.memory();
+        let table = shown.table();
+        serde_json::json!({
+            "instances": table.instances.len(),
+            "tasks": table.tasks.len(),
+            "spooled_facts": shown.spool.len(),
+            "max_memory": max_memory,
+            "reserved_memory": reserved_memory,
+            "used_memory": used_memory,
+            "draining": table.draining,
+        })
+    });
+    let shown = agent.clone();
+    deps.admin_route("/instances", move || {
+        let table = shown.table();
+        let instances: Vec<serde_json::Value> = table
+            .instances
+            .values()
+            .map(|entry| {
+                serde_json::json!({
+                    "instance": entry.record.instance,
+                    "process": entry.record.start.droplet,
+                    "version": entry.record.start.version,
+                    "index": entry.record.start.index,
+                    "state": entry.machine.name(),
+                    "since": entry.machine.since(),
+                    "ending": entry.machine.ending(),
+                    "stats": shown.stats(entry),
+                })
+            })
+            .collect();
+        serde_json::json!({ "instances": instances, "tasks": table.tasks.keys().collect::<Vec<_>>() })
+    });
+}

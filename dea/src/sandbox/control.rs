@@ -1,0 +1,81 @@
+//! The agent's side of a supervisor's socket.
+
+use std::path::Path;
+use std::time::Duration;
+
+use dea_shim::protocol::{Reply, Request, Splitter, frame_json, kind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::SandboxError;
+
+/// A connection on which requests are answered one by one.
+pub(super) struct Control {
+    id: String,
+    stream: UnixStream,
+    splitter: Splitter,
+}
+
+impl Control {
+    pub(super) async fn connect(id: &str, socket: &Path) -> Result<Control, SandboxError> {
+        let gone = |_| SandboxError::Gone { id: id.to_owned() };
+        let stream = UnixStream::connect(socket).await.map_err(gone)?;
+        Ok(Control {
+            id: id.to_owned(),
+            stream,
+            splitter: Splitter::default(),
+        })
+    }
+
+    /// Sends a request and waits for its reply; a refusal is an error.
+    pub(super) async fn ask(
+        &mut self,
+        request: &Request,
+        operation: &'static str,
+        within: Duration,
+    ) -> Result<Reply, SandboxError> {
+        let reply = tokio::time::timeout(within, self.exchange(request))
+            .await
+            .map_err(|_| SandboxError::Timeout {
+                id: self.id.clone(),
+                operation,
+                within,
+            })??;
+        match reply {
+            Reply::Failed { problem } => Err(SandboxError::Refused {
+                id: self.id.clone(),
+                problem: format!("{operation}: {problem}"),
+            }),
+            reply => Ok(reply),
+        }
+    }
+
+    async fn exchange(&mut self, request: &Request) -> Result<Reply, SandboxError> {
+        let id = self.id.clone();
+        let gone = || SandboxError::Gone { id: id.clone() };
+        self.stream
+            .write_all(&frame_json(kind::REQUEST, request))
+            .await
+            .map_err(|_| gone())?;
+        let mut buffer = [0u8; 4096];
+        loop {
+            let next = self.splitter.next_json::<Reply>(kind::REPLY);
+            let next = next.map_err(|error| SandboxError::Refused {
+                id: id.clone(),
+                problem: error.to_string(),
+            })?;
+            if let Some(reply) = next {
+                return Ok(reply);
+            }
+            match self.stream.read(&mut buffer).await {
+                Ok(length) if length > 0 => self.splitter.push(&buffer[..length]),
+                _ => return Err(gone()),
+            }
+        }
+    }
+
+    /// After [`Request::Listen`] was answered: the parts, for reading events.
+    pub(super) fn into_parts(self) -> (UnixStream, Splitter) {
+        (self.stream, self.splitter)
+    }
+}

@@ -1,0 +1,80 @@
+//! The node's socket: `yard` asks for the state and for the end.
+//!
+//! Everybody on the machine may ask for the state; only root and the node's own user may stop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use daemon::{Policy, Supervisor};
+use proto::node::{NodeRequest, NodeStatus};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tracing::debug;
+
+use crate::board::Board;
+
+/// Longest request line.
+const LIMIT: u64 = 64 * 1024;
+/// A client that says nothing for this long is left.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Listens; a socket left by a predecessor is replaced.
+pub fn serve(path: &Path, board: &Arc<Board>, tasks: &Supervisor) -> anyhow::Result<()> {
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+    let listener = Arc::new(listener);
+    let (board, supervisor) = (board.clone(), tasks.clone());
+    tasks.spawn("control-socket", Policy::Restart, move |shutdown| {
+        let (listener, board, supervisor) = (listener.clone(), board.clone(), supervisor.clone());
+        async move {
+            loop {
+                let stream = tokio::select! {
+                    accepted = listener.accept() => accepted?.0,
+                    () = shutdown.cancelled() => return Ok(()),
+                };
+                let board = board.clone();
+                supervisor.spawn_once("control-client", async move {
+                    if let Err(error) = answer(stream, &board).await {
+                        debug!(%error, "a client of the node's socket was left");
+                    }
+                });
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn answer(stream: UnixStream, board: &Board) -> std::io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let may_stop = uid == 0 || uid == nix::unistd::geteuid().as_raw();
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader.take(LIMIT));
+    loop {
+        let mut line = String::new();
+        let read = tokio::time::timeout(SILENCE, lines.read_line(&mut line));
+        if read.await.map_err(std::io::Error::other)?? == 0 {
+            return Ok(());
+        }
+        let reply = match serde_json::from_str::<NodeRequest>(&line) {
+            Ok(NodeRequest::Status) => board.status(),
+            Ok(NodeRequest::Stop) if may_stop => {
+                board.request_stop();
+                board.stopped().await
+            }
+            Ok(NodeRequest::Stop) => refused(board, "only root may stop the cluster"),
+            Err(error) => refused(board, &format!("this is no request: {error}")),
+        };
+        let mut text = serde_json::to_string(&reply).map_err(std::io::Error::other)?;
+        text.push('\n');
+        writer.write_all(text.as_bytes()).await?;
+        lines.get_mut().set_limit(LIMIT);
+    }
+}
+
+fn refused(board: &Board, why: &str) -> NodeStatus {
+    NodeStatus { error: Some(why.to_string()), ..board.status() }
+}

@@ -1,0 +1,220 @@
+//! `$YARD_HOME`: what is where, and what was chosen once.
+//!
+//! ```text
+//! $YARD_HOME/            0755  the path must be traversable: agents' sandboxes lie behind it
+//!   cluster.json         0644  proto::node::ClusterFile
+//!   admin-password       0600
+//!   node/                0700  lock, ports.json, network.json, secrets.json, bootstrap/, processes.json
+//!   nats/ etcd/          0700
+//!   controller/ …        0700  one folder for each daemon (dea-N: 0711)
+//!   logs/                0750
+//! /run/stackyard/<id>/   0755  mount points, node.sock
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use proto::node::ClusterFile;
+
+use super::files::{self, FileError};
+use crate::domain::cast::Part;
+use crate::domain::{network, ports};
+use crate::Wanted;
+
+/// Below it each cluster has its run folder.
+pub const RUN: &str = "/run/stackyard";
+
+/// Paths of one cluster.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    pub home: PathBuf,
+    pub run: PathBuf,
+}
+
+impl Layout {
+    pub fn new(home: &Path, cluster: &ClusterFile) -> Layout {
+        Layout { home: home.to_path_buf(), run: PathBuf::from(&cluster.run_folder) }
+    }
+
+    pub fn node(&self) -> PathBuf {
+        self.home.join("node")
+    }
+
+    pub fn folder(&self, part: &Part) -> PathBuf {
+        match part {
+            // The controller, router, … are single: their folders carry no number.
+            Part::Daemon { role, index: 1 } if *role != proto::bus::Role::Dea => self.home.join(role.name()),
+            other => self.home.join(other.name()),
+        }
+    }
+
+    pub fn log(&self, part: &Part) -> PathBuf {
+        self.home.join("logs").join(format!("{}.log", part.name()))
+    }
+
+    pub fn bootstrap(&self, part: &Part) -> PathBuf {
+        self.node().join("bootstrap").join(format!("{}.json", part.name()))
+    }
+
+    pub fn control_socket(&self) -> PathBuf {
+        self.run.join("node.sock")
+    }
+
+    pub fn create(&self, parts: &[Part]) -> Result<(), FileError> {
+        files::folder(&self.home, 0o755)?;
+        files::folder(&self.node(), 0o700)?;
+        files::folder(&self.node().join("bootstrap"), 0o700)?;
+        files::folder(&self.home.join("logs"), 0o750)?;
+        files::folder(Path::new(RUN), 0o755)?;
+        files::folder(&self.run, 0o755)?;
+        for part in parts {
+            let dea = matches!(part, Part::Daemon { role: proto::bus::Role::Dea, .. });
+            files::folder(&self.folder(part), if dea { 0o711 } else { 0o700 })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a cluster cannot be the wanted one.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterFileError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the cluster in {home} has the domain {has}, not {wanted}: use another --home for another domain")]
+    Domain { home: String, has: String, wanted: String },
+}
+
+/// Reads `cluster.json` and adapts what may change; creates it the first time.
+pub fn cluster_file(wanted: &Wanted) -> Result<ClusterFile, ClusterFileError> {
+    let path = wanted.home.join("cluster.json");
+    let known: Option<ClusterFile> = files::read_json(&path)?;
+    let (id, domain) = match &known {
+        Some(known) => (known.id.clone(), known.domain.clone()),
+        None => (new_id(), wanted.domain.clone()),
+    };
+    if domain != wanted.domain {
+        let home = wanted.home.display().to_string();
+        return Err(ClusterFileError::Domain { home, has: domain, wanted: wanted.domain.clone() });
+    }
+    let cluster = ClusterFile {
+        run_folder: format!("{RUN}/{id}"),
+        id,
+        domain,
+        bind: wanted.bind.to_string(),
+        port: wanted.port,
+        deas: wanted.deas,
+        hosts: wanted.hosts,
+    };
+    if known.as_ref() != Some(&cluster) {
+        files::folder(&wanted.home, 0o755)?;
+        files::write_json(&path, &cluster, 0o644)?;
+    }
+    Ok(cluster)
+}
+
+/// 8 hex digits whose first two, which name the interfaces, no other cluster's here are.
+fn new_id() -> String {
+    let interfaces: Vec<String> = std::fs::read_dir("/sys/class/net")
+        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    let running: Vec<String> = std::fs::read_dir(RUN)
+        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    loop {
+        let id = format!("{:08x}", rand::random::<u32>());
+        let prefix = interface_prefix(&id);
+        if !interfaces.iter().any(|name| name.starts_with(&prefix)) && !running.iter().any(|other| other.starts_with(&id[..2])) {
+            return id;
+        }
+    }
+}
+
+/// Names of network interfaces of a cluster begin with it; an agent's with its number too.
+pub fn interface_prefix(cluster: &str) -> String {
+    format!("sy{}", &cluster[..2.min(cluster.len())])
+}
+
+/// 32 random bytes in hex.
+pub fn secret() -> String {
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+}
+
+/// A password that a person can type.
+pub fn person_password() -> String {
+    const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyzABCDEFGHJKMNPQRSTUVWXYZ23456789";
+    (0..20).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect()
+}
+
+/// Everything that is chosen once and kept.
+pub struct Chosen {
+    pub ports: BTreeMap<String, u16>,
+    /// The cluster's addresses are 10.`second`.0.0/16.
+    pub second: u8,
+    secrets: BTreeMap<String, String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("no free port between {} and {} on 127.0.0.1", ports::RANGE.start, ports::RANGE.end)]
+    Ports,
+    #[error("no free network 10.x.0.0/16 is left on this machine (see `ip route`)")]
+    Network,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct NetworkFile {
+    second: u8,
+}
+
+impl Chosen {
+    /// Reads what was chosen before and completes it. `in_use` says of a port kept from before
+    /// that its rightful owner still has it.
+    pub fn complete(layout: &Layout, parts: &[Part], kept: impl Fn(&str) -> bool) -> Result<Chosen, ChoiceError> {
+        let ports_file = layout.node().join("ports.json");
+        let before: BTreeMap<String, u16> = files::read_json(&ports_file)?.unwrap_or_default();
+        let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        // A port that a stranger took meanwhile is given up, unless a part of ours still runs on it.
+        let known: BTreeMap<String, u16> =
+            before.iter().filter(|(name, port)| kept(name) || is_free(**port)).map(|(name, port)| (name.clone(), *port)).collect();
+        let mut wanted: Vec<String> = vec!["nats".into(), "etcd".into(), "etcd-peer".into(), "api".into(), "collector".into()];
+        wanted.extend(parts.iter().filter(|part| part.component().is_some()).map(|part| format!("{}-admin", part.name())));
+        let chosen = ports::complete(&known, &wanted, rand::random(), is_free).ok_or(ChoiceError::Ports)?;
+        if chosen != before {
+            files::write_json(&ports_file, &chosen, 0o644)?;
+        }
+
+        let network_file = layout.node().join("network.json");
+        let second = match files::read_json::<NetworkFile>(&network_file)? {
+            Some(file) => file.second,
+            None => {
+                let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+                let second = network::choose(&network::routes(&table), rand::random()).ok_or(ChoiceError::Network)?;
+                files::write_json(&network_file, &NetworkFile { second }, 0o644)?;
+                second
+            }
+        };
+
+        let secrets_file = layout.node().join("secrets.json");
+        let mut secrets: BTreeMap<String, String> = files::read_json(&secrets_file)?.unwrap_or_default();
+        let mut names: Vec<String> = ["etcd-root", "node-store", "status", "bulk", "tool"].map(String::from).to_vec();
+        names.extend(parts.iter().filter_map(|part| part.component()).flat_map(|id| [format!("{id}-bus"), format!("{id}-store")]));
+        let before = secrets.len();
+        for name in names {
+            secrets.entry(name).or_insert_with(secret);
+        }
+        if secrets.len() != before {
+            files::write_json(&secrets_file, &secrets, 0o600)?;
+        }
+        Ok(Chosen { ports: chosen, second, secrets })
+    }
+
+    pub fn port(&self, name: &str) -> u16 {
+        *self.ports.get(name).expect("`complete` chose a port for every name that is asked for")
+    }
+
+    pub fn secret(&self, name: &str) -> &str {
+        self.secrets.get(name).expect("`complete` made a secret for every name that is asked for")
+    }
+}

@@ -1,0 +1,11 @@
+//! What the node does to the machine.
+
+pub mod cleanup;
+pub mod control;
+pub mod files;
+pub mod hosts_file;
+pub mod layout;
+pub mod machine;
+pub mod process;
+pub mod sockets;
+pub mod store;

@@ -1,0 +1,13 @@
+//! Every role of the executable, and how it is started.
+
+use daemon::{Bootstrap, Role, Sockets, StopCause};
+
+/// Runs the daemon of that bootstrap file until it is told to stop.
+pub async fn run(bootstrap: Bootstrap, sockets: Sockets) -> anyhow::Result<StopCause> {
+    match bootstrap.role()? {
+        Role::Router => daemon::run(bootstrap, sockets, router::start).await,
+        Role::Stager => daemon::run(bootstrap, sockets, stager::start).await,
+        Role::Controller | Role::Dea | Role::HealthManager | Role::Collector => anyhow::bail!("TEMPORARY"),
+        Role::Registrar => anyhow::bail!("a registrar is a foreign component, this executable has none"),
+    }
+}

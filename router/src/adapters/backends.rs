@@ -1,0 +1,160 @@
+//! Connections to instances: made, kept while idle, given back.
+//!
+//! The idle ones of an endpoint form a stack: the last used is used first, so that those that are not
+//! needed grow old and go. They are kept by the endpoint's *number*, not its address: an address
+//! that changes hands never inherits connections.
+//!
+//! Each connection is driven by a task of its own; [`Lease`] is the right to send on it. Its drop closes
+//! it, [`Lease::give_back`] keeps it.
+
+use super::bodies::{RequestBody, RequestProgress};
+use super::clock::Clock;
+use crate::domain::table::{Address, Endpoint, Millis};
+use daemon::{Policy, Supervisor};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Most idle connections to one endpoint.
+const MAX_IDLE: usize = 256;
+/// How long one is kept idle.
+const IDLE_FOR: Millis = 60_000;
+const SHARDS: usize = 16;
+/// How long a connection that was just given back may take to become ready.
+const SETTLE: Duration = Duration::from_millis(50);
+
+type Stack = Vec<(SendRequest<RequestBody>, Millis)>;
+
+/// The idle connections of one worker.
+pub struct Backends {
+    shards: Vec<Mutex<HashMap<u64, Stack>>>,
+    tasks: Supervisor,
+    clock: Clock,
+}
+
+/// Why no connection could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("no connection to {address} within {within:?}")]
+    Timeout { address: Address, within: Duration },
+    #[error("cannot connect to {address}")]
+    Refused { address: Address, source: io::Error },
+    #[error("cannot speak HTTP to {address}")]
+    Handshake { address: Address, source: hyper::Error },
+}
+
+/// The right to send one request on a connection.
+pub struct Lease {
+    sender: SendRequest<RequestBody>,
+    number: u64,
+    home: Arc<Backends>,
+    /// It was idle before: it may have died meanwhile.
+    pub reused: bool,
+    /// The body sent on it, if any: unless all of it went out, the connection cannot be used again.
+    pub progress: Option<Arc<RequestProgress>>,
+}
+
+impl Lease {
+    pub fn sender(&mut self) -> &mut SendRequest<RequestBody> {
+        &mut self.sender
+    }
+
+    /// Keeps the connection for the next request.
+    pub fn give_back(self) {
+        let sent = self.progress.as_ref().is_none_or(|progress| progress.finished.load(Ordering::Acquire));
+        if self.sender.is_closed() || !sent {
+            return;
+        }
+        let now = self.home.clock.now();
+        let mut shard = self.home.shard(self.number);
+        let stack = shard.entry(self.number).or_default();
+        if stack.len() < MAX_IDLE {
+            stack.push((self.sender, now));
+        }
+    }
+}
+
+impl Backends {
+    pub fn new(tasks: Supervisor, clock: Clock) -> Arc<Backends> {
+        Arc::new(Backends { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), tasks, clock })
+    }
+
+    fn shard(&self, number: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Stack>> {
+        self.shards[number as usize % SHARDS].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// An idle connection to the endpoint that is still alive, as far as is known.
+    pub async fn idle(self: &Arc<Self>, endpoint: &Endpoint) -> Option<Lease> {
+        loop {
+            let (mut sender, _) = self.shard(endpoint.number).get_mut(&endpoint.number)?.pop()?;
+            if sender.is_closed() {
+                continue;
+            }
+            if !sender.is_ready() {
+                // Just given back: its driver needs a moment to notice the end of the answer.
+                match tokio::time::timeout(SETTLE, sender.ready()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => continue,
+                }
+            }
+            return Some(Lease { sender, number: endpoint.number, home: self.clone(), reused: true, progress: None });
+        }
+    }
+
+    /// A new connection to the endpoint.
+    pub async fn connect(self: &Arc<Self>, endpoint: &Endpoint, within: Duration) -> Result<Lease, ConnectError> {
+        let address = &endpoint.identity.address;
+        let connecting = TcpStream::connect((address.host.as_ref(), address.port));
+        let socket = match tokio::time::timeout(within, connecting).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(source)) => return Err(ConnectError::Refused { address: address.clone(), source }),
+            Err(_) => return Err(ConnectError::Timeout { address: address.clone(), within }),
+        };
+        // Small writes must not wait for each other. An error here only costs latency.
+        let _ = socket.set_nodelay(true);
+        let (sender, driver) = http1::Builder::new()
+            .handshake(TokioIo::new(socket))
+            .await
+            .map_err(|source| ConnectError::Handshake { address: address.clone(), source })?;
+        let mut driver = Some(driver.with_upgrades());
+        self.tasks.spawn("backend connection", Policy::BestEffort, move |shutdown| {
+            let driver = driver.take();
+            async move {
+                if let Some(driver) = driver {
+                    tokio::select! {
+                        // Its errors reach whoever waits for the answer.
+                        _ = driver => {}
+                        () = shutdown.cancelled() => {}
+                    }
+                }
+                Ok(())
+            }
+        });
+        Ok(Lease { sender, number: endpoint.number, home: self.clone(), reused: false, progress: None })
+    }
+
+    /// Drops what is closed, too old or leads to an endpoint that is not served any more.
+    pub fn sweep(&self, known: &HashSet<u64>) {
+        let now = self.clock.now();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            shard.retain(|number, stack| {
+                stack.retain(|(sender, since)| !sender.is_closed() && now.saturating_sub(*since) < IDLE_FOR);
+                known.contains(number) && !stack.is_empty()
+            });
+        }
+    }
+
+    /// How many connections are idle.
+    pub fn idle_count(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).values().map(Vec::len).sum::<usize>())
+            .sum()
+    }
+}

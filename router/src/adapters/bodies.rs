@@ -1,0 +1,176 @@
+//! Bodies on their way through. Nothing is buffered here: a frame is asked for when the other side
+//! can take it, which is what backpressure is.
+
+use super::backends::Lease;
+use super::exchange::Exchange;
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// How long a client that waits for "100 Continue" waits for the instance to say so.
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the router sends to an instance.
+#[derive(Debug)]
+pub struct RequestBody {
+    /// `None` for a request without a body, which can be sent again.
+    inner: Option<Incoming>,
+    progress: Option<Arc<RequestProgress>>,
+    gate: Option<(Arc<Gate>, Pin<Box<Sleep>>)>,
+}
+
+/// How far the request's body is.
+#[derive(Debug, Default)]
+pub struct RequestProgress {
+    pub bytes: AtomicU64,
+    pub finished: AtomicBool,
+}
+
+/// Holds a body back until the instance wants it.
+#[derive(Debug, Default)]
+pub struct Gate {
+    open: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Gate {
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+impl RequestBody {
+    pub fn empty() -> RequestBody {
+        RequestBody { inner: None, progress: None, gate: None }
+    }
+
+    pub fn of(body: Incoming, progress: Arc<RequestProgress>) -> RequestBody {
+        RequestBody { inner: Some(body), progress: Some(progress), gate: None }
+    }
+
+    /// Sends nothing before the gate opens or a second has passed.
+    pub fn behind(mut self, gate: Arc<Gate>) -> RequestBody {
+        self.gate = Some((gate, Box::pin(tokio::time::sleep(CONTINUE_TIMEOUT))));
+        self
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        if let Some((gate, timer)) = &mut this.gate {
+            gate.waker.register(cx.waker());
+            if !gate.open.load(Ordering::Acquire) && timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.gate = None;
+        }
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let polled = Pin::new(inner).poll_frame(cx);
+        if let (Poll::Ready(frame), Some(progress)) = (&polled, &this.progress) {
+            if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+                progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+            }
+            if frame.is_none() || this.inner.as_ref().is_some_and(Body::is_end_stream) {
+                progress.finished.store(true, Ordering::Release);
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// What the router sends to a client.
+pub enum ResponseBody {
+    /// A text of the router's own.
+    Own { text: Option<Bytes>, exchange: Option<Exchange> },
+    /// An instance's answer. Gives the connection back when it is complete.
+    Instance { inner: Incoming, lease: Option<Lease>, exchange: Exchange, complete: bool },
+    /// A tunnel begins: nothing is left to say.
+    None,
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            ResponseBody::None => Poll::Ready(None),
+            ResponseBody::Own { text, exchange } => {
+                let text = text.take();
+                if let (Some(text), Some(exchange)) = (&text, exchange.as_mut()) {
+                    exchange.sent(text.len());
+                }
+                Poll::Ready(text.map(|text| Ok(Frame::data(text))))
+            }
+            ResponseBody::Instance { inner, lease, exchange, complete } => {
+                let polled = Pin::new(&mut *inner).poll_frame(cx);
+                match &polled {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        if let Some(data) = frame.data_ref() {
+                            exchange.sent(data.len());
+                        }
+                        *complete = inner.is_end_stream();
+                    }
+                    Poll::Ready(None) => *complete = true,
+                    Poll::Ready(Some(Err(_))) => {
+                        exchange.broke_off();
+                        *lease = None;
+                    }
+                    Poll::Pending => {}
+                }
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ResponseBody::None => true,
+            ResponseBody::Own { text, .. } => text.is_none(),
+            ResponseBody::Instance { inner, .. } => inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::None => SizeHint::with_exact(0),
+            ResponseBody::Own { text, .. } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            ResponseBody::Instance { inner, .. } => inner.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let ResponseBody::Instance { inner, lease, complete, exchange } = self {
+            if *complete || inner.is_end_stream() {
+                if let Some(lease) = lease.take() {
+                    lease.give_back();
+                }
+            } else {
+                exchange.broke_off();
+            }
+        }
+    }
+}

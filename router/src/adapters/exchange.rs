@@ -1,0 +1,140 @@
+//! One request from its arrival to its last byte. Whatever way it ends (answered, refused,
+//! abandoned by the client, cut short), the drop of this value counts it and writes its log line:
+//! there is one place to forget it in, and that is the compiler's.
+
+use super::bodies::RequestProgress;
+use super::client::ClientConnection;
+use super::proxy::Worker;
+use crate::domain::access_line::{Access, rfc3339};
+use crate::domain::table::{Endpoint, InFlight};
+use http::header::{self, HeaderMap, HeaderName};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub struct Exchange {
+    worker: Arc<Worker>,
+    client: Arc<ClientConnection>,
+    started: Instant,
+    status: u16,
+    sent: u64,
+    waited: Duration,
+    progress: Option<Arc<RequestProgress>>,
+    in_flight: Option<InFlight>,
+    log: Option<Box<Access>>,
+    broke_off: bool,
+}
+
+impl Exchange {
+    pub fn begin(worker: Arc<Worker>, client: Arc<ClientConnection>) -> Exchange {
+        worker.counters.request();
+        Exchange {
+            worker,
+            client,
+            started: Instant::now(),
+            status: 0,
+            sent: 0,
+            waited: Duration::ZERO,
+            progress: None,
+            in_flight: None,
+            log: None,
+            broke_off: false,
+        }
+    }
+
+    /// Notes what the log line needs of the request as the client sent it.
+    pub fn describe<B>(&mut self, request: &http::Request<B>, host: &str, request_id: &str) {
+        let text = |name: HeaderName| {
+            let value = request.headers().get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        self.log = Some(Box::new(Access {
+            host: host.to_string(),
+            started: rfc3339(super::clock::unix_nanos()),
+            method: request.method().to_string(),
+            target: request.uri().to_string(),
+            protocol: if request.version() == http::Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            referer: text(header::REFERER),
+            user_agent: text(header::USER_AGENT),
+            remote: self.client.peer.to_string(),
+            request_id: request_id.to_string(),
+            ..Access::default()
+        }));
+    }
+
+    /// Notes the headers that the router completed.
+    pub fn forwarded(&mut self, headers: &HeaderMap) {
+        let Some(log) = &mut self.log else { return };
+        let text = |name: HeaderName| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        log.forwarded_for = text(crate::domain::forwarding::X_FORWARDED_FOR);
+        log.forwarded_proto = text(crate::domain::forwarding::X_FORWARDED_PROTO);
+    }
+
+    pub fn body(&mut self, progress: Arc<RequestProgress>) {
+        self.progress = Some(progress);
+    }
+
+    pub fn failed_attempt(&mut self) {
+        self.in_flight = None;
+        if let Some(log) = &mut self.log {
+            log.failed_attempts += 1;
+        }
+    }
+
+    /// The request is with this instance now.
+    pub fn with(&mut self, endpoint: &Arc<Endpoint>) {
+        self.in_flight = Some(endpoint.enter());
+    }
+
+    /// The instance answered after this time.
+    pub fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    pub fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    pub fn refused(&mut self, status: u16, code: &str) {
+        self.status = status;
+        if let Some(log) = &mut self.log {
+            log.router_error = Some(code.to_string());
+        }
+    }
+
+    pub fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// The answer is not complete.
+    pub fn broke_off(&mut self) {
+        self.broke_off = true;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        self.worker.counters.response(self.status, took);
+        self.client.request_ends(self.worker.clock.now());
+        let Some(mut log) = self.log.take() else { return };
+        // A client that left before there was an answer, as gorouter notes it.
+        log.status = if self.status == 0 { 499 } else { self.status };
+        log.request_bytes = self.progress.as_ref().map_or(0, |progress| progress.bytes.load(Ordering::Relaxed));
+        log.response_bytes = self.sent;
+        log.response_time = took;
+        log.router_time = took.saturating_sub(self.waited);
+        if self.broke_off && log.router_error.is_none() {
+            log.router_error = Some("incomplete_response".to_string());
+        }
+        if let Some(in_flight) = &self.in_flight {
+            let identity = &in_flight.endpoint().identity;
+            let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_string);
+            log.backend = Some(identity.address.to_string());
+            log.app = text(&identity.app);
+            log.index = text(&identity.instance_index);
+            log.instance = text(&identity.instance_id);
+        }
+        self.worker.log.write(log);
+    }
+}

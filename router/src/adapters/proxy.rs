@@ -1,0 +1,480 @@
+//! One request: resolve, choose, forward, and say so if that fails.
+//!
+//! When may a request be sent again? *Connecting* failed: always, nothing was sent. The connection
+//! had been idle and died under the request without taking it: always, hyper gives the request back.
+//! It died after that, before an answer: only if the request is idempotent and has no body, because the
+//! instance may have acted on it (contract §3 row 10).
+
+use super::access_log::AccessLog;
+use super::backends::{Backends, Lease};
+use super::bodies::{Gate, RequestBody, RequestProgress, ResponseBody};
+use super::client::ClientConnection;
+use super::clock::{Clock, unix_millis};
+use super::counters::Counters;
+use super::exchange::Exchange;
+use super::tunnel;
+use crate::domain::balance::{Candidate, Choice, choose};
+use crate::domain::forwarding::{self, Client, Pin};
+use crate::domain::policy::Policy;
+use crate::domain::refusal::Refusal;
+use crate::domain::sticky;
+use crate::domain::table::{Endpoint, Pool, Table};
+use crate::domain::uri::{fold_host, fold_path, without_port};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use daemon::Supervisor;
+use futures_util::FutureExt;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Everything a request needs. One per runtime: nothing in it is shared with another worker except
+/// through `table`, `policy` and counters.
+pub struct Worker {
+    pub table: Arc<ArcSwap<Table>>,
+    pub policy: Arc<ArcSwap<Policy>>,
+    pub backends: Arc<Backends>,
+    pub counters: Arc<Counters>,
+    pub log: AccessLog,
+    pub clock: Clock,
+    pub tasks: Supervisor,
+}
+
+/// Answers one request. Never fails: what fails is told to the client.
+pub async fn handle(
+    worker: Arc<Worker>,
+    client: Arc<ClientConnection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let number = client.request_begins();
+    let exchange = Exchange::begin(worker.clone(), client.clone());
+    let answering = std::panic::AssertUnwindSafe(answer(&worker, &client, number, request, exchange));
+    let answer = answering.catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("the handler of a request panicked");
+        refuse(Refusal::Unknown, None, None)
+    });
+    Ok(answer)
+}
+
+/// An upgrade request holds the reader back until it is decided on, whatever way that happens.
+struct Undecided<'a>(Option<&'a ClientConnection>);
+
+impl Undecided<'_> {
+    fn tunnel(mut self) {
+        if let Some(client) = self.0.take() {
+            client.decide(true);
+        }
+    }
+}
+
+impl Drop for Undecided<'_> {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            client.decide(false);
+        }
+    }
+}
+
+async fn answer(
+    worker: &Arc<Worker>,
+    client: &Arc<ClientConnection>,
+    number: u64,
+    mut request: Request<Incoming>,
+    mut exchange: Exchange,
+) -> Response<ResponseBody> {
+    let policy = worker.policy.load_full();
+    let request_id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let mut id_text = [0u8; uuid::fmt::Hyphenated::LENGTH];
+    let id_text: &str = request_id.hyphenated().encode_lower(&mut id_text);
+    let id_value = HeaderValue::from_str(id_text).expect("a uuid is visible ASCII");
+
+    if let Some(refusal) = client.refusal_of(number) {
+        worker.counters.bad_request();
+        return refuse(refusal, Some(exchange), Some(&id_value));
+    }
+    let upgrade = client.is_upgrade(number);
+    let undecided = Undecided(upgrade.then_some(&**client));
+
+    // The front checked that there is exactly one Host, that it is text and that it agrees with the target.
+    let host_header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host_text = host_header.to_string();
+    if policy.access_log {
+        exchange.describe(&request, &host_text, id_text);
+    }
+    let shown_host = || without_port(&host_text).to_string();
+    let pool = {
+        let table = worker.table.load();
+        table.lookup(&fold_host(&host_text), &fold_path(request.uri().path())).cloned()
+    };
+    let Some(pool) = pool else {
+        worker.counters.bad_request();
+        return refuse(Refusal::UnknownRoute { host: shown_host() }, Some(exchange), Some(&id_value));
+    };
+    let pin = match forwarding::pin(request.headers()) {
+        Ok(pin) => pin,
+        Err(()) => return refuse(Refusal::MalformedInstanceHeader, Some(exchange), Some(&id_value)),
+    };
+    let target = match target(&pool, pin.as_ref(), request.headers()) {
+        Ok(target) => target,
+        Err((instance, guid)) => {
+            let refusal = Refusal::UnknownInstance { instance, guid, host: shown_host() };
+            return refuse(refusal, Some(exchange), Some(&id_value));
+        }
+    };
+    if pool.members.iter().any(|member| member.endpoint.identity.route_service.is_some()) {
+        return refuse(Refusal::RouteServiceUnsupported, Some(exchange), Some(&id_value));
+    }
+
+    let version = request.version();
+    let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
+    let expects = request
+        .headers()
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let (mut parts, body) = request.into_parts();
+    forwarding::prepare_request(
+        &mut parts.headers,
+        &Client { address: client.address.clone() },
+        &id_value,
+        unix_millis(),
+        upgrade,
+    );
+    exchange.forwarded(&parts.headers);
+    let has_body = !http_body::Body::is_end_stream(&body);
+    let progress = has_body.then(Arc::<RequestProgress>::default);
+    if let Some(progress) = &progress {
+        exchange.body(progress.clone());
+    }
+    let outgoing = Outgoing {
+        replayable: !has_body && !upgrade && is_idempotent(&parts.method, &parts.headers),
+        method: parts.method,
+        uri: origin_form(parts.uri),
+        headers: parts.headers,
+        body: match &progress {
+            Some(progress) => RequestBody::of(body, progress.clone()),
+            None => RequestBody::empty(),
+        },
+        progress,
+        expects: expects && has_body,
+        upgrade,
+    };
+    let host = shown_host();
+    let (response, lease) = match forward(worker, &policy, &pool, target, outgoing, &mut exchange, &host).await {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            let refusal = if client.body_is_broken() { Refusal::BrokenBody } else { refusal };
+            if matches!(refusal, Refusal::EndpointFailure { .. } | Refusal::EndpointTimeout) {
+                worker.counters.bad_gateway();
+            }
+            return refuse(refusal, Some(exchange), Some(&id_value));
+        }
+    };
+    exchange.answered(response.status().as_u16());
+
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(client_side) = client_side else {
+            // Nobody asked for it: its bytes would be taken for answers.
+            worker.counters.bad_gateway();
+            let why = "unexpected 101 from the instance".to_string();
+            return refuse(Refusal::EndpointFailure { why }, Some(exchange), Some(&id_value));
+        };
+        worker.counters.upgrade();
+        let mut response = response;
+        let instance_side = hyper::upgrade::on(&mut response);
+        let (mut head, _) = response.into_parts();
+        forwarding::prepare_response(&mut head.headers, &id_value, true);
+        undecided.tunnel();
+        drop(lease);
+        worker.tasks.spawn_once("tunnel", tunnel::join(client_side, instance_side, exchange));
+        return Response::from_parts(head, ResponseBody::None);
+    }
+
+    let (mut head, body) = response.into_parts();
+    head.version = version.min(Version::HTTP_11);
+    forwarding::prepare_response(&mut head.headers, &id_value, false);
+    add_affinity(&mut head.headers, &lease.endpoint, &pool);
+    let complete = http_body::Body::is_end_stream(&body);
+    Response::from_parts(head, ResponseBody::Instance { inner: body, lease: Some(lease.lease), exchange, complete })
+}
+
+/// A lease and whose it is.
+struct Held {
+    lease: Lease,
+    endpoint: Arc<Endpoint>,
+}
+
+/// Where a request has to go, if it is not free to choose.
+enum Target {
+    Any,
+    /// Preferred: a session is there.
+    Rather(Arc<Endpoint>),
+    /// Insisted on.
+    Only(Arc<Endpoint>),
+}
+
+fn target(pool: &Pool, pin: Option<&Pin>, headers: &HeaderMap) -> Result<Target, (String, String)> {
+    match pin {
+        Some(Pin::App { guid, index }) => match pool.find_index(guid, index) {
+            Some(endpoint) => Ok(Target::Only(endpoint.clone())),
+            None => Err((index.clone(), guid.clone())),
+        },
+        Some(Pin::Process { guid, index }) => match pool.find_process_index(guid, index.as_deref()) {
+            Some(endpoint) => Ok(Target::Only(endpoint.clone())),
+            None => Err((index.clone().unwrap_or_default(), guid.clone())),
+        },
+        None => {
+            let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+            let wanted = sticky::wanted_instance(cookies).and_then(|id| pool.find_instance(id));
+            Ok(wanted.map_or(Target::Any, |endpoint| Target::Rather(endpoint.clone())))
+        }
+    }
+}
+
+/// A request that was made ready and not sent yet.
+struct Outgoing {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: RequestBody,
+    progress: Option<Arc<RequestProgress>>,
+    /// May be sent again although an instance may have seen it.
+    replayable: bool,
+    expects: bool,
+    upgrade: bool,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Answered(Response<Incoming>, Lease),
+    /// Nothing was sent, or it may be sent again: here it is.
+    Again(Outgoing, String),
+    /// The connection had been idle and was dead: the same instance deserves a fresh one.
+    Stale(Outgoing),
+    Failed(Refusal),
+}
+
+async fn forward(
+    worker: &Arc<Worker>,
+    policy: &Policy,
+    pool: &Arc<Pool>,
+    target: Target,
+    mut outgoing: Outgoing,
+    exchange: &mut Exchange,
+    host: &str,
+) -> Result<(Response<Incoming>, Held), Refusal> {
+    let mut tried: Vec<u64> = Vec::new();
+    let mut last_failure: Option<String> = None;
+    for _ in 0..policy.max_attempts {
+        let endpoint = match (&target, tried.is_empty()) {
+            (Target::Only(endpoint), true) => endpoint.clone(),
+            (Target::Only(_), false) => break,
+            (Target::Rather(endpoint), true) if !endpoint.is_set_aside(worker.clock.now()) => endpoint.clone(),
+            (Target::Any | Target::Rather(_), _) => match pick(worker, policy, pool, &tried) {
+                Ok(endpoint) => endpoint,
+                Err(Choice::Full) => {
+                    worker.counters.exhausted();
+                    return Err(Refusal::ConnectionLimit);
+                }
+                Err(Choice::Empty) => return Err(Refusal::NoEndpoints { host: host.to_string() }),
+                Err(Choice::Exhausted | Choice::Take { .. }) => break,
+            },
+        };
+        if last_failure.is_some() {
+            worker.counters.retry();
+        }
+        exchange.with(&endpoint);
+        forwarding::name_instance(&mut outgoing.headers, &endpoint);
+        let mut fresh = false;
+        let failure = loop {
+            match attempt(worker, policy, &endpoint, outgoing, fresh, exchange).await {
+                Attempt::Answered(response, lease) => return Ok((response, Held { lease, endpoint })),
+                Attempt::Failed(refusal) => return Err(refusal),
+                Attempt::Stale(again) => {
+                    outgoing = again;
+                    fresh = true;
+                }
+                Attempt::Again(again, why) => {
+                    outgoing = again;
+                    break why;
+                }
+            }
+        };
+        endpoint.set_aside(worker.clock.now() + policy.set_aside_for());
+        exchange.failed_attempt();
+        tried.push(endpoint.number);
+        last_failure = Some(failure);
+    }
+    Err(match last_failure {
+        Some(why) => Refusal::EndpointFailure { why },
+        None => Refusal::NoEndpoints { host: host.to_string() },
+    })
+}
+
+fn pick(worker: &Worker, policy: &Policy, pool: &Pool, tried: &[u64]) -> Result<Arc<Endpoint>, Choice> {
+    let now = worker.clock.now();
+    let look = |place: usize| {
+        let endpoint = &pool.members[place].endpoint;
+        Candidate {
+            in_flight: endpoint.in_flight(),
+            set_aside: endpoint.is_set_aside(now),
+            tried: tried.contains(&endpoint.number),
+        }
+    };
+    let algorithm = pool.algorithm().unwrap_or(policy.algorithm);
+    match choose(pool.members.len(), look, algorithm, policy.max_per_endpoint, rand::random(), pool.turn()) {
+        Choice::Take { place, all_set_aside } => {
+            if all_set_aside && tried.is_empty() {
+                for member in &pool.members {
+                    member.endpoint.set_aside(0);
+                }
+            }
+            Ok(pool.members[place].endpoint.clone())
+        }
+        other => Err(other),
+    }
+}
+
+async fn attempt(
+    worker: &Arc<Worker>,
+    policy: &Policy,
+    endpoint: &Arc<Endpoint>,
+    mut outgoing: Outgoing,
+    fresh: bool,
+    exchange: &mut Exchange,
+) -> Attempt {
+    let idle = if fresh { None } else { worker.backends.idle(endpoint).await };
+    let mut lease = match idle {
+        Some(lease) => lease,
+        None => match worker.backends.connect(endpoint, policy.connect_timeout).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                tracing::debug!(endpoint = %endpoint.identity.address, %error, "an endpoint cannot be reached");
+                return Attempt::Again(outgoing, format!("{error:#}"));
+            }
+        },
+    };
+    let spare = outgoing.replayable.then(|| (outgoing.method.clone(), outgoing.uri.clone(), outgoing.headers.clone()));
+    let mut body = outgoing.body;
+    let mut gate = None;
+    if outgoing.expects {
+        let held = Arc::new(Gate::default());
+        body = body.behind(held.clone());
+        gate = Some(held);
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = outgoing.method;
+    *request.uri_mut() = outgoing.uri;
+    *request.headers_mut() = outgoing.headers;
+    if let Some(gate) = gate {
+        hyper::ext::on_informational(&mut request, move |_| gate.open());
+    }
+    lease.progress = outgoing.progress.clone();
+    outgoing.body = RequestBody::empty();
+
+    let begun = Instant::now();
+    let sending = lease.sender().try_send_request(request);
+    let sent = tokio::time::timeout(policy.response_timeout, sending).await;
+    exchange.waited(begun.elapsed());
+    let Outgoing { progress, replayable, expects, upgrade, .. } = outgoing;
+    let rebuilt = |method, uri, headers, body| Outgoing { method, uri, headers, body, progress, replayable, expects, upgrade };
+    match sent {
+        Ok(Ok(response)) => Attempt::Answered(response, lease),
+        Err(_) => Attempt::Failed(Refusal::EndpointTimeout),
+        Ok(Err(mut error)) => {
+            let why = error_text(error.error());
+            let again = match (error.take_message(), spare) {
+                (Some(request), _) => {
+                    let (parts, body) = request.into_parts();
+                    Some(rebuilt(parts.method, parts.uri, parts.headers, body))
+                }
+                (None, Some((method, uri, headers))) if !error.error().is_parse() => {
+                    Some(rebuilt(method, uri, headers, RequestBody::empty()))
+                }
+                (None, _) => None,
+            };
+            match again {
+                Some(outgoing) if lease.reused => Attempt::Stale(outgoing),
+                Some(outgoing) => Attempt::Again(outgoing, why),
+                None => Attempt::Failed(Refusal::EndpointFailure { why }),
+            }
+        }
+    }
+}
+
+/// The error with its causes, fit for a header.
+fn error_text(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text.retain(|c| !c.is_control());
+    text
+}
+
+fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        || headers.contains_key("idempotency-key")
+        || headers.contains_key("x-idempotency-key")
+}
+
+/// Origin form: instances are not proxies.
+fn origin_form(uri: Uri) -> Uri {
+    if uri.scheme().is_none() {
+        return uri;
+    }
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(
+        uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+    );
+    Uri::from_parts(parts).unwrap_or(uri)
+}
+
+fn add_affinity(headers: &mut HeaderMap, endpoint: &Endpoint, pool: &Pool) {
+    if !headers.contains_key(header::SET_COOKIE) {
+        return;
+    }
+    let Some(instance) = endpoint.identity.instance_id.as_deref() else { return };
+    let cookies = headers.get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let cookie = sticky::affinity_cookie(cookies, instance, &pool.name.path);
+    if let Some(value) = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+/// An answer of the router's own.
+fn refuse(refusal: Refusal, exchange: Option<Exchange>, request_id: Option<&HeaderValue>) -> Response<ResponseBody> {
+    let code = refusal.code();
+    let status = refusal.status();
+    let mut exchange = exchange;
+    if let Some(exchange) = &mut exchange {
+        exchange.refused(status.as_u16(), &code);
+    }
+    let text = Bytes::from(refusal.body());
+    let mut response = Response::new(ResponseBody::Own { text: Some(text), exchange });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(code) = HeaderValue::from_str(&code) {
+        headers.insert(forwarding::X_CF_ROUTER_ERROR, code);
+    }
+    if let Some(id) = request_id {
+        headers.insert(forwarding::X_VCAP_REQUEST_ID, id.clone());
+    }
+    if refusal.no_cache() {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+    }
+    if let Some(seconds) = refusal.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if refusal.closes() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

@@ -1,0 +1,274 @@
+//! The writer of the route table: one task that owns it, reads registrations from the bus, prunes,
+//! publishes snapshots and keeps the file.
+//!
+//! The bus away is no reason to forget anybody: pruning stops, and on return every endpoint's clock
+//! starts anew, because nobody could have registered in between (contract §3 row 4).
+
+use super::backends::Backends;
+use super::clock::Clock;
+use super::table_file;
+use crate::domain::policy::Policy as Settings;
+use crate::domain::table::{Announcement, Changed, Registry, Table};
+use arc_swap::ArcSwap;
+use daemon::{Bus, ComponentId, Received, Shutdown, Subscription};
+use futures_util::FutureExt;
+use proto::bus::catalogue;
+use proto::bus::router::{Registration, RouterStart};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Most messages taken before a snapshot is published.
+const BATCH: usize = 1000;
+/// Shortest time between two writes of the file.
+const SAVE_EVERY: Duration = Duration::from_secs(2);
+/// Shortest interval at which clients may register, told to them.
+const MINIMUM_REGISTER_INTERVAL: u64 = 5;
+
+pub struct Keeper {
+    pub bus: Bus,
+    pub component: ComponentId,
+    pub hosts: Vec<String>,
+    pub registry: Arc<tokio::sync::Mutex<Registry>>,
+    pub table: Arc<ArcSwap<Table>>,
+    pub policy: Arc<ArcSwap<Settings>>,
+    pub backends: Arc<Backends>,
+    pub clock: Clock,
+    pub file: PathBuf,
+    pub counts: Arc<RegistryCounts>,
+}
+
+/// What the registry counts, for `/varz`.
+#[derive(Debug, Default)]
+pub struct RegistryCounts {
+    pub registrations: AtomicU64,
+    pub unregistrations: AtomicU64,
+    pub rejected: AtomicU64,
+    pub pruned: AtomicU64,
+    /// On the router's clock; 0 before the first.
+    pub last_update: AtomicU64,
+}
+
+/// The two subjects in the order in which they are to be applied.
+enum Event {
+    Unregister(Option<Received<Registration>>),
+    Register(Option<Received<Registration>>),
+    Sweep,
+    Save,
+    Bus,
+    Draining,
+}
+
+impl Keeper {
+    fn greeting(&self) -> RouterStart {
+        RouterStart {
+            id: self.component.to_string(),
+            hosts: self.hosts.clone(),
+            minimum_register_interval_in_seconds: MINIMUM_REGISTER_INTERVAL,
+            prune_threshold_in_seconds: (self.policy.load().stale_after / 1000).max(1),
+        }
+    }
+
+    /// Answers `router.greet`.
+    pub async fn greet(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut greetings = self.bus.subscribe(&catalogue::router_greet().filter()).await?;
+        loop {
+            tokio::select! {
+                greeting = greetings.next() => match greeting {
+                    Some(greeting) if greeting.wants_reply() => {
+                        if let Err(error) = greeting.respond(&self.greeting()).await {
+                            tracing::debug!(%error, "a greeting could not be answered");
+                        }
+                    }
+                    Some(_) => {}
+                    None => anyhow::bail!("the subscription to router.greet ended"),
+                },
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// Owns the table until the daemon drains.
+    pub async fn run(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut registry = self.registry.lock().await;
+        let mut gone = self.bus.subscribe(&catalogue::router_unregister().filter()).await?;
+        let mut come = self.bus.subscribe(&catalogue::router_register().filter()).await?;
+        let mut status = self.bus.status();
+        let mut connected = false;
+        status.mark_changed();
+        let mut dirty = false;
+        let mut sweep = tokio::time::Instant::now() + self.policy.load().sweep;
+        let mut save = tokio::time::Instant::now() + SAVE_EVERY;
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = shutdown.draining() => Event::Draining,
+                changed = status.changed() => { changed?; Event::Bus }
+                // Who says goodbye comes first: "gone, then back" must end with "there".
+                message = gone.next() => Event::Unregister(message),
+                message = come.next() => Event::Register(message),
+                () = tokio::time::sleep_until(sweep) => Event::Sweep,
+                () = tokio::time::sleep_until(save), if dirty => Event::Save,
+            };
+            let changed = match event {
+                Event::Unregister(None) | Event::Register(None) => anyhow::bail!("a subscription to the bus ended"),
+                Event::Unregister(Some(first)) => self.apply(&mut registry, Some(first), None, &mut gone, &mut come),
+                Event::Register(Some(first)) => self.apply(&mut registry, None, Some(first), &mut gone, &mut come),
+                Event::Bus => {
+                    let now_connected = status.borrow_and_update().connected;
+                    if now_connected && !connected {
+                        registry.refresh_all(self.clock.now());
+                        self.announce().await;
+                    }
+                    if connected && !now_connected {
+                        tracing::warn!("the bus is away: routes are kept as they are");
+                    }
+                    connected = now_connected;
+                    Changed::default()
+                }
+                Event::Sweep => {
+                    let policy = self.policy.load();
+                    sweep = tokio::time::Instant::now() + policy.sweep;
+                    let changed =
+                        if connected { registry.prune(self.clock.now(), policy.stale_after) } else { Changed::default() };
+                    self.after_sweep(&registry, changed);
+                    changed
+                }
+                Event::Save => {
+                    dirty = false;
+                    self.save(&registry).await;
+                    Changed::default()
+                }
+                Event::Draining => {
+                    if dirty {
+                        self.save(&registry).await;
+                    }
+                    return Ok(());
+                }
+            };
+            if changed.visible() {
+                self.table.store(Arc::new(registry.snapshot()));
+                if !dirty {
+                    dirty = true;
+                    save = tokio::time::Instant::now() + SAVE_EVERY;
+                }
+            }
+        }
+    }
+
+    async fn announce(&self) {
+        if let Err(error) = self.bus.publish(&catalogue::router_start(), &self.greeting()).await {
+            tracing::warn!(%error, "router.start could not be published");
+        }
+    }
+
+    async fn save(&self, registry: &Registry) {
+        if let Err(error) = table_file::save(&self.file, registry.table()).await {
+            tracing::warn!(error = %format!("{error:#}"), "the route table could not be kept on disk");
+        }
+    }
+
+    fn after_sweep(&self, registry: &Registry, changed: Changed) {
+        if changed.removed > 0 {
+            tracing::warn!(endpoints = changed.removed, "stale registrations were pruned");
+            self.counts.pruned.fetch_add(changed.removed as u64, Ordering::Relaxed);
+            metrics::counter!("routes_pruned").increment(changed.removed as u64);
+        }
+        let numbers = registry.table().iter().flat_map(|pool| &pool.members).map(|member| member.endpoint.number).collect();
+        self.backends.sweep(&numbers);
+        metrics::gauge!("total_routes").set(registry.table().count() as f64);
+    }
+
+    /// Applies a message and whatever else is waiting, so that a flood costs few snapshots.
+    fn apply(
+        &self,
+        registry: &mut Registry,
+        mut gone_now: Option<Received<Registration>>,
+        mut come_now: Option<Received<Registration>>,
+        gone: &mut Subscription<Registration>,
+        come: &mut Subscription<Registration>,
+    ) -> Changed {
+        let mut changed = Changed::default();
+        for _ in 0..BATCH {
+            if gone_now.is_none() {
+                gone_now = gone.next().now_or_never().flatten();
+            }
+            if let Some(message) = gone_now.take() {
+                changed.add(self.unregister(registry, &message.message));
+                continue;
+            }
+            if come_now.is_none() {
+                come_now = come.next().now_or_never().flatten();
+            }
+            match come_now.take() {
+                Some(message) => changed.add(self.register(registry, &message.message)),
+                None => break,
+            }
+        }
+        self.counts.last_update.store(self.clock.now(), Ordering::Relaxed);
+        changed
+    }
+
+    fn register(&self, registry: &mut Registry, message: &Registration) -> Changed {
+        self.counts.registrations.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("registry_message", "action" => "register").increment(1);
+        match Announcement::read(message) {
+            Ok(announcement) => {
+                if announcement.invalid > 0 {
+                    tracing::debug!(endpoint = %announcement.identity.address, invalid = announcement.invalid, "a registration has uris that name no route");
+                }
+                let changed = registry.register(&announcement, self.clock.now());
+                if changed.added + changed.replaced > 0 {
+                    tracing::debug!(endpoint = %announcement.identity.address, names = announcement.names.len(), "registered");
+                }
+                changed
+            }
+            Err(rejected) => {
+                self.counts.rejected.fetch_add(1, Ordering::Relaxed);
+                metrics::counter!("registrations_rejected_total").increment(1);
+                tracing::debug!(host = %message.host, %rejected, "a registration was rejected");
+                Changed::default()
+            }
+        }
+    }
+
+    fn unregister(&self, registry: &mut Registry, message: &Registration) -> Changed {
+        self.counts.unregistrations.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("registry_message", "action" => "unregister").increment(1);
+        match Announcement::read(message) {
+            Ok(announcement) => {
+                tracing::debug!(endpoint = %announcement.identity.address, "unregistered");
+                registry.unregister(&announcement, self.clock.now())
+            }
+            Err(_) => Changed::default(),
+        }
+    }
+}
+
+/// The table for `/routes`, in the form of Cloud Foundry's router (contract §3 row 34).
+pub fn describe(table: &Table, stale_after: u64) -> serde_json::Value {
+    let mut routes = serde_json::Map::new();
+    for pool in table.iter() {
+        let members = pool.members.iter().map(|member| {
+            let identity = &member.endpoint.identity;
+            serde_json::json!({
+                "address": identity.address.to_string(),
+                "protocol": "http1",
+                "tls": false,
+                "ttl": member.stale_after(stale_after) / 1000,
+                "tags": identity.tags,
+                "app": identity.app,
+                "private_instance_id": identity.instance_id,
+                "private_instance_index": identity.instance_index,
+                "route_service_url": identity.route_service,
+                "isolation_segment": identity.isolation_segment,
+                "availability_zone": identity.zone,
+                "load_balancing_algorithm": identity.algorithm.map(|algorithm| algorithm.name()),
+                "in_flight": member.endpoint.in_flight(),
+            })
+        });
+        routes.insert(pool.name.to_string(), members.collect());
+    }
+    routes.into()
+}

@@ -1,0 +1,118 @@
+//! The last table on disk, so that a router that restarts knows its routes before the bus has told
+//! it anything. Written at most every few seconds, replaced as a whole: a reader sees the old or the new.
+
+use crate::domain::table::{Announcement, Registry, Table};
+use anyhow::Context;
+use proto::bus::router::{Registration, RouteOptions};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Form of the file; another form is not read.
+const FORM: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    form: u32,
+    /// One registration for each endpoint, as it could have come over the bus.
+    registrations: Vec<Registration>,
+}
+
+/// The table as registrations, ordered.
+pub fn registrations(table: &Table) -> Vec<Registration> {
+    let mut by_number: BTreeMap<u64, Registration> = BTreeMap::new();
+    for pool in table.iter() {
+        for member in &pool.members {
+            let identity = &member.endpoint.identity;
+            let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_string);
+            by_number
+                .entry(member.endpoint.number)
+                .or_insert_with(|| Registration {
+                    uris: Vec::new(),
+                    host: identity.address.host.to_string(),
+                    port: Some(identity.address.port),
+                    app: text(&identity.app),
+                    private_instance_id: text(&identity.instance_id),
+                    private_instance_index: text(&identity.instance_index),
+                    tags: identity.tags.clone(),
+                    availability_zone: text(&identity.zone),
+                    isolation_segment: text(&identity.isolation_segment),
+                    route_service_url: text(&identity.route_service),
+                    stale_threshold_in_seconds: identity.stale_after.map(|millis| (millis / 1000) as i64),
+                    options: identity.algorithm.map(|algorithm| RouteOptions {
+                        loadbalancing: Some(algorithm.name().to_string()),
+                        ..RouteOptions::default()
+                    }),
+                    ..Registration::default()
+                })
+                .uris
+                .push(pool.name.to_string());
+        }
+    }
+    by_number.into_values().collect()
+}
+
+/// Replaces the file.
+pub async fn save(path: &Path, table: &Table) -> anyhow::Result<()> {
+    let document = Document { form: FORM, registrations: registrations(table) };
+    let text = serde_json::to_vec(&document).context("cannot write the route table as JSON")?;
+    let fresh = path.with_extension("json.new");
+    tokio::fs::write(&fresh, text).await.with_context(|| format!("cannot write {}", fresh.display()))?;
+    tokio::fs::rename(&fresh, path).await.with_context(|| format!("cannot replace {}", path.display()))
+}
+
+/// Reads the file into the registry; returns the number of endpoints. A missing file is no error.
+pub async fn load(path: &Path, registry: &mut Registry, now: u64) -> anyhow::Result<usize> {
+    let bytes = match tokio::fs::read(path).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let document: Document =
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is no route table", path.display()))?;
+    anyhow::ensure!(document.form == FORM, "{} has form {}, not {FORM}", path.display(), document.form);
+    let mut count = 0;
+    for registration in &document.registrations {
+        if let Ok(announcement) = Announcement::read(registration) {
+            registry.register(&announcement, now);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_saved_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.json");
+        let mut registry = Registry::default();
+        let message = Registration {
+            uris: vec!["a.example.com".into(), "*.b.example.com/x".into()],
+            host: "10.0.0.1".into(),
+            port: Some(80),
+            app: Some("app-1".into()),
+            private_instance_id: Some("i-1".into()),
+            private_instance_index: Some("3".into()),
+            tags: [("process_id".to_string(), "p".to_string())].into(),
+            stale_threshold_in_seconds: Some(40),
+            options: Some(RouteOptions { loadbalancing: Some("least-connection".into()), ..Default::default() }),
+            ..Registration::default()
+        };
+        registry.register(&Announcement::read(&message).unwrap(), 0);
+        save(&path, registry.table()).await.unwrap();
+        let mut loaded = Registry::default();
+        assert_eq!(load(&path, &mut loaded, 9).await.unwrap(), 1);
+        let mut expected = message;
+        expected.uris.sort();
+        let mut actual = registrations(loaded.table());
+        actual[0].uris.sort();
+        assert_eq!(actual, [expected]);
+        assert_eq!(load(&folder.path().join("none"), &mut loaded, 0).await.unwrap(), 0);
+        std::fs::write(&path, "{").unwrap();
+        assert!(load(&path, &mut loaded, 0).await.is_err());
+    }
+}
