@@ -9,12 +9,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,YARD_HOME)
 
 ## demo: install what is missing, build, start a one-machine cluster, push an app, show its answer
 demo: up
-	@$(YARD) push --path samples/static
-	@echo
-	@echo "The app answers:"
-	@curl -fsS --resolve "hello-static.$$($(YARD) target --json | sed -n 's/.*"domain": *"\([^"]*\)".*/\1/p'):8080:127.0.0.1" "http://hello-static.$$($(YARD) target --json | sed -n 's/.*"domain": *"\([^"]*\)".*/\1/p'):8080/" | head -n 20
-	@echo
-	@echo "Next: $(YARD) logs hello-static --recent, $(YARD) scale hello-static -i 3; make down stops it all."
+	@scripts/demo $(YARD)
 
 ## up: build and start the cluster of this machine
 up: build

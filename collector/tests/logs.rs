@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use collector::Config;
-use daemon::{Bootstrap, Bus, ComponentId, Deps, Role, Running, Sockets, Subscription};
+use daemon::{Bootstrap, Bus, ComponentId, Deps, Role, Running, Sockets, Subscription, Supervisor};
 use futures_util::StreamExt;
 use proto::bus::catalogue;
 use proto::bus::router::{Registration, RouterStart};
@@ -23,6 +23,7 @@ const SOON: Duration = Duration::from_secs(10);
 struct World {
     _nats: Nats,
     _folder: tempfile::TempDir,
+    _others: Supervisor,
     dea: Bus,
     router: Bus,
     registered: Subscription<Registration>,
@@ -72,7 +73,8 @@ async fn world() -> World {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let controller_url = format!("http://{}/", listener.local_addr().expect("an address"));
     let controller = axum::Router::new().route("/internal/log_access/{app}", get(log_access)).with_state(questions.clone());
-    deps.tasks.spawn_once("controller", async move {
+    let others = Supervisor::new();
+    others.spawn_once("controller", async move {
         let _ = axum::serve(listener, controller).await;
     });
 
@@ -87,7 +89,7 @@ async fn world() -> World {
     .await;
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let world =
-        World { _nats: nats, _folder: folder, dea, router, registered, unregistered, base: format!("http://{address}"), questions, client, running };
+        World { _nats: nats, _folder: folder, _others: others, dea, router, registered, unregistered, base: format!("http://{address}"), questions, client, running };
     // The subscription to the log lines is on its way: a line of another app shows when it is there.
     eventually(SOON, async || {
         world.send("app-2", &["there?"], &[]).await;

@@ -23,3 +23,6 @@ pub mod api {
     #[path = "/work/main/controller/src/api/internal_bulk.rs"]
     pub mod internal_bulk;
 }
+extern crate self as controller;
+#[path = "/work/main/controller/tests/runtime.rs"]
+mod runtime_test;

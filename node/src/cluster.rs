@@ -33,15 +33,12 @@ use crate::keeper::{Keeper, Probe};
 
 /// How often the names of apps are looked at.
 const ROUTES_PERIOD: Duration = Duration::from_secs(1);
+/// How long a node that is ending may keep the next one waiting.
+const LOCK_DEADLINE: Duration = Duration::from_secs(4);
 
 /// Starts the cluster and keeps it until somebody stops it.
 pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("a node must run as root, because it makes sandboxes: try with sudo");
-    }
-    if !(1..=network::MAX_DEAS).contains(&wanted.deas) {
-        bail!("--deas takes a number from 1 to {}", network::MAX_DEAS);
-    }
+    must_be_root()?;
     let telemetry = daemon::telemetry::init("info");
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
@@ -50,7 +47,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     files::folder(&wanted.home.join("node"), 0o700)?;
     let home = std::fs::canonicalize(&wanted.home).with_context(|| format!("cannot find {}", wanted.home.display()))?;
     let wanted = Wanted { home, ..wanted };
-    let _lock = lock(&wanted.home)?;
+    let _lock = lock(&wanted.home).await?;
     let file = layout::cluster_file(&wanted)?;
     let parts = cast::parts(file.deas);
     let layout = Layout::new(&wanted.home, &file);
@@ -59,6 +56,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     let programs: BTreeMap<Part, Program> =
         parts.iter().map(|part| (part.clone(), program(part, &layout, &executables))).collect();
     end_surplus(&layout, &parts, &executables).await;
+    raise_descriptor_limit();
     let alive = |part: &Part| programs.get(part).and_then(process::find);
 
     let owner = |port_name: &str| match port_name {
@@ -107,7 +105,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
 
     let (settings_sender, settings) = watch::channel(Arc::new(Settings::default()));
     telemetry.follow(settings.clone(), &tasks);
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().context("cannot make an HTTP client")?;
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().context("cannot make an HTTP client")?;
     let mut kept = Kept { stops: BTreeMap::new(), parts: parts.clone() };
     let sockets = Arc::new(Mutex::new(listeners));
     let mut keep = |part: &Part| {
@@ -162,14 +160,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     info!(cause, "the cluster stops");
     board.set_phase(NodePhase::Stopping);
     kept.stop().await;
-    if file.hosts
-        && let Err(error) = plan.hosts_file().set(&Default::default())
-    {
-        warn!(error = %format!("{:#}", anyhow::Error::from(error)), "the names of the cluster stay in the hosts file");
-    }
-    let traces = Traces { cluster: file.id.clone(), home: wanted.home.clone(), run: layout.run.clone() };
-    let left = tokio::task::spawn_blocking(move || traces.remove()).await.unwrap_or_default();
-    machine::restore(&file.id);
+    let left = clear(&file, &layout).await;
     if !left.is_empty() {
         error!(?left, "something of the cluster is left on the machine");
         board.fail(format!("left on the machine: {}", left.join("; ")));
@@ -181,22 +172,85 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One node for one home.
-fn lock(home: &Path) -> anyhow::Result<Flock<std::fs::File>> {
+fn must_be_root() -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("a node must run as root, because it makes sandboxes: try with sudo");
+    }
+    Ok(())
+}
+
+/// Stops what runs of a cluster whose node was killed, and clears it away.
+pub async fn stop_only(home: PathBuf) -> anyhow::Result<()> {
+    must_be_root()?;
+    daemon::telemetry::init("info");
+    let Some(file) = files::read_json::<ClusterFile>(&home.join("cluster.json"))? else {
+        return Ok(());
+    };
+    let home = std::fs::canonicalize(&home).with_context(|| format!("cannot find {}", home.display()))?;
+    let _lock = lock(&home).await?;
+    let layout = Layout::new(&home, &file);
+    let executables = Executables::names();
+    for wave in cast::stop_waves(&cast::parts(network::MAX_DEAS)) {
+        let living = wave.iter().filter_map(|part| Some((part, process::find(&program(part, &layout, &executables))?)));
+        let ending: Vec<_> = living
+            .map(|(part, identity)| {
+                info!(part = %part.name(), pid = identity.pid, "a part without a node is stopped");
+                end(identity, part)
+            })
+            .collect();
+        futures_util::future::join_all(ending).await;
+    }
+    let left = clear(&file, &layout).await;
+    if !left.is_empty() {
+        bail!("left on the machine: {}", left.join("; "));
+    }
+    Ok(())
+}
+
+/// What is to be done once all parts have ended; gives what could not be removed.
+async fn clear(file: &ClusterFile, layout: &Layout) -> Vec<String> {
+    // Also if the names are no longer wanted: a node before this one may have written them.
+    let hosts_file = HostsFile::new(Path::new("/etc/hosts"), &file.id, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    if let Err(error) = hosts_file.set(&Default::default()) {
+        warn!(error = %format!("{:#}", anyhow::Error::from(error)), "the names of the cluster stay in the hosts file");
+    }
+    let traces = Traces { cluster: file.id.clone(), home: layout.home.clone(), run: layout.run.clone() };
+    let left = tokio::task::spawn_blocking(move || traces.remove()).await.unwrap_or_default();
+    machine::restore(&file.id);
+    left
+}
+
+/// Daemons inherit it: a router holds two descriptors for each request.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const ENOUGH: u64 = 1 << 19;
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard.min(ENOUGH)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard.min(ENOUGH), hard)
+    {
+        warn!(%error, soft, "the limit of open files stays low");
+    }
+}
+
+/// One node for one home. A node that is just ending is waited for.
+async fn lock(home: &Path) -> anyhow::Result<Flock<std::fs::File>> {
     let path = home.join("node/lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .read(true)
-        .write(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-            bail!("a node runs in {} already: stop it with `yard down`, or choose another --home", home.display())
+    let failed = || format!("cannot open {}", path.display());
+    files::folder(&home.join("node"), 0o700)?;
+    let mut file = std::fs::OpenOptions::new().create(true).read(true).write(true).truncate(false).open(&path).with_context(failed)?;
+    let begun = std::time::Instant::now();
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) => {
+                if begun.elapsed() > LOCK_DEADLINE {
+                    bail!("a node runs in {} already: stop it with `yard down`, or choose another --home", home.display());
+                }
+                file = back;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err((_, error)) => return Err(anyhow::Error::from(error).context(format!("cannot lock {}", path.display()))),
         }
-        Err((_, error)) => Err(anyhow::Error::from(error).context(format!("cannot lock {}", path.display()))),
     }
 }
 
@@ -211,6 +265,18 @@ struct Executables {
 }
 
 impl Executables {
+    /// Enough to know running processes by.
+    fn names() -> Executables {
+        Executables {
+            stackyard: "stackyard".into(),
+            nats: "nats-server".into(),
+            etcd: "etcd".into(),
+            supervisor: PathBuf::new(),
+            init: PathBuf::new(),
+            buildpacks: PathBuf::new(),
+        }
+    }
+
     fn find() -> anyhow::Result<Executables> {
         let stackyard = std::env::current_exe().context("cannot find this executable")?;
         let stackyard = std::fs::canonicalize(&stackyard).unwrap_or(stackyard);

@@ -75,6 +75,11 @@ impl Keeper {
             let how = match adopted {
                 Some(identity) => {
                     info!(part = %name, pid = identity.pid, "a part that runs is adopted");
+                    if let Some(socket) = self.part.socket()
+                        && !self.sockets.lock().await.copy_from(socket, identity.pid)
+                    {
+                        warn!(part = %name, socket, "the listening socket of an adopted part cannot be kept over its next restart");
+                    }
                     self.live(Living::Adopted { identity }).await
                 }
                 None => match self.launch().await {
@@ -95,7 +100,9 @@ impl Keeper {
             };
             let wait = history.died(begun.elapsed(), policy);
             warn!(part = %name, %how, lived_s = begun.elapsed().as_secs(), wait_ms = wait.as_millis() as u64, "a part died and is started again");
-            self.board.ended(&self.part, ComponentState::Restarting, how);
+            let last = process::last_line(&self.program.log);
+            let detail = if last.is_empty() { how } else { format!("{how}: {last}") };
+            self.board.ended(&self.part, ComponentState::Restarting, detail);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = stop.wait_for(|stop| *stop) => {}

@@ -21,13 +21,14 @@ pub mod roles;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// What the operator asked for.
+/// What the operator asked for. What is left open stays as the cluster has it, or takes the
+/// default when there is none yet.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     pub home: PathBuf,
-    pub domain: String,
-    pub bind: IpAddr,
-    pub port: u16,
-    pub deas: u32,
-    pub hosts: bool,
+    pub domain: Option<String>,
+    pub bind: Option<IpAddr>,
+    pub port: Option<u16>,
+    pub deas: Option<u32>,
+    pub hosts: Option<bool>,
 }

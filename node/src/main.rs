@@ -23,21 +23,27 @@ enum Command {
         /// Where the cluster keeps its state.
         #[arg(long, env = "YARD_HOME", default_value = "/var/lib/stackyard")]
         home: PathBuf,
-        /// Apps answer under this domain.
-        #[arg(long, default_value = "yard.internal")]
-        domain: String,
-        /// Address the router listens on.
-        #[arg(long, default_value = "127.0.0.1")]
-        bind: IpAddr,
-        /// Port the router listens on.
-        #[arg(long, default_value_t = 8080)]
-        port: u16,
-        /// Execution agents on this machine.
-        #[arg(long, default_value_t = 1)]
-        deas: u32,
-        /// Leave /etc/hosts alone.
+        /// Apps answer under this domain [default: yard.internal]; it cannot be changed later.
         #[arg(long)]
+        domain: Option<String>,
+        /// Address the router listens on [default: as before, or 127.0.0.1].
+        #[arg(long)]
+        bind: Option<IpAddr>,
+        /// Port the router listens on [default: as before, or 8080].
+        #[arg(long)]
+        port: Option<u16>,
+        /// Execution agents on this machine [default: as before, or 1].
+        #[arg(long)]
+        deas: Option<u32>,
+        /// Leave /etc/hosts alone, from now on.
+        #[arg(long, conflicts_with = "hosts")]
         no_hosts: bool,
+        /// Keep the names of the cluster in /etc/hosts [default: as before, or yes].
+        #[arg(long)]
+        hosts: bool,
+        /// Start nothing: stop what a killed node left and clear it away.
+        #[arg(long)]
+        stop_only: bool,
     },
     /// Runs one daemon; the node does this.
     Daemon {
@@ -55,8 +61,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Node { home, domain, bind, port, deas, no_hosts } => {
-            in_runtime(node::cluster::run(Wanted { home, domain, bind, port, deas, hosts: !no_hosts }))
+        Command::Node { home, stop_only: true, .. } => in_runtime(node::cluster::stop_only(home)),
+        Command::Node { home, domain, bind, port, deas, no_hosts, hosts, stop_only: false } => {
+            let hosts = (no_hosts || hosts).then_some(!no_hosts);
+            in_runtime(node::cluster::run(Wanted { home, domain, bind, port, deas, hosts }))
         }
         Command::Daemon { config } => run_daemon(&config),
         Command::Builder { arguments } => return exit_code(stager::builder::main(&arguments)),

@@ -10,4 +10,5 @@ pub mod loop_device;
 pub mod mount;
 pub mod netlink;
 pub mod path;
+pub mod pidfd;
 pub mod process;

@@ -118,7 +118,7 @@ impl Cluster {
         let home = self.home.display().to_string();
         self.yard([
             "up", "--home", &home, "--domain", &self.domain, "--port", &self.port.to_string(), "--deas",
-            &self.deas.to_string(), "--no-hosts", "--timeout", "90s",
+            &self.deas.to_string(), "--no-hosts", "--timeout", "90",
         ])
         .await?
         .success()

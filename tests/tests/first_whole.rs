@@ -319,7 +319,7 @@ async fn apps_that_do_not_start_say_why(cluster: &Cluster) -> anyhow::Result<()>
     cluster.ok(["delete", "exits", "--force"]).await?;
 
     let deaf = app(cluster, "deaf", &[("Procfile", "web: sleep 1000\n")]);
-    let output = push(cluster, "deaf", &deaf, &["--memory", "64M", "--timeout", "3"]).await?;
+    let output = push(cluster, "deaf", &deaf, &["--memory", "64M", "--start-timeout", "3"]).await?;
     let shown = format!("{}{}", output.stdout, output.stderr);
     ensure!(output.status != 0 && shown.contains("health check"), "status {}: {shown}", output.status);
     cluster.ok(["delete", "deaf", "--force"]).await?;
@@ -374,9 +374,17 @@ async fn bad_input_is_refused_clearly(cluster: &Cluster) -> anyhow::Result<()> {
     let wrong = app(cluster, "wrong-type", &[("index.html", "x"), ("manifest.yml", "applications:\n- name: bad\n  instances: many\n")]);
     check("a wrong type in the manifest", cluster.yard_in(&wrong, ["push"]).await?, &["instances"]);
     check("an unknown app", cluster.yard(["app", "not-there"]).await?, &["not-there"]);
+    let password = cluster.root().join("wrong-password");
+    std::fs::write(&password, "wrong\n")?;
+    let api = format!("http://api.{}:{}", cluster.domain, cluster.port);
+    let login = cluster.command(&cluster.root())
+        .env("YARD_CONFIG_HOME", cluster.root().join("other-login"))
+        .args(["login", &api, "--username", "admin", "--connect", "127.0.0.1", "--password-file", &password.display().to_string()])
+        .output()?;
+    let shown = String::from_utf8_lossy(&login.stderr).into_owned();
     check(
         "a wrong password",
-        cluster.yard(["login", "--api", &format!("http://api.{}:{}", cluster.domain, cluster.port), "--user", "admin", "--password", "wrong"]).await?,
+        tests::Output { status: login.status.code().unwrap_or(-1), stdout: String::new(), stderr: shown, took: Duration::ZERO },
         &["password", "credentials"],
     );
     ensure!(faults.is_empty(), "{}", faults.join("\n"));

@@ -51,7 +51,6 @@ struct Tokens {
 /// An answer that was read whole.
 #[derive(Debug)]
 pub struct Reply {
-    pub status: u16,
     /// Of a job.
     pub location: Option<String>,
     pub body: Bytes,

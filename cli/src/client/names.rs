@@ -5,6 +5,9 @@ use std::net::IpAddr;
 /// What a user types as API address, made whole: scheme added, slashes at the end taken away.
 pub fn normalize_api(text: &str) -> Result<String, String> {
     let text = text.trim().trim_end_matches('/');
+    if text.is_empty() || text.ends_with(':') {
+        return Err(format!("{text:?} is no address of an API: it looks like http://api.yard.internal:8080"));
+    }
     let whole = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
     let url = reqwest::Url::parse(&whole).map_err(|error| format!("{text:?} is no address of an API: {error}"))?;
     if url.scheme() == "https" {

@@ -94,10 +94,9 @@ impl Client {
 }
 
 pub(super) async fn read(response: Response, api: &str) -> Outcome<Reply> {
-    let status = response.status().as_u16();
     let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_string).filter(|text| !text.is_empty());
     let body = response.bytes().await.map_err(|error| unreachable(api, error))?;
-    Ok(Reply { status, location, body })
+    Ok(Reply { location, body })
 }
 
 pub(super) async fn fault_of(response: Response) -> Fault {

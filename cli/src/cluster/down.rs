@@ -1,10 +1,11 @@
 //! `yard down` and `yard destroy`.
 //!
 //! The node stops its daemons in order and answers when nothing of them is left. If the node
-//! itself is dead, its daemons may live on: then `stackyard node --stop-only` takes over what it
-//! left and stops that.
+//! itself is dead, its daemons may live on. Only a node knows how to end them, so one is started:
+//! it adopts what lives and is then asked to stop. Whether anything may be left tells the run
+//! folder, which a node removes last.
 
-use super::{home, socket};
+use super::{home, socket, up};
 use crate::caller::Caller;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{Output, progress};
@@ -12,12 +13,11 @@ use crate::prompt;
 use crate::targets::Store;
 use clap::Args;
 use nix::unistd::Uid;
-use proto::node::{ClusterFile, NodeRequest};
+use proto::node::{ClusterFile, NodePhase, NodeRequest};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
 pub struct DownArgs {
@@ -48,22 +48,28 @@ enum Stopped {
     /// No cluster was ever started here.
     NoCluster,
     Components(Vec<String>),
+    /// There is one, and nothing of it runs.
+    NotRunning,
     /// The node was dead; what it left was taken away.
     Leftovers,
 }
+
+/// How long the node may take to say how it is.
+const ANSWER: Duration = Duration::from_secs(5);
 
 pub async fn down(args: DownArgs, out: &Output) -> Outcome {
     let home = home::resolve(args.home.as_deref())?;
     let stopped = stop(&home, out, Duration::from_secs(args.timeout.max(1))).await?;
     let names = match &stopped {
         Stopped::Components(names) => names.clone(),
-        Stopped::NoCluster | Stopped::Leftovers => Vec::new(),
+        Stopped::NoCluster | Stopped::NotRunning | Stopped::Leftovers => Vec::new(),
     };
     let document = json!({ "home": home, "stopped": names, "was_running": matches!(stopped, Stopped::Components(_)) });
     out.show(&document, |_| match &stopped {
         Stopped::NoCluster => format!("there is no cluster in {}", home.display()),
         Stopped::Components(names) => format!("stopped: {}\ndata stays in {}; `sudo yard up` brings the same apps back", names.join(", "), home.display()),
-        Stopped::Leftovers => format!("nothing runs in {}; what a dead node may have left is cleared away", home.display()),
+        Stopped::NotRunning => format!("the cluster in {} was not running", home.display()),
+        Stopped::Leftovers => format!("the node in {} was dead; what it left is stopped and cleared away", home.display()),
     })
 }
 
@@ -115,52 +121,53 @@ async fn stop(home: &Path, out: &Output, within: Duration) -> Outcome<Stopped> {
     let Some(cluster) = home::read_cluster(home)? else { return Ok(Stopped::NoCluster) };
     need_root()?;
     let path = home::socket_of(&cluster);
-    let Some(before) = socket::ask(&path, &NodeRequest::Status, Duration::from_secs(5)).await? else {
-        return clear(home, out, within).await;
+    let deadline = Instant::now() + within;
+    let stopped = match socket::ask(&path, &NodeRequest::Status, ANSWER).await? {
+        Some(before) => Stopped::Components(before.components.into_iter().map(|component| component.name).collect()),
+        None if !Path::new(&cluster.run_folder).exists() => return Ok(Stopped::NotRunning),
+        None => {
+            adopt(home, &cluster, deadline).await?;
+            Stopped::Leftovers
+        }
     };
     let bar = progress::spinner(out, "stopping");
-    let answer = socket::ask(&path, &NodeRequest::Stop, within).await;
+    let answer = socket::ask(&path, &NodeRequest::Stop, deadline.saturating_duration_since(Instant::now())).await;
     bar.finish_and_clear();
-    answer?;
-    gone(&cluster, within).await?;
-    Ok(Stopped::Components(before.components.into_iter().map(|component| component.name).collect()))
+    if let Some(status) = answer?
+        && status.phase != NodePhase::Stopped
+    {
+        return Err(Failure::failed(format!("the node did not stop: {}", status.error.unwrap_or_else(|| format!("{:?}", status.phase).to_lowercase()))));
+    }
+    gone(&path, deadline).await?;
+    Ok(stopped)
+}
+
+/// Starts a node that takes over what a dead one left.
+async fn adopt(home: &Path, cluster: &ClusterFile, deadline: Instant) -> Outcome {
+    let stackyard = home::find_stackyard()?;
+    let mut child = up::start(&up::NodeOptions::of(Some(cluster)), home, &stackyard)?;
+    let path = home::socket_of(cluster);
+    loop {
+        if socket::ask(&path, &NodeRequest::Status, ANSWER).await.unwrap_or(None).is_some() {
+            return Ok(());
+        }
+        if let Ok(Some(exit)) = child.try_wait() {
+            return Err(up::node_failed(home, &format!("the node that was to clear away what a dead one left ended ({exit})"), None));
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::new(Code::TimedOut, "the node that was to clear away what a dead one left does not answer"));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// The node answered; its process ends right after.
-async fn gone(cluster: &ClusterFile, within: Duration) -> Outcome {
-    let path = home::socket_of(cluster);
-    let deadline = tokio::time::Instant::now() + within;
-    while socket::ask(&path, &NodeRequest::Status, Duration::from_secs(5)).await.unwrap_or(None).is_some() {
-        if tokio::time::Instant::now() >= deadline {
+async fn gone(socket: &Path, deadline: Instant) -> Outcome {
+    while socket::ask(socket, &NodeRequest::Status, ANSWER).await.unwrap_or(None).is_some() {
+        if Instant::now() >= deadline {
             return Err(Failure::new(Code::TimedOut, "the node said that all is stopped, but it does not end"));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
-}
-
-async fn clear(home: &Path, out: &Output, within: Duration) -> Outcome<Stopped> {
-    let stackyard = home::find_stackyard()?;
-    let bar = progress::spinner(out, "clearing away what a dead node left");
-    let child = tokio::process::Command::from(Command::new(&stackyard))
-        .args(["node", "--stop-only", "--home"])
-        .arg(home)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| Failure::failed(format!("start {}: {error}", stackyard.display())))?;
-    let result = tokio::time::timeout(within, child.wait_with_output()).await;
-    bar.finish_and_clear();
-    match result {
-        Ok(Ok(output)) if output.status.success() => Ok(Stopped::Leftovers),
-        Ok(Ok(output)) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_string();
-            Err(Failure::failed(format!("clear away what a dead node left: {} {last}", output.status)).because(text.into_owned()))
-        }
-        Ok(Err(error)) => Err(Failure::failed("clear away what a dead node left").because(error)),
-        Err(_) => Err(Failure::new(Code::TimedOut, format!("clearing away what a dead node left took longer than {}s", within.as_secs()))),
-    }
 }

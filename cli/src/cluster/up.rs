@@ -84,7 +84,7 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
         }
         None => {
             examine(&args, &home, before.as_ref(), out)?;
-            child = Some(start(&args, &home, &stackyard)?);
+            child = Some(start(&NodeOptions::of(before.as_ref()).overridden(&args), &home, &stackyard)?);
             out.say(format!("Starting a cluster in {}", home.display()))?;
         }
     }
@@ -172,7 +172,60 @@ fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Outp
     })
 }
 
-fn start(args: &UpArgs, home: &Path, stackyard: &Path) -> Outcome<Child> {
+/// What a node is started with: what was asked for, else what the cluster was before.
+#[derive(Debug, Default)]
+pub struct NodeOptions {
+    pub domain: Option<String>,
+    pub port: Option<u16>,
+    pub bind: Option<String>,
+    pub deas: Option<u32>,
+    pub no_hosts: bool,
+}
+
+impl NodeOptions {
+    pub fn of(cluster: Option<&ClusterFile>) -> NodeOptions {
+        match cluster {
+            None => NodeOptions::default(),
+            Some(cluster) => NodeOptions {
+                domain: Some(cluster.domain.clone()),
+                port: Some(cluster.port),
+                bind: Some(cluster.bind.clone()),
+                deas: Some(cluster.deas),
+                no_hosts: !cluster.hosts,
+            },
+        }
+    }
+
+    fn overridden(self, args: &UpArgs) -> NodeOptions {
+        NodeOptions {
+            domain: args.domain.clone().or(self.domain),
+            port: args.port.or(self.port),
+            bind: args.bind.map(|bind| bind.to_string()).or(self.bind),
+            deas: args.deas.or(self.deas),
+            no_hosts: args.no_hosts || self.no_hosts,
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                arguments.extend([name.to_string(), value]);
+            }
+        };
+        add("--domain", self.domain.clone());
+        add("--port", self.port.map(|port| port.to_string()));
+        add("--bind", self.bind.clone());
+        add("--deas", self.deas.map(|deas| deas.to_string()));
+        if self.no_hosts {
+            arguments.push("--no-hosts".to_string());
+        }
+        arguments
+    }
+}
+
+/// Starts the node in a session of its own; its output goes to its log.
+pub fn start(options: &NodeOptions, home: &Path, stackyard: &Path) -> Outcome<Child> {
     let failed = |what: String| move |error: std::io::Error| Failure::failed(format!("{what}: {error}"));
     let folder = home.join("logs");
     fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(failed(format!("create {}", folder.display())))?;
@@ -181,22 +234,7 @@ fn start(args: &UpArgs, home: &Path, stackyard: &Path) -> Outcome<Child> {
     let log_too = log.try_clone().map_err(failed(format!("open {}", file.display())))?;
     let yard = std::env::current_exe().map_err(failed("find this program".into()))?;
     let mut command = Command::new(yard);
-    command.arg("internal-detach").arg("--").arg(stackyard).arg("node").arg("--home").arg(home);
-    if let Some(domain) = &args.domain {
-        command.arg("--domain").arg(domain);
-    }
-    if let Some(port) = args.port {
-        command.arg("--port").arg(port.to_string());
-    }
-    if let Some(bind) = args.bind {
-        command.arg("--bind").arg(bind.to_string());
-    }
-    if let Some(deas) = args.deas {
-        command.arg("--deas").arg(deas.to_string());
-    }
-    if args.no_hosts {
-        command.arg("--no-hosts");
-    }
+    command.arg("internal-detach").arg("--").arg(stackyard).arg("node").arg("--home").arg(home).args(options.arguments());
     command
         .current_dir("/")
         .stdin(Stdio::null())
@@ -263,7 +301,7 @@ fn report(out: &Output, bar: &ProgressBar, status: &NodeStatus, shown: &mut BTre
     Ok(())
 }
 
-fn node_failed(home: &Path, what: &str, error: Option<String>) -> Failure {
+pub fn node_failed(home: &Path, what: &str, error: Option<String>) -> Failure {
     let file = home.join("logs/node.log");
     let why = error.map(|error| format!(": {error}")).unwrap_or_default();
     let tail = logs::last_lines(&file, 15).join("\n");

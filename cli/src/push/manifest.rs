@@ -461,7 +461,7 @@ mod tests {
         let error = planned(text, None, &Overrides::default()).expect_err("x is unknown");
         assert!(error.to_string().contains("unknown key \"x\""));
         let text = "applications:\n- &a\n  name: a\n  memory: 64M\n- <<: *a\n  name: b\n";
-        assert_eq!(planned(text, Some("b"), &Overrides::default()).expect("a plan"), "- memory: 64M\n  name: b\n  default-route: true\n");
+        assert_eq!(planned(text, Some("b"), &Overrides::default()).expect("a plan"), "- name: b\n  memory: 64M\n  default-route: true\n");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{StoreError, row};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct Role in "roles", key guid {
@@ -37,4 +37,38 @@ pub async fn delete_of_organization(connection: &mut AnyConnection, organization
         .await
         .map_err(StoreError::during("delete the roles of an organization"))?;
     Ok(())
+}
+
+/// A role with the organization it is in, for access decisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    pub kind: String,
+    /// The space, else the organization.
+    pub place: String,
+    pub organization: String,
+}
+
+pub async fn granted_to(connection: &mut AnyConnection, user: &str) -> Result<Vec<Granted>, StoreError> {
+    let operation = "read what a user may do";
+    let rows = sqlx::query(
+        "SELECT r.type, r.organization_guid, r.space_guid, s.organization_guid FROM roles r \
+         LEFT JOIN spaces s ON s.guid = r.space_guid WHERE r.user_guid = $1",
+    )
+    .bind(user.to_string())
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(|row| {
+            let text = |column: usize| row.try_get::<Option<String>, _>(column).map(Option::unwrap_or_default);
+            let (organization, space, above) = (text(1)?, text(2)?, text(3)?);
+            let in_space = !space.is_empty();
+            Ok(Granted {
+                kind: row.try_get(0)?,
+                place: if in_space { space } else { organization.clone() },
+                organization: if in_space { above } else { organization },
+            })
+        })
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(StoreError::during(operation))
 }

@@ -190,6 +190,18 @@ macro_rules! row {
                     .map_err($crate::store::StoreError::during(operation))
             }
 
+            /// One page of what matches, and how many match at all.
+            pub async fn page(
+                connection: &mut sqlx::AnyConnection,
+                query: $crate::store::query::Filter,
+                limit: i64,
+                offset: i64,
+            ) -> Result<(Vec<Self>, u64), $crate::store::StoreError> {
+                let total = query.count(connection, Self::TABLE).await?;
+                let rows = Self::fetch(connection, query.window(limit, offset), concat!("list ", $table)).await?;
+                Ok((rows, total))
+            }
+
             $( $crate::store::row::update!($versioned $name $table $key); )?
         }
     };

@@ -19,6 +19,26 @@ pub struct Yard {
     pub engine: Engine,
     pub config: EngineConfig,
     folder: tempfile::TempDir,
+    finished: bool,
+}
+
+/// A failed test leaves nothing behind either.
+impl Drop for Yard {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        let engine = self.engine.clone();
+        let closing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(engine.close());
+        });
+        let _ = closing.join();
+        let _ = std::fs::remove_dir(self.config.run_folder.parent().unwrap());
+    }
 }
 
 pub fn limits() -> SandboxLimits {
@@ -97,6 +117,7 @@ impl Yard {
             engine,
             config,
             folder,
+            finished: false,
         })
     }
 
@@ -127,9 +148,10 @@ impl Yard {
     }
 
     /// Ends everything and checks that nothing is left on the machine.
-    pub async fn finish(self) {
+    pub async fn finish(mut self) {
+        self.finished = true;
         let config = self.config.clone();
-        self.engine.close().await;
+        self.engine.clone().close().await;
         let left = leftovers(&config);
         assert!(left.is_empty(), "left behind: {left:#?}");
         let _ = std::fs::remove_dir(config.run_folder.parent().unwrap());

@@ -81,35 +81,65 @@ pub enum ClusterFileError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("the cluster in {home} has the domain {has}, not {wanted}: use another --home for another domain")]
-    Domain { home: String, has: String, wanted: String },
+    OtherDomain { home: String, has: String, wanted: String },
+    #[error("{0:?} is no domain: it takes words of small letters, digits and '-', joined by dots, like yard.internal")]
+    NoDomain(String),
+    #[error("{0} agents do not fit on one machine: --deas takes a number from 1 to {most}", most = network::MAX_DEAS)]
+    Deas(u32),
+    #[error("port 0 is no port to answer at: --port takes a number from 1 to 65535")]
+    Port,
 }
 
 /// Reads `cluster.json` and adapts what may change; creates it the first time.
 pub fn cluster_file(wanted: &Wanted) -> Result<ClusterFile, ClusterFileError> {
     let path = wanted.home.join("cluster.json");
     let known: Option<ClusterFile> = files::read_json(&path)?;
-    let (id, domain) = match &known {
-        Some(known) => (known.id.clone(), known.domain.clone()),
-        None => (new_id(), wanted.domain.clone()),
-    };
-    if domain != wanted.domain {
-        let home = wanted.home.display().to_string();
-        return Err(ClusterFileError::Domain { home, has: domain, wanted: wanted.domain.clone() });
-    }
-    let cluster = ClusterFile {
-        run_folder: format!("{RUN}/{id}"),
-        id,
-        domain,
-        bind: wanted.bind.to_string(),
-        port: wanted.port,
-        deas: wanted.deas,
-        hosts: wanted.hosts,
-    };
+    let cluster = merged(wanted, known.clone(), new_id)?;
     if known.as_ref() != Some(&cluster) {
         files::folder(&wanted.home, 0o755)?;
         files::write_json(&path, &cluster, 0o644)?;
     }
     Ok(cluster)
+}
+
+fn merged(wanted: &Wanted, known: Option<ClusterFile>, id: impl FnOnce() -> String) -> Result<ClusterFile, ClusterFileError> {
+    let mut cluster = match known {
+        Some(known) => known,
+        None => ClusterFile {
+            id: id(),
+            domain: wanted.domain.clone().unwrap_or_else(|| "yard.internal".to_string()),
+            bind: "127.0.0.1".to_string(),
+            port: 8080,
+            deas: 1,
+            hosts: true,
+            run_folder: String::new(),
+        },
+    };
+    if let Some(domain) = wanted.domain.as_ref().filter(|domain| **domain != cluster.domain) {
+        let home = wanted.home.display().to_string();
+        return Err(ClusterFileError::OtherDomain { home, has: cluster.domain, wanted: domain.clone() });
+    }
+    if !is_domain(&cluster.domain) {
+        return Err(ClusterFileError::NoDomain(cluster.domain));
+    }
+    cluster.run_folder = format!("{RUN}/{}", cluster.id);
+    cluster.bind = wanted.bind.map_or(cluster.bind, |bind| bind.to_string());
+    cluster.port = wanted.port.unwrap_or(cluster.port);
+    cluster.deas = wanted.deas.unwrap_or(cluster.deas);
+    cluster.hosts = wanted.hosts.unwrap_or(cluster.hosts);
+    if !(1..=network::MAX_DEAS).contains(&cluster.deas) {
+        return Err(ClusterFileError::Deas(cluster.deas));
+    }
+    if cluster.port == 0 {
+        return Err(ClusterFileError::Port);
+    }
+    Ok(cluster)
+}
+
+fn is_domain(text: &str) -> bool {
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let label = |label: &str| !label.is_empty() && label.len() < 64 && label.chars().all(fine) && !label.starts_with('-') && !label.ends_with('-');
+    text.len() < 200 && text.split('.').all(label)
 }
 
 /// 8 hex digits whose first two, which name the interfaces, no other cluster's here are.
@@ -216,5 +246,36 @@ impl Chosen {
 
     pub fn secret(&self, name: &str) -> &str {
         self.secrets.get(name).expect("`complete` made a secret for every name that is asked for")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(domain: Option<&str>, deas: Option<u32>, hosts: Option<bool>) -> Wanted {
+        Wanted { home: "/h".into(), domain: domain.map(String::from), bind: None, port: None, deas, hosts }
+    }
+
+    #[test]
+    fn what_is_left_open_stays_and_a_domain_is_for_ever() {
+        let id = || "c0ffee12".to_string();
+        let first = merged(&wanted(Some("a.internal"), None, Some(false)), None, id).unwrap();
+        assert_eq!((first.domain.as_str(), first.port, first.deas, first.hosts), ("a.internal", 8080, 1, false));
+        assert_eq!(first.run_folder, "/run/stackyard/c0ffee12");
+        let second = merged(&wanted(None, Some(3), None), Some(first.clone()), id).unwrap();
+        assert_eq!(second, ClusterFile { deas: 3, ..first.clone() });
+        assert!(matches!(merged(&wanted(Some("b.internal"), None, None), Some(first.clone()), id), Err(ClusterFileError::OtherDomain { .. })));
+        assert!(matches!(merged(&wanted(None, Some(17), None), Some(first), id), Err(ClusterFileError::Deas(17))));
+    }
+
+    #[test]
+    fn a_domain_is_made_of_words() {
+        for domain in ["yard.internal", "a", "x-1.y"] {
+            assert!(is_domain(domain), "{domain}");
+        }
+        for text in ["", ".a", "a..b", "A.b", "a b", "-a.b", "a/b", "a\nb"] {
+            assert!(!is_domain(text), "{text}");
+        }
     }
 }

@@ -29,15 +29,19 @@ pub struct Program {
 }
 
 impl Program {
-    /// As it stands in `/proc/<pid>/cmdline`.
-    fn command_line(&self) -> Vec<u8> {
-        let mut line = self.executable.as_os_str().as_encoded_bytes().to_vec();
-        line.push(0);
-        for argument in &self.arguments {
-            line.extend_from_slice(argument.as_bytes());
-            line.push(0);
+    /// Whether a line of `/proc/<pid>/cmdline` is this program's. The arguments name a path of one
+    /// cluster and decide; of the executable only the name counts, because it may have moved.
+    fn is_line(&self, line: &[u8]) -> bool {
+        let mut words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        // The line ends with a zero byte too.
+        if words.last().is_some_and(|word| word.is_empty()) {
+            words.pop();
         }
-        line
+        let Some((executable, arguments)) = words.split_first() else { return false };
+        let name = executable.rsplit(|byte| *byte == b'/').next();
+        name == self.executable.file_name().map(|name| name.as_encoded_bytes())
+            && arguments.len() == self.arguments.len()
+            && arguments.iter().zip(&self.arguments).all(|(found, wanted)| *found == wanted.as_bytes())
     }
 }
 
@@ -132,10 +136,9 @@ pub fn identity(pid: u32) -> Option<Identity> {
 
 /// The living process that was started by exactly this program line.
 pub fn find(program: &Program) -> Option<Identity> {
-    let line = program.command_line();
     let mut found: Vec<(u32, Stat)> = all()
         .into_iter()
-        .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|other| other == line))
+        .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| program.is_line(&line)))
         .filter_map(|pid| Some((pid, stat(pid)?)))
         .filter(|(_, stat)| stat.state != 'Z')
         .collect();
@@ -184,6 +187,22 @@ fn open_log(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
+/// The last line of a log, shortened: why a program ended is often there.
+pub fn last_line(log: &Path) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    let reading = || -> io::Result<String> {
+        let mut file = fs::File::open(log)?;
+        let size = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(size.saturating_sub(4096)))?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail)?;
+        let text = String::from_utf8_lossy(&tail);
+        let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        Ok(line.trim().chars().take(300).collect())
+    };
+    reading().unwrap_or_default()
+}
+
 /// An executable by name: on the path, or where Debian puts servers.
 pub fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
@@ -228,6 +247,26 @@ mod tests {
         let how = tokio::time::timeout(Duration::from_secs(5), started.ended()).await.unwrap();
         assert!(how.contains("signal: 9"), "{how}");
         assert!(!identity.is_alive());
+    }
+
+    #[test]
+    fn a_line_is_known_by_its_arguments_and_the_programs_name() {
+        let program = Program { executable: "/usr/bin/etcd".into(), arguments: vec!["--config-file".into(), "/h/etcd.yaml".into()], folder: "/".into(), log: "/l".into() };
+        assert!(program.is_line(b"/usr/bin/etcd\0--config-file\0/h/etcd.yaml\0"));
+        assert!(program.is_line(b"etcd\0--config-file\0/h/etcd.yaml\0"));
+        assert!(!program.is_line(b"/usr/bin/etcd\0--config-file\0/other/etcd.yaml\0"));
+        assert!(!program.is_line(b"/usr/bin/etcdctl\0--config-file\0/h/etcd.yaml\0"));
+        assert!(!program.is_line(b"/usr/bin/etcd\0--config-file\0/h/etcd.yaml\0more\0"));
+        assert!(!program.is_line(b""));
+    }
+
+    #[test]
+    fn the_last_line_of_a_log_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        assert_eq!(last_line(&path), "");
+        fs::write(&path, "one\ntwo\n\n").unwrap();
+        assert_eq!(last_line(&path), "two");
     }
 
     #[test]

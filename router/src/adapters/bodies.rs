@@ -2,6 +2,7 @@
 //! can take it, which is what backpressure is.
 
 use super::backends::Lease;
+use super::client::ClientConnection;
 use super::exchange::Exchange;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -24,7 +25,18 @@ pub struct RequestBody {
     /// `None` for a request without a body, which can be sent again.
     inner: Option<Incoming>,
     progress: Option<Arc<RequestProgress>>,
+    client: Option<Arc<ClientConnection>>,
     gate: Option<(Arc<Gate>, Pin<Box<Sleep>>)>,
+}
+
+/// Why a request's body cannot be passed on.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// What was passed on so far must not look like a whole body to the instance.
+    #[error("the client broke the framing of its body")]
+    Framing,
+    #[error("the client's body cannot be read")]
+    Read(#[source] hyper::Error),
 }
 
 /// How far the request's body is.
@@ -50,11 +62,11 @@ impl Gate {
 
 impl RequestBody {
     pub fn empty() -> RequestBody {
-        RequestBody { inner: None, progress: None, gate: None }
+        RequestBody { inner: None, progress: None, client: None, gate: None }
     }
 
-    pub fn of(body: Incoming, progress: Arc<RequestProgress>) -> RequestBody {
-        RequestBody { inner: Some(body), progress: Some(progress), gate: None }
+    pub fn of(body: Incoming, progress: Arc<RequestProgress>, client: Arc<ClientConnection>) -> RequestBody {
+        RequestBody { inner: Some(body), progress: Some(progress), client: Some(client), gate: None }
     }
 
     /// Sends nothing before the gate opens or a second has passed.
@@ -66,9 +78,9 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some((gate, timer)) = &mut this.gate {
             gate.waker.register(cx.waker());
@@ -76,6 +88,12 @@ impl Body for RequestBody {
                 return Poll::Pending;
             }
             this.gate = None;
+        }
+        if let Some(client) = &this.client {
+            client.body.register(cx.waker());
+            if client.body_is_broken() {
+                return Poll::Ready(Some(Err(BodyError::Framing)));
+            }
         }
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let polled = Pin::new(inner).poll_frame(cx);
@@ -87,7 +105,7 @@ impl Body for RequestBody {
                 progress.finished.store(true, Ordering::Release);
             }
         }
-        polled
+        polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::Read)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -37,6 +37,8 @@ pub struct ClientConnection {
     decision: AtomicU8,
     /// Wakes the reader.
     pub reader: AtomicWaker,
+    /// Wakes whoever passes the request's body on.
+    pub body: AtomicWaker,
     broken_body: AtomicBool,
     /// Phase in the lowest two bits, since when above.
     phase: AtomicU64,
@@ -68,6 +70,7 @@ impl ClientConnection {
             upgrade_at: AtomicU64::new(0),
             decision: AtomicU8::new(NO_DECISION),
             reader: AtomicWaker::new(),
+            body: AtomicWaker::new(),
             broken_body: AtomicBool::new(false),
             phase: AtomicU64::new(now << 2 | IDLE),
         }
@@ -131,6 +134,7 @@ impl ClientConnection {
 
     pub fn break_body(&self) {
         self.broken_body.store(true, Ordering::Release);
+        self.body.wake();
     }
 
     pub fn body_is_broken(&self) -> bool {

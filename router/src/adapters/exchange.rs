@@ -62,6 +62,19 @@ impl Exchange {
         }));
     }
 
+    /// Notes a request of which nothing can be said but who sent it.
+    pub fn describe_unreadable(&mut self, request_id: &str) {
+        self.log = Some(Box::new(Access {
+            started: rfc3339(super::clock::unix_nanos()),
+            method: "-".to_string(),
+            target: "-".to_string(),
+            protocol: "-",
+            remote: self.client.peer.to_string(),
+            request_id: request_id.to_string(),
+            ..Access::default()
+        }));
+    }
+
     /// Notes the headers that the router completed.
     pub fn forwarded(&mut self, headers: &HeaderMap) {
         let Some(log) = &mut self.log else { return };

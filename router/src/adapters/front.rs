@@ -85,19 +85,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
     }
 
     /// Acts on a verdict about bytes that are all in `held` from `passed` on.
-    fn act(&mut self, why: Stop) -> io::Result<()> {
+    fn act(&mut self, why: Stop) {
         match why {
             Stop::Refused(fault) => {
                 if !self.refused {
                     self.refuse(Some(fault));
                 }
-                Ok(())
             }
             Stop::BrokenBody => {
+                // No read error: hyper would drop the connection without the answer that says why.
+                self.refused = true;
                 self.client.break_body();
-                Err(io::Error::new(io::ErrorKind::InvalidData, "the request's chunks are malformed"))
             }
-            Stop::None | Stop::HeadIncomplete | Stop::Undecided => Ok(()),
+            Stop::None | Stop::HeadIncomplete | Stop::Undecided => {}
         }
     }
 
@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.refused {
-                // The answer is under way; hyper closes after it.
+                // (Or a body that broke: whoever passes it on was told.) The answer is under way; hyper closes after it.
                 return Poll::Pending;
             }
             if this.ended {
@@ -143,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
                 match this.client.take_decision() {
                     Some(tunnel) => {
                         this.inspector.decide(tunnel);
-                        this.judge_held()?;
+                        this.judge_held();
                         continue;
                     }
                     None if this.held.len() >= EARLY_BYTES => return Poll::Pending,
@@ -164,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
                 if ready!(this.read_more(cx))? == 0 {
                     return Poll::Ready(Ok(()));
                 }
-                this.judge_held()?;
+                this.judge_held();
                 continue;
             }
             let before = out.filled().len();
@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
             let passes = before + verdict.pass;
             this.held.extend_from_slice(&out.filled()[passes..]);
             out.set_filled(passes);
-            this.act(verdict.why)?;
+            this.act(verdict.why);
             if verdict.pass > 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -188,12 +188,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
-    fn judge_held(&mut self) -> io::Result<()> {
+    fn judge_held(&mut self) {
         let heads = self.inspector.heads();
         let verdict = self.inspector.feed(&self.held);
         self.passed = verdict.pass;
         self.report(heads);
-        self.act(verdict.why)
+        self.act(verdict.why);
     }
 }
 

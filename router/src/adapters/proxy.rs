@@ -93,6 +93,9 @@ async fn answer(
 
     if let Some(refusal) = client.refusal_of(number) {
         worker.counters.bad_request();
+        if policy.access_log {
+            exchange.describe_unreadable(id_text);
+        }
         return refuse(refusal, Some(exchange), Some(&id_value));
     }
     let upgrade = client.is_upgrade(number);
@@ -154,7 +157,7 @@ async fn answer(
         uri: origin_form(parts.uri),
         headers: parts.headers,
         body: match &progress {
-            Some(progress) => RequestBody::of(body, progress.clone()),
+            Some(progress) => RequestBody::of(body, progress.clone(), client.clone()),
             None => RequestBody::empty(),
         },
         progress,

@@ -1,0 +1,89 @@
+//! Lists: what was asked for, checked against what a list can be filtered and ordered by.
+
+use super::Refusal;
+use crate::domain::pagination::Window;
+use crate::store::query::Filter;
+use std::collections::BTreeMap;
+
+/// A parsed query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListQuery {
+    pub window: Window,
+    /// `name`, `-created_at`
+    pub order_by: Option<String>,
+    /// Comma lists, by parameter.
+    pub filters: BTreeMap<String, Vec<String>>,
+}
+
+/// What a list knows.
+pub struct Columns {
+    /// Parameter and column; the values are alternatives.
+    pub filters: &'static [(&'static str, &'static str)],
+    /// Parameters the operation looks at itself.
+    pub others: &'static [&'static str],
+    /// Name and column.
+    pub orders: &'static [(&'static str, &'static str)],
+}
+
+/// Every list can be ordered by these.
+const ORDERS: &[(&str, &str)] = &[("created_at", "created_at"), ("updated_at", "updated_at")];
+
+impl ListQuery {
+    pub fn all() -> ListQuery {
+        let window = Window { page: 1, per_page: crate::domain::pagination::MAX_PER_PAGE };
+        ListQuery { window, order_by: None, filters: BTreeMap::new() }
+    }
+
+    pub fn with(mut self, parameter: &str, values: &[&str]) -> ListQuery {
+        self.filters.insert(parameter.to_string(), values.iter().map(|value| value.to_string()).collect());
+        self
+    }
+
+    pub fn list(&self, parameter: &str) -> Option<&[String]> {
+        self.filters.get(parameter).map(Vec::as_slice)
+    }
+
+    /// The conditions and the order of a list; refuses parameters the list does not know.
+    pub fn filter(&self, columns: &Columns) -> Result<Filter, Refusal> {
+        let known = |name: &str| columns.others.contains(&name) || columns.filters.iter().any(|(parameter, _)| *parameter == name);
+        let unknown: Vec<String> = self.filters.keys().filter(|name| !known(name)).map(|name| format!("'{name}'")).collect();
+        if !unknown.is_empty() {
+            let mut valid: Vec<String> = columns.filters.iter().map(|(name, _)| format!("'{name}'")).collect();
+            valid.extend(columns.others.iter().map(|name| format!("'{name}'")));
+            valid.extend(["'page'".to_string(), "'per_page'".to_string(), "'order_by'".to_string()]);
+            return Err(Refusal::BadQuery(format!(
+                "Unknown query parameter(s): {}. Valid parameters are: {}",
+                unknown.join(", "),
+                valid.join(", ")
+            )));
+        }
+        let mut filter = Filter::new();
+        for (parameter, column) in columns.filters {
+            filter = filter.any_if(column, self.list(parameter));
+        }
+        let (name, descending) = match self.order_by.as_deref() {
+            Some(order) => (order.strip_prefix(['-', '+']).unwrap_or(order), order.starts_with('-')),
+            None => ("created_at", false),
+        };
+        match columns.orders.iter().chain(ORDERS).find(|(order, _)| *order == name) {
+            Some((_, column)) => Ok(filter.order(column, descending)),
+            None => {
+                let orders: Vec<String> = columns.orders.iter().chain(ORDERS).map(|(order, _)| format!("'{order}'")).collect();
+                Err(Refusal::BadQuery(format!("Order by can only be: {}", orders.join(", "))))
+            }
+        }
+    }
+}
+
+/// One page of rows and how many there are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing<T> {
+    pub rows: Vec<T>,
+    pub total: u64,
+}
+
+impl<T> From<(Vec<T>, u64)> for Listing<T> {
+    fn from((rows, total): (Vec<T>, u64)) -> Listing<T> {
+        Listing { rows, total }
+    }
+}

@@ -1,0 +1,155 @@
+//! What can be done: one file per noun, knowing neither HTTP nor the bus.
+//!
+//! An operation authorizes ([`crate::domain::access`]), reads, decides, writes, leaves an audit
+//! event and the facts of the change, all in one transaction, and nudges the runtime after the commit.
+
+pub mod apps;
+pub mod audit_events;
+pub mod builds;
+pub mod deployments;
+pub mod domains;
+pub mod droplets;
+pub mod first_start;
+pub mod jobs;
+pub mod list;
+pub mod manifest;
+pub mod organizations;
+pub mod packages;
+pub mod processes;
+mod refusal;
+pub mod resource_matches;
+pub mod roles;
+pub mod routes;
+pub mod spaces;
+pub mod sweep;
+pub mod tokens;
+pub mod upload;
+pub mod users;
+
+use crate::blobs::Blobs;
+use crate::domain::access::{self, Action, Actor, Object, Sight};
+use crate::domain::observed::IndexStats;
+use crate::store::audit_events::{By, On};
+use crate::store::processes::Process;
+use crate::store::spaces::Space;
+use crate::store::{Store, StoreError};
+use daemon::Supervisor;
+use futures_util::future::BoxFuture;
+use proto::config::Settings;
+use sqlx::AnyConnection;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub use refusal::Refusal;
+
+/// The names of our own buildpacks, in the order of detection.
+pub const BUILDPACKS: &[&str] = &["staticfile", "python", "nodejs", "binary"];
+/// The stacks apps may run on.
+pub const STACKS: &[&str] = &["host"];
+
+/// Everything operations need. Cheap to clone.
+#[derive(Clone)]
+pub struct Ops {
+    pub store: Store,
+    pub blobs: Blobs,
+    pub live: Live,
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Where uploads are looked at; emptied at start.
+    pub scratch: PathBuf,
+    /// `http://api.<domain>:<port>`
+    pub public_url: Arc<str>,
+    pub tokens: Arc<tokens::Tokens>,
+    pub tasks: Supervisor,
+}
+
+/// What the API asks of the running half, and tells it.
+#[derive(Clone)]
+pub struct Live {
+    /// What is seen of each index of a process.
+    pub stats: Arc<dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync>,
+    /// Facts were committed.
+    pub nudge: Arc<dyn Fn() + Send + Sync>,
+    /// The cluster as this controller sees it.
+    pub status: Arc<dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync>,
+    /// A line into the log of an app.
+    pub log: Arc<dyn Fn(&str, String) + Send + Sync>,
+}
+
+impl Live {
+    /// Sees nothing and tells nobody: an API without a cluster behind it.
+    pub fn none() -> Live {
+        Live {
+            stats: Arc::new(|_| Vec::new()),
+            nudge: Arc::new(|| {}),
+            status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
+            log: Arc::new(|_, _| {}),
+        }
+    }
+}
+
+/// Unix microseconds: the only clock of this crate's operations.
+pub fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+pub fn new_guid() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+impl Ops {
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    pub fn nudge(&self) {
+        (self.live.nudge)();
+    }
+}
+
+/// Refuses like something that does not exist what the actor may not even see, and with 403 what it
+/// sees but may not do.
+pub fn authorize(actor: &Actor, action: Action, object: &Object<'_>, noun: &'static str) -> Result<(), Refusal> {
+    if !access::decide(actor, Action::Read, object).allowed {
+        return Err(Refusal::NotFound(noun));
+    }
+    let decision = access::decide(actor, action, object);
+    if decision.allowed {
+        return Ok(());
+    }
+    tracing::debug!(actor = %actor.name, ?action, because = decision.because, "refused");
+    Err(Refusal::NotAuthorized)
+}
+
+/// The space of something, with the right to do `action` in it; `noun` is what is missing if not.
+pub async fn space_for(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    action: Action,
+    space: &str,
+    noun: &'static str,
+) -> Result<Space, Refusal> {
+    let space = Space::find(connection, space).await?.ok_or(Refusal::NotFound(noun))?;
+    authorize(actor, action, &Object::Space { guid: &space.guid, organization: &space.organization_guid }, noun)?;
+    Ok(space)
+}
+
+/// Guids of the spaces an actor sees; None: all.
+pub async fn visible_spaces(connection: &mut AnyConnection, actor: &Actor) -> Result<Option<Vec<String>>, StoreError> {
+    let Sight::Only { mut spaces, managed, .. } = access::sight(actor) else { return Ok(None) };
+    for organization in managed {
+        spaces.extend(crate::store::spaces::of_organization(connection, &organization).await?.into_iter().map(|space| space.guid));
+    }
+    Ok(Some(spaces.into_iter().collect()))
+}
+
+/// The actor of an audit event.
+pub fn by(actor: &Actor) -> By<'_> {
+    By { guid: &actor.guid, kind: "user", name: &actor.name }
+}
+
+/// The target of an audit event in a space.
+pub fn on<'a>(kind: &'a str, guid: &'a str, name: &'a str, space: &'a Space) -> On<'a> {
+    On { guid, kind, name, space: Some(&space.guid), organization: Some(&space.organization_guid) }
+}

@@ -1,0 +1,84 @@
+//! Why an operation was not done, by meaning. How each is told over HTTP stands in one table,
+//! `api/errors.rs`.
+
+use crate::blobs::BlobError;
+use crate::store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such thing, or the actor may not see it. The noun as clients expect it: `App`.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    #[error("the path or method does not exist")]
+    UnknownRequest,
+    #[error("no valid token was sent")]
+    InvalidToken,
+    #[error("nobody is logged in")]
+    NotAuthenticated,
+    #[error("not authorized")]
+    NotAuthorized,
+    /// Understood, and not acceptable: a sentence for the user.
+    #[error("{0}")]
+    Unprocessable(String),
+    /// Several such sentences.
+    #[error("{}", .0.join("; "))]
+    AllUnprocessable(Vec<String>),
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("{0}")]
+    BadQuery(String),
+    #[error("{0}")]
+    Unparsable(String),
+    #[error("bits may be uploaded only once")]
+    BitsAlreadyUploaded,
+    /// The package is not acceptable: why.
+    #[error("{0}")]
+    InvalidBits(String),
+    #[error("{0}")]
+    TooLarge(String),
+    /// Somebody else changed it first.
+    #[error("{0}")]
+    Conflict(String),
+    /// Not now: a sentence for the user.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error(transparent)]
+    Store(StoreError),
+    #[error("{operation}")]
+    Internal {
+        operation: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Refusal {
+    pub fn unprocessable<T>(text: impl Into<String>) -> Result<T, Refusal> {
+        Err(Refusal::Unprocessable(text.into()))
+    }
+
+    pub fn internal<E>(operation: &'static str) -> impl FnOnce(E) -> Refusal
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |source| Refusal::Internal { operation, source: source.into() }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        Refusal::Store(error)
+    }
+}
+
+impl From<BlobError> for Refusal {
+    fn from(error: BlobError) -> Refusal {
+        Refusal::Internal { operation: "using the blob store", source: Box::new(error) }
+    }
+}
+
+impl From<crate::domain::names::InvalidName> for Refusal {
+    fn from(error: crate::domain::names::InvalidName) -> Refusal {
+        Refusal::Unprocessable(error.0)
+    }
+}

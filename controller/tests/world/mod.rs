@@ -1,0 +1,546 @@
+//! A controller's runtime between a real bus, a real cluster store and played agents and stagers.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests")]
+
+use controller::blobs::Blobs;
+use controller::runtime::{Runtime, RuntimeConfig};
+use controller::store::apps::App;
+use controller::store::droplets::Droplet;
+use controller::store::facts::{self, Kind};
+use controller::store::processes::{self, Process};
+use controller::store::{Json, Store, organizations::Organization, spaces::Space};
+use daemon::{Bus, BusConfig, ComponentId, Deps, Role, Sockets};
+use proto::bus::catalogue;
+use proto::bus::dea::{Advertisement, PlacementProperties, StartInstance, UpdateInstances};
+use proto::bus::health::{Beat, ExitReason, Exited, Heartbeat, InstanceState};
+use proto::bus::staging::{Acknowledged, StagingReply, StagingRequest};
+use proto::ids::{DeaId, InstanceId, ProcessGuid, StagerQueue, Version};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Whether the servers are there; says loudly when not.
+pub fn has_servers(test: &str) -> bool {
+    ["nats-server", "etcd"].into_iter().all(|program| {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let found = path.split(':').any(|folder| Path::new(folder).join(program).exists());
+        if !found {
+            eprintln!("SKIPPED {test}: {program} is not installed");
+        }
+        found
+    })
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros()).unwrap()
+}
+
+/// Waits until `check` gives something; shows its last refusal if it never does.
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match check().await {
+            Ok(value) => return value,
+            Err(status) if begun.elapsed() > SOON => panic!("{what}, not within {SOON:?}: {status}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+struct Server(Child);
+
+impl Server {
+    fn start(command: &mut Command) -> Server {
+        Server(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub const COMPONENTS: [(Role, &str); 6] = [
+    (Role::Controller, "controller-1"),
+    (Role::Controller, "controller-2"),
+    (Role::Dea, "dea-1"),
+    (Role::Dea, "dea-2"),
+    (Role::Stager, "stager-1"),
+    (Role::HealthManager, "health-manager-1"),
+];
+
+/// Bus, cluster store, database and blobs.
+pub struct World {
+    pub folder: tempfile::TempDir,
+    nats_port: u16,
+    nats: Option<Server>,
+    etcd_port: u16,
+    _etcd: Server,
+    pub store: Store,
+    pub blobs: Blobs,
+}
+
+impl World {
+    pub async fn start() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let (nats_port, etcd_port, peer) = (free_port(), free_port(), free_port());
+        let users: Vec<String> = COMPONENTS
+            .iter()
+            .map(|(role, id)| {
+                let allowed = catalogue::permissions(*role, &ComponentId::new(*id).unwrap());
+                let allowed = serde_json::json!({
+                    "publish": allowed.publish, "subscribe": allowed.subscribe,
+                    "allow_responses": {"max": 1000, "expires": "1m"},
+                });
+                format!("{{user: {id}, password: secret, permissions: {allowed}}}")
+            })
+            .collect();
+        let text = format!("listen: \"127.0.0.1:{nats_port}\"\nauthorization {{ users = [\n{}\n] }}\n", users.join("\n"));
+        std::fs::write(folder.path().join("nats.conf"), text).unwrap();
+        let client = format!("http://127.0.0.1:{etcd_port}");
+        let peer = format!("http://127.0.0.1:{peer}");
+        let etcd = Server::start(
+            Command::new("etcd")
+                .args(["--name", "one", "--listen-client-urls", &client, "--advertise-client-urls", &client])
+                .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+                .args(["--initial-cluster", &format!("one={peer}"), "--unsafe-no-fsync"])
+                .arg("--data-dir")
+                .arg(folder.path().join("etcd")),
+        );
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("controller.sqlite").display())).await.unwrap();
+        let blobs = Blobs::open(&folder.path().join("blobs"), b"secret", "127.0.0.1:1").unwrap();
+        let mut world = World { folder, nats_port, nats: None, etcd_port, _etcd: etcd, store, blobs };
+        world.bus_up();
+        world.space().await;
+        world
+    }
+
+    pub fn bus_up(&mut self) {
+        let config = self.folder.path().join("nats.conf");
+        self.nats = Some(Server::start(Command::new("nats-server").arg("-c").arg(config)));
+    }
+
+    pub fn bus_down(&mut self) {
+        self.nats = None;
+    }
+
+    fn bus(&self, user: &str) -> BusConfig {
+        BusConfig {
+            servers: vec![format!("nats://127.0.0.1:{}", self.nats_port)],
+            user: user.to_string(),
+            password: "secret".to_string(),
+        }
+    }
+
+    pub async fn connect(&self, user: &str) -> Bus {
+        let bus = Bus::connect(&self.bus(user), &ComponentId::new(user).unwrap()).await.unwrap();
+        let mut status = bus.status();
+        tokio::time::timeout(SOON, status.wait_for(|status| status.connected)).await.unwrap().unwrap();
+        bus
+    }
+
+    /// A controller's runtime; keep the dependencies alive as long as it.
+    pub async fn controller(&self, name: &str) -> (Runtime, Deps) {
+        let bootstrap = serde_json::from_value(serde_json::json!({
+            "role": "controller", "component": name, "index": 1,
+            "cluster": {"id": "c0ffee12", "domain": "yard.internal"},
+            "home": self.folder.path(), "folder": self.folder.path(), "run": self.folder.path(),
+            "bus": self.bus(name),
+            "store": {"endpoints": [format!("http://127.0.0.1:{}", self.etcd_port)], "user": "", "password": ""},
+            "admin": {"address": format!("127.0.0.1:{}", free_port()), "user": "status", "password": "secret"},
+            "settings": {},
+        }))
+        .unwrap();
+        let deps = Deps::build(bootstrap, Sockets::none()).await.unwrap();
+        let config = RuntimeConfig {
+            domain: "yard.internal".into(),
+            public_url: "http://api.yard.internal".into(),
+            advertise: "127.0.0.1:1".into(),
+            bulk_user: "bulk".into(),
+            bulk_password: "secret".into(),
+            stager_queue: StagerQueue::new("default").unwrap(),
+        };
+        let runtime = Runtime::start(self.store.clone(), self.blobs.clone(), &deps, config).await.unwrap();
+        (runtime, deps)
+    }
+
+    async fn space(&self) {
+        let time = now();
+        let mut tx = self.store.write("test").await.unwrap();
+        Organization {
+            guid: "o".into(),
+            name: "default".into(),
+            suspended: false,
+            labels: Json::default(),
+            annotations: Json::default(),
+            created_at: time,
+            updated_at: time,
+            row_version: 1,
+        }
+        .insert(&mut tx)
+        .await
+        .unwrap();
+        Space {
+            guid: "s".into(),
+            name: "default".into(),
+            organization_guid: "o".into(),
+            labels: Json::default(),
+            annotations: Json::default(),
+            created_at: time,
+            updated_at: time,
+            row_version: 1,
+        }
+        .insert(&mut tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// A started app with a droplet and one web process, with its fact.
+    pub async fn app(&self, guid: &str, instances: i64, memory_mb: i64) -> Process {
+        let time = now();
+        let mut tx = self.store.write("test").await.unwrap();
+        let app = App {
+            guid: guid.into(),
+            name: guid.into(),
+            space_guid: "s".into(),
+            state: "STARTED".into(),
+            buildpacks: Json::default(),
+            stack: "host".into(),
+            environment: Json(BTreeMap::from([("GREETING".to_string(), "hello".to_string())])),
+            current_droplet_guid: Some(format!("{guid}-droplet")),
+            labels: Json::default(),
+            annotations: Json::default(),
+            created_at: time,
+            updated_at: time,
+            row_version: 1,
+        };
+        app.insert(&mut tx).await.unwrap();
+        droplet(guid, &format!("{guid}-droplet")).insert(&mut tx).await.unwrap();
+        let process = Process {
+            id: processes::next_id(&mut tx).await.unwrap(),
+            guid: guid.into(),
+            app_guid: guid.into(),
+            kind: "web".into(),
+            command: None,
+            instances,
+            memory_mb,
+            disk_mb: 100,
+            health_check_type: "port".into(),
+            health_check_endpoint: None,
+            health_check_timeout: None,
+            health_check_invocation_timeout: None,
+            health_check_interval: None,
+            version: uuid::Uuid::new_v4().to_string(),
+            droplet_guid: Some(format!("{guid}-droplet")),
+            deployment_guid: None,
+            created_at: time,
+            updated_at: time,
+            row_version: 1,
+        };
+        process.insert(&mut tx).await.unwrap();
+        facts::append(&mut tx, Kind::ProcessChanged, guid, serde_json::json!({}), time).await.unwrap();
+        tx.commit().await.unwrap();
+        process
+    }
+
+    pub async fn process(&self, guid: &str) -> Option<Process> {
+        let mut reader = self.store.read().await.unwrap();
+        Process::find(&mut reader, guid).await.unwrap()
+    }
+
+    /// Changes a process the way the API does.
+    pub async fn change(&self, guid: &str, change: impl FnOnce(&mut Process)) {
+        let mut tx = self.store.write("test").await.unwrap();
+        let mut process = Process::find(&mut tx, guid).await.unwrap().unwrap();
+        change(&mut process);
+        process.update(&mut tx, now()).await.unwrap();
+        facts::append(&mut tx, Kind::ProcessChanged, guid, serde_json::json!({}), now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
+pub fn droplet(app: &str, guid: &str) -> Droplet {
+    Droplet {
+        guid: guid.into(),
+        app_guid: app.into(),
+        package_guid: None,
+        build_guid: None,
+        state: "STAGED".into(),
+        sha1: "1".repeat(40),
+        sha256: "2".repeat(64),
+        size_bytes: 1,
+        process_types: Json(BTreeMap::from([("web".to_string(), "run".to_string())])),
+        detected_buildpack: String::new(),
+        buildpacks: Json::default(),
+        stack: "host".into(),
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+/// What a played agent does with an instance that starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    Run,
+    Crash,
+}
+
+#[derive(Debug, Clone)]
+pub struct Copy {
+    pub process: ProcessGuid,
+    pub version: Version,
+    pub index: u32,
+    pub state: InstanceState,
+    pub memory_mb: u64,
+}
+
+type Decide = Box<dyn Fn(&StartInstance) -> Behaviour + Send>;
+
+/// A played agent: keeps the books an agent keeps, runs nothing.
+#[derive(Clone)]
+pub struct Agent {
+    inner: Arc<AgentInner>,
+}
+
+struct AgentInner {
+    id: DeaId,
+    bus: Bus,
+    total_mb: u64,
+    behaviour: Mutex<Decide>,
+    copies: Mutex<BTreeMap<InstanceId, Copy>>,
+    starts: Mutex<Vec<StartInstance>>,
+    updates: Mutex<Vec<UpdateInstances>>,
+    /// Fewest running since the last look, and the look's start.
+    fewest: Mutex<usize>,
+}
+
+impl Agent {
+    pub async fn start(world: &World, id: &str, total_mb: u64) -> Agent {
+        let bus = world.connect(id).await;
+        let inner = Arc::new(AgentInner {
+            id: DeaId::new(id).unwrap(),
+            bus,
+            total_mb,
+            behaviour: Mutex::new(Box::new(|_| Behaviour::Run)),
+            copies: Mutex::default(),
+            starts: Mutex::default(),
+            updates: Mutex::default(),
+            fewest: Mutex::new(usize::MAX),
+        });
+        let agent = Agent { inner };
+        let mut starts = agent.inner.bus.subscribe(&catalogue::dea_start_instance(&agent.inner.id).filter()).await.unwrap();
+        let mut stops = agent.inner.bus.subscribe(&catalogue::dea_stop().filter()).await.unwrap();
+        let mut updates = agent.inner.bus.subscribe(&catalogue::dea_update().filter()).await.unwrap();
+        agent.inner.bus.flush().await.unwrap();
+        let me = agent.clone();
+        tokio::spawn(async move {
+            while let Some(start) = starts.next().await {
+                let me = me.clone();
+                tokio::spawn(async move { me.run(start.message).await });
+            }
+        });
+        let me = agent.clone();
+        tokio::spawn(async move {
+            while let Some(stop) = stops.next().await {
+                for id in stop.message.instances.unwrap_or_default() {
+                    me.end(&id, ExitReason::Stopped).await;
+                }
+            }
+        });
+        let me = agent.clone();
+        tokio::spawn(async move {
+            while let Some(update) = updates.next().await {
+                me.inner.updates.lock().unwrap().push(update.message);
+            }
+        });
+        let me = agent.clone();
+        tokio::spawn(async move {
+            loop {
+                me.beat().await;
+                me.advertise().await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        });
+        agent
+    }
+
+    pub fn behave(&self, behaviour: impl Fn(&StartInstance) -> Behaviour + Send + 'static) {
+        *self.inner.behaviour.lock().unwrap() = Box::new(behaviour);
+    }
+
+    pub fn copies(&self) -> Vec<Copy> {
+        self.inner.copies.lock().unwrap().values().cloned().collect()
+    }
+
+    pub fn ids(&self) -> Vec<InstanceId> {
+        self.inner.copies.lock().unwrap().keys().cloned().collect()
+    }
+
+    pub fn running(&self) -> usize {
+        self.copies().iter().filter(|copy| copy.state == InstanceState::Running).count()
+    }
+
+    pub fn starts(&self) -> Vec<StartInstance> {
+        self.inner.starts.lock().unwrap().clone()
+    }
+
+    pub fn updates(&self) -> Vec<UpdateInstances> {
+        self.inner.updates.lock().unwrap().clone()
+    }
+
+    /// Fewest that ran at once since the last call.
+    pub fn fewest(&self) -> usize {
+        std::mem::replace(&mut *self.inner.fewest.lock().unwrap(), self.running())
+    }
+
+    async fn run(&self, start: StartInstance) {
+        let id = start.yard_instance.clone().unwrap();
+        let copy = Copy {
+            process: start.droplet.clone(),
+            version: start.version.clone(),
+            index: start.index,
+            state: InstanceState::Starting,
+            memory_mb: start.limits.mem,
+        };
+        let again = self.inner.copies.lock().unwrap().insert(id.clone(), copy).is_some();
+        assert!(!again, "one instance was started twice");
+        let used: u64 = self.copies().iter().map(|copy| copy.memory_mb).sum();
+        assert!(used <= self.inner.total_mb, "more was placed here than there is room for");
+        let behaviour = (self.inner.behaviour.lock().unwrap())(&start);
+        self.inner.starts.lock().unwrap().push(start);
+        self.tell(&id).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        match behaviour {
+            Behaviour::Run => {
+                if let Some(copy) = self.inner.copies.lock().unwrap().get_mut(&id) {
+                    copy.state = InstanceState::Running;
+                }
+                self.tell(&id).await;
+            }
+            Behaviour::Crash => self.end(&id, ExitReason::Crashed).await,
+        }
+    }
+
+    pub async fn end(&self, id: &InstanceId, reason: ExitReason) {
+        let Some(copy) = self.inner.copies.lock().unwrap().remove(id) else { return };
+        let running = self.running();
+        {
+            let mut fewest = self.inner.fewest.lock().unwrap();
+            *fewest = (*fewest).min(running);
+        }
+        let exit = Exited {
+            droplet: copy.process,
+            version: copy.version,
+            instance: id.clone(),
+            index: copy.index,
+            reason,
+            crash_timestamp: Some(now() as f64 / 1e6),
+            exit_status: 3,
+            exit_description: "exited with status 3".into(),
+            cc_partition: None,
+            yard_dea: Some(self.inner.id.clone()),
+            yard_signal: None,
+            yard_out_of_memory: None,
+            yard_phase: None,
+        };
+        for _ in 0..5 {
+            let told: Result<Acknowledged, _> =
+                self.inner.bus.request(&catalogue::droplet_exited(), &exit, Duration::from_secs(2)).await;
+            if told.is_ok() {
+                break;
+            }
+        }
+    }
+
+    fn beats(&self) -> Vec<Beat> {
+        let copies = self.inner.copies.lock().unwrap();
+        copies
+            .iter()
+            .map(|(id, copy)| Beat {
+                droplet: copy.process.clone(),
+                version: copy.version.clone(),
+                instance: id.clone(),
+                index: copy.index,
+                state: copy.state,
+                state_timestamp: now() as f64 / 1e6,
+                cc_partition: None,
+                yard_stats: None,
+                yard_details: None,
+            })
+            .collect()
+    }
+
+    async fn send(&self, droplets: Vec<Beat>, complete: bool) {
+        let beat = Heartbeat {
+            dea: self.inner.id.clone(),
+            droplets,
+            yard_complete: Some(complete),
+            yard_period: None,
+            yard_zone: None,
+        };
+        let _ = self.inner.bus.publish(&catalogue::dea_heartbeat(), &beat).await;
+    }
+
+    async fn beat(&self) {
+        self.send(self.beats(), true).await;
+    }
+
+    async fn tell(&self, id: &InstanceId) {
+        let beats = self.beats().into_iter().filter(|beat| beat.instance == *id).collect();
+        self.send(beats, false).await;
+    }
+
+    async fn advertise(&self) {
+        let used: u64 = self.copies().iter().map(|copy| copy.memory_mb).sum();
+        let mut counts: BTreeMap<ProcessGuid, u32> = BTreeMap::new();
+        for copy in self.copies() {
+            *counts.entry(copy.process).or_default() += 1;
+        }
+        let advertisement = Advertisement {
+            id: self.inner.id.clone(),
+            stacks: vec!["host".into()],
+            available_memory: self.inner.total_mb - used,
+            available_disk: 100_000,
+            app_id_to_count: counts,
+            placement_properties: PlacementProperties { zone: "default".into() },
+            url: None,
+            yard_total_memory: Some(self.inner.total_mb),
+            yard_total_disk: Some(100_000),
+        };
+        let _ = self.inner.bus.publish(&catalogue::dea_advertise(), &advertisement).await;
+    }
+}
+
+/// A played stager: answers each request with what `answer` says, and keeps it.
+pub async fn stager(
+    world: &World,
+    answer: impl Fn(&StagingRequest) -> Option<proto::bus::staging::StagingError> + Send + 'static,
+) -> (Bus, Arc<Mutex<Vec<StagingRequest>>>) {
+    let bus = world.connect("stager-1").await;
+    let queue = StagerQueue::new("default").unwrap();
+    let mut requests = bus.subscribe(&catalogue::stager(&queue).shared(catalogue::QUEUE_STAGERS)).await.unwrap();
+    bus.flush().await.unwrap();
+    let seen: Arc<Mutex<Vec<StagingRequest>>> = Arc::default();
+    let kept = seen.clone();
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            let error = answer(&request.message);
+            let reply = StagingReply { task_id: request.message.task_id.clone(), task_log: String::new(), error };
+            kept.lock().unwrap().push(request.message.clone());
+            request.respond(&reply).await.unwrap();
+        }
+    });
+    (bus, seen)
+}

@@ -1,0 +1,235 @@
+//! The whole agent: real bus, real containers, a blob store; the test plays controller and router.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod world;
+
+use proto::bus::catalogue;
+use proto::bus::health::{ExitReason, InstanceState};
+use proto::bus::stream::{RunTask, RunTaskReply, TaskEnd, TaskInput, TaskOutput, task_input};
+use proto::ids::DeaId;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use world::{Seen, World};
+
+/// A web server with doors to misbehave.
+const SERVER: &str = r#"
+import http.server, os, signal, sys, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path.startswith('/exit/'):
+            os._exit(int(self.path[6:]))
+        if self.path == '/eat':
+            data = []
+            while True:
+                data.append(bytearray(8 << 20))
+        body = (os.environ['GREETING'] + ' ' + os.environ['CF_INSTANCE_INDEX']).encode()
+        self.send_response(200)
+        self.send_header('content-length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        print('served', self.path, flush=True)
+server = http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), Handler)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+server.serve_forever()
+"#;
+const COMMAND: &str = "exec python3 server.py";
+
+async fn answer(world: &World, path: &str) -> Result<String, String> {
+    let Some(Seen::Registered(registration)) =
+        world.all_seen().into_iter().rev().find(|seen| matches!(seen, Seen::Registered(_)))
+    else {
+        return Err("no registration".into());
+    };
+    let url = format!("http://{}:{}{path}", registration.host, registration.port.unwrap());
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+    let reply = client.get(url).send().await.map_err(|error| error.to_string())?;
+    reply.text().await.map_err(|error| error.to_string())
+}
+
+fn position(world: &World, is_it: impl Fn(&Seen) -> bool) -> usize {
+    let seen = world.all_seen();
+    seen.iter().position(is_it).unwrap_or_else(|| panic!("never seen; {seen:#?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_started_served_stopped_and_told() {
+    let Some(world) = World::start("a whole life").await else { return };
+    let sha1 = world.droplet(&[("app/server.py", SERVER), ("profile.d/a.sh", "export GREETING=\"$GREETING there\"\n")]);
+    let begun = Instant::now();
+    let start = world.start_message("i1", &sha1, COMMAND);
+    world.order(&start).await;
+    world.order(&start).await;
+    world.state("i1", InstanceState::Starting).await;
+    world.state("i1", InstanceState::Running).await;
+    eprintln!("start command to running: {:?}", begun.elapsed());
+    world.eventually("its registration", |seen| matches!(seen, Seen::Registered(_))).await;
+    assert_eq!(answer(&world, "/x").await.unwrap(), "hello there 0");
+    world.eventually("its line", |seen| matches!(seen, Seen::Line(kind, text) if kind == "APP/PROC/WEB" && text == "served /x")).await;
+    world.eventually("the agent's line", |seen| matches!(seen, Seen::Line(kind, text) if kind == "CELL" && text.contains("healthy"))).await;
+    world.eventually("less memory", |seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048 - 96)).await;
+    let starts = world.all_seen().iter().filter(|seen| matches!(seen, Seen::Line(kind, text) if kind == "CELL" && text.contains("Creating"))).count();
+    assert_eq!(starts, 1, "the same command twice starts one");
+    world.forget_seen();
+    world.order_stop("i1").await;
+    let exited = world.exited("i1").await;
+    assert_eq!((exited.reason, exited.exit_status), (ExitReason::Stopped, 0));
+    assert!(position(&world, |seen| matches!(seen, Seen::Unregistered(_))) < position(&world, |seen| matches!(seen, Seen::Exited(_))));
+    world.eventually("all memory", |seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048)).await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_crash_tells_its_reason_and_the_route_goes_first() {
+    let Some(world) = World::start("crashes").await else { return };
+    let sha1 = world.droplet(&[("app/server.py", SERVER)]);
+    for (instance, path, words) in [("i1", "/exit/3", "status 3"), ("i2", "/eat", "out of memory")] {
+        world.order(&world.start_message(instance, &sha1, COMMAND)).await;
+        world.state(instance, InstanceState::Running).await;
+        world.eventually("its registration", |seen| {
+            matches!(seen, Seen::Registered(registration) if registration.tags["process_instance_id"] == instance)
+        })
+        .await;
+        let begun = Instant::now();
+        let _ = answer(&world, path).await;
+        let exited = world.exited(instance).await;
+        eprintln!("{path} to its exit told: {:?}", begun.elapsed());
+        assert_eq!(exited.reason, ExitReason::Crashed);
+        assert!(exited.exit_description.contains(words), "{}", exited.exit_description);
+        world.state(instance, InstanceState::Crashed).await;
+        let unregistered = position(&world, |seen| matches!(seen, Seen::Unregistered(it) if it.tags["process_instance_id"] == instance));
+        assert!(unregistered < position(&world, |seen| matches!(seen, Seen::Exited(it) if it.instance.as_str() == instance)));
+    }
+    let mut never = world.start_message("i3", &sha1, "sleep 1000");
+    never.health_check_timeout = Some(1);
+    world.order(&never).await;
+    let text = world.exited("i3").await.exit_description;
+    assert!(text.starts_with("failed to accept connections within health check timeout (1 s)"), "{text}");
+    world.order(&world.start_message("i4", &sha1, "no-such-command")).await;
+    assert!(world.exited("i4").await.exit_description.contains("127"));
+    let mut large = world.start_message("i5", &sha1, COMMAND);
+    large.limits.mem = 4096;
+    world.order(&large).await;
+    assert_eq!(world.exited("i5").await.exit_description, "Not enough memory resource available.");
+    let mut absent = world.start_message("i6", &"0".repeat(40), COMMAND);
+    absent.executable_uri = format!("{}/nothing", world.blob_url);
+    world.order(&absent).await;
+    assert_eq!(world.exited("i6").await.exit_description, "failed to start: the droplet is not in the blob store");
+    let mut old = world.start_message("i7", &sha1, COMMAND);
+    old.yard_epoch = Some(4);
+    world.forget_seen();
+    world.order(&old).await;
+    world.order(&world.start_message("i8", &sha1, "sleep 0.1; exit 0")).await;
+    assert!(world.exited("i8").await.exit_description.contains("status 0"));
+    assert!(!world.all_seen().iter().any(|seen| matches!(seen, Seen::Beat(beat) if beat.droplets.iter().any(|beat| beat.instance.as_str() == "i7"))));
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_comes_back_adopts_what_runs_and_repeats_what_nobody_acknowledged() {
+    let Some(mut world) = World::start("adoption").await else { return };
+    let sha1 = world.droplet(&[("app/server.py", SERVER)]);
+    world.order(&world.start_message("i1", &sha1, COMMAND)).await;
+    world.state("i1", InstanceState::Running).await;
+    world.acknowledge.store(false, Ordering::SeqCst);
+    world.order(&world.start_message("i2", &sha1, "exit 9")).await;
+    world.exited("i2").await;
+    world.eventually("a registration", |seen| matches!(seen, Seen::Registered(_))).await;
+    world.agent_breaks().await;
+    assert_eq!(answer(&world, "/").await.unwrap(), "hello 0", "it goes on without its agent");
+    world.forget_seen();
+    world.acknowledge.store(true, Ordering::SeqCst);
+    world.start_agent().await;
+    world.state("i1", InstanceState::Running).await;
+    world.state("i2", InstanceState::Crashed).await;
+    assert_eq!(world.exited("i2").await.exit_status, 9);
+    world.eventually("its registration again", |seen| matches!(seen, Seen::Registered(_))).await;
+    assert_eq!(answer(&world, "/again").await.unwrap(), "hello 0");
+    world.eventually("its line", |seen| matches!(seen, Seen::Line(_, text) if text == "served /again")).await;
+    world.stop_agent().await;
+    assert_eq!(world.exited("i1").await.reason, ExitReason::DeaShutdown);
+    world.finish().await;
+}
+
+async fn run_task(world: &World, task: &RunTask) -> RunTaskReply {
+    let topic = catalogue::dea_task_run(&DeaId::new("dea-1").unwrap());
+    world.bus.request(&topic, task, Duration::from_secs(5)).await.unwrap()
+}
+
+fn input(path: &str, source: task_input::Source) -> TaskInput {
+    TaskInput { path: path.into(), source: Some(source), ..TaskInput::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_gets_its_inputs_and_gives_its_outputs() {
+    let Some(world) = World::start("tasks").await else { return };
+    world.blobs.lock().unwrap().insert("package".into(), b"the package".to_vec());
+    let url = |name: &str| task_input::Source::Url(format!("{}/{name}", world.blob_url));
+    let mut optional = input("/yard/cache.tgz", url("nothing"));
+    optional.optional = true;
+    let task = RunTask {
+        task: "t1".into(),
+        kind: "staging".into(),
+        app: "app-1".into(),
+        app_name: "shop".into(),
+        stack: "host".into(),
+        command: ["bash", "-c", "id -u; cat /yard/package.zip; echo; /yard/builder x; ls /yard/buildpacks; getent hosts api.yard.internal; \
+            cp /yard/package.zip /yard/out/droplet.tgz; printf '%s' \"$MODE\" > /yard/out/result.json"].map(String::from).to_vec(),
+        environment: vec!["MODE=fast".into()],
+        memory_mb: 128,
+        disk_mb: 64,
+        timeout_seconds: 30,
+        inputs: vec![
+            input("/yard/package.zip", url("package")),
+            optional,
+            input("/yard/builder", task_input::Source::Builtin("builder".into())),
+            input("/yard/buildpacks", task_input::Source::Builtin("buildpacks".into())),
+        ],
+        outputs: vec![
+            TaskOutput { path: "/yard/out/droplet.tgz".into(), url: format!("{}/droplet", world.blob_url), required: true },
+            TaskOutput { path: "/yard/out/cache.tgz".into(), url: format!("{}/cache", world.blob_url), required: false },
+        ],
+        log_source_type: "STG".into(),
+        context: b"ctx".to_vec(),
+        result_file: "/yard/out/result.json".into(),
+        ..RunTask::default()
+    };
+    let begun = Instant::now();
+    assert_eq!(run_task(&world, &task).await, RunTaskReply { accepted: true, reason: String::new() });
+    let Seen::Task(exited) = world.eventually("its end", |seen| matches!(seen, Seen::Task(_))).await else { panic!() };
+    eprintln!("task to its end told: {:?}", begun.elapsed());
+    assert_eq!((exited.end(), exited.exit_status), (TaskEnd::Exited, 0), "{exited:?}");
+    assert_eq!((exited.result.as_slice(), exited.context.as_slice()), (&b"fast"[..], &b"ctx"[..]));
+    assert_eq!(exited.uploaded.len(), 1);
+    assert_eq!(exited.uploaded[0].size_bytes, 11);
+    assert_eq!(world.blobs.lock().unwrap()["droplet"], b"the package");
+    let gateway = world.gateway.to_string();
+    for line in ["2000", "the package", "building x", "static"] {
+        assert!(exited.last_lines.iter().any(|seen| seen == line), "{line}: {:?}", exited.last_lines);
+    }
+    assert!(exited.last_lines.iter().any(|line| line.starts_with(&gateway)), "names: {:?}", exited.last_lines);
+    world.eventually("its lines", |seen| matches!(seen, Seen::Line(kind, _) if kind == "STG")).await;
+
+    let failing = |id: &str, command: &str| RunTask {
+        task: id.into(),
+        command: vec!["bash".into(), "-c".into(), command.into()],
+        inputs: vec![],
+        outputs: vec![],
+        ..task.clone()
+    };
+    let slow = RunTask { timeout_seconds: 1, ..failing("t2", "trap '' TERM; while :; do sleep 1; done") };
+    let hungry = failing("t3", "python3 -c 'x = bytearray(900 << 20)'");
+    let full = failing("t5", "head -c 200M /dev/zero > /home/vcap/x");
+    let broken = failing("t4", "echo broken >&2; exit 4");
+    for (task, end) in [(slow, TaskEnd::Timeout), (hungry, TaskEnd::OutOfMemory), (full, TaskEnd::DiskFull), (broken, TaskEnd::Exited)] {
+        assert!(run_task(&world, &task).await.accepted);
+        let Seen::Task(exited) = world.eventually("its end", |seen| matches!(seen, Seen::Task(it) if it.task == task.task)).await else { panic!() };
+        assert_eq!(exited.end(), end, "{exited:?}");
+        assert!(exited.uploaded.is_empty());
+    }
+    let huge = RunTask { memory_mb: 1 << 20, ..failing("t6", "true") };
+    let refused = run_task(&world, &huge).await;
+    assert!(!refused.accepted && refused.reason.contains("memory"), "{refused:?}");
+    world.finish().await;
+}

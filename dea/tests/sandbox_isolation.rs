@@ -1,0 +1,225 @@
+//! The container engine against the real runtime, as root: what a sandbox must not be able to do.
+
+#![allow(clippy::unwrap_used)]
+
+mod yard;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use dea::sandbox::{ExitStatus, SandboxEvent};
+use yard::{Yard, collect, next_line, shell, text};
+
+/// Answers every connection with a word until the test program ends.
+fn answer(word: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().write_all(word.as_bytes());
+        }
+    });
+    address
+}
+
+/// A script that says what a TCP connection gives: the other side's word, or `no`.
+fn probe(targets: &[String]) -> String {
+    let mut script = String::from(
+        "try() { timeout 3 bash -c \"exec 3<>/dev/tcp/$1/$2 && cat <&3\" 2>/dev/null || echo no; echo; }\n",
+    );
+    for target in targets {
+        let (host, port) = target.rsplit_once(':').unwrap();
+        script += &format!("try {host} {port}\n");
+    }
+    script
+}
+
+fn words(seen: &[SandboxEvent]) -> Vec<String> {
+    let mut words = text(seen, false);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[tokio::test]
+async fn the_router_is_reached_and_nothing_else_of_the_host() {
+    let router = answer("router");
+    let Some(yard) = Yard::with_router("host-closed", router).await else {
+        return;
+    };
+    let secret = answer("secret");
+    let gateway = yard.config.gateway;
+    // Also on every address, as a careless daemon would.
+    let open = TcpListener::bind("0.0.0.0:0").unwrap();
+    let open_port = open.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in open.incoming() {
+            let _ = stream.unwrap().write_all(b"open");
+        }
+    });
+    let sandbox = yard.prepare("probe").await;
+    let mut events = sandbox.events().await.unwrap();
+    let script = probe(&[
+        format!("{gateway}:8080"),
+        format!("127.0.0.1:{}", secret.port()),
+        format!("{gateway}:{}", secret.port()),
+        format!("{gateway}:{open_port}"),
+        format!("{gateway}:{}", router.port()),
+        "169.254.169.254:80".to_owned(),
+    ]);
+    sandbox.order(shell(&script)).await.unwrap();
+    let seen = collect(&mut events).await;
+    assert_eq!(words(&seen), ["router", "no", "no", "no", "no", "no"]);
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn loopback_is_closed_even_to_a_route_of_its_own() {
+    // With route_localnet on its interface the host would accept packets for 127.0.0.0/8; a
+    // sandbox cannot even send them, having no right to change its routes.
+    let router = answer("router");
+    let Some(yard) = Yard::with_router("loopback-closed", router).await else {
+        return;
+    };
+    let sandbox = yard.prepare("probe").await;
+    let mut events = sandbox.events().await.unwrap();
+    let script = "ip addr add 10.0.0.9/32 dev eth0 2>/dev/null || echo closed; \
+        /usr/bin/python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)' 2>/dev/null || echo closed";
+    sandbox.order(shell(script)).await.unwrap();
+    assert_eq!(words(&collect(&mut events).await), ["closed", "closed"]);
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn sandboxes_cannot_reach_each_other_but_the_host_reaches_both() {
+    let Some(yard) = Yard::start("apart").await else {
+        return;
+    };
+    let server = yard.prepare("server").await;
+    let mut served = server.events().await.unwrap();
+    let script = "mkdir /tmp/www; cd /tmp/www; echo served > index.html; exec /usr/bin/python3 -u -m http.server 8080";
+    server.order(shell(script)).await.unwrap();
+    next_line(&mut served).await;
+
+    let fetch = |target: SocketAddr| {
+        let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(3)).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let port = server.host_port().unwrap();
+    let direct = SocketAddr::from((server.address(), 8080));
+    let mapped = SocketAddr::from((yard.config.gateway, port));
+    for target in [direct, mapped] {
+        assert!(fetch(target).ends_with("served\n"), "{target}");
+    }
+
+    let client = yard.prepare("client").await;
+    let mut events = client.events().await.unwrap();
+    let script = probe(&[direct.to_string(), mapped.to_string()]);
+    client.order(shell(&script)).await.unwrap();
+    assert_eq!(words(&collect(&mut events).await), ["no", "no"]);
+
+    server.destroy().await.unwrap();
+    assert!(TcpStream::connect_timeout(&mapped, Duration::from_millis(500)).is_err());
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn a_sandbox_without_network_has_only_itself() {
+    let router = answer("router");
+    let Some(yard) = Yard::with_router("no-network", router).await else {
+        return;
+    };
+    let mut request = yard.request("alone");
+    request.network = false;
+    let sandbox = yard.engine.prepare(request).await.unwrap();
+    assert_eq!(sandbox.host_port(), None);
+    let mut events = sandbox.events().await.unwrap();
+    let script = probe(&[format!("{}:8080", yard.config.gateway)])
+        + "cut -d: -f1 /proc/net/dev | tail -n +3 | tr -d ' '\n";
+    sandbox.order(shell(&script)).await.unwrap();
+    let words = words(&collect(&mut events).await);
+    assert_eq!(words[0], "no");
+    assert!(words[1..].contains(&"lo".to_owned()), "{words:?}");
+    assert!(!words[1..].contains(&"eth0".to_owned()), "{words:?}");
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn the_kernel_is_kept_out_of_reach() {
+    let Some(yard) = Yard::start("kernel").await else {
+        return;
+    };
+    let sandbox = yard.prepare("probe").await;
+    let mut events = sandbox.events().await.unwrap();
+    let script = "
+        no() { \"$@\" >/dev/null 2>&1 && echo \"could: $*\"; }
+        no unshare -U true; no unshare -m true; no mount -t tmpfs none /tmp; no chroot / true
+        no touch /etc/x; no touch /usr/x; no touch /.yard/x; no head -c1 /proc/kcore
+        no sh -c 'echo 1 > /proc/sys/kernel/sysrq'; no sh -c 'echo b > /proc/sysrq-trigger'
+        no mknod /tmp/disk b 7 0; no dmesg; no kill -9 1; no cat /proc/1/environ; no date -s 2000-01-01
+        no ls /root/.cargo; no ls /work; no cat /etc/shadow; no sudo true; no su -c true
+        echo uid $(awk '/^Uid/{print $2}' /proc/self/status) caps $(awk '/^CapEff/{print $2}' /proc/self/status) \
+            nnp $(awk '/^NoNewPrivs/{print $2}' /proc/self/status) seccomp $(awk '/^Seccomp:/{print $2}' /proc/self/status)
+        ls /proc/self/fd | tr '\\n' ' '; echo; ulimit -n; ulimit -c; ps ax -o comm= | sort -u | head -5 | tr '\\n' ' '
+        ";
+    sandbox.order(shell(script)).await.unwrap();
+    let seen = collect(&mut events).await;
+    let lines = text(&seen, false);
+    assert_eq!(lines[0], "uid 2000 caps 0000000000000000 nnp 1 seccomp 2", "{lines:#?}");
+    // Standard streams and the folder being listed.
+    assert_eq!(lines[1].trim(), "0 1 2 3");
+    assert_eq!(&lines[2..4], ["1024", "0"]);
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn one_application_cannot_take_all_inotify_instances() {
+    let Some(yard) = Yard::start("inotify").await else {
+        return;
+    };
+    let script = "exec /usr/bin/python3 -c '
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+count = 0
+while count < 500 and libc.inotify_init1(0) >= 0:
+    count += 1
+print(count, flush=True)
+import time
+time.sleep(30)
+'";
+    for id in ["first", "second"] {
+        let sandbox = yard.prepare(id).await;
+        let mut events = sandbox.events().await.unwrap();
+        sandbox.order(shell(script)).await.unwrap();
+        let count: u32 = next_line(&mut events).await.parse().unwrap();
+        assert_eq!(count, 32, "{id}");
+    }
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn uids_differ_from_sandbox_to_sandbox() {
+    let Some(yard) = Yard::start("uids").await else {
+        return;
+    };
+    let mut maps = Vec::new();
+    for id in ["one", "two"] {
+        let sandbox = yard.prepare(id).await;
+        let mut events = sandbox.events().await.unwrap();
+        sandbox.order(shell("cat /proc/self/uid_map")).await.unwrap();
+        let seen = collect(&mut events).await;
+        assert!(matches!(
+            seen.last(),
+            Some(SandboxEvent::Exited {
+                status: ExitStatus::Code(0),
+                ..
+            })
+        ));
+        maps.push(text(&seen, false));
+    }
+    assert_ne!(maps[0], maps[1]);
+    yard.finish().await;
+}
