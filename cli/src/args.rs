@@ -114,7 +114,10 @@ mod tests {
 
     #[test]
     fn every_command_is_explained() {
-        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+        {
             assert!(command.get_about().is_some(), "{}", command.get_name());
         }
     }

@@ -50,24 +50,41 @@ enum ConfigCommand {
 pub async fn run(args: ConfigArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     match args.command {
-        ConfigCommand::List { prefix, set } => list(&client, out, prefix.as_deref().unwrap_or(""), set).await,
+        ConfigCommand::List { prefix, set } => {
+            list(&client, out, prefix.as_deref().unwrap_or(""), set).await
+        }
         ConfigCommand::Get { key } => {
             let entry = get(&client, &key).await?;
             out.show(&entry, describe)
         }
         ConfigCommand::Set { key, value } => change(&client, out, &key, Some(&value)).await,
         ConfigCommand::Unset { key } => change(&client, out, &key, None).await,
-        ConfigCommand::Watch { prefix } => watch(&client, out, prefix.as_deref().unwrap_or("")).await,
+        ConfigCommand::Watch { prefix } => {
+            watch(&client, out, prefix.as_deref().unwrap_or("")).await
+        }
     }
 }
 
 async fn list(client: &Client, out: &Output, prefix: &str, only_set: bool) -> Outcome {
     let all: ConfigList = client.get("/yard/v1/config", &[]).await?;
-    let entries: Vec<ConfigEntry> = all.resources.into_iter().filter(|entry| entry.path.starts_with(prefix) && (!only_set || entry.is_set)).collect();
+    let entries: Vec<ConfigEntry> = all
+        .resources
+        .into_iter()
+        .filter(|entry| entry.path.starts_with(prefix) && (!only_set || entry.is_set))
+        .collect();
     out.show(&entries, |entries| {
         let rows = entries.iter().map(|entry| {
-            let set = if entry.is_set { format!("(default {})", plain(&entry.default)) } else { String::new() };
-            [entry.path.clone(), plain(&entry.value), set, entry.doc.clone()]
+            let set = if entry.is_set {
+                format!("(default {})", plain(&entry.default))
+            } else {
+                String::new()
+            };
+            [
+                entry.path.clone(),
+                plain(&entry.value),
+                set,
+                entry.doc.clone(),
+            ]
         });
         table::table(["key", "value", "", "meaning"], rows, "no keys")
     })
@@ -84,43 +101,86 @@ fn check_key(key: &str) -> Outcome {
         return Ok(());
     }
     let last = key.rsplit('/').next().unwrap_or(key);
-    let near: Vec<&str> = proto::config::KEYS.iter().map(|known| known.path).filter(|path| path.starts_with(key) || path.ends_with(last)).take(5).collect();
-    let fix = if near.is_empty() { "`yard config list` shows all keys".to_string() } else { near.join(", ") };
-    Err(Failure::new(Code::NotFound, format!("there is no configuration key {key}")).fix(fix))
+    let near: Vec<&str> = proto::config::KEYS
+        .iter()
+        .map(|known| known.path)
+        .filter(|path| path.starts_with(key) || path.ends_with(last))
+        .take(5)
+        .collect();
+    let fix = if near.is_empty() {
+        "`yard config list` shows all keys".to_string()
+    } else {
+        near.join(", ")
+    };
+    Err(Failure::new(
+        Code::NotFound,
+        format!("there is no configuration key {key}"),
+    )
+    .fix(fix))
 }
 
-async fn change(client: &Client, out: &Output, key: &str, value: Option<&str>) -> Outcome {
+async fn change(client: &Client, out: &Output, key: &str, text: Option<&str>) -> Outcome {
+    check_key(key)?;
+    // Judged before anything is asked, so that a slip of the pen is told without a cluster.
+    let value = match (Key::find(key), text) {
+        (Some(known), Some(text)) => Some(
+            known
+                .parse(text)
+                .map_err(|error| Failure::usage(format!("{key}: {error}")))?,
+        ),
+        _ => None,
+    };
     let entry = get(client, key).await?;
     let path = format!("/yard/v1/config/{key}");
     let doing = |failure: Failure| failure.doing(format!("change {key}"));
     match value {
-        Some(text) => {
-            let known = Key::find(key).ok_or_else(|| Failure::new(Code::NotFound, format!("there is no configuration key {key}")))?;
-            let value = known.parse(text).map_err(|error| Failure::usage(format!("{key}: {error}")))?;
-            let change = ConfigChange { value: value.to_json(), revision: entry.revision };
-            client.send(Method::PUT, &path, &change).await.map_err(doing)?;
+        Some(value) => {
+            let change = ConfigChange {
+                value: value.to_json(),
+                revision: entry.revision,
+            };
+            client
+                .send(Method::PUT, &path, &change)
+                .await
+                .map_err(doing)?;
         }
-        None => {
-            if entry.is_set {
-                let revision = entry.revision.map(|revision| revision.to_string());
-                let query: Vec<(&str, &str)> = revision.iter().map(|revision| ("revision", revision.as_str())).collect();
-                client.delete(&path, &query).await.map_err(doing)?;
-            }
+        None if entry.is_set => {
+            let revision = entry.revision.map(|revision| revision.to_string());
+            let query: Vec<(&str, &str)> = revision
+                .iter()
+                .map(|revision| ("revision", revision.as_str()))
+                .collect();
+            client.delete(&path, &query).await.map_err(doing)?;
         }
+        None => {}
     }
     let now = get(client, key).await?;
     out.show(&now, |now| {
-        let restart = if now.needs_restart { "; it takes effect when the daemon starts anew" } else { "" };
+        let restart = if now.needs_restart {
+            "; it takes effect when the daemon starts anew"
+        } else {
+            ""
+        };
         let default = if now.is_set { "" } else { " (the default)" };
-        format!("{key} is {}{default}, was {}{restart}", plain(&now.value), plain(&entry.value))
+        format!(
+            "{key} is {}{default}, was {}{restart}",
+            plain(&now.value),
+            plain(&entry.value)
+        )
     })
 }
 
 async fn watch(client: &Client, out: &Output, prefix: &str) -> Outcome {
     let mut stream = client.config_stream().await?;
     while let Some(data) = stream.next_data().await {
-        let Ok(value) = serde_json::from_str::<Value>(&data) else { continue };
-        let path = value.get("path").and_then(Value::as_str).unwrap_or_default().to_string();
+        let Ok(value) = serde_json::from_str::<Value>(&data) else {
+            continue;
+        };
+        let path = value
+            .get("path")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_string();
         if !path.starts_with(prefix) {
             continue;
         }
@@ -129,15 +189,31 @@ async fn watch(client: &Client, out: &Output, prefix: &str) -> Outcome {
             continue;
         }
         let text = value.get("value").map(plain).unwrap_or_default();
-        let default = if value.get("is_set") == Some(&Value::Bool(false)) { " (default)" } else { "" };
+        let default = if value.get("is_set") == Some(&Value::Bool(false)) {
+            " (default)"
+        } else {
+            ""
+        };
         out.say(format!("{path} = {text}{default}"))?;
     }
-    Err(Failure::new(Code::Unreachable, "the cluster ended the stream of changes").fix("start the command again"))
+    Err(
+        Failure::new(Code::Unreachable, "the cluster ended the stream of changes")
+            .fix("start the command again"),
+    )
 }
 
 fn describe(entry: &ConfigEntry) -> String {
-    let set = if entry.is_set { "yes" } else { "no, this is the default" };
-    let mut rows = vec![("key", entry.path.clone()), ("value", plain(&entry.value)), ("set", set.to_string()), ("default", plain(&entry.default))];
+    let set = if entry.is_set {
+        "yes"
+    } else {
+        "no, this is the default"
+    };
+    let mut rows = vec![
+        ("key", entry.path.clone()),
+        ("value", plain(&entry.value)),
+        ("set", set.to_string()),
+        ("default", plain(&entry.default)),
+    ];
     if !entry.kind.is_empty() {
         rows.push(("takes", entry.kind.clone()));
     }

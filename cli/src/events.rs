@@ -25,22 +25,54 @@ pub async fn run(args: EventsArgs, out: &Output, store: Store) -> Outcome {
         Some(name) => ("target_guids", find::app(&client, name).await?.guid),
         None => ("space_guids", client.space()?.guid.clone()),
     };
-    let query = [(filter, guid.as_str()), ("order_by", "-created_at"), ("per_page", &number), ("page", "1")];
+    let query = [
+        (filter, guid.as_str()),
+        ("order_by", "-created_at"),
+        ("per_page", &number),
+        ("page", "1"),
+    ];
     let page: Page<AuditEvent> = client.get("/v3/audit_events", &query).await?;
     out.show(&page.resources, |events| {
         let rows = events.iter().map(|event| {
-            let time = human::parse_time(&event.created_at).map_or(event.created_at.clone(), human::moment);
-            [time, event.kind.clone(), event.actor.name.clone(), event.target.name.clone(), describe(&event.data)]
+            let time = human::parse_time(&event.created_at)
+                .map_or(event.created_at.clone(), human::moment);
+            [
+                time,
+                event.kind.clone(),
+                event.actor.name.clone(),
+                event.target.name.clone(),
+                describe(&event.data),
+            ]
         });
-        table::table(["time", "event", "actor", "target", "description"], rows, "no events")
+        table::table(
+            ["time", "event", "actor", "target", "description"],
+            rows,
+            "no events",
+        )
     })
 }
 
 /// The parts of an event that explain it, in a line.
 fn describe(data: &Value) -> String {
     const TELLING: &[&str] = &[
-        "index", "instance_index", "reason", "exit_description", "exit_status", "instances", "memory", "memory_in_mb", "disk_quota", "state", "command", "error",
-        "strategy", "route", "url", "because", "dea", "cell_id",
+        "index",
+        "instance_index",
+        "reason",
+        "exit_description",
+        "exit_status",
+        "instances",
+        "memory",
+        "memory_in_mb",
+        "disk_quota",
+        "state",
+        "command",
+        "error",
+        "strategy",
+        "route",
+        "url",
+        "because",
+        "dea",
+        "cell_id",
     ];
     let request = data.get("request").cloned().unwrap_or(Value::Null);
     let mut parts = Vec::new();
@@ -65,8 +97,14 @@ mod tests {
 
     #[test]
     fn descriptions_name_what_explains() {
-        assert_eq!(describe(&json!({"exit_description": "out of memory", "index": 1, "secret": "x"})), "index: 1, exit_description: out of memory");
-        assert_eq!(describe(&json!({"request": {"instances": 3, "state": ""}})), "instances: 3");
+        assert_eq!(
+            describe(&json!({"exit_description": "out of memory", "index": 1, "secret": "x"})),
+            "index: 1, exit_description: out of memory"
+        );
+        assert_eq!(
+            describe(&json!({"request": {"instances": 3, "state": ""}})),
+            "instances: 3"
+        );
         assert_eq!(describe(&Value::Null), "");
     }
 }

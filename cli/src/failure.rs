@@ -69,7 +69,12 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(code: Code, what: impl Into<String>) -> Failure {
-        Failure { code, what: what.into(), fix: None, cause: None }
+        Failure {
+            code,
+            what: what.into(),
+            fix: None,
+            cause: None,
+        }
     }
 
     pub fn failed(what: impl Into<String>) -> Failure {
@@ -103,7 +108,8 @@ impl Failure {
             text.push_str(&format!("  try: {fix}\n"));
         }
         if verbose {
-            let mut cause: Option<&(dyn Error + 'static)> = self.cause.as_ref().map(|cause| cause.as_ref() as _);
+            let mut cause: Option<&(dyn Error + 'static)> =
+                self.cause.as_ref().map(|cause| cause.as_ref() as _);
             while let Some(error) = cause {
                 text.push_str(&format!("  because: {error}\n"));
                 cause = error.source();
@@ -160,15 +166,28 @@ mod tests {
             (Code::MachineNotReady, 9),
         ] {
             assert_eq!(code.number(), number);
-            assert!(EXIT_CODES.contains(&format!("\n  {number}  ")), "{number} is not documented");
+            assert!(
+                EXIT_CODES.contains(&format!("\n  {number}  ")),
+                "{number} is not documented"
+            );
         }
-        assert_eq!(Code::PipeClosed.number(), 0, "`yard logs app | head` is no failure");
+        assert_eq!(
+            Code::PipeClosed.number(),
+            0,
+            "`yard logs app | head` is no failure"
+        );
     }
 
     #[test]
     fn the_chain_is_shown_only_when_asked_for() {
-        let failure = Failure::failed("refused").doing("start the app shop").fix("look at `yard logs shop`").because("deep reason");
-        assert_eq!(failure.render(false), "error: start the app shop: refused\n  try: look at `yard logs shop`\n");
+        let failure = Failure::failed("refused")
+            .doing("start the app shop")
+            .fix("look at `yard logs shop`")
+            .because("deep reason");
+        assert_eq!(
+            failure.render(false),
+            "error: start the app shop: refused\n  try: look at `yard logs shop`\n"
+        );
         assert!(failure.render(true).contains("because: deep reason"));
     }
 }

@@ -103,7 +103,10 @@ fn completions(shell: clap_complete::Shell) -> Outcome {
 }
 
 fn exit_codes(out: &Output) -> Outcome {
-    let document: std::collections::BTreeMap<&str, &str> =
-        EXIT_CODES.lines().skip(1).filter_map(|line| line.trim().split_once("  ")).collect();
+    let document: std::collections::BTreeMap<&str, &str> = EXIT_CODES
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.trim().split_once("  "))
+        .collect();
     out.show(&document, |_| EXIT_CODES.to_string())
 }

@@ -78,8 +78,9 @@ impl Store {
     /// The target in use, or what to do to get one.
     pub fn target(&self) -> Outcome<Target> {
         self.read()?.in_use().cloned().ok_or_else(|| {
-            Failure::new(Code::NotAllowed, "not logged in to a cluster")
-                .fix("`yard login http://api.DOMAIN:PORT`, or `sudo yard up` to start a cluster here")
+            Failure::new(Code::NotAllowed, "not logged in to a cluster").fix(
+                "`yard login http://api.DOMAIN:PORT`, or `sudo yard up` to start a cluster here",
+            )
         })
     }
 
@@ -87,7 +88,9 @@ impl Store {
         let file = self.file();
         match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-                Failure::failed(format!("{} is damaged", file.display())).because(error).fix("move it away and run `yard login` again")
+                Failure::failed(format!("{} is damaged", file.display()))
+                    .because(error)
+                    .fix("move it away and run `yard login` again")
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Targets::default()),
             Err(error) => Err(Failure::failed(format!("read {}", file.display())).because(error)),
@@ -105,7 +108,9 @@ impl Store {
 
     /// Held while tokens are exchanged: a second process waits and then finds the new ones.
     pub fn lock(&self) -> Outcome<Flock<fs::File>> {
-        let failed = |what: &str, error: &dyn std::fmt::Display| Failure::failed(format!("{what} {}: {error}", self.folder.display()));
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            Failure::failed(format!("{what} {}: {error}", self.folder.display()))
+        };
         if !self.folder.is_dir() {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -128,11 +133,18 @@ impl Store {
 
     /// Call only under the lock.
     pub fn write(&self, targets: &Targets) -> Outcome {
-        let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("write {}: {error}", self.file().display()));
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::failed(format!("write {}: {error}", self.file().display()))
+        };
         let mut text = serde_json::to_vec_pretty(targets).map_err(|error| failed(&error))?;
         text.push(b'\n');
-        let mut file = tempfile::Builder::new().prefix(".config").tempfile_in(&self.folder).map_err(|error| failed(&error))?;
-        file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(|error| failed(&error))?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".config")
+            .tempfile_in(&self.folder)
+            .map_err(|error| failed(&error))?;
+        file.write_all(&text)
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(|error| failed(&error))?;
         self.caller.hand_over(file.path())?;
         file.persist(self.file()).map_err(|error| failed(&error))?;
         Ok(())
@@ -147,19 +159,41 @@ mod tests {
     #[test]
     fn a_login_is_kept_where_only_its_owner_reads_it() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let caller = Caller { name: "me".into(), home: folder.path().to_path_buf(), owner: None };
-        let store = Store { folder: folder.path().join("new"), caller };
-        assert_eq!(store.target().expect_err("nothing yet").code, Code::NotAllowed);
+        let caller = Caller {
+            name: "me".into(),
+            home: folder.path().to_path_buf(),
+            owner: None,
+        };
+        let store = Store {
+            folder: folder.path().join("new"),
+            caller,
+        };
+        assert_eq!(
+            store.target().expect_err("nothing yet").code,
+            Code::NotAllowed
+        );
         store
             .update(|targets| {
                 targets.current = Some("http://api.a".into());
-                targets.targets.insert("http://api.a".into(), Target { api: "http://api.a".into(), ..Target::default() });
+                targets.targets.insert(
+                    "http://api.a".into(),
+                    Target {
+                        api: "http://api.a".into(),
+                        ..Target::default()
+                    },
+                );
             })
             .expect("stored");
         assert_eq!(store.target().expect("a target").api, "http://api.a");
-        let mode = fs::metadata(store.file()).expect("the file").permissions().mode();
+        let mode = fs::metadata(store.file())
+            .expect("the file")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let mode = fs::metadata(&store.folder).expect("the folder").permissions().mode();
+        let mode = fs::metadata(&store.folder)
+            .expect("the folder")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o700);
     }
 }

@@ -44,10 +44,15 @@ fn socket() -> String {
 pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let listener = match deps.sockets.take_tcp(&config.socket) {
         Some(listener) => listener,
-        None => std::net::TcpListener::bind(config.address).with_context(|| format!("cannot listen on {}", config.address))?,
+        None => std::net::TcpListener::bind(config.address)
+            .with_context(|| format!("cannot listen on {}", config.address))?,
     };
-    listener.set_nonblocking(true).context("the listening socket cannot be made non-blocking")?;
-    let address = listener.local_addr().context("the listening socket has no address")?;
+    listener
+        .set_nonblocking(true)
+        .context("the listening socket cannot be made non-blocking")?;
+    let address = listener
+        .local_addr()
+        .context("the listening socket has no address")?;
 
     let readiness = deps.readiness();
     readiness.set("logs", false, "not yet subscribed to log lines");
@@ -57,16 +62,33 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     deps.varz(move || counted.document());
 
     let (writing, bus) = (hub.clone(), deps.bus.clone());
-    deps.tasks.spawn("log-ingest", Policy::Restart, move |shutdown| ingest::serve(writing.clone(), bus.clone(), readiness.clone(), shutdown));
+    deps.tasks
+        .spawn("log-ingest", Policy::Restart, move |shutdown| {
+            ingest::serve(writing.clone(), bus.clone(), readiness.clone(), shutdown)
+        });
     let limited = hub.clone();
     let settings = cluster.clone();
-    deps.tasks.spawn("log-limits", Policy::Restart, move |shutdown| ingest::follow_limits(limited.clone(), settings.clone(), shutdown));
+    deps.tasks
+        .spawn("log-limits", Policy::Restart, move |shutdown| {
+            ingest::follow_limits(limited.clone(), settings.clone(), shutdown)
+        });
 
-    let face = Face { hub, access: Arc::new(Access::new(&config.controller_url)?), shutdown: deps.tasks.shutdown(), started: std::time::Instant::now() };
-    deps.tasks.spawn("http", Policy::Critical, move |shutdown| http::serve(listener.try_clone(), face.clone(), shutdown));
+    let face = Face {
+        hub,
+        access: Arc::new(Access::new(&config.controller_url)?),
+        shutdown: deps.tasks.shutdown(),
+        started: std::time::Instant::now(),
+    };
+    deps.tasks.spawn("http", Policy::Critical, move |shutdown| {
+        http::serve(listener.try_clone(), face.clone(), shutdown)
+    });
 
-    let registration = register::registration(&deps.bootstrap.cluster.domain, &deps.component, address);
+    let registration =
+        register::registration(&deps.bootstrap.cluster.domain, &deps.component, address);
     let bus = deps.bus.clone();
-    deps.tasks.spawn("registration", Policy::Restart, move |shutdown| register::keep(registration.clone(), bus.clone(), cluster.clone(), shutdown));
+    deps.tasks
+        .spawn("registration", Policy::Restart, move |shutdown| {
+            register::keep(registration.clone(), bus.clone(), cluster.clone(), shutdown)
+        });
     Ok(Running::new(deps.tasks))
 }

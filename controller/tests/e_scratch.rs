@@ -26,3 +26,5 @@ pub mod api {
 extern crate self as controller;
 #[path = "/work/main/controller/tests/runtime.rs"]
 mod runtime_test;
+#[path = "/work/main/controller/tests/store_runtime.rs"]
+mod store_runtime_test;

@@ -34,7 +34,10 @@ pub struct Readiness {
 impl Readiness {
     /// Says whether a part is ready, and if not, what it waits for.
     pub fn set(&self, part: &'static str, ready: bool, detail: &str) {
-        let mut parts = self.parts.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut parts = self
+            .parts
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         parts.insert(part, (ready, detail.to_string()));
     }
 
@@ -44,8 +47,15 @@ impl Readiness {
 
     /// The parts that are not ready.
     pub fn waiting(&self) -> BTreeMap<&'static str, String> {
-        let parts = self.parts.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        parts.iter().filter(|(_, (ready, _))| !ready).map(|(part, (_, detail))| (*part, detail.clone())).collect()
+        let parts = self
+            .parts
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        parts
+            .iter()
+            .filter(|(_, (ready, _))| !ready)
+            .map(|(part, (_, detail))| (*part, detail.clone()))
+            .collect()
     }
 }
 
@@ -89,7 +99,10 @@ impl AdminPort {
         let listener = loop {
             match tokio::net::TcpListener::bind(address).await {
                 Ok(listener) => break listener,
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && begun.elapsed() < BIND_DEADLINE => {
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::AddrInUse
+                        && begun.elapsed() < BIND_DEADLINE =>
+                {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(source) => return Err(AdminError { address, source }),
@@ -131,11 +144,19 @@ impl AdminPort {
     }
 
     pub(crate) fn add_varz(&self, counters: Document) {
-        self.inner.varz.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(counters);
+        self.inner
+            .varz
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .push(counters);
     }
 
     pub(crate) fn add_document(&self, path: &'static str, content: Document) {
-        self.inner.documents.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path, content);
+        self.inner
+            .documents
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .insert(path, content);
     }
 }
 
@@ -163,8 +184,16 @@ impl axum::serve::Listener for Shared {
 
 async fn readyz(State(port): State<AdminPort>) -> Response {
     let waiting = port.inner.readiness.waiting();
-    let status = if waiting.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(json!({ "ready": waiting.is_empty(), "waiting": waiting }))).into_response()
+    let status = if waiting.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        axum::Json(json!({ "ready": waiting.is_empty(), "waiting": waiting })),
+    )
+        .into_response()
 }
 
 async fn varz(State(port): State<AdminPort>, headers: HeaderMap) -> Response {
@@ -176,17 +205,33 @@ async fn varz(State(port): State<AdminPort>, headers: HeaderMap) -> Response {
     let mut document = serde_json::to_value(&component).unwrap_or_default();
     if let Value::Object(fields) = &mut document {
         let usage = usage();
-        fields.insert("num_cores".to_string(), std::thread::available_parallelism().map_or(1, usize::from).into());
+        fields.insert(
+            "num_cores".to_string(),
+            std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .into(),
+        );
         fields.insert("mem".to_string(), usage.memory_kib.into());
-        fields.insert("cpu".to_string(), usage.cpu_percent(port.inner.identity.started()).into());
+        fields.insert(
+            "cpu".to_string(),
+            usage.cpu_percent(port.inner.identity.started()).into(),
+        );
         fields.insert("cpu_seconds".to_string(), usage.cpu_seconds.into());
-        fields.insert("bus".to_string(), json!({
-            "connected": port.inner.bus.status().borrow().connected,
-            "reconnects": port.inner.bus.status().borrow().reconnects,
-            "counts": port.inner.bus.counts(),
-        }));
+        fields.insert(
+            "bus".to_string(),
+            json!({
+                "connected": port.inner.bus.status().borrow().connected,
+                "reconnects": port.inner.bus.status().borrow().reconnects,
+                "counts": port.inner.bus.counts(),
+            }),
+        );
         fields.insert("waiting".to_string(), json!(port.inner.readiness.waiting()));
-        let own: Vec<Document> = port.inner.varz.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let own: Vec<Document> = port
+            .inner
+            .varz
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone();
         for counters in own {
             if let Value::Object(counters) = counters() {
                 fields.extend(counters);
@@ -197,18 +242,30 @@ async fn varz(State(port): State<AdminPort>, headers: HeaderMap) -> Response {
 }
 
 async fn metrics_text(State(port): State<AdminPort>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], port.inner.telemetry.render_metrics()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        port.inner.telemetry.render_metrics(),
+    )
+        .into_response()
 }
 
 /// A daemon's own documents.
 async fn document(State(port): State<AdminPort>, request: Request) -> Response {
     let content = {
-        let documents = port.inner.documents.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let documents = port
+            .inner
+            .documents
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         documents.get(request.uri().path()).cloned()
     };
     match content {
         Some(content) => axum::Json(content()).into_response(),
-        None => (StatusCode::NOT_FOUND, "there is /healthz, /readyz, /varz and /metrics\n").into_response(),
+        None => (
+            StatusCode::NOT_FOUND,
+            "there is /healthz, /readyz, /varz and /metrics\n",
+        )
+            .into_response(),
     }
 }
 
@@ -218,13 +275,22 @@ fn authorized(config: &AdminConfig, headers: &HeaderMap) -> bool {
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Basic "))
-        .and_then(|encoded| base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok());
+        .and_then(|encoded| {
+            base64::engine::general_purpose::STANDARD
+                .decode(encoded.trim())
+                .ok()
+        });
     given.is_some_and(|given| same(&given, expected.as_bytes()))
 }
 
 /// Compares in a time that does not tell how much was right.
 fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
 }
 
 struct Usage {
@@ -252,9 +318,18 @@ fn usage() -> Usage {
     // Fields 14 and 15, counted after the name in parentheses, in ticks of 10 ms.
     let ticks: u64 = stat
         .rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
+        .map(|(_, rest)| {
+            rest.split_whitespace()
+                .skip(11)
+                .take(2)
+                .filter_map(|field| field.parse::<u64>().ok())
+                .sum()
+        })
         .unwrap_or(0);
-    Usage { memory_kib, cpu_seconds: ticks as f64 / 100.0 }
+    Usage {
+        memory_kib,
+        cpu_seconds: ticks as f64 / 100.0,
+    }
 }
 
 #[cfg(test)]
@@ -267,7 +342,10 @@ mod tests {
         assert!(readiness.is_ready());
         readiness.set("bus", false, "not connected");
         readiness.set("table", true, "");
-        assert_eq!(readiness.waiting(), BTreeMap::from([("bus", "not connected".to_string())]));
+        assert_eq!(
+            readiness.waiting(),
+            BTreeMap::from([("bus", "not connected".to_string())])
+        );
         readiness.set("bus", true, "");
         assert!(readiness.is_ready());
     }

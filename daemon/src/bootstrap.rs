@@ -77,7 +77,13 @@ macro_rules! without_secrets {
         }
     };
 }
-without_secrets!(Bootstrap { role, component, cluster, home, folder });
+without_secrets!(Bootstrap {
+    role,
+    component,
+    cluster,
+    home,
+    folder
+});
 without_secrets!(BusConfig { servers, user });
 without_secrets!(StoreConfig { endpoints, user });
 without_secrets!(AdminConfig { address, user });
@@ -86,19 +92,35 @@ without_secrets!(AdminConfig { address, user });
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     #[error("cannot read the bootstrap file {path}")]
-    Read { path: PathBuf, #[source] source: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the bootstrap file {path} is wrong at {place}")]
-    Parse { path: PathBuf, place: String, #[source] source: serde_json::Error },
+    Parse {
+        path: PathBuf,
+        place: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("the bootstrap file names the role {0:?}, which does not exist")]
     Role(String),
     #[error("the settings of {role} in the bootstrap file are wrong at {place}")]
-    Settings { role: String, place: String, #[source] source: serde_json::Error },
+    Settings {
+        role: String,
+        place: String,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 impl Bootstrap {
     pub fn read(path: &Path) -> Result<Bootstrap, BootstrapError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| BootstrapError::Read { path: path.to_path_buf(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| BootstrapError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
         let mut reader = serde_json::Deserializer::from_str(&text);
         serde_path_to_error::deserialize(&mut reader).map_err(|error| BootstrapError::Parse {
             path: path.to_path_buf(),
@@ -113,10 +135,12 @@ impl Bootstrap {
 
     /// The role's own settings as its checked type.
     pub fn settings<C: serde::de::DeserializeOwned>(&self) -> Result<C, BootstrapError> {
-        serde_path_to_error::deserialize(self.settings.clone()).map_err(|error| BootstrapError::Settings {
-            role: self.role.clone(),
-            place: error.path().to_string(),
-            source: error.into_inner(),
+        serde_path_to_error::deserialize(self.settings.clone()).map_err(|error| {
+            BootstrapError::Settings {
+                role: self.role.clone(),
+                place: error.path().to_string(),
+                source: error.into_inner(),
+            }
         })
     }
 }
@@ -148,7 +172,10 @@ mod tests {
         let bootstrap: Bootstrap = serde_json::from_value(sample()).unwrap();
         assert_eq!(bootstrap.role().unwrap(), Role::Dea);
         assert_eq!(bootstrap.settings::<Config>().unwrap().zone, "default");
-        let shown = format!("{bootstrap:?} {:?} {:?} {:?}", bootstrap.bus, bootstrap.store, bootstrap.admin);
+        let shown = format!(
+            "{bootstrap:?} {:?} {:?} {:?}",
+            bootstrap.bus, bootstrap.store, bootstrap.admin
+        );
         assert!(!shown.contains("secret"), "{shown}");
     }
 

@@ -36,7 +36,9 @@ impl Identity {
             admin,
             uuid: format!("{index}-{:032x}", rand::random::<u128>()),
             started: Instant::now(),
-            start: OffsetDateTime::now_utc().format(&format).unwrap_or_default(),
+            start: OffsetDateTime::now_utc()
+                .format(&format)
+                .unwrap_or_default(),
         }
     }
 
@@ -62,7 +64,13 @@ impl Identity {
 /// `0d:0h:1m:2s`
 fn uptime(alive: Duration) -> String {
     let seconds = alive.as_secs();
-    format!("{}d:{}h:{}m:{}s", seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{}d:{}h:{}m:{}s",
+        seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 /// Announces once the bus is there, and answers whoever asks.
@@ -76,7 +84,8 @@ pub(crate) fn introduce(identity: &Identity, bus: &Bus, tasks: &Supervisor) {
                 there = status.wait_for(|status| status.connected) => { there?; }
                 () = shutdown.cancelled() => return Ok(()),
             }
-            bus.publish(&catalogue::component_announce(), &id.component()).await?;
+            bus.publish(&catalogue::component_announce(), &id.component())
+                .await?;
             shutdown.cancelled().await;
             Ok(())
         }
@@ -85,13 +94,17 @@ pub(crate) fn introduce(identity: &Identity, bus: &Bus, tasks: &Supervisor) {
     tasks.spawn("component-discover", Policy::Restart, move |shutdown| {
         let (id, bus) = (id.clone(), connection.clone());
         async move {
-            let mut questions = bus.subscribe(&catalogue::component_discover().filter()).await?;
+            let mut questions = bus
+                .subscribe(&catalogue::component_discover().filter())
+                .await?;
             loop {
                 let question = tokio::select! {
                     question = questions.next() => question,
                     () = shutdown.cancelled() => return Ok(()),
                 };
-                let Some(question) = question else { anyhow::bail!("the subscription ended") };
+                let Some(question) = question else {
+                    anyhow::bail!("the subscription ended")
+                };
                 if let Err(error) = question.respond(&id.component()).await {
                     warn!(%error, "a question who is there was not answered");
                 }

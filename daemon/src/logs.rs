@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use proto::bus::Topic;
 use proto::bus::catalogue;
 use proto::bus::stream::{LogBatch, LogLine, LogLoss};
-use proto::bus::Topic;
 use tokio::sync::mpsc;
 
 use crate::bus::Bus;
@@ -33,21 +33,33 @@ struct Losses {
 impl Losses {
     fn add(&mut self, source: &str, place: &'static str, lines: u64) {
         let known = self.counts.contains_key(&(source.to_string(), place));
-        let source = if known || self.counts.len() < SOURCES { source } else { "" };
+        let source = if known || self.counts.len() < SOURCES {
+            source
+        } else {
+            ""
+        };
         *self.counts.entry((source.to_string(), place)).or_default() += lines;
     }
 
     fn take(&mut self) -> Vec<LogLoss> {
         std::mem::take(&mut self.counts)
             .into_iter()
-            .map(|((source, place), lines)| LogLoss { source, lines, place: place.to_string() })
+            .map(|((source, place), lines)| LogLoss {
+                source,
+                lines,
+                place: place.to_string(),
+            })
             .collect()
     }
 
     /// A batch that did not go out: its losses stand, its lines become losses.
     fn put_back(&mut self, batch: LogBatch) {
         for loss in batch.losses {
-            let place = if loss.place == "agent" { "agent" } else { "bus" };
+            let place = if loss.place == "agent" {
+                "agent"
+            } else {
+                "bus"
+            };
             self.add(&loss.source, place, loss.lines);
         }
         for line in batch.lines {
@@ -72,13 +84,17 @@ impl LogSender {
     /// Starts the task that sends. At the daemon's end it sends what is left.
     pub fn start(deps: &Deps) -> LogSender {
         let (lines, waiting) = mpsc::channel(QUEUE);
-        let shared = Arc::new(Shared { losses: Mutex::default(), waiting: tokio::sync::Mutex::new(waiting) });
+        let shared = Arc::new(Shared {
+            losses: Mutex::default(),
+            waiting: tokio::sync::Mutex::new(waiting),
+        });
         let topic = catalogue::log_of(&deps.component);
         let (bus, state) = (deps.bus.clone(), shared.clone());
-        deps.tasks.spawn("log-sender", Policy::Restart, move |shutdown| {
-            let (bus, state, topic) = (bus.clone(), state.clone(), topic.clone());
-            async move { state.run(&bus, &topic, &shutdown).await }
-        });
+        deps.tasks
+            .spawn("log-sender", Policy::Restart, move |shutdown| {
+                let (bus, state, topic) = (bus.clone(), state.clone(), topic.clone());
+                async move { state.run(&bus, &topic, &shutdown).await }
+            });
         LogSender { lines, shared }
     }
 
@@ -86,7 +102,9 @@ impl LogSender {
     pub fn send(&self, line: LogLine) {
         if let Err(refused) = self.lines.try_send(line) {
             let line = match refused {
-                mpsc::error::TrySendError::Full(line) | mpsc::error::TrySendError::Closed(line) => line,
+                mpsc::error::TrySendError::Full(line) | mpsc::error::TrySendError::Closed(line) => {
+                    line
+                }
             };
             self.lost(&line.source, 1);
         }
@@ -101,15 +119,30 @@ impl LogSender {
 
 impl Shared {
     fn losses(&self) -> std::sync::MutexGuard<'_, Losses> {
-        self.losses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.losses
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    async fn run(&self, bus: &Bus, topic: &Topic<LogBatch>, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn run(
+        &self,
+        bus: &Bus,
+        topic: &Topic<LogBatch>,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<()> {
         let mut waiting = self.waiting.lock().await;
         loop {
             let first = tokio::select! {
                 biased;
-                line = waiting.recv() => line,
+                line = waiting.recv() => match line {
+                    Some(line) => Some(line),
+                    // Every sender is gone: nothing will ever come again.
+                    None => {
+                        self.send(bus, topic, Vec::new()).await;
+                        shutdown.cancelled().await;
+                        return Ok(());
+                    }
+                },
                 // Losses are told even when no line follows.
                 () = tokio::time::sleep(Duration::from_secs(1)) => None,
                 () = shutdown.cancelled() => {
@@ -129,7 +162,10 @@ impl Shared {
                 let mut bytes = lines[0].payload.len();
                 let until = tokio::time::Instant::now() + BATCH_TIME;
                 while lines.len() < BATCH_LINES && bytes < BATCH_BYTES {
-                    let Ok(Some(line)) = tokio::time::timeout_at(until, waiting.recv()).await else { break };
+                    let Ok(Some(line)) = tokio::time::timeout_at(until, waiting.recv()).await
+                    else {
+                        break;
+                    };
                     bytes += line.payload.len();
                     lines.push(line);
                 }
@@ -139,13 +175,17 @@ impl Shared {
     }
 
     async fn send(&self, bus: &Bus, topic: &Topic<LogBatch>, lines: Vec<LogLine>) {
-        let batch = LogBatch { lines, losses: self.losses().take() };
+        let batch = LogBatch {
+            lines,
+            losses: self.losses().take(),
+        };
         if batch.lines.is_empty() && batch.losses.is_empty() {
             return;
         }
         if let Err(error) = bus.publish(topic, &batch).await {
             tracing::debug!(%error, lines = batch.lines.len(), "log lines were lost");
-            metrics::counter!("log_lines_lost_total", "place" => "bus").increment(batch.lines.len() as u64);
+            metrics::counter!("log_lines_lost_total", "place" => "bus")
+                .increment(batch.lines.len() as u64);
             self.losses().put_back(batch);
         }
     }
@@ -156,22 +196,35 @@ mod tests {
     use super::*;
 
     fn line(source: &str) -> LogLine {
-        LogLine { source: source.to_string(), ..LogLine::default() }
+        LogLine {
+            source: source.to_string(),
+            ..LogLine::default()
+        }
     }
 
     #[test]
     fn a_batch_that_was_not_sent_becomes_losses_and_keeps_older_ones() {
         let mut losses = Losses::default();
         losses.add("a", "agent", 2);
-        let batch = LogBatch { lines: vec![line("a"), line("a"), line("b")], losses: losses.take() };
+        let batch = LogBatch {
+            lines: vec![line("a"), line("a"), line("b")],
+            losses: losses.take(),
+        };
         losses.put_back(batch);
-        let mut told: Vec<_> = losses.take().into_iter().map(|loss| (loss.source, loss.place, loss.lines)).collect();
+        let mut told: Vec<_> = losses
+            .take()
+            .into_iter()
+            .map(|loss| (loss.source, loss.place, loss.lines))
+            .collect();
         told.sort();
-        assert_eq!(told, [
-            ("a".to_string(), "agent".to_string(), 2),
-            ("a".to_string(), "bus".to_string(), 2),
-            ("b".to_string(), "bus".to_string(), 1),
-        ]);
+        assert_eq!(
+            told,
+            [
+                ("a".to_string(), "agent".to_string(), 2),
+                ("a".to_string(), "bus".to_string(), 2),
+                ("b".to_string(), "bus".to_string(), 1),
+            ]
+        );
         assert!(losses.take().is_empty());
     }
 
@@ -183,6 +236,9 @@ mod tests {
         }
         let told = losses.take();
         assert!(told.len() <= SOURCES + 2);
-        assert_eq!(told.iter().map(|loss| loss.lines).sum::<u64>(), 10 * SOURCES as u64);
+        assert_eq!(
+            told.iter().map(|loss| loss.lines).sum::<u64>(),
+            10 * SOURCES as u64
+        );
     }
 }

@@ -41,12 +41,34 @@ impl Deps {
         let tasks = Supervisor::new();
         let component = bootstrap.component.clone();
         let bus = Bus::connect(&bootstrap.bus, &component).await?;
-        let identity = Identity::new(role, bootstrap.index, component.clone(), bootstrap.admin.address);
-        let admin = AdminPort::start(bootstrap.admin.clone(), identity.clone(), bus.clone(), telemetry.clone(), &tasks).await?;
+        let identity = Identity::new(
+            role,
+            bootstrap.index,
+            component.clone(),
+            bootstrap.admin.address,
+        );
+        let admin = AdminPort::start(
+            bootstrap.admin.clone(),
+            identity.clone(),
+            bus.clone(),
+            telemetry.clone(),
+            &tasks,
+        )
+        .await?;
         let cluster = Cluster::connect(&bootstrap.store).await?;
         telemetry.follow(cluster.settings(), &tasks);
         component::introduce(&identity, &bus, &tasks);
-        let deps = Deps { bootstrap: Arc::new(bootstrap), component, role, bus, cluster, tasks, sockets, telemetry, admin };
+        let deps = Deps {
+            bootstrap: Arc::new(bootstrap),
+            component,
+            role,
+            bus,
+            cluster,
+            tasks,
+            sockets,
+            telemetry,
+            admin,
+        };
         deps.follow_connections();
         Ok(deps)
     }
@@ -62,7 +84,11 @@ impl Deps {
     }
 
     /// Serves a JSON document of its own under `path` of the status server.
-    pub fn admin_route(&self, path: &'static str, content: impl Fn() -> Value + Send + Sync + 'static) {
+    pub fn admin_route(
+        &self,
+        path: &'static str,
+        content: impl Fn() -> Value + Send + Sync + 'static,
+    ) {
         self.admin.add_document(path, Arc::new(content));
     }
 
@@ -73,22 +99,24 @@ impl Deps {
         readiness.set("bus", false, "not yet connected to the bus");
         readiness.set("store", false, "not yet connected to the cluster store");
         let (status, reachable) = (self.bus.status(), self.cluster.reachable());
-        self.tasks.spawn("connections", Policy::Restart, move |shutdown| {
-            let (mut status, mut reachable, readiness) = (status.clone(), reachable.clone(), readiness.clone());
-            async move {
-                loop {
-                    let connected = status.borrow_and_update().connected;
-                    let stored = *reachable.borrow_and_update();
-                    readiness.set("bus", connected, "not connected to the bus");
-                    readiness.set("store", stored, "not connected to the cluster store");
-                    tokio::select! {
-                        changed = status.changed() => changed?,
-                        changed = reachable.changed() => changed?,
-                        () = shutdown.cancelled() => return Ok(()),
+        self.tasks
+            .spawn("connections", Policy::Restart, move |shutdown| {
+                let (mut status, mut reachable, readiness) =
+                    (status.clone(), reachable.clone(), readiness.clone());
+                async move {
+                    loop {
+                        let connected = status.borrow_and_update().connected;
+                        let stored = *reachable.borrow_and_update();
+                        readiness.set("bus", connected, "not connected to the bus");
+                        readiness.set("store", stored, "not connected to the cluster store");
+                        tokio::select! {
+                            changed = status.changed() => changed?,
+                            changed = reachable.changed() => changed?,
+                            () = shutdown.cancelled() => return Ok(()),
+                        }
                     }
                 }
-            }
-        });
+            });
     }
 }
 
@@ -130,12 +158,18 @@ pub fn drain_deadline(role: Role) -> Duration {
         // Stops every instance, each with its grace period.
         Role::Dea => Duration::from_secs(45),
         Role::Router | Role::Controller => Duration::from_secs(10),
-        Role::HealthManager | Role::Stager | Role::Collector | Role::Registrar => Duration::from_secs(5),
+        Role::HealthManager | Role::Stager | Role::Collector | Role::Registrar => {
+            Duration::from_secs(5)
+        }
     }
 }
 
 /// Runs a daemon until a signal or its own end. The executable's main function for every role.
-pub async fn run<C, F, Fut>(bootstrap: Bootstrap, sockets: Sockets, start: F) -> anyhow::Result<StopCause>
+pub async fn run<C, F, Fut>(
+    bootstrap: Bootstrap,
+    sockets: Sockets,
+    start: F,
+) -> anyhow::Result<StopCause>
 where
     C: serde::de::DeserializeOwned,
     F: FnOnce(C, Deps) -> Fut,
@@ -165,7 +199,9 @@ where
     running.stop(drain_deadline(role)).await;
     info!(%component, "the daemon has stopped");
     match cause {
-        StopCause::TaskEnded { task, reason } => Err(anyhow::anyhow!("the task {task} ended: {reason}")),
+        StopCause::TaskEnded { task, reason } => {
+            Err(anyhow::anyhow!("the task {task} ended: {reason}"))
+        }
         cause => Ok(cause),
     }
 }

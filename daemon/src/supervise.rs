@@ -128,7 +128,9 @@ impl Drop for Registered {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Supervisor {
@@ -146,7 +148,10 @@ impl Supervisor {
 
     /// A view of the end for whoever is no task of this supervisor. Its `draining()` delays nothing.
     pub fn shutdown(&self) -> Shutdown {
-        Shutdown { phase: self.inner.phase.subscribe(), told_to_drain: Arc::default() }
+        Shutdown {
+            phase: self.inner.phase.subscribe(),
+            told_to_drain: Arc::default(),
+        }
     }
 
     /// Runs what `make` makes; calls it again as the policy says.
@@ -212,9 +217,16 @@ impl Supervisor {
 
     /// Runs one unit of work: a request, an instance. The end of the daemon waits for it until
     /// the deadline, then drops it.
-    pub fn spawn_once(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_once(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let phase = self.inner.phase.subscribe();
-        let shutdown = Shutdown { phase, told_to_drain: Arc::default() };
+        let shutdown = Shutdown {
+            phase,
+            told_to_drain: Arc::default(),
+        };
         self.launch(name, true, Arc::default(), async move {
             tokio::select! {
                 result = catch_panic(async { future.await; Ok(()) }) => {
@@ -229,7 +241,10 @@ impl Supervisor {
 
     /// How many units of work are running.
     pub fn units(&self) -> usize {
-        lock(&self.inner.entries).values().filter(|entry| entry.unit).count()
+        lock(&self.inner.entries)
+            .values()
+            .filter(|entry| entry.unit)
+            .count()
     }
 
     /// Asks the daemon to stop; the first cause is kept.
@@ -257,12 +272,18 @@ impl Supervisor {
         self.inner.phase.send_replace(Phase::Draining);
         // The tasks must get the chance to notice before "nobody drains" is believed.
         tokio::time::sleep(Duration::from_millis(20).min(deadline)).await;
-        let drained = tokio::time::timeout(deadline, self.until(|entry| entry.unit || entry.draining.load(Ordering::SeqCst)));
+        let drained = tokio::time::timeout(
+            deadline,
+            self.until(|entry| entry.unit || entry.draining.load(Ordering::SeqCst)),
+        );
         if drained.await.is_err() {
             warn!(tasks = ?self.names(), "the deadline of the stop has passed, work is cut short");
         }
         self.inner.phase.send_replace(Phase::Cancelled);
-        if tokio::time::timeout(LAST_WORDS, self.until(|_| true)).await.is_err() {
+        if tokio::time::timeout(LAST_WORDS, self.until(|_| true))
+            .await
+            .is_err()
+        {
             warn!(tasks = ?self.names(), "tasks did not end and are aborted");
             for entry in lock(&self.inner.entries).values() {
                 if let Some(abort) = &entry.abort {
@@ -287,13 +308,33 @@ impl Supervisor {
     }
 
     fn names(&self) -> Vec<&'static str> {
-        lock(&self.inner.entries).values().map(|entry| entry.name).collect()
+        lock(&self.inner.entries)
+            .values()
+            .map(|entry| entry.name)
+            .collect()
     }
 
-    fn launch(&self, name: &'static str, unit: bool, draining: Arc<AtomicBool>, future: impl Future<Output = ()> + Send + 'static) {
+    fn launch(
+        &self,
+        name: &'static str,
+        unit: bool,
+        draining: Arc<AtomicBool>,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let key = self.inner.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.inner.entries).insert(key, Entry { name, unit, draining, abort: None });
-        let registered = Registered { inner: self.inner.clone(), key };
+        lock(&self.inner.entries).insert(
+            key,
+            Entry {
+                name,
+                unit,
+                draining,
+                abort: None,
+            },
+        );
+        let registered = Registered {
+            inner: self.inner.clone(),
+            key,
+        };
         let span = tracing::Span::current();
         #[expect(clippy::disallowed_methods, reason = "this is the supervisor")]
         let handle = tokio::spawn(
@@ -354,15 +395,23 @@ mod tests {
         }
         let begun = Instant::now();
         tasks.stop(Duration::from_secs(10)).await;
-        assert!(begun.elapsed() < Duration::from_secs(2), "nobody had anything to drain");
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "nobody had anything to drain"
+        );
     }
 
     #[tokio::test]
     async fn the_end_of_a_critical_task_asks_for_the_end_of_the_daemon() {
         let tasks = Supervisor::new();
-        tasks.spawn("heart", Policy::Critical, |_| async { anyhow::bail!("broken") });
+        tasks.spawn("heart", Policy::Critical, |_| async {
+            anyhow::bail!("broken")
+        });
         let cause = tasks.stop_requested().await;
-        assert!(matches!(cause, StopCause::TaskEnded { task: "heart", ref reason } if reason == "broken"), "{cause:?}");
+        assert!(
+            matches!(cause, StopCause::TaskEnded { task: "heart", ref reason } if reason == "broken"),
+            "{cause:?}"
+        );
     }
 
     #[tokio::test]

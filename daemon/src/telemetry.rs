@@ -26,7 +26,18 @@ pub struct Telemetry {
 static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
 
 /// Libraries whose lines below warn help nobody.
-const QUIET: &[&str] = &["async_nats", "h2", "hyper", "hyper_util", "reqwest", "rustls", "sqlx", "tonic", "tower", "tower_http"];
+const QUIET: &[&str] = &[
+    "async_nats",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+    "sqlx",
+    "tonic",
+    "tower",
+    "tower_http",
+];
 
 fn filter(level: &str) -> EnvFilter {
     let quiet = if level == "error" { "error" } else { "warn" };
@@ -39,9 +50,14 @@ pub fn init(initial_level: &str) -> Telemetry {
     TELEMETRY
         .get_or_init(|| {
             let (layer, level) = reload::Layer::new(filter(initial_level));
-            let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr);
+            let lines = tracing_subscriber::fmt::layer()
+                .with_ansi(false)
+                .with_writer(std::io::stderr);
             // A test harness may have set its own subscriber: then its choice stands.
-            let _ = tracing_subscriber::registry().with(layer).with(lines).try_init();
+            let _ = tracing_subscriber::registry()
+                .with(layer)
+                .with(lines)
+                .try_init();
             let recorder = PrometheusBuilder::new().build_recorder();
             let metrics = recorder.handle();
             let _ = metrics::set_global_recorder(recorder);

@@ -19,41 +19,99 @@ async fn a_changed_setting_is_seen_within_a_second_also_after_a_restart_of_the_s
     }
     let mut etcd = Etcd::start();
     etcd.enable_auth().await;
-    let (root, dea) = (Cluster::connect(&etcd.config("root")).await.unwrap(), Cluster::connect(&etcd.config("dea-1")).await.unwrap());
+    let (root, dea) = (
+        Cluster::connect(&etcd.config("root")).await.unwrap(),
+        Cluster::connect(&etcd.config("dea-1")).await.unwrap(),
+    );
     let mut settings = dea.settings();
     assert_eq!(settings.borrow().text("cluster/log/level"), "info");
 
-    let revision = root.compare_and_set(LEVEL, None, "\"debug\"").await.unwrap().unwrap();
+    let revision = root
+        .compare_and_set(LEVEL, None, "\"debug\"")
+        .await
+        .unwrap()
+        .unwrap();
     let written = Instant::now();
-    tokio::time::timeout(SOON, settings.wait_for(|settings| settings.text("cluster/log/level") == "debug")).await.unwrap().unwrap();
-    assert!(written.elapsed() < Duration::from_secs(1), "{:?}", written.elapsed());
+    tokio::time::timeout(
+        SOON,
+        settings.wait_for(|settings| settings.text("cluster/log/level") == "debug"),
+    )
+    .await
+    .unwrap()
+    .unwrap();
+    assert!(
+        written.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        written.elapsed()
+    );
 
-    let conflict = root.compare_and_set(LEVEL, None, "\"warn\"").await.unwrap().unwrap_err();
+    let conflict = root
+        .compare_and_set(LEVEL, None, "\"warn\"")
+        .await
+        .unwrap()
+        .unwrap_err();
     assert_eq!(conflict.current.unwrap().value, "\"debug\"");
 
     // Tokens are lost with the server; the last known settings stay meanwhile.
     etcd.down();
-    tokio::time::timeout(SOON, dea.reachable().wait_for(|there| !there)).await.expect("seen in time").unwrap();
+    tokio::time::timeout(SOON, dea.reachable().wait_for(|there| !there))
+        .await
+        .expect("seen in time")
+        .unwrap();
     assert_eq!(dea.settings().borrow().text("cluster/log/level"), "debug");
     assert!(dea.get(LEVEL).await.is_err());
     etcd.up();
-    tokio::time::timeout(SOON, dea.reachable().wait_for(|there| *there)).await.expect("back in time").unwrap();
-    let revision = eventually(SOON, async || match root.compare_and_set(LEVEL, Some(revision), "\"trace\"").await {
-        Ok(Ok(revision)) => Ok(revision),
-        Ok(Err(Conflict { current })) if current.as_ref().is_some_and(|now| now.value == "\"trace\"") => Ok(current.unwrap().revision),
-        other => Err(format!("{other:?}")),
+    tokio::time::timeout(SOON, dea.reachable().wait_for(|there| *there))
+        .await
+        .expect("back in time")
+        .unwrap();
+    let revision = eventually(SOON, async || {
+        match root
+            .compare_and_set(LEVEL, Some(revision), "\"trace\"")
+            .await
+        {
+            Ok(Ok(revision)) => Ok(revision),
+            Ok(Err(Conflict { current }))
+                if current.as_ref().is_some_and(|now| now.value == "\"trace\"") =>
+            {
+                Ok(current.unwrap().revision)
+            }
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
     let written = Instant::now();
-    tokio::time::timeout(SOON, settings.wait_for(|settings| settings.text("cluster/log/level") == "trace")).await.unwrap().unwrap();
-    assert!(written.elapsed() < Duration::from_secs(1), "{:?}", written.elapsed());
+    tokio::time::timeout(
+        SOON,
+        settings.wait_for(|settings| settings.text("cluster/log/level") == "trace"),
+    )
+    .await
+    .unwrap()
+    .unwrap();
+    assert!(
+        written.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        written.elapsed()
+    );
 
-    root.compare_and_delete(LEVEL, revision).await.unwrap().unwrap();
-    tokio::time::timeout(SOON, settings.wait_for(|settings| settings.text("cluster/log/level") == "info")).await.unwrap().unwrap();
+    root.compare_and_delete(LEVEL, revision)
+        .await
+        .unwrap()
+        .unwrap();
+    tokio::time::timeout(
+        SOON,
+        settings.wait_for(|settings| settings.text("cluster/log/level") == "info"),
+    )
+    .await
+    .unwrap()
+    .unwrap();
 
     // A daemon may read the settings, not write them.
     let refused = dea.compare_and_set(LEVEL, None, "\"error\"").await;
-    assert!(matches!(refused, Err(daemon::ClusterError::Refused { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(daemon::ClusterError::Refused { .. })),
+        "{refused:?}"
+    );
 }
 
 use daemon::Conflict;
@@ -69,7 +127,11 @@ async fn leadership_is_handed_over_with_a_growing_epoch() {
     let two = Cluster::connect(&etcd.config("dea-2")).await.unwrap();
     let (tasks_one, tasks_two) = (Supervisor::new(), Supervisor::new());
     let mut first = one.campaign("test", &ComponentId::new("one-1").unwrap(), &tasks_one);
-    let epoch_one = tokio::time::timeout(SOON, first.wait_for(Option::is_some)).await.unwrap().unwrap().unwrap();
+    let epoch_one = tokio::time::timeout(SOON, first.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     let mut second = two.campaign("test", &ComponentId::new("two-1").unwrap(), &tasks_two);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(*second.borrow(), None, "one leader at a time");
@@ -77,23 +139,44 @@ async fn leadership_is_handed_over_with_a_growing_epoch() {
     let stopped = Instant::now();
     tasks_one.stop(Duration::from_secs(5)).await;
     assert_eq!(*first.borrow(), None);
-    let epoch_two = tokio::time::timeout(SOON, second.wait_for(Option::is_some)).await.unwrap().unwrap().unwrap();
+    let epoch_two = tokio::time::timeout(SOON, second.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert!(epoch_two > epoch_one);
-    assert!(stopped.elapsed() < Duration::from_secs(5), "a resigned leader is not waited for: {:?}", stopped.elapsed());
+    assert!(
+        stopped.elapsed() < Duration::from_secs(5),
+        "a resigned leader is not waited for: {:?}",
+        stopped.elapsed()
+    );
 
     // The same component, started again after a kill, does not wait for its own old lease.
     let again = Supervisor::new();
     let mut third = two.campaign("test", &ComponentId::new("two-1").unwrap(), &again);
-    let epoch_three = tokio::time::timeout(SOON, third.wait_for(Option::is_some)).await.unwrap().unwrap().unwrap();
+    let epoch_three = tokio::time::timeout(SOON, third.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert!(epoch_three > epoch_two);
 
     // A store that is away costs the leadership before the lease ends.
     tasks_two.stop(Duration::from_secs(5)).await;
-    tokio::time::timeout(SOON, third.wait_for(Option::is_some)).await.unwrap().unwrap();
+    tokio::time::timeout(SOON, third.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
     etcd.down();
-    tokio::time::timeout(Duration::from_secs(10), third.wait_for(Option::is_none)).await.expect("given up in time").unwrap();
+    tokio::time::timeout(Duration::from_secs(10), third.wait_for(Option::is_none))
+        .await
+        .expect("given up in time")
+        .unwrap();
     etcd.up();
-    tokio::time::timeout(Duration::from_secs(30), third.wait_for(Option::is_some)).await.expect("leads again").unwrap();
+    tokio::time::timeout(Duration::from_secs(30), third.wait_for(Option::is_some))
+        .await
+        .expect("leads again")
+        .unwrap();
     again.stop(Duration::from_secs(5)).await;
 }
 
@@ -106,9 +189,19 @@ async fn a_watch_hints_at_every_change() {
     etcd.enable_auth().await;
     let cluster = Cluster::connect(&etcd.config("dea-1")).await.unwrap();
     let mut hints = cluster.watch("/stackyard/leaders/").await.unwrap();
-    tokio::time::timeout(SOON, hints.recv()).await.expect("a hint once it is open").unwrap();
-    cluster.compare_and_set("/stackyard/leaders/x", None, "me").await.unwrap().unwrap();
-    tokio::time::timeout(Duration::from_secs(1), hints.recv()).await.expect("a hint in time").unwrap();
+    tokio::time::timeout(SOON, hints.recv())
+        .await
+        .expect("a hint once it is open")
+        .unwrap();
+    cluster
+        .compare_and_set("/stackyard/leaders/x", None, "me")
+        .await
+        .unwrap()
+        .unwrap();
+    tokio::time::timeout(Duration::from_secs(1), hints.recv())
+        .await
+        .expect("a hint in time")
+        .unwrap();
     let listed = cluster.list("/stackyard/leaders/").await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].0, "/stackyard/leaders/x");

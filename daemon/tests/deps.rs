@@ -32,47 +32,123 @@ async fn a_daemon_introduces_itself_shows_its_state_and_sends_its_lines() {
 
     let http = reqwest::Client::new();
     eventually(SOON, async || {
-        let answer = http.get(format!("{admin}/readyz")).send().await.map_err(|error| error.to_string())?;
-        if answer.status() == 200 { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+        let answer = http
+            .get(format!("{admin}/readyz"))
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
+        if answer.status() == 200 {
+            Ok(())
+        } else {
+            Err(answer.text().await.unwrap_or_default())
+        }
     })
     .await;
-    deps.readiness().set("table", false, "waiting for the first registration");
+    deps.readiness()
+        .set("table", false, "waiting for the first registration");
     let unready = http.get(format!("{admin}/readyz")).send().await.unwrap();
     assert_eq!(unready.status(), 503);
     assert!(unready.text().await.unwrap().contains("first registration"));
 
-    assert_eq!(http.get(format!("{admin}/healthz")).send().await.unwrap().text().await.unwrap(), "ok\n");
-    assert_eq!(http.get(format!("{admin}/varz")).send().await.unwrap().status(), 401);
-    let varz: serde_json::Value =
-        http.get(format!("{admin}/varz")).basic_auth("status", Some("secret")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        http.get(format!("{admin}/healthz"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        "ok\n"
+    );
+    assert_eq!(
+        http.get(format!("{admin}/varz"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        401
+    );
+    let varz: serde_json::Value = http
+        .get(format!("{admin}/varz"))
+        .basic_auth("status", Some("secret"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(varz["type"], "DEA");
     assert_eq!(varz["instances"], 3);
     assert!(varz["mem"].as_u64().unwrap() > 0);
-    assert_eq!(http.get(format!("{admin}/table")).send().await.unwrap().text().await.unwrap(), "[\"a\"]");
-    assert!(http.get(format!("{admin}/metrics")).send().await.unwrap().text().await.unwrap().contains("bus_connected"));
+    assert_eq!(
+        http.get(format!("{admin}/table"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        "[\"a\"]"
+    );
+    assert!(
+        http.get(format!("{admin}/metrics"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("bus_connected")
+    );
 
-    let tool = async_nats::ConnectOptions::with_user_and_password("tool".to_string(), "secret".to_string())
-        .connect(format!("127.0.0.1:{}", nats.port))
+    let tool = async_nats::ConnectOptions::with_user_and_password(
+        "tool".to_string(),
+        "secret".to_string(),
+    )
+    .connect(format!("127.0.0.1:{}", nats.port))
+    .await
+    .unwrap();
+    let answer = tool
+        .request("vcap.component.discover", "".into())
         .await
         .unwrap();
-    let answer = tool.request("vcap.component.discover", "".into()).await.unwrap();
-    assert_eq!(Component::decode(&answer.payload).unwrap().yard_id.as_deref(), Some("dea-1"));
+    assert_eq!(
+        Component::decode(&answer.payload)
+            .unwrap()
+            .yard_id
+            .as_deref(),
+        Some("dea-1")
+    );
 
     let mut batches = tool.subscribe("yard.log.dea-1").await.unwrap();
     tool.flush().await.unwrap();
     let logs = LogSender::start(&deps);
     for number in 0..3 {
-        logs.send(LogLine { source: "app".to_string(), payload: format!("line {number}").into_bytes(), ..LogLine::default() });
+        logs.send(LogLine {
+            source: "app".to_string(),
+            payload: format!("line {number}").into_bytes(),
+            ..LogLine::default()
+        });
     }
     logs.lost("app", 7);
     let mut lines = 0;
     let mut lost = 0;
     while lines < 3 || lost < 7 {
-        let message = tokio::time::timeout(SOON, batches.next()).await.unwrap().unwrap();
+        let message = tokio::time::timeout(SOON, batches.next())
+            .await
+            .unwrap()
+            .unwrap();
         let batch = LogBatch::decode(&message.payload).unwrap();
         lines += batch.lines.len();
         lost += batch.losses.iter().map(|loss| loss.lines).sum::<u64>();
     }
     assert_eq!((lines, lost), (3, 7));
+    drop(logs);
+    let stopping = std::time::Instant::now();
     deps.tasks.stop(Duration::from_secs(5)).await;
+    assert!(
+        stopping.elapsed() < Duration::from_secs(1),
+        "nothing was left to do: {:?}",
+        stopping.elapsed()
+    );
 }

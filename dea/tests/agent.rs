@@ -4,10 +4,13 @@
 
 mod world;
 
-use proto::bus::catalogue;
+use proto::bus::dea::{
+    AgentStatus, Discover, FindInstances, FoundInstance, Hello, Limits, UpdateInstances,
+};
 use proto::bus::health::{ExitReason, InstanceState};
 use proto::bus::stream::{RunTask, RunTaskReply, TaskEnd, TaskInput, TaskOutput, task_input};
-use proto::ids::DeaId;
+use proto::bus::{Empty, catalogue};
+use proto::ids::{DeaId, ProcessGuid};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use world::{Seen, World};
@@ -37,26 +40,48 @@ server.serve_forever()
 const COMMAND: &str = "exec python3 server.py";
 
 async fn answer(world: &World, path: &str) -> Result<String, String> {
-    let Some(Seen::Registered(registration)) =
-        world.all_seen().into_iter().rev().find(|seen| matches!(seen, Seen::Registered(_)))
+    let Some(Seen::Registered(registration)) = world
+        .all_seen()
+        .into_iter()
+        .rev()
+        .find(|seen| matches!(seen, Seen::Registered(_)))
     else {
         return Err("no registration".into());
     };
-    let url = format!("http://{}:{}{path}", registration.host, registration.port.unwrap());
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
-    let reply = client.get(url).send().await.map_err(|error| error.to_string())?;
+    let url = format!(
+        "http://{}:{}{path}",
+        registration.host,
+        registration.port.unwrap()
+    );
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let reply = client
+        .get(url)
+        .send()
+        .await
+        .map_err(|error| error.to_string())?;
     reply.text().await.map_err(|error| error.to_string())
 }
 
 fn position(world: &World, is_it: impl Fn(&Seen) -> bool) -> usize {
     let seen = world.all_seen();
-    seen.iter().position(is_it).unwrap_or_else(|| panic!("never seen; {seen:#?}"))
+    seen.iter()
+        .position(is_it)
+        .unwrap_or_else(|| panic!("never seen; {seen:#?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_is_started_served_stopped_and_told() {
-    let Some(world) = World::start("a whole life").await else { return };
-    let sha1 = world.droplet(&[("app/server.py", SERVER), ("profile.d/a.sh", "export GREETING=\"$GREETING there\"\n")]);
+    let Some(world) = World::start("a whole life").await else {
+        return;
+    };
+    let sha1 = world.droplet(&[
+        ("app/server.py", SERVER),
+        ("profile.d/a.sh", "export GREETING=\"$GREETING there\"\n"),
+    ]);
     let begun = Instant::now();
     let start = world.start_message("i1", &sha1, COMMAND);
     world.order(&start).await;
@@ -64,28 +89,55 @@ async fn an_instance_is_started_served_stopped_and_told() {
     world.state("i1", InstanceState::Starting).await;
     world.state("i1", InstanceState::Running).await;
     eprintln!("start command to running: {:?}", begun.elapsed());
-    world.eventually("its registration", |seen| matches!(seen, Seen::Registered(_))).await;
+    world
+        .eventually("its registration", |seen| {
+            matches!(seen, Seen::Registered(_))
+        })
+        .await;
     assert_eq!(answer(&world, "/x").await.unwrap(), "hello there 0");
     world.eventually("its line", |seen| matches!(seen, Seen::Line(kind, text) if kind == "APP/PROC/WEB" && text == "served /x")).await;
     world.eventually("the agent's line", |seen| matches!(seen, Seen::Line(kind, text) if kind == "CELL" && text.contains("healthy"))).await;
-    world.eventually("less memory", |seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048 - 96)).await;
+    world
+        .eventually(
+            "less memory",
+            |seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048 - 96),
+        )
+        .await;
     let starts = world.all_seen().iter().filter(|seen| matches!(seen, Seen::Line(kind, text) if kind == "CELL" && text.contains("Creating"))).count();
     assert_eq!(starts, 1, "the same command twice starts one");
     world.forget_seen();
     world.order_stop("i1").await;
     let exited = world.exited("i1").await;
-    assert_eq!((exited.reason, exited.exit_status), (ExitReason::Stopped, 0));
-    assert!(position(&world, |seen| matches!(seen, Seen::Unregistered(_))) < position(&world, |seen| matches!(seen, Seen::Exited(_))));
-    world.eventually("all memory", |seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048)).await;
+    assert_eq!(
+        (exited.reason, exited.exit_status),
+        (ExitReason::Stopped, 0)
+    );
+    assert!(
+        position(&world, |seen| matches!(seen, Seen::Unregistered(_)))
+            < position(&world, |seen| matches!(seen, Seen::Exited(_)))
+    );
+    world
+        .eventually(
+            "all memory",
+            |seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048),
+        )
+        .await;
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_crash_tells_its_reason_and_the_route_goes_first() {
-    let Some(world) = World::start("crashes").await else { return };
+    let Some(world) = World::start("crashes").await else {
+        return;
+    };
     let sha1 = world.droplet(&[("app/server.py", SERVER)]);
-    for (instance, path, words) in [("i1", "/exit/3", "status 3"), ("i2", "/eat", "out of memory")] {
-        world.order(&world.start_message(instance, &sha1, COMMAND)).await;
+    for (instance, path, words) in [
+        ("i1", "/exit/3", "status 3"),
+        ("i2", "/eat", "out of memory"),
+    ] {
+        world
+            .order(&world.start_message(instance, &sha1, COMMAND))
+            .await;
         world.state(instance, InstanceState::Running).await;
         world.eventually("its registration", |seen| {
             matches!(seen, Seen::Registered(registration) if registration.tags["process_instance_id"] == instance)
@@ -96,57 +148,110 @@ async fn each_crash_tells_its_reason_and_the_route_goes_first() {
         let exited = world.exited(instance).await;
         eprintln!("{path} to its exit told: {:?}", begun.elapsed());
         assert_eq!(exited.reason, ExitReason::Crashed);
-        assert!(exited.exit_description.contains(words), "{}", exited.exit_description);
+        assert!(
+            exited.exit_description.contains(words),
+            "{}",
+            exited.exit_description
+        );
         world.state(instance, InstanceState::Crashed).await;
-        let unregistered = position(&world, |seen| matches!(seen, Seen::Unregistered(it) if it.tags["process_instance_id"] == instance));
-        assert!(unregistered < position(&world, |seen| matches!(seen, Seen::Exited(it) if it.instance.as_str() == instance)));
+        let unregistered = position(
+            &world,
+            |seen| matches!(seen, Seen::Unregistered(it) if it.tags["process_instance_id"] == instance),
+        );
+        assert!(
+            unregistered
+                < position(
+                    &world,
+                    |seen| matches!(seen, Seen::Exited(it) if it.instance.as_str() == instance)
+                )
+        );
     }
     let mut never = world.start_message("i3", &sha1, "sleep 1000");
     never.health_check_timeout = Some(1);
     world.order(&never).await;
     let text = world.exited("i3").await.exit_description;
-    assert!(text.starts_with("failed to accept connections within health check timeout (1 s)"), "{text}");
-    world.order(&world.start_message("i4", &sha1, "no-such-command")).await;
+    assert!(
+        text.starts_with("failed to accept connections within health check timeout (1 s)"),
+        "{text}"
+    );
+    world
+        .order(&world.start_message("i4", &sha1, "no-such-command"))
+        .await;
     assert!(world.exited("i4").await.exit_description.contains("127"));
     let mut large = world.start_message("i5", &sha1, COMMAND);
     large.limits.mem = 4096;
     world.order(&large).await;
-    assert_eq!(world.exited("i5").await.exit_description, "Not enough memory resource available.");
+    assert_eq!(
+        world.exited("i5").await.exit_description,
+        "Not enough memory resource available."
+    );
     let mut absent = world.start_message("i6", &"0".repeat(40), COMMAND);
     absent.executable_uri = format!("{}/nothing", world.blob_url);
     world.order(&absent).await;
-    assert_eq!(world.exited("i6").await.exit_description, "failed to start: the droplet is not in the blob store");
+    assert_eq!(
+        world.exited("i6").await.exit_description,
+        "failed to start: the droplet is not in the blob store"
+    );
     let mut old = world.start_message("i7", &sha1, COMMAND);
     old.yard_epoch = Some(4);
     world.forget_seen();
     world.order(&old).await;
-    world.order(&world.start_message("i8", &sha1, "sleep 0.1; exit 0")).await;
-    assert!(world.exited("i8").await.exit_description.contains("status 0"));
+    world
+        .order(&world.start_message("i8", &sha1, "sleep 0.1; exit 0"))
+        .await;
+    assert!(
+        world
+            .exited("i8")
+            .await
+            .exit_description
+            .contains("status 0")
+    );
     assert!(!world.all_seen().iter().any(|seen| matches!(seen, Seen::Beat(beat) if beat.droplets.iter().any(|beat| beat.instance.as_str() == "i7"))));
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_comes_back_adopts_what_runs_and_repeats_what_nobody_acknowledged() {
-    let Some(mut world) = World::start("adoption").await else { return };
+    let Some(mut world) = World::start("adoption").await else {
+        return;
+    };
     let sha1 = world.droplet(&[("app/server.py", SERVER)]);
-    world.order(&world.start_message("i1", &sha1, COMMAND)).await;
+    world
+        .order(&world.start_message("i1", &sha1, COMMAND))
+        .await;
     world.state("i1", InstanceState::Running).await;
     world.acknowledge.store(false, Ordering::SeqCst);
-    world.order(&world.start_message("i2", &sha1, "exit 9")).await;
+    world
+        .order(&world.start_message("i2", &sha1, "exit 9"))
+        .await;
     world.exited("i2").await;
-    world.eventually("a registration", |seen| matches!(seen, Seen::Registered(_))).await;
+    world
+        .eventually("a registration", |seen| matches!(seen, Seen::Registered(_)))
+        .await;
     world.agent_breaks().await;
-    assert_eq!(answer(&world, "/").await.unwrap(), "hello 0", "it goes on without its agent");
+    assert_eq!(
+        answer(&world, "/").await.unwrap(),
+        "hello 0",
+        "it goes on without its agent"
+    );
     world.forget_seen();
     world.acknowledge.store(true, Ordering::SeqCst);
     world.start_agent().await;
     world.state("i1", InstanceState::Running).await;
     world.state("i2", InstanceState::Crashed).await;
     assert_eq!(world.exited("i2").await.exit_status, 9);
-    world.eventually("its registration again", |seen| matches!(seen, Seen::Registered(_))).await;
+    world
+        .eventually("its registration again", |seen| {
+            matches!(seen, Seen::Registered(_))
+        })
+        .await;
     assert_eq!(answer(&world, "/again").await.unwrap(), "hello 0");
-    world.eventually("its line", |seen| matches!(seen, Seen::Line(_, text) if text == "served /again")).await;
+    world
+        .eventually(
+            "its line",
+            |seen| matches!(seen, Seen::Line(_, text) if text == "served /again"),
+        )
+        .await;
     world.stop_agent().await;
     assert_eq!(world.exited("i1").await.reason, ExitReason::DeaShutdown);
     world.finish().await;
@@ -154,17 +259,31 @@ async fn an_agent_that_comes_back_adopts_what_runs_and_repeats_what_nobody_ackno
 
 async fn run_task(world: &World, task: &RunTask) -> RunTaskReply {
     let topic = catalogue::dea_task_run(&DeaId::new("dea-1").unwrap());
-    world.bus.request(&topic, task, Duration::from_secs(5)).await.unwrap()
+    world
+        .bus
+        .request(&topic, task, Duration::from_secs(5))
+        .await
+        .unwrap()
 }
 
 fn input(path: &str, source: task_input::Source) -> TaskInput {
-    TaskInput { path: path.into(), source: Some(source), ..TaskInput::default() }
+    TaskInput {
+        path: path.into(),
+        source: Some(source),
+        ..TaskInput::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_gets_its_inputs_and_gives_its_outputs() {
-    let Some(world) = World::start("tasks").await else { return };
-    world.blobs.lock().unwrap().insert("package".into(), b"the package".to_vec());
+    let Some(world) = World::start("tasks").await else {
+        return;
+    };
+    world
+        .blobs
+        .lock()
+        .unwrap()
+        .insert("package".into(), b"the package".to_vec());
     let url = |name: &str| task_input::Source::Url(format!("{}/{name}", world.blob_url));
     let mut optional = input("/yard/cache.tgz", url("nothing"));
     optional.optional = true;
@@ -196,20 +315,54 @@ async fn a_task_gets_its_inputs_and_gives_its_outputs() {
         ..RunTask::default()
     };
     let begun = Instant::now();
-    assert_eq!(run_task(&world, &task).await, RunTaskReply { accepted: true, reason: String::new() });
-    let Seen::Task(exited) = world.eventually("its end", |seen| matches!(seen, Seen::Task(_))).await else { panic!() };
+    assert_eq!(
+        run_task(&world, &task).await,
+        RunTaskReply {
+            accepted: true,
+            reason: String::new()
+        }
+    );
+    let Seen::Task(exited) = world
+        .eventually("its end", |seen| matches!(seen, Seen::Task(_)))
+        .await
+    else {
+        panic!()
+    };
     eprintln!("task to its end told: {:?}", begun.elapsed());
-    assert_eq!((exited.end(), exited.exit_status), (TaskEnd::Exited, 0), "{exited:?}");
-    assert_eq!((exited.result.as_slice(), exited.context.as_slice()), (&b"fast"[..], &b"ctx"[..]));
+    assert_eq!(
+        (exited.end(), exited.exit_status),
+        (TaskEnd::Exited, 0),
+        "{exited:?}"
+    );
+    assert_eq!(
+        (exited.result.as_slice(), exited.context.as_slice()),
+        (&b"fast"[..], &b"ctx"[..])
+    );
     assert_eq!(exited.uploaded.len(), 1);
     assert_eq!(exited.uploaded[0].size_bytes, 11);
     assert_eq!(world.blobs.lock().unwrap()["droplet"], b"the package");
     let gateway = world.gateway.to_string();
     for line in ["2000", "the package", "building x", "static"] {
-        assert!(exited.last_lines.iter().any(|seen| seen == line), "{line}: {:?}", exited.last_lines);
+        assert!(
+            exited.last_lines.iter().any(|seen| seen == line),
+            "{line}: {:?}",
+            exited.last_lines
+        );
     }
-    assert!(exited.last_lines.iter().any(|line| line.starts_with(&gateway)), "names: {:?}", exited.last_lines);
-    world.eventually("its lines", |seen| matches!(seen, Seen::Line(kind, _) if kind == "STG")).await;
+    assert!(
+        exited
+            .last_lines
+            .iter()
+            .any(|line| line.starts_with(&gateway)),
+        "names: {:?}",
+        exited.last_lines
+    );
+    world
+        .eventually(
+            "its lines",
+            |seen| matches!(seen, Seen::Line(kind, _) if kind == "STG"),
+        )
+        .await;
 
     let failing = |id: &str, command: &str| RunTask {
         task: id.into(),
@@ -218,18 +371,185 @@ async fn a_task_gets_its_inputs_and_gives_its_outputs() {
         outputs: vec![],
         ..task.clone()
     };
-    let slow = RunTask { timeout_seconds: 1, ..failing("t2", "trap '' TERM; while :; do sleep 1; done") };
+    let slow = RunTask {
+        timeout_seconds: 1,
+        ..failing("t2", "trap '' TERM; while :; do sleep 1; done")
+    };
     let hungry = failing("t3", "python3 -c 'x = bytearray(900 << 20)'");
     let full = failing("t5", "head -c 200M /dev/zero > /home/vcap/x");
     let broken = failing("t4", "echo broken >&2; exit 4");
-    for (task, end) in [(slow, TaskEnd::Timeout), (hungry, TaskEnd::OutOfMemory), (full, TaskEnd::DiskFull), (broken, TaskEnd::Exited)] {
+    for (task, end) in [
+        (slow, TaskEnd::Timeout),
+        (hungry, TaskEnd::OutOfMemory),
+        (full, TaskEnd::DiskFull),
+        (broken, TaskEnd::Exited),
+    ] {
         assert!(run_task(&world, &task).await.accepted);
-        let Seen::Task(exited) = world.eventually("its end", |seen| matches!(seen, Seen::Task(it) if it.task == task.task)).await else { panic!() };
+        let Seen::Task(exited) = world
+            .eventually(
+                "its end",
+                |seen| matches!(seen, Seen::Task(it) if it.task == task.task),
+            )
+            .await
+        else {
+            panic!()
+        };
         assert_eq!(exited.end(), end, "{exited:?}");
         assert!(exited.uploaded.is_empty());
     }
-    let huge = RunTask { memory_mb: 1 << 20, ..failing("t6", "true") };
+    let huge = RunTask {
+        memory_mb: 1 << 20,
+        ..failing("t6", "true")
+    };
     let refused = run_task(&world, &huge).await;
-    assert!(!refused.accepted && refused.reason.contains("memory"), "{refused:?}");
+    assert!(
+        !refused.accepted && refused.reason.contains("memory"),
+        "{refused:?}"
+    );
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_change_questions_are_answered_and_a_flood_is_cut() {
+    let Some(world) = World::start("questions").await else {
+        return;
+    };
+    let sha1 = world.droplet(&[("app/server.py", SERVER)]);
+    world
+        .order(&world.start_message("i1", &sha1, COMMAND))
+        .await;
+    world.state("i1", InstanceState::Running).await;
+    let droplet = ProcessGuid::new("process-1").unwrap();
+    let update = UpdateInstances {
+        droplet: droplet.clone(),
+        uris: vec!["new.yard.internal".into()],
+        version: None,
+        yard_epoch: None,
+    };
+    world
+        .bus
+        .publish(&catalogue::dea_update(), &update)
+        .await
+        .unwrap();
+    world
+        .eventually(
+            "the old name withdrawn",
+            |seen| matches!(seen, Seen::Unregistered(it) if it.uris == ["shop.yard.internal"]),
+        )
+        .await;
+    world
+        .eventually(
+            "the new name",
+            |seen| matches!(seen, Seen::Registered(it) if it.uris == ["new.yard.internal"]),
+        )
+        .await;
+
+    let find = FindInstances {
+        droplet: droplet.clone(),
+        version: None,
+        instances: None,
+        indices: None,
+        states: Some(vec!["RUNNING".into()]),
+        include_stats: true,
+        path: None,
+    };
+    let found: Vec<FoundInstance> = world.ask_all(&catalogue::dea_find_droplet(), &find).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].stats.as_ref().unwrap().uris, ["new.yard.internal"]);
+    let elsewhere = FindInstances {
+        droplet: ProcessGuid::new("other").unwrap(),
+        ..find
+    };
+    assert!(
+        world
+            .ask_all::<_, FoundInstance>(&catalogue::dea_find_droplet(), &elsewhere)
+            .await
+            .is_empty()
+    );
+    let status: Vec<AgentStatus> = world.ask_all(&catalogue::dea_status(), &Empty).await;
+    assert_eq!(
+        (
+            status[0].max_memory,
+            status[0].reserved_memory,
+            status[0].num_clients
+        ),
+        (2048, 96, 1)
+    );
+    let wanted = |mem| Discover {
+        droplet: None,
+        limits: Limits {
+            mem,
+            disk: 64,
+            fds: 1,
+        },
+        stack: Some("host".into()),
+        sha: None,
+    };
+    assert_eq!(
+        world
+            .ask_all::<_, Hello>(&catalogue::dea_discover(), &wanted(64))
+            .await
+            .len(),
+        1
+    );
+    assert!(
+        world
+            .ask_all::<_, Hello>(&catalogue::dea_discover(), &wanted(64_000))
+            .await
+            .is_empty()
+    );
+
+    world
+        .bus
+        .publish(&catalogue::healthmanager_start(), &Empty)
+        .await
+        .unwrap();
+    world.eventually("a full beat", |seen| matches!(seen, Seen::Beat(beat) if beat.yard_complete == Some(true) && beat.droplets.len() == 1)).await;
+    let measured = |seen: &Seen| matches!(seen, Seen::Beat(beat) if beat.droplets.iter().any(|beat| beat.yard_stats.as_ref().is_some_and(|stats| stats.usage.mem > 1 << 20)));
+    let begun = Instant::now();
+    while !world.all_seen().iter().any(measured) {
+        assert!(
+            begun.elapsed() < world::SOON,
+            "usage is never told: {:#?}",
+            world.all_seen()
+        );
+        world
+            .bus
+            .publish(&catalogue::healthmanager_start(), &Empty)
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    let mut flood = world.start_message("i2", &sha1, "yes flood | head -n 30000; sleep 1000");
+    flood.uris.clear();
+    world.order(&flood).await;
+    world
+        .eventually(
+            "lines lost",
+            |seen| matches!(seen, Seen::Lost(lines) if *lines > 1000),
+        )
+        .await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let seen = world.all_seen();
+    let passed = seen
+        .iter()
+        .filter(|seen| matches!(seen, Seen::Line(_, text) if text == "flood"))
+        .count() as u64;
+    let lost: u64 = seen
+        .iter()
+        .map(|seen| {
+            if let Seen::Lost(lines) = seen {
+                *lines
+            } else {
+                0
+            }
+        })
+        .sum();
+    assert_eq!(
+        passed + lost,
+        30_000,
+        "every line is passed on or counted: {passed} + {lost}"
+    );
     world.finish().await;
 }

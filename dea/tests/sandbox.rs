@@ -92,7 +92,12 @@ async fn what_cannot_be_started_is_refused_with_a_reason() {
     sandbox.order(shell("sleep 60")).await.unwrap();
     assert!(sandbox.order(shell("true")).await.is_err());
 
-    let error = yard.engine.prepare(yard.request("one")).await.err().unwrap();
+    let error = yard
+        .engine
+        .prepare(yard.request("one"))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, SandboxError::Exists(_)), "{error}");
     let mut request = yard.request("two");
     request.stack = "moon".to_owned();
@@ -120,9 +125,12 @@ async fn a_dropped_preparation_is_removed_later() {
     let Some(yard) = Yard::start("dropped-preparation").await else {
         return;
     };
-    for after in [1, 10, 20, 30, 40] {
+    for after in [1, 5, 10, 15, 20, 25, 30] {
         let preparing = yard.engine.prepare(yard.request("dropped"));
-        let _ = tokio::time::timeout(Duration::from_millis(after), preparing).await;
+        let prepared = tokio::time::timeout(Duration::from_millis(after), preparing).await;
+        if let Ok(in_time) = prepared {
+            in_time.unwrap().destroy().await.unwrap();
+        }
         // The next call clears it first, so the same id can be used again.
         let sandbox = yard.prepare("dropped").await;
         sandbox.destroy().await.unwrap();
@@ -351,7 +359,10 @@ async fn inputs_are_put_and_outputs_are_opened_safely() {
     std::fs::write(&tool, "#!/bin/sh\necho tool of $(id -un)\n").unwrap();
     std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).unwrap();
     let bytes = Source::Bytes(b"{}".to_vec());
-    sandbox.put("/yard/in/request.json", bytes, 0o600).await.unwrap();
+    sandbox
+        .put("/yard/in/request.json", bytes, 0o600)
+        .await
+        .unwrap();
     let file = Source::File("/etc/hostname".into());
     sandbox.put("/yard/name", file, 0o644).await.unwrap();
     let bind = Source::ReadOnlyBind(tool);
@@ -377,6 +388,8 @@ async fn inputs_are_put_and_outputs_are_opened_safely() {
     let mut file = sandbox.open_output("/yard/out/result").await.unwrap();
     file.read_to_string(&mut content).unwrap();
     assert_eq!(content, "made\n");
+    // An open file would hold the disk.
+    drop(file);
     for name in ["escape", "magic", "pipe", "missing"] {
         let path = format!("/yard/out/{name}");
         assert!(sandbox.open_output(&path).await.is_err(), "{name}");
@@ -403,6 +416,9 @@ async fn a_command_runs_beside_the_application_and_after_its_end() {
     assert_eq!(outcome.stderr, b"no\n");
     let within = Duration::from_millis(300);
     let slow = sandbox.exec(shell("exec sleep 1000"), within).await;
-    assert!(matches!(slow, Err(SandboxError::Timeout { .. })), "{slow:?}");
+    assert!(
+        matches!(slow, Err(SandboxError::Timeout { .. })),
+        "{slow:?}"
+    );
     yard.finish().await;
 }

@@ -5,7 +5,7 @@
 mod yard;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use dea::sandbox::{ExitStatus, SandboxEvent};
@@ -70,6 +70,31 @@ async fn the_router_is_reached_and_nothing_else_of_the_host() {
     sandbox.order(shell(&script)).await.unwrap();
     let seen = collect(&mut events).await;
     assert_eq!(words(&seen), ["router", "no", "no", "no", "no", "no"]);
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn the_name_server_of_the_agent_is_reached() {
+    let Some(yard) = Yard::start("names").await else {
+        return;
+    };
+    let server = UdpSocket::bind((yard.config.gateway, 53)).unwrap();
+    std::thread::spawn(move || {
+        let mut question = [0; 64];
+        while let Ok((_, from)) = server.recv_from(&mut question) {
+            let _ = server.send_to(b"answer", from);
+        }
+    });
+    let sandbox = yard.prepare("asker").await;
+    let mut events = sandbox.events().await.unwrap();
+    let script = "grep nameserver /etc/resolv.conf; exec 3<>/dev/udp/$(awk '/nameserver/{print $2}' /etc/resolv.conf)/53; \
+        echo -n question >&3; timeout 3 head -c 6 <&3";
+    sandbox.order(shell(script)).await.unwrap();
+    let expected = [
+        format!("nameserver {}", yard.config.gateway),
+        "answer".to_owned(),
+    ];
+    assert_eq!(words(&collect(&mut events).await), expected);
     yard.finish().await;
 }
 
@@ -168,7 +193,10 @@ async fn the_kernel_is_kept_out_of_reach() {
     sandbox.order(shell(script)).await.unwrap();
     let seen = collect(&mut events).await;
     let lines = text(&seen, false);
-    assert_eq!(lines[0], "uid 2000 caps 0000000000000000 nnp 1 seccomp 2", "{lines:#?}");
+    assert_eq!(
+        lines[0], "uid 2000 caps 0000000000000000 nnp 1 seccomp 2",
+        "{lines:#?}"
+    );
     // Standard streams and the folder being listed.
     assert_eq!(lines[1].trim(), "0 1 2 3");
     assert_eq!(&lines[2..4], ["1024", "0"]);
@@ -209,7 +237,10 @@ async fn uids_differ_from_sandbox_to_sandbox() {
     for id in ["one", "two"] {
         let sandbox = yard.prepare(id).await;
         let mut events = sandbox.events().await.unwrap();
-        sandbox.order(shell("cat /proc/self/uid_map")).await.unwrap();
+        sandbox
+            .order(shell("cat /proc/self/uid_map"))
+            .await
+            .unwrap();
         let seen = collect(&mut events).await;
         assert!(matches!(
             seen.last(),

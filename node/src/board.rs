@@ -25,14 +25,19 @@ impl Board {
     pub fn new(cluster: &str) -> Board {
         Board {
             cluster: cluster.to_string(),
-            inner: Mutex::new(Inner { parts: BTreeMap::new(), error: None }),
+            inner: Mutex::new(Inner {
+                parts: BTreeMap::new(),
+                error: None,
+            }),
             stop: watch::Sender::new(false),
             phase: watch::Sender::new(NodePhase::Starting),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.inner
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn add(&self, part: &Part, admin: Option<String>, log_file: String) {
@@ -92,7 +97,10 @@ impl Board {
             if let Some(status) = inner.parts.get_mut(part) {
                 change(status);
             }
-            inner.parts.values().all(|status| status.state == ComponentState::Ready)
+            inner
+                .parts
+                .values()
+                .all(|status| status.state == ComponentState::Ready)
         };
         if all_ready {
             self.phase.send_if_modified(|phase| {
@@ -138,13 +146,19 @@ impl Board {
 
     /// Resolves when everything has ended.
     pub async fn stopped(&self) -> NodeStatus {
-        let _ = self.phase.subscribe().wait_for(|phase| *phase == NodePhase::Stopped).await;
+        let _ = self
+            .phase
+            .subscribe()
+            .wait_for(|phase| *phase == NodePhase::Stopped)
+            .await;
         self.status()
     }
 }
 
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -171,9 +185,17 @@ mod tests {
         board.health(&parts[0], false, "the bus is away".to_string());
         assert_eq!(board.status().components[0].state, ComponentState::Unready);
         assert_eq!(board.status().phase, NodePhase::Running);
-        board.ended(&parts[0], ComponentState::Restarting, "signal 9".to_string());
+        board.ended(
+            &parts[0],
+            ComponentState::Restarting,
+            "signal 9".to_string(),
+        );
         board.health(&parts[0], true, String::new());
-        assert_eq!(board.status().components[0].state, ComponentState::Restarting, "an old answer changes nothing");
+        assert_eq!(
+            board.status().components[0].state,
+            ComponentState::Restarting,
+            "an old answer changes nothing"
+        );
         assert_eq!(board.status().components[0].restarts, 1);
     }
 }

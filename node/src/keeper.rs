@@ -70,7 +70,11 @@ impl Keeper {
         let name = self.part.name();
         let mut first = true;
         while !*stop.borrow() {
-            let adopted = if std::mem::take(&mut first) { process::find(&self.program) } else { None };
+            let adopted = if std::mem::take(&mut first) {
+                process::find(&self.program)
+            } else {
+                None
+            };
             let begun = Instant::now();
             let how = match adopted {
                 Some(identity) => {
@@ -101,14 +105,20 @@ impl Keeper {
             let wait = history.died(begun.elapsed(), policy);
             warn!(part = %name, %how, lived_s = begun.elapsed().as_secs(), wait_ms = wait.as_millis() as u64, "a part died and is started again");
             let last = process::last_line(&self.program.log);
-            let detail = if last.is_empty() { how } else { format!("{how}: {last}") };
-            self.board.ended(&self.part, ComponentState::Restarting, detail);
+            let detail = if last.is_empty() {
+                how
+            } else {
+                format!("{how}: {last}")
+            };
+            self.board
+                .ended(&self.part, ComponentState::Restarting, detail);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         }
-        self.board.ended(&self.part, ComponentState::Stopped, String::new());
+        self.board
+            .ended(&self.part, ComponentState::Stopped, String::new());
         self.ended.send_replace(true);
         info!(part = %name, "a part has stopped");
     }
@@ -118,10 +128,17 @@ impl Keeper {
         if let Some(name) = self.part.socket() {
             let mut sockets = self.sockets.lock().await;
             if let Err(error) = sockets.open(name) {
-                let address = sockets.address(name).map(|address| address.to_string()).unwrap_or_default();
+                let address = sockets
+                    .address(name)
+                    .map(|address| address.to_string())
+                    .unwrap_or_default();
                 anyhow::bail!("{address} is taken by another program ({error})");
             }
-            passed.extend(sockets.share(name).map(|descriptor| (name.to_string(), descriptor)));
+            passed.extend(
+                sockets
+                    .share(name)
+                    .map(|descriptor| (name.to_string(), descriptor)),
+            );
         }
         Ok(process::start(&self.program, passed)?)
     }
@@ -169,7 +186,8 @@ impl Keeper {
                 }
                 None if answered.elapsed() > HUNG => return,
                 None => {
-                    self.board.health(&self.part, false, "it does not answer yet".to_string());
+                    self.board
+                        .health(&self.part, false, "it does not answer yet".to_string());
                     ASK_UNREADY
                 }
             };
@@ -182,20 +200,44 @@ impl Keeper {
         match &self.probe {
             Probe::Accepts(address) => {
                 let connecting = tokio::net::TcpStream::connect(address);
-                tokio::time::timeout(Duration::from_secs(2), connecting).await.ok()?.ok()?;
+                tokio::time::timeout(Duration::from_secs(2), connecting)
+                    .await
+                    .ok()?
+                    .ok()?;
                 Some((true, String::new()))
             }
             Probe::Etcd(address) => {
-                let answer = self.http.get(format!("http://{address}/health")).send().await.ok()?;
+                let answer = self
+                    .http
+                    .get(format!("http://{address}/health"))
+                    .send()
+                    .await
+                    .ok()?;
                 let healthy = answer.status().is_success();
-                Some((healthy, if healthy { String::new() } else { "it has no leader yet".to_string() }))
+                Some((
+                    healthy,
+                    if healthy {
+                        String::new()
+                    } else {
+                        "it has no leader yet".to_string()
+                    },
+                ))
             }
             Probe::Ready(address) => {
-                let answer = self.http.get(format!("http://{address}/readyz")).send().await.ok()?;
+                let answer = self
+                    .http
+                    .get(format!("http://{address}/readyz"))
+                    .send()
+                    .await
+                    .ok()?;
                 let ready = answer.status().is_success();
                 let document: serde_json::Value = answer.json().await.unwrap_or_default();
                 let waiting = document["waiting"].as_object().map(|parts| {
-                    parts.values().filter_map(|detail| detail.as_str()).collect::<Vec<_>>().join("; ")
+                    parts
+                        .values()
+                        .filter_map(|detail| detail.as_str())
+                        .collect::<Vec<_>>()
+                        .join("; ")
                 });
                 Some((ready, waiting.unwrap_or_default()))
             }

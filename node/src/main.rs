@@ -10,7 +10,11 @@ use daemon::{Bootstrap, Sockets};
 use node::Wanted;
 
 #[derive(Parser)]
-#[command(name = "stackyard", version, about = "The programs of a Stackyard cluster. People use `yard`.")]
+#[command(
+    name = "stackyard",
+    version,
+    about = "The programs of a Stackyard cluster. People use `yard`."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -61,10 +65,30 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Node { home, stop_only: true, .. } => in_runtime(node::cluster::stop_only(home)),
-        Command::Node { home, domain, bind, port, deas, no_hosts, hosts, stop_only: false } => {
+        Command::Node {
+            home,
+            stop_only: true,
+            ..
+        } => in_runtime(node::cluster::stop_only(home)),
+        Command::Node {
+            home,
+            domain,
+            bind,
+            port,
+            deas,
+            no_hosts,
+            hosts,
+            stop_only: false,
+        } => {
             let hosts = (no_hosts || hosts).then_some(!no_hosts);
-            in_runtime(node::cluster::run(Wanted { home, domain, bind, port, deas, hosts }))
+            in_runtime(node::cluster::run(Wanted {
+                home,
+                domain,
+                bind,
+                port,
+                deas,
+                hosts,
+            }))
         }
         Command::Daemon { config } => run_daemon(&config),
         Command::Builder { arguments } => return exit_code(stager::builder::main(&arguments)),
@@ -86,7 +110,10 @@ fn run_daemon(config: &std::path::Path) -> anyhow::Result<()> {
 }
 
 fn in_runtime(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let result = runtime.block_on(future);
     // Blocking threads (a slow name lookup) do not delay the end.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));

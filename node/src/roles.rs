@@ -9,6 +9,8 @@ pub async fn run(bootstrap: Bootstrap, sockets: Sockets) -> anyhow::Result<StopC
         Role::Stager => daemon::run(bootstrap, sockets, stager::start).await,
         Role::Collector => daemon::run(bootstrap, sockets, collector::start).await,
         Role::Controller | Role::Dea | Role::HealthManager => anyhow::bail!("TEMPORARY"),
-        Role::Registrar => anyhow::bail!("a registrar is a foreign component, this executable has none"),
+        Role::Registrar => {
+            anyhow::bail!("a registrar is a foreign component, this executable has none")
+        }
     }
 }

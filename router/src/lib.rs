@@ -17,7 +17,7 @@ use adapters::registry::{Keeper, RegistryCounts, describe};
 use adapters::{server, table_file};
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use daemon::{Deps, Policy, Running};
+use daemon::{Deps, LogSender, Policy, Running};
 use domain::policy::Policy as Settings;
 use domain::table::{Registry, Table};
 use serde::Deserialize;
@@ -52,24 +52,35 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
 
     let listener = match deps.sockets.take_tcp(&config.http_socket) {
         Some(inherited) => {
-            inherited.set_nonblocking(true).context("the inherited listener cannot be used")?;
+            inherited
+                .set_nonblocking(true)
+                .context("the inherited listener cannot be used")?;
             TcpListener::from_std(inherited).context("the inherited listener cannot be used")?
         }
         None => server::bind(config.address)?,
     };
-    let address = listener.local_addr().context("the listener has no address")?;
+    let address = listener
+        .local_addr()
+        .context("the listener has no address")?;
 
     let mut registry = Registry::default();
     let file = deps.bootstrap.folder.join("table.json");
     match table_file::load(&file, &mut registry, clock.now()).await {
         Ok(endpoints) => tracing::info!(endpoints, "the last route table was read"),
-        Err(error) => tracing::warn!(error = %format!("{error:#}"), "the last route table is of no use"),
+        Err(error) => {
+            tracing::warn!(error = %format!("{error:#}"), "the last route table is of no use")
+        }
     }
     let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
     let backends = Backends::new(deps.tasks.clone(), clock);
-    let log = AccessLog::start(deps.bootstrap.folder.join("access.log"), counters.clone(), &deps.tasks);
+    let log = AccessLog::start(
+        deps.bootstrap.folder.join("access.log"),
+        Some(LogSender::start(&deps)),
+        counters.clone(),
+        &deps.tasks,
+    );
     let counts = Arc::new(RegistryCounts::default());
     let keeper = Arc::new(Keeper {
         bus: deps.bus.clone(),
@@ -84,34 +95,51 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         counts: counts.clone(),
     });
     let greeter = keeper.clone();
-    deps.tasks.spawn("route table", Policy::Restart, move |shutdown| keeper.clone().run(shutdown));
-    deps.tasks.spawn("greetings", Policy::Restart, move |shutdown| greeter.clone().greet(shutdown));
+    deps.tasks
+        .spawn("route table", Policy::Restart, move |shutdown| {
+            keeper.clone().run(shutdown)
+        });
+    deps.tasks
+        .spawn("greetings", Policy::Restart, move |shutdown| {
+            greeter.clone().greet(shutdown)
+        });
     readiness.set("table", true, "");
 
     show(&deps, &table, &policy, &counters, &backends, &counts, clock);
-    let worker = Arc::new(Worker { table, policy, backends, counters, log, clock, tasks: deps.tasks.clone() });
-    let listener = Arc::new(listener);
-    deps.tasks.spawn("front", Policy::Critical, move |shutdown| {
-        server::accept(listener.clone(), worker.clone(), shutdown)
+    let worker = Arc::new(Worker {
+        table,
+        policy,
+        backends,
+        counters,
+        log,
+        clock,
+        tasks: deps.tasks.clone(),
     });
+    let listener = Arc::new(listener);
+    deps.tasks
+        .spawn("front", Policy::Critical, move |shutdown| {
+            server::accept(listener.clone(), worker.clone(), shutdown)
+        });
     tracing::info!(%address, "the router accepts requests");
     Ok(Running::new(deps.tasks.clone()))
 }
 
 fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
-    let settings = deps.cluster.settings();
-    deps.tasks.spawn("settings", Policy::Restart, move |shutdown| {
-        let (mut settings, policy) = (settings.clone(), policy.clone());
-        async move {
-            loop {
-                policy.store(Arc::new(Settings::read(&settings.borrow_and_update())));
-                tokio::select! {
-                    changed = settings.changed() => changed.context("the settings ended")?,
-                    () = shutdown.cancelled() => return Ok(()),
+    // The store's connection lives as long as somebody holds it: this task does.
+    let cluster = deps.cluster.clone();
+    deps.tasks
+        .spawn("settings", Policy::Restart, move |shutdown| {
+            let (mut settings, policy) = (cluster.settings(), policy.clone());
+            async move {
+                loop {
+                    policy.store(Arc::new(Settings::read(&settings.borrow_and_update())));
+                    tokio::select! {
+                        changed = settings.changed() => changed.context("the settings ended")?,
+                        () = shutdown.cancelled() => return Ok(()),
+                    }
                 }
             }
-        }
-    });
+        });
 }
 
 /// What the status server shows of the router.
@@ -125,8 +153,15 @@ fn show(
     clock: Clock,
 ) {
     let (shown, limits) = (table.clone(), policy.clone());
-    deps.admin_route("/routes", move || describe(&shown.load(), limits.load().stale_after));
-    let (table, counters, backends, counts) = (table.clone(), counters.clone(), backends.clone(), counts.clone());
+    deps.admin_route("/routes", move || {
+        describe(&shown.load(), limits.load().stale_after)
+    });
+    let (table, counters, backends, counts) = (
+        table.clone(),
+        counters.clone(),
+        backends.clone(),
+        counts.clone(),
+    );
     deps.varz(move || {
         let mut varz = counters.varz();
         let table = table.load();

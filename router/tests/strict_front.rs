@@ -21,15 +21,42 @@ async fn an_ambiguous_request_is_answered_and_the_connection_closed() {
         ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nX : 1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\rX: 1\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nbody", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4, 4\r\n\r\nbody", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nbody", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nbody",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4, 4\r\n\r\nbody",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nbody",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405),
         ("GET / HTTP/3.7\r\nHost: a\r\n\r\n", 505),
         ("NONSENSE\r\n\r\n", 400),
@@ -37,7 +64,9 @@ async fn an_ambiguous_request_is_answered_and_the_connection_closed() {
     for (case, status) in cases {
         let mut client = router.connect().await;
         // What follows must never be taken for a request.
-        client.send(format!("{case}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        client
+            .send(format!("{case}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
         let answer = client.answer().await;
         assert_eq!(answer.status, *status, "{case:?}");
         assert_eq!(answer.header("connection"), Some("close"), "{case:?}");
@@ -80,11 +109,22 @@ async fn a_large_head_passes_up_to_the_limit() {
     let router = TestRouter::with(|policy| policy.max_header_bytes = 100_000).await;
     let backend = Backend::saying("ok").await;
     router.route("a", backend.address);
-    let with = |size: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(size));
+    let with = |size: usize| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+            "y".repeat(size)
+        )
+    };
     assert_eq!(router.ask(&with(95_000)).await.status, 200);
     let answer = router.ask(&with(300_000)).await;
-    assert_eq!((answer.status, answer.header("x-cf-routererror")), (431, Some("max-request-size-exceeded")));
-    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200));
+    assert_eq!(
+        (answer.status, answer.header("x-cf-routererror")),
+        (431, Some("max-request-size-exceeded"))
+    );
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: y\r\n".repeat(200)
+    );
     assert_eq!(router.ask(&many).await.status, 431);
 }
 
@@ -121,5 +161,9 @@ async fn a_head_that_does_not_end_times_out_and_silence_may_last_longer() {
     assert_eq!(quiet.answer().await.body, "ok");
     let begun = Instant::now();
     assert!(quiet.is_closed().await);
-    assert!(begun.elapsed() > Duration::from_millis(600), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > Duration::from_millis(600),
+        "{:?}",
+        begun.elapsed()
+    );
 }

@@ -37,7 +37,11 @@ pub struct Config {
 pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let readiness = deps.readiness();
     readiness.set("requests", false, "not yet subscribed to staging requests");
-    readiness.set("ends", false, "not yet subscribed to the ends of staging tasks");
+    readiness.set(
+        "ends",
+        false,
+        "not yet subscribed to the ends of staging tasks",
+    );
     let stager = Arc::new(Stager {
         bus: deps.bus.clone(),
         cluster: deps.cluster.clone(),
@@ -50,7 +54,13 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let counters = stager.counters.clone();
     deps.varz(move || counters.document());
     let (serving, queue) = (stager.clone(), config.queue);
-    deps.tasks.spawn("staging-requests", Policy::Restart, move |shutdown| requests::serve(serving.clone(), queue.clone(), shutdown));
-    deps.tasks.spawn("staging-ends", Policy::Restart, move |shutdown| ends::serve(stager.clone(), shutdown));
+    deps.tasks
+        .spawn("staging-requests", Policy::Restart, move |shutdown| {
+            requests::serve(serving.clone(), queue.clone(), shutdown)
+        });
+    deps.tasks
+        .spawn("staging-ends", Policy::Restart, move |shutdown| {
+            ends::serve(stager.clone(), shutdown)
+        });
     Ok(Running::new(deps.tasks))
 }

@@ -134,9 +134,8 @@ impl Configuration {
     pub fn open(kind: &str) -> io::Result<Configuration> {
         let kind = c_text(kind)?;
         // SAFETY: a valid C string that outlives the call.
-        let fd = descriptor(unsafe {
-            libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC)
-        })?;
+        let fd =
+            descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
         Ok(Configuration(fd))
     }
 
@@ -149,7 +148,8 @@ impl Configuration {
     ) -> io::Result<()> {
         let key = key.map(c_text).transpose()?;
         let value = value.map(c_text).transpose()?;
-        let pointer = |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |c| c.as_ptr());
+        let pointer =
+            |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |c| c.as_ptr());
         // SAFETY: the pointers are null or valid C strings that outlive the call.
         let outcome = check(unsafe {
             libc::syscall(

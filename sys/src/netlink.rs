@@ -344,7 +344,10 @@ mod tests {
         assert_eq!(u16::from_ne_bytes([bytes[16], bytes[17]]), 7);
         assert_eq!(&bytes[20..24], b"ab\0\0");
         assert_eq!(u16::from_ne_bytes([bytes[24], bytes[25]]), 12);
-        assert_eq!(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]), 36);
+        assert_eq!(
+            u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
+            36
+        );
     }
 
     #[test]

@@ -10,12 +10,7 @@ use nix::sys::stat::Mode;
 
 /// Opens `path` as if `root` were the root folder: symbolic links, absolute ones too, stay
 /// inside, and the magic links of a proc file system are not followed.
-pub fn open_in_root(
-    root: impl AsFd,
-    path: &Path,
-    flags: OFlag,
-    mode: u32,
-) -> io::Result<OwnedFd> {
+pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: u32) -> io::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .mode(Mode::from_bits_truncate(mode))

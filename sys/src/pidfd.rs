@@ -1,4 +1,4 @@
-//! A descriptor out of another process.
+//! Descriptors of other processes and out of them.
 //!
 //! The node keeps the listening sockets of its daemons open over their restarts. A node that was
 //! itself restarted finds them only in the daemons that still run, and copies them from there.
@@ -8,14 +8,19 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+/// A descriptor of the process; it becomes readable when the process ends.
+pub fn open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    taken(|| {
+        // SAFETY: both arguments are numbers; a new descriptor or an error comes back.
+        unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }
+    })
+}
+
 /// A copy of descriptor `number` of the process `pid`: the same open socket or file. Needs the
 /// right to trace that process (root has it).
 pub fn copy_from(pid: u32, number: RawFd) -> io::Result<OwnedFd> {
-    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
-    let process = taken(|| {
-        // SAFETY: both arguments are numbers; a new descriptor or an error comes back.
-        unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }
-    })?;
+    let process = open(pid)?;
     taken(|| {
         // SAFETY: `process` is open for the time of the call, the others are numbers.
         unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) }
@@ -39,9 +44,13 @@ mod tests {
     #[test]
     fn a_copied_listener_is_the_same_listener() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let copy = copy_from(std::process::id(), listener.as_fd().as_raw_fd()).expect("our own descriptor");
+        let copy = copy_from(std::process::id(), listener.as_fd().as_raw_fd())
+            .expect("our own descriptor");
         let copy = std::net::TcpListener::from(copy);
-        assert_eq!(copy.local_addr().expect("bound"), listener.local_addr().expect("bound"));
+        assert_eq!(
+            copy.local_addr().expect("bound"),
+            listener.local_addr().expect("bound")
+        );
         assert!(copy_from(std::process::id(), 99_999).is_err());
     }
 }

@@ -44,7 +44,9 @@ static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 /// Takes over a descriptor that the parent process left open under an agreed number, and closes
 /// it for children of this process. Each number can be taken once.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    let mut taken = TAKEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut taken = TAKEN
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     if number < 3 || !taken.insert(number) {
         return Err(io::Error::other(format!(
             "descriptor {number} cannot be taken over (twice)"

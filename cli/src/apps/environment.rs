@@ -22,7 +22,11 @@ pub struct SetArgs {
     /// The app
     app: String,
     /// NAME VALUE, or any number of NAME=VALUE
-    #[arg(required = true, allow_hyphen_values = true, value_name = "NAME VALUE | NAME=VALUE")]
+    #[arg(
+        required = true,
+        allow_hyphen_values = true,
+        value_name = "NAME VALUE | NAME=VALUE"
+    )]
     variables: Vec<String>,
 }
 
@@ -44,7 +48,9 @@ struct Changed {
 pub async fn show(args: EnvArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     let app = find::app(&client, &args.app).await?;
-    let environment: AppEnvironment = client.get(&format!("/v3/apps/{}/env", app.guid), &[]).await?;
+    let environment: AppEnvironment = client
+        .get(&format!("/v3/apps/{}/env", app.guid), &[])
+        .await?;
     out.show(&environment, render)
 }
 
@@ -83,17 +89,32 @@ pub async fn set(args: SetArgs, out: &Output, store: Store) -> Outcome {
 }
 
 pub async fn unset(args: UnsetArgs, out: &Output, store: Store) -> Outcome {
-    change(&args.app, args.names.into_iter().map(|name| (name, None)).collect(), out, store).await
+    change(
+        &args.app,
+        args.names.into_iter().map(|name| (name, None)).collect(),
+        out,
+        store,
+    )
+    .await
 }
 
-async fn change(name: &str, var: BTreeMap<String, Option<String>>, out: &Output, store: Store) -> Outcome {
+async fn change(
+    name: &str,
+    var: BTreeMap<String, Option<String>>,
+    out: &Output,
+    store: Store,
+) -> Outcome {
     let client = Client::open(store)?;
     let app = find::app(&client, name).await?;
     let path = format!("/v3/apps/{}/environment_variables", app.guid);
     if var.values().all(Option::is_none) {
         let present: EnvironmentVariables = client.get(&path, &[]).await?;
         if let Some(missing) = var.keys().find(|name| !present.var.contains_key(*name)) {
-            return Err(Failure::new(Code::NotFound, format!("the app {} has no variable {missing}", app.name)).fix(format!("`yard env {}`", app.name)));
+            return Err(Failure::new(
+                Code::NotFound,
+                format!("the app {} has no variable {missing}", app.name),
+            )
+            .fix(format!("`yard env {}`", app.name)));
         }
     }
     let reply = client
@@ -101,11 +122,23 @@ async fn change(name: &str, var: BTreeMap<String, Option<String>>, out: &Output,
         .await
         .map_err(|failure| failure.doing(format!("change the environment of {}", app.name)))?;
     let now: EnvironmentVariables = reply.json(&path)?;
-    let changed = Changed { app: app.name.clone(), environment: now.var };
+    let changed = Changed {
+        app: app.name.clone(),
+        environment: now.var,
+    };
     out.show(&changed, |_| {
         let names: Vec<&str> = var.keys().map(String::as_str).collect();
-        let verb = if var.values().all(Option::is_none) { "unset" } else { "set" };
-        format!("{verb} {} for {}; `yard restart {} --strategy rolling` makes it take effect", names.join(", "), app.name, app.name)
+        let verb = if var.values().all(Option::is_none) {
+            "unset"
+        } else {
+            "set"
+        };
+        format!(
+            "{verb} {} for {}; `yard restart {} --strategy rolling` makes it take effect",
+            names.join(", "),
+            app.name,
+            app.name
+        )
     })
 }
 
@@ -119,8 +152,12 @@ fn parse(words: &[String]) -> Result<BTreeMap<String, Option<String>>, String> {
     words
         .iter()
         .map(|word| match word.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok((name.to_string(), Some(value.to_string()))),
-            _ => Err(format!("{word:?} is no variable: write NAME VALUE, or NAME=VALUE")),
+            Some((name, value)) if !name.is_empty() => {
+                Ok((name.to_string(), Some(value.to_string())))
+            }
+            _ => Err(format!(
+                "{word:?} is no variable: write NAME VALUE, or NAME=VALUE"
+            )),
         })
         .collect()
 }
@@ -131,10 +168,20 @@ mod tests {
 
     #[test]
     fn variables_in_both_ways_of_writing() {
-        let parse = |words: &[&str]| parse(&words.iter().map(|word| word.to_string()).collect::<Vec<_>>());
+        let parse = |words: &[&str]| {
+            parse(
+                &words
+                    .iter()
+                    .map(|word| word.to_string())
+                    .collect::<Vec<_>>(),
+            )
+        };
         let one = |name: &str, value: &str| (name.to_string(), Some(value.to_string()));
         assert_eq!(parse(&["A", "b=c"]), Ok(BTreeMap::from([one("A", "b=c")])));
-        assert_eq!(parse(&["A=b", "C=d=e"]), Ok(BTreeMap::from([one("A", "b"), one("C", "d=e")])));
+        assert_eq!(
+            parse(&["A=b", "C=d=e"]),
+            Ok(BTreeMap::from([one("A", "b"), one("C", "d=e")]))
+        );
         assert!(parse(&["A"]).is_err());
         assert!(parse(&["A", "b", "c"]).is_err());
     }

@@ -89,7 +89,11 @@ pub async fn stop(args: OneApp, out: &Output, store: Store) -> Outcome {
 pub async fn restart(args: ReplaceArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     let app = find::app(&client, &args.app).await?;
-    let how = if app.state == "STARTED" { args.strategy.unwrap_or(How::Restart) } else { How::Restart };
+    let how = if app.state == "STARTED" {
+        args.strategy.unwrap_or(How::Restart)
+    } else {
+        How::Restart
+    };
     let within = Duration::from_secs(args.timeout.max(1));
     replace(&client, out, &app, how, None, within).await
 }
@@ -100,7 +104,11 @@ pub async fn restage(args: ReplaceArgs, out: &Output, store: Store) -> Outcome {
     let package = newest_package(&client, &app).await?;
     let staged = staging::stage(&client, out, &app, &package).await?;
     let runs = app.state == "STARTED" && app.relationships.current_droplet.guid().is_some();
-    let how = if runs { args.strategy.unwrap_or(How::Rolling) } else { How::Restart };
+    let how = if runs {
+        args.strategy.unwrap_or(How::Rolling)
+    } else {
+        How::Restart
+    };
     let within = Duration::from_secs(args.timeout.max(1));
     replace(&client, out, &app, how, Some(&staged.droplet.guid), within).await
 }
@@ -113,29 +121,64 @@ pub async fn delete(args: DeleteArgs, out: &Output, store: Store) -> Outcome {
         return out.show(&document, |_| format!("there is no app {}", args.app));
     };
     if !args.force && !prompt::confirm(&format!("Delete the app {}?", app.name))? {
-        return Err(Failure::failed(format!("the app {} was not deleted", app.name)));
+        return Err(Failure::failed(format!(
+            "the app {} was not deleted",
+            app.name
+        )));
     }
-    let routes: Vec<Route> = if args.routes { client.list(&format!("/v3/apps/{}/routes", app.guid), &[]).await? } else { Vec::new() };
-    let reply = client.delete(&format!("/v3/apps/{}", app.guid), &[]).await?;
-    client.finish(&reply, Duration::from_secs(120)).await.map_err(|failure| failure.doing(format!("delete the app {}", app.name)))?;
+    let routes: Vec<Route> = if args.routes {
+        client
+            .list(&format!("/v3/apps/{}/routes", app.guid), &[])
+            .await?
+    } else {
+        Vec::new()
+    };
+    let reply = client
+        .delete(&format!("/v3/apps/{}", app.guid), &[])
+        .await?;
+    client
+        .finish(&reply, Duration::from_secs(120))
+        .await
+        .map_err(|failure| failure.doing(format!("delete the app {}", app.name)))?;
     let mut gone = Vec::new();
     for route in routes {
-        if route.destinations.iter().all(|destination| destination.app.guid == app.guid) {
+        if route
+            .destinations
+            .iter()
+            .all(|destination| destination.app.guid == app.guid)
+        {
             let doing = |failure: Failure| failure.doing(format!("delete the route {}", route.url));
-            let reply = client.delete(&format!("/v3/routes/{}", route.guid), &[]).await.map_err(doing)?;
-            client.finish(&reply, Duration::from_secs(60)).await.map_err(doing)?;
+            let reply = client
+                .delete(&format!("/v3/routes/{}", route.guid), &[])
+                .await
+                .map_err(doing)?;
+            client
+                .finish(&reply, Duration::from_secs(60))
+                .await
+                .map_err(doing)?;
             gone.push(route.url.clone());
         }
     }
     let document = json!({ "name": app.name, "guid": app.guid, "deleted": true, "routes": gone });
     out.show(&document, |_| match gone.is_empty() {
         true => format!("{} is deleted", app.name),
-        false => format!("{} is deleted, and its routes: {}", app.name, gone.join(", ")),
+        false => format!(
+            "{} is deleted, and its routes: {}",
+            app.name,
+            gone.join(", ")
+        ),
     })
 }
 
 /// Replaces what runs: by another droplet, or by the same one started anew.
-async fn replace(client: &Client, out: &Output, app: &App, how: How, droplet: Option<&str>, within: Duration) -> Outcome {
+async fn replace(
+    client: &Client,
+    out: &Output,
+    app: &App,
+    how: How,
+    droplet: Option<&str>,
+    within: Duration,
+) -> Outcome {
     let watch = Watch::begin(client, out, app).await;
     let looks = match how {
         How::Rolling => {
@@ -144,8 +187,10 @@ async fn replace(client: &Client, out: &Output, app: &App, how: How, droplet: Op
             if let Some(droplet) = droplet {
                 body["droplet"] = json!({ "guid": droplet });
             }
-            let deployment: Deployment =
-                client.post("/v3/deployments", &body).await.map_err(|failure| failure.doing(format!("replace the app {}", app.name)))?;
+            let deployment: Deployment = client
+                .post("/v3/deployments", &body)
+                .await
+                .map_err(|failure| failure.doing(format!("replace the app {}", app.name)))?;
             watch.until_deployed(&deployment, within).await?;
             watch::look(client, app).await?
         }
@@ -171,17 +216,30 @@ pub async fn act(client: &Client, app: &App, action: &str) -> Outcome {
 
 async fn assign(client: &Client, app: &App, droplet: &str) -> Outcome {
     client
-        .patch(&format!("/v3/apps/{}/relationships/current_droplet", app.guid), &json!({ "data": { "guid": droplet } }))
+        .patch(
+            &format!("/v3/apps/{}/relationships/current_droplet", app.guid),
+            &json!({ "data": { "guid": droplet } }),
+        )
         .await
         .map_err(|failure| failure.doing(format!("give the app {} its new droplet", app.name)))?;
     Ok(())
 }
 
 async fn newest_package(client: &Client, app: &App) -> Outcome<String> {
-    let query = [("app_guids", app.guid.as_str()), ("states", "READY"), ("order_by", "-created_at"), ("per_page", "1"), ("page", "1")];
+    let query = [
+        ("app_guids", app.guid.as_str()),
+        ("states", "READY"),
+        ("order_by", "-created_at"),
+        ("per_page", "1"),
+        ("page", "1"),
+    ];
     let page: Page<Package> = client.get("/v3/packages", &query).await?;
     match page.resources.into_iter().next() {
         Some(package) => Ok(package.guid),
-        None => Err(Failure::new(Code::Failed, format!("nothing was uploaded for the app {} yet", app.name)).fix(format!("`yard push {}`", app.name))),
+        None => Err(Failure::new(
+            Code::Failed,
+            format!("nothing was uploaded for the app {} yet", app.name),
+        )
+        .fix(format!("`yard push {}`", app.name))),
     }
 }

@@ -13,7 +13,9 @@ use reqwest::Method;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Without options the page of the app is shown. Instances change at once; memory and disk need a restart.")]
+#[command(
+    after_help = "Without options the page of the app is shown. Instances change at once; memory and disk need a restart."
+)]
 pub struct ScaleArgs {
     /// The app
     app: String,
@@ -41,7 +43,12 @@ pub struct ScaleArgs {
 }
 
 pub async fn run(args: ScaleArgs, out: &Output, store: Store) -> Outcome {
-    let size = |text: &Option<String>| text.as_deref().map(parse_megabytes).transpose().map_err(Failure::usage);
+    let size = |text: &Option<String>| {
+        text.as_deref()
+            .map(parse_megabytes)
+            .transpose()
+            .map_err(Failure::usage)
+    };
     let (memory_in_mb, disk_in_mb) = (size(&args.memory)?, size(&args.disk)?);
     let client = Client::open(store)?;
     let app = find::app(&client, &args.app).await?;
@@ -49,13 +56,21 @@ pub async fn run(args: ScaleArgs, out: &Output, store: Store) -> Outcome {
         return summary::show(&client, out, &app).await;
     }
     let path = format!("/v3/apps/{}/processes/{}", app.guid, args.process);
-    let process: Process = client.get(&path, &[]).await.map_err(|failure| failure.doing(format!("find the process {} of {}", args.process, app.name)))?;
-    let resized = memory_in_mb.is_some_and(|memory| memory != process.memory_in_mb) || disk_in_mb.is_some_and(|disk| disk != process.disk_in_mb);
+    let process: Process = client.get(&path, &[]).await.map_err(|failure| {
+        failure.doing(format!("find the process {} of {}", args.process, app.name))
+    })?;
+    let resized = memory_in_mb.is_some_and(|memory| memory != process.memory_in_mb)
+        || disk_in_mb.is_some_and(|disk| disk != process.disk_in_mb);
     let restart = resized && app.state == "STARTED";
     if restart && !args.force && !prompt::confirm(&format!("This restarts {}. Go on?", app.name))? {
         return Err(Failure::failed(format!("{} was not scaled", app.name)));
     }
-    let scale = Scale { instances: args.instances, memory_in_mb, disk_in_mb, log_rate_limit_in_bytes_per_second: None };
+    let scale = Scale {
+        instances: args.instances,
+        memory_in_mb,
+        disk_in_mb,
+        log_rate_limit_in_bytes_per_second: None,
+    };
     let watch = Watch::begin(&client, out, &app).await;
     client
         .send(Method::POST, &format!("{path}/actions/scale"), &scale)
@@ -65,7 +80,9 @@ pub async fn run(args: ScaleArgs, out: &Output, store: Store) -> Outcome {
         lifecycle::act(&client, &app, "restart").await?;
     }
     if app.state == "STARTED" && !args.no_wait {
-        watch.until_full(Duration::from_secs(args.timeout.max(1))).await?;
+        watch
+            .until_full(Duration::from_secs(args.timeout.max(1)))
+            .await?;
     }
     summary::show(&client, out, &app).await
 }
@@ -96,7 +113,14 @@ mod tests {
 
     #[test]
     fn sizes_need_a_unit() {
-        for (text, megabytes) in [("256M", 256), ("1G", 1024), ("1.5g", 1536), ("512MB", 512), ("64MiB", 64), ("1T", 1 << 20)] {
+        for (text, megabytes) in [
+            ("256M", 256),
+            ("1G", 1024),
+            ("1.5g", 1536),
+            ("512MB", 512),
+            ("64MiB", 64),
+            ("1T", 1 << 20),
+        ] {
             assert_eq!(parse_megabytes(text), Ok(megabytes), "{text}");
         }
         for text in ["", "512", "M", "-1G", "1.3M", "0M", "nanG", "infG", "1X"] {

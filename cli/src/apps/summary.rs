@@ -30,7 +30,10 @@ pub struct Count {
 
 impl Count {
     pub fn of(looks: &[Look]) -> Count {
-        Count { running: looks.iter().map(Look::running).sum(), wanted: looks.iter().map(|look| look.wanted).sum() }
+        Count {
+            running: looks.iter().map(Look::running).sum(),
+            wanted: looks.iter().map(|look| look.wanted).sum(),
+        }
     }
 }
 
@@ -43,8 +46,13 @@ pub struct Places {
 }
 
 pub async fn places(client: &Client, app: &App) -> Outcome<Places> {
-    let routes: Vec<Route> = client.list(&format!("/v3/apps/{}/routes", app.guid), &[]).await?;
-    let urls: Vec<AppUrl> = routes.iter().map(|route| AppUrl::new(&client.target().api, &route.url)).collect();
+    let routes: Vec<Route> = client
+        .list(&format!("/v3/apps/{}/routes", app.guid), &[])
+        .await?;
+    let urls: Vec<AppUrl> = routes
+        .iter()
+        .map(|route| AppUrl::new(&client.target().api, &route.url))
+        .collect();
     let curl = match urls.first() {
         Some(url) => {
             let address = client.address();
@@ -52,7 +60,10 @@ pub async fn places(client: &Client, app: &App) -> Outcome<Places> {
         }
         None => None,
     };
-    Ok(Places { urls: urls.into_iter().map(|url| url.url).collect(), curl })
+    Ok(Places {
+        urls: urls.into_iter().map(|url| url.url).collect(),
+        curl,
+    })
 }
 
 #[derive(Debug, Serialize)]
@@ -103,7 +114,9 @@ pub async fn run(args: AppArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     let app = find::app(&client, &args.app).await?;
     if args.guid {
-        return out.show(&serde_json::json!({ "guid": app.guid }), |_| app.guid.clone());
+        return out.show(&serde_json::json!({ "guid": app.guid }), |_| {
+            app.guid.clone()
+        });
     }
     show(&client, out, &app).await
 }
@@ -117,16 +130,26 @@ pub async fn show(client: &Client, out: &Output, app: &App) -> Outcome {
 
 async fn gather(client: &Client, app: &App, now: OffsetDateTime) -> Outcome<Summary> {
     let places = places(client, app).await?;
-    let droplet = match client.get::<Droplet>(&format!("/v3/apps/{}/droplets/current", app.guid), &[]).await {
+    let droplet = match client
+        .get::<Droplet>(&format!("/v3/apps/{}/droplets/current", app.guid), &[])
+        .await
+    {
         Ok(droplet) => Some(droplet),
         Err(failure) if failure.code == Code::NotFound => None,
         Err(failure) => return Err(failure),
     };
-    let query = [("app_guids", app.guid.as_str()), ("status_values", "ACTIVE"), ("per_page", "1"), ("page", "1")];
+    let query = [
+        ("app_guids", app.guid.as_str()),
+        ("status_values", "ACTIVE"),
+        ("per_page", "1"),
+        ("page", "1"),
+    ];
     let deployments: Page<Deployment> = client.get("/v3/deployments", &query).await?;
     let mut processes = Vec::new();
     for process in find::processes(client, app).await? {
-        let stats: proto::api::ProcessStats = client.get(&format!("/v3/processes/{}/stats", process.guid), &[]).await?;
+        let stats: proto::api::ProcessStats = client
+            .get(&format!("/v3/processes/{}/stats", process.guid), &[])
+            .await?;
         processes.push(process_summary(process, stats.resources, now));
     }
     Ok(Summary {
@@ -136,18 +159,33 @@ async fn gather(client: &Client, app: &App, now: OffsetDateTime) -> Outcome<Summ
         urls: places.urls,
         stack: app.lifecycle.data.stack.clone(),
         buildpacks: match &droplet {
-            Some(droplet) => droplet.buildpacks.iter().map(|buildpack| buildpack.name.clone()).collect(),
+            Some(droplet) => droplet
+                .buildpacks
+                .iter()
+                .map(|buildpack| buildpack.name.clone())
+                .collect(),
             None => app.lifecycle.data.buildpacks.clone().unwrap_or_default(),
         },
         staged_at: droplet.as_ref().map(|droplet| droplet.created_at.clone()),
         droplet: droplet.map(|droplet| droplet.guid),
-        deployment: deployments.resources.first().map(|deployment| deployment.status.reason.clone()),
+        deployment: deployments
+            .resources
+            .first()
+            .map(|deployment| deployment.status.reason.clone()),
         processes,
     })
 }
 
-fn process_summary(process: Process, stats: Vec<InstanceStats>, now: OffsetDateTime) -> ProcessSummary {
-    let look = Look { kind: process.kind, wanted: process.instances, instances: stats };
+fn process_summary(
+    process: Process,
+    stats: Vec<InstanceStats>,
+    now: OffsetDateTime,
+) -> ProcessSummary {
+    let look = Look {
+        kind: process.kind,
+        wanted: process.instances,
+        instances: stats,
+    };
     ProcessSummary {
         running: look.running(),
         wanted: look.wanted,
@@ -157,13 +195,19 @@ fn process_summary(process: Process, stats: Vec<InstanceStats>, now: OffsetDateT
         memory_in_mb: process.memory_in_mb,
         disk_in_mb: process.disk_in_mb,
         health_check: process.health_check.kind,
-        instances: look.instances.into_iter().map(|stats| instance_summary(stats, now)).collect(),
+        instances: look
+            .instances
+            .into_iter()
+            .map(|stats| instance_summary(stats, now))
+            .collect(),
     }
 }
 
 fn instance_summary(stats: InstanceStats, now: OffsetDateTime) -> InstanceSummary {
     let up = i64::try_from(stats.uptime).unwrap_or(i64::MAX);
-    let since = (stats.state != "DOWN").then(|| now.checked_sub(time::Duration::seconds(up))).flatten();
+    let since = (stats.state != "DOWN")
+        .then(|| now.checked_sub(time::Duration::seconds(up)))
+        .flatten();
     InstanceSummary {
         index: stats.index,
         guid: stats.instance_guid,
@@ -180,7 +224,13 @@ fn instance_summary(stats: InstanceStats, now: OffsetDateTime) -> InstanceSummar
 }
 
 fn render(summary: &Summary, out: &Output) -> String {
-    let or_none = |text: String| if text.is_empty() { "none".to_string() } else { text };
+    let or_none = |text: String| {
+        if text.is_empty() {
+            "none".to_string()
+        } else {
+            text
+        }
+    };
     let mut rows = vec![
         ("name", summary.name.clone()),
         ("state", summary.state.to_lowercase()),
@@ -188,14 +238,23 @@ fn render(summary: &Summary, out: &Output) -> String {
         ("buildpacks", or_none(summary.buildpacks.join(", "))),
         ("stack", summary.stack.clone().unwrap_or_default()),
     ];
-    let staged = summary.staged_at.as_deref().map_or("never".to_string(), |at| human::ago(at, OffsetDateTime::now_utc()));
+    let staged = summary
+        .staged_at
+        .as_deref()
+        .map_or("never".to_string(), |at| {
+            human::ago(at, OffsetDateTime::now_utc())
+        });
     rows.push(("staged", staged));
     if let Some(reason) = &summary.deployment {
         rows.push(("deployment", reason.to_lowercase()));
     }
     let mut text = table::fields(&rows);
     for process in &summary.processes {
-        let command = process.command.as_deref().map(|command| format!(", {command}")).unwrap_or_default();
+        let command = process
+            .command
+            .as_deref()
+            .map(|command| format!(", {command}"))
+            .unwrap_or_default();
         text.push_str(&format!(
             "\n{}: {}/{}, {} memory, {} disk, health by {}{command}\n",
             out.paint(Color::Strong, &process.kind),
@@ -206,7 +265,11 @@ fn render(summary: &Summary, out: &Output) -> String {
             process.health_check,
         ));
         let rows = process.instances.iter().map(|instance| row(instance, out));
-        text.push_str(&table::table(["#", "state", "since", "cpu", "memory", "disk", "details"], rows, "no instances"));
+        text.push_str(&table::table(
+            ["#", "state", "since", "cpu", "memory", "disk", "details"],
+            rows,
+            "no instances",
+        ));
     }
     text
 }
@@ -223,12 +286,21 @@ fn row(instance: &InstanceSummary, out: &Output) -> [table::Cell; 7] {
         (Some(used), None) => human::bytes(used),
         (None, None) => String::new(),
     };
-    let since = instance.since.as_deref().and_then(human::parse_time).map(human::moment).unwrap_or_default();
+    let since = instance
+        .since
+        .as_deref()
+        .and_then(human::parse_time)
+        .map(human::moment)
+        .unwrap_or_default();
     [
         format!("#{}", instance.index).into(),
         table::Cell::painted(out, color, instance.state.to_lowercase()),
         since.into(),
-        instance.cpu.map(|cpu| format!("{:.1}%", cpu * 100.0)).unwrap_or_default().into(),
+        instance
+            .cpu
+            .map(|cpu| format!("{:.1}%", cpu * 100.0))
+            .unwrap_or_default()
+            .into(),
         of(instance.memory_bytes, instance.memory_quota_bytes).into(),
         of(instance.disk_bytes, instance.disk_quota_bytes).into(),
         instance.details.clone().unwrap_or_default().into(),
@@ -238,7 +310,11 @@ fn row(instance: &InstanceSummary, out: &Output) -> [table::Cell; 7] {
 /// After a start: the page, or in the words of the caller.
 pub async fn started(client: &Client, out: &Output, app: &App, looks: &[Look]) -> Outcome {
     if !out.json {
-        out.say(format!("{} is up, {}", out.paint(Color::Strong, &app.name), watch::describe(out, looks)))?;
+        out.say(format!(
+            "{} is up, {}",
+            out.paint(Color::Strong, &app.name),
+            watch::describe(out, looks)
+        ))?;
     }
     show(client, out, app).await
 }
@@ -265,10 +341,20 @@ mod tests {
                 uptime: 67,
                 mem_quota: Some(256 << 20),
                 disk_quota: Some(1 << 30),
-                usage: InstanceUsage { cpu: Some(0.123), mem: Some(32 << 20), disk: Some(5 << 20), ..InstanceUsage::default() },
+                usage: InstanceUsage {
+                    cpu: Some(0.123),
+                    mem: Some(32 << 20),
+                    disk: Some(5 << 20),
+                    ..InstanceUsage::default()
+                },
                 ..InstanceStats::default()
             },
-            InstanceStats { index: 1, state: "CRASHED".into(), details: Some("exit status 1".into()), ..InstanceStats::default() },
+            InstanceStats {
+                index: 1,
+                state: "CRASHED".into(),
+                details: Some("exit status 1".into()),
+                ..InstanceStats::default()
+            },
         ];
         let process = Process {
             guid: "g".into(),
@@ -279,7 +365,10 @@ mod tests {
             memory_in_mb: 256,
             disk_in_mb: 1024,
             log_rate_limit_in_bytes_per_second: None,
-            health_check: proto::api::HealthCheck { kind: "port".into(), ..Default::default() },
+            health_check: proto::api::HealthCheck {
+                kind: "port".into(),
+                ..Default::default()
+            },
             readiness_health_check: Default::default(),
             version: None,
             created_at: String::new(),
@@ -301,9 +390,22 @@ mod tests {
             deployment: None,
             processes: vec![process_summary(process, stats, now)],
         };
-        let text = render(&summary, &Output { json: false, color: false, live: false });
-        assert!(text.contains("web: 1/2, 256M memory, 1G disk, health by port, ./run\n"), "{text}");
-        assert!(text.contains("#0  running  2026-03-04 05:05:00Z  12.3%  32M of 256M  5M of 1G\n"), "{text}");
+        let text = render(
+            &summary,
+            &Output {
+                json: false,
+                color: false,
+                live: false,
+            },
+        );
+        assert!(
+            text.contains("web: 1/2, 256M memory, 1G disk, health by port, ./run\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("#0  running  2026-03-04 05:05:00Z  12.3%  32M of 256M  5M of 1G\n"),
+            "{text}"
+        );
         assert!(text.contains("exit status 1"), "{text}");
     }
 }

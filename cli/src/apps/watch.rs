@@ -29,7 +29,11 @@ pub struct Look {
 
 impl Look {
     pub fn running(&self) -> u32 {
-        let running = self.instances.iter().filter(|instance| instance.state == "RUNNING").count();
+        let running = self
+            .instances
+            .iter()
+            .filter(|instance| instance.state == "RUNNING")
+            .count();
         u32::try_from(running).unwrap_or(u32::MAX)
     }
 }
@@ -38,8 +42,13 @@ impl Look {
 pub enum Verdict {
     /// Every process that should run has an instance that does.
     Up,
-    Waiting { running: u32, wanted: u32 },
-    Down { why: String },
+    Waiting {
+        running: u32,
+        wanted: u32,
+    },
+    Down {
+        why: String,
+    },
 }
 
 /// A crash since we began to wait.
@@ -51,23 +60,41 @@ pub struct Crash {
 pub fn verdict(looks: &[Look], crashes: &[Crash]) -> Verdict {
     let active = || looks.iter().filter(|look| look.wanted > 0);
     for look in active() {
-        if !look.instances.is_empty() && look.instances.iter().all(|instance| instance.state == "CRASHED") {
-            let why = look.instances.iter().find_map(|instance| instance.details.clone().filter(|text| !text.is_empty()));
-            let why = why.or_else(|| crashes.first().map(|crash| crash.why.clone())).unwrap_or_else(|| "no reason was given".into());
+        if !look.instances.is_empty()
+            && look
+                .instances
+                .iter()
+                .all(|instance| instance.state == "CRASHED")
+        {
+            let why = look
+                .instances
+                .iter()
+                .find_map(|instance| instance.details.clone().filter(|text| !text.is_empty()));
+            let why = why
+                .or_else(|| crashes.first().map(|crash| crash.why.clone()))
+                .unwrap_or_else(|| "no reason was given".into());
             return Verdict::Down { why };
         }
     }
     let up = |look: &Look| {
-        let routable = look.instances.iter().any(|instance| instance.state == "RUNNING" && instance.routable != Some(false));
+        let routable = look
+            .instances
+            .iter()
+            .any(|instance| instance.state == "RUNNING" && instance.routable != Some(false));
         look.running() > 0 && (look.kind != "web" || routable)
     };
     if active().all(up) {
         return Verdict::Up;
     }
     if crashes.len() >= CRASHES_ENOUGH && active().any(|look| look.running() == 0) {
-        return Verdict::Down { why: crashes[0].why.clone() };
+        return Verdict::Down {
+            why: crashes[0].why.clone(),
+        };
     }
-    Verdict::Waiting { running: active().map(Look::running).sum(), wanted: active().map(|look| look.wanted).sum() }
+    Verdict::Waiting {
+        running: active().map(Look::running).sum(),
+        wanted: active().map(|look| look.wanted).sum(),
+    }
 }
 
 /// Remembers the crashes there were before.
@@ -81,8 +108,17 @@ pub struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Call before the start.
     pub async fn begin(client: &'a Client, out: &'a Output, app: &'a App) -> Watch<'a> {
-        let old_crashes = crash_events(client, app).await.into_iter().map(|event| event.guid).collect();
-        Watch { client, out, app, old_crashes }
+        let old_crashes = crash_events(client, app)
+            .await
+            .into_iter()
+            .map(|event| event.guid)
+            .collect();
+        Watch {
+            client,
+            out,
+            app,
+            old_crashes,
+        }
     }
 
     /// Waits until each process has a running instance.
@@ -108,22 +144,45 @@ impl<'a> Watch<'a> {
                 asked = Instant::now();
             }
             let mut verdict = verdict(&looks, &crashes);
-            if full && verdict == Verdict::Up && !looks.iter().all(|look| look.running() == look.wanted) {
-                verdict = Verdict::Waiting { running: looks.iter().map(Look::running).sum(), wanted: looks.iter().map(|look| look.wanted).sum() };
+            if full
+                && verdict == Verdict::Up
+                && !looks.iter().all(|look| look.running() == look.wanted)
+            {
+                verdict = Verdict::Waiting {
+                    running: looks.iter().map(Look::running).sum(),
+                    wanted: looks.iter().map(|look| look.wanted).sum(),
+                };
             }
             match verdict {
                 Verdict::Up => return Ok(looks),
-                Verdict::Down { why } => return Err(self.down(format!("the app {} crashed: {why}", self.app.name)).await),
+                Verdict::Down { why } => {
+                    return Err(self
+                        .down(format!("the app {} crashed: {why}", self.app.name))
+                        .await);
+                }
                 Verdict::Waiting { running, wanted } => {
                     if started.elapsed() >= within {
-                        let why = looks.iter().flat_map(|look| &look.instances).find_map(|instance| instance.details.clone());
-                        let why = why.filter(|text| !text.is_empty()).map(|text| format!(": {text}")).unwrap_or_default();
-                        let what = format!("the app {} did not start within {}s ({running} of {wanted} running){why}", self.app.name, within.as_secs());
+                        let why = looks
+                            .iter()
+                            .flat_map(|look| &look.instances)
+                            .find_map(|instance| instance.details.clone());
+                        let why = why
+                            .filter(|text| !text.is_empty())
+                            .map(|text| format!(": {text}"))
+                            .unwrap_or_default();
+                        let what = format!(
+                            "the app {} did not start within {}s ({running} of {wanted} running){why}",
+                            self.app.name,
+                            within.as_secs()
+                        );
                         return Err(self.down(what).await);
                     }
                     let waits_for = waiting_reason(&looks);
                     if waits_for.is_some() && shown != waits_for {
-                        self.out.say(format!("  waiting: {}", waits_for.clone().unwrap_or_default()))?;
+                        self.out.say(format!(
+                            "  waiting: {}",
+                            waits_for.clone().unwrap_or_default()
+                        ))?;
                         shown = waits_for;
                     }
                 }
@@ -142,9 +201,16 @@ impl<'a> Watch<'a> {
             if seen.status.value == "FINALIZED" {
                 return match seen.status.reason.as_str() {
                     "DEPLOYED" => Ok(()),
-                    "SUPERSEDED" => Err(Failure::failed(format!("another push of {} took over", self.app.name))),
+                    "SUPERSEDED" => Err(Failure::failed(format!(
+                        "another push of {} took over",
+                        self.app.name
+                    ))),
                     reason => {
-                        let why = seen.status.details.error.unwrap_or_else(|| reason.to_lowercase());
+                        let why = seen
+                            .status
+                            .details
+                            .error
+                            .unwrap_or_else(|| reason.to_lowercase());
                         Err(self.down(format!("the new version of {} was taken back, the old one keeps running: {why}", self.app.name)).await)
                     }
                 };
@@ -152,7 +218,13 @@ impl<'a> Watch<'a> {
             if started.elapsed() >= within {
                 // The user was told that it failed: so it must not succeed behind his back.
                 let _ = self.client.act(&format!("{path}/actions/cancel")).await;
-                return Err(self.down(format!("the deployment of {} was not done within {}s and is taken back", self.app.name, within.as_secs())).await);
+                return Err(self
+                    .down(format!(
+                        "the deployment of {} was not done within {}s and is taken back",
+                        self.app.name,
+                        within.as_secs()
+                    ))
+                    .await);
             }
             tokio::time::sleep(pace.step()).await;
         }
@@ -161,27 +233,49 @@ impl<'a> Watch<'a> {
     /// The failure of a start, after its last log lines were shown.
     async fn down(&self, what: String) -> Failure {
         let _ = self.show_last_lines().await;
-        Failure::new(Code::AppDown, what).fix(format!("`yard logs {0} --recent`, `yard events {0}`", self.app.name))
+        Failure::new(Code::AppDown, what).fix(format!(
+            "`yard logs {0} --recent`, `yard events {0}`",
+            self.app.name
+        ))
     }
 
     async fn show_last_lines(&self) -> Outcome {
         // The collector gets lines in batches: the last words of the app are on their way.
         tokio::time::sleep(Duration::from_millis(250)).await;
         let lines = self.client.recent_logs(&self.app.guid, 200).await?;
-        let lines: Vec<_> = lines.into_iter().filter(|line| line.source_type != proto::log::SOURCE_STAGING).collect();
+        let lines: Vec<_> = lines
+            .into_iter()
+            .filter(|line| line.source_type != proto::log::SOURCE_STAGING)
+            .collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
         if !last.is_empty() {
-            self.out.say(format!("Last log lines of {}:", self.app.name))?;
+            self.out
+                .say(format!("Last log lines of {}:", self.app.name))?;
         }
         for line in last {
-            self.out.say(format!("  {}", crate::logs::render(line, &Output { color: false, ..*self.out })))?;
+            self.out.say(format!(
+                "  {}",
+                crate::logs::render(
+                    line,
+                    &Output {
+                        color: false,
+                        ..*self.out
+                    }
+                )
+            ))?;
         }
         Ok(())
     }
 
     async fn new_crashes(&self) -> Vec<Crash> {
         let events = crash_events(self.client, self.app).await;
-        events.into_iter().filter(|event| !self.old_crashes.contains(&event.guid)).map(|event| Crash { why: crash_reason(&event) }).collect()
+        events
+            .into_iter()
+            .filter(|event| !self.old_crashes.contains(&event.guid))
+            .map(|event| Crash {
+                why: crash_reason(&event),
+            })
+            .collect()
     }
 }
 
@@ -196,13 +290,28 @@ fn waiting_reason(looks: &[Look]) -> Option<String> {
 
 /// The reason in an `app.crash` or `audit.app.process.crash` event.
 pub fn crash_reason(event: &AuditEvent) -> String {
-    let text = |key: &str| event.data.get(key).and_then(|value| value.as_str()).filter(|text| !text.is_empty()).map(str::to_string);
-    text("exit_description").or_else(|| text("reason")).unwrap_or_else(|| "no reason was given".into())
+    let text = |key: &str| {
+        event
+            .data
+            .get(key)
+            .and_then(|value| value.as_str())
+            .filter(|text| !text.is_empty())
+            .map(str::to_string)
+    };
+    text("exit_description")
+        .or_else(|| text("reason"))
+        .unwrap_or_else(|| "no reason was given".into())
 }
 
 /// The newest crashes, newest first; none if they cannot be read, for they only help.
 async fn crash_events(client: &Client, app: &App) -> Vec<AuditEvent> {
-    let query = [("target_guids", app.guid.as_str()), ("types", "audit.app.process.crash"), ("order_by", "-created_at"), ("per_page", "20"), ("page", "1")];
+    let query = [
+        ("target_guids", app.guid.as_str()),
+        ("types", "audit.app.process.crash"),
+        ("order_by", "-created_at"),
+        ("per_page", "20"),
+        ("page", "1"),
+    ];
     let page: Outcome<Page<AuditEvent>> = client.get("/v3/audit_events", &query).await;
     page.map(|page| page.resources).unwrap_or_default()
 }
@@ -211,8 +320,14 @@ async fn crash_events(client: &Client, app: &App) -> Vec<AuditEvent> {
 pub async fn look(client: &Client, app: &App) -> Outcome<Vec<Look>> {
     let mut looks = Vec::new();
     for process in find::processes(client, app).await? {
-        let stats: ProcessStats = client.get(&format!("/v3/processes/{}/stats", process.guid), &[]).await?;
-        looks.push(Look { kind: process.kind, wanted: process.instances, instances: stats.resources });
+        let stats: ProcessStats = client
+            .get(&format!("/v3/processes/{}/stats", process.guid), &[])
+            .await?;
+        looks.push(Look {
+            kind: process.kind,
+            wanted: process.instances,
+            instances: stats.resources,
+        });
     }
     Ok(looks)
 }
@@ -221,7 +336,11 @@ pub async fn look(client: &Client, app: &App) -> Outcome<Vec<Look>> {
 pub fn describe(out: &Output, looks: &[Look]) -> String {
     let running: u32 = looks.iter().map(Look::running).sum();
     let wanted: u32 = looks.iter().map(|look| look.wanted).sum();
-    let color = if running >= wanted { Color::Good } else { Color::Careful };
+    let color = if running >= wanted {
+        Color::Good
+    } else {
+        Color::Careful
+    };
     out.paint(color, format!("{running} of {wanted} running"))
 }
 
@@ -230,26 +349,66 @@ mod tests {
     use super::*;
 
     fn look(kind: &str, wanted: u32, states: &[&str]) -> Look {
-        let instances = states.iter().map(|state| InstanceStats { state: state.to_string(), ..InstanceStats::default() }).collect();
-        Look { kind: kind.into(), wanted, instances }
+        let instances = states
+            .iter()
+            .map(|state| InstanceStats {
+                state: state.to_string(),
+                ..InstanceStats::default()
+            })
+            .collect();
+        Look {
+            kind: kind.into(),
+            wanted,
+            instances,
+        }
     }
 
     fn crashes(number: usize) -> Vec<Crash> {
-        vec![Crash { why: "exit status 1".into() }; number]
+        vec![
+            Crash {
+                why: "exit status 1".into()
+            };
+            number
+        ]
     }
 
     #[test]
     fn one_running_instance_of_each_process_is_enough() {
-        assert_eq!(verdict(&[look("web", 3, &["RUNNING", "STARTING", "DOWN"])], &[]), Verdict::Up);
-        assert_eq!(verdict(&[look("web", 1, &["RUNNING"]), look("worker", 1, &["STARTING"])], &[]), Verdict::Waiting { running: 1, wanted: 2 });
-        assert_eq!(verdict(&[look("web", 0, &[])], &[]), Verdict::Up, "nothing is wanted");
+        assert_eq!(
+            verdict(&[look("web", 3, &["RUNNING", "STARTING", "DOWN"])], &[]),
+            Verdict::Up
+        );
+        assert_eq!(
+            verdict(
+                &[
+                    look("web", 1, &["RUNNING"]),
+                    look("worker", 1, &["STARTING"])
+                ],
+                &[]
+            ),
+            Verdict::Waiting {
+                running: 1,
+                wanted: 2
+            }
+        );
+        assert_eq!(
+            verdict(&[look("web", 0, &[])], &[]),
+            Verdict::Up,
+            "nothing is wanted"
+        );
     }
 
     #[test]
     fn a_web_process_must_have_its_route() {
         let mut web = look("web", 1, &["RUNNING"]);
         web.instances[0].routable = Some(false);
-        assert_eq!(verdict(&[web.clone()], &[]), Verdict::Waiting { running: 1, wanted: 1 });
+        assert_eq!(
+            verdict(&[web.clone()], &[]),
+            Verdict::Waiting {
+                running: 1,
+                wanted: 1
+            }
+        );
         web.instances[0].routable = Some(true);
         assert_eq!(verdict(&[web], &[]), Verdict::Up);
     }
@@ -258,15 +417,34 @@ mod tests {
     fn crashed_everywhere_is_down() {
         let mut web = look("web", 2, &["CRASHED", "CRASHED"]);
         web.instances[1].details = Some("out of memory".into());
-        assert_eq!(verdict(&[web], &[]), Verdict::Down { why: "out of memory".into() });
-        assert!(matches!(verdict(&[look("web", 2, &["CRASHED", "STARTING"])], &[]), Verdict::Waiting { .. }));
+        assert_eq!(
+            verdict(&[web], &[]),
+            Verdict::Down {
+                why: "out of memory".into()
+            }
+        );
+        assert!(matches!(
+            verdict(&[look("web", 2, &["CRASHED", "STARTING"])], &[]),
+            Verdict::Waiting { .. }
+        ));
     }
 
     #[test]
     fn an_app_that_dies_and_is_started_again_for_ever_is_down() {
         let starting = [look("web", 1, &["STARTING"])];
-        assert!(matches!(verdict(&starting, &crashes(2)), Verdict::Waiting { .. }));
-        assert_eq!(verdict(&starting, &crashes(3)), Verdict::Down { why: "exit status 1".into() });
-        assert_eq!(verdict(&[look("web", 2, &["RUNNING", "STARTING"])], &crashes(5)), Verdict::Up);
+        assert!(matches!(
+            verdict(&starting, &crashes(2)),
+            Verdict::Waiting { .. }
+        ));
+        assert_eq!(
+            verdict(&starting, &crashes(3)),
+            Verdict::Down {
+                why: "exit status 1".into()
+            }
+        );
+        assert_eq!(
+            verdict(&[look("web", 2, &["RUNNING", "STARTING"])], &crashes(5)),
+            Verdict::Up
+        );
     }
 }

@@ -18,19 +18,43 @@ impl Fault {
         if let Ok(document) = serde_json::from_slice::<ErrorDocument>(body)
             && let Some(first) = document.errors.first()
         {
-            let detail = document.errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("\n");
-            return Fault { status, title: first.title.clone(), detail, router_error };
+            let detail = document
+                .errors
+                .iter()
+                .map(|error| error.detail.as_str())
+                .collect::<Vec<_>>()
+                .join("\n");
+            return Fault {
+                status,
+                title: first.title.clone(),
+                detail,
+                router_error,
+            };
         }
         if let Ok(document) = serde_json::from_slice::<TokenError>(body) {
-            let detail = if document.error_description.is_empty() { document.error.clone() } else { document.error_description };
-            return Fault { status, title: document.error, detail, router_error };
+            let detail = if document.error_description.is_empty() {
+                document.error.clone()
+            } else {
+                document.error_description
+            };
+            return Fault {
+                status,
+                title: document.error,
+                detail,
+                router_error,
+            };
         }
         let text = String::from_utf8_lossy(&body[..body.len().min(300)]);
         let detail = match text.lines().next().map(str::trim) {
             Some(line) if !line.is_empty() => format!("status {status}: {line}"),
             _ => format!("status {status}"),
         };
-        Fault { status, title: String::new(), detail, router_error }
+        Fault {
+            status,
+            title: String::new(),
+            detail,
+            router_error,
+        }
     }
 
     /// The access token ran out: worth one renewal.
@@ -45,15 +69,22 @@ impl Fault {
 
     pub(super) fn failure(self) -> Failure {
         if self.router_error.is_some() && self.status == 404 {
-            return Failure::new(Code::Unreachable, "the cluster's router answers, but its API is not there")
-                .fix("`yard status` shows what is missing, `sudo yard up` starts it");
+            return Failure::new(
+                Code::Unreachable,
+                "the cluster's router answers, but its API is not there",
+            )
+            .fix("`yard status` shows what is missing, `sudo yard up` starts it");
         }
         match self.status {
-            401 => Failure::new(Code::NotAllowed, format!("not logged in: {}", self.detail)).fix("`yard login`"),
+            401 => Failure::new(Code::NotAllowed, format!("not logged in: {}", self.detail))
+                .fix("`yard login`"),
             403 => Failure::new(Code::NotAllowed, self.detail),
             404 => Failure::new(Code::NotFound, self.detail),
-            502..=504 => Failure::new(Code::Unreachable, format!("the cluster cannot answer just now ({})", self.detail))
-                .fix("try again, or look at `yard status`"),
+            502..=504 => Failure::new(
+                Code::Unreachable,
+                format!("the cluster cannot answer just now ({})", self.detail),
+            )
+            .fix("try again, or look at `yard status`"),
             _ => Failure::failed(self.detail),
         }
     }
@@ -66,10 +97,18 @@ mod tests {
     #[test]
     fn answers_become_exit_codes() {
         let error = |status: u16, title: &str| {
-            let body = format!(r#"{{"errors":[{{"code":1,"title":"{title}","detail":"because"}}]}}"#);
+            let body =
+                format!(r#"{{"errors":[{{"code":1,"title":"{title}","detail":"because"}}]}}"#);
             Fault::read(status, None, body.as_bytes())
         };
-        for (status, code) in [(401, Code::NotAllowed), (403, Code::NotAllowed), (404, Code::NotFound), (422, Code::Failed), (500, Code::Failed), (503, Code::Unreachable)] {
+        for (status, code) in [
+            (401, Code::NotAllowed),
+            (403, Code::NotAllowed),
+            (404, Code::NotFound),
+            (422, Code::Failed),
+            (500, Code::Failed),
+            (503, Code::Unreachable),
+        ] {
             assert_eq!(error(status, "CF-X").failure().code, code, "{status}");
         }
         assert!(error(401, "CF-InvalidAuthToken").token_expired());
@@ -79,14 +118,22 @@ mod tests {
 
     #[test]
     fn the_routers_own_404_is_no_missing_resource() {
-        let fault = Fault::read(404, Some("unknown_route".into()), b"404 Not Found: no such route");
+        let fault = Fault::read(
+            404,
+            Some("unknown_route".into()),
+            b"404 Not Found: no such route",
+        );
         assert!(fault.passing());
         assert_eq!(fault.failure().code, Code::Unreachable);
     }
 
     #[test]
     fn a_token_error_tells_its_description() {
-        let fault = Fault::read(401, None, br#"{"error":"unauthorized","error_description":"Bad credentials"}"#);
+        let fault = Fault::read(
+            401,
+            None,
+            br#"{"error":"unauthorized","error_description":"Bad credentials"}"#,
+        );
         assert_eq!(fault.detail, "Bad credentials");
     }
 }

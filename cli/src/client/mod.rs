@@ -18,8 +18,8 @@ pub use jobs::Pace;
 pub use logs::{LogItem, LogStream};
 pub use names::{AppUrl, domain_of_api, item, normalize_api};
 pub use resolver::resolves_to;
-pub use transport::address_of;
 pub use tokens::{discover, log_in};
+pub use transport::address_of;
 pub use upload::Bits;
 
 use crate::failure::{Failure, Outcome};
@@ -59,8 +59,10 @@ pub struct Reply {
 impl Reply {
     pub fn json<T: DeserializeOwned>(&self, path: &str) -> Outcome<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            Failure::failed(format!("the cluster's answer to {path} makes no sense: {error}"))
-                .fix("`yard version` shows whether client and cluster fit together")
+            Failure::failed(format!(
+                "the cluster's answer to {path} makes no sense: {error}"
+            ))
+            .fix("`yard version` shows whether client and cluster fit together")
         })
     }
 }
@@ -74,8 +76,16 @@ impl Client {
 
     pub fn of(store: Store, target: Target) -> Outcome<Client> {
         let http = transport::http(&target.api, target.connect.as_deref())?;
-        let tokens = Mutex::new(Tokens { access: target.access_token.clone(), refresh: target.refresh_token.clone() });
-        Ok(Client { http, store, target, tokens })
+        let tokens = Mutex::new(Tokens {
+            access: target.access_token.clone(),
+            refresh: target.refresh_token.clone(),
+        });
+        Ok(Client {
+            http,
+            store,
+            target,
+            tokens,
+        })
     }
 
     pub fn target(&self) -> &Target {
@@ -89,21 +99,33 @@ impl Client {
     }
 
     pub fn org(&self) -> Outcome<&Named> {
-        self.target.org.as_ref().ok_or_else(|| Failure::usage("no organization is chosen").fix("`yard target -o ORG`"))
+        self.target
+            .org
+            .as_ref()
+            .ok_or_else(|| Failure::usage("no organization is chosen").fix("`yard target -o ORG`"))
     }
 
     /// `GET path?query`, decoded.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Outcome<T> {
-        self.call(Method::GET, &self.url(path, query), |request| request).await?.json(path)
+        self.call(Method::GET, &self.url(path, query), |request| request)
+            .await?
+            .json(path)
     }
 
     /// Every resource of a list, all pages.
-    pub async fn list<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Outcome<Vec<T>> {
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Outcome<Vec<T>> {
         let mut url = self.url(path, query);
         let mut all = Vec::new();
         // A server that points from page to page for ever is not followed for ever.
         for _ in 0..10_000 {
-            let page: Page<T> = self.call(Method::GET, &url, |request| request).await?.json(path)?;
+            let page: Page<T> = self
+                .call(Method::GET, &url, |request| request)
+                .await?
+                .json(path)?;
             all.extend(page.resources);
             match page.pagination.next {
                 Some(next) => url = self.own_url(&next.href),
@@ -113,21 +135,35 @@ impl Client {
         Err(Failure::failed(format!("the list {path} never ends")))
     }
 
-    pub async fn send<B: Serialize + ?Sized>(&self, method: Method, path: &str, body: &B) -> Outcome<Reply> {
-        let body = serde_json::to_vec(body).map_err(|error| Failure::failed(format!("write the request to {path}")).because(error))?;
+    pub async fn send<B: Serialize + ?Sized>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Outcome<Reply> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            Failure::failed(format!("write the request to {path}")).because(error)
+        })?;
         self.call(method, &self.url(path, &[]), |request| {
-            request.header("content-type", "application/json").body(body.clone())
+            request
+                .header("content-type", "application/json")
+                .body(body.clone())
         })
         .await
     }
 
-    pub async fn post<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Outcome<T> {
+    pub async fn post<B: Serialize + ?Sized, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Outcome<T> {
         self.send(Method::POST, path, body).await?.json(path)
     }
 
     /// An action without a body.
     pub async fn act(&self, path: &str) -> Outcome<Reply> {
-        self.call(Method::POST, &self.url(path, &[]), |request| request).await
+        self.call(Method::POST, &self.url(path, &[]), |request| request)
+            .await
     }
 
     pub async fn patch<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Outcome<Reply> {
@@ -135,12 +171,15 @@ impl Client {
     }
 
     pub async fn delete(&self, path: &str, query: &[(&str, &str)]) -> Outcome<Reply> {
-        self.call(Method::DELETE, &self.url(path, query), |request| request).await
+        self.call(Method::DELETE, &self.url(path, query), |request| request)
+            .await
     }
 
     pub async fn post_yaml(&self, path: &str, yaml: String) -> Outcome<Reply> {
         self.call(Method::POST, &self.url(path, &[]), |request| {
-            request.header("content-type", "application/x-yaml").body(yaml.clone())
+            request
+                .header("content-type", "application/x-yaml")
+                .body(yaml.clone())
         })
         .await
     }

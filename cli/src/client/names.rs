@@ -6,15 +6,24 @@ use std::net::IpAddr;
 pub fn normalize_api(text: &str) -> Result<String, String> {
     let text = text.trim().trim_end_matches('/');
     if text.is_empty() || text.ends_with(':') {
-        return Err(format!("{text:?} is no address of an API: it looks like http://api.yard.internal:8080"));
+        return Err(format!(
+            "{text:?} is no address of an API: it looks like http://api.yard.internal:8080"
+        ));
     }
-    let whole = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
-    let url = reqwest::Url::parse(&whole).map_err(|error| format!("{text:?} is no address of an API: {error}"))?;
+    let whole = if text.contains("://") {
+        text.to_string()
+    } else {
+        format!("http://{text}")
+    };
+    let url = reqwest::Url::parse(&whole)
+        .map_err(|error| format!("{text:?} is no address of an API: {error}"))?;
     if url.scheme() == "https" {
         return Err(format!("{text:?}: only http is spoken by this client"));
     }
     if url.scheme() != "http" || url.host_str().is_none_or(str::is_empty) {
-        return Err(format!("{text:?} is no address of an API: it looks like http://api.yard.internal:8080"));
+        return Err(format!(
+            "{text:?} is no address of an API: it looks like http://api.yard.internal:8080"
+        ));
     }
     Ok(whole)
 }
@@ -23,7 +32,9 @@ pub fn normalize_api(text: &str) -> Result<String, String> {
 pub fn domain_of_api(api: &str) -> Option<String> {
     let url = reqwest::Url::parse(api).ok()?;
     let host = url.host_str()?;
-    host.strip_prefix("api.").filter(|domain| !domain.is_empty()).map(str::to_string)
+    host.strip_prefix("api.")
+        .filter(|domain| !domain.is_empty())
+        .map(str::to_string)
 }
 
 /// Appends a query. A comma inside a value is data, not a separator of a list: the contract wants
@@ -34,7 +45,11 @@ pub fn with_query(url: &str, query: &[(&str, &str)]) -> String {
     }
     let mut text = url.to_string();
     for (index, (name, value)) in query.iter().enumerate() {
-        text.push(if index == 0 && !url.contains('?') { '?' } else { '&' });
+        text.push(if index == 0 && !url.contains('?') {
+            '?'
+        } else {
+            '&'
+        });
         text.push_str(&encode(name));
         text.push('=');
         text.push_str(&encode(value));
@@ -63,7 +78,10 @@ fn encode(text: &str) -> String {
 pub fn rebase(href: &str, api: &str) -> String {
     match reqwest::Url::parse(href) {
         Ok(url) => {
-            let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+            let query = url
+                .query()
+                .map(|query| format!("?{query}"))
+                .unwrap_or_default();
             format!("{api}{}{query}", url.path())
         }
         Err(_) => format!("{api}/{}", href.trim_start_matches('/')),
@@ -84,16 +102,31 @@ impl AppUrl {
     /// because one router serves both.
     pub fn new(api: &str, route: &str) -> AppUrl {
         let parsed = reqwest::Url::parse(api).ok();
-        let scheme = parsed.as_ref().map_or("http", |url| url.scheme()).to_string();
+        let scheme = parsed
+            .as_ref()
+            .map_or("http", |url| url.scheme())
+            .to_string();
         let default = if scheme == "https" { 443 } else { 80 };
-        let port = parsed.as_ref().and_then(|url| url.port()).unwrap_or(default);
+        let port = parsed
+            .as_ref()
+            .and_then(|url| url.port())
+            .unwrap_or(default);
         let (host, path) = match route.split_once('/') {
             Some((host, path)) => (host, format!("/{path}")),
             None => (route, "/".to_string()),
         };
         let explicit_port = port != default;
-        let authority = if explicit_port { format!("{host}:{port}") } else { host.to_string() };
-        AppUrl { url: format!("{scheme}://{authority}{path}"), host: host.to_string(), port, explicit_port }
+        let authority = if explicit_port {
+            format!("{host}:{port}")
+        } else {
+            host.to_string()
+        };
+        AppUrl {
+            url: format!("{scheme}://{authority}{path}"),
+            host: host.to_string(),
+            port,
+            explicit_port,
+        }
     }
 
     pub fn host(&self) -> &str {
@@ -108,7 +141,10 @@ impl AppUrl {
                     IpAddr::V4(address) => address.to_string(),
                     IpAddr::V6(address) => format!("[{address}]"),
                 };
-                format!("curl --resolve {}:{}:{address} {}", self.host, self.port, self.url)
+                format!(
+                    "curl --resolve {}:{}:{address} {}",
+                    self.host, self.port, self.url
+                )
             }
             _ => format!("curl {}", self.url),
         }
@@ -121,23 +157,38 @@ mod tests {
 
     #[test]
     fn an_api_address_is_completed() {
-        assert_eq!(normalize_api("api.yard.internal:8080/"), Ok("http://api.yard.internal:8080".into()));
+        assert_eq!(
+            normalize_api("api.yard.internal:8080/"),
+            Ok("http://api.yard.internal:8080".into())
+        );
         assert_eq!(normalize_api("http://api.x"), Ok("http://api.x".into()));
         assert!(normalize_api("ftp://api.x").is_err());
         assert!(normalize_api("http://").is_err());
-        assert_eq!(domain_of_api("http://api.yard.internal:8080").as_deref(), Some("yard.internal"));
+        assert_eq!(
+            domain_of_api("http://api.yard.internal:8080").as_deref(),
+            Some("yard.internal")
+        );
         assert_eq!(domain_of_api("http://127.0.0.1:8080"), None);
     }
 
     #[test]
     fn queries_keep_commas_of_names_apart() {
-        assert_eq!(with_query("http://a/v3/apps", &[("names", &item("a,b c"))]), "http://a/v3/apps?names=a%252Cb%20c");
-        assert_eq!(with_query("http://a/v3/apps?x=1", &[("guids", "1,2")]), "http://a/v3/apps?x=1&guids=1,2");
+        assert_eq!(
+            with_query("http://a/v3/apps", &[("names", &item("a,b c"))]),
+            "http://a/v3/apps?names=a%252Cb%20c"
+        );
+        assert_eq!(
+            with_query("http://a/v3/apps?x=1", &[("guids", "1,2")]),
+            "http://a/v3/apps?x=1&guids=1,2"
+        );
     }
 
     #[test]
     fn links_are_followed_at_the_address_we_know() {
-        assert_eq!(rebase("http://api.y:80/v3/jobs/1?a=b", "http://api.y:8080"), "http://api.y:8080/v3/jobs/1?a=b");
+        assert_eq!(
+            rebase("http://api.y:80/v3/jobs/1?a=b", "http://api.y:8080"),
+            "http://api.y:8080/v3/jobs/1?a=b"
+        );
     }
 
     #[test]
@@ -145,10 +196,19 @@ mod tests {
         let url = AppUrl::new("http://api.yard.internal:8080", "shop.yard.internal/v1");
         assert_eq!(url.url, "http://shop.yard.internal:8080/v1");
         let address = Some(IpAddr::from([127, 0, 0, 1]));
-        assert_eq!(url.curl(true, address), "curl http://shop.yard.internal:8080/v1");
-        assert_eq!(url.curl(false, address), "curl --resolve shop.yard.internal:8080:127.0.0.1 http://shop.yard.internal:8080/v1");
+        assert_eq!(
+            url.curl(true, address),
+            "curl http://shop.yard.internal:8080/v1"
+        );
+        assert_eq!(
+            url.curl(false, address),
+            "curl --resolve shop.yard.internal:8080:127.0.0.1 http://shop.yard.internal:8080/v1"
+        );
         let url = AppUrl::new("http://api.yard.internal", "shop.yard.internal");
         assert_eq!(url.url, "http://shop.yard.internal/");
-        assert_eq!(url.curl(false, address), "curl --resolve shop.yard.internal:80:127.0.0.1 http://shop.yard.internal/");
+        assert_eq!(
+            url.curl(false, address),
+            "curl --resolve shop.yard.internal:80:127.0.0.1 http://shop.yard.internal/"
+        );
     }
 }

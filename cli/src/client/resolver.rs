@@ -12,7 +12,10 @@ pub(super) struct ClusterResolver {
 impl ClusterResolver {
     fn owns(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
-        host == self.domain || host.strip_suffix(&self.domain).is_some_and(|rest| rest.ends_with('.'))
+        host == self.domain
+            || host
+                .strip_suffix(&self.domain)
+                .is_some_and(|rest| rest.ends_with('.'))
     }
 }
 
@@ -23,7 +26,8 @@ impl Resolve for ClusterResolver {
             return Box::pin(async move { Ok(Box::new(std::iter::once(address)) as Addrs) });
         }
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -43,8 +47,17 @@ mod tests {
 
     #[test]
     fn only_names_under_the_domain_are_ours() {
-        let resolver = ClusterResolver { domain: "yard.internal".into(), address: [127, 0, 0, 1].into() };
-        for (host, ours) in [("api.yard.internal", true), ("yard.internal", true), ("a.b.yard.internal.", true), ("myyard.internal", false), ("example.org", false)] {
+        let resolver = ClusterResolver {
+            domain: "yard.internal".into(),
+            address: [127, 0, 0, 1].into(),
+        };
+        for (host, ours) in [
+            ("api.yard.internal", true),
+            ("yard.internal", true),
+            ("a.b.yard.internal.", true),
+            ("myyard.internal", false),
+            ("example.org", false),
+        ] {
             assert_eq!(resolver.owns(host), ours, "{host}");
         }
     }

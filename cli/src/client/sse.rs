@@ -70,22 +70,37 @@ mod tests {
 
     fn decode(chunks: &[&[u8]]) -> Vec<(String, String)> {
         let mut decoder = Decoder::default();
-        chunks.iter().flat_map(|chunk| decoder.push(chunk)).map(|event| (event.name, event.data)).collect()
+        chunks
+            .iter()
+            .flat_map(|chunk| decoder.push(chunk))
+            .map(|event| (event.name, event.data))
+            .collect()
     }
 
     #[test]
     fn chunks_may_end_anywhere() {
-        let text = "data: {\"text\":\"ä\"}\n\n: alive\n\nevent: lost\ndata: 1\ndata: 2\r\n\r\n".as_bytes();
-        let expected = vec![(String::new(), "{\"text\":\"ä\"}".to_string()), ("lost".to_string(), "1\n2".to_string())];
+        let text =
+            "data: {\"text\":\"ä\"}\n\n: alive\n\nevent: lost\ndata: 1\ndata: 2\r\n\r\n".as_bytes();
+        let expected = vec![
+            (String::new(), "{\"text\":\"ä\"}".to_string()),
+            ("lost".to_string(), "1\n2".to_string()),
+        ];
         assert_eq!(decode(&[text]), expected);
         for cut in 0..text.len() {
-            assert_eq!(decode(&[&text[..cut], &text[cut..]]), expected, "cut at {cut}");
+            assert_eq!(
+                decode(&[&text[..cut], &text[cut..]]),
+                expected,
+                "cut at {cut}"
+            );
         }
     }
 
     #[test]
     fn an_event_without_data_is_none() {
-        assert_eq!(decode(&[b"event: ping\n\ndata: x\n\n"]), vec![(String::new(), "x".to_string())]);
+        assert_eq!(
+            decode(&[b"event: ping\n\ndata: x\n\n"]),
+            vec![(String::new(), "x".to_string())]
+        );
     }
 
     #[test]

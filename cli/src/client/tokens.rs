@@ -14,10 +14,18 @@ pub async fn discover(api: &str, connect: Option<&str>, patience: Duration) -> O
     let http = transport::http(api, connect)?;
     let started = tokio::time::Instant::now();
     let failure = loop {
-        let failure = match http.get(format!("{api}/")).header("accept", "application/json").timeout(Duration::from_secs(10)).send().await {
+        let failure = match http
+            .get(format!("{api}/"))
+            .header("accept", "application/json")
+            .timeout(Duration::from_secs(10))
+            .send()
+            .await
+        {
             Ok(response) if response.status().is_success() => {
                 let reply = transport::read(response, api).await?;
-                let root: Root = reply.json("/").map_err(|failure| failure.doing(format!("{api} is not the API of a cluster")))?;
+                let root: Root = reply.json("/").map_err(|failure| {
+                    failure.doing(format!("{api} is not the API of a cluster"))
+                })?;
                 return target_of(api, connect, &root);
             }
             Ok(response) => {
@@ -25,7 +33,10 @@ pub async fn discover(api: &str, connect: Option<&str>, patience: Duration) -> O
                 let passing = fault.passing();
                 let failure = fault.failure();
                 if !passing {
-                    return Err(Failure::new(Code::Unreachable, format!("{api} is not the API of a cluster: {}", failure.what)));
+                    return Err(Failure::new(
+                        Code::Unreachable,
+                        format!("{api} is not the API of a cluster: {}", failure.what),
+                    ));
                 }
                 failure
             }
@@ -41,23 +52,42 @@ pub async fn discover(api: &str, connect: Option<&str>, patience: Duration) -> O
 
 fn target_of(api: &str, connect: Option<&str>, root: &Root) -> Outcome<Target> {
     let login = root.href("login").or_else(|| root.href("uaa"));
-    let login = login.ok_or_else(|| Failure::new(Code::Unreachable, format!("{api} does not say where to log in: is it the API of a cluster?")))?;
+    let login = login.ok_or_else(|| {
+        Failure::new(
+            Code::Unreachable,
+            format!("{api} does not say where to log in: is it the API of a cluster?"),
+        )
+    })?;
     Ok(Target {
         api: api.to_string(),
         connect: connect.map(str::to_string),
         login: login.trim_end_matches('/').to_string(),
-        log_cache: root.href("log_cache").unwrap_or_default().trim_end_matches('/').to_string(),
+        log_cache: root
+            .href("log_cache")
+            .unwrap_or_default()
+            .trim_end_matches('/')
+            .to_string(),
         ..Target::default()
     })
 }
 
 /// Exchanges name and password for tokens.
 pub async fn log_in(target: &Target, user: &str, password: &str) -> Outcome<TokenResponse> {
-    let form = [("grant_type", "password"), ("username", user), ("password", password)];
-    token_request(target, &form).await.map_err(|failure| match failure.code {
-        Code::NotAllowed => Failure::new(Code::NotAllowed, format!("wrong password for {user}, or no such user")).because(failure),
-        _ => failure.doing(format!("log in as {user}")),
-    })
+    let form = [
+        ("grant_type", "password"),
+        ("username", user),
+        ("password", password),
+    ];
+    token_request(target, &form)
+        .await
+        .map_err(|failure| match failure.code {
+            Code::NotAllowed => Failure::new(
+                Code::NotAllowed,
+                format!("wrong password for {user}, or no such user"),
+            )
+            .because(failure),
+            _ => failure.doing(format!("log in as {user}")),
+        })
 }
 
 async fn token_request(target: &Target, form: &[(&str, &str)]) -> Outcome<TokenResponse> {
@@ -80,7 +110,9 @@ async fn token_request(target: &Target, form: &[(&str, &str)]) -> Outcome<TokenR
         }
         return Err(fault.failure());
     }
-    transport::read(response, &target.login).await?.json("/oauth/token")
+    transport::read(response, &target.login)
+        .await?
+        .json("/oauth/token")
 }
 
 impl Client {
@@ -88,24 +120,47 @@ impl Client {
     pub(super) async fn renew(&self, used: Option<&str>) -> Outcome<bool> {
         let _lock = self.store.lock()?;
         let mut targets = self.store.read()?;
-        let Some(stored) = targets.targets.get_mut(&self.target.api) else { return Ok(false) };
+        let Some(stored) = targets.targets.get_mut(&self.target.api) else {
+            return Ok(false);
+        };
         if stored.access_token.is_some() && stored.access_token.as_deref() != used {
-            self.adopt(Tokens { access: stored.access_token.clone(), refresh: stored.refresh_token.clone() });
+            self.adopt(Tokens {
+                access: stored.access_token.clone(),
+                refresh: stored.refresh_token.clone(),
+            });
             return Ok(true);
         }
         let refresh = {
-            let tokens = self.tokens.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            stored.refresh_token.clone().or_else(|| tokens.refresh.clone())
+            let tokens = self
+                .tokens
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            stored
+                .refresh_token
+                .clone()
+                .or_else(|| tokens.refresh.clone())
         };
-        let Some(refresh) = refresh else { return Ok(false) };
-        let fresh = match token_request(&self.target, &[("grant_type", "refresh_token"), ("refresh_token", &refresh)]).await {
+        let Some(refresh) = refresh else {
+            return Ok(false);
+        };
+        let fresh = match token_request(
+            &self.target,
+            &[("grant_type", "refresh_token"), ("refresh_token", &refresh)],
+        )
+        .await
+        {
             Ok(fresh) => fresh,
             Err(failure) if failure.code == Code::NotAllowed => {
-                return Err(Failure::new(Code::NotAllowed, "your login ran out").because(failure).fix("`yard login`"));
+                return Err(Failure::new(Code::NotAllowed, "your login ran out")
+                    .because(failure)
+                    .fix("`yard login`"));
             }
             Err(failure) => return Err(failure.doing("renew the login")),
         };
-        let tokens = Tokens { access: Some(fresh.access_token), refresh: fresh.refresh_token.or(Some(refresh)) };
+        let tokens = Tokens {
+            access: Some(fresh.access_token),
+            refresh: fresh.refresh_token.or(Some(refresh)),
+        };
         stored.access_token.clone_from(&tokens.access);
         stored.refresh_token.clone_from(&tokens.refresh);
         self.store.write(&targets)?;
@@ -114,6 +169,9 @@ impl Client {
     }
 
     fn adopt(&self, tokens: Tokens) {
-        *self.tokens.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = tokens;
+        *self
+            .tokens
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = tokens;
     }
 }

@@ -25,7 +25,11 @@ const WAITS: [Duration; 6] = [
 
 /// `127.0.0.1:8080` or `127.0.0.1`.
 pub fn address_of(connect: &str) -> Option<IpAddr> {
-    connect.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| connect.parse::<IpAddr>()).ok()
+    connect
+        .parse::<SocketAddr>()
+        .map(|address| address.ip())
+        .or_else(|_| connect.parse::<IpAddr>())
+        .ok()
 }
 
 pub(super) fn http(api: &str, connect: Option<&str>) -> Outcome<reqwest::Client> {
@@ -33,27 +37,47 @@ pub(super) fn http(api: &str, connect: Option<&str>) -> Outcome<reqwest::Client>
         .user_agent(concat!("yard/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(5))
         .redirect(reqwest::redirect::Policy::limited(5));
-    if let (Some(address), Some(domain)) = (connect.and_then(address_of), names::domain_of_api(api)) {
+    if let (Some(address), Some(domain)) = (connect.and_then(address_of), names::domain_of_api(api))
+    {
         // A proxy would not know this address.
-        builder = builder.no_proxy().dns_resolver(Arc::new(ClusterResolver { domain, address }));
+        builder = builder
+            .no_proxy()
+            .dns_resolver(Arc::new(ClusterResolver { domain, address }));
     }
-    builder.build().map_err(|error| Failure::failed("prepare the connection").because(error))
+    builder
+        .build()
+        .map_err(|error| Failure::failed("prepare the connection").because(error))
 }
 
 impl Client {
     /// Sends a request as the logged-in user and reads the answer whole.
-    pub(super) async fn call(&self, method: Method, url: &str, make: impl Fn(RequestBuilder) -> RequestBuilder) -> Outcome<Reply> {
-        let response = self.exchange(method, url, |request| make(request).timeout(ANSWER_WITHIN)).await?;
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        make: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Outcome<Reply> {
+        let response = self
+            .exchange(method, url, |request| make(request).timeout(ANSWER_WITHIN))
+            .await?;
         read(response, &self.target.api).await
     }
 
     /// Sends a request and gives back a success; everything else is a failure.
-    pub(super) async fn exchange(&self, method: Method, url: &str, make: impl Fn(RequestBuilder) -> RequestBuilder) -> Outcome<Response> {
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        make: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Outcome<Response> {
         let mut renewed = false;
         let mut waits = WAITS.iter();
         loop {
             let token = self.access_token();
-            let mut request = self.http.request(method.clone(), url).header("accept", "application/json");
+            let mut request = self
+                .http
+                .request(method.clone(), url)
+                .header("accept", "application/json");
             if let Some(token) = &token {
                 request = request.header("authorization", format!("bearer {token}"));
             }
@@ -73,7 +97,8 @@ impl Client {
                     fault.failure()
                 }
                 Err(error) => {
-                    let again = error.is_connect() || (repeatable && !error.is_timeout() && !error.is_builder());
+                    let again = error.is_connect()
+                        || (repeatable && !error.is_timeout() && !error.is_builder());
                     let failure = unreachable(&self.target.api, error);
                     if !again {
                         return Err(failure);
@@ -89,28 +114,53 @@ impl Client {
     }
 
     pub(super) fn access_token(&self) -> Option<String> {
-        self.tokens.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).access.clone()
+        self.tokens
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .access
+            .clone()
     }
 }
 
 pub(super) async fn read(response: Response, api: &str) -> Outcome<Reply> {
-    let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_string).filter(|text| !text.is_empty());
-    let body = response.bytes().await.map_err(|error| unreachable(api, error))?;
+    let location = response
+        .headers()
+        .get("location")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_string)
+        .filter(|text| !text.is_empty());
+    let body = response
+        .bytes()
+        .await
+        .map_err(|error| unreachable(api, error))?;
     Ok(Reply { location, body })
 }
 
 pub(super) async fn fault_of(response: Response) -> Fault {
     let status = response.status().as_u16();
-    let router_error = response.headers().get("x-cf-routererror").and_then(|value| value.to_str().ok()).map(str::to_string);
+    let router_error = response
+        .headers()
+        .get("x-cf-routererror")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_string);
     let body = response.bytes().await.unwrap_or_default();
     Fault::read(status, router_error, &body)
 }
 
 pub(super) fn unreachable(api: &str, error: reqwest::Error) -> Failure {
     if error.is_timeout() && !error.is_connect() {
-        return Failure::new(Code::TimedOut, format!("the cluster at {api} did not answer in time")).because(error).fix("`yard status`");
+        return Failure::new(
+            Code::TimedOut,
+            format!("the cluster at {api} did not answer in time"),
+        )
+        .because(error)
+        .fix("`yard status`");
     }
-    let what = if error.is_connect() { "cannot be reached" } else { "broke the connection" };
+    let what = if error.is_connect() {
+        "cannot be reached"
+    } else {
+        "broke the connection"
+    };
     Failure::new(Code::Unreachable, format!("the cluster at {api} {what}"))
         .because(error)
         .fix("`sudo yard up` if it should run here, `yard login URL --connect ADDRESS` if its name is not known here")

@@ -33,10 +33,13 @@ impl Client {
     ) -> Outcome<Package> {
         let path = format!("/v3/packages/{package}/upload");
         let url = names::with_query(&format!("{}{path}", self.target.api), &[]);
-        let resources = serde_json::to_string(matched).map_err(|error| Failure::failed("write the list of known files").because(error))?;
+        let resources = serde_json::to_string(matched)
+            .map_err(|error| Failure::failed("write the list of known files").because(error))?;
         // Opened here, so that a file that cannot be read is not taken for a broken connection.
         if let Some(bits) = &bits {
-            std::fs::File::open(bits.archive).map_err(|error| Failure::failed(format!("read {}", bits.archive.display())).because(error))?;
+            std::fs::File::open(bits.archive).map_err(|error| {
+                Failure::failed(format!("read {}", bits.archive.display())).because(error)
+            })?;
         }
         let response = self
             .exchange(Method::POST, &url, |request| {
@@ -48,7 +51,9 @@ impl Client {
                 request.multipart(form).timeout(WITHIN)
             })
             .await?;
-        super::transport::read(response, &self.target.api).await?.json(&path)
+        super::transport::read(response, &self.target.api)
+            .await?
+            .json(&path)
     }
 }
 

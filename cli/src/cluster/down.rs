@@ -13,7 +13,7 @@ use crate::prompt;
 use crate::targets::Store;
 use clap::Args;
 use nix::unistd::Uid;
-use proto::node::{ClusterFile, NodePhase, NodeRequest};
+use proto::node::{ClusterFile, ComponentState, NodePhase, NodeRequest};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,26 +67,46 @@ pub async fn down(args: DownArgs, out: &Output) -> Outcome {
     let document = json!({ "home": home, "stopped": names, "was_running": matches!(stopped, Stopped::Components(_)) });
     out.show(&document, |_| match &stopped {
         Stopped::NoCluster => format!("there is no cluster in {}", home.display()),
-        Stopped::Components(names) => format!("stopped: {}\ndata stays in {}; `sudo yard up` brings the same apps back", names.join(", "), home.display()),
+        Stopped::Components(names) => format!(
+            "stopped: {}\ndata stays in {}; `sudo yard up` brings the same apps back",
+            names.join(", "),
+            home.display()
+        ),
         Stopped::NotRunning => format!("the cluster in {} was not running", home.display()),
-        Stopped::Leftovers => format!("the node in {} was dead; what it left is stopped and cleared away", home.display()),
+        Stopped::Leftovers => format!(
+            "the node in {} was dead; what it left is stopped and cleared away",
+            home.display()
+        ),
     })
 }
 
 pub async fn destroy(args: DestroyArgs, out: &Output, caller: Caller) -> Outcome {
     let home = home::resolve(args.home.as_deref())?;
     let Some(cluster) = home::read_cluster(&home)? else {
-        return Err(Failure::new(Code::NotFound, format!("there is no cluster in {}", home.display())).fix("give its folder with --home"));
+        return Err(Failure::new(
+            Code::NotFound,
+            format!("there is no cluster in {}", home.display()),
+        )
+        .fix("give its folder with --home"));
     };
     need_root()?;
-    if !args.yes && !prompt::confirm(&format!("Stop the cluster {} and remove all of its data in {}?", cluster.id, home.display()))? {
+    if !args.yes
+        && !prompt::confirm(&format!(
+            "Stop the cluster {} and remove all of its data in {}?",
+            cluster.id,
+            home.display()
+        ))?
+    {
         return Err(Failure::failed("nothing was destroyed"));
     }
     stop(&home, out, Duration::from_secs(args.timeout.max(1))).await?;
     remove(&home)?;
     let api = home::api_of(&cluster);
     let store = Store::of(caller);
-    if store.read().is_ok_and(|targets| targets.targets.contains_key(&api)) {
+    if store
+        .read()
+        .is_ok_and(|targets| targets.targets.contains_key(&api))
+    {
         store.update(|targets| {
             targets.targets.remove(&api);
             if targets.current.as_deref() == Some(&api) {
@@ -94,16 +114,33 @@ pub async fn destroy(args: DestroyArgs, out: &Output, caller: Caller) -> Outcome
             }
         })?;
     }
-    out.show(&json!({ "home": home, "cluster": cluster.id, "destroyed": true }), |_| format!("the cluster {} and its data in {} are gone", cluster.id, home.display()))
+    out.show(
+        &json!({ "home": home, "cluster": cluster.id, "destroyed": true }),
+        |_| {
+            format!(
+                "the cluster {} and its data in {} are gone",
+                cluster.id,
+                home.display()
+            )
+        },
+    )
 }
 
 /// Removes what is in the folder, then the folder, unless it is a mount point or somebody's home.
 fn remove(home: &Path) -> Outcome {
-    let failed = |error: std::io::Error| Failure::failed(format!("remove {}: {error}", home.display()));
+    let failed =
+        |error: std::io::Error| Failure::failed(format!("remove {}: {error}", home.display()));
     for entry in fs::read_dir(home).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let removed = if path.symlink_metadata().map_err(failed)?.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.map_err(|error| Failure::failed(format!("remove {}: {error}", path.display())).fix("`mount | grep stackyard` may show what is in the way"))?;
+        let removed = if path.symlink_metadata().map_err(failed)?.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.map_err(|error| {
+            Failure::failed(format!("remove {}: {error}", path.display()))
+                .fix("`mount | grep stackyard` may show what is in the way")
+        })?;
     }
     match fs::remove_dir(home) {
         Ok(()) => Ok(()),
@@ -114,60 +151,99 @@ fn remove(home: &Path) -> Outcome {
 }
 
 fn need_root() -> Outcome {
-    if Uid::effective().is_root() { Ok(()) } else { Err(Failure::new(Code::NotAllowed, "only root may stop a cluster").fix("put sudo in front")) }
+    if Uid::effective().is_root() {
+        Ok(())
+    } else {
+        Err(Failure::new(Code::NotAllowed, "only root may stop a cluster").fix("put sudo in front"))
+    }
 }
 
 async fn stop(home: &Path, out: &Output, within: Duration) -> Outcome<Stopped> {
-    let Some(cluster) = home::read_cluster(home)? else { return Ok(Stopped::NoCluster) };
+    let Some(cluster) = home::read_cluster(home)? else {
+        return Ok(Stopped::NoCluster);
+    };
     need_root()?;
     let path = home::socket_of(&cluster);
     let deadline = Instant::now() + within;
     let stopped = match socket::ask(&path, &NodeRequest::Status, ANSWER).await? {
-        Some(before) => Stopped::Components(before.components.into_iter().map(|component| component.name).collect()),
+        Some(before) => Stopped::Components(
+            before
+                .components
+                .into_iter()
+                .map(|component| component.name)
+                .collect(),
+        ),
         None if !Path::new(&cluster.run_folder).exists() => return Ok(Stopped::NotRunning),
         None => {
             adopt(home, &cluster, deadline).await?;
             Stopped::Leftovers
         }
     };
+    let pid = socket::pid(&path).await;
     let bar = progress::spinner(out, "stopping");
-    let answer = socket::ask(&path, &NodeRequest::Stop, deadline.saturating_duration_since(Instant::now())).await;
-    bar.finish_and_clear();
+    let answer = socket::ask(
+        &path,
+        &NodeRequest::Stop,
+        deadline.saturating_duration_since(Instant::now()),
+    )
+    .await;
     if let Some(status) = answer?
         && status.phase != NodePhase::Stopped
     {
-        return Err(Failure::failed(format!("the node did not stop: {}", status.error.unwrap_or_else(|| format!("{:?}", status.phase).to_lowercase()))));
+        let why = status
+            .error
+            .unwrap_or_else(|| format!("{:?}", status.phase).to_lowercase());
+        return Err(Failure::failed(format!("the node did not stop: {why}")));
     }
-    gone(&path, deadline).await?;
+    gone(pid, deadline).await?;
+    bar.finish_and_clear();
     Ok(stopped)
 }
 
-/// Starts a node that takes over what a dead one left.
+/// Starts a node that takes over what a dead one left. It must have looked at every component
+/// before it is asked to stop: it stops only what it knows.
 async fn adopt(home: &Path, cluster: &ClusterFile, deadline: Instant) -> Outcome {
     let stackyard = home::find_stackyard()?;
     let mut child = up::start(&up::NodeOptions::of(Some(cluster)), home, &stackyard)?;
     let path = home::socket_of(cluster);
     loop {
-        if socket::ask(&path, &NodeRequest::Status, ANSWER).await.unwrap_or(None).is_some() {
+        if let Some(status) = socket::ask(&path, &NodeRequest::Status, ANSWER)
+            .await
+            .unwrap_or(None)
+            && status
+                .components
+                .iter()
+                .all(|component| component.state != ComponentState::Waiting)
+        {
             return Ok(());
         }
         if let Ok(Some(exit)) = child.try_wait() {
-            return Err(up::node_failed(home, &format!("the node that was to clear away what a dead one left ended ({exit})"), None));
+            return Err(up::node_failed(
+                home,
+                &format!("the node that was to clear away what a dead one left ended ({exit})"),
+                None,
+            ));
         }
         if Instant::now() >= deadline {
-            return Err(Failure::new(Code::TimedOut, "the node that was to clear away what a dead one left does not answer"));
+            return Err(Failure::new(
+                Code::TimedOut,
+                "the node that was to clear away what a dead one left does not answer",
+            ));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// The node answered; its process ends right after.
-async fn gone(socket: &Path, deadline: Instant) -> Outcome {
-    while socket::ask(socket, &NodeRequest::Status, ANSWER).await.unwrap_or(None).is_some() {
+/// The node answers, or closes its socket, and ends after that: only then is nothing left.
+async fn gone(pid: Option<u32>, deadline: Instant) -> Outcome {
+    while pid.is_some_and(socket::lives) {
         if Instant::now() >= deadline {
-            return Err(Failure::new(Code::TimedOut, "the node said that all is stopped, but it does not end"));
+            return Err(Failure::new(
+                Code::TimedOut,
+                "the node said that all is stopped, but it does not end",
+            ));
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }

@@ -16,16 +16,17 @@ pub fn default_home() -> PathBuf {
 /// The given folder, or the default one, as an absolute path (daemons have another current one).
 pub fn resolve(given: Option<&Path>) -> Outcome<PathBuf> {
     let home = given.map_or_else(default_home, Path::to_path_buf);
-    std::path::absolute(&home).map_err(|error| Failure::usage(format!("{} is no folder: {error}", home.display())))
+    std::path::absolute(&home)
+        .map_err(|error| Failure::usage(format!("{} is no folder: {error}", home.display())))
 }
 
 /// None: no cluster was ever started there.
 pub fn read_cluster(home: &Path) -> Outcome<Option<ClusterFile>> {
     let file = home.join("cluster.json");
     match fs::read(&file) {
-        Ok(text) => serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| Failure::failed(format!("{} is damaged", file.display())).because(error)),
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+            Failure::failed(format!("{} is damaged", file.display())).because(error)
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::failed(format!("read {}: {error}", file.display()))),
     }
@@ -36,7 +37,11 @@ pub fn socket_of(cluster: &ClusterFile) -> PathBuf {
 }
 
 pub fn api_of(cluster: &ClusterFile) -> String {
-    let port = if cluster.port == 80 { String::new() } else { format!(":{}", cluster.port) };
+    let port = if cluster.port == 80 {
+        String::new()
+    } else {
+        format!(":{}", cluster.port)
+    };
     format!("http://api.{}{port}", cluster.domain)
 }
 
@@ -58,16 +63,29 @@ pub fn password_file(home: &Path) -> PathBuf {
 pub fn find_stackyard() -> Outcome<PathBuf> {
     if let Some(path) = std::env::var_os("YARD_STACKYARD").filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);
-        return if path.is_file() { Ok(path) } else { Err(Failure::new(Code::MachineNotReady, format!("YARD_STACKYARD names {}, which is no file", path.display()))) };
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(Failure::new(
+                Code::MachineNotReady,
+                format!("YARD_STACKYARD names {}, which is no file", path.display()),
+            ))
+        };
     }
     let own = std::env::current_exe().and_then(fs::canonicalize).ok();
-    let beside = own.as_ref().and_then(|own| own.parent()).map(|folder| folder.join("stackyard"));
+    let beside = own
+        .as_ref()
+        .and_then(|own| own.parent())
+        .map(|folder| folder.join("stackyard"));
     if let Some(beside) = beside.filter(|beside| beside.is_file()) {
         return Ok(beside);
     }
     on_path("stackyard").ok_or_else(|| {
-        Failure::new(Code::MachineNotReady, "the program stackyard is not found beside yard, nor on the PATH")
-            .fix("`make build` in the source folder, or set YARD_STACKYARD")
+        Failure::new(
+            Code::MachineNotReady,
+            "the program stackyard is not found beside yard, nor on the PATH",
+        )
+        .fix("`make build` in the source folder, or set YARD_STACKYARD")
     })
 }
 
@@ -82,7 +100,8 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
 
 pub fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    fs::metadata(file)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -103,8 +122,14 @@ mod tests {
 
     #[test]
     fn addresses_of_a_cluster() {
-        assert_eq!(api_of(&cluster("127.0.0.1", 8080)), "http://api.yard.internal:8080");
-        assert_eq!(api_of(&cluster("127.0.0.1", 80)), "http://api.yard.internal");
+        assert_eq!(
+            api_of(&cluster("127.0.0.1", 8080)),
+            "http://api.yard.internal:8080"
+        );
+        assert_eq!(
+            api_of(&cluster("127.0.0.1", 80)),
+            "http://api.yard.internal"
+        );
         assert_eq!(connect_address(&cluster("0.0.0.0", 8080)), "127.0.0.1:8080");
         assert_eq!(connect_address(&cluster("10.0.0.7", 80)), "10.0.0.7:80");
         assert_eq!(connect_address(&cluster("::", 80)), "[::1]:80");

@@ -9,7 +9,10 @@ const FOLDER: &str = "/usr/local/bin";
 pub fn put_on_path(stackyard: &Path) -> Vec<String> {
     let yard = std::env::current_exe().and_then(fs::canonicalize).ok();
     let mut notes = Vec::new();
-    for (name, program) in [("yard", yard), ("stackyard", fs::canonicalize(stackyard).ok())] {
+    for (name, program) in [
+        ("yard", yard),
+        ("stackyard", fs::canonicalize(stackyard).ok()),
+    ] {
         let Some(program) = program else { continue };
         if let Some(note) = link(Path::new(FOLDER), name, &program) {
             notes.push(note);
@@ -22,14 +25,22 @@ fn link(folder: &Path, name: &str, program: &Path) -> Option<String> {
     let place = folder.join(name);
     match decide(&place, program) {
         Decision::Leave => None,
-        Decision::Taken(by) => Some(format!("{} is something else ({}) and stays; this one is {}", place.display(), by.display(), program.display())),
+        Decision::Taken(by) => Some(format!(
+            "{} is something else ({}) and stays; this one is {}",
+            place.display(),
+            by.display(),
+            program.display()
+        )),
         Decision::Make { replace } => {
             if replace {
                 let _ = fs::remove_file(&place);
             }
             match std::os::unix::fs::symlink(program, &place) {
                 Ok(()) => None,
-                Err(error) => Some(format!("{name} is not on the PATH: link {}: {error}", place.display())),
+                Err(error) => Some(format!(
+                    "{name} is not on the PATH: link {}: {error}",
+                    place.display()
+                )),
             }
         }
     }
@@ -41,7 +52,9 @@ enum Decision {
     Leave,
     /// Somebody else's.
     Taken(PathBuf),
-    Make { replace: bool },
+    Make {
+        replace: bool,
+    },
 }
 
 fn decide(place: &Path, program: &Path) -> Decision {
@@ -77,6 +90,9 @@ mod tests {
         assert_eq!(decide(&place, &other), Decision::Taken(program.clone()));
         fs::remove_file(&program).expect("removed");
         assert_eq!(decide(&place, &other), Decision::Make { replace: true });
-        assert_eq!(decide(&other, &folder.join("x")), Decision::Taken(other.clone()));
+        assert_eq!(
+            decide(&other, &folder.join("x")),
+            Decision::Taken(other.clone())
+        );
     }
 }

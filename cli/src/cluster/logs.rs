@@ -16,8 +16,14 @@ pub fn last_lines(file: &Path, number: usize) -> Vec<String> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let text = read().unwrap_or_default();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(number)..].iter().map(|line| line.to_string()).collect()
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(number)..]
+        .iter()
+        .map(|line| line.to_string())
+        .collect()
 }
 
 #[cfg(test)]
@@ -30,6 +36,9 @@ mod tests {
         let file = folder.path().join("log");
         std::fs::write(&file, "one\ntwo\n\nthree\n").expect("a log");
         assert_eq!(last_lines(&file, 2), ["two", "three"]);
-        assert_eq!(last_lines(&folder.path().join("none"), 2), Vec::<String>::new());
+        assert_eq!(
+            last_lines(&folder.path().join("none"), 2),
+            Vec::<String>::new()
+        );
     }
 }

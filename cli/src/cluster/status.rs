@@ -55,11 +55,29 @@ pub async fn run(args: StatusArgs, out: &Output, store: Store) -> Outcome {
         problems.push(format!("API: {}", failure.what));
     }
     let healthy = problems.iter().all(|problem| problem.starts_with("node:"))
-        && node.as_ref().is_none_or(|node| node.components.iter().all(|component| component.state == ComponentState::Ready))
-        && cluster.as_ref().is_none_or(|cluster| cluster.agents.iter().any(|agent| agent.state == "ready"));
-    let whole = Whole { api, healthy, cluster, node, problems };
-    out.show(&whole, |whole| render(whole, out, OffsetDateTime::now_utc()))?;
-    if whole.healthy { Ok(()) } else { Err(Failure::failed("the cluster is not healthy")) }
+        && node.as_ref().is_none_or(|node| {
+            node.components
+                .iter()
+                .all(|component| component.state == ComponentState::Ready)
+        })
+        && cluster
+            .as_ref()
+            .is_none_or(|cluster| cluster.agents.iter().any(|agent| agent.state == "ready"));
+    let whole = Whole {
+        api,
+        healthy,
+        cluster,
+        node,
+        problems,
+    };
+    out.show(&whole, |whole| {
+        render(whole, out, OffsetDateTime::now_utc())
+    })?;
+    if whole.healthy {
+        Ok(())
+    } else {
+        Err(Failure::failed("the cluster is not healthy"))
+    }
 }
 
 /// None: this machine has no cluster, or it is not running.
@@ -67,31 +85,64 @@ async fn node(given: Option<&std::path::Path>) -> Outcome<Option<NodeStatus>> {
     let home = home::resolve(given)?;
     match home::read_cluster(&home)? {
         Some(cluster) => {
-            let status = socket::ask(&home::socket_of(&cluster), &NodeRequest::Status, Duration::from_secs(5)).await?;
-            status.map(Some).ok_or_else(|| Failure::new(Code::Unreachable, format!("the cluster in {} is not running", home.display())))
+            let status = socket::ask(
+                &home::socket_of(&cluster),
+                &NodeRequest::Status,
+                Duration::from_secs(5),
+            )
+            .await?;
+            status.map(Some).ok_or_else(|| {
+                Failure::new(
+                    Code::Unreachable,
+                    format!("the cluster in {} is not running", home.display()),
+                )
+            })
         }
         None => Ok(None),
     }
 }
 
 fn render(whole: &Whole, out: &Output, now: OffsetDateTime) -> String {
-    let verdict = if whole.healthy { out.paint(Color::Good, "healthy") } else { out.paint(Color::Bad, "not healthy") };
+    let verdict = if whole.healthy {
+        out.paint(Color::Good, "healthy")
+    } else {
+        out.paint(Color::Bad, "not healthy")
+    };
     let mut rows = vec![("cluster", verdict)];
     if let Some(api) = &whole.api {
         rows.push(("api", api.clone()));
     }
-    if let Some(leader) = whole.cluster.as_ref().and_then(|cluster| cluster.leader.as_ref()) {
-        rows.push(("leader", format!("{} (epoch {})", leader.name, leader.epoch)));
+    if let Some(leader) = whole
+        .cluster
+        .as_ref()
+        .and_then(|cluster| cluster.leader.as_ref())
+    {
+        rows.push((
+            "leader",
+            format!("{} (epoch {})", leader.name, leader.epoch),
+        ));
     }
     let mut text = fields(&rows);
     match (&whole.node, &whole.cluster) {
         (Some(node), _) => {
             let header = ["component", "state", "pid", "up", "restarts", "detail"];
             text.push('\n');
-            text.push_str(&table(header, node.components.iter().map(|component| component_row(component, out, now)), "no components"));
+            text.push_str(&table(
+                header,
+                node.components
+                    .iter()
+                    .map(|component| component_row(component, out, now)),
+                "no components",
+            ));
         }
         (None, Some(cluster)) => {
-            let rows = cluster.components.iter().map(|component| [component.name.clone(), component.role.clone(), component.uptime.clone()]);
+            let rows = cluster.components.iter().map(|component| {
+                [
+                    component.name.clone(),
+                    component.role.clone(),
+                    component.uptime.clone(),
+                ]
+            });
             text.push('\n');
             text.push_str(&table(["component", "role", "up"], rows, "no components"));
         }
@@ -99,11 +150,30 @@ fn render(whole: &Whole, out: &Output, now: OffsetDateTime) -> String {
     }
     if let Some(cluster) = &whole.cluster {
         text.push('\n');
-        let header = ["agent", "state", "instances", "free memory", "free disk", "zone", "seen"];
-        text.push_str(&table(header, cluster.agents.iter().map(|agent| agent_row(agent, out)), "no agents"));
+        let header = [
+            "agent",
+            "state",
+            "instances",
+            "free memory",
+            "free disk",
+            "zone",
+            "seen",
+        ];
+        text.push_str(&table(
+            header,
+            cluster.agents.iter().map(|agent| agent_row(agent, out)),
+            "no agents",
+        ));
         for waiting in &cluster.waiting {
-            let name = if waiting.name.is_empty() { &waiting.guid } else { &waiting.name };
-            text.push_str(&format!("waiting: {} {name}: {}\n", waiting.kind, waiting.because));
+            let name = if waiting.name.is_empty() {
+                &waiting.guid
+            } else {
+                &waiting.name
+            };
+            text.push_str(&format!(
+                "waiting: {} {name}: {}\n",
+                waiting.kind, waiting.because
+            ));
         }
     }
     if let Some(error) = whole.node.as_ref().and_then(|node| node.error.as_ref()) {
@@ -119,14 +189,24 @@ fn component_row(component: &ComponentStatus, out: &Output, now: OffsetDateTime)
     let color = match component.state {
         ComponentState::Ready => Color::Good,
         ComponentState::Waiting | ComponentState::Starting => Color::Careful,
-        ComponentState::Unready | ComponentState::Restarting | ComponentState::Stopped => Color::Bad,
+        ComponentState::Unready | ComponentState::Restarting | ComponentState::Stopped => {
+            Color::Bad
+        }
     };
     let up = now.unix_timestamp() as f64 - component.since;
-    let up = if component.pid.is_some() && up >= 0.0 { human::span(up as u64) } else { String::new() };
+    let up = if component.pid.is_some() && up >= 0.0 {
+        human::span(up as u64)
+    } else {
+        String::new()
+    };
     [
         component.name.as_str().into(),
         Cell::painted(out, color, format!("{:?}", component.state).to_lowercase()),
-        component.pid.map(|pid| pid.to_string()).unwrap_or_default().into(),
+        component
+            .pid
+            .map(|pid| pid.to_string())
+            .unwrap_or_default()
+            .into(),
         up.into(),
         component.restarts.to_string().into(),
         component.detail.as_str().into(),
@@ -134,7 +214,11 @@ fn component_row(component: &ComponentStatus, out: &Output, now: OffsetDateTime)
 }
 
 fn agent_row(agent: &SeenAgent, out: &Output) -> [Cell; 7] {
-    let color = if agent.state == "ready" { Color::Good } else { Color::Bad };
+    let color = if agent.state == "ready" {
+        Color::Good
+    } else {
+        Color::Bad
+    };
     let of = |free: u64, total: Option<u64>| match total {
         Some(total) => format!("{} of {}", human::megabytes(free), human::megabytes(total)),
         None => human::megabytes(free),
@@ -146,6 +230,10 @@ fn agent_row(agent: &SeenAgent, out: &Output) -> [Cell; 7] {
         of(agent.available_memory_in_mb, agent.total_memory_in_mb).into(),
         of(agent.available_disk_in_mb, agent.total_disk_in_mb).into(),
         agent.zone.as_str().into(),
-        format!("{} ago", human::span(agent.seen_seconds_ago.max(0.0) as u64)).into(),
+        format!(
+            "{} ago",
+            human::span(agent.seen_seconds_ago.max(0.0) as u64)
+        )
+        .into(),
     ]
 }

@@ -61,16 +61,25 @@ pub struct DetachArgs {
 
 pub fn detach(args: &DetachArgs) -> Outcome {
     use std::os::unix::process::CommandExt;
-    let Some((program, arguments)) = args.command.split_first() else { return Err(Failure::usage("nothing to start")) };
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Err(Failure::usage("nothing to start"));
+    };
     // Fails only for a process that leads its group already, which is as good.
     let _ = nix::unistd::setsid();
     let error = Command::new(program).args(arguments).exec();
-    Err(Failure::failed(format!("start {}: {error}", Path::new(program).display())))
+    Err(Failure::failed(format!(
+        "start {}: {error}",
+        Path::new(program).display()
+    )))
 }
 
 pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
     if !Uid::effective().is_root() {
-        return Err(Failure::new(Code::MachineNotReady, "starting a cluster needs root: it makes network interfaces, mounts and cgroups").fix("`sudo yard up`"));
+        return Err(Failure::new(
+            Code::MachineNotReady,
+            "starting a cluster needs root: it makes network interfaces, mounts and cgroups",
+        )
+        .fix("`sudo yard up`"));
     }
     let home = home::resolve(args.home.as_deref())?;
     let started = Instant::now();
@@ -80,11 +89,19 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
     match running(before.as_ref()).await? {
         Some(status) => {
             tell_differences(&args, before.as_ref(), out);
-            out.say(format!("The cluster {} runs already ({})", status.cluster, home.display()))?;
+            out.say(format!(
+                "The cluster {} runs already ({})",
+                status.cluster,
+                home.display()
+            ))?;
         }
         None => {
             examine(&args, &home, before.as_ref(), out)?;
-            child = Some(start(&NodeOptions::of(before.as_ref()).overridden(&args), &home, &stackyard)?);
+            child = Some(start(
+                &NodeOptions::of(before.as_ref()).overridden(&args),
+                &home,
+                &stackyard,
+            )?);
             out.say(format!("Starting a cluster in {}", home.display()))?;
         }
     }
@@ -95,7 +112,10 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
     let user = match log_in(&cluster, &home, caller.clone(), deadline).await {
         Ok(()) => Some("admin"),
         Err(failure) => {
-            notes.push(format!("the cluster runs, but {} is not logged in: {}", caller.name, failure.what));
+            notes.push(format!(
+                "the cluster runs, but {} is not logged in: {}",
+                caller.name, failure.what
+            ));
             None
         }
     };
@@ -107,30 +127,69 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
         "admin_password_file": home::password_file(&home), "logged_in": user.is_some(), "user": user,
         "components": status.components, "took_ms": started.elapsed().as_millis(),
     });
-    out.show(&document, |_| welcome(out, &cluster, &home, &caller, user.is_some(), started.elapsed()))
+    out.show(&document, |_| {
+        welcome(
+            out,
+            &cluster,
+            &home,
+            &caller,
+            user.is_some(),
+            started.elapsed(),
+        )
+    })
 }
 
-fn welcome(out: &Output, cluster: &ClusterFile, home: &Path, caller: &Caller, logged_in: bool, took: Duration) -> String {
-    let mut text = format!("\n{} in {}\n\n", out.paint(Color::Good, "The cluster is up"), human::took(took));
+fn welcome(
+    out: &Output,
+    cluster: &ClusterFile,
+    home: &Path,
+    caller: &Caller,
+    logged_in: bool,
+    took: Duration,
+) -> String {
+    let mut text = format!(
+        "\n{} in {}\n\n",
+        out.paint(Color::Good, "The cluster is up"),
+        human::took(took)
+    );
     text.push_str(&format!("  API             {}\n", home::api_of(cluster)));
-    text.push_str(&format!("  admin password  {}\n", home::password_file(home).display()));
-    text.push_str(&format!("  apps answer at  http://APP.{}:{}/\n", cluster.domain, cluster.port));
+    text.push_str(&format!(
+        "  admin password  {}\n",
+        home::password_file(home).display()
+    ));
+    text.push_str(&format!(
+        "  apps answer at  http://APP.{}:{}/\n",
+        cluster.domain, cluster.port
+    ));
     if cluster.hosts {
-        text.push_str("  names           in a marked block of /etc/hosts, taken out by `yard down`\n");
+        text.push_str(
+            "  names           in a marked block of /etc/hosts, taken out by `yard down`\n",
+        );
     }
     if logged_in {
-        text.push_str(&format!("  logged in       {} as admin, in org default, space default\n", caller.name));
+        text.push_str(&format!(
+            "  logged in       {} as admin, in org default, space default\n",
+            caller.name
+        ));
     }
     text.push_str("\nNext:\n  yard push samples/static    push an app\n  yard apps                   see what runs\n  yard status                 see the cluster\n  sudo yard down              stop it; data stays\n");
     text
 }
 
 async fn running(cluster: Option<&ClusterFile>) -> Outcome<Option<NodeStatus>> {
-    let Some(cluster) = cluster else { return Ok(None) };
-    let status = socket::ask(&home::socket_of(cluster), &NodeRequest::Status, Duration::from_secs(5)).await?;
+    let Some(cluster) = cluster else {
+        return Ok(None);
+    };
+    let status = socket::ask(
+        &home::socket_of(cluster),
+        &NodeRequest::Status,
+        Duration::from_secs(5),
+    )
+    .await?;
     match status {
         Some(status) if matches!(status.phase, NodePhase::Stopping) => {
-            Err(Failure::failed("the cluster is just being stopped").fix("wait a moment and try again"))
+            Err(Failure::failed("the cluster is just being stopped")
+                .fix("wait a moment and try again"))
         }
         Some(status) if matches!(status.phase, NodePhase::Stopped) => Ok(None),
         other => Ok(other),
@@ -140,9 +199,14 @@ async fn running(cluster: Option<&ClusterFile>) -> Outcome<Option<NodeStatus>> {
 /// A running cluster keeps what it was started with.
 fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) {
     let Some(cluster) = cluster else { return };
-    let differs = args.domain.as_ref().is_some_and(|domain| *domain != cluster.domain)
+    let differs = args
+        .domain
+        .as_ref()
+        .is_some_and(|domain| *domain != cluster.domain)
         || args.port.is_some_and(|port| port != cluster.port)
-        || args.bind.is_some_and(|bind| bind.to_string() != cluster.bind)
+        || args
+            .bind
+            .is_some_and(|bind| bind.to_string() != cluster.bind)
         || args.deas.is_some_and(|deas| deas != cluster.deas);
     if differs {
         out.warn("the cluster runs with other settings than asked for; `sudo yard down` first, then `sudo yard up` with the new ones");
@@ -153,19 +217,38 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
 fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Output) -> Outcome {
     let wanted = doctor::Wanted {
         home: home.to_path_buf(),
-        bind: args.bind.map(|bind| bind.to_string()).or(cluster.map(|cluster| cluster.bind.clone())).unwrap_or_else(|| "127.0.0.1".into()),
-        port: args.port.or(cluster.map(|cluster| cluster.port)).unwrap_or(8080),
+        bind: args
+            .bind
+            .map(|bind| bind.to_string())
+            .or(cluster.map(|cluster| cluster.bind.clone()))
+            .unwrap_or_else(|| "127.0.0.1".into()),
+        port: args
+            .port
+            .or(cluster.map(|cluster| cluster.port))
+            .unwrap_or(8080),
         runs_already: false,
     };
     let findings = doctor::examine(&wanted);
-    let faults = findings.iter().filter(|finding| finding.level == doctor::Level::Fault).count();
-    for finding in findings.iter().filter(|finding| matches!(finding.level, doctor::Level::Fault | doctor::Level::Warning)) {
+    let faults = findings
+        .iter()
+        .filter(|finding| finding.level == doctor::Level::Fault)
+        .count();
+    for finding in findings
+        .iter()
+        .filter(|finding| matches!(finding.level, doctor::Level::Fault | doctor::Level::Warning))
+    {
         out.say(doctor::line(finding, out))?;
     }
     if faults == 0 || args.force {
         return Ok(());
     }
-    let failure = Failure::new(Code::MachineNotReady, format!("this machine is not ready for a cluster: {}", human::count(faults, "fault")));
+    let failure = Failure::new(
+        Code::MachineNotReady,
+        format!(
+            "this machine is not ready for a cluster: {}",
+            human::count(faults, "fault")
+        ),
+    );
     Err(match doctor::packages_line(&findings) {
         Some(line) => failure.fix(line),
         None => failure.fix("mend the faults above, then `sudo yard up` again"),
@@ -226,15 +309,33 @@ impl NodeOptions {
 
 /// Starts the node in a session of its own; its output goes to its log.
 pub fn start(options: &NodeOptions, home: &Path, stackyard: &Path) -> Outcome<Child> {
-    let failed = |what: String| move |error: std::io::Error| Failure::failed(format!("{what}: {error}"));
+    let failed =
+        |what: String| move |error: std::io::Error| Failure::failed(format!("{what}: {error}"));
     let folder = home.join("logs");
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(failed(format!("create {}", folder.display())))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(&folder)
+        .map_err(failed(format!("create {}", folder.display())))?;
     let file = folder.join("node.log");
-    let log = fs::OpenOptions::new().create(true).append(true).open(&file).map_err(failed(format!("open {}", file.display())))?;
-    let log_too = log.try_clone().map_err(failed(format!("open {}", file.display())))?;
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&file)
+        .map_err(failed(format!("open {}", file.display())))?;
+    let log_too = log
+        .try_clone()
+        .map_err(failed(format!("open {}", file.display())))?;
     let yard = std::env::current_exe().map_err(failed("find this program".into()))?;
     let mut command = Command::new(yard);
-    command.arg("internal-detach").arg("--").arg(stackyard).arg("node").arg("--home").arg(home).args(options.arguments());
+    command
+        .arg("internal-detach")
+        .arg("--")
+        .arg(stackyard)
+        .arg("node")
+        .arg("--home")
+        .arg(home)
+        .args(options.arguments());
     command
         .current_dir("/")
         .stdin(Stdio::null())
@@ -245,36 +346,68 @@ pub fn start(options: &NodeOptions, home: &Path, stackyard: &Path) -> Outcome<Ch
 }
 
 /// Shows how far each component is, until all are ready.
-async fn until_ready(home: &Path, mut child: Option<&mut Child>, out: &Output, deadline: Instant) -> Outcome<(ClusterFile, NodeStatus)> {
+async fn until_ready(
+    home: &Path,
+    mut child: Option<&mut Child>,
+    out: &Output,
+    deadline: Instant,
+) -> Outcome<(ClusterFile, NodeStatus)> {
     let bar = progress::spinner(out, "waiting for the node");
     let began = Instant::now();
     let mut shown = BTreeSet::new();
     let result = loop {
         let seen = match home::read_cluster(home) {
             Ok(Some(cluster)) => {
-                let status = socket::ask(&home::socket_of(&cluster), &NodeRequest::Status, Duration::from_secs(5)).await.unwrap_or(None);
+                let status = socket::ask(
+                    &home::socket_of(&cluster),
+                    &NodeRequest::Status,
+                    Duration::from_secs(5),
+                )
+                .await
+                .unwrap_or(None);
                 status.map(|status| (cluster, status))
             }
             _ => None,
         };
         if let Some((cluster, status)) = &seen {
             report(out, &bar, status, &mut shown, began)?;
-            let ready = !status.components.is_empty() && status.components.iter().all(|component| component.state == ComponentState::Ready);
+            let ready = !status.components.is_empty()
+                && status
+                    .components
+                    .iter()
+                    .all(|component| component.state == ComponentState::Ready);
             if ready && status.phase == NodePhase::Running {
                 break Ok((cluster.clone(), status.clone()));
             }
         }
-        if let Some(exit) = child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
-            break Err(node_failed(home, &format!("the node process ended ({exit})"), seen.as_ref().and_then(|(_, status)| status.error.clone())));
+        if let Some(exit) = child
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten())
+        {
+            break Err(node_failed(
+                home,
+                &format!("the node process ended ({exit})"),
+                seen.as_ref().and_then(|(_, status)| status.error.clone()),
+            ));
         }
         if Instant::now() >= deadline {
-            break Err(too_late(home, seen.map(|(_, status)| status), began.elapsed()));
+            break Err(too_late(
+                home,
+                seen.map(|(_, status)| status),
+                began.elapsed(),
+            ));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     bar.finish_and_clear();
     if let Err(failure) = &result {
-        for line in failure.cause.iter().flat_map(|cause| cause.to_string().lines().map(str::to_string).collect::<Vec<_>>()) {
+        for line in failure.cause.iter().flat_map(|cause| {
+            cause
+                .to_string()
+                .lines()
+                .map(str::to_string)
+                .collect::<Vec<_>>()
+        }) {
             out.say(format!("  {line}"))?;
         }
     }
@@ -282,16 +415,31 @@ async fn until_ready(home: &Path, mut child: Option<&mut Child>, out: &Output, d
 }
 
 /// Says what became ready; the spinner says what is waited for.
-fn report(out: &Output, bar: &ProgressBar, status: &NodeStatus, shown: &mut BTreeSet<String>, began: Instant) -> Outcome {
+fn report(
+    out: &Output,
+    bar: &ProgressBar,
+    status: &NodeStatus,
+    shown: &mut BTreeSet<String>,
+    began: Instant,
+) -> Outcome {
     let mut waiting = Vec::new();
     for component in &status.components {
         if component.state == ComponentState::Ready {
             if shown.insert(component.name.clone()) {
-                let line = format!("  {:<18} {:<6} {}", component.name, out.paint(Color::Good, "ready"), human::took(began.elapsed()));
+                let line = format!(
+                    "  {:<18} {:<6} {}",
+                    component.name,
+                    out.paint(Color::Good, "ready"),
+                    human::took(began.elapsed())
+                );
                 bar.suspend(|| out.say(line))?;
             }
         } else {
-            let detail = if component.detail.is_empty() { String::new() } else { format!(" ({})", component.detail) };
+            let detail = if component.detail.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", component.detail)
+            };
             waiting.push(format!("{}{detail}", component.name));
         }
     }
@@ -305,36 +453,74 @@ pub fn node_failed(home: &Path, what: &str, error: Option<String>) -> Failure {
     let file = home.join("logs/node.log");
     let why = error.map(|error| format!(": {error}")).unwrap_or_default();
     let tail = logs::last_lines(&file, 15).join("\n");
-    Failure::failed(format!("{what}{why}")).fix(format!("its log is {}", file.display())).because(tail)
+    Failure::failed(format!("{what}{why}"))
+        .fix(format!("its log is {}", file.display()))
+        .because(tail)
 }
 
 /// Names each component that is not ready, why, and its last lines.
 fn too_late(home: &Path, status: Option<NodeStatus>, waited: Duration) -> Failure {
     let Some(status) = status else {
-        let failure = node_failed(home, &format!("the node did not answer within {}", human::took(waited)), None);
-        return Failure { code: Code::TimedOut, ..failure };
+        let failure = node_failed(
+            home,
+            &format!("the node did not answer within {}", human::took(waited)),
+            None,
+        );
+        return Failure {
+            code: Code::TimedOut,
+            ..failure
+        };
     };
     let mut names = Vec::new();
     let mut tail = String::new();
-    for component in status.components.iter().filter(|component| component.state != ComponentState::Ready) {
-        let detail = if component.detail.is_empty() { String::new() } else { format!(": {}", component.detail) };
+    for component in status
+        .components
+        .iter()
+        .filter(|component| component.state != ComponentState::Ready)
+    {
+        let detail = if component.detail.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", component.detail)
+        };
         names.push(format!("{} is {:?}{detail}", component.name, component.state).to_lowercase());
-        tail.push_str(&format!("last lines of {} ({}):\n", component.name, component.log_file));
+        tail.push_str(&format!(
+            "last lines of {} ({}):\n",
+            component.name, component.log_file
+        ));
         for line in logs::last_lines(Path::new(&component.log_file), 8) {
             tail.push_str(&format!("  {line}\n"));
         }
     }
-    let what = format!("not everything is healthy after {}: {}", human::took(waited), names.join("; "));
-    Failure::new(Code::TimedOut, what).fix("`yard status` shows more; `sudo yard up` again goes on waiting").because(tail)
+    let what = format!(
+        "not everything is healthy after {}: {}",
+        human::took(waited),
+        names.join("; ")
+    );
+    Failure::new(Code::TimedOut, what)
+        .fix("`yard status` shows more; `sudo yard up` again goes on waiting")
+        .because(tail)
 }
 
 async fn log_in(cluster: &ClusterFile, home: &Path, caller: Caller, deadline: Instant) -> Outcome {
     let file = home::password_file(home);
-    let password = fs::read_to_string(&file).map_err(|error| Failure::failed(format!("read {}: {error}", file.display())))?;
+    let password = fs::read_to_string(&file)
+        .map_err(|error| Failure::failed(format!("read {}: {error}", file.display())))?;
     let api = home::api_of(cluster);
-    let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(10));
+    let patience = deadline
+        .saturating_duration_since(Instant::now())
+        .max(Duration::from_secs(10));
     let target = client::discover(&api, Some(&home::connect_address(cluster)), patience).await?;
     let store = Store::of(caller);
-    login::log_in(&store, target, "admin", password.trim(), Some("default"), Some("default"), false).await?;
+    login::log_in(
+        &store,
+        target,
+        "admin",
+        password.trim(),
+        Some("default"),
+        Some("default"),
+        false,
+    )
+    .await?;
     Ok(())
 }

@@ -29,7 +29,13 @@ pub struct Finding {
 
 impl Finding {
     fn new(name: &'static str, level: Level, what: impl Into<String>) -> Finding {
-        Finding { name, level, what: what.into(), fix: None, package: None }
+        Finding {
+            name,
+            level,
+            what: what.into(),
+            fix: None,
+            package: None,
+        }
     }
 
     fn fix(mut self, fix: impl Into<String>) -> Finding {
@@ -46,8 +52,16 @@ pub struct Tool {
     pub only_for: Option<&'static str>,
 }
 
-const fn tool(program: &'static str, package: &'static str, only_for: Option<&'static str>) -> Tool {
-    Tool { program, package, only_for }
+const fn tool(
+    program: &'static str,
+    package: &'static str,
+    only_for: Option<&'static str>,
+) -> Tool {
+    Tool {
+        program,
+        package,
+        only_for,
+    }
 }
 
 pub const TOOLS: &[Tool] = &[
@@ -72,8 +86,18 @@ const GIBI: u64 = 1 << 30;
 
 /// The command that installs everything missing, if anything is.
 pub fn packages_line(findings: &[Finding]) -> Option<String> {
-    let packages: BTreeSet<&str> = findings.iter().filter_map(|finding| finding.package).collect();
-    if packages.is_empty() { None } else { Some(format!("sudo apt-get install -y {}", packages.into_iter().collect::<Vec<_>>().join(" "))) }
+    let packages: BTreeSet<&str> = findings
+        .iter()
+        .filter_map(|finding| finding.package)
+        .collect();
+    if packages.is_empty() {
+        None
+    } else {
+        Some(format!(
+            "sudo apt-get install -y {}",
+            packages.into_iter().collect::<Vec<_>>().join(" ")
+        ))
+    }
 }
 
 pub fn check(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
@@ -94,14 +118,20 @@ pub fn check(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
 fn root(facts: &Facts) -> Finding {
     match facts.root {
         true => Finding::new("privilege", Level::Ok, "root"),
-        false => Finding::new("privilege", Level::Note, "not root; `yard up` will need it, and some checks could not look").fix("sudo yard doctor"),
+        false => Finding::new(
+            "privilege",
+            Level::Note,
+            "not root; `yard up` will need it, and some checks could not look",
+        )
+        .fix("sudo yard doctor"),
     }
 }
 
 fn stackyard(facts: &Facts) -> Finding {
     match &facts.stackyard {
         Ok(path) => Finding::new("stackyard", Level::Ok, path.display().to_string()),
-        Err(why) => Finding::new("stackyard", Level::Fault, why.clone()).fix("make build, or set YARD_STACKYARD"),
+        Err(why) => Finding::new("stackyard", Level::Fault, why.clone())
+            .fix("make build, or set YARD_STACKYARD"),
     }
 }
 
@@ -111,18 +141,34 @@ fn program(facts: &Facts, tool: &Tool) -> Finding {
     }
     let (level, what) = match tool.only_for {
         None => (Level::Fault, "not installed".to_string()),
-        Some(apps) => (Level::Warning, format!("not installed: {apps} cannot be staged")),
+        Some(apps) => (
+            Level::Warning,
+            format!("not installed: {apps} cannot be staged"),
+        ),
     };
-    Finding { package: Some(tool.package), ..Finding::new(tool.program, level, what).fix(format!("sudo apt-get install {}", tool.package)) }
+    Finding {
+        package: Some(tool.package),
+        ..Finding::new(tool.program, level, what)
+            .fix(format!("sudo apt-get install {}", tool.package))
+    }
 }
 
 fn virtual_environments(facts: &Facts) -> Finding {
     match facts.python_venv {
         Some(true) => Finding::new("python3-venv", Level::Ok, "present"),
-        None => Finding::new("python3-venv", Level::Note, "not looked at, as there is no /usr/bin/python3"),
+        None => Finding::new(
+            "python3-venv",
+            Level::Note,
+            "not looked at, as there is no /usr/bin/python3",
+        ),
         Some(false) => Finding {
             package: Some("python3-venv"),
-            ..Finding::new("python3-venv", Level::Warning, "not installed: Python apps with requirements cannot be staged").fix("sudo apt-get install python3-venv")
+            ..Finding::new(
+                "python3-venv",
+                Level::Warning,
+                "not installed: Python apps with requirements cannot be staged",
+            )
+            .fix("sudo apt-get install python3-venv")
         },
     }
 }
@@ -134,68 +180,140 @@ fn kernel(facts: &Facts) -> Vec<Finding> {
     findings.push(if facts.kernel >= IDMAPPED_OVERLAY {
         Finding::new("kernel", Level::Ok, version)
     } else if facts.kernel >= IDMAPPED_MOUNTS {
-        Finding::new("kernel", Level::Warning, format!("{version} cannot idmap overlay mounts (5.19 can): the home must be on ext4 or xfs"))
-            .fix("a newer kernel, for instance Debian 12's")
+        Finding::new(
+            "kernel",
+            Level::Warning,
+            format!(
+                "{version} cannot idmap overlay mounts (5.19 can): the home must be on ext4 or xfs"
+            ),
+        )
+        .fix("a newer kernel, for instance Debian 12's")
     } else {
-        Finding::new("kernel", Level::Fault, format!("{version} has no idmapped mounts, which containers need (5.12 has)")).fix("a newer kernel, for instance Debian 12's")
+        Finding::new(
+            "kernel",
+            Level::Fault,
+            format!("{version} has no idmapped mounts, which containers need (5.12 has)"),
+        )
+        .fix("a newer kernel, for instance Debian 12's")
     });
     findings.push(match facts.overlayfs {
         true => Finding::new("overlayfs", Level::Ok, "present"),
-        false => Finding::new("overlayfs", Level::Warning, "not loaded, or not in this kernel").fix("sudo modprobe overlay"),
+        false => Finding::new(
+            "overlayfs",
+            Level::Warning,
+            "not loaded, or not in this kernel",
+        )
+        .fix("sudo modprobe overlay"),
     });
     findings.push(match facts.user_namespaces {
-        Some(0) => Finding::new("user namespaces", Level::Fault, "switched off").fix("sudo sysctl -w user.max_user_namespaces=65536"),
+        Some(0) => Finding::new("user namespaces", Level::Fault, "switched off")
+            .fix("sudo sysctl -w user.max_user_namespaces=65536"),
         Some(number) => Finding::new("user namespaces", Level::Ok, format!("up to {number}")),
-        None => Finding::new("user namespaces", Level::Fault, "this kernel has none").fix("a kernel with CONFIG_USER_NS"),
+        None => Finding::new("user namespaces", Level::Fault, "this kernel has none")
+            .fix("a kernel with CONFIG_USER_NS"),
     });
     findings.push(match facts.loop_devices {
         true => Finding::new("loop devices", Level::Ok, "present"),
-        false => Finding::new("loop devices", Level::Fault, "not there; the disk of each instance is one").fix("sudo modprobe loop"),
+        false => Finding::new(
+            "loop devices",
+            Level::Fault,
+            "not there; the disk of each instance is one",
+        )
+        .fix("sudo modprobe loop"),
     });
     findings
 }
 
 fn cgroups(facts: &Facts) -> Finding {
-    let missing: Vec<&str> = ["memory", "pids", "cpu"].into_iter().filter(|name| !facts.cgroup_controllers.contains(*name)).collect();
+    let missing: Vec<&str> = ["memory", "pids", "cpu"]
+        .into_iter()
+        .filter(|name| !facts.cgroup_controllers.contains(*name))
+        .collect();
     if missing.is_empty() {
-        return Finding::new("cgroups", Level::Ok, format!("memory, pids, cpu ({})", facts.cgroup_kind));
+        return Finding::new(
+            "cgroups",
+            Level::Ok,
+            format!("memory, pids, cpu ({})", facts.cgroup_kind),
+        );
     }
-    let what = format!("no controller {}: instances cannot be limited", missing.join(", "));
-    Finding::new("cgroups", Level::Fault, what).fix("mount them, or boot with cgroup_enable=memory (in a container: give it its cgroups)")
+    let what = format!(
+        "no controller {}: instances cannot be limited",
+        missing.join(", ")
+    );
+    Finding::new("cgroups", Level::Fault, what)
+        .fix("mount them, or boot with cgroup_enable=memory (in a container: give it its cgroups)")
 }
 
 fn port(facts: &Facts, wanted: &Wanted) -> Finding {
     let place = format!("{}:{}", wanted.bind, wanted.port);
     match &facts.port {
         PortState::Free => Finding::new("port", Level::Ok, format!("{place} is free")),
-        PortState::Taken if wanted.runs_already => Finding::new("port", Level::Ok, format!("{place} is this cluster's")),
-        PortState::Taken => Finding::new("port", Level::Fault, format!("{place} is taken by another program"))
-            .fix(format!("`ss -ltnp 'sport = :{}'` shows it; or choose another with --port", wanted.port)),
-        PortState::Refused(why) => Finding::new("port", Level::Fault, format!("{place} cannot be listened on: {why}")).fix("choose another with --bind or --port"),
+        PortState::Taken if wanted.runs_already => {
+            Finding::new("port", Level::Ok, format!("{place} is this cluster's"))
+        }
+        PortState::Taken => Finding::new(
+            "port",
+            Level::Fault,
+            format!("{place} is taken by another program"),
+        )
+        .fix(format!(
+            "`ss -ltnp 'sport = :{}'` shows it; or choose another with --port",
+            wanted.port
+        )),
+        PortState::Refused(why) => Finding::new(
+            "port",
+            Level::Fault,
+            format!("{place} cannot be listened on: {why}"),
+        )
+        .fix("choose another with --bind or --port"),
     }
 }
 
 fn forwarding(facts: &Facts) -> Finding {
     match facts.ip_forward {
         Some(true) => Finding::new("ip_forward", Level::Ok, "on"),
-        Some(false) => Finding::new("ip_forward", Level::Note, "off; `yard up` switches it on, so that apps reach the outside, and `yard down` off again"),
-        None => Finding::new("ip_forward", Level::Warning, "cannot be read; apps may not reach the outside").fix("sudo sysctl -w net.ipv4.ip_forward=1"),
+        Some(false) => Finding::new(
+            "ip_forward",
+            Level::Note,
+            "off; `yard up` switches it on, so that apps reach the outside, and `yard down` off again",
+        ),
+        None => Finding::new(
+            "ip_forward",
+            Level::Warning,
+            "cannot be read; apps may not reach the outside",
+        )
+        .fix("sudo sysctl -w net.ipv4.ip_forward=1"),
     }
 }
 
 fn firewall(facts: &Facts) -> Finding {
     if facts.forward_drops.is_empty() {
-        let what = if facts.root { "forwards" } else { "not looked at without root" };
-        return Finding::new("firewall", if facts.root { Level::Ok } else { Level::Note }, what);
+        let what = if facts.root {
+            "forwards"
+        } else {
+            "not looked at without root"
+        };
+        return Finding::new(
+            "firewall",
+            if facts.root { Level::Ok } else { Level::Note },
+            what,
+        );
     }
-    let what = format!("drops forwarded packets ({}): apps and stagings cannot reach the outside", facts.forward_drops.join(", "));
+    let what = format!(
+        "drops forwarded packets ({}): apps and stagings cannot reach the outside",
+        facts.forward_drops.join(", ")
+    );
     Finding::new("firewall", Level::Warning, what)
         .fix("sudo iptables -I FORWARD -i 'sy+' -j ACCEPT && sudo iptables -I FORWARD -o 'sy+' -j ACCEPT")
 }
 
 /// Of all containers together; the agent raises them, so they are told, not complained about.
 fn inotify(facts: &Facts) -> Finding {
-    const WANTED: [(&str, u64); 3] = [("max_user_instances", 4096), ("max_user_watches", 32_768), ("max_queued_events", 65_536)];
+    const WANTED: [(&str, u64); 3] = [
+        ("max_user_instances", 4096),
+        ("max_user_watches", 32_768),
+        ("max_queued_events", 65_536),
+    ];
     let low: Vec<String> = WANTED
         .iter()
         .filter_map(|(name, wanted)| {
@@ -204,33 +322,70 @@ fn inotify(facts: &Facts) -> Finding {
         })
         .collect();
     match (facts.inotify.is_empty(), low.is_empty()) {
-        (true, _) => Finding::new("inotify", Level::Warning, "limits cannot be read; file watching in apps may fail"),
+        (true, _) => Finding::new(
+            "inotify",
+            Level::Warning,
+            "limits cannot be read; file watching in apps may fail",
+        ),
         (false, true) => Finding::new("inotify", Level::Ok, "limits are high enough"),
-        (false, false) => Finding::new("inotify", Level::Note, format!("low limits ({}); the agent raises them", low.join("; "))),
+        (false, false) => Finding::new(
+            "inotify",
+            Level::Note,
+            format!("low limits ({}); the agent raises them", low.join("; ")),
+        ),
     }
 }
 
 fn disk(facts: &Facts, wanted: &Wanted) -> Finding {
     let place = wanted.home.display();
     match facts.disk_free {
-        Some(free) if free < 512 * MEBI => {
-            Finding::new("disk", Level::Fault, format!("only {} free for {place}", human::bytes(free))).fix("free some, or choose another folder with --home")
-        }
-        Some(free) if free < 4 * GIBI => {
-            Finding::new("disk", Level::Warning, format!("only {} free for {place}: few apps fit", human::bytes(free))).fix("free some, or choose another folder with --home")
-        }
-        Some(free) => Finding::new("disk", Level::Ok, format!("{} free for {place}", human::bytes(free))),
-        None => Finding::new("disk", Level::Warning, format!("the free space for {place} cannot be read")),
+        Some(free) if free < 512 * MEBI => Finding::new(
+            "disk",
+            Level::Fault,
+            format!("only {} free for {place}", human::bytes(free)),
+        )
+        .fix("free some, or choose another folder with --home"),
+        Some(free) if free < 4 * GIBI => Finding::new(
+            "disk",
+            Level::Warning,
+            format!("only {} free for {place}: few apps fit", human::bytes(free)),
+        )
+        .fix("free some, or choose another folder with --home"),
+        Some(free) => Finding::new(
+            "disk",
+            Level::Ok,
+            format!("{} free for {place}", human::bytes(free)),
+        ),
+        None => Finding::new(
+            "disk",
+            Level::Warning,
+            format!("the free space for {place} cannot be read"),
+        ),
     }
 }
 
 fn memory(facts: &Facts) -> Finding {
     match facts.memory_available {
-        Some(free) if free < 256 * MEBI => Finding::new("memory", Level::Fault, format!("only {} available", human::bytes(free))).fix("stop something, or use a larger machine"),
-        Some(free) if free < GIBI => {
-            Finding::new("memory", Level::Warning, format!("only {} available: stagings take 1G each", human::bytes(free))).fix("`yard config set staging/memory 512MiB` later, or a larger machine")
-        }
-        Some(free) => Finding::new("memory", Level::Ok, format!("{} available", human::bytes(free))),
+        Some(free) if free < 256 * MEBI => Finding::new(
+            "memory",
+            Level::Fault,
+            format!("only {} available", human::bytes(free)),
+        )
+        .fix("stop something, or use a larger machine"),
+        Some(free) if free < GIBI => Finding::new(
+            "memory",
+            Level::Warning,
+            format!(
+                "only {} available: stagings take 1G each",
+                human::bytes(free)
+            ),
+        )
+        .fix("`yard config set staging/memory 512MiB` later, or a larger machine"),
+        Some(free) => Finding::new(
+            "memory",
+            Level::Ok,
+            format!("{} available", human::bytes(free)),
+        ),
         None => Finding::new("memory", Level::Warning, "cannot be read"),
     }
 }
@@ -245,7 +400,10 @@ mod tests {
         Facts {
             root: true,
             stackyard: Ok(PathBuf::from("/opt/stackyard")),
-            programs: TOOLS.iter().map(|tool| (tool.program, PathBuf::from("/usr/bin").join(tool.program))).collect(),
+            programs: TOOLS
+                .iter()
+                .map(|tool| (tool.program, PathBuf::from("/usr/bin").join(tool.program)))
+                .collect(),
             python_venv: Some(true),
             kernel: (6, 1),
             overlayfs: true,
@@ -256,20 +414,31 @@ mod tests {
             port: PortState::Free,
             ip_forward: Some(true),
             forward_drops: Vec::new(),
-            inotify: BTreeMap::from([("max_user_instances", 5000), ("max_user_watches", 50_000), ("max_queued_events", 70_000)]),
+            inotify: BTreeMap::from([
+                ("max_user_instances", 5000),
+                ("max_user_watches", 50_000),
+                ("max_queued_events", 70_000),
+            ]),
             disk_free: Some(100 * GIBI),
             memory_available: Some(8 * GIBI),
         }
     }
 
     fn wanted() -> Wanted {
-        Wanted { home: "/var/lib/stackyard".into(), bind: "127.0.0.1".into(), port: 8080, runs_already: false }
+        Wanted {
+            home: "/var/lib/stackyard".into(),
+            bind: "127.0.0.1".into(),
+            port: 8080,
+            runs_already: false,
+        }
     }
 
     fn worst(change: impl FnOnce(&mut Facts)) -> Vec<(&'static str, Level)> {
         let mut facts = good();
         change(&mut facts);
-        let bad = check(&facts, &wanted()).into_iter().filter(|finding| finding.level != Level::Ok);
+        let bad = check(&facts, &wanted())
+            .into_iter()
+            .filter(|finding| finding.level != Level::Ok);
         bad.map(|finding| (finding.name, finding.level)).collect()
     }
 
@@ -280,29 +449,89 @@ mod tests {
 
     #[test]
     fn each_fault_is_found() {
-        assert_eq!(worst(|facts| drop(facts.programs.remove("runc"))), [("runc", Level::Fault)]);
-        assert_eq!(worst(|facts| drop(facts.programs.remove("npm"))), [("npm", Level::Warning)]);
-        assert_eq!(worst(|facts| facts.python_venv = Some(false)), [("python3-venv", Level::Warning)]);
-        assert_eq!(worst(|facts| facts.root = false), [("privilege", Level::Note), ("firewall", Level::Note)]);
-        assert_eq!(worst(|facts| facts.kernel = (5, 10)), [("kernel", Level::Fault)]);
-        assert_eq!(worst(|facts| facts.kernel = (5, 15)), [("kernel", Level::Warning)]);
-        assert_eq!(worst(|facts| facts.overlayfs = false), [("overlayfs", Level::Warning)]);
-        assert_eq!(worst(|facts| facts.user_namespaces = Some(0)), [("user namespaces", Level::Fault)]);
-        assert_eq!(worst(|facts| facts.loop_devices = false), [("loop devices", Level::Fault)]);
-        assert_eq!(worst(|facts| facts.cgroup_controllers.retain(|name| name != "pids")), [("cgroups", Level::Fault)]);
-        assert_eq!(worst(|facts| facts.port = PortState::Taken), [("port", Level::Fault)]);
-        assert_eq!(worst(|facts| facts.ip_forward = Some(false)), [("ip_forward", Level::Note)]);
-        assert_eq!(worst(|facts| facts.forward_drops = vec!["ip filter FORWARD".into()]), [("firewall", Level::Warning)]);
-        assert_eq!(worst(|facts| facts.inotify.extend([("max_user_instances", 128)])), [("inotify", Level::Note)]);
-        assert_eq!(worst(|facts| facts.disk_free = Some(100 * MEBI)), [("disk", Level::Fault)]);
-        assert_eq!(worst(|facts| facts.memory_available = Some(500 * MEBI)), [("memory", Level::Warning)]);
-        assert_eq!(worst(|facts| facts.stackyard = Err("none".into())), [("stackyard", Level::Fault)]);
+        assert_eq!(
+            worst(|facts| drop(facts.programs.remove("runc"))),
+            [("runc", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| drop(facts.programs.remove("npm"))),
+            [("npm", Level::Warning)]
+        );
+        assert_eq!(
+            worst(|facts| facts.python_venv = Some(false)),
+            [("python3-venv", Level::Warning)]
+        );
+        assert_eq!(
+            worst(|facts| facts.root = false),
+            [("privilege", Level::Note), ("firewall", Level::Note)]
+        );
+        assert_eq!(
+            worst(|facts| facts.kernel = (5, 10)),
+            [("kernel", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| facts.kernel = (5, 15)),
+            [("kernel", Level::Warning)]
+        );
+        assert_eq!(
+            worst(|facts| facts.overlayfs = false),
+            [("overlayfs", Level::Warning)]
+        );
+        assert_eq!(
+            worst(|facts| facts.user_namespaces = Some(0)),
+            [("user namespaces", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| facts.loop_devices = false),
+            [("loop devices", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| facts.cgroup_controllers.retain(|name| name != "pids")),
+            [("cgroups", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| facts.port = PortState::Taken),
+            [("port", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| facts.ip_forward = Some(false)),
+            [("ip_forward", Level::Note)]
+        );
+        assert_eq!(
+            worst(|facts| facts.forward_drops = vec!["ip filter FORWARD".into()]),
+            [("firewall", Level::Warning)]
+        );
+        assert_eq!(
+            worst(|facts| facts.inotify.extend([("max_user_instances", 128)])),
+            [("inotify", Level::Note)]
+        );
+        assert_eq!(
+            worst(|facts| facts.disk_free = Some(100 * MEBI)),
+            [("disk", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| facts.memory_available = Some(500 * MEBI)),
+            [("memory", Level::Warning)]
+        );
+        assert_eq!(
+            worst(|facts| facts.stackyard = Err("none".into())),
+            [("stackyard", Level::Fault)]
+        );
     }
 
     #[test]
     fn the_clusters_own_port_is_no_fault() {
-        let facts = Facts { port: PortState::Taken, ..good() };
-        let findings = check(&facts, &Wanted { runs_already: true, ..wanted() });
+        let facts = Facts {
+            port: PortState::Taken,
+            ..good()
+        };
+        let findings = check(
+            &facts,
+            &Wanted {
+                runs_already: true,
+                ..wanted()
+            },
+        );
         assert!(findings.iter().all(|finding| finding.level == Level::Ok));
     }
 
@@ -311,7 +540,10 @@ mod tests {
         let mut facts = good();
         facts.programs.remove("runc");
         facts.programs.remove("etcd");
-        assert_eq!(packages_line(&check(&facts, &wanted())).as_deref(), Some("sudo apt-get install -y etcd-server runc"));
+        assert_eq!(
+            packages_line(&check(&facts, &wanted())).as_deref(),
+            Some("sudo apt-get install -y etcd-server runc")
+        );
         assert_eq!(packages_line(&check(&good(), &wanted())), None);
     }
 
@@ -336,7 +568,11 @@ mod tests {
             memory_available: Some(0),
         };
         for finding in check(&nothing, &wanted()) {
-            assert!(finding.level != Level::Fault || finding.fix.is_some(), "{} has no fix", finding.name);
+            assert!(
+                finding.level != Level::Fault || finding.fix.is_some(),
+                "{} has no fix",
+                finding.name
+            );
         }
     }
 }

@@ -53,47 +53,73 @@ pub struct Facts {
 
 pub fn gather(wanted: &Wanted) -> Facts {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let (cgroup_kind, cgroup_controllers) = cgroups(&mounts, &|folder| fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default());
+    let (cgroup_kind, cgroup_controllers) = cgroups(&mounts, &|folder| {
+        fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default()
+    });
     Facts {
         root: nix::unistd::Uid::effective().is_root(),
         stackyard: home::find_stackyard().map_err(|failure| failure.what),
-        programs: TOOLS.iter().filter_map(|tool| Some((tool.program, find(tool.program)?))).collect(),
+        programs: TOOLS
+            .iter()
+            .filter_map(|tool| Some((tool.program, find(tool.program)?)))
+            .collect(),
         python_venv: python_venv(),
-        kernel: nix::sys::utsname::uname().map(|name| version(&name.release().to_string_lossy())).unwrap_or_default(),
-        overlayfs: fs::read_to_string("/proc/filesystems").unwrap_or_default().lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay"),
-        user_namespaces: number(Path::new("/proc/sys/user/max_user_namespaces")).filter(|_| Path::new("/proc/self/ns/user").exists()),
+        kernel: nix::sys::utsname::uname()
+            .map(|name| version(&name.release().to_string_lossy()))
+            .unwrap_or_default(),
+        overlayfs: fs::read_to_string("/proc/filesystems")
+            .unwrap_or_default()
+            .lines()
+            .any(|line| line.trim_start_matches("nodev").trim() == "overlay"),
+        user_namespaces: number(Path::new("/proc/sys/user/max_user_namespaces"))
+            .filter(|_| Path::new("/proc/self/ns/user").exists()),
         loop_devices: Path::new("/dev/loop-control").exists(),
         cgroup_controllers,
         cgroup_kind,
         port: port(&wanted.bind, wanted.port),
         ip_forward: number(Path::new("/proc/sys/net/ipv4/ip_forward")).map(|value| value != 0),
         forward_drops: forward_drops(),
-        inotify: ["max_user_instances", "max_user_watches", "max_queued_events"]
-            .into_iter()
-            .filter_map(|name| Some((name, number(&Path::new("/proc/sys/fs/inotify").join(name))?)))
-            .collect(),
+        inotify: [
+            "max_user_instances",
+            "max_user_watches",
+            "max_queued_events",
+        ]
+        .into_iter()
+        .filter_map(|name| Some((name, number(&Path::new("/proc/sys/fs/inotify").join(name))?)))
+        .collect(),
         disk_free: disk_free(&wanted.home),
-        memory_available: fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory_available(&text)),
+        memory_available: fs::read_to_string("/proc/meminfo")
+            .ok()
+            .and_then(|text| memory_available(&text)),
     }
 }
 
 /// Runtimes must be the machine's own under /usr: containers see no others.
 fn find(program: &'static str) -> Option<PathBuf> {
     match program {
-        "python3" | "node" | "npm" => Some(PathBuf::from("/usr/bin").join(program)).filter(|path| home::is_executable(path)),
+        "python3" | "node" | "npm" => {
+            Some(PathBuf::from("/usr/bin").join(program)).filter(|path| home::is_executable(path))
+        }
         _ => home::on_path(program),
     }
 }
 
 fn python_venv() -> Option<bool> {
     find("python3")?;
-    let status = Command::new("/usr/bin/python3").args(["-c", "import venv, ensurepip"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = Command::new("/usr/bin/python3")
+        .args(["-c", "import venv, ensurepip"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     Some(status.is_ok_and(|status| status.success()))
 }
 
 /// `6.1` of `6.1.0-18-amd64`.
 fn version(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -102,20 +128,33 @@ fn number(file: &Path) -> Option<u64> {
 }
 
 /// Both versions may be mounted at once, each with some of the controllers.
-fn cgroups(mounts: &str, controllers_of: &dyn Fn(&Path) -> String) -> (&'static str, BTreeSet<String>) {
+fn cgroups(
+    mounts: &str,
+    controllers_of: &dyn Fn(&Path) -> String,
+) -> (&'static str, BTreeSet<String>) {
     const KNOWN: [&str; 3] = ["memory", "pids", "cpu"];
     let mut found = BTreeSet::new();
     let (mut first, mut second) = (false, false);
     for line in mounts.lines() {
         let mut fields = line.split_whitespace().skip(1);
-        let (Some(folder), Some(kind), Some(options)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let (Some(folder), Some(kind), Some(options)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
         if kind == "cgroup" {
-            let here: Vec<&str> = options.split(',').filter(|option| KNOWN.contains(option)).collect();
+            let here: Vec<&str> = options
+                .split(',')
+                .filter(|option| KNOWN.contains(option))
+                .collect();
             first |= !here.is_empty();
             found.extend(here.into_iter().map(String::from));
         } else if kind == "cgroup2" {
             let text = controllers_of(Path::new(folder));
-            let here: Vec<&str> = text.split_whitespace().filter(|name| KNOWN.contains(name)).collect();
+            let here: Vec<&str> = text
+                .split_whitespace()
+                .filter(|name| KNOWN.contains(name))
+                .collect();
             second |= !here.is_empty();
             found.extend(here.into_iter().map(String::from));
         }
@@ -130,7 +169,9 @@ fn cgroups(mounts: &str, controllers_of: &dyn Fn(&Path) -> String) -> (&'static 
 }
 
 fn port(bind: &str, port: u16) -> PortState {
-    let Ok(address) = bind.parse::<std::net::IpAddr>() else { return PortState::Refused(format!("{bind} is no address")) };
+    let Ok(address) = bind.parse::<std::net::IpAddr>() else {
+        return PortState::Refused(format!("{bind} is no address"));
+    };
     match TcpListener::bind(SocketAddr::new(address, port)) {
         Ok(_) => PortState::Free,
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => PortState::Taken,
@@ -141,10 +182,20 @@ fn port(bind: &str, port: u16) -> PortState {
 fn forward_drops() -> Vec<String> {
     let output = |program: &str, arguments: &[&str]| {
         let path = home::on_path(program)?;
-        let output = Command::new(path).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        let output = Command::new(path)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let mut drops = output("nft", &["-j", "list", "chains"]).map(|text| dropping_chains(&text)).unwrap_or_default();
+    let mut drops = output("nft", &["-j", "list", "chains"])
+        .map(|text| dropping_chains(&text))
+        .unwrap_or_default();
     let legacy = output("iptables-legacy", &["-S", "FORWARD"]).unwrap_or_default();
     if legacy.lines().any(|line| line.trim() == "-P FORWARD DROP") {
         drops.push("iptables-legacy FORWARD".to_string());
@@ -154,14 +205,33 @@ fn forward_drops() -> Vec<String> {
 
 /// Base chains on the forward hook whose policy is drop.
 fn dropping_chains(json: &str) -> Vec<String> {
-    let Ok(document) = serde_json::from_str::<serde_json::Value>(json) else { return Vec::new() };
-    let text = |chain: &serde_json::Value, key: &str| chain.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_string();
-    let objects = document.get("nftables").and_then(|list| list.as_array()).cloned().unwrap_or_default();
+    let Ok(document) = serde_json::from_str::<serde_json::Value>(json) else {
+        return Vec::new();
+    };
+    let text = |chain: &serde_json::Value, key: &str| {
+        chain
+            .get(key)
+            .and_then(|value| value.as_str())
+            .unwrap_or_default()
+            .to_string()
+    };
+    let objects = document
+        .get("nftables")
+        .and_then(|list| list.as_array())
+        .cloned()
+        .unwrap_or_default();
     objects
         .iter()
         .filter_map(|object| object.get("chain"))
         .filter(|chain| text(chain, "hook") == "forward" && text(chain, "policy") == "drop")
-        .map(|chain| format!("{} {} {}", text(chain, "family"), text(chain, "table"), text(chain, "name")))
+        .map(|chain| {
+            format!(
+                "{} {} {}",
+                text(chain, "family"),
+                text(chain, "table"),
+                text(chain, "name")
+            )
+        })
         .collect()
 }
 
@@ -173,7 +243,9 @@ fn disk_free(folder: &Path) -> Option<u64> {
 }
 
 fn memory_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let line = meminfo
+        .lines()
+        .find(|line| line.starts_with("MemAvailable:"))?;
     let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -194,8 +266,13 @@ mod tests {
         let hybrid = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\ncgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         let (kind, found) = cgroups(hybrid, &|_| "memory io".to_string());
         assert_eq!(kind, "v1 and v2");
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["cpu", "memory", "pids"]);
-        let (kind, found) = cgroups("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", &|_| "cpu memory pids\n".to_string());
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            ["cpu", "memory", "pids"]
+        );
+        let (kind, found) = cgroups("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", &|_| {
+            "cpu memory pids\n".to_string()
+        });
         assert_eq!((kind, found.len()), ("v2", 3));
         assert_eq!(cgroups("", &|_| String::new()).0, "none");
     }
@@ -210,7 +287,10 @@ mod tests {
 
     #[test]
     fn available_memory() {
-        assert_eq!(memory_available("MemTotal: 10 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
+        assert_eq!(
+            memory_available("MemTotal: 10 kB\nMemAvailable:    2048 kB\n"),
+            Some(2 << 20)
+        );
         assert_eq!(memory_available(""), None);
     }
 }

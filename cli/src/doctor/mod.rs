@@ -43,34 +43,71 @@ pub async fn run(args: DoctorArgs, out: &Output) -> Outcome {
     let cluster = home::read_cluster(&home)?;
     let runs_already = match &cluster {
         // Whoever may not ask the node (no root) sees that something listens there, at least.
-        Some(cluster) => !matches!(socket::ask(&home::socket_of(cluster), &NodeRequest::Status, Duration::from_secs(5)).await, Ok(None)),
+        Some(cluster) => !matches!(
+            socket::ask(
+                &home::socket_of(cluster),
+                &NodeRequest::Status,
+                Duration::from_secs(5)
+            )
+            .await,
+            Ok(None)
+        ),
         None => false,
     };
     let wanted = Wanted {
         home,
-        bind: args.bind.map(|bind| bind.to_string()).or(cluster.as_ref().map(|cluster| cluster.bind.clone())).unwrap_or_else(|| "127.0.0.1".into()),
-        port: args.port.or(cluster.as_ref().map(|cluster| cluster.port)).unwrap_or(8080),
+        bind: args
+            .bind
+            .map(|bind| bind.to_string())
+            .or(cluster.as_ref().map(|cluster| cluster.bind.clone()))
+            .unwrap_or_else(|| "127.0.0.1".into()),
+        port: args
+            .port
+            .or(cluster.as_ref().map(|cluster| cluster.port))
+            .unwrap_or(8080),
         runs_already,
     };
     let findings = examine(&wanted);
-    let faults = findings.iter().filter(|finding| finding.level == Level::Fault).count();
-    let warnings = findings.iter().filter(|finding| finding.level == Level::Warning).count();
+    let faults = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Fault)
+        .count();
+    let warnings = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Warning)
+        .count();
     let packages = packages_line(&findings);
     let document = json!({ "ready": faults == 0, "findings": findings, "install": packages });
     out.show(&document, |_| {
-        let shown = findings.iter().filter(|finding| !args.quiet || matches!(finding.level, Level::Fault | Level::Warning));
+        let shown = findings.iter().filter(|finding| {
+            !args.quiet || matches!(finding.level, Level::Fault | Level::Warning)
+        });
         let mut text: String = shown.map(|finding| line(finding, out) + "\n").collect();
         text.push_str(&match (faults, warnings) {
             (0, 0) => "this machine is ready for a cluster\n".to_string(),
-            (0, _) => format!("this machine is ready for a cluster, with {}\n", human::count(warnings, "warning")),
-            _ => format!("this machine is not ready for a cluster: {}, {}\n", human::count(faults, "fault"), human::count(warnings, "warning")),
+            (0, _) => format!(
+                "this machine is ready for a cluster, with {}\n",
+                human::count(warnings, "warning")
+            ),
+            _ => format!(
+                "this machine is not ready for a cluster: {}, {}\n",
+                human::count(faults, "fault"),
+                human::count(warnings, "warning")
+            ),
         });
         if let Some(packages) = &packages {
             text.push_str(&format!("install what is missing: {packages}\n"));
         }
         text
     })?;
-    if faults == 0 { Ok(()) } else { Err(Failure::new(Code::MachineNotReady, format!("{} found", human::count(faults, "fault")))) }
+    if faults == 0 {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Code::MachineNotReady,
+            format!("{} found", human::count(faults, "fault")),
+        ))
+    }
 }
 
 /// `  fault    nats-server: not installed (sudo apt-get install nats-server)`
@@ -81,6 +118,16 @@ pub fn line(finding: &Finding, out: &Output) -> String {
         Level::Warning => ("warning", Color::Careful),
         Level::Fault => ("fault", Color::Bad),
     };
-    let fix = finding.fix.as_deref().map(|fix| format!(" → {fix}")).unwrap_or_default();
-    format!("  {}{} {}: {}{fix}", out.paint(color, word), " ".repeat(8 - word.len()), finding.name, finding.what)
+    let fix = finding
+        .fix
+        .as_deref()
+        .map(|fix| format!(" → {fix}"))
+        .unwrap_or_default();
+    format!(
+        "  {}{} {}: {}{fix}",
+        out.paint(color, word),
+        " ".repeat(8 - word.len()),
+        finding.name,
+        finding.what
+    )
 }

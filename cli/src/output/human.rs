@@ -61,7 +61,11 @@ pub fn ago(text: &str, now: OffsetDateTime) -> String {
     match parse_time(text) {
         Some(then) => {
             let seconds = (now - then).whole_seconds();
-            if seconds < 0 { "now".to_string() } else { format!("{} ago", span(seconds.unsigned_abs())) }
+            if seconds < 0 {
+                "now".to_string()
+            } else {
+                format!("{} ago", span(seconds.unsigned_abs()))
+            }
         }
         None => text.to_string(),
     }
@@ -70,17 +74,30 @@ pub fn ago(text: &str, now: OffsetDateTime) -> String {
 /// A moment as a table shows it: `2026-03-04 05:06:07Z`.
 pub fn moment(time: OffsetDateTime) -> String {
     let time = time.to_offset(time::UtcOffset::UTC);
-    format!("{} {:02}:{:02}:{:02}Z", time.date(), time.hour(), time.minute(), time.second())
+    format!(
+        "{} {:02}:{:02}:{:02}Z",
+        time.date(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
 }
 
 /// `RFC 3339` of a moment, for documents.
 pub fn rfc3339(time: OffsetDateTime) -> String {
-    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
+    time.replace_nanosecond(0)
+        .unwrap_or(time)
+        .format(&Rfc3339)
+        .unwrap_or_default()
 }
 
 /// `1 instance`, `3 instances`.
 pub fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +107,14 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (size, text) in [(0, "0"), (512, "512B"), (1536, "1.5K"), (256 << 20, "256M"), ((1 << 30) + (1 << 29), "1.5G"), (1023 << 20, "1023M")] {
+        for (size, text) in [
+            (0, "0"),
+            (512, "512B"),
+            (1536, "1.5K"),
+            (256 << 20, "256M"),
+            ((1 << 30) + (1 << 29), "1.5G"),
+            (1023 << 20, "1023M"),
+        ] {
             assert_eq!(bytes(size), text);
         }
         assert_eq!(megabytes(1024), "1G");

@@ -50,8 +50,9 @@ impl Output {
     }
 
     pub fn document<T: Serialize>(&self, document: &T) -> Outcome {
-        let mut text = serde_json::to_vec_pretty(document)
-            .map_err(|error| crate::failure::Failure::failed("write the result as JSON").because(error))?;
+        let mut text = serde_json::to_vec_pretty(document).map_err(|error| {
+            crate::failure::Failure::failed("write the result as JSON").because(error)
+        })?;
         text.push(b'\n');
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(&text)?;
@@ -60,8 +61,9 @@ impl Output {
 
     /// One document of a stream, on a line of its own.
     pub fn record<T: Serialize>(&self, document: &T) -> Outcome {
-        let mut text =
-            serde_json::to_vec(document).map_err(|error| crate::failure::Failure::failed("write the result as JSON").because(error))?;
+        let mut text = serde_json::to_vec(document).map_err(|error| {
+            crate::failure::Failure::failed("write the result as JSON").because(error)
+        })?;
         text.push(b'\n');
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(&text)?;
@@ -86,7 +88,11 @@ impl Output {
 
     /// Wraps in a colour if there are colours.
     pub fn paint(&self, color: Color, text: impl Display) -> String {
-        if self.color { format!("\x1b[{}m{text}\x1b[0m", color.code()) } else { text.to_string() }
+        if self.color {
+            format!("\x1b[{}m{text}\x1b[0m", color.code())
+        } else {
+            text.to_string()
+        }
     }
 }
 

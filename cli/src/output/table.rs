@@ -25,7 +25,10 @@ impl From<&str> for Cell {
 
 impl Cell {
     pub fn painted(out: &Output, color: Color, text: impl Into<String>) -> Cell {
-        Cell { text: text.into(), color: out.color.then_some(color) }
+        Cell {
+            text: text.into(),
+            color: out.color.then_some(color),
+        }
     }
 
     fn styled(self) -> comfy_table::Cell {
@@ -42,9 +45,15 @@ impl Cell {
 }
 
 /// Renders rows under a header; `empty` instead if there are none.
-pub fn table<const N: usize, C: Into<Cell>>(header: [&str; N], rows: impl IntoIterator<Item = [C; N]>, empty: &str) -> String {
+pub fn table<const N: usize, C: Into<Cell>>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [C; N]>,
+    empty: &str,
+) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     let mut any = false;
     for row in rows {
@@ -57,15 +66,26 @@ pub fn table<const N: usize, C: Into<Cell>>(header: [&str; N], rows: impl IntoIt
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let mut text = table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n");
+    let mut text = table
+        .lines()
+        .map(|line| line.trim_end().to_string())
+        .collect::<Vec<_>>()
+        .join("\n");
     text.push('\n');
     text
 }
 
 /// `name:  value` lines, values aligned.
 pub fn fields(rows: &[(&str, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) + 1;
-    rows.iter().map(|(name, value)| format!("{:<width$}  {value}\n", format!("{name}:"))).collect()
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0)
+        + 1;
+    rows.iter()
+        .map(|(name, value)| format!("{:<width$}  {value}\n", format!("{name}:")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -74,13 +94,29 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_nothing_trails() {
-        let text = table(["name", "state"], [["shop".to_string(), "started".to_string()], ["a-longer-name".to_string(), "stopped".to_string()]], "no apps");
-        assert_eq!(text, "name           state\nshop           started\na-longer-name  stopped\n");
-        assert_eq!(table(["name"], Vec::<[String; 1]>::new(), "no apps"), "no apps\n");
+        let text = table(
+            ["name", "state"],
+            [
+                ["shop".to_string(), "started".to_string()],
+                ["a-longer-name".to_string(), "stopped".to_string()],
+            ],
+            "no apps",
+        );
+        assert_eq!(
+            text,
+            "name           state\nshop           started\na-longer-name  stopped\n"
+        );
+        assert_eq!(
+            table(["name"], Vec::<[String; 1]>::new(), "no apps"),
+            "no apps\n"
+        );
     }
 
     #[test]
     fn fields_line_up() {
-        assert_eq!(fields(&[("name", "shop".into()), ("routes", "x".into())]), "name:    shop\nroutes:  x\n");
+        assert_eq!(
+            fields(&[("name", "shop".into()), ("routes", "x".into())]),
+            "name:    shop\nroutes:  x\n"
+        );
     }
 }

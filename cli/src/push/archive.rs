@@ -46,8 +46,15 @@ pub fn candidates(collected: &Collected) -> Result<Vec<Resource>, ArchiveFault> 
         if let Kind::File { mode, size, .. } = entry.kind
             && size >= WORTH_ASKING
         {
-            let checksum = ResourceChecksum { value: sha1_of(&entry.source)? };
-            resources.push(Resource { checksum, size_in_bytes: size, path: entry.path.clone(), mode: format!("{mode:o}") });
+            let checksum = ResourceChecksum {
+                value: sha1_of(&entry.source)?,
+            };
+            resources.push(Resource {
+                checksum,
+                size_in_bytes: size,
+                path: entry.path.clone(),
+                mode: format!("{mode:o}"),
+            });
         }
     }
     Ok(resources)
@@ -55,27 +62,50 @@ pub fn candidates(collected: &Collected) -> Result<Vec<Resource>, ArchiveFault> 
 
 /// The candidates the server said it has, by content: it may answer without our paths.
 pub fn known(candidates: &[Resource], answered: &[Resource]) -> Vec<Resource> {
-    let have: BTreeSet<(&str, u64)> = answered.iter().map(|resource| (resource.checksum.value.as_str(), resource.size_in_bytes)).collect();
-    candidates.iter().filter(|resource| have.contains(&(resource.checksum.value.as_str(), resource.size_in_bytes))).cloned().collect()
+    let have: BTreeSet<(&str, u64)> = answered
+        .iter()
+        .map(|resource| (resource.checksum.value.as_str(), resource.size_in_bytes))
+        .collect();
+    candidates
+        .iter()
+        .filter(|resource| {
+            have.contains(&(resource.checksum.value.as_str(), resource.size_in_bytes))
+        })
+        .cloned()
+        .collect()
 }
 
 fn sha1_of(path: &Path) -> Result<String, ArchiveFault> {
-    let failed = |source| ArchiveFault::Read { path: path.to_path_buf(), source };
+    let failed = |source| ArchiveFault::Read {
+        path: path.to_path_buf(),
+        source,
+    };
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = Sha1::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let read = file.read(&mut buffer).map_err(failed)?;
         if read == 0 {
-            return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            return Ok(hasher
+                .finalize()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect());
         }
         hasher.update(&buffer[..read]);
     }
 }
 
 /// Writes everything but the known files. Gives back how many entries were written.
-pub fn pack<W: Write + Seek>(collected: &Collected, known: &[Resource], out: W) -> Result<usize, ArchiveFault> {
-    let known: HashMap<&str, ()> = known.iter().map(|resource| (resource.path.as_str(), ())).collect();
+pub fn pack<W: Write + Seek>(
+    collected: &Collected,
+    known: &[Resource],
+    out: W,
+) -> Result<usize, ArchiveFault> {
+    let known: HashMap<&str, ()> = known
+        .iter()
+        .map(|resource| (resource.path.as_str(), ()))
+        .collect();
     let mut zip = ZipWriter::new(BufWriter::with_capacity(256 * 1024, out));
     let mut written = 0;
     for entry in &collected.entries {
@@ -86,29 +116,57 @@ pub fn pack<W: Write + Seek>(collected: &Collected, known: &[Resource], out: W) 
         written += 1;
     }
     zip.finish()
-        .map_err(|source| ArchiveFault::Pack { path: "the end of the archive".into(), source })?
+        .map_err(|source| ArchiveFault::Pack {
+            path: "the end of the archive".into(),
+            source,
+        })?
         .flush()
         .map_err(ArchiveFault::Write)?;
     Ok(written)
 }
 
 fn pack_entry<W: Write + Seek>(zip: &mut ZipWriter<W>, entry: &Entry) -> Result<(), ArchiveFault> {
-    let failed = |source| ArchiveFault::Pack { path: entry.path.clone(), source };
+    let failed = |source| ArchiveFault::Pack {
+        path: entry.path.clone(),
+        source,
+    };
     let options = SimpleFileOptions::default();
     match &entry.kind {
         // A folder without x for its owner could not be entered by the app.
-        Kind::Folder { mode } => zip.add_directory(&entry.path, options.unix_permissions(mode | 0o700)).map_err(failed),
-        Kind::Link { target } => zip.add_symlink(&entry.path, target, options).map_err(failed),
-        Kind::File { mode, size, modified } => {
-            let method = if is_compressed(&entry.path) { CompressionMethod::Stored } else { CompressionMethod::Deflated };
-            let mut options = options.unix_permissions(mode | 0o400).compression_method(method).large_file(*size >= u64::from(u32::MAX));
+        Kind::Folder { mode } => zip
+            .add_directory(&entry.path, options.unix_permissions(mode | 0o700))
+            .map_err(failed),
+        Kind::Link { target } => zip
+            .add_symlink(&entry.path, target, options)
+            .map_err(failed),
+        Kind::File {
+            mode,
+            size,
+            modified,
+        } => {
+            let method = if is_compressed(&entry.path) {
+                CompressionMethod::Stored
+            } else {
+                CompressionMethod::Deflated
+            };
+            let mut options = options
+                .unix_permissions(mode | 0o400)
+                .compression_method(method)
+                .large_file(*size >= u64::from(u32::MAX));
             if let Some(time) = modified.and_then(zip_time) {
                 options = options.last_modified_time(time);
             }
             zip.start_file(&entry.path, options).map_err(failed)?;
-            let source = File::open(&entry.source).map_err(|source| ArchiveFault::Read { path: entry.source.clone(), source })?;
-            io::copy(&mut BufReader::with_capacity(256 * 1024, source), zip)
-                .map_err(|source| ArchiveFault::Read { path: entry.source.clone(), source })?;
+            let source = File::open(&entry.source).map_err(|source| ArchiveFault::Read {
+                path: entry.source.clone(),
+                source,
+            })?;
+            io::copy(&mut BufReader::with_capacity(256 * 1024, source), zip).map_err(|source| {
+                ArchiveFault::Read {
+                    path: entry.source.clone(),
+                    source,
+                }
+            })?;
             Ok(())
         }
     }
@@ -130,21 +188,35 @@ fn zip_time(time: SystemTime) -> Option<DateTime> {
 
 /// Compressing these again takes time and saves nothing.
 fn is_compressed(path: &str) -> bool {
-    const ENDINGS: &[&str] = &["7z", "br", "bz2", "gif", "gz", "jar", "jpeg", "jpg", "mp3", "mp4", "png", "tgz", "war", "webm", "webp", "whl", "woff", "woff2", "xz", "zip", "zst"];
-    path.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
+    const ENDINGS: &[&str] = &[
+        "7z", "br", "bz2", "gif", "gz", "jar", "jpeg", "jpg", "mp3", "mp4", "png", "tgz", "war",
+        "webm", "webp", "whl", "woff", "woff2", "xz", "zip", "zst",
+    ];
+    path.rsplit_once('.')
+        .is_some_and(|(_, ending)| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
 }
 
 /// Checks an archive that is pushed as it is.
 pub fn check_archive(path: &Path) -> Result<u64, ArchiveFault> {
-    let failed = |source| ArchiveFault::Read { path: path.to_path_buf(), source };
+    let failed = |source| ArchiveFault::Read {
+        path: path.to_path_buf(),
+        source,
+    };
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|_| ArchiveFault::NoArchive(path.to_path_buf()))?;
+    let archive = zip::ZipArchive::new(BufReader::new(file))
+        .map_err(|_| ArchiveFault::NoArchive(path.to_path_buf()))?;
     if archive.is_empty() {
         return Err(ArchiveFault::Empty(path.to_path_buf()));
     }
-    match archive.file_names().find(|name| name.starts_with('/') || name.split(['/', '\\']).any(|part| part == "..")) {
-        Some(entry) => Err(ArchiveFault::Escapes { archive: path.to_path_buf(), entry: entry.to_string() }),
+    match archive
+        .file_names()
+        .find(|name| name.starts_with('/') || name.split(['/', '\\']).any(|part| part == ".."))
+    {
+        Some(entry) => Err(ArchiveFault::Escapes {
+            archive: path.to_path_buf(),
+            entry: entry.to_string(),
+        }),
         None => Ok(size),
     }
 }
@@ -160,7 +232,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("bin")).expect("a folder");
         fs::write(folder.path().join("bin/run"), "#!/bin/sh\n").expect("a file");
-        fs::set_permissions(folder.path().join("bin/run"), fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::set_permissions(
+            folder.path().join("bin/run"),
+            fs::Permissions::from_mode(0o755),
+        )
+        .expect("a mode");
         fs::write(folder.path().join("big.bin"), vec![7; 100_000]).expect("a file");
         symlink("bin/run", folder.path().join("start")).expect("a link");
         folder
@@ -173,9 +249,19 @@ mod tests {
         let mut bytes = Cursor::new(Vec::new());
         assert_eq!(pack(&collected, &[], &mut bytes).expect("packed"), 4);
         let mut archive = zip::ZipArchive::new(bytes).expect("a zip");
-        assert_eq!(archive.by_name("bin/run").expect("a file").unix_mode().map(|mode| mode & 0o777), Some(0o755));
+        assert_eq!(
+            archive
+                .by_name("bin/run")
+                .expect("a file")
+                .unix_mode()
+                .map(|mode| mode & 0o777),
+            Some(0o755)
+        );
         let mut link = archive.by_name("start").expect("a link");
-        assert_eq!(link.unix_mode().map(|mode| mode & 0o170_000), Some(0o120_000));
+        assert_eq!(
+            link.unix_mode().map(|mode| mode & 0o170_000),
+            Some(0o120_000)
+        );
         let mut target = String::new();
         link.read_to_string(&mut target).expect("its target");
         assert_eq!(target, "bin/run");
@@ -194,7 +280,12 @@ mod tests {
         assert_eq!(known, candidates);
         let mut bytes = Cursor::new(Vec::new());
         pack(&collected, &known, &mut bytes).expect("packed");
-        assert!(zip::ZipArchive::new(bytes).expect("a zip").by_name("big.bin").is_err());
+        assert!(
+            zip::ZipArchive::new(bytes)
+                .expect("a zip")
+                .by_name("big.bin")
+                .is_err()
+        );
     }
 
     #[test]
@@ -202,12 +293,21 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("app.jar");
         fs::write(&path, "no zip").expect("a file");
-        assert!(matches!(check_archive(&path), Err(ArchiveFault::NoArchive(_))));
+        assert!(matches!(
+            check_archive(&path),
+            Err(ArchiveFault::NoArchive(_))
+        ));
         let mut zip = ZipWriter::new(File::create(&path).expect("a file"));
-        zip.start_file("../evil", SimpleFileOptions::default()).expect("an entry");
+        zip.start_file("../evil", SimpleFileOptions::default())
+            .expect("an entry");
         zip.finish().expect("a zip");
-        assert!(matches!(check_archive(&path), Err(ArchiveFault::Escapes { .. })));
-        ZipWriter::new(File::create(&path).expect("a file")).finish().expect("a zip");
+        assert!(matches!(
+            check_archive(&path),
+            Err(ArchiveFault::Escapes { .. })
+        ));
+        ZipWriter::new(File::create(&path).expect("a file"))
+            .finish()
+            .expect("a zip");
         assert!(matches!(check_archive(&path), Err(ArchiveFault::Empty(_))));
     }
 }

@@ -12,7 +12,17 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 /// Never part of an app.
-const IGNORED: &[&str] = &[".cfignore", ".DS_Store", ".git", ".gitignore", ".hg", ".svn", "_darcs", "manifest.yml", "manifest.yaml"];
+const IGNORED: &[&str] = &[
+    ".cfignore",
+    ".DS_Store",
+    ".git",
+    ".gitignore",
+    ".hg",
+    ".svn",
+    "_darcs",
+    "manifest.yml",
+    "manifest.yaml",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -24,9 +34,17 @@ pub struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    Folder { mode: u32 },
-    File { mode: u32, size: u64, modified: Option<SystemTime> },
-    Link { target: String },
+    Folder {
+        mode: u32,
+    },
+    File {
+        mode: u32,
+        size: u64,
+        modified: Option<SystemTime>,
+    },
+    Link {
+        target: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,7 +57,10 @@ pub struct Collected {
 
 impl Collected {
     pub fn files(&self) -> usize {
-        self.entries.iter().filter(|entry| !matches!(entry.kind, Kind::Folder { .. })).count()
+        self.entries
+            .iter()
+            .filter(|entry| !matches!(entry.kind, Kind::Folder { .. }))
+            .count()
     }
 
     pub fn bytes(&self) -> u64 {
@@ -90,8 +111,14 @@ pub fn collect(root: &Path) -> Result<Collected, FilesFault> {
             let item = item.map_err(read_error(&folder))?;
             let source = item.path();
             let name = item.file_name();
-            let name = name.to_str().ok_or_else(|| FilesFault::Name(source.clone()))?;
-            let path = if inside.is_empty() { name.to_string() } else { format!("{inside}/{name}") };
+            let name = name
+                .to_str()
+                .ok_or_else(|| FilesFault::Name(source.clone()))?;
+            let path = if inside.is_empty() {
+                name.to_string()
+            } else {
+                format!("{inside}/{name}")
+            };
             let metadata = fs::symlink_metadata(&source).map_err(read_error(&source))?;
             if rules.matched(&path, metadata.is_dir()).is_ignore() {
                 continue;
@@ -104,14 +131,30 @@ pub fn collect(root: &Path) -> Result<Collected, FilesFault> {
             } else if kind.is_symlink() {
                 let target = fs::read_link(&source).map_err(read_error(&source))?;
                 if !stays_inside(&inside, &target) {
-                    return Err(FilesFault::LinkOut { link: path, target: target.display().to_string() });
+                    return Err(FilesFault::LinkOut {
+                        link: path,
+                        target: target.display().to_string(),
+                    });
                 }
-                Kind::Link { target: target.to_str().ok_or(FilesFault::Name(target.clone()))?.to_string() }
-            } else if kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device() {
+                Kind::Link {
+                    target: target
+                        .to_str()
+                        .ok_or(FilesFault::Name(target.clone()))?
+                        .to_string(),
+                }
+            } else if kind.is_socket()
+                || kind.is_fifo()
+                || kind.is_block_device()
+                || kind.is_char_device()
+            {
                 collected.skipped.push(path);
                 continue;
             } else {
-                Kind::File { mode, size: metadata.len(), modified: metadata.modified().ok() }
+                Kind::File {
+                    mode,
+                    size: metadata.len(),
+                    modified: metadata.modified().ok(),
+                }
             };
             collected.entries.push(Entry { path, source, kind });
         }
@@ -126,7 +169,12 @@ pub fn collect(root: &Path) -> Result<Collected, FilesFault> {
 
 fn rules(root: &Path) -> Result<Gitignore, FilesFault> {
     let mut builder = GitignoreBuilder::new("");
-    let mut add = |line: &str| builder.add_line(None, line).map(|_| ()).map_err(|_| FilesFault::Pattern(line.to_string()));
+    let mut add = |line: &str| {
+        builder
+            .add_line(None, line)
+            .map(|_| ())
+            .map_err(|_| FilesFault::Pattern(line.to_string()))
+    };
     for line in IGNORED {
         add(line)?;
     }
@@ -140,7 +188,9 @@ fn rules(root: &Path) -> Result<Gitignore, FilesFault> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(source) => return Err(FilesFault::Read { path: file, source }),
     }
-    builder.build().map_err(|error| FilesFault::Pattern(error.to_string()))
+    builder
+        .build()
+        .map_err(|error| FilesFault::Pattern(error.to_string()))
 }
 
 /// Whether a link in the folder `inside` (relative to the app) stays within the app. Judged by
@@ -164,8 +214,21 @@ fn stays_inside(inside: &str, target: &Path) -> bool {
 /// The app's name when nobody says it: that of its folder, made fit for a host name.
 pub fn name_of_folder(folder: &Path) -> Option<String> {
     let name = folder.file_name().and_then(OsStr::to_str)?;
-    let name = name.split('.').next().filter(|name| !name.is_empty()).unwrap_or(name);
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let name = name
+        .split('.')
+        .next()
+        .filter(|name| !name.is_empty())
+        .unwrap_or(name);
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
     let name = name.trim_matches('-').to_string();
     if name.is_empty() { None } else { Some(name) }
 }
@@ -187,31 +250,79 @@ mod tests {
 
     fn paths(folder: &tempfile::TempDir) -> Vec<String> {
         let collected = collect(folder.path()).expect("files");
-        collected.entries.into_iter().filter(|entry| !matches!(entry.kind, Kind::Folder { .. })).map(|entry| entry.path).collect()
+        collected
+            .entries
+            .into_iter()
+            .filter(|entry| !matches!(entry.kind, Kind::Folder { .. }))
+            .map(|entry| entry.path)
+            .collect()
     }
 
     #[test]
     fn what_no_app_needs_is_left_out() {
-        let folder = folder(&["index.html", ".git/config", "manifest.yml", ".gitignore", "a/.DS_Store", "a/.hidden"]);
+        let folder = folder(&[
+            "index.html",
+            ".git/config",
+            "manifest.yml",
+            ".gitignore",
+            "a/.DS_Store",
+            "a/.hidden",
+        ]);
         assert_eq!(paths(&folder), ["a/.hidden", "index.html"]);
     }
 
     #[test]
     fn cfignore_has_gitignores_syntax() {
-        let folder = folder(&["a.log", "keep.log", "build/x", "src/build/y", "src/z.tmp", "node_modules/m/i.js", "src/node_modules/k"]);
-        fs::write(folder.path().join(".cfignore"), "# notes\n*.log\n!keep.log\n/build\n*.tmp\nnode_modules/\n").expect("rules");
+        let folder = folder(&[
+            "a.log",
+            "keep.log",
+            "build/x",
+            "src/build/y",
+            "src/z.tmp",
+            "node_modules/m/i.js",
+            "src/node_modules/k",
+        ]);
+        fs::write(
+            folder.path().join(".cfignore"),
+            "# notes\n*.log\n!keep.log\n/build\n*.tmp\nnode_modules/\n",
+        )
+        .expect("rules");
         assert_eq!(paths(&folder), ["keep.log", "src/build/y"]);
     }
 
     #[test]
     fn modes_and_inner_links_are_kept() {
         let folder = folder(&["bin/run", "lib/a"]);
-        fs::set_permissions(folder.path().join("bin/run"), fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::set_permissions(
+            folder.path().join("bin/run"),
+            fs::Permissions::from_mode(0o755),
+        )
+        .expect("a mode");
         symlink("../lib/a", folder.path().join("bin/a")).expect("a link");
         let collected = collect(folder.path()).expect("files");
-        let kind = |path: &str| collected.entries.iter().find(|entry| entry.path == path).expect("the entry").kind.clone();
-        assert!(matches!(kind("bin/run"), Kind::File { mode: 0o755, size: 1, .. }));
-        assert_eq!(kind("bin/a"), Kind::Link { target: "../lib/a".into() });
+        let kind = |path: &str| {
+            collected
+                .entries
+                .iter()
+                .find(|entry| entry.path == path)
+                .expect("the entry")
+                .kind
+                .clone()
+        };
+        assert!(matches!(
+            kind("bin/run"),
+            Kind::File {
+                mode: 0o755,
+                size: 1,
+                ..
+            }
+        ));
+        assert_eq!(
+            kind("bin/a"),
+            Kind::Link {
+                target: "../lib/a".into()
+            }
+        );
     }
 
     #[test]
@@ -220,7 +331,10 @@ mod tests {
             let folder = folder(&["dir/a"]);
             symlink(target, folder.path().join("dir/link")).expect("a link");
             let error = collect(folder.path()).expect_err("outside");
-            assert!(matches!(error, FilesFault::LinkOut { .. }), "{target}: {error}");
+            assert!(
+                matches!(error, FilesFault::LinkOut { .. }),
+                "{target}: {error}"
+            );
         }
         assert!(stays_inside("dir", Path::new("../x")));
         assert!(!stays_inside("", Path::new("../x")));
@@ -230,15 +344,24 @@ mod tests {
     fn nothing_to_push_is_an_error() {
         let empty = tempfile::tempdir().expect("a temporary folder");
         assert!(matches!(collect(empty.path()), Err(FilesFault::Nothing(_))));
-        assert!(matches!(collect(&empty.path().join("no")), Err(FilesFault::Missing(_))));
+        assert!(matches!(
+            collect(&empty.path().join("no")),
+            Err(FilesFault::Missing(_))
+        ));
         fs::create_dir(empty.path().join("only-a-folder")).expect("a folder");
         assert!(matches!(collect(empty.path()), Err(FilesFault::Nothing(_))));
     }
 
     #[test]
     fn names_from_folders() {
-        assert_eq!(name_of_folder(Path::new("/a/My Shop")).as_deref(), Some("my-shop"));
-        assert_eq!(name_of_folder(Path::new("/a/shop.jar")).as_deref(), Some("shop"));
+        assert_eq!(
+            name_of_folder(Path::new("/a/My Shop")).as_deref(),
+            Some("my-shop")
+        );
+        assert_eq!(
+            name_of_folder(Path::new("/a/shop.jar")).as_deref(),
+            Some("shop")
+        );
         assert_eq!(name_of_folder(Path::new("/")), None);
     }
 }

@@ -47,14 +47,26 @@ pub async fn push(client: &Client, out: &Output, request: Request) -> Outcome {
         true => Some(find::default_domain(client).await?.name),
         false => None,
     };
-    let plans = manifest::plan(request.manifest.as_ref(), &request.folder, request.name.as_deref(), &request.overrides, default_domain.as_deref())
-        .map_err(|fault| Failure::usage(fault.to_string()))?;
-    let sources = plans.iter().map(|plan| read_source(plan, &request.folder)).collect::<Outcome<Vec<Source>>>()?;
+    let plans = manifest::plan(
+        request.manifest.as_ref(),
+        &request.folder,
+        request.name.as_deref(),
+        &request.overrides,
+        default_domain.as_deref(),
+    )
+    .map_err(|fault| Failure::usage(fault.to_string()))?;
+    let sources = plans
+        .iter()
+        .map(|plan| read_source(plan, &request.folder))
+        .collect::<Outcome<Vec<Source>>>()?;
     for source in &sources {
         if let Source::Folder(Collected { skipped, .. }) = source
             && !skipped.is_empty()
         {
-            out.warn(format!("left out, because they are no files: {}", skipped.join(", ")));
+            out.warn(format!(
+                "left out, because they are no files: {}",
+                skipped.join(", ")
+            ));
         }
     }
     let apps = apply(client, out, &plans).await?;
@@ -62,18 +74,28 @@ pub async fn push(client: &Client, out: &Output, request: Request) -> Outcome {
     for (app, source) in apps.iter().zip(&sources) {
         pushed.push(push_app(client, out, &request, app, source).await?);
     }
-    if out.json { out.document(&json!({ "apps": pushed })) } else { Ok(()) }
+    if out.json {
+        out.document(&json!({ "apps": pushed }))
+    } else {
+        Ok(())
+    }
 }
 
 fn read_source(plan: &AppPlan, folder: &Path) -> Outcome<Source> {
     let path = plan.path.as_deref().unwrap_or(folder);
     if path.is_file() {
-        let size = archive::check_archive(path).map_err(|fault| archive_failure(fault, Code::Usage))?;
-        return Ok(Source::Archive { path: path.to_path_buf(), size });
+        let size =
+            archive::check_archive(path).map_err(|fault| archive_failure(fault, Code::Usage))?;
+        return Ok(Source::Archive {
+            path: path.to_path_buf(),
+            size,
+        });
     }
     files::collect(path).map(Source::Folder).map_err(|fault| {
         let fix = match &fault {
-            FilesFault::LinkOut { .. } => Some("replace the link by a copy, or list it in .cfignore"),
+            FilesFault::LinkOut { .. } => {
+                Some("replace the link by a copy, or list it in .cfignore")
+            }
             FilesFault::Missing(_) => Some("`yard push FOLDER` with the folder of your app"),
             _ => None,
         };
@@ -99,18 +121,51 @@ fn archive_failure(fault: ArchiveFault, code: Code) -> Failure {
 /// Sends the manifest; gives back its apps in its order.
 async fn apply(client: &Client, out: &Output, plans: &[AppPlan]) -> Outcome<Vec<App>> {
     let space = client.space()?;
-    let names = plans.iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>().join(", ");
-    let org = client.target().org.as_ref().map(|org| org.name.as_str()).unwrap_or_default();
+    let names = plans
+        .iter()
+        .map(|plan| plan.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let org = client
+        .target()
+        .org
+        .as_ref()
+        .map(|org| org.name.as_str())
+        .unwrap_or_default();
     let user = client.target().user.as_deref().unwrap_or("you");
-    out.say(format!("Pushing {} to {org} / {} as {user}", out.paint(Color::Strong, &names), space.name))?;
-    let text = manifest::document(plans).map_err(|error| Failure::failed("write the manifest").because(error))?;
+    out.say(format!(
+        "Pushing {} to {org} / {} as {user}",
+        out.paint(Color::Strong, &names),
+        space.name
+    ))?;
+    let text = manifest::document(plans)
+        .map_err(|error| Failure::failed("write the manifest").because(error))?;
     let doing = |failure: Failure| failure.doing(format!("apply the manifest of {names}"));
-    let reply = client.post_yaml(&format!("/v3/spaces/{}/actions/apply_manifest", space.guid), text).await.map_err(doing)?;
-    for warning in client.finish(&reply, Duration::from_secs(120)).await.map_err(doing)? {
+    let reply = client
+        .post_yaml(
+            &format!("/v3/spaces/{}/actions/apply_manifest", space.guid),
+            text,
+        )
+        .await
+        .map_err(doing)?;
+    for warning in client
+        .finish(&reply, Duration::from_secs(120))
+        .await
+        .map_err(doing)?
+    {
         out.warn(warning);
     }
-    let wanted = plans.iter().map(|plan| item(&plan.name)).collect::<Vec<_>>().join(",");
-    let found: Vec<App> = client.list("/v3/apps", &[("names", &wanted), ("space_guids", &space.guid)]).await?;
+    let wanted = plans
+        .iter()
+        .map(|plan| item(&plan.name))
+        .collect::<Vec<_>>()
+        .join(",");
+    let found: Vec<App> = client
+        .list(
+            "/v3/apps",
+            &[("names", &wanted), ("space_guids", &space.guid)],
+        )
+        .await?;
     plans
         .iter()
         .map(|plan| {
@@ -118,14 +173,27 @@ async fn apply(client: &Client, out: &Output, plans: &[AppPlan]) -> Outcome<Vec<
                 .iter()
                 .find(|app| app.name == plan.name)
                 .cloned()
-                .ok_or_else(|| Failure::failed(format!("the manifest was applied, but there is no app {}", plan.name)))
+                .ok_or_else(|| {
+                    Failure::failed(format!(
+                        "the manifest was applied, but there is no app {}",
+                        plan.name
+                    ))
+                })
         })
         .collect()
 }
 
-async fn push_app(client: &Client, out: &Output, request: &Request, app: &App, source: &Source) -> Outcome<Pushed> {
+async fn push_app(
+    client: &Client,
+    out: &Output,
+    request: &Request,
+    app: &App,
+    source: &Source,
+) -> Outcome<Pushed> {
     let began = Instant::now();
-    let package = upload(client, out, app, source).await.map_err(|failure| failure.doing(format!("upload the app {}", app.name)))?;
+    let package = upload(client, out, app, source)
+        .await
+        .map_err(|failure| failure.doing(format!("upload the app {}", app.name)))?;
     let upload_ms = began.elapsed().as_millis();
     let staged = staging::stage(client, out, app, &package.guid).await?;
     let began = Instant::now();
@@ -134,13 +202,22 @@ async fn push_app(client: &Client, out: &Output, request: &Request, app: &App, s
     let start_ms = began.elapsed().as_millis();
     let places = summary::places(client, app).await?;
     if strategy.is_some() {
-        out.say(format!("Started in {}, {}", human::took(began.elapsed()), watch::describe(out, &looks)))?;
+        out.say(format!(
+            "Started in {}, {}",
+            human::took(began.elapsed()),
+            watch::describe(out, &looks)
+        ))?;
     }
     tell(out, app, &places, strategy.is_some())?;
     Ok(Pushed {
         name: app.name.clone(),
         guid: app.guid.clone(),
-        state: if strategy.is_some() { "STARTED" } else { "STOPPED" }.to_string(),
+        state: if strategy.is_some() {
+            "STARTED"
+        } else {
+            "STOPPED"
+        }
+        .to_string(),
         urls: places.urls,
         curl: places.curl,
         droplet,
@@ -155,7 +232,10 @@ async fn push_app(client: &Client, out: &Output, request: &Request, app: &App, s
 fn tell(out: &Output, app: &App, places: &summary::Places, started: bool) -> Outcome {
     let name = out.paint(Color::Strong, &app.name);
     if !started {
-        return out.say(format!("\n{name} is staged and not started: `yard start {}`", app.name));
+        return out.say(format!(
+            "\n{name} is staged and not started: `yard start {}`",
+            app.name
+        ));
     }
     match (places.urls.first(), &places.curl) {
         (Some(url), Some(curl)) => {
@@ -173,20 +253,40 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
     let began = Instant::now();
     let mut matched = Vec::new();
     if let Source::Folder(collected) = source {
-        let candidates = archive::candidates(collected).map_err(|fault| archive_failure(fault, Code::Failed))?;
+        let candidates =
+            archive::candidates(collected).map_err(|fault| archive_failure(fault, Code::Failed))?;
         matched = ask(client, &candidates).await?;
     }
     let mut packed = None;
     let (path, size, what) = match source {
-        Source::Archive { path, size } => (path.clone(), *size, format!("{} ({})", path.display(), human::bytes(*size))),
+        Source::Archive { path, size } => (
+            path.clone(),
+            *size,
+            format!("{} ({})", path.display(), human::bytes(*size)),
+        ),
         Source::Folder(collected) => {
-            let file = tempfile::NamedTempFile::new().map_err(|error| Failure::failed("make a temporary file").because(error))?;
-            archive::pack(collected, &matched, file.as_file()).map_err(|fault| archive_failure(fault, Code::Failed))?;
-            let size = file.as_file().metadata().map(|metadata| metadata.len()).unwrap_or_default();
+            let file = tempfile::NamedTempFile::new()
+                .map_err(|error| Failure::failed("make a temporary file").because(error))?;
+            archive::pack(collected, &matched, file.as_file())
+                .map_err(|fault| archive_failure(fault, Code::Failed))?;
+            let size = file
+                .as_file()
+                .metadata()
+                .map(|metadata| metadata.len())
+                .unwrap_or_default();
             let path = file.path().to_path_buf();
             packed = Some(file);
-            let known = if matched.is_empty() { String::new() } else { format!(", {} of them known to the cluster", matched.len()) };
-            let what = format!("{} ({}{known}), {} to send", human::count(collected.files(), "file"), human::bytes(collected.bytes()), human::bytes(size));
+            let known = if matched.is_empty() {
+                String::new()
+            } else {
+                format!(", {} of them known to the cluster", matched.len())
+            };
+            let what = format!(
+                "{} ({}{known}), {} to send",
+                human::count(collected.files(), "file"),
+                human::bytes(collected.bytes()),
+                human::bytes(size)
+            );
             (path, size, what)
         }
     };
@@ -196,9 +296,16 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
         .await?;
     let bar = progress::upload_bar(out, size);
     let (counted, restarted) = (bar.clone(), bar.clone());
-    let bits = Some(Bits { archive: &path, size });
+    let bits = Some(Bits {
+        archive: &path,
+        size,
+    });
     let sent = Arc::new(move |bytes| counted.inc(bytes));
-    let uploaded = client.upload(&package.guid, bits, &matched, sent, move || restarted.set_position(0)).await;
+    let uploaded = client
+        .upload(&package.guid, bits, &matched, sent, move || {
+            restarted.set_position(0)
+        })
+        .await;
     bar.finish_and_clear();
     drop(packed);
     let ready = until_ready(client, uploaded?).await?;
@@ -210,7 +317,14 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
 async fn ask(client: &Client, candidates: &[Resource]) -> Outcome<Vec<Resource>> {
     let mut answered = Vec::new();
     for part in candidates.chunks(ASK_AT_ONCE) {
-        let answer: ResourceMatches = client.post("/v3/resource_matches", &ResourceMatches { resources: part.to_vec() }).await?;
+        let answer: ResourceMatches = client
+            .post(
+                "/v3/resource_matches",
+                &ResourceMatches {
+                    resources: part.to_vec(),
+                },
+            )
+            .await?;
         answered.extend(answer.resources);
     }
     Ok(archive::known(candidates, &answered))
@@ -223,27 +337,49 @@ async fn until_ready(client: &Client, mut package: Package) -> Outcome<Package> 
         match package.state.as_str() {
             "READY" => return Ok(package),
             "FAILED" | "EXPIRED" => {
-                let why = package.data.error.unwrap_or_else(|| "no reason was given".into());
-                return Err(Failure::failed(format!("the cluster refused the package: {why}")));
+                let why = package
+                    .data
+                    .error
+                    .unwrap_or_else(|| "no reason was given".into());
+                return Err(Failure::failed(format!(
+                    "the cluster refused the package: {why}"
+                )));
             }
             _ if Instant::now() >= deadline => {
-                return Err(Failure::new(Code::TimedOut, format!("the package {} is still {}", package.guid, package.state.to_lowercase())));
+                return Err(Failure::new(
+                    Code::TimedOut,
+                    format!(
+                        "the package {} is still {}",
+                        package.guid,
+                        package.state.to_lowercase()
+                    ),
+                ));
             }
             _ => {
                 tokio::time::sleep(pace.step()).await;
-                package = client.get(&format!("/v3/packages/{}", package.guid), &[]).await?;
+                package = client
+                    .get(&format!("/v3/packages/{}", package.guid), &[])
+                    .await?;
             }
         }
     }
 }
 
 /// Makes the droplet the one that runs.
-async fn start(client: &Client, out: &Output, request: &Request, app: &App, droplet: &str) -> Outcome<(Option<&'static str>, Vec<Look>)> {
+async fn start(
+    client: &Client,
+    out: &Output,
+    request: &Request,
+    app: &App,
+    droplet: &str,
+) -> Outcome<(Option<&'static str>, Vec<Look>)> {
     let runs = app.state == "STARTED" && app.relationships.current_droplet.guid().is_some();
     let doing = |failure: Failure| failure.doing(format!("start the app {}", app.name));
     if request.no_start {
         if app.state == "STARTED" {
-            client.act(&format!("/v3/apps/{}/actions/stop", app.guid)).await?;
+            client
+                .act(&format!("/v3/apps/{}/actions/stop", app.guid))
+                .await?;
         }
         assign(client, app, droplet).await?;
         return Ok((None, Vec::new()));
@@ -258,14 +394,20 @@ async fn start(client: &Client, out: &Output, request: &Request, app: &App, drop
     }
     out.say("Starting")?;
     assign(client, app, droplet).await?;
-    client.act(&format!("/v3/apps/{}/actions/restart", app.guid)).await.map_err(doing)?;
+    client
+        .act(&format!("/v3/apps/{}/actions/restart", app.guid))
+        .await
+        .map_err(doing)?;
     let looks = watch.until_up(request.timeout).await?;
     Ok((Some(if runs { "restart" } else { "start" }), looks))
 }
 
 async fn assign(client: &Client, app: &App, droplet: &str) -> Outcome {
     client
-        .patch(&format!("/v3/apps/{}/relationships/current_droplet", app.guid), &json!({ "data": { "guid": droplet } }))
+        .patch(
+            &format!("/v3/apps/{}/relationships/current_droplet", app.guid),
+            &json!({ "data": { "guid": droplet } }),
+        )
         .await
         .map_err(|failure| failure.doing(format!("give the app {} its new droplet", app.name)))?;
     Ok(())

@@ -65,20 +65,40 @@ pub enum ManifestFault {
     #[error("the manifest lists the application {0} twice")]
     Twice(String),
     #[error("{place}: unknown key {key:?}{}", .meant.as_ref().map(|meant| format!(", did you mean {meant:?}?")).unwrap_or_default())]
-    UnknownKey { place: String, key: String, meant: Option<String> },
+    UnknownKey {
+        place: String,
+        key: String,
+        meant: Option<String>,
+    },
     #[error("{place}: {key} is not supported: {instead}")]
-    OldKey { place: String, key: String, instead: &'static str },
+    OldKey {
+        place: String,
+        key: String,
+        instead: &'static str,
+    },
     #[error("{place}: {key} takes {wanted}")]
-    WrongType { place: String, key: String, wanted: &'static str },
+    WrongType {
+        place: String,
+        key: String,
+        wanted: &'static str,
+    },
     #[error("the manifest has no application {name}; it has {}", .known.join(", "))]
     NoSuchApp { name: String, known: Vec<String> },
-    #[error("flags that describe one app cannot be used with a manifest of several: name the app, or change the manifest")]
+    #[error(
+        "flags that describe one app cannot be used with a manifest of several: name the app, or change the manifest"
+    )]
     FlagsForMany,
     #[error("--no-route cannot be used together with --random-route, --hostname or --domain")]
     ContradictingRoutes,
 }
 
-const TOP_KEYS: &[&str] = &["version", "applications", "space", "organization", "metadata"];
+const TOP_KEYS: &[&str] = &[
+    "version",
+    "applications",
+    "space",
+    "organization",
+    "metadata",
+];
 const PROCESS_KEYS: &[&str] = &[
     "command",
     "disk_quota",
@@ -128,11 +148,16 @@ const OLD_KEYS: &[(&str, &str)] = &[
 
 /// Reads a manifest: YAML with anchors resolved and variables filled in.
 pub fn read(text: &str, variables: &Variables) -> Result<Mapping, ManifestFault> {
-    let mut value: Value = yaml_serde::from_str(text).map_err(|error| ManifestFault::NotYaml(error.to_string()))?;
-    value.apply_merge().map_err(|error| ManifestFault::NotYaml(error.to_string()))?;
+    let mut value: Value =
+        yaml_serde::from_str(text).map_err(|error| ManifestFault::NotYaml(error.to_string()))?;
+    value
+        .apply_merge()
+        .map_err(|error| ManifestFault::NotYaml(error.to_string()))?;
     let value = variables::fill(value, variables).map_err(ManifestFault::MissingVariables)?;
     match value {
-        Value::Mapping(mapping) if mapping.get("applications").is_some_and(Value::is_sequence) => Ok(mapping),
+        Value::Mapping(mapping) if mapping.get("applications").is_some_and(Value::is_sequence) => {
+            Ok(mapping)
+        }
         _ => Err(ManifestFault::NoApplications),
     }
 }
@@ -142,7 +167,11 @@ pub fn names(manifest: &Mapping) -> Vec<String> {
     manifest
         .get("applications")
         .and_then(Value::as_sequence)
-        .map(|apps| apps.iter().filter_map(|app| app.get("name")?.as_str().map(str::to_string)).collect())
+        .map(|apps| {
+            apps.iter()
+                .filter_map(|app| app.get("name")?.as_str().map(str::to_string))
+                .collect()
+        })
         .unwrap_or_default()
 }
 
@@ -155,7 +184,9 @@ pub fn plan(
     overrides: &Overrides,
     default_domain: Option<&str>,
 ) -> Result<Vec<AppPlan>, ManifestFault> {
-    if overrides.no_route && (overrides.random_route || overrides.hostname.is_some() || overrides.domain.is_some()) {
+    if overrides.no_route
+        && (overrides.random_route || overrides.hostname.is_some() || overrides.domain.is_some())
+    {
         return Err(ManifestFault::ContradictingRoutes);
     }
     let mut apps = match manifest {
@@ -163,7 +194,11 @@ pub fn plan(
         None => {
             let name = name.unwrap_or_default().to_string();
             let document = Mapping::from_iter([(Value::from("name"), Value::from(name.clone()))]);
-            vec![AppPlan { name, path: None, document }]
+            vec![AppPlan {
+                name,
+                path: None,
+                document,
+            }]
         }
     };
     if let (Some(name), Some(_)) = (name, manifest) {
@@ -174,7 +209,12 @@ pub fn plan(
                 apps[0].name = name.to_string();
                 apps[0].document.insert("name".into(), name.into());
             }
-            None => return Err(ManifestFault::NoSuchApp { name: name.into(), known: apps.into_iter().map(|app| app.name).collect() }),
+            None => {
+                return Err(ManifestFault::NoSuchApp {
+                    name: name.into(),
+                    known: apps.into_iter().map(|app| app.name).collect(),
+                });
+            }
         }
     }
     if apps.len() > 1 && !overrides.is_empty() {
@@ -188,21 +228,32 @@ pub fn plan(
 
 /// The document that is sent for these apps.
 pub fn document(apps: &[AppPlan]) -> Result<String, yaml_serde::Error> {
-    let list: Vec<Value> = apps.iter().map(|app| Value::Mapping(app.document.clone())).collect();
-    let whole = Mapping::from_iter([(Value::from("version"), Value::from(1)), (Value::from("applications"), Value::Sequence(list))]);
+    let list: Vec<Value> = apps
+        .iter()
+        .map(|app| Value::Mapping(app.document.clone()))
+        .collect();
+    let whole = Mapping::from_iter([
+        (Value::from("version"), Value::from(1)),
+        (Value::from("applications"), Value::Sequence(list)),
+    ]);
     yaml_serde::to_string(&whole)
 }
 
 fn apps_of(manifest: &Mapping, folder: &Path) -> Result<Vec<AppPlan>, ManifestFault> {
     check_keys("the manifest", manifest, &[TOP_KEYS])?;
-    let list = manifest.get("applications").and_then(Value::as_sequence).ok_or(ManifestFault::NoApplications)?;
+    let list = manifest
+        .get("applications")
+        .and_then(Value::as_sequence)
+        .ok_or(ManifestFault::NoApplications)?;
     if list.is_empty() {
         return Err(ManifestFault::Empty);
     }
     let mut seen = BTreeSet::new();
     let mut apps = Vec::new();
     for (index, app) in list.iter().enumerate() {
-        let Value::Mapping(app) = app else { return Err(ManifestFault::Nameless(index + 1)) };
+        let Value::Mapping(app) = app else {
+            return Err(ManifestFault::Nameless(index + 1));
+        };
         let name = match app.get("name") {
             Some(Value::String(name)) if !name.is_empty() => name.clone(),
             Some(Value::Number(number)) => number.to_string(),
@@ -217,26 +268,48 @@ fn apps_of(manifest: &Mapping, folder: &Path) -> Result<Vec<AppPlan>, ManifestFa
         if let Some(processes) = app.get("processes").and_then(Value::as_sequence) {
             for process in processes {
                 let Value::Mapping(process) = process else {
-                    return Err(wrong(&place, "processes", "a list of mappings, each with a `type`"));
+                    return Err(wrong(
+                        &place,
+                        "processes",
+                        "a list of mappings, each with a `type`",
+                    ));
                 };
-                let kind = process.get("type").and_then(Value::as_str).unwrap_or("without a type");
-                check_keys(&format!("{place}, process {kind}"), process, &[&["type"], PROCESS_KEYS])?;
+                let kind = process
+                    .get("type")
+                    .and_then(Value::as_str)
+                    .unwrap_or("without a type");
+                check_keys(
+                    &format!("{place}, process {kind}"),
+                    process,
+                    &[&["type"], PROCESS_KEYS],
+                )?;
             }
         }
-        let path = app.get("path").and_then(Value::as_str).map(|path| folder.join(path));
+        let path = app
+            .get("path")
+            .and_then(Value::as_str)
+            .map(|path| folder.join(path));
         let mut document = app.clone();
         document.remove("path");
         document.insert("name".into(), name.clone().into());
         if let Some(size) = document.remove("disk-quota") {
             document.insert("disk_quota".into(), size);
         }
-        apps.push(AppPlan { name, path, document });
+        apps.push(AppPlan {
+            name,
+            path,
+            document,
+        });
     }
     Ok(apps)
 }
 
 fn wrong(place: &str, key: &str, wanted: &'static str) -> ManifestFault {
-    ManifestFault::WrongType { place: place.to_string(), key: key.to_string(), wanted }
+    ManifestFault::WrongType {
+        place: place.to_string(),
+        key: key.to_string(),
+        wanted,
+    }
 }
 
 /// What is certain without a server: shapes, not values.
@@ -264,17 +337,34 @@ fn check_keys(place: &str, mapping: &Mapping, known: &[&[&str]]) -> Result<(), M
     for key in mapping.keys() {
         let key = match key {
             Value::String(key) => key.clone(),
-            other => yaml_serde::to_string(other).unwrap_or_default().trim().to_string(),
+            other => yaml_serde::to_string(other)
+                .unwrap_or_default()
+                .trim()
+                .to_string(),
         };
         if known.iter().any(|known| known.contains(&key.as_str())) {
             continue;
         }
         if let Some((_, instead)) = OLD_KEYS.iter().find(|(old, _)| *old == key) {
-            return Err(ManifestFault::OldKey { place: place.to_string(), key, instead });
+            return Err(ManifestFault::OldKey {
+                place: place.to_string(),
+                key,
+                instead,
+            });
         }
-        let meant = known.iter().flat_map(|known| known.iter()).map(|known| (distance(&key, known), *known)).min();
-        let meant = meant.filter(|(distance, _)| *distance <= 2).map(|(_, known)| known.to_string());
-        return Err(ManifestFault::UnknownKey { place: place.to_string(), key, meant });
+        let meant = known
+            .iter()
+            .flat_map(|known| known.iter())
+            .map(|known| (distance(&key, known), *known))
+            .min();
+        let meant = meant
+            .filter(|(distance, _)| *distance <= 2)
+            .map(|(_, known)| known.to_string());
+        return Err(ManifestFault::UnknownKey {
+            place: place.to_string(),
+            key,
+            meant,
+        });
     }
     Ok(())
 }
@@ -313,7 +403,11 @@ fn override_app(app: &mut AppPlan, overrides: &Overrides, default_domain: Option
         set_process(&mut app.document, "health-check-type", kind.clone().into());
     }
     if let Some(endpoint) = &overrides.endpoint {
-        set_process(&mut app.document, "health-check-http-endpoint", endpoint.clone().into());
+        set_process(
+            &mut app.document,
+            "health-check-http-endpoint",
+            endpoint.clone().into(),
+        );
         if overrides.health_check_type.is_none() {
             set_process(&mut app.document, "health-check-type", "http".into());
         }
@@ -324,8 +418,17 @@ fn override_app(app: &mut AppPlan, overrides: &Overrides, default_domain: Option
     if !overrides.buildpacks.is_empty() {
         app.document.remove("buildpack");
         let reset = matches!(overrides.buildpacks.as_slice(), [only] if is_reset(only));
-        let list = if reset { Vec::new() } else { overrides.buildpacks.iter().map(|name| Value::from(name.clone())).collect() };
-        app.document.insert("buildpacks".into(), Value::Sequence(list));
+        let list = if reset {
+            Vec::new()
+        } else {
+            overrides
+                .buildpacks
+                .iter()
+                .map(|name| Value::from(name.clone()))
+                .collect()
+        };
+        app.document
+            .insert("buildpacks".into(), Value::Sequence(list));
     }
     if let Some(stack) = &overrides.stack {
         app.document.insert("stack".into(), or_null(stack));
@@ -350,8 +453,16 @@ fn override_routes(app: &mut AppPlan, overrides: &Overrides, default_domain: Opt
         only("no-route", true.into());
     } else if overrides.hostname.is_some() || overrides.domain.is_some() {
         let host = overrides.hostname.as_deref().unwrap_or(&app.name);
-        let domain = overrides.domain.as_deref().or(default_domain).unwrap_or_default();
-        let route = if domain.is_empty() { host.to_string() } else { format!("{host}.{domain}") };
+        let domain = overrides
+            .domain
+            .as_deref()
+            .or(default_domain)
+            .unwrap_or_default();
+        let route = if domain.is_empty() {
+            host.to_string()
+        } else {
+            format!("{host}.{domain}")
+        };
         let route = Mapping::from_iter([(Value::from("route"), Value::from(route))]);
         only("routes", Value::Sequence(vec![Value::Mapping(route)]));
     } else if overrides.random_route {
@@ -367,7 +478,12 @@ fn set_process(document: &mut Mapping, key: &str, value: Value) {
     let web = document
         .get_mut("processes")
         .and_then(Value::as_sequence_mut)
-        .and_then(|processes| processes.iter_mut().filter_map(Value::as_mapping_mut).find(|process| process.get("type") == Some(&"web".into())));
+        .and_then(|processes| {
+            processes
+                .iter_mut()
+                .filter_map(Value::as_mapping_mut)
+                .find(|process| process.get("type") == Some(&"web".into()))
+        });
     match web {
         Some(web) => web.insert(key.into(), value),
         None => document.insert(key.into(), value),
@@ -380,30 +496,63 @@ fn is_reset(text: &str) -> bool {
 }
 
 fn or_null(text: &str) -> Value {
-    if is_reset(text) { Value::Null } else { Value::from(text.to_string()) }
+    if is_reset(text) {
+        Value::Null
+    } else {
+        Value::from(text.to_string())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn planned(text: &str, name: Option<&str>, overrides: &Overrides) -> Result<String, ManifestFault> {
+    fn planned(
+        text: &str,
+        name: Option<&str>,
+        overrides: &Overrides,
+    ) -> Result<String, ManifestFault> {
         let manifest = read(text, &Variables::new())?;
-        let apps = plan(Some(&manifest), Path::new("/work"), name, overrides, Some("yard.internal"))?;
+        let apps = plan(
+            Some(&manifest),
+            Path::new("/work"),
+            name,
+            overrides,
+            Some("yard.internal"),
+        )?;
         let text = document(&apps).expect("YAML");
-        Ok(text.strip_prefix("version: 1\napplications:\n").expect("the head").to_string())
+        Ok(text
+            .strip_prefix("version: 1\napplications:\n")
+            .expect("the head")
+            .to_string())
     }
 
     #[test]
     fn without_a_manifest_the_app_gets_the_default_route() {
-        let apps = plan(None, Path::new("/"), Some("shop"), &Overrides::default(), None).expect("a plan");
-        assert_eq!(document(&apps).expect("YAML"), "version: 1\napplications:\n- name: shop\n  default-route: true\n");
+        let apps = plan(
+            None,
+            Path::new("/"),
+            Some("shop"),
+            &Overrides::default(),
+            None,
+        )
+        .expect("a plan");
+        assert_eq!(
+            document(&apps).expect("YAML"),
+            "version: 1\napplications:\n- name: shop\n  default-route: true\n"
+        );
     }
 
     #[test]
     fn flags_replace_what_the_manifest_says_where_it_says_it() {
         let text = "applications:\n- name: shop\n  buildpack: old\n  processes:\n  - type: web\n    memory: 64M\n  - type: worker\n";
-        let overrides = Overrides { memory: Some("1G".into()), instances: Some(2), buildpacks: vec!["python".into()], command: Some("null".into()), ..Overrides::default() };
+        let overrides = Overrides {
+            memory: Some("1G".into()),
+            instances: Some(2),
+            buildpacks: vec!["python".into()],
+            command: Some("null".into()),
+            ..Overrides::default()
+        };
         assert_eq!(
             planned(text, None, &overrides).expect("a plan"),
             "- name: shop\n  processes:\n  - type: web\n    memory: 1G\n    instances: 2\n    command: null\n  - type: worker\n  buildpacks:\n  - python\n  default-route: true\n"
@@ -414,43 +563,133 @@ mod tests {
     fn routes_are_said_in_one_way_only() {
         let text = "applications:\n- name: shop\n  routes:\n  - route: a.b\n";
         let with = |overrides: Overrides| planned(text, None, &overrides).expect("a plan");
-        assert_eq!(with(Overrides { no_route: true, ..Overrides::default() }), "- name: shop\n  no-route: true\n");
-        assert_eq!(with(Overrides { random_route: true, ..Overrides::default() }), "- name: shop\n  routes:\n  - route: a.b\n");
-        assert_eq!(with(Overrides { hostname: Some("h".into()), ..Overrides::default() }), "- name: shop\n  routes:\n  - route: h.yard.internal\n");
-        assert_eq!(with(Overrides { domain: Some("d.org".into()), ..Overrides::default() }), "- name: shop\n  routes:\n  - route: shop.d.org\n");
-        let both = Overrides { no_route: true, random_route: true, ..Overrides::default() };
-        assert_eq!(planned(text, None, &both), Err(ManifestFault::ContradictingRoutes));
+        assert_eq!(
+            with(Overrides {
+                no_route: true,
+                ..Overrides::default()
+            }),
+            "- name: shop\n  no-route: true\n"
+        );
+        assert_eq!(
+            with(Overrides {
+                random_route: true,
+                ..Overrides::default()
+            }),
+            "- name: shop\n  routes:\n  - route: a.b\n"
+        );
+        assert_eq!(
+            with(Overrides {
+                hostname: Some("h".into()),
+                ..Overrides::default()
+            }),
+            "- name: shop\n  routes:\n  - route: h.yard.internal\n"
+        );
+        assert_eq!(
+            with(Overrides {
+                domain: Some("d.org".into()),
+                ..Overrides::default()
+            }),
+            "- name: shop\n  routes:\n  - route: shop.d.org\n"
+        );
+        let both = Overrides {
+            no_route: true,
+            random_route: true,
+            ..Overrides::default()
+        };
+        assert_eq!(
+            planned(text, None, &both),
+            Err(ManifestFault::ContradictingRoutes)
+        );
     }
 
     #[test]
     fn one_app_of_several_is_chosen_by_name() {
         let text = "applications:\n- name: a\n  path: src\n- name: b\n";
         let manifest = read(text, &Variables::new()).expect("a manifest");
-        let apps = plan(Some(&manifest), Path::new("/work"), Some("a"), &Overrides { instances: Some(1), ..Overrides::default() }, None).expect("a plan");
+        let apps = plan(
+            Some(&manifest),
+            Path::new("/work"),
+            Some("a"),
+            &Overrides {
+                instances: Some(1),
+                ..Overrides::default()
+            },
+            None,
+        )
+        .expect("a plan");
         assert_eq!(apps.len(), 1);
         assert_eq!(apps[0].path.as_deref(), Some(Path::new("/work/src")));
-        assert_eq!(apps[0].document.get("path"), None, "where the sources lie is nobody else's business");
-        assert!(matches!(planned(text, Some("c"), &Overrides::default()), Err(ManifestFault::NoSuchApp { .. })));
-        assert_eq!(planned(text, None, &Overrides { instances: Some(1), ..Overrides::default() }), Err(ManifestFault::FlagsForMany));
+        assert_eq!(
+            apps[0].document.get("path"),
+            None,
+            "where the sources lie is nobody else's business"
+        );
+        assert!(matches!(
+            planned(text, Some("c"), &Overrides::default()),
+            Err(ManifestFault::NoSuchApp { .. })
+        ));
+        assert_eq!(
+            planned(
+                text,
+                None,
+                &Overrides {
+                    instances: Some(1),
+                    ..Overrides::default()
+                }
+            ),
+            Err(ManifestFault::FlagsForMany)
+        );
     }
 
     #[test]
     fn mistakes_are_told_with_their_place() {
         for (text, message) in [
-            ("applications: [{name: a, memmory: 1G}]", "application a: unknown key \"memmory\", did you mean \"memory\"?"),
-            ("applications: [{name: a, host: x}]", "application a: host is not supported: list whole routes under `routes`"),
-            ("applications: [{name: a}, {name: a}]", "the manifest lists the application a twice"),
-            ("applications: [{memory: 1G}]", "application 1 of the manifest has no name"),
+            (
+                "applications: [{name: a, memmory: 1G}]",
+                "application a: unknown key \"memmory\", did you mean \"memory\"?",
+            ),
+            (
+                "applications: [{name: a, host: x}]",
+                "application a: host is not supported: list whole routes under `routes`",
+            ),
+            (
+                "applications: [{name: a}, {name: a}]",
+                "the manifest lists the application a twice",
+            ),
+            (
+                "applications: [{memory: 1G}]",
+                "application 1 of the manifest has no name",
+            ),
             ("applications: []", "the manifest lists no application"),
-            ("apps: []", "the manifest is no mapping with a list `applications`"),
-            ("applications: [{name: a, env: [x]}]", "application a: env takes a mapping"),
-            ("applications: [{name: a, instances: many}]", "application a: instances takes a whole number"),
-            ("applications: [{name: a, processes: [{type: web, port: 1}]}]", "application a, process web: unknown key \"port\""),
+            (
+                "apps: []",
+                "the manifest is no mapping with a list `applications`",
+            ),
+            (
+                "applications: [{name: a, env: [x]}]",
+                "application a: env takes a mapping",
+            ),
+            (
+                "applications: [{name: a, instances: many}]",
+                "application a: instances takes a whole number",
+            ),
+            (
+                "applications: [{name: a, processes: [{type: web, port: 1}]}]",
+                "application a, process web: unknown key \"port\"",
+            ),
             ("app: [", "the manifest is no YAML"),
-            ("applications: [{name: ((x))}]", "the manifest has no value for ((x))"),
-            ("application: []\napplications: [{name: a}]", "the manifest: unknown key \"application\", did you mean \"applications\"?"),
+            (
+                "applications: [{name: ((x))}]",
+                "the manifest has no value for ((x))",
+            ),
+            (
+                "application: []\napplications: [{name: a}]",
+                "the manifest: unknown key \"application\", did you mean \"applications\"?",
+            ),
         ] {
-            let error = planned(text, None, &Overrides::default()).expect_err(text).to_string();
+            let error = planned(text, None, &Overrides::default())
+                .expect_err(text)
+                .to_string();
             assert!(error.starts_with(message), "{text}: {error}");
         }
     }
@@ -461,7 +700,10 @@ mod tests {
         let error = planned(text, None, &Overrides::default()).expect_err("x is unknown");
         assert!(error.to_string().contains("unknown key \"x\""));
         let text = "applications:\n- &a\n  name: a\n  memory: 64M\n- <<: *a\n  name: b\n";
-        assert_eq!(planned(text, Some("b"), &Overrides::default()).expect("a plan"), "- name: b\n  memory: 64M\n  default-route: true\n");
+        assert_eq!(
+            planned(text, Some("b"), &Overrides::default()).expect("a plan"),
+            "- name: b\n  memory: 64M\n  default-route: true\n"
+        );
     }
 
     #[test]

@@ -31,8 +31,15 @@ enum What {
     Name(String),
 }
 
-fn classify(what: Option<&str>, has_path_flag: bool, exists: impl Fn(&Path) -> bool, named_in_manifest: impl Fn(&str) -> bool) -> What {
-    let Some(text) = what else { return What::Nothing };
+fn classify(
+    what: Option<&str>,
+    has_path_flag: bool,
+    exists: impl Fn(&Path) -> bool,
+    named_in_manifest: impl Fn(&str) -> bool,
+) -> What {
+    let Some(text) = what else {
+        return What::Nothing;
+    };
     if text.contains('/') || text == "." || text == ".." {
         return What::Path(PathBuf::from(text));
     }
@@ -47,16 +54,29 @@ impl Request {
         let variables = read_variables(args)?;
         let here = PathBuf::from(".");
         let mut found = match &args.manifest {
-            Some(file) if file.is_dir() => Some(find(file).ok_or_else(|| Failure::usage(format!("there is no manifest.yml in {}", file.display())))?),
+            Some(file) if file.is_dir() => Some(find(file).ok_or_else(|| {
+                Failure::usage(format!("there is no manifest.yml in {}", file.display()))
+            })?),
             Some(file) => Some(file.clone()),
             None => None,
         };
         let beside = if args.no_manifest { None } else { find(&here) };
         // Only its names matter here; what is wrong with it is told when it is the one used.
-        let names = found.as_ref().or(beside.as_ref()).map(|file| read_names(file, &variables)).unwrap_or_default();
-        let what = classify(args.what.as_deref(), args.path.is_some(), Path::exists, |name| names.iter().any(|known| known == name));
+        let names = found
+            .as_ref()
+            .or(beside.as_ref())
+            .map(|file| read_names(file, &variables))
+            .unwrap_or_default();
+        let what = classify(
+            args.what.as_deref(),
+            args.path.is_some(),
+            Path::exists,
+            |name| names.iter().any(|known| known == name),
+        );
         if matches!(what, What::Path(_)) && args.path.is_some() {
-            return Err(Failure::usage("the app is given twice, as an argument and with --path"));
+            return Err(Failure::usage(
+                "the app is given twice, as an argument and with --path",
+            ));
         }
         let (path, positional_name) = match what {
             What::Nothing => (args.path.clone(), None),
@@ -64,7 +84,9 @@ impl Request {
             What::Path(path) => (Some(path), None),
         };
         if args.name.is_some() && positional_name.is_some() {
-            return Err(Failure::usage("the app's name is given twice, as an argument and with --name"));
+            return Err(Failure::usage(
+                "the app's name is given twice, as an argument and with --name",
+            ));
         }
         let name = args.name.clone().or(positional_name);
         if found.is_none() && !args.no_manifest {
@@ -75,14 +97,27 @@ impl Request {
                 None => beside,
             };
         }
-        let manifest = found.as_ref().map(|file| read_manifest(file, &variables)).transpose()?;
+        let manifest = found
+            .as_ref()
+            .map(|file| read_manifest(file, &variables))
+            .transpose()?;
         let folder = match &found {
-            Some(file) => file.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(here.clone(), Path::to_path_buf),
+            Some(file) => file
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .map_or(here.clone(), Path::to_path_buf),
             None => path.clone().unwrap_or(here),
         };
-        let own_manifest = found.as_ref().is_some_and(|file| path.as_deref().is_some_and(|path| file.parent() == Some(path)));
+        let own_manifest = found.as_ref().is_some_and(|file| {
+            path.as_deref()
+                .is_some_and(|path| file.parent() == Some(path))
+        });
         // The folder that brought the manifest is where the manifest's own paths start.
-        let path = if own_manifest && args.path.is_none() { None } else { path };
+        let path = if own_manifest && args.path.is_none() {
+            None
+        } else {
+            path
+        };
         let name = match name {
             None if manifest.is_none() => Some(default_name(&folder)?),
             name => name,
@@ -119,25 +154,43 @@ fn overrides(args: &PushArgs, path: Option<PathBuf>) -> Overrides {
 }
 
 fn default_name(folder: &Path) -> Outcome<String> {
-    let missing = |_| Failure::new(Code::Usage, format!("there is no file or folder {}", folder.display())).fix("`yard push FOLDER`");
+    let missing = |_| {
+        Failure::new(
+            Code::Usage,
+            format!("there is no file or folder {}", folder.display()),
+        )
+        .fix("`yard push FOLDER`")
+    };
     let whole = fs::canonicalize(folder).map_err(missing)?;
-    files::name_of_folder(&whole).ok_or_else(|| Failure::usage("the app needs a name").fix("`yard push NAME`"))
+    files::name_of_folder(&whole)
+        .ok_or_else(|| Failure::usage("the app needs a name").fix("`yard push NAME`"))
 }
 
 fn find(folder: &Path) -> Option<PathBuf> {
-    ["manifest.yml", "manifest.yaml"].iter().map(|name| folder.join(name)).find(|file| file.is_file())
+    ["manifest.yml", "manifest.yaml"]
+        .iter()
+        .map(|name| folder.join(name))
+        .find(|file| file.is_file())
 }
 
 fn read_names(file: &Path, variables: &Variables) -> Vec<String> {
-    fs::read_to_string(file).ok().and_then(|text| manifest::read(&text, variables).ok()).map(|manifest| manifest::names(&manifest)).unwrap_or_default()
+    fs::read_to_string(file)
+        .ok()
+        .and_then(|text| manifest::read(&text, variables).ok())
+        .map(|manifest| manifest::names(&manifest))
+        .unwrap_or_default()
 }
 
 fn read_manifest(file: &Path, variables: &Variables) -> Outcome<Mapping> {
-    let text = fs::read_to_string(file).map_err(|error| Failure::usage(format!("read the manifest {}: {error}", file.display())))?;
+    let text = fs::read_to_string(file).map_err(|error| {
+        Failure::usage(format!("read the manifest {}: {error}", file.display()))
+    })?;
     manifest::read(&text, variables).map_err(|fault| {
         let failure = Failure::usage(format!("{}: {fault}", file.display()));
         match fault {
-            manifest::ManifestFault::MissingVariables(_) => failure.fix("give it with --var NAME=VALUE or --vars-file FILE"),
+            manifest::ManifestFault::MissingVariables(_) => {
+                failure.fix("give it with --var NAME=VALUE or --vars-file FILE")
+            }
             _ => failure,
         }
     })
@@ -147,11 +200,19 @@ fn read_manifest(file: &Path, variables: &Variables) -> Outcome<Mapping> {
 fn read_variables(args: &PushArgs) -> Outcome<Variables> {
     let mut variables = Variables::new();
     for file in &args.variables_files {
-        let text = fs::read_to_string(file).map_err(|error| Failure::usage(format!("read the variables {}: {error}", file.display())))?;
-        let values: Mapping =
-            yaml_serde::from_str(&text).map_err(|error| Failure::usage(format!("{} holds no variables: {error}", file.display())))?;
+        let text = fs::read_to_string(file).map_err(|error| {
+            Failure::usage(format!("read the variables {}: {error}", file.display()))
+        })?;
+        let values: Mapping = yaml_serde::from_str(&text).map_err(|error| {
+            Failure::usage(format!("{} holds no variables: {error}", file.display()))
+        })?;
         for (name, value) in values {
-            let Value::String(name) = name else { return Err(Failure::usage(format!("{}: a variable's name is a text", file.display()))) };
+            let Value::String(name) = name else {
+                return Err(Failure::usage(format!(
+                    "{}: a variable's name is a text",
+                    file.display()
+                )));
+            };
             variables.insert(name, value);
         }
     }
@@ -168,12 +229,20 @@ mod tests {
 
     #[test]
     fn the_first_argument_is_a_path_or_a_name() {
-        let check = |text: &str, flag: bool, exists: bool, named: bool| classify(Some(text), flag, |_| exists, |_| named);
-        assert_eq!(check("samples/static", false, false, false), What::Path("samples/static".into()));
+        let check = |text: &str, flag: bool, exists: bool, named: bool| {
+            classify(Some(text), flag, |_| exists, |_| named)
+        };
+        assert_eq!(
+            check("samples/static", false, false, false),
+            What::Path("samples/static".into())
+        );
         assert_eq!(check(".", false, true, false), What::Path(".".into()));
         assert_eq!(check("shop", false, true, false), What::Path("shop".into()));
         assert_eq!(check("shop", false, true, true), What::Name("shop".into()));
-        assert_eq!(check("shop", false, false, false), What::Name("shop".into()));
+        assert_eq!(
+            check("shop", false, false, false),
+            What::Name("shop".into())
+        );
         assert_eq!(check("shop", true, true, false), What::Name("shop".into()));
         assert_eq!(classify(None, true, |_| true, |_| true), What::Nothing);
     }

@@ -10,7 +10,9 @@ pub type Variables = BTreeMap<String, Value>;
 
 /// `NAME=value`; the value is YAML, so that numbers are numbers.
 pub fn parse_variable(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is no variable: write NAME=value"))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is no variable: write NAME=value"))?;
     if name.is_empty() {
         return Err(format!("{text:?} is no variable: the name is missing"));
     }
@@ -22,16 +24,32 @@ pub fn parse_variable(text: &str) -> Result<(String, Value), String> {
 pub fn fill(value: Value, variables: &Variables) -> Result<Value, BTreeSet<String>> {
     let mut missing = BTreeSet::new();
     let filled = walk(value, variables, &mut missing);
-    if missing.is_empty() { Ok(filled) } else { Err(missing) }
+    if missing.is_empty() {
+        Ok(filled)
+    } else {
+        Err(missing)
+    }
 }
 
 fn walk(value: Value, variables: &Variables, missing: &mut BTreeSet<String>) -> Value {
     match value {
         Value::String(text) => fill_text(text, variables, missing),
-        Value::Sequence(items) => Value::Sequence(items.into_iter().map(|item| walk(item, variables, missing)).collect()),
+        Value::Sequence(items) => Value::Sequence(
+            items
+                .into_iter()
+                .map(|item| walk(item, variables, missing))
+                .collect(),
+        ),
         Value::Mapping(mapping) => {
-            let filled: Mapping =
-                mapping.into_iter().map(|(key, value)| (walk(key, variables, missing), walk(value, variables, missing))).collect();
+            let filled: Mapping = mapping
+                .into_iter()
+                .map(|(key, value)| {
+                    (
+                        walk(key, variables, missing),
+                        walk(value, variables, missing),
+                    )
+                })
+                .collect();
             Value::Mapping(filled)
         }
         other => other,
@@ -39,7 +57,11 @@ fn walk(value: Value, variables: &Variables, missing: &mut BTreeSet<String>) -> 
 }
 
 fn fill_text(text: String, variables: &Variables, missing: &mut BTreeSet<String>) -> Value {
-    if let Some(name) = text.strip_prefix("((").and_then(|rest| rest.strip_suffix("))")).filter(|name| is_name(name)) {
+    if let Some(name) = text
+        .strip_prefix("((")
+        .and_then(|rest| rest.strip_suffix("))"))
+        .filter(|name| is_name(name))
+    {
         return variables.get(name).cloned().unwrap_or_else(|| {
             missing.insert(name.to_string());
             Value::Null
@@ -71,7 +93,10 @@ fn fill_text(text: String, variables: &Variables, missing: &mut BTreeSet<String>
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
 }
 
 /// A value that can stand inside a text.
@@ -89,10 +114,16 @@ mod tests {
     use super::*;
 
     fn filled(yaml: &str, variables: &[&str]) -> Result<String, Vec<String>> {
-        let variables = variables.iter().map(|text| parse_variable(text).expect("a variable")).collect();
+        let variables = variables
+            .iter()
+            .map(|text| parse_variable(text).expect("a variable"))
+            .collect();
         let value = yaml_serde::from_str(yaml).expect("YAML");
         match fill(value, &variables) {
-            Ok(value) => Ok(yaml_serde::to_string(&value).expect("YAML").trim().to_string()),
+            Ok(value) => Ok(yaml_serde::to_string(&value)
+                .expect("YAML")
+                .trim()
+                .to_string()),
             Err(missing) => Err(missing.into_iter().collect()),
         }
     }
@@ -101,23 +132,35 @@ mod tests {
     fn a_lone_variable_keeps_its_type() {
         assert_eq!(filled("n: ((n))", &["n=3"]), Ok("n: 3".into()));
         assert_eq!(filled("- ((a))-((b))", &["a=x", "b=2"]), Ok("- x-2".into()));
-        assert_eq!(filled("route: ((host)).yard.internal", &["host=shop"]), Ok("route: shop.yard.internal".into()));
+        assert_eq!(
+            filled("route: ((host)).yard.internal", &["host=shop"]),
+            Ok("route: shop.yard.internal".into())
+        );
     }
 
     #[test]
     fn what_has_no_value_is_named() {
-        assert_eq!(filled("{a: ((x)), b: z((y))}", &["z=1"]), Err(vec!["x".into(), "y".into()]));
+        assert_eq!(
+            filled("{a: ((x)), b: z((y))}", &["z=1"]),
+            Err(vec!["x".into(), "y".into()])
+        );
     }
 
     #[test]
     fn double_parentheses_of_a_shell_command_stay() {
-        assert_eq!(filled("command: echo $((1 + 2))", &[]), Ok("command: echo $((1 + 2))".into()));
+        assert_eq!(
+            filled("command: echo $((1 + 2))", &[]),
+            Ok("command: echo $((1 + 2))".into())
+        );
     }
 
     #[test]
     fn a_variable_needs_a_name_and_a_value() {
         assert!(parse_variable("x").is_err());
         assert!(parse_variable("=x").is_err());
-        assert_eq!(parse_variable("a=b=c").expect("a variable").1, Value::String("b=c".into()));
+        assert_eq!(
+            parse_variable("a=b=c").expect("a variable").1,
+            Value::String("b=c".into())
+        );
     }
 }

@@ -48,12 +48,22 @@ impl Access {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("the HTTP client cannot be made")?;
-        Ok(Access { client, base: controller_url.trim_end_matches('/').to_string(), known: Mutex::default() })
+        Ok(Access {
+            client,
+            base: controller_url.trim_end_matches('/').to_string(),
+            known: Mutex::default(),
+        })
     }
 
     /// `authorization` is the reader's header as it came.
-    pub async fn check(&self, authorization: Option<&str>, app: &str) -> Result<Verdict, AccessError> {
-        let Some(authorization) = authorization.filter(|value| value.len() > 7 && value[..7].eq_ignore_ascii_case("bearer ")) else {
+    pub async fn check(
+        &self,
+        authorization: Option<&str>,
+        app: &str,
+    ) -> Result<Verdict, AccessError> {
+        let Some(authorization) = authorization
+            .filter(|value| value.len() > 7 && value[..7].eq_ignore_ascii_case("bearer "))
+        else {
             return Ok(Verdict::NoLogin);
         };
         // What is no id names no app, and must not become part of an URL.
@@ -65,7 +75,13 @@ impl Access {
             return Ok(verdict);
         }
         let url = format!("{}/internal/log_access/{app}", self.base);
-        let answer = self.client.get(url).header("authorization", authorization).send().await.map_err(AccessError::Away)?;
+        let answer = self
+            .client
+            .get(url)
+            .header("authorization", authorization)
+            .send()
+            .await
+            .map_err(AccessError::Away)?;
         let verdict = match answer.status().as_u16() {
             200 | 204 => Verdict::Granted,
             401 => Verdict::NoLogin,
@@ -78,12 +94,20 @@ impl Access {
 
     fn remembered(&self, key: &(String, String)) -> Option<Verdict> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).filter(|(_, until)| *until > Instant::now()).map(|(verdict, _)| *verdict)
+        known
+            .get(key)
+            .filter(|(_, until)| *until > Instant::now())
+            .map(|(verdict, _)| *verdict)
     }
 
     fn remember(&self, key: (String, String), verdict: Verdict) {
         let now = Instant::now();
-        let until = now + if verdict == Verdict::Granted { GRANTED_FOR } else { DENIED_FOR };
+        let until = now
+            + if verdict == Verdict::Granted {
+                GRANTED_FOR
+            } else {
+                DENIED_FOR
+            };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST {
             known.retain(|_, (_, until)| *until > now);

@@ -22,7 +22,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::warn;
 
-/// Our own log API speaks this version of Cloud Foundry's.
+/// Our log API speaks this version of Cloud Foundry's.
 const VERSION: &str = "2.11.0";
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How often a stream asks whether its reader may still read.
@@ -38,7 +38,11 @@ pub(crate) struct Face {
     pub started: Instant,
 }
 
-pub(crate) async fn serve(listener: std::io::Result<std::net::TcpListener>, face: Face, shutdown: Shutdown) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    listener: std::io::Result<std::net::TcpListener>,
+    face: Face,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener?)?;
     let routes = Router::new()
         .route("/api/v1/info", get(info))
@@ -47,12 +51,18 @@ pub(crate) async fn serve(listener: std::io::Result<std::net::TcpListener>, face
         .fallback(async || refusal(StatusCode::NOT_FOUND, "there is nothing here"))
         .with_state(face);
     let end = async move { shutdown.draining().await };
-    axum::serve(listener, routes).with_graceful_shutdown(end).await?;
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(end)
+        .await?;
     Ok(())
 }
 
 fn refusal(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({ "error": message, "code": status.as_u16(), "message": message }))).into_response()
+    (
+        status,
+        Json(json!({ "error": message, "code": status.as_u16(), "message": message })),
+    )
+        .into_response()
 }
 
 async fn info(State(face): State<Face>) -> Json<Value> {
@@ -60,17 +70,20 @@ async fn info(State(face): State<Face>) -> Json<Value> {
 }
 
 fn authorization(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())
+    headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
 }
 
 fn unavailable(error: &AccessError) -> Response {
-    warn!(error = %format!("{:#}", anyhow_chain(error)), "a reader could not be checked");
-    refusal(StatusCode::SERVICE_UNAVAILABLE, "the controller cannot be asked who may read this log; try again")
-}
-
-fn anyhow_chain(error: &AccessError) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}")
+    warn!(
+        error = error as &dyn std::error::Error,
+        "a reader could not be checked"
+    );
+    refusal(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the controller cannot be asked who may read this log; try again",
+    )
 }
 
 /// Foreign clients expect 404 for whatever they may not see, a bad token included.
@@ -82,15 +95,35 @@ async fn read(
 ) -> Response {
     match face.access.check(authorization(&headers), &source).await {
         Ok(Verdict::Granted) => {}
-        Ok(Verdict::NoLogin | Verdict::NotFound) => return refusal(StatusCode::NOT_FOUND, "there is no log of that name for you"),
+        Ok(Verdict::NoLogin | Verdict::NotFound) => {
+            return refusal(
+                StatusCode::NOT_FOUND,
+                "there is no log of that name for you",
+            );
+        }
         Err(error) => return unavailable(&error),
     }
-    let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let parameters = parameters
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     match query::parse(parameters, now()) {
         Ok(query) => {
-            let entries =
-                if query.logs { face.hub.range(&source, query.start, query.end, query.limit, query.descending) } else { Vec::new() };
-            Json(document::envelopes(&source, entries.iter().map(Arc::as_ref))).into_response()
+            let entries = if query.logs {
+                face.hub.range(
+                    &source,
+                    query.start,
+                    query.end,
+                    query.limit,
+                    query.descending,
+                )
+            } else {
+                Vec::new()
+            };
+            Json(document::envelopes(
+                &source,
+                entries.iter().map(Arc::as_ref),
+            ))
+            .into_response()
         }
         Err(error) => refusal(StatusCode::BAD_REQUEST, &error.to_string()),
     }
@@ -107,7 +140,9 @@ async fn stream(
     match face.access.check(token.as_deref(), &app).await {
         Ok(Verdict::Granted) => {}
         Ok(Verdict::NoLogin) => return refusal(StatusCode::UNAUTHORIZED, "log in first"),
-        Ok(Verdict::NotFound) => return refusal(StatusCode::NOT_FOUND, "there is no app of that id for you"),
+        Ok(Verdict::NotFound) => {
+            return refusal(StatusCode::NOT_FOUND, "there is no app of that id for you");
+        }
         Err(error) => return unavailable(&error),
     }
     let mut recent = 0;
@@ -115,13 +150,27 @@ async fn stream(
         match (name.as_str(), value.parse::<usize>()) {
             ("recent", Ok(count)) => recent = count.min(MOST_RECENT),
             ("recent", Err(_)) => return refusal(StatusCode::BAD_REQUEST, "recent is no number"),
-            (other, _) => return refusal(StatusCode::BAD_REQUEST, &format!("the parameter {other} is unknown")),
+            (other, _) => {
+                return refusal(
+                    StatusCode::BAD_REQUEST,
+                    &format!("the parameter {other} is unknown"),
+                );
+            }
         }
     }
     let (recent, live) = face.hub.watch(&app, recent);
     metrics::gauge!("collector_streams").increment(1.0);
-    let watching = Watching { face, app, token, recent: recent.into(), live: Some(live), recheck: tokio::time::Instant::now() + RECHECK };
-    Sse::new(watching.events()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    let watching = Watching {
+        face,
+        app,
+        token,
+        recent: recent.into(),
+        live: Some(live),
+        recheck: tokio::time::Instant::now() + RECHECK,
+    };
+    Sse::new(watching.events())
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
 }
 
 /// One reader of a live stream.
@@ -167,13 +216,22 @@ impl Watching {
                 Next::Entry(entry) => return Some(event(&entry)),
                 Next::Missed(lines) => {
                     self.face.hub.missed(lines);
-                    return Some(Event::default().event("lost").data(document::lost(lines, "collector").to_string()));
+                    return Some(
+                        Event::default()
+                            .event("lost")
+                            .data(document::lost(lines, "collector")),
+                    );
                 }
                 Next::Ended => return None,
                 Next::Recheck => {
                     self.recheck = tokio::time::Instant::now() + RECHECK;
                     // A controller that is away takes no right away.
-                    if let Ok(Verdict::NoLogin | Verdict::NotFound) = self.face.access.check(self.token.as_deref(), &self.app).await {
+                    if let Ok(Verdict::NoLogin | Verdict::NotFound) = self
+                        .face
+                        .access
+                        .check(self.token.as_deref(), &self.app)
+                        .await
+                    {
                         self.live = None;
                         return Some(Event::default().event("end").data(json!({"reason": "the right to read this log has ended; log in again"}).to_string()));
                     }
@@ -183,7 +241,9 @@ impl Watching {
     }
 
     async fn wait(&mut self) -> Next {
-        let Some(live) = &mut self.live else { return Next::Ended };
+        let Some(live) = &mut self.live else {
+            return Next::Ended;
+        };
         tokio::select! {
             received = live.recv() => match received {
                 Ok(entry) => Next::Entry(entry),
@@ -198,7 +258,7 @@ impl Watching {
 
 fn event(entry: &Entry) -> Event {
     let (name, data) = document::event(entry);
-    let event = Event::default().data(data.to_string());
+    let event = Event::default().data(data);
     match name {
         Some(name) => event.event(name),
         None => event,

@@ -33,7 +33,13 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub fn new(limits: Limits) -> Hub {
-        Hub { state: Mutex::new(State { store: Store::new(limits), live: BTreeMap::new() }), counters: Counters::default() }
+        Hub {
+            state: Mutex::new(State {
+                store: Store::new(limits),
+                live: BTreeMap::new(),
+            }),
+            counters: Counters::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -43,7 +49,9 @@ impl Hub {
     /// Keeps a batch and passes it to the watchers. Losses come first: they happened before.
     pub fn take(&self, now: i64, batch: LogBatch) {
         let lost: u64 = batch.losses.iter().map(|loss| loss.lines).sum();
-        self.counters.lines.fetch_add(batch.lines.len() as u64, Ordering::Relaxed);
+        self.counters
+            .lines
+            .fetch_add(batch.lines.len() as u64, Ordering::Relaxed);
         self.counters.lost.fetch_add(lost, Ordering::Relaxed);
         metrics::counter!("collector_lines_total").increment(batch.lines.len() as u64);
         metrics::counter!("collector_lines_lost_total").increment(lost);
@@ -69,22 +77,43 @@ impl Hub {
         self.state().store.limit(limits);
     }
 
-    pub fn range(&self, source: &str, start: i64, end: i64, limit: usize, descending: bool) -> Vec<Arc<Entry>> {
-        self.state().store.range(source, start, end, limit, descending)
+    pub fn range(
+        &self,
+        source: &str,
+        start: i64,
+        end: i64,
+        limit: usize,
+        descending: bool,
+    ) -> Vec<Arc<Entry>> {
+        self.state()
+            .store
+            .range(source, start, end, limit, descending)
     }
 
     /// The newest `recent` entries, and all that come after them.
-    pub fn watch(&self, source: &str, recent: usize) -> (Vec<Arc<Entry>>, broadcast::Receiver<Arc<Entry>>) {
+    pub fn watch(
+        &self,
+        source: &str,
+        recent: usize,
+    ) -> (Vec<Arc<Entry>>, broadcast::Receiver<Arc<Entry>>) {
         let mut state = self.state();
         let recent = state.store.recent(source, recent);
-        let live = state.live.entry(source.to_string()).or_insert_with(|| broadcast::Sender::new(BEHIND)).subscribe();
+        let live = state
+            .live
+            .entry(source.to_string())
+            .or_insert_with(|| broadcast::Sender::new(BEHIND))
+            .subscribe();
         (recent, live)
     }
 
     /// Forgets the broadcast of a source that nobody watches any more.
     pub fn unwatch(&self, source: &str) {
         let mut state = self.state();
-        if state.live.get(source).is_some_and(|live| live.receiver_count() == 0) {
+        if state
+            .live
+            .get(source)
+            .is_some_and(|live| live.receiver_count() == 0)
+        {
             state.live.remove(source);
         }
     }
@@ -126,13 +155,24 @@ mod tests {
     use proto::bus::stream::LogLine;
 
     fn batch(numbers: std::ops::Range<i64>) -> LogBatch {
-        let lines = numbers.map(|number| LogLine { timestamp: number, source: "a".into(), payload: number.to_string().into(), ..Default::default() });
-        LogBatch { lines: lines.collect(), losses: vec![] }
+        let lines = numbers.map(|number| LogLine {
+            timestamp: number,
+            source: "a".into(),
+            payload: number.to_string().into(),
+            ..Default::default()
+        });
+        LogBatch {
+            lines: lines.collect(),
+            losses: vec![],
+        }
     }
 
     #[test]
     fn between_recent_and_live_there_is_no_gap_and_no_double() {
-        let hub = Hub::new(Limits { entries_per_source: 100, bytes: 1 << 20 });
+        let hub = Hub::new(Limits {
+            entries_per_source: 100,
+            bytes: 1 << 20,
+        });
         hub.take(10, batch(0..5));
         let (recent, mut live) = hub.watch("a", 3);
         hub.take(20, batch(5..7));
@@ -146,7 +186,10 @@ mod tests {
 
     #[test]
     fn a_broadcast_lives_as_long_as_its_watchers() {
-        let hub = Hub::new(Limits { entries_per_source: 100, bytes: 1 << 20 });
+        let hub = Hub::new(Limits {
+            entries_per_source: 100,
+            bytes: 1 << 20,
+        });
         let (_, first) = hub.watch("a", 0);
         let (_, second) = hub.watch("a", 0);
         drop(first);

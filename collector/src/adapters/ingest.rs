@@ -10,12 +10,18 @@ use std::sync::Arc;
 
 pub(crate) fn limits(settings: &Settings) -> Limits {
     Limits {
-        entries_per_source: usize::try_from(settings.integer("collector/recent/lines_per_app")).unwrap_or(usize::MAX),
+        entries_per_source: usize::try_from(settings.integer("collector/recent/lines_per_app"))
+            .unwrap_or(usize::MAX),
         bytes: usize::try_from(settings.size("collector/recent/max_memory")).unwrap_or(usize::MAX),
     }
 }
 
-pub(crate) async fn serve(hub: Arc<Hub>, bus: Bus, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    hub: Arc<Hub>,
+    bus: Bus,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let mut batches = bus.subscribe(&catalogue::logs()).await?;
     readiness.set("logs", true, "");
     loop {
@@ -29,7 +35,11 @@ pub(crate) async fn serve(hub: Arc<Hub>, bus: Bus, readiness: Readiness, shutdow
     }
 }
 
-pub(crate) async fn follow_limits(hub: Arc<Hub>, cluster: Cluster, shutdown: Shutdown) -> anyhow::Result<()> {
+pub(crate) async fn follow_limits(
+    hub: Arc<Hub>,
+    cluster: Cluster,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let mut settings = cluster.settings();
     let mut before = None;
     loop {

@@ -8,7 +8,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tracing::debug;
 
-pub(crate) fn registration(domain: &str, component: &ComponentId, address: SocketAddr) -> Registration {
+pub(crate) fn registration(
+    domain: &str,
+    component: &ComponentId,
+    address: SocketAddr,
+) -> Registration {
     Registration {
         uris: vec![format!("log-cache.{domain}")],
         host: address.ip().to_string(),
@@ -21,7 +25,12 @@ pub(crate) fn registration(domain: &str, component: &ComponentId, address: Socke
 
 /// Registers now, with every period, and whenever a router or the bus came back; takes the name
 /// back at the end.
-pub(crate) async fn keep(registration: Registration, bus: Bus, cluster: Cluster, shutdown: Shutdown) -> anyhow::Result<()> {
+pub(crate) async fn keep(
+    registration: Registration,
+    bus: Bus,
+    cluster: Cluster,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let mut routers = bus.subscribe(&catalogue::router_start().filter()).await?;
     let mut status = bus.status();
     let mut settings = cluster.settings();
@@ -31,7 +40,10 @@ pub(crate) async fn keep(registration: Registration, bus: Bus, cluster: Cluster,
             // The next round repeats it; a reconnect starts one.
             debug!(%error, "the name could not be registered");
         }
-        let period = settings.borrow_and_update().duration("dea/register/period").max(Duration::from_millis(500));
+        let period = settings
+            .borrow_and_update()
+            .duration("dea/register/period")
+            .max(Duration::from_millis(500));
         tokio::select! {
             () = tokio::time::sleep(period) => {}
             router = routers.next() => {

@@ -3,21 +3,35 @@
 use super::store::{Content, Entry};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use proto::api::{LogLine, LogLoss};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// The answer of `GET /api/v1/read/:source`: protobuf's JSON form of envelopes. Its readers refuse
 /// fields they do not know, and want 64-bit numbers as texts.
 pub fn envelopes<'a>(source: &str, entries: impl IntoIterator<Item = &'a Entry>) -> Value {
-    let batch: Vec<Value> = entries.into_iter().map(|entry| envelope(source, entry)).collect();
+    let batch: Vec<Value> = entries
+        .into_iter()
+        .map(|entry| envelope(source, entry))
+        .collect();
     json!({ "envelopes": { "batch": batch } })
 }
 
 fn envelope(source: &str, entry: &Entry) -> Value {
     let (instance, tags, payload, kind) = match &entry.content {
         Content::Line { head, payload } => {
-            let mut tags: Map<String, Value> = head.tags.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            let mut tags: Map<String, Value> = head
+                .tags
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value)))
+                .collect();
             tags.insert("source_type".into(), json!(head.source_type));
-            (head.instance.as_str(), tags, STANDARD.encode(payload), if head.stderr { "ERR" } else { "OUT" })
+            (
+                head.instance.as_str(),
+                tags,
+                STANDARD.encode(payload),
+                if head.stderr { "ERR" } else { "OUT" },
+            )
         }
         Content::Loss { lines, place } => {
             let tags = Map::from_iter([("source_type".to_string(), json!("LGR"))]);
@@ -34,7 +48,11 @@ fn envelope(source: &str, entry: &Entry) -> Value {
 }
 
 fn loss_text(lines: u64, place: &str) -> String {
-    let what = if lines == 1 { "1 log line was".to_string() } else { format!("{lines} log lines were") };
+    let what = if lines == 1 {
+        "1 log line was".to_string()
+    } else {
+        format!("{lines} log lines were")
+    };
     match place {
         "" => format!("{what} lost"),
         place => format!("{what} lost ({place})"),
@@ -42,25 +60,32 @@ fn loss_text(lines: u64, place: &str) -> String {
 }
 
 /// An event of the live stream: its name (none for lines) and its data.
-pub fn event(entry: &Entry) -> (Option<&'static str>, Value) {
+pub fn event(entry: &Entry) -> (Option<&'static str>, String) {
     match &entry.content {
-        Content::Line { head, payload } => (
-            None,
-            json!({
-                "timestamp": entry.timestamp,
-                "source_type": head.source_type,
-                "instance": head.instance,
-                "stderr": head.stderr,
-                "text": String::from_utf8_lossy(payload),
-            }),
-        ),
+        Content::Line { head, payload } => {
+            let line = LogLine {
+                timestamp: entry.timestamp,
+                source_type: head.source_type.clone(),
+                instance: head.instance.clone(),
+                stderr: head.stderr,
+                text: String::from_utf8_lossy(payload).into_owned(),
+            };
+            (None, text_of(&line))
+        }
         Content::Loss { lines, place } => (Some("lost"), lost(*lines, place)),
     }
 }
 
 /// Data of the event `lost`.
-pub fn lost(lines: u64, place: &str) -> Value {
-    json!({ "lines": lines, "place": place })
+pub fn lost(lines: u64, place: &str) -> String {
+    text_of(&LogLoss {
+        lines,
+        place: place.to_string(),
+    })
+}
+
+fn text_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("structs of texts and numbers serialize")
 }
 
 #[cfg(test)]
@@ -76,7 +101,13 @@ mod tests {
             stderr,
             tags: [("process_type".to_string(), "web".to_string())].into(),
         };
-        Entry { timestamp: 1_700_000_000_000_000_001, content: Content::Line { head: Arc::new(head), payload: payload.to_vec() } }
+        Entry {
+            timestamp: 1_700_000_000_000_000_001,
+            content: Content::Line {
+                head: Arc::new(head),
+                payload: payload.to_vec(),
+            },
+        }
     }
 
     #[test]
@@ -94,17 +125,38 @@ mod tests {
 
     #[test]
     fn a_loss_is_a_line_for_foreign_readers_and_an_event_for_ours() {
-        let loss = Entry { timestamp: 5, content: Content::Loss { lines: 12, place: "agent".into() } };
+        let loss = Entry {
+            timestamp: 5,
+            content: Content::Loss {
+                lines: 12,
+                place: "agent".into(),
+            },
+        };
         let envelope = envelopes("a", [&loss]);
-        let payload = STANDARD.decode(envelope["envelopes"]["batch"][0]["log"]["payload"].as_str().expect("text")).expect("base64");
-        assert_eq!(String::from_utf8_lossy(&payload), "12 log lines were lost (agent)");
-        assert_eq!(event(&loss), (Some("lost"), json!({"lines": 12, "place": "agent"})));
+        let payload = STANDARD
+            .decode(
+                envelope["envelopes"]["batch"][0]["log"]["payload"]
+                    .as_str()
+                    .expect("text"),
+            )
+            .expect("base64");
+        assert_eq!(
+            String::from_utf8_lossy(&payload),
+            "12 log lines were lost (agent)"
+        );
+        assert_eq!(
+            event(&loss),
+            (Some("lost"), r#"{"lines":12,"place":"agent"}"#.to_string())
+        );
     }
 
     #[test]
     fn bytes_that_are_no_text_survive_in_the_envelope_and_are_marked_in_the_stream() {
         let entry = line(false, &[0xff, b'a']);
-        assert_eq!(envelopes("a", [&entry])["envelopes"]["batch"][0]["log"]["payload"], "/2E=");
-        assert_eq!(event(&entry).1["text"], "\u{fffd}a");
+        assert_eq!(
+            envelopes("a", [&entry])["envelopes"]["batch"][0]["log"]["payload"],
+            "/2E="
+        );
+        assert!(event(&entry).1.contains("\"text\":\"\u{fffd}a\""));
     }
 }

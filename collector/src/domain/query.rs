@@ -31,7 +31,10 @@ const MOST: usize = 1000;
 const USUAL: usize = 100;
 
 /// Reads the parameters; unknown ones are ignored. Without an end: until `now`.
-pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>, now: i64) -> Result<Query, BadQuery> {
+pub fn parse<'a>(
+    parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+    now: i64,
+) -> Result<Query, BadQuery> {
     let (mut start, mut end, mut limit, mut descending) = (None, None, USUAL, false);
     let mut logs: Option<bool> = None;
     for (name, value) in parameters {
@@ -74,14 +77,23 @@ pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>, now: 
         return Err(BadQuery::Order { start, end });
     }
     // Entries of the current nanosecond belong to it.
-    Ok(Query { start, end: end.unwrap_or_else(|| now.saturating_add(1_000_000_000)), limit, descending, logs: logs.unwrap_or(true) })
+    Ok(Query {
+        start,
+        end: end.unwrap_or_else(|| now.saturating_add(1_000_000_000)),
+        limit,
+        descending,
+        logs: logs.unwrap_or(true),
+    })
 }
 
 fn number<T: std::str::FromStr>(name: &'static str, value: &str) -> Result<Option<T>, BadQuery> {
     if value.is_empty() {
         return Ok(None);
     }
-    value.parse().map(Some).map_err(|_| BadQuery::Number { name, value: value.to_string() })
+    value.parse().map(Some).map_err(|_| BadQuery::Number {
+        name,
+        value: value.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -91,24 +103,46 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000_000_000;
 
     fn check(text: &str) -> Result<Query, BadQuery> {
-        parse(text.split('&').filter(|part| !part.is_empty()).map(|part| part.split_once('=').unwrap_or((part, ""))), NOW)
+        parse(
+            text.split('&')
+                .filter(|part| !part.is_empty())
+                .map(|part| part.split_once('=').unwrap_or((part, ""))),
+            NOW,
+        )
     }
 
     #[test]
     fn what_the_clients_send_is_understood() {
-        let recent = check("start_time=-6795364578871345152&envelope_types=LOG&limit=1000&descending=true").expect("understood");
-        assert_eq!((recent.start, recent.limit, recent.descending, recent.logs), (-6_795_364_578_871_345_152, 1000, true, true));
+        let recent =
+            check("start_time=-6795364578871345152&envelope_types=LOG&limit=1000&descending=true")
+                .expect("understood");
+        assert_eq!(
+            (recent.start, recent.limit, recent.descending, recent.logs),
+            (-6_795_364_578_871_345_152, 1000, true, true)
+        );
         let first = check("limit=1&descending=true").expect("understood");
         assert!(first.logs && first.end > NOW);
         assert_eq!(check("").expect("understood").limit, 100);
-        assert_eq!(check("limit=0&whatever=1&start_time=&end_time=0").expect("understood").limit, 100);
+        assert_eq!(
+            check("limit=0&whatever=1&start_time=&end_time=0")
+                .expect("understood")
+                .limit,
+            100
+        );
         assert!(!check("envelope_types=COUNTER").expect("understood").logs);
-        assert!(check("envelope_types=COUNTER&envelope_types=LOG").expect("understood").logs);
+        assert!(
+            check("envelope_types=COUNTER&envelope_types=LOG")
+                .expect("understood")
+                .logs
+        );
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_in_words() {
-        assert_eq!(check("limit=1001").map_err(|error| error.to_string()), Err("limit must be 1000 or less".into()));
+        assert_eq!(
+            check("limit=1001").map_err(|error| error.to_string()),
+            Err("limit must be 1000 or less".into())
+        );
         assert!(check("start_time=yesterday").is_err());
         assert!(check("limit=-1").is_err());
         assert!(check("start_time=10&end_time=10").is_err());

@@ -52,9 +52,15 @@ pub struct Entry {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
-    Line { head: Arc<Head>, payload: Vec<u8> },
+    Line {
+        head: Arc<Head>,
+        payload: Vec<u8>,
+    },
     /// Lines that should be here and were lost on their way.
-    Loss { lines: u64, place: String },
+    Loss {
+        lines: u64,
+        place: String,
+    },
 }
 
 impl Entry {
@@ -69,7 +75,11 @@ impl Entry {
 
 impl Head {
     fn cost(&self) -> usize {
-        let tags: usize = self.tags.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        let tags: usize = self
+            .tags
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 64)
+            .sum();
         OVERHEAD + self.instance.len() + self.source_type.len() + tags
     }
 }
@@ -101,11 +111,19 @@ pub struct Usage {
 
 impl Store {
     pub fn new(limits: Limits) -> Store {
-        Store { limits, sources: BTreeMap::new(), sizes: BTreeSet::new(), bytes: 0 }
+        Store {
+            limits,
+            sources: BTreeMap::new(),
+            sizes: BTreeSet::new(),
+            bytes: 0,
+        }
     }
 
     pub fn usage(&self) -> Usage {
-        Usage { sources: self.sources.len(), bytes: self.bytes }
+        Usage {
+            sources: self.sources.len(),
+            bytes: self.bytes,
+        }
     }
 
     /// Takes new limits; what no longer fits goes at once.
@@ -123,11 +141,27 @@ impl Store {
 
     /// Keeps a line. `now` is the time of arrival in Unix nanoseconds.
     pub fn line(&mut self, now: i64, line: LogLine) -> Arc<Entry> {
-        let LogLine { timestamp, source, instance, source_type, stderr, mut payload, tags } = line;
+        let LogLine {
+            timestamp,
+            source,
+            instance,
+            source_type,
+            stderr,
+            mut payload,
+            tags,
+        } = line;
         payload.truncate(LONGEST_LINE);
         payload.shrink_to_fit();
-        let head = Head { instance, source_type, stderr, tags: tags.into_iter().collect() };
-        self.append(&source, now, timestamp, |source| Content::Line { head: source.share(head), payload })
+        let head = Head {
+            instance,
+            source_type,
+            stderr,
+            tags: tags.into_iter().collect(),
+        };
+        self.append(&source, now, timestamp, |source| Content::Line {
+            head: source.share(head),
+            payload,
+        })
     }
 
     /// Keeps the news that lines of a source were lost. None if it does not say whose.
@@ -135,36 +169,70 @@ impl Store {
         if loss.source.is_empty() || loss.lines == 0 {
             return None;
         }
-        let content = Content::Loss { lines: loss.lines, place: loss.place };
+        let content = Content::Loss {
+            lines: loss.lines,
+            place: loss.place,
+        };
         Some(self.append(&loss.source, now, now, |_| content))
     }
 
     /// The newest `count` entries, oldest first.
     pub fn recent(&self, source: &str, count: usize) -> Vec<Arc<Entry>> {
-        let Some(source) = self.sources.get(source) else { return Vec::new() };
+        let Some(source) = self.sources.get(source) else {
+            return Vec::new();
+        };
         let skip = source.entries.len().saturating_sub(count);
         source.entries.iter().skip(skip).cloned().collect()
     }
 
     /// Entries from `start` (inclusive) to `end` (exclusive): the first `limit` of them, or the last
     /// ones, newest first.
-    pub fn range(&self, source: &str, start: i64, end: i64, limit: usize, descending: bool) -> Vec<Arc<Entry>> {
-        let Some(source) = self.sources.get(source) else { return Vec::new() };
-        let from = source.entries.partition_point(|entry| entry.timestamp < start);
-        let to = source.entries.partition_point(|entry| entry.timestamp < end).max(from);
+    pub fn range(
+        &self,
+        source: &str,
+        start: i64,
+        end: i64,
+        limit: usize,
+        descending: bool,
+    ) -> Vec<Arc<Entry>> {
+        let Some(source) = self.sources.get(source) else {
+            return Vec::new();
+        };
+        let from = source
+            .entries
+            .partition_point(|entry| entry.timestamp < start);
+        let to = source
+            .entries
+            .partition_point(|entry| entry.timestamp < end)
+            .max(from);
         let entries = source.entries.range(from..to).cloned();
-        if descending { entries.rev().take(limit).collect() } else { entries.take(limit).collect() }
+        if descending {
+            entries.rev().take(limit).collect()
+        } else {
+            entries.take(limit).collect()
+        }
     }
 
-    fn append(&mut self, name: &str, now: i64, timestamp: i64, content: impl FnOnce(&mut Source) -> Content) -> Arc<Entry> {
+    fn append(
+        &mut self,
+        name: &str,
+        now: i64,
+        timestamp: i64,
+        content: impl FnOnce(&mut Source) -> Content,
+    ) -> Arc<Entry> {
         let name = match self.sources.get_key_value(name) {
             Some((name, _)) => name.clone(),
             None => self.add_source(name),
         };
         let limit = self.limits.entries_per_source;
         let entry = self.change(&name, |source| {
-            let timestamp = timestamp.clamp(now.saturating_sub(LATE), now).max(source.last.saturating_add(1));
-            let entry = Arc::new(Entry { timestamp, content: content(source) });
+            let timestamp = timestamp
+                .clamp(now.saturating_sub(LATE), now)
+                .max(source.last.saturating_add(1));
+            let entry = Arc::new(Entry {
+                timestamp,
+                content: content(source),
+            });
             source.last = timestamp;
             source.bytes += entry.cost();
             source.entries.push_back(entry.clone());
@@ -189,7 +257,11 @@ impl Store {
 
     /// Forgets a hundredth of the sources, so that the search is not repeated for each new one.
     fn forget_silent(&mut self) {
-        let mut silent: Vec<(i64, Arc<str>)> = self.sources.iter().map(|(name, source)| (source.last, name.clone())).collect();
+        let mut silent: Vec<(i64, Arc<str>)> = self
+            .sources
+            .iter()
+            .map(|(name, source)| (source.last, name.clone()))
+            .collect();
         silent.sort_unstable();
         for (_, name) in silent.into_iter().take(MOST_SOURCES / 100 + 1) {
             if let Some(source) = self.sources.remove(&name) {
@@ -213,7 +285,9 @@ impl Store {
 
     fn shrink(&mut self) {
         while self.bytes > self.limits.bytes {
-            let Some((bytes, name)) = self.sizes.last().cloned() else { return };
+            let Some((bytes, name)) = self.sizes.last().cloned() else {
+                return;
+            };
             if bytes == 0 {
                 return;
             }
@@ -255,10 +329,20 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_700_000_000_000_000_000;
-    const LIMITS: Limits = Limits { entries_per_source: 5, bytes: 1 << 20 };
+    const LIMITS: Limits = Limits {
+        entries_per_source: 5,
+        bytes: 1 << 20,
+    };
 
     fn line(source: &str, timestamp: i64, text: &str) -> LogLine {
-        LogLine { timestamp, source: source.into(), instance: "0".into(), source_type: "APP/PROC/WEB".into(), payload: text.into(), ..Default::default() }
+        LogLine {
+            timestamp,
+            source: source.into(),
+            instance: "0".into(),
+            source_type: "APP/PROC/WEB".into(),
+            payload: text.into(),
+            ..Default::default()
+        }
     }
 
     fn texts(entries: &[Arc<Entry>]) -> Vec<String> {
@@ -272,12 +356,25 @@ mod tests {
     #[test]
     fn timestamps_are_unique_rising_and_near_the_present() {
         let mut store = Store::new(LIMITS);
-        let stamps: Vec<i64> = [NOW - 5, NOW - 5, NOW - 9, NOW + 60_000_000_000, NOW - 60_000_000_000, 0]
-            .into_iter()
-            .map(|timestamp| store.line(NOW, line("a", timestamp, "x")).timestamp)
-            .collect();
+        let stamps: Vec<i64> = [
+            NOW - 5,
+            NOW - 5,
+            NOW - 9,
+            NOW + 60_000_000_000,
+            NOW - 60_000_000_000,
+            0,
+        ]
+        .into_iter()
+        .map(|timestamp| store.line(NOW, line("a", timestamp, "x")).timestamp)
+        .collect();
         assert_eq!(stamps, [NOW - 5, NOW - 4, NOW - 3, NOW, NOW + 1, NOW + 2]);
-        assert_eq!(store.line(NOW, line("b", NOW - 60_000_000_000, "x")).timestamp, NOW - LATE, "too late for its own time");
+        assert_eq!(
+            store
+                .line(NOW, line("b", NOW - 60_000_000_000, "x"))
+                .timestamp,
+            NOW - LATE,
+            "too late for its own time"
+        );
     }
 
     #[test]
@@ -299,7 +396,8 @@ mod tests {
         for number in 0..5 {
             store.line(NOW + number, line("a", NOW + number, &number.to_string()));
         }
-        let range = |start, end, limit, descending| texts(&store.range("a", start, end, limit, descending));
+        let range =
+            |start, end, limit, descending| texts(&store.range("a", start, end, limit, descending));
         assert_eq!(range(NOW + 1, NOW + 4, 10, false), ["1", "2", "3"]);
         assert_eq!(range(NOW + 1, NOW + 4, 2, false), ["1", "2"]);
         assert_eq!(range(NOW + 1, NOW + 4, 2, true), ["3", "2"]);
@@ -309,7 +407,10 @@ mod tests {
 
     #[test]
     fn walking_by_time_sees_each_line_once_whatever_the_clocks_say() {
-        let mut store = Store::new(Limits { entries_per_source: 1000, bytes: 1 << 20 });
+        let mut store = Store::new(Limits {
+            entries_per_source: 1000,
+            bytes: 1 << 20,
+        });
         let (mut at, mut seen) = (i64::MIN, Vec::new());
         for number in 0..200i64 {
             let now = NOW + number * 50_000_000;
@@ -322,12 +423,20 @@ mod tests {
             seen.extend(texts(&read));
         }
         seen.extend(texts(&store.range("a", at, i64::MAX, 1000, false)));
-        assert_eq!(seen, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert_eq!(
+            seen,
+            (0..200)
+                .map(|number| number.to_string())
+                .collect::<Vec<_>>()
+        );
     }
 
     #[test]
     fn the_memory_bound_holds_and_the_loudest_pays() {
-        let limits = Limits { entries_per_source: 1000, bytes: 100_000 };
+        let limits = Limits {
+            entries_per_source: 1000,
+            bytes: 100_000,
+        };
         let mut store = Store::new(limits);
         store.line(NOW, line("quiet", NOW, "keep me"));
         for number in 0..2000 {
@@ -347,22 +456,62 @@ mod tests {
         for number in 0..5 {
             store.line(NOW + number, line("a", NOW, "x"));
         }
-        store.limit(Limits { entries_per_source: 2, bytes: 1 << 20 });
+        store.limit(Limits {
+            entries_per_source: 2,
+            bytes: 1 << 20,
+        });
         assert_eq!(store.recent("a", 10).len(), 2);
-        store.limit(Limits { entries_per_source: 2, bytes: 0 });
-        assert_eq!(store.usage(), Usage { sources: 1, bytes: 0 });
+        store.limit(Limits {
+            entries_per_source: 2,
+            bytes: 0,
+        });
+        assert_eq!(
+            store.usage(),
+            Usage {
+                sources: 1,
+                bytes: 0
+            }
+        );
         let next = store.line(NOW, line("a", NOW, "x"));
-        assert!(next.timestamp > NOW + 4, "also after everything was given up: {}", next.timestamp);
+        assert!(
+            next.timestamp > NOW + 4,
+            "also after everything was given up: {}",
+            next.timestamp
+        );
     }
 
     #[test]
     fn losses_stand_where_they_happened() {
         let mut store = Store::new(LIMITS);
         store.line(NOW, line("a", NOW, "before"));
-        assert!(store.loss(NOW, LogLoss { source: "a".into(), lines: 7, place: "agent".into() }).is_some());
+        assert!(
+            store
+                .loss(
+                    NOW,
+                    LogLoss {
+                        source: "a".into(),
+                        lines: 7,
+                        place: "agent".into()
+                    }
+                )
+                .is_some()
+        );
         store.line(NOW, line("a", NOW, "after"));
-        assert_eq!(store.loss(NOW, LogLoss { source: String::new(), lines: 7, place: "bus".into() }), None);
-        assert_eq!(texts(&store.recent("a", 10)), ["before", "7 lost at agent", "after"]);
+        assert_eq!(
+            store.loss(
+                NOW,
+                LogLoss {
+                    source: String::new(),
+                    lines: 7,
+                    place: "bus".into()
+                }
+            ),
+            None
+        );
+        assert_eq!(
+            texts(&store.recent("a", 10)),
+            ["before", "7 lost at agent", "after"]
+        );
     }
 
     #[test]
@@ -372,7 +521,10 @@ mod tests {
             store.line(NOW + number, line(&number.to_string(), NOW + number, ""));
         }
         assert!(store.usage().sources <= MOST_SOURCES);
-        assert!(store.recent("0", 1).is_empty(), "the one that was silent longest is gone");
+        assert!(
+            store.recent("0", 1).is_empty(),
+            "the one that was silent longest is gone"
+        );
         assert_eq!(store.sizes.len(), store.sources.len());
     }
 
@@ -380,6 +532,8 @@ mod tests {
     fn a_line_is_cut_where_it_would_be_too_long() {
         let mut store = Store::new(LIMITS);
         let entry = store.line(NOW, line("a", NOW, &"x".repeat(LONGEST_LINE + 1)));
-        assert!(matches!(&entry.content, Content::Line { payload, .. } if payload.len() == LONGEST_LINE));
+        assert!(
+            matches!(&entry.content, Content::Line { payload, .. } if payload.len() == LONGEST_LINE)
+        );
     }
 }

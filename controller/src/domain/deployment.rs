@@ -48,8 +48,10 @@ pub struct Other {
     pub process: ProcessGuid,
     /// Rows' number.
     pub instances: u32,
-    /// How many of these run.
+    /// Indices of these that run and have settled.
     pub running: u32,
+    /// Instances that start or run, settled or not.
+    pub live: u32,
 }
 
 /// What is seen of the new process.
@@ -122,7 +124,7 @@ fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> 
     if rolling.new_instances >= rolling.wanted {
         return Step::Finish { because: format!("all {} new instances run", rolling.new_instances) };
     }
-    let nothing_to_keep = rolling.others.iter().all(|other| other.running == 0);
+    let nothing_to_keep = rolling.others.iter().all(|other| other.live == 0);
     let stride = if nothing_to_keep { rolling.wanted } else { rolling.max_in_flight.max(1) };
     let keep = rolling.wanted.saturating_sub(rolling.new_instances);
     Step::Scale {
@@ -208,7 +210,7 @@ mod tests {
             wanted: 3,
             max_in_flight: 1,
             new_instances: new,
-            others: vec![Other { process: process("old"), instances: old, running }],
+            others: vec![Other { process: process("old"), instances: old, running, live: running }],
             previous: Some(process("old")),
             step_since: seconds(0),
             app_started: true,
@@ -280,8 +282,8 @@ mod tests {
     #[test]
     fn the_oldest_of_several_goes_first() {
         let others = vec![
-            Other { process: process("a"), instances: 2, running: 2 },
-            Other { process: process("b"), instances: 1, running: 1 },
+            Other { process: process("a"), instances: 2, running: 2, live: 2 },
+            Other { process: process("b"), instances: 1, running: 1, live: 1 },
         ];
         let both = Rolling { others, ..rolling(2, 0, 0) };
         assert_eq!(numbers(step(&both, &running(2), &POLICY, seconds(1))), scale(3, &[("a", 0)]));
@@ -469,6 +471,7 @@ mod tests {
                 process: old_guid.clone(),
                 instances: old_instances,
                 running: u32::try_from(self.observed.running_indices(&old, SETTLE, now).len()).unwrap(),
+                live: u32::try_from(self.observed.of_process(&old_guid).filter(|one| one.is_live()).count()).unwrap(),
             }];
             match step(&rolling, &seen, &POLICY, now) {
                 Step::Wait { .. } => {}

@@ -13,7 +13,8 @@ use crate::store::facts::{self, Fact, Kind};
 use crate::store::{StoreError, leadership};
 use daemon::{BusError, Shutdown};
 use proto::bus::catalogue;
-use proto::bus::dea::{StopInstances, UpdateInstances};
+use proto::bus::Empty;
+use proto::bus::dea::{Discover, Hello, Limits, StopInstances, UpdateInstances};
 use proto::bus::health::{ControllerEvent, HealthRequest, Updated};
 use proto::bus::stream::FactsAdvanced;
 use proto::ids::{InstanceId, ProcessGuid, Version};
@@ -30,8 +31,10 @@ const CONSUMER: &str = "dispatch";
 const FULL_ROUND: Duration = Duration::from_secs(5);
 /// The clock of the loop; facts are looked for each time.
 const TICK: Duration = Duration::from_secs(1);
-/// While a deployment runs its steps are timed finer.
-const DEPLOYING_TICK: Duration = Duration::from_millis(200);
+/// While a deployment runs, or not every agent was heard, time itself changes the plan.
+const FINE_TICK: Duration = Duration::from_millis(200);
+/// How long answers to `dea.discover` are gathered.
+const DISCOVER: Duration = Duration::from_millis(500);
 /// Facts read in one round.
 const FACTS: i64 = 1000;
 /// A request of the health manager that waited longer is dropped: it asks again.
@@ -52,7 +55,10 @@ pub(super) enum RoundError {
 struct Term {
     epoch: i64,
     last_full: Option<Duration>,
+    /// A deployment runs.
     deploying: bool,
+    /// Every agent was heard in the last round.
+    warm: bool,
     pruned_at: Duration,
 }
 
@@ -61,7 +67,8 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Resu
     let mut advanced = shared.bus.subscribe(&catalogue::facts_advanced().filter()).await?;
     let mut term: Option<Term> = None;
     loop {
-        let pause = if term.as_ref().is_some_and(|term| term.deploying) { DEPLOYING_TICK } else { TICK };
+        let fine = term.as_ref().is_some_and(|term| term.deploying || !term.warm);
+        let pause = if fine { FINE_TICK } else { TICK };
         tokio::select! {
             () = shared.wake.notified() => {}
             message = advanced.next() => if message.is_none() { anyhow::bail!("the subscription to facts ended") },
@@ -78,11 +85,14 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Resu
             };
         }
         let Some(term) = &mut term else { continue };
-        if !shared.connected() {
-            // What is seen ages without anybody's fault: plan nothing.
-            continue;
-        }
-        match round(&shared, term).await {
+        // While the bus is away what is seen ages without anybody's fault: nothing is planned. Only
+        // builds are taken up, so that they fail with that reason instead of waiting.
+        let done = if shared.connected() {
+            round(&shared, term).await
+        } else {
+            staging::take_up(&shared, term.epoch).await
+        };
+        match done {
             Ok(()) => {}
             Err(error) => {
                 metrics::counter!("controller_rounds_failed_total").increment(1);
@@ -104,7 +114,7 @@ async fn begin(shared: &Shared, epoch: i64) -> Option<Term> {
     match fenced.await {
         Ok(()) => {
             info!(epoch, "this controller leads");
-            Some(Term { epoch, last_full: None, deploying: false, pruned_at: Duration::ZERO })
+            Some(Term { epoch, last_full: None, deploying: false, warm: false, pruned_at: Duration::ZERO })
         }
         Err(error) => {
             warn!(epoch, error = &error as &dyn std::error::Error, "this controller cannot begin to lead");
@@ -120,7 +130,7 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
     let mut reader = shared.store.read().await?;
     let cursor = facts::cursor(&mut reader, CONSUMER).await?;
     let facts = facts::after(&mut reader, cursor, FACTS).await?;
-    if facts.is_empty() && !full && !dirty && !term.deploying {
+    if facts.is_empty() && !full && !dirty && !term.deploying && term.warm {
         return Ok(());
     }
     metrics::counter!("controller_rounds_total").increment(1);
@@ -128,7 +138,8 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
         desired::all(&mut reader).await?.into_iter().map(|row| (row.process.clone(), row)).collect();
     drop(reader);
 
-    let actions = decide(shared, &rows, &facts);
+    let (actions, warm) = decide(shared, &rows, &facts);
+    term.warm = warm;
     carry_out(shared, term.epoch, &rows, actions).await?;
     tell_names(shared, term.epoch, &rows, &facts).await?;
     tell_health_manager(shared, &facts).await?;
@@ -158,8 +169,9 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
     Ok(())
 }
 
-/// Everything that is decided from the picture in memory, under one lock and without waiting.
-fn decide(shared: &Shared, rows: &BTreeMap<ProcessGuid, DesiredRow>, facts: &[Fact]) -> Vec<Action> {
+/// Everything that is decided from the picture in memory, without waiting. Also says whether
+/// every agent was heard.
+fn decide(shared: &Shared, rows: &BTreeMap<ProcessGuid, DesiredRow>, facts: &[Fact]) -> (Vec<Action>, bool) {
     let now = shared.clock.now();
     let wanted: BTreeMap<ProcessGuid, Desired> = rows
         .iter()
@@ -221,7 +233,7 @@ fn decide(shared: &Shared, rows: &BTreeMap<ProcessGuid, DesiredRow>, facts: &[Fa
     } else {
         state.requests.retain(|(at, _)| now.saturating_sub(*at) < REQUEST_PATIENCE);
     }
-    actions
+    (actions, sight.warm)
 }
 
 /// Users replace single instances: stop it, and count its index as newly desired.
@@ -250,7 +262,7 @@ fn restarts(
 }
 
 async fn carry_out(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     epoch: i64,
     rows: &BTreeMap<ProcessGuid, DesiredRow>,
     actions: Vec<Action>,
@@ -315,7 +327,7 @@ async fn load(
 }
 
 async fn start(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     epoch: i64,
     rows: &BTreeMap<ProcessGuid, DesiredRow>,
     plan: &LaunchPlan,
@@ -395,10 +407,35 @@ async fn start(
                 warn!(process = %plan.process, index, reason, "an instance is not placed");
                 let line = format!("Instance {index} of process {} waits: {reason}", plan.row.kind);
                 shared.log(&plan.app.guid, SOURCE_API, true, &line);
+                discover(shared, &request);
             }
         }
     }
     Ok(())
+}
+
+/// Nobody known has room: asks everybody. An agent with room that we do not know of (it advertised
+/// while we were away) is made to advertise, which brings the next round.
+fn discover(shared: &Arc<Shared>, request: &PlacementRequest) {
+    let shared = shared.clone();
+    let question = Discover {
+        droplet: None,
+        limits: Limits { mem: request.memory_mb, disk: request.disk_mb, ..Limits::default() },
+        stack: Some(request.stack.clone()),
+        sha: None,
+    };
+    shared.tasks.clone().spawn_once("discover-agents", async move {
+        let answers: Result<Vec<Hello>, BusError> =
+            shared.bus.request_many(&catalogue::dea_discover(), &question, DISCOVER).await;
+        let located = match answers {
+            Ok(answers) if answers.is_empty() => return,
+            Ok(_) => shared.bus.publish(&catalogue::dea_locate(), &Empty).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = located {
+            debug!(error = &error as &dyn std::error::Error, "agents could not be asked for room");
+        }
+    });
 }
 
 /// Tells the agents the names of processes whose routes changed, or all after an absence.

@@ -118,6 +118,8 @@ impl Runtime {
         deps.tasks.spawn("facts-announcer", Policy::Restart, move |shutdown| {
             dispatcher::announce_facts(announcing.clone(), shutdown)
         });
+        let counting = shared.clone();
+        deps.varz(move || status::counters(&counting));
         Ok(Runtime { shared })
     }
 
@@ -153,6 +155,11 @@ impl Runtime {
     /// Why instances of a process are not placed.
     pub fn waiting(&self, process: &ProcessGuid) -> Option<String> {
         self.shared.state().waiting_reason(process)
+    }
+
+    /// A line into the log stream of an app, from the API.
+    pub fn log(&self, app: &str, text: &str) {
+        self.shared.log(app, proto::log::SOURCE_API, false, text);
     }
 
     /// Agents, leader, and what waits for what.

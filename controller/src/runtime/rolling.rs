@@ -126,10 +126,13 @@ fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen
     };
     let mut others = Vec::new();
     for other in &rows.others {
+        let process = ProcessGuid::new(other.guid.clone()).ok()?;
+        let live = state.observed.of_process(&process).filter(|one| one.is_live()).count();
         others.push(Other {
-            process: ProcessGuid::new(other.guid.clone()).ok()?,
+            process,
             instances: count(other.instances),
             running: running(other)?,
+            live: u32::try_from(live).unwrap_or(u32::MAX),
         });
     }
     let deployment = &rows.deployment;

@@ -103,7 +103,7 @@ fn end_of(shared: &Shared, build: &Build, now: i64) -> Option<StagingError> {
     let error = |kind: &str, message: String| StagingError { kind: kind.to_string(), message, last_lines: Vec::new() };
     if build.deadline <= now {
         let took = u64::try_from(build.deadline.saturating_sub(build.created_at)).unwrap_or_default();
-        let seconds = Duration::from_micros(took).as_secs();
+        let seconds = took.saturating_add(500_000) / 1_000_000;
         return Some(error("StagingTimeExpired", format!("staging did not end within {seconds} s")));
     }
     let dea = build.dea.as_ref().and_then(|dea| DeaId::new(dea.clone()).ok())?;

@@ -1,6 +1,7 @@
 //! The status document: what the controller sees, who leads, and what waits for what.
 
 use super::{LEADERSHIP, Shared};
+use proto::bus::health::InstanceState;
 use serde_json::{Value, json};
 
 pub(super) async fn document(shared: &Shared) -> Value {
@@ -65,6 +66,22 @@ pub(super) async fn document(shared: &Shared) -> Value {
         "agents": agents,
         "waiting": waiting,
         "builds": builds,
+    })
+}
+
+/// For `/varz`.
+pub(super) fn counters(shared: &Shared) -> Value {
+    let state = shared.state();
+    let count = |what| state.observed.count(what);
+    json!({
+        "leads": shared.epoch.borrow().is_some(),
+        "agents": state.pool.view(shared.clock.now()).len(),
+        "instances_running": count(InstanceState::Running),
+        "instances_starting": count(InstanceState::Starting),
+        "instances_crashed": count(InstanceState::Crashed),
+        "processes_waiting": state.waiting.len(),
+        "starts_in_flight": state.ledger.launches().count(),
+        "builds": state.builds.len(),
     })
 }
 

@@ -43,3 +43,23 @@ pub async fn by_name(connection: &mut AnyConnection, space: &str, name: &str) ->
 pub async fn of_space(connection: &mut AnyConnection, space: &str) -> Result<Vec<App>, StoreError> {
     App::fetch(connection, Filter::new().equals("space_guid", space).order("name", false), "list the apps of a space").await
 }
+
+/// Deletes an app and everything that belongs to it; destinations go with it.
+pub async fn delete_rows(connection: &mut AnyConnection, app: &str) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM destinations WHERE app_guid = $1",
+        "DELETE FROM deployments WHERE app_guid = $1",
+        "DELETE FROM builds WHERE app_guid = $1",
+        "DELETE FROM droplets WHERE app_guid = $1",
+        "DELETE FROM packages WHERE app_guid = $1",
+        "DELETE FROM processes WHERE app_guid = $1",
+        "DELETE FROM apps WHERE guid = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(app.to_string())
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::during("delete an app"))?;
+    }
+    Ok(())
+}

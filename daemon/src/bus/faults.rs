@@ -17,7 +17,13 @@ pub(super) struct Faults {
 
 impl Faults {
     /// `Some(n)`: log it, and `n` like it were not logged since the last line.
-    pub(super) fn admit(&mut self, subject: &str, kind: &str, sender: &str, now: Instant) -> Option<u64> {
+    pub(super) fn admit(
+        &mut self,
+        subject: &str,
+        kind: &str,
+        sender: &str,
+        now: Instant,
+    ) -> Option<u64> {
         let key = (subject.to_string(), kind.to_string(), sender.to_string());
         if let Some((logged, unlogged)) = self.seen.get_mut(&key) {
             if now.saturating_duration_since(*logged) < QUIET {
@@ -29,7 +35,8 @@ impl Faults {
             return Some(count);
         }
         if self.seen.len() >= MOST {
-            self.seen.retain(|_, (logged, _)| now.saturating_duration_since(*logged) < QUIET);
+            self.seen
+                .retain(|_, (logged, _)| now.saturating_duration_since(*logged) < QUIET);
             if self.seen.len() >= MOST {
                 return None;
             }
@@ -60,11 +67,46 @@ mod tests {
         let mut faults = Faults::default();
         let start = Instant::now();
         assert_eq!(faults.admit("a", "missing field", "dea-1", start), Some(0));
-        assert_eq!(faults.admit("a", "missing field", "dea-1", start + Duration::from_secs(1)), None);
-        assert_eq!(faults.admit("a", "missing field", "dea-1", start + Duration::from_secs(2)), None);
-        assert_eq!(faults.admit("a", "missing field", "dea-2", start + Duration::from_secs(2)), Some(0));
-        assert_eq!(faults.admit("a", "invalid type", "dea-1", start + Duration::from_secs(2)), Some(0));
-        assert_eq!(faults.admit("a", "missing field", "dea-1", start + Duration::from_secs(61)), Some(2));
+        assert_eq!(
+            faults.admit(
+                "a",
+                "missing field",
+                "dea-1",
+                start + Duration::from_secs(1)
+            ),
+            None
+        );
+        assert_eq!(
+            faults.admit(
+                "a",
+                "missing field",
+                "dea-1",
+                start + Duration::from_secs(2)
+            ),
+            None
+        );
+        assert_eq!(
+            faults.admit(
+                "a",
+                "missing field",
+                "dea-2",
+                start + Duration::from_secs(2)
+            ),
+            Some(0)
+        );
+        assert_eq!(
+            faults.admit("a", "invalid type", "dea-1", start + Duration::from_secs(2)),
+            Some(0)
+        );
+        assert_eq!(
+            faults.admit(
+                "a",
+                "missing field",
+                "dea-1",
+                start + Duration::from_secs(61)
+            ),
+            Some(2)
+        );
     }
 
     #[test]
@@ -80,8 +122,14 @@ mod tests {
 
     #[test]
     fn the_kind_of_a_fault_names_no_content() {
-        assert_eq!(kind("missing field `droplet` at line 1 column 2"), "missing field");
-        assert_eq!(kind("invalid type: string \"x\", expected u16"), "invalid type");
+        assert_eq!(
+            kind("missing field `droplet` at line 1 column 2"),
+            "missing field"
+        );
+        assert_eq!(
+            kind("invalid type: string \"x\", expected u16"),
+            "invalid type"
+        );
         assert_eq!(kind(""), "");
     }
 }

@@ -46,13 +46,27 @@ pub enum BusError {
     #[error("no answer to {subject} within {within:?}")]
     Timeout { subject: String, within: Duration },
     #[error("the answer to {subject} makes no sense")]
-    Malformed { subject: String, #[source] source: Malformed },
+    Malformed {
+        subject: String,
+        #[source]
+        source: Malformed,
+    },
     #[error("the bus address {0:?} is none")]
     Address(String, #[source] std::io::Error),
-    #[error("the message for {subject} is larger than the bus takes ({bytes} bytes, limit {limit})")]
-    TooLarge { subject: String, bytes: usize, limit: usize },
+    #[error(
+        "the message for {subject} is larger than the bus takes ({bytes} bytes, limit {limit})"
+    )]
+    TooLarge {
+        subject: String,
+        bytes: usize,
+        limit: usize,
+    },
     #[error("{operation} {subject} failed: {reason}")]
-    Failed { operation: &'static str, subject: String, reason: String },
+    Failed {
+        operation: &'static str,
+        subject: String,
+        reason: String,
+    },
 }
 
 /// Whether the bus is there.
@@ -111,30 +125,44 @@ impl Bus {
     pub async fn connect(config: &BusConfig, component: &ComponentId) -> Result<Bus, BusError> {
         let mut servers = Vec::new();
         for server in &config.servers {
-            let address: async_nats::ServerAddr =
-                server.parse().map_err(|error| BusError::Address(server.clone(), error))?;
+            let address: async_nats::ServerAddr = server
+                .parse()
+                .map_err(|error| BusError::Address(server.clone(), error))?;
             servers.push(address);
         }
-        let (sender, status) = watch::channel(BusStatus { connected: false, since: Instant::now(), reconnects: 0 });
+        let (sender, status) = watch::channel(BusStatus {
+            connected: false,
+            since: Instant::now(),
+            reconnects: 0,
+        });
         let sender = Arc::new(sender);
         let counters = Arc::new(Counters::default());
-        let events = (sender.clone(), counters.clone(), Arc::new(AtomicU64::new(0)));
-        let client = ConnectOptions::with_user_and_password(config.user.clone(), config.password.clone())
-            .name(component)
-            .custom_inbox_prefix(catalogue::inbox_prefix(component))
-            .retry_on_initial_connect()
-            .connection_timeout(Duration::from_secs(2))
-            .ping_interval(Duration::from_secs(5))
-            .reconnect_delay_callback(reconnect_delay)
-            .subscription_capacity(SUBSCRIPTION_CAPACITY)
-            .event_callback(move |event| {
-                let (status, counters, connections) = &events;
-                heard(event, status, counters, connections);
-                async {}
-            })
-            .connect(servers)
-            .await
-            .map_err(|error| BusError::Failed { operation: "connecting to", subject: config.servers.join(" "), reason: error.to_string() })?;
+        let events = (
+            sender.clone(),
+            counters.clone(),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let client =
+            ConnectOptions::with_user_and_password(config.user.clone(), config.password.clone())
+                .name(component)
+                .custom_inbox_prefix(catalogue::inbox_prefix(component))
+                .retry_on_initial_connect()
+                .connection_timeout(Duration::from_secs(2))
+                .ping_interval(Duration::from_secs(5))
+                .reconnect_delay_callback(reconnect_delay)
+                .subscription_capacity(SUBSCRIPTION_CAPACITY)
+                .event_callback(move |event| {
+                    let (status, counters, connections) = &events;
+                    heard(event, status, counters, connections);
+                    async {}
+                })
+                .connect(servers)
+                .await
+                .map_err(|error| BusError::Failed {
+                    operation: "connecting to",
+                    subject: config.servers.join(" "),
+                    reason: error.to_string(),
+                })?;
         Ok(Bus {
             inner: Arc::new(Inner {
                 client,
@@ -150,7 +178,11 @@ impl Bus {
     /// Sends a message. An error when the bus is away.
     pub async fn publish<M: Payload>(&self, topic: &Topic<M>, message: &M) -> Result<(), BusError> {
         let bytes = self.outgoing(topic.subject(), message)?;
-        let sending = self.inner.client.publish_with_headers(topic.subject().to_string(), self.headers(), bytes.into());
+        let sending = self.inner.client.publish_with_headers(
+            topic.subject().to_string(),
+            self.headers(),
+            bytes.into(),
+        );
         match tokio::time::timeout(PUBLISH_DEADLINE, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(failed("publishing to", topic.subject(), error)),
@@ -159,32 +191,53 @@ impl Bus {
     }
 
     /// Sends a message and waits for one answer.
-    pub async fn request<M: Payload, R: Payload>(&self, topic: &Topic<M>, message: &M, within: Duration) -> Result<R, BusError> {
+    pub async fn request<M: Payload, R: Payload>(
+        &self,
+        topic: &Topic<M>,
+        message: &M,
+        within: Duration,
+    ) -> Result<R, BusError> {
         let subject = topic.subject();
         let bytes = self.outgoing(subject, message)?;
         let request = async_nats::Request::new()
             .headers(self.headers())
             .payload(bytes.into())
             .timeout(Some(within));
-        let timeout = || BusError::Timeout { subject: subject.to_string(), within };
+        let timeout = || BusError::Timeout {
+            subject: subject.to_string(),
+            within,
+        };
         // The client's own deadline begins once the request is queued; ours covers the queueing.
-        let answer = tokio::time::timeout(within, self.inner.client.send_request(subject.to_string(), request))
-            .await
-            .map_err(|_| timeout())?
-            .map_err(|error| match error.kind() {
-                async_nats::RequestErrorKind::TimedOut => timeout(),
-                async_nats::RequestErrorKind::NoResponders => BusError::NoResponders(subject.to_string()),
-                _ => failed("asking", subject, error),
-            })?;
+        let answer = tokio::time::timeout(
+            within,
+            self.inner.client.send_request(subject.to_string(), request),
+        )
+        .await
+        .map_err(|_| timeout())?
+        .map_err(|error| match error.kind() {
+            async_nats::RequestErrorKind::TimedOut => timeout(),
+            async_nats::RequestErrorKind::NoResponders => {
+                BusError::NoResponders(subject.to_string())
+            }
+            _ => failed("asking", subject, error),
+        })?;
         R::decode(&answer.payload).map_err(|source| {
             self.malformed(subject, &source, sender_of(&answer));
-            BusError::Malformed { subject: subject.to_string(), source }
+            BusError::Malformed {
+                subject: subject.to_string(),
+                source,
+            }
         })
     }
 
     /// Sends a message and gathers all answers that come within the time. Nobody listening is an
     /// empty answer, at once.
-    pub async fn request_many<M: Payload, R: Payload>(&self, topic: &Topic<M>, message: &M, within: Duration) -> Result<Vec<R>, BusError> {
+    pub async fn request_many<M: Payload, R: Payload>(
+        &self,
+        topic: &Topic<M>,
+        message: &M,
+        within: Duration,
+    ) -> Result<Vec<R>, BusError> {
         let subject = topic.subject();
         let bytes = self.outgoing(subject, message)?;
         let client = &self.inner.client;
@@ -196,7 +249,12 @@ impl Bus {
                 .await
                 .map_err(|error| failed("listening for answers to", subject, error))?;
             client
-                .publish_with_reply_and_headers(subject.to_string(), inbox, self.headers(), bytes.into())
+                .publish_with_reply_and_headers(
+                    subject.to_string(),
+                    inbox,
+                    self.headers(),
+                    bytes.into(),
+                )
                 .await
                 .map_err(|error| failed("asking", subject, error))?;
             Ok(answers)
@@ -218,17 +276,29 @@ impl Bus {
     }
 
     /// Listens. Also when the bus is away: the subscription begins when it is back.
-    pub async fn subscribe<M: Payload>(&self, filter: &Filter<M>) -> Result<Subscription<M>, BusError> {
+    pub async fn subscribe<M: Payload>(
+        &self,
+        filter: &Filter<M>,
+    ) -> Result<Subscription<M>, BusError> {
         let subject = filter.subject().to_string();
         let client = &self.inner.client;
         let subscribing = async {
             match filter.queue() {
-                Some(queue) => client.queue_subscribe(subject.clone(), queue.to_string()).await,
+                Some(queue) => {
+                    client
+                        .queue_subscribe(subject.clone(), queue.to_string())
+                        .await
+                }
                 None => client.subscribe(subject.clone()).await,
             }
         };
         match tokio::time::timeout(PUBLISH_DEADLINE, subscribing).await {
-            Ok(Ok(messages)) => Ok(Subscription { bus: self.clone(), subject, messages, message: PhantomData }),
+            Ok(Ok(messages)) => Ok(Subscription {
+                bus: self.clone(),
+                subject,
+                messages,
+                message: PhantomData,
+            }),
             Ok(Err(error)) => Err(failed("subscribing to", &subject, error)),
             Err(_) => Err(BusError::Disconnected(subject)),
         }
@@ -244,9 +314,18 @@ impl Bus {
         // The server handles a connection's messages in order, so its answer to a message to
         // ourselves ("nobody listens there") comes after all before it.
         let probe = format!("{}.flush", self.inner.inbox);
-        let request = async_nats::Request::new().payload(Vec::new().into()).timeout(Some(PUBLISH_DEADLINE));
-        match tokio::time::timeout(PUBLISH_DEADLINE, self.inner.client.send_request(probe, request)).await {
-            Ok(Err(error)) if error.kind() != async_nats::RequestErrorKind::NoResponders => Err(failed("flushing", "", error)),
+        let request = async_nats::Request::new()
+            .payload(Vec::new().into())
+            .timeout(Some(PUBLISH_DEADLINE));
+        match tokio::time::timeout(
+            PUBLISH_DEADLINE,
+            self.inner.client.send_request(probe, request),
+        )
+        .await
+        {
+            Ok(Err(error)) if error.kind() != async_nats::RequestErrorKind::NoResponders => {
+                Err(failed("flushing", "", error))
+            }
             Ok(_) => Ok(()),
             Err(_) => Err(BusError::Disconnected("the rest".to_string())),
         }
@@ -270,7 +349,11 @@ impl Bus {
         let limit = self.inner.client.max_payload();
         // Room for the header, which counts too.
         if bytes.len() + 256 > limit {
-            return Err(BusError::TooLarge { subject: subject.to_string(), bytes: bytes.len(), limit });
+            return Err(BusError::TooLarge {
+                subject: subject.to_string(),
+                bytes: bytes.len(),
+                limit,
+            });
         }
         Ok(bytes)
     }
@@ -283,11 +366,18 @@ impl Bus {
 
     /// Counts and, now and then, logs a message that makes no sense.
     fn malformed(&self, subject: &str, fault: &Malformed, sender: &str) {
-        self.inner.counters.malformed.fetch_add(1, Ordering::Relaxed);
+        self.inner
+            .counters
+            .malformed
+            .fetch_add(1, Ordering::Relaxed);
         let kind = faults::kind(&fault.fault);
         metrics::counter!("bus_malformed_total", "subject" => subject.to_string(), "fault" => kind.clone()).increment(1);
         let loggable = {
-            let mut faults = self.inner.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut faults = self
+                .inner
+                .faults
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             faults.admit(subject, &kind, sender, Instant::now())
         };
         if let Some(unlogged) = loggable {
@@ -297,14 +387,27 @@ impl Bus {
 }
 
 /// What the connection's event callback does: no waiting, no publishing.
-fn heard(event: Event, status: &watch::Sender<BusStatus>, counters: &Counters, connections: &AtomicU64) {
+fn heard(
+    event: Event,
+    status: &watch::Sender<BusStatus>,
+    counters: &Counters,
+    connections: &AtomicU64,
+) {
     let now_connected = |connected: bool| {
         status.send_if_modified(|current| {
             if current.connected == connected && !connected {
                 return false;
             }
-            let before = if connected { connections.fetch_add(1, Ordering::Relaxed) } else { current.reconnects };
-            *current = BusStatus { connected, since: Instant::now(), reconnects: before };
+            let before = if connected {
+                connections.fetch_add(1, Ordering::Relaxed)
+            } else {
+                current.reconnects
+            };
+            *current = BusStatus {
+                connected,
+                since: Instant::now(),
+                reconnects: before,
+            };
             true
         });
     };
@@ -324,10 +427,16 @@ fn heard(event: Event, status: &watch::Sender<BusStatus>, counters: &Counters, c
             metrics::counter!("bus_slow_consumer_total").increment(1);
             // Each lost message is an event: say it at 1, 2, 4, 8 …
             if (count + 1).is_power_of_two() {
-                warn!(subscription, lost = count + 1, "messages were lost: a subscription is not read fast enough");
+                warn!(
+                    subscription,
+                    lost = count + 1,
+                    "messages were lost: a subscription is not read fast enough"
+                );
             }
         }
-        Event::ServerError(ServerError::Other(text)) if text.to_lowercase().contains("permissions violation") => {
+        Event::ServerError(ServerError::Other(text))
+            if text.to_lowercase().contains("permissions violation") =>
+        {
             counters.violations.fetch_add(1, Ordering::Relaxed);
             metrics::counter!("bus_permission_violations_total").increment(1);
             warn!(violation = %text, "the bus refused a subject to this component");
@@ -340,13 +449,23 @@ fn heard(event: Event, status: &watch::Sender<BusStatus>, counters: &Counters, c
 }
 
 fn failed(operation: &'static str, subject: &str, error: impl std::fmt::Display) -> BusError {
-    BusError::Failed { operation, subject: subject.to_string(), reason: error.to_string() }
+    BusError::Failed {
+        operation,
+        subject: subject.to_string(),
+        reason: error.to_string(),
+    }
 }
 
 fn sender_of(message: &async_nats::Message) -> &str {
-    let named = message.headers.as_ref().and_then(|headers| headers.get(SENDER)).map(|value| value.as_str());
+    let named = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get(SENDER))
+        .map(|value| value.as_str());
     // A stranger that asks shows its inbox.
-    named.or_else(|| message.reply.as_ref()?.split('.').next()).unwrap_or("unknown")
+    named
+        .or_else(|| message.reply.as_ref()?.split('.').next())
+        .unwrap_or("unknown")
 }
 
 /// The messages of one filter.
@@ -395,9 +514,15 @@ impl<M> Received<M> {
 
     /// Answers; does nothing if no answer is wanted.
     pub async fn respond<R: Payload>(&self, reply: &R) -> Result<(), BusError> {
-        let Some(inbox) = &self.reply else { return Ok(()) };
+        let Some(inbox) = &self.reply else {
+            return Ok(());
+        };
         let bytes = self.bus.outgoing(inbox, reply)?;
-        let sending = self.bus.inner.client.publish_with_headers(inbox.clone(), self.bus.headers(), bytes.into());
+        let sending = self.bus.inner.client.publish_with_headers(
+            inbox.clone(),
+            self.bus.headers(),
+            bytes.into(),
+        );
         match tokio::time::timeout(PUBLISH_DEADLINE, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(failed("answering", &self.subject, error)),
@@ -408,7 +533,11 @@ impl<M> Received<M> {
 
 impl<M: std::fmt::Debug> std::fmt::Debug for Received<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Received").field("subject", &self.subject).field("sender", &self.sender).field("message", &self.message).finish()
+        f.debug_struct("Received")
+            .field("subject", &self.subject)
+            .field("sender", &self.sender)
+            .field("message", &self.message)
+            .finish()
     }
 }
 

@@ -16,8 +16,8 @@ use proto::ids::ComponentId;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use super::connection::{AbortOnDrop, ClusterError, Connection, hints};
 use super::LEADERS;
+use super::connection::{AbortOnDrop, ClusterError, Connection, hints};
 use crate::supervise::{Policy, Shutdown, Supervisor};
 
 const LEASE: Duration = Duration::from_secs(10);
@@ -28,9 +28,19 @@ const GIVE_UP: Duration = Duration::from_secs(7);
 const LOOK: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(500);
 
-pub(super) fn start(connection: Connection, name: &str, me: &ComponentId, tasks: &Supervisor) -> watch::Receiver<Option<i64>> {
+pub(super) fn start(
+    connection: Connection,
+    name: &str,
+    me: &ComponentId,
+    tasks: &Supervisor,
+) -> watch::Receiver<Option<i64>> {
     let (epoch, seen) = watch::channel(None);
-    let candidate = Candidate { connection, key: format!("{LEADERS}{name}"), me: me.to_string(), epoch };
+    let candidate = Candidate {
+        connection,
+        key: format!("{LEADERS}{name}"),
+        me: me.to_string(),
+        epoch,
+    };
     let candidate = std::sync::Arc::new(candidate);
     tasks.spawn("campaign", Policy::Restart, move |shutdown| {
         let candidate = candidate.clone();
@@ -105,8 +115,16 @@ impl Candidate {
 
     async fn attempt(&self, lease: i64) -> Result<Attempt, ClusterError> {
         let transaction = Txn::new()
-            .when([Compare::create_revision(self.key.as_str(), CompareOp::Equal, 0)])
-            .and_then([TxnOp::put(self.key.as_str(), self.me.as_str(), Some(PutOptions::new().with_lease(lease)))])
+            .when([Compare::create_revision(
+                self.key.as_str(),
+                CompareOp::Equal,
+                0,
+            )])
+            .and_then([TxnOp::put(
+                self.key.as_str(),
+                self.me.as_str(),
+                Some(PutOptions::new().with_lease(lease)),
+            )])
             .or_else([TxnOp::get(self.key.as_str(), None)]);
         let done = self
             .connection
@@ -116,14 +134,23 @@ impl Candidate {
             })
             .await?;
         if done.succeeded() {
-            return Ok(Attempt::Leading(done.header().map_or(0, |header| header.revision())));
+            return Ok(Attempt::Leading(
+                done.header().map_or(0, |header| header.revision()),
+            ));
         }
-        let holder = done.op_responses().into_iter().find_map(|response| match response {
-            TxnOpResponse::Get(read) => {
-                read.kvs().first().map(|pair| (pair.value() == self.me.as_bytes(), pair.lease() == lease, pair.create_revision()))
-            }
-            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
-        });
+        let holder = done
+            .op_responses()
+            .into_iter()
+            .find_map(|response| match response {
+                TxnOpResponse::Get(read) => read.kvs().first().map(|pair| {
+                    (
+                        pair.value() == self.me.as_bytes(),
+                        pair.lease() == lease,
+                        pair.create_revision(),
+                    )
+                }),
+                TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
+            });
         Ok(match holder {
             // An answer that was lost: the key is ours, on our lease.
             Some((true, true, created)) => Attempt::Leading(created),
@@ -134,7 +161,11 @@ impl Candidate {
 
     async fn remove(&self, created: i64) -> Result<(), ClusterError> {
         let transaction = Txn::new()
-            .when([Compare::create_revision(self.key.as_str(), CompareOp::Equal, created)])
+            .when([Compare::create_revision(
+                self.key.as_str(),
+                CompareOp::Equal,
+                created,
+            )])
             .and_then([TxnOp::delete(self.key.as_str(), None)]);
         self.connection
             .write("removing", &self.key, |mut client| {
@@ -153,9 +184,16 @@ impl Candidate {
                 _ = tokio::time::timeout(LOOK, hinted.recv()) => {}
             }
             let key = &self.key;
-            let read = self.connection.read("reading", key, |mut client| async move { client.get(key.as_str(), None).await });
+            let read = self
+                .connection
+                .read("reading", key, |mut client| async move {
+                    client.get(key.as_str(), None).await
+                });
             if let Ok(read) = read.await
-                && read.kvs().first().is_none_or(|pair| pair.create_revision() != epoch)
+                && read
+                    .kvs()
+                    .first()
+                    .is_none_or(|pair| pair.create_revision() != epoch)
             {
                 return "its key was removed";
             }
@@ -176,12 +214,19 @@ impl Term {
     async fn begin(connection: Connection) -> Result<Term, ClusterError> {
         let asked = Instant::now();
         let granted = connection
-            .read("asking for", "a lease", |mut client| async move { client.lease_grant(LEASE.as_secs() as i64, None).await })
+            .read("asking for", "a lease", |mut client| async move {
+                client.lease_grant(LEASE.as_secs() as i64, None).await
+            })
             .await?;
         let lease = granted.id();
         let (renewed, valid_until) = watch::channel(asked + GIVE_UP);
         let renewing = AbortOnDrop::spawn(renew(connection.clone(), lease, renewed));
-        Ok(Term { connection, lease, valid_until, _renewing: renewing })
+        Ok(Term {
+            connection,
+            lease,
+            valid_until,
+            _renewing: renewing,
+        })
     }
 
     fn is_lost(&self) -> bool {
@@ -208,7 +253,9 @@ impl Drop for Term {
     fn drop(&mut self) {
         let (connection, lease) = (self.connection.clone(), self.lease);
         super::connection::detach(async move {
-            let giving_back = connection.read("giving back", "a lease", |mut client| async move { client.lease_revoke(lease).await });
+            let giving_back = connection.read("giving back", "a lease", |mut client| async move {
+                client.lease_revoke(lease).await
+            });
             let _ = giving_back.await;
         });
     }

@@ -20,9 +20,19 @@ const WATCH_WAIT: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     #[error("the cluster store is away ({operation} {object})")]
-    Away { operation: &'static str, object: String, #[source] source: Option<etcd_client::Error> },
+    Away {
+        operation: &'static str,
+        object: String,
+        #[source]
+        source: Option<etcd_client::Error>,
+    },
     #[error("the cluster store refused {operation} {object}")]
-    Refused { operation: &'static str, object: String, #[source] source: etcd_client::Error },
+    Refused {
+        operation: &'static str,
+        object: String,
+        #[source]
+        source: etcd_client::Error,
+    },
     #[error("the cluster store has no address")]
     NoEndpoint,
 }
@@ -39,9 +49,14 @@ enum Meaning {
 }
 
 fn meaning(error: &etcd_client::Error) -> Meaning {
-    let etcd_client::Error::GRpcStatus(status) = error else { return Meaning::Broken };
+    let etcd_client::Error::GRpcStatus(status) = error else {
+        return Meaning::Broken;
+    };
     let text = status.message();
-    if text.contains("invalid auth token") || text.contains("revision in header is old") || text.contains("user name is empty") {
+    if text.contains("invalid auth token")
+        || text.contains("revision in header is old")
+        || text.contains("user name is empty")
+    {
         return Meaning::TokenLost;
     }
     // Codes of gRPC by number, so that its library is no dependency of ours: 3 invalid argument,
@@ -68,7 +83,13 @@ impl Connection {
         if config.endpoints.is_empty() {
             return Err(ClusterError::NoEndpoint);
         }
-        Ok(Connection { config: config.clone(), slot: Arc::new(Mutex::new(Slot { client: None, generation: 0 })) })
+        Ok(Connection {
+            config: config.clone(),
+            slot: Arc::new(Mutex::new(Slot {
+                client: None,
+                generation: 0,
+            })),
+        })
     }
 
     /// The client, connected and authenticated, and its generation.
@@ -103,21 +124,37 @@ impl Connection {
     }
 
     /// Something that may be repeated: once more after any fault of the connection.
-    pub(super) async fn read<T, F, Fut>(&self, operation: &'static str, object: &str, act: F) -> Result<T, ClusterError>
+    pub(super) async fn read<T, F, Fut>(
+        &self,
+        operation: &'static str,
+        object: &str,
+        act: F,
+    ) -> Result<T, ClusterError>
     where
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
-        self.attempt(operation, object, act, |meaning| meaning != Meaning::Refused).await
+        self.attempt(operation, object, act, |meaning| {
+            meaning != Meaning::Refused
+        })
+        .await
     }
 
     /// Something that may not be done twice: once more only if it surely was not done.
-    pub(super) async fn write<T, F, Fut>(&self, operation: &'static str, object: &str, act: F) -> Result<T, ClusterError>
+    pub(super) async fn write<T, F, Fut>(
+        &self,
+        operation: &'static str,
+        object: &str,
+        act: F,
+    ) -> Result<T, ClusterError>
     where
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
-        self.attempt(operation, object, act, |meaning| meaning == Meaning::TokenLost).await
+        self.attempt(operation, object, act, |meaning| {
+            meaning == Meaning::TokenLost
+        })
+        .await
     }
 
     async fn attempt<T, F, Fut>(
@@ -131,18 +168,27 @@ impl Connection {
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let away = |source| ClusterError::Away { operation, object: object.to_string(), source };
+        let away = |source| ClusterError::Away {
+            operation,
+            object: object.to_string(),
+            source,
+        };
         let acting = async {
             let mut last = false;
             loop {
-                let (client, generation) = self.client().await.map_err(|error| away(Some(error)))?;
+                let (client, generation) =
+                    self.client().await.map_err(|error| away(Some(error)))?;
                 let error = match act(client).await {
                     Ok(done) => return Ok(done),
                     Err(error) => error,
                 };
                 let meaning = meaning(&error);
                 if meaning == Meaning::Refused {
-                    return Err(ClusterError::Refused { operation, object: object.to_string(), source: error });
+                    return Err(ClusterError::Refused {
+                        operation,
+                        object: object.to_string(),
+                        source: error,
+                    });
                 }
                 debug!(%error, operation, object, "the connection to the cluster store is renewed");
                 self.discard(generation).await;
@@ -173,7 +219,10 @@ pub struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
 impl AbortOnDrop {
     pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> AbortOnDrop {
-        #[expect(clippy::disallowed_methods, reason = "ends with its holder, has no work to drain")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with its holder, has no work to drain"
+        )]
         AbortOnDrop(tokio::spawn(future))
     }
 }
@@ -186,7 +235,10 @@ impl Drop for AbortOnDrop {
 
 /// Spawns a watch, which ends by itself when its receiver is gone.
 pub(super) fn detach(watching: impl Future<Output = ()> + Send + 'static) {
-    #[expect(clippy::disallowed_methods, reason = "ends with its receiver, has no work to drain")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends with its receiver, has no work to drain"
+    )]
     tokio::spawn(watching);
 }
 
@@ -202,7 +254,9 @@ pub(super) async fn hints(connection: Connection, prefix: String, hint: mpsc::Se
 }
 
 async fn watch_once(connection: &Connection, prefix: &str, hint: &mpsc::Sender<()>) {
-    let Ok((mut client, generation)) = connection.client().await else { return };
+    let Ok((mut client, generation)) = connection.client().await else {
+        return;
+    };
     let opening = client.watch(prefix, Some(WatchOptions::new().with_prefix()));
     let mut stream = match tokio::time::timeout(DEADLINE, opening).await {
         Ok(Ok(stream)) => stream,
@@ -219,7 +273,10 @@ async fn watch_once(connection: &Connection, prefix: &str, hint: &mpsc::Sender<(
                 let _ = hint.try_send(());
             }
             Ok(Some(message)) => {
-                debug!(reason = message.cancel_reason(), prefix, "a watch was cancelled");
+                debug!(
+                    reason = message.cancel_reason(),
+                    prefix, "a watch was cancelled"
+                );
                 break;
             }
             Ok(None) => break,

@@ -29,8 +29,9 @@ pub use connection::{AbortOnDrop, ClusterError};
 pub const LEADERS: &str = "/stackyard/leaders/";
 /// Where nodes and their roles are.
 pub const NODES: &str = "/stackyard/nodes/";
-/// How long [`Cluster::connect`] waits for the first reading of the settings.
-const FIRST_READING: Duration = Duration::from_secs(2);
+/// How long [`Cluster::connect`] waits for the first reading of the settings. Short, because a
+/// router that is restarted while the store is away must serve all the same.
+const FIRST_READING: Duration = Duration::from_millis(700);
 
 /// A value with the revision it was last written at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +61,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Begins to follow the settings; returns after the first reading or two seconds, whichever
-    /// comes first. Fails only for a configuration that cannot work.
+    /// Begins to follow the settings; returns after the first reading or [`FIRST_READING`],
+    /// whichever comes first. Fails only for a configuration that cannot work.
     pub async fn connect(config: &StoreConfig) -> Result<Cluster, ClusterError> {
         let connection = Connection::new(config)?;
         let followed = settings::follow(connection.clone());
@@ -113,13 +114,21 @@ impl Cluster {
         value: &str,
     ) -> Result<Result<i64, Conflict>, ClusterError> {
         let put = TxnOp::put(key, value, None);
-        self.compare_and("writing", key, expected_revision.unwrap_or(0), put).await
+        self.compare_and("writing", key, expected_revision.unwrap_or(0), put)
+            .await
     }
 
     /// Deletes if the value is still the one of that revision.
-    pub async fn compare_and_delete(&self, key: &str, expected_revision: i64) -> Result<Result<(), Conflict>, ClusterError> {
+    pub async fn compare_and_delete(
+        &self,
+        key: &str,
+        expected_revision: i64,
+    ) -> Result<Result<(), Conflict>, ClusterError> {
         let delete = TxnOp::delete(key, None);
-        Ok(self.compare_and("deleting", key, expected_revision, delete).await?.map(|_| ()))
+        Ok(self
+            .compare_and("deleting", key, expected_revision, delete)
+            .await?
+            .map(|_| ()))
     }
 
     async fn compare_and(
@@ -144,10 +153,13 @@ impl Cluster {
         if done.succeeded() {
             return Ok(Ok(done.header().map_or(0, |header| header.revision())));
         }
-        let current = done.op_responses().into_iter().find_map(|response| match response {
-            TxnOpResponse::Get(read) => read.kvs().first().map(stored),
-            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
-        });
+        let current = done
+            .op_responses()
+            .into_iter()
+            .find_map(|response| match response {
+                TxnOpResponse::Get(read) => read.kvs().first().map(stored),
+                TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
+            });
         Ok(Err(Conflict { current }))
     }
 
@@ -162,27 +174,47 @@ impl Cluster {
 
     /// Stands for leadership under `name` for as long as the daemon runs. `Some(epoch)` while
     /// leading; epochs grow from leader to leader, and whatever a leader writes carries its own.
-    pub fn campaign(&self, name: &str, me: &ComponentId, tasks: &Supervisor) -> watch::Receiver<Option<i64>> {
+    pub fn campaign(
+        &self,
+        name: &str,
+        me: &ComponentId,
+        tasks: &Supervisor,
+    ) -> watch::Receiver<Option<i64>> {
         campaign::start(self.inner.connection.clone(), name, me, tasks)
     }
 }
 
 fn stored(pair: &etcd_client::KeyValue) -> Stored {
-    Stored { value: String::from_utf8_lossy(pair.value()).into_owned(), revision: pair.mod_revision() }
+    Stored {
+        value: String::from_utf8_lossy(pair.value()).into_owned(),
+        revision: pair.mod_revision(),
+    }
 }
 
 /// The pairs under a prefix, and the revision they were read at.
-async fn list(connection: &Connection, prefix: &str) -> Result<(Vec<(String, Stored)>, i64), ClusterError> {
+async fn list(
+    connection: &Connection,
+    prefix: &str,
+) -> Result<(Vec<(String, Stored)>, i64), ClusterError> {
     let read = connection
         .read("listing", prefix, |mut client| {
             let prefix = prefix.to_string();
-            async move { client.get(prefix, Some(GetOptions::new().with_prefix())).await }
+            async move {
+                client
+                    .get(prefix, Some(GetOptions::new().with_prefix()))
+                    .await
+            }
         })
         .await?;
     let pairs = read
         .kvs()
         .iter()
-        .map(|pair| (String::from_utf8_lossy(pair.key()).into_owned(), stored(pair)))
+        .map(|pair| {
+            (
+                String::from_utf8_lossy(pair.key()).into_owned(),
+                stored(pair),
+            )
+        })
         .collect();
     Ok((pairs, read.header().map_or(0, |header| header.revision())))
 }

@@ -31,9 +31,9 @@ pub(super) fn follow(connection: Connection) -> Followed {
             loop {
                 let wait = match list(&connection, PREFIX).await {
                     Ok((pairs, _)) => {
-                        let values = pairs
-                            .iter()
-                            .filter_map(|(key, stored)| Some((key.strip_prefix(PREFIX)?, stored.value.as_str())));
+                        let values = pairs.iter().filter_map(|(key, stored)| {
+                            Some((key.strip_prefix(PREFIX)?, stored.value.as_str()))
+                        });
                         let (read, ignored) = Settings::from_stored(values);
                         if ignored != complained {
                             warn!(keys = ?ignored, "settings that this version does not understand keep their defaults");
@@ -64,5 +64,9 @@ pub(super) fn follow(connection: Connection) -> Followed {
         // Neither ends; the task does when its holder is dropped.
         tokio::join!(watching, reading);
     });
-    Followed { settings: settings_seen, reachable: reachable_seen, task }
+    Followed {
+        settings: settings_seen,
+        reachable: reachable_seen,
+        task,
+    }
 }

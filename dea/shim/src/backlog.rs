@@ -187,7 +187,10 @@ mod tests {
         let mut backlog = Backlog::new(10_000);
         backlog.exit(exit());
         backlog.push(0, false, b"late".to_vec());
-        assert_eq!(hear(&mut backlog), [Heard::Line(1, b"late".to_vec()), Heard::Exited]);
+        assert_eq!(
+            hear(&mut backlog),
+            [Heard::Line(1, b"late".to_vec()), Heard::Exited]
+        );
         backlog.acknowledge(1);
         backlog.gone();
         backlog.rewind();

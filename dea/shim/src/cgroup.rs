@@ -63,8 +63,9 @@ impl Group {
 
     fn write(&self, controller: &str, name: &str, value: &str) -> io::Result<()> {
         let path = self.file(controller, name);
-        std::fs::write(&path, value)
-            .map_err(|error| io::Error::new(error.kind(), format!("write {}: {error}", path.display())))
+        std::fs::write(&path, value).map_err(|error| {
+            io::Error::new(error.kind(), format!("write {}: {error}", path.display()))
+        })
     }
 
     /// Limits memory, swap included. Done once the init waits: the runtime's own start needs more

@@ -67,7 +67,10 @@ impl std::fmt::Display for ExitStatus {
 pub enum ToInit {
     Order(Orders),
     /// `everyone`: each process of the sandbox but the init, else the ordered process's group.
-    Signal { number: i32, everyone: bool },
+    Signal {
+        number: i32,
+        everyone: bool,
+    },
     /// End, and thereby the sandbox.
     Exit,
 }
@@ -137,14 +140,25 @@ pub enum Request {
     Hello,
     Order(Orders),
     /// Show `lower` at `target` with a writable layer on the disk.
-    MountDroplet { lower: PathBuf, target: String },
+    MountDroplet {
+        lower: PathBuf,
+        target: String,
+    },
     /// Show a file or folder of the host read-only.
-    Bind { source: PathBuf, target: String },
-    Signal { number: i32, everyone: bool },
+    Bind {
+        source: PathBuf,
+        target: String,
+    },
+    Signal {
+        number: i32,
+        everyone: bool,
+    },
     /// From now on send events on this connection, from the first unacknowledged.
     Listen,
     /// Events up to this one need not be kept. The only request without a reply.
-    Acknowledge { sequence: u64 },
+    Acknowledge {
+        sequence: u64,
+    },
     /// Kill everything and end. Answered when the last process is gone.
     Quit,
 }
@@ -154,11 +168,17 @@ pub enum Request {
 pub enum Reply {
     /// `init`: pid on the host of the sandbox's process 1, which the supervisor has not reaped
     /// (so the number is not reused while the supervisor says so).
-    Hello { id: String, init: i32, ordered: bool },
+    Hello {
+        id: String,
+        init: i32,
+        ordered: bool,
+    },
     Done,
     /// The droplet was copied because this kernel cannot share it.
     Copied,
-    Failed { problem: String },
+    Failed {
+        problem: String,
+    },
 }
 
 /// What happened, for whoever listens. Lines travel in their own kind of frame.
@@ -321,7 +341,10 @@ mod tests {
             }
             assert_eq!(frames.len(), 2, "step {step}");
             assert_eq!(frames[0].0, kind::INIT);
-            assert_eq!(serde_json::from_slice::<ToInit>(&frames[0].1).unwrap(), orders);
+            assert_eq!(
+                serde_json::from_slice::<ToInit>(&frames[0].1).unwrap(),
+                orders
+            );
             assert_eq!(Line::decode(&frames[1].1).unwrap(), line);
         }
     }

@@ -1,16 +1,19 @@
 //! A restarted agent takes over what its predecessor left running.
 //!
 //! Each sandbox carries its record as a label. What has one goes on where it was; what has none was
-//! being prepared when the agent died, ran nothing, and is removed. A task that was accepted but not
-//! yet ordered leaves no trace here: whoever asked for it has a deadline of its own.
+//! being prepared when the agent died, ran nothing, and is removed. Work that was accepted and is
+//! in no sandbox is reported as lost ([`super::accepted`]), so that it is started anew at once.
 
 use super::agent::{Agent, Wish};
 use super::chain;
 use super::life::Life;
+use super::spool::Fact;
 use super::tasks;
+use crate::domain::crash::{Ending, fact};
 use crate::domain::instance::{Instance, StopCause};
 use crate::domain::record::{InstanceRecord, Record, SavedState};
 use crate::sandbox::Sandbox;
+use proto::bus::health::ExitReason;
 use std::sync::Arc;
 
 /// Adopts everything; how many instances and tasks.
@@ -33,6 +36,12 @@ pub async fn adopt_all(agent: &Arc<Agent>) -> anyhow::Result<(usize, usize)> {
         }
     }
     agent.evict_superseded();
+    for record in agent.accepted.take()? {
+        match record {
+            Record::Instance(record) => report_lost(agent, &record),
+            Record::Task(record) => tasks::report_lost(agent, &record),
+        }
+    }
     Ok((instances, adopted_tasks))
 }
 
@@ -49,20 +58,52 @@ fn adopt_instance(agent: &Arc<Agent>, record: InstanceRecord, sandbox: Sandbox) 
             let (machine, _) = Instance::adopted_running(terms, since, now);
             (machine, vec![])
         }
-        SavedState::Crashed(ending) => (Instance::adopted_crashed(terms, ending.clone(), now), vec![]),
+        SavedState::Crashed(ending) => (
+            Instance::adopted_crashed(terms, ending.clone(), now),
+            vec![],
+        ),
     };
     tracing::info!(instance = %record.instance, process = %record.start.droplet, state = machine.name(), "an instance was adopted");
     let instance = record.instance.clone();
     let life = Life::adopted(agent, record, machine, sandbox);
     agent.tasks.spawn_once("instance", life.run(effects));
     if stop {
-        agent.table().wish(&instance, Wish::Stop(StopCause::Requested, agent.pace()));
+        agent
+            .table()
+            .wish(&instance, Wish::Stop(StopCause::Requested, agent.pace()));
     }
 }
 
+/// An instance that was accepted and not started before the agent died: no crash of the app.
+fn report_lost(agent: &Agent, record: &InstanceRecord) {
+    if agent.table().instances.contains_key(&record.instance) {
+        return;
+    }
+    tracing::info!(instance = %record.instance, "an instance was lost before it started");
+    let ending = Ending {
+        reason: ExitReason::DeaShutdown,
+        description: "the agent was restarted before the instance started".to_string(),
+        exit_status: -1,
+        signal: None,
+        out_of_memory: false,
+        phase: Some("starting".to_string()),
+        at: agent.now().unix,
+    };
+    agent
+        .spool
+        .put(Fact::Exited(fact(&ending, record.whose(&agent.id))));
+}
+
 async fn remove(sandbox: &Sandbox) {
-    tracing::info!(sandbox = sandbox.id(), "a sandbox without a record is removed");
+    tracing::info!(
+        sandbox = sandbox.id(),
+        "a sandbox without a record is removed"
+    );
     if let Err(error) = sandbox.destroy().await {
-        tracing::warn!(sandbox = sandbox.id(), error = chain(&error), "a sandbox without a record could not be removed");
+        tracing::warn!(
+            sandbox = sandbox.id(),
+            error = chain(&error),
+            "a sandbox without a record could not be removed"
+        );
     }
 }

@@ -15,7 +15,12 @@ const VERSION: f64 = 0.1;
 
 impl Agent {
     pub fn hello(&self) -> Hello {
-        Hello { id: self.id.clone(), ip: self.config.address.to_string(), port: 0, version: VERSION }
+        Hello {
+            id: self.id.clone(),
+            ip: self.config.address.to_string(),
+            port: 0,
+            version: VERSION,
+        }
     }
 
     fn advertisement(&self) -> Option<Advertisement> {
@@ -31,7 +36,9 @@ impl Agent {
             available_memory: free.memory_mb,
             available_disk: free.disk_mb,
             app_id_to_count: table.counts(),
-            placement_properties: PlacementProperties { zone: self.config.zone.clone() },
+            placement_properties: PlacementProperties {
+                zone: self.config.zone.clone(),
+            },
             url: None,
             yard_total_memory: Some(offered.memory_mb),
             yard_total_disk: Some(offered.disk_mb),
@@ -46,7 +53,9 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut connected = false;
     loop {
         let now_connected = status.borrow_and_update().connected;
-        let period = settings.borrow_and_update().duration("dea/advertise/period");
+        let period = settings
+            .borrow_and_update()
+            .duration("dea/advertise/period");
         let came_up = now_connected && !connected;
         let due = came_up
             || tokio::select! {
@@ -60,12 +69,20 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
                 changed = settings.changed() => { changed?; true }
                 () = shutdown.cancelled() => return Ok(()),
             };
-        if came_up && let Err(error) = agent.bus.publish(&catalogue::dea_hello(), &agent.hello()).await {
+        if came_up
+            && let Err(error) = agent
+                .bus
+                .publish(&catalogue::dea_hello(), &agent.hello())
+                .await
+        {
             tracing::debug!(%error, "the hello was not sent");
         }
         if due {
             if let Some(advertisement) = agent.advertisement()
-                && let Err(error) = agent.bus.publish(&catalogue::dea_advertise(), &advertisement).await
+                && let Err(error) = agent
+                    .bus
+                    .publish(&catalogue::dea_advertise(), &advertisement)
+                    .await
             {
                 tracing::debug!(%error, "an advertisement was not sent");
             }

@@ -16,7 +16,7 @@ use crate::domain::retention;
 use crate::domain::selection::Candidate;
 use crate::domain::usage::Reading;
 use crate::sandbox::{Engine, Sandbox};
-use daemon::{Bus, LogSender, Supervisor};
+use daemon::{Bus, Cluster, LogSender, Supervisor};
 use proto::bus::dea::{InstanceStats, Usage};
 use proto::bus::health::{Beat, InstanceState};
 use proto::config::Settings;
@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::accepted::Accepted;
 use super::droplets::Droplets;
 use super::spool::Spool;
 
@@ -49,8 +50,11 @@ pub struct Agent {
     pub logs: LogSender,
     pub droplets: Arc<Droplets>,
     pub spool: Spool,
+    pub accepted: Accepted,
     pub web: reqwest::Client,
     pub settings: watch::Receiver<Arc<Settings>>,
+    /// Held because the settings end with it.
+    pub cluster: Cluster,
     pub nudges: Nudges,
     pub clock: Clock,
     pub table: Mutex<Table>,
@@ -78,8 +82,13 @@ impl Clock {
     }
 
     pub fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { uptime: self.0.elapsed(), unix: unix.as_secs_f64() }
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Now {
+            uptime: self.0.elapsed(),
+            unix: unix.as_secs_f64(),
+        }
     }
 
     /// When `uptime` will be.
@@ -154,11 +163,21 @@ impl Table {
             key: Some(id.clone()),
             limits: entry.record.limits(),
             hold: match entry.machine.state() {
-                State::Crashed { .. } => Hold::Kept { since: entry.machine.since() },
-                State::Born | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Stopped => Hold::Live,
+                State::Crashed { .. } => Hold::Kept {
+                    since: entry.machine.since(),
+                },
+                State::Born
+                | State::Starting { .. }
+                | State::Running { .. }
+                | State::Stopping { .. }
+                | State::Stopped => Hold::Live,
             },
         });
-        let tasks = self.tasks.values().map(|task| Claim { key: None, limits: task.limits, hold: Hold::Live });
+        let tasks = self.tasks.values().map(|task| Claim {
+            key: None,
+            limits: task.limits,
+            hold: Hold::Live,
+        });
         instances.chain(tasks).collect()
     }
 
@@ -168,7 +187,13 @@ impl Table {
             self.instances
                 .iter()
                 .filter(|(_, entry)| matches!(entry.machine.state(), State::Crashed { .. }))
-                .map(|(id, entry)| (id.clone(), entry.record.start.droplet.clone(), entry.machine.since())),
+                .map(|(id, entry)| {
+                    (
+                        id.clone(),
+                        entry.record.start.droplet.clone(),
+                        entry.machine.since(),
+                    )
+                }),
         )
     }
 
@@ -186,8 +211,12 @@ impl Table {
         let mut counts = BTreeMap::new();
         for entry in self.instances.values() {
             match entry.machine.beat_state() {
-                Some(InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating) => {
-                    *counts.entry(entry.record.start.droplet.clone()).or_default() += 1;
+                Some(
+                    InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating,
+                ) => {
+                    *counts
+                        .entry(entry.record.start.droplet.clone())
+                        .or_default() += 1;
                 }
                 Some(InstanceState::Crashed) | None => {}
             }
@@ -211,12 +240,16 @@ impl Entry {
 impl Agent {
     pub fn table(&self) -> MutexGuard<'_, Table> {
         // A panic while the table was held cannot leave it half changed: every change is one insert.
-        self.table.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.table
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// One decision about room at a time.
     pub fn admitting(&self) -> MutexGuard<'_, ()> {
-        self.admission.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.admission
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn now(&self) -> Now {
@@ -230,11 +263,18 @@ impl Agent {
     /// What is offered now.
     pub fn offered(&self) -> Resources {
         let settings = self.setting();
-        capacity::offered(self.totals, settings.number("dea/overcommit/memory"), settings.number("dea/overcommit/disk"))
+        capacity::offered(
+            self.totals,
+            settings.number("dea/overcommit/memory"),
+            settings.number("dea/overcommit/disk"),
+        )
     }
 
     pub fn pace(&self) -> Pace {
-        Pace { drain: DRAIN, grace: self.setting().duration("dea/instance/stop_grace") }
+        Pace {
+            drain: DRAIN,
+            grace: self.setting().duration("dea/instance/stop_grace"),
+        }
     }
 
     pub fn stats(&self, entry: &Entry) -> InstanceStats {
@@ -243,14 +283,21 @@ impl Agent {
         InstanceStats {
             name: start.name.clone(),
             host: self.config.address.to_string(),
-            port: entry.sandbox.as_ref().and_then(Sandbox::host_port).unwrap_or(0),
+            port: entry
+                .sandbox
+                .as_ref()
+                .and_then(Sandbox::host_port)
+                .unwrap_or(0),
             uris: entry.record.uris.clone(),
             uptime: (now - entry.record.accepted_at).max(0.0),
             mem_quota: start.limits.mem << 20,
             disk_quota: start.limits.disk << 20,
             fds_quota: start.limits.fds,
             cores: self.cores,
-            usage: entry.usage.unwrap_or(Usage { time: now, ..Usage::default() }),
+            usage: entry.usage.unwrap_or(Usage {
+                time: now,
+                ..Usage::default()
+            }),
         }
     }
 
@@ -267,7 +314,10 @@ impl Agent {
             state_timestamp: entry.machine.since(),
             cc_partition: start.cc_partition.clone(),
             yard_stats: (state != InstanceState::Crashed).then(|| self.stats(entry)),
-            yard_details: entry.machine.ending().map(|ending| ending.description.clone()),
+            yard_details: entry
+                .machine
+                .ending()
+                .map(|ending| ending.description.clone()),
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::crash::{CrashCause, Ending, Exit, fact};
 use crate::domain::epoch::Command;
 use crate::domain::instance::{Instance, StopCause, Terms};
 use crate::domain::probe::Check;
-use crate::domain::record::{InstanceRecord, SavedState};
+use crate::domain::record::{InstanceRecord, Record, SavedState};
 use crate::domain::selection::Selection;
 use daemon::{Policy, Received};
 use proto::bus::dea::{StartInstance, StopInstances, UpdateInstances};
@@ -51,12 +51,28 @@ impl Agent {
 
     pub fn listen(self: &Arc<Self>) {
         let id = self.id.clone();
-        self.answer("start", move || catalogue::dea_start_instance(&id).filter(), start);
+        self.answer(
+            "start",
+            move || catalogue::dea_start_instance(&id).filter(),
+            start,
+        );
         self.answer("stop", || catalogue::dea_stop().filter(), stop);
         self.answer("update", || catalogue::dea_update().filter(), update);
-        self.answer("locate", || catalogue::dea_locate().filter(), |agent, _| agent.nudges.advertise.notify_one());
-        self.answer("healthmanager-start", || catalogue::healthmanager_start().filter(), |agent, _| agent.nudges.beat.notify_one());
-        self.answer("router-start", || catalogue::router_start().filter(), |agent, _| agent.nudges.register.notify_one());
+        self.answer(
+            "locate",
+            || catalogue::dea_locate().filter(),
+            |agent, _| agent.nudges.advertise.notify_one(),
+        );
+        self.answer(
+            "healthmanager-start",
+            || catalogue::healthmanager_start().filter(),
+            |agent, _| agent.nudges.beat.notify_one(),
+        );
+        self.answer(
+            "router-start",
+            || catalogue::router_start().filter(),
+            |agent, _| agent.nudges.register.notify_one(),
+        );
     }
 
     /// The terms of an instance, as the settings are now.
@@ -84,7 +100,10 @@ fn start(agent: &Arc<Agent>, received: Received<StartInstance>) {
 fn accept(agent: &Arc<Agent>, start: StartInstance) {
     let now = agent.now();
     let instance = start.yard_instance.clone().unwrap_or_else(new_instance);
-    let wanted = Resources { memory_mb: start.limits.mem, disk_mb: start.limits.disk };
+    let wanted = Resources {
+        memory_mb: start.limits.mem,
+        disk_mb: start.limits.disk,
+    };
     let offered = agent.offered();
     let record = InstanceRecord {
         instance: instance.clone(),
@@ -118,7 +137,11 @@ fn accept(agent: &Arc<Agent>, start: StartInstance) {
                 }
                 Err(refused) => {
                     tracing::warn!(%instance, resource = %refused.resource, needed_mb = refused.needed_mb, free_mb = refused.free_mb, "an instance was refused");
-                    Some(CrashCause::Refused(refused.to_string()).ending(Exit::Unknown, "starting", now.unix))
+                    Some(CrashCause::Refused(refused.to_string()).ending(
+                        Exit::Unknown,
+                        "starting",
+                        now.unix,
+                    ))
                 }
             }
         }
@@ -127,6 +150,10 @@ fn accept(agent: &Arc<Agent>, start: StartInstance) {
         return refuse(agent, &record, &ending);
     }
     tracing::info!(%instance, process = %record.start.droplet, index = record.start.index, "an instance is started");
+    agent.accepted.note(
+        instance.as_str(),
+        &Record::Instance(Box::new(record.clone())),
+    );
     let (machine, effects) = Instance::born(agent.terms(&record.start), now);
     let life = Life::born(agent, record, machine);
     agent.nudges.advertise.notify_one();
@@ -137,10 +164,21 @@ fn accept(agent: &Arc<Agent>, start: StartInstance) {
 fn refuse(agent: &Arc<Agent>, record: &InstanceRecord, ending: &Ending) {
     let index = record.start.index;
     let source_type = proto::log::source_of_process(record.process_type());
-    let voice = Voice::new(agent.logs.clone(), record.app(), index.to_string(), source_type, record.tags());
-    voice.say(&format!("Instance {index} was not started: {}", ending.description));
+    let voice = Voice::new(
+        agent.logs.clone(),
+        record.app(),
+        index.to_string(),
+        source_type,
+        record.tags(),
+    );
+    voice.say(&format!(
+        "Instance {index} was not started: {}",
+        ending.description
+    ));
     agent.table().ended(record.instance.as_str());
-    agent.spool.put(Fact::Exited(fact(ending, record.whose(&agent.id))));
+    agent
+        .spool
+        .put(Fact::Exited(fact(ending, record.whose(&agent.id))));
     agent.nudges.advertise.notify_one();
 }
 
@@ -159,7 +197,11 @@ fn shutting_down(at: f64) -> Ending {
 
 fn stop(agent: &Arc<Agent>, received: Received<StopInstances>) {
     let message = received.message;
-    if let Err(outdated) = agent.table().epochs.check(Command::Stop, message.yard_epoch) {
+    if let Err(outdated) = agent
+        .table()
+        .epochs
+        .check(Command::Stop, message.yard_epoch)
+    {
         tracing::warn!(process = %message.droplet, %outdated, "a stop command was refused");
         return;
     }
@@ -167,18 +209,28 @@ fn stop(agent: &Arc<Agent>, received: Received<StopInstances>) {
     let selection = Selection::from(message);
     for instance in agent.selected(&selection) {
         tracing::info!(%instance, "an instance is to stop");
-        agent.table().wish(&instance, Wish::Stop(StopCause::Requested, pace));
+        agent
+            .table()
+            .wish(&instance, Wish::Stop(StopCause::Requested, pace));
     }
 }
 
 fn update(agent: &Arc<Agent>, received: Received<UpdateInstances>) {
     let message = received.message;
-    if let Err(outdated) = agent.table().epochs.check(Command::Update, message.yard_epoch) {
+    if let Err(outdated) = agent
+        .table()
+        .epochs
+        .check(Command::Update, message.yard_epoch)
+    {
         tracing::warn!(process = %message.droplet, %outdated, "an update command was refused");
         return;
     }
     let table = agent.table();
-    for entry in table.instances.values().filter(|entry| entry.record.start.droplet == message.droplet) {
+    for entry in table
+        .instances
+        .values()
+        .filter(|entry| entry.record.start.droplet == message.droplet)
+    {
         if entry.record.uris != message.uris {
             table.wish(&entry.record.instance, Wish::Rename(message.uris.clone()));
         }
@@ -191,5 +243,9 @@ fn new_instance() -> InstanceId {
 }
 
 fn new_private_id() -> String {
-    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+    format!(
+        "{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    )
 }

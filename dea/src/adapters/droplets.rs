@@ -39,7 +39,12 @@ pub enum DropletError {
     #[error("unpacking the droplet was cut short")]
     Interrupted,
     #[error("{operation} {} failed", path.display())]
-    File { operation: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 pub struct Droplets {
@@ -88,42 +93,74 @@ fn key(start: &StartInstance) -> Result<String, DropletError> {
     if checksum.len() == length && checksum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         Ok(checksum.to_ascii_lowercase())
     } else {
-        Err(DropletError::BadChecksum(checksum.chars().take(80).collect()))
+        Err(DropletError::BadChecksum(
+            checksum.chars().take(80).collect(),
+        ))
     }
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> DropletError {
     let path = path.to_path_buf();
-    move |source| DropletError::File { operation, path, source }
+    move |source| DropletError::File {
+        operation,
+        path,
+        source,
+    }
 }
 
 impl Droplets {
     /// Opens the cache in `folder`, leaving what another boot or a cut-short fetch left.
-    pub fn open(folder: PathBuf, web: reqwest::Client, clock: Clock, owner: Option<u32>) -> Result<Arc<Droplets>, DropletError> {
+    pub fn open(
+        folder: PathBuf,
+        web: reqwest::Client,
+        clock: Clock,
+        owner: Option<u32>,
+    ) -> Result<Arc<Droplets>, DropletError> {
         std::fs::create_dir_all(&folder).map_err(failed("making", &folder))?;
         let boot = machine::boot_id();
-        let same_boot = std::fs::read_to_string(folder.join(BOOT)).is_ok_and(|written| written == boot);
+        let same_boot =
+            std::fs::read_to_string(folder.join(BOOT)).is_ok_and(|written| written == boot);
         let mut slots = BTreeMap::new();
         for entry in std::fs::read_dir(&folder).map_err(failed("reading", &folder))? {
             let entry = entry.map_err(failed("reading", &folder))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let whole = same_boot && !name.starts_with('.');
             if whole {
-                slots.insert(name, Slot { gate: Arc::default(), users: 0, used_at: Duration::ZERO });
+                slots.insert(
+                    name,
+                    Slot {
+                        gate: Arc::default(),
+                        users: 0,
+                        used_at: Duration::ZERO,
+                    },
+                );
             } else if name != BOOT {
-                std::fs::remove_dir_all(entry.path()).or_else(|_| std::fs::remove_file(entry.path())).map_err(failed("removing", &entry.path()))?;
+                std::fs::remove_dir_all(entry.path())
+                    .or_else(|_| std::fs::remove_file(entry.path()))
+                    .map_err(failed("removing", &entry.path()))?;
             }
         }
         std::fs::write(folder.join(BOOT), boot).map_err(failed("writing", &folder.join(BOOT)))?;
-        Ok(Arc::new(Droplets { folder, web, clock, owner, slots: Mutex::new(slots) }))
+        Ok(Arc::new(Droplets {
+            folder,
+            web,
+            clock,
+            owner,
+            slots: Mutex::new(slots),
+        }))
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
-        self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.slots
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The droplet of an instance, fetched and unpacked if it is not there.
-    pub async fn obtain(self: &Arc<Self>, start: &StartInstance) -> Result<DropletUse, DropletError> {
+    pub async fn obtain(
+        self: &Arc<Self>,
+        start: &StartInstance,
+    ) -> Result<DropletUse, DropletError> {
         let key = key(start)?;
         let (in_use, gate) = self.hold(&key);
         let _only_one = gate.lock().await;
@@ -141,22 +178,45 @@ impl Droplets {
     fn hold(self: &Arc<Self>, key: &str) -> (DropletUse, Arc<tokio::sync::Mutex<()>>) {
         let now = self.clock.now().uptime;
         let mut slots = self.slots();
-        let slot = slots
-            .entry(key.to_string())
-            .or_insert_with(|| Slot { gate: Arc::default(), users: 0, used_at: now });
+        let slot = slots.entry(key.to_string()).or_insert_with(|| Slot {
+            gate: Arc::default(),
+            users: 0,
+            used_at: now,
+        });
         slot.users += 1;
         slot.used_at = now;
-        (DropletUse { droplets: self.clone(), key: key.to_string() }, slot.gate.clone())
+        (
+            DropletUse {
+                droplets: self.clone(),
+                key: key.to_string(),
+            },
+            slot.gate.clone(),
+        )
     }
 
     async fn make(&self, key: &str, start: &StartInstance) -> Result<(), DropletError> {
-        let making = tempfile::Builder::new().prefix(MAKING).tempdir_in(&self.folder).map_err(failed("making a folder in", &self.folder))?;
+        let making = tempfile::Builder::new()
+            .prefix(MAKING)
+            .tempdir_in(&self.folder)
+            .map_err(failed("making a folder in", &self.folder))?;
         let archive = making.path().join("droplet.tgz");
         let expected = Expected {
             sha1: Some(start.sha1.clone()).filter(|sha1| !sha1.is_empty()),
-            sha256: start.yard_sha256.clone().filter(|sha256| !sha256.is_empty()),
+            sha256: start
+                .yard_sha256
+                .clone()
+                .filter(|sha256| !sha256.is_empty()),
         };
-        match transfer::fetch(&self.web, "the droplet", &start.executable_uri, &archive, &expected, MOST).await? {
+        match transfer::fetch(
+            &self.web,
+            "the droplet",
+            &start.executable_uri,
+            &archive,
+            &expected,
+            MOST,
+        )
+        .await?
+        {
             Fetched::Stored => {}
             Fetched::Absent => return Err(DropletError::Absent),
         }
@@ -180,7 +240,11 @@ impl Droplets {
             let mut slots = self.slots();
             let cached: Vec<Cached> = slots
                 .iter()
-                .map(|(key, slot)| Cached { key: key.clone(), users: slot.users, used_at: slot.used_at })
+                .map(|(key, slot)| Cached {
+                    key: key.clone(),
+                    users: slot.users,
+                    used_at: slot.used_at,
+                })
                 .collect();
             // Under the lock the names go away, so that nobody takes hold of one that is going.
             retention::unused(&cached, now)
@@ -188,7 +252,9 @@ impl Droplets {
                 .filter_map(|key| {
                     slots.remove(&key);
                     let away = self.folder.join(format!("{MAKING}gone-{key}"));
-                    std::fs::rename(self.folder.join(&key), &away).ok().map(|()| away)
+                    std::fs::rename(self.folder.join(&key), &away)
+                        .ok()
+                        .map(|()| away)
                 })
                 .collect()
         };
@@ -208,17 +274,28 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn droplet() -> Vec<u8> {
-        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
         let mut header = tar::Header::new_gnu();
         header.set_size(2);
         header.set_mode(0o644);
-        builder.append_data(&mut header, "app/x", &b"hi"[..]).expect("appended");
-        builder.into_inner().expect("finished").finish().expect("finished")
+        builder
+            .append_data(&mut header, "app/x", &b"hi"[..])
+            .expect("appended");
+        builder
+            .into_inner()
+            .expect("finished")
+            .finish()
+            .expect("finished")
     }
 
     /// Serves `content` for every request and counts them.
     async fn server(content: Vec<u8>) -> (String, Arc<AtomicUsize>) {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
         let url = format!("http://{}/d", listener.local_addr().expect("bound"));
         let served = Arc::new(AtomicUsize::new(0));
         let count = served.clone();
@@ -228,7 +305,10 @@ mod tests {
                 count.fetch_add(1, Ordering::SeqCst);
                 let mut request = [0; 1024];
                 let _ = stream.read(&mut request).await;
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", content.len());
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    content.len()
+                );
                 let _ = stream.write_all(head.as_bytes()).await;
                 let _ = stream.write_all(&content).await;
             }
@@ -249,20 +329,34 @@ mod tests {
         let droplets = open(home.path());
         let mut message = start();
         message.executable_uri = url;
-        let error = droplets.obtain(&message).await.err().expect("the checksum is another");
+        let error = droplets
+            .obtain(&message)
+            .await
+            .err()
+            .expect("the checksum is another");
         assert!(error.to_string().contains("checksum"), "{error}");
         let path = home.path().join("x");
         std::fs::write(&path, &content).expect("written");
-        message.sha1 = transfer::digest("x", std::fs::File::open(&path).expect("open")).await.expect("read").sha1;
+        message.sha1 = transfer::digest("x", std::fs::File::open(&path).expect("open"))
+            .await
+            .expect("read")
+            .sha1;
         std::fs::remove_file(&path).expect("removed");
-        let wanted = futures_util::future::join_all((0..8).map(|_| droplets.obtain(&message))).await;
+        let wanted =
+            futures_util::future::join_all((0..8).map(|_| droplets.obtain(&message))).await;
         assert_eq!(served.load(Ordering::SeqCst), 2, "one bad, one good");
         for got in &wanted {
-            let Ok(got) = got else { panic!("it was obtained") };
+            let Ok(got) = got else {
+                panic!("it was obtained")
+            };
             let folder = got.folder();
             assert_eq!(std::fs::read(folder.join("app/x")).expect("there"), b"hi");
         }
-        let names: Vec<_> = std::fs::read_dir(home.path()).expect("there").flatten().map(|entry| entry.file_name()).collect();
+        let names: Vec<_> = std::fs::read_dir(home.path())
+            .expect("there")
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
         assert_eq!(names.len(), 2, "the droplet and the boot id: {names:?}");
         drop(wanted);
         // A restarted agent finds it.
@@ -275,6 +369,9 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let mut message = start();
         message.sha1 = "../../../../etc/aaaaaaaaaaaaaaaaaaaaaaaaa".into();
-        assert!(matches!(open(home.path()).obtain(&message).await, Err(DropletError::BadChecksum(_))));
+        assert!(matches!(
+            open(home.path()).obtain(&message).await,
+            Err(DropletError::BadChecksum(_))
+        ));
     }
 }

@@ -16,13 +16,20 @@ use std::time::Duration;
 /// How long the last exits may take to be acknowledged; they are repeated by the next agent.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
 /// How long stopping everything may take beyond the grace of each instance.
-const SLACK: Duration = Duration::from_secs(20);
+const SLACK: Duration = Duration::from_secs(8);
+/// The longest grace at the agent's end, whatever is set: the node waits only so long before it
+/// kills, and whatever runs then would be left running.
+const LONGEST_GRACE: Duration = Duration::from_secs(25);
 const LOOK: Duration = Duration::from_millis(20);
 
 pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
     shutdown.draining().await;
     agent.table().draining = true;
-    let broken = agent.tasks.stop_requested().now_or_never().is_some_and(|cause| matches!(cause, daemon::StopCause::TaskEnded { .. }));
+    let broken = agent
+        .tasks
+        .stop_requested()
+        .now_or_never()
+        .is_some_and(|cause| matches!(cause, daemon::StopCause::TaskEnded { .. }));
     if broken {
         leave(&agent);
         return Ok(());
@@ -33,17 +40,24 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
         version: agent.hello().version,
         app_id_to_count: agent.table().counts(),
     };
-    if let Err(error) = agent.bus.publish(&catalogue::dea_shutdown(), &farewell).await {
+    if let Err(error) = agent
+        .bus
+        .publish(&catalogue::dea_shutdown(), &farewell)
+        .await
+    {
         tracing::debug!(%error, "the agent's shutdown was not announced");
     }
-    let pace = agent.pace();
+    let mut pace = agent.pace();
+    pace.grace = pace.grace.min(LONGEST_GRACE);
     {
         let table = agent.table();
         for instance in table.instances.keys() {
             table.wish(instance, Wish::Stop(StopCause::AgentShutdown, pace));
         }
         for task in table.tasks.values() {
-            let _ = task.stop.try_send(TaskWish::Stop("the agent is shutting down".to_string()));
+            let _ = task
+                .stop
+                .try_send(TaskWish::Stop("the agent is shutting down".to_string()));
         }
     }
     wait(pace.drain + pace.grace + SLACK, || {

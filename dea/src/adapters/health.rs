@@ -14,18 +14,30 @@ pub async fn check(web: &reqwest::Client, check: &Check, address: Ipv4Addr) -> R
             match timeout(check.invocation_timeout, connecting).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(format!("port {APP_PORT}: {}", plain(&error))),
-                Err(_) => Err(format!("port {APP_PORT}: no connection within {:?}", check.invocation_timeout)),
+                Err(_) => Err(format!(
+                    "port {APP_PORT}: no connection within {:?}",
+                    check.invocation_timeout
+                )),
             }
         }
         CheckKind::Http { path } => {
-            let asking = web.get(format!("http://{address}:{APP_PORT}{path}")).timeout(check.invocation_timeout).send();
+            let asking = web
+                .get(format!("http://{address}:{APP_PORT}{path}"))
+                .timeout(check.invocation_timeout)
+                .send();
             match asking.await {
                 Ok(answer) if answer.status() == reqwest::StatusCode::OK => Ok(()),
-                Ok(answer) => Err(format!("GET {path} was answered with status {}", answer.status().as_u16())),
-                Err(error) if error.is_timeout() => {
-                    Err(format!("GET {path} was not answered within {:?}", check.invocation_timeout))
+                Ok(answer) => Err(format!(
+                    "GET {path} was answered with status {}",
+                    answer.status().as_u16()
+                )),
+                Err(error) if error.is_timeout() => Err(format!(
+                    "GET {path} was not answered within {:?}",
+                    check.invocation_timeout
+                )),
+                Err(error) if error.is_connect() => {
+                    Err(format!("port {APP_PORT}: connection refused"))
                 }
-                Err(error) if error.is_connect() => Err(format!("port {APP_PORT}: connection refused")),
                 Err(error) => Err(format!("GET {path} failed: {}", super::chain(&error))),
             }
         }

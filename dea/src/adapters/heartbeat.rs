@@ -13,7 +13,11 @@ impl Agent {
             dea: self.id.clone(),
             droplets,
             yard_complete: Some(complete),
-            yard_period: Some(self.setting().duration("dea/heartbeat/period").as_secs_f64()),
+            yard_period: Some(
+                self.setting()
+                    .duration("dea/heartbeat/period")
+                    .as_secs_f64(),
+            ),
             yard_zone: Some(self.config.zone.clone()),
         }
     }
@@ -22,10 +26,19 @@ impl Agent {
     pub async fn beat_one(&self, instance: &InstanceId) {
         let beat = {
             let table = self.table();
-            table.instances.get(instance).and_then(|entry| self.beat(entry))
+            table
+                .instances
+                .get(instance)
+                .and_then(|entry| self.beat(entry))
         };
         if let Some(beat) = beat
-            && let Err(error) = self.bus.publish(&catalogue::dea_heartbeat(), &self.heartbeat(vec![beat], false)).await
+            && let Err(error) = self
+                .bus
+                .publish(
+                    &catalogue::dea_heartbeat(),
+                    &self.heartbeat(vec![beat], false),
+                )
+                .await
         {
             tracing::debug!(%error, "a beat was not sent; the next full one tells it");
         }
@@ -34,7 +47,11 @@ impl Agent {
     fn full_beat(&self) -> Heartbeat {
         let beats = {
             let table = self.table();
-            table.instances.values().filter_map(|entry| self.beat(entry)).collect()
+            table
+                .instances
+                .values()
+                .filter_map(|entry| self.beat(entry))
+                .collect()
         };
         self.heartbeat(beats, true)
     }
@@ -48,7 +65,9 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut connected = false;
     loop {
         let now_connected = status.borrow_and_update().connected;
-        let period = settings.borrow_and_update().duration("dea/heartbeat/period");
+        let period = settings
+            .borrow_and_update()
+            .duration("dea/heartbeat/period");
         let due = if now_connected && !connected {
             true
         } else {
@@ -61,7 +80,11 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         };
         if due {
-            if let Err(error) = agent.bus.publish(&catalogue::dea_heartbeat(), &agent.full_beat()).await {
+            if let Err(error) = agent
+                .bus
+                .publish(&catalogue::dea_heartbeat(), &agent.full_beat())
+                .await
+            {
                 tracing::debug!(%error, "a heartbeat was not sent");
             }
             last = tokio::time::Instant::now();

@@ -45,6 +45,8 @@ pub struct Life {
     events: Option<Events>,
     droplet: Option<DropletUse>,
     checking: Option<BoxFuture<'static, Result<(), String>>>,
+    /// Its acceptance is noted in a file.
+    noted: bool,
     over: bool,
 }
 
@@ -64,13 +66,23 @@ impl Life {
     }
 
     /// An instance found by a restarted agent.
-    pub fn adopted(agent: &Arc<Agent>, record: InstanceRecord, machine: Instance, sandbox: Sandbox) -> Life {
+    pub fn adopted(
+        agent: &Arc<Agent>,
+        record: InstanceRecord,
+        machine: Instance,
+        sandbox: Sandbox,
+    ) -> Life {
         let mut life = Life::shown(agent, record, machine, Some(sandbox));
         life.droplet = agent.droplets.adopt(&life.record.start);
         life
     }
 
-    fn shown(agent: &Arc<Agent>, record: InstanceRecord, machine: Instance, sandbox: Option<Sandbox>) -> Life {
+    fn shown(
+        agent: &Arc<Agent>,
+        record: InstanceRecord,
+        machine: Instance,
+        sandbox: Option<Sandbox>,
+    ) -> Life {
         let (sender, wishes) = mpsc::channel(WISHES);
         let voice = Voice::new(
             agent.logs.clone(),
@@ -88,7 +100,10 @@ impl Life {
             reading: None,
             usage: None,
         };
-        agent.table().instances.insert(record.instance.clone(), entry);
+        agent
+            .table()
+            .instances
+            .insert(record.instance.clone(), entry);
         Life {
             agent: agent.clone(),
             record,
@@ -101,6 +116,7 @@ impl Life {
             events: None,
             droplet: None,
             checking: None,
+            noted: true,
             over: false,
         }
     }
@@ -113,11 +129,18 @@ impl Life {
     pub async fn run(mut self, first: Vec<Effect>) {
         match self.machine.state() {
             State::Born => {
-                let preparing = preparing::prepare(self.agent.clone(), self.record.clone(), self.cancel.clone());
+                let preparing = preparing::prepare(
+                    self.agent.clone(),
+                    self.record.clone(),
+                    self.cancel.clone(),
+                );
                 self.preparing = Some(Box::pin(preparing));
             }
             State::Crashed { .. } => {}
-            State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Stopped => self.listen().await,
+            State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Stopped => self.listen().await,
         }
         self.carry_out(first).await;
         while !self.over {
@@ -131,7 +154,9 @@ impl Life {
                 }
                 Happening::Prepared(Err(why)) => self.step(Event::PreparationFailed(why)).await,
                 Happening::Sandbox(event) => self.hear(event).await,
-                Happening::Wish(Some(Wish::Stop(cause, pace))) => self.step(Event::StopRequested { cause, pace }).await,
+                Happening::Wish(Some(Wish::Stop(cause, pace))) => {
+                    self.step(Event::StopRequested { cause, pace }).await
+                }
                 Happening::Wish(Some(Wish::Evict)) => self.step(Event::Evicted).await,
                 Happening::Wish(Some(Wish::Rename(uris))) => self.rename(uris).await,
                 Happening::Wish(Some(Wish::Leave) | None) => return,
@@ -141,7 +166,10 @@ impl Life {
     }
 
     async fn next(&mut self) -> Happening {
-        let wake = self.machine.next_wake().map(|wake| self.agent.clock.at(wake));
+        let wake = self
+            .machine
+            .next_wake()
+            .map(|wake| self.agent.clock.at(wake));
         tokio::select! {
             result = present(&mut self.preparing) => {
                 self.preparing = None;
@@ -165,26 +193,48 @@ impl Life {
             Ok(events) => self.events = Some(events),
             Err(error) => {
                 tracing::warn!(instance = %self.id(), error = chain(&error), "the sandbox of an instance is gone");
-                self.step(Event::Exited { exit: Exit::Unknown, out_of_memory: false }).await;
+                self.step(Event::Exited {
+                    exit: Exit::Unknown,
+                    out_of_memory: false,
+                })
+                .await;
             }
         }
     }
 
     async fn hear(&mut self, event: Option<SandboxEvent>) {
         match event {
-            Some(SandboxEvent::Line { stderr, at_unix_ns, payload }) => {
-                let most = u64::try_from(self.agent.setting().integer("dea/log/max_line_rate")).unwrap_or(u64::MAX);
-                self.voice.line(stderr, at_unix_ns, payload, self.agent.now().uptime, most);
+            Some(SandboxEvent::Line {
+                stderr,
+                at_unix_ns,
+                payload,
+            }) => {
+                let most = u64::try_from(self.agent.setting().integer("dea/log/max_line_rate"))
+                    .unwrap_or(u64::MAX);
+                self.voice
+                    .line(stderr, at_unix_ns, payload, self.agent.now().uptime, most);
             }
             Some(SandboxEvent::LinesLost { count }) => self.voice.lost(count),
-            Some(SandboxEvent::Exited { status, out_of_memory, .. }) => {
+            Some(SandboxEvent::Exited {
+                status,
+                out_of_memory,
+                ..
+            }) => {
                 self.events = None;
                 self.voice.settle();
-                self.step(Event::Exited { exit: exit_of(status), out_of_memory }).await;
+                self.step(Event::Exited {
+                    exit: exit_of(status),
+                    out_of_memory,
+                })
+                .await;
             }
             None => {
                 self.events = None;
-                self.step(Event::Exited { exit: Exit::Unknown, out_of_memory: false }).await;
+                self.step(Event::Exited {
+                    exit: Exit::Unknown,
+                    out_of_memory: false,
+                })
+                .await;
             }
         }
     }
@@ -193,7 +243,9 @@ impl Life {
     async fn step(&mut self, event: Event) {
         match self.machine.handle(event, self.agent.now()) {
             Ok(effects) => self.carry_out(effects).await,
-            Err(ignored) => tracing::trace!(instance = %self.id(), because = ignored.0, "an event was ignored"),
+            Err(ignored) => {
+                tracing::trace!(instance = %self.id(), because = ignored.0, "an event was ignored")
+            }
         }
     }
 
@@ -204,7 +256,9 @@ impl Life {
             if let Some(event) = self.carry_out_one(effect).await {
                 match self.machine.handle(event, self.agent.now()) {
                     Ok(more) => effects.extend(more),
-                    Err(ignored) => tracing::trace!(instance = %self.id(), because = ignored.0, "an event was ignored"),
+                    Err(ignored) => {
+                        tracing::trace!(instance = %self.id(), because = ignored.0, "an event was ignored")
+                    }
                 }
             }
         }
@@ -243,7 +297,11 @@ impl Life {
             }
             Effect::CheckHealth => self.check(),
             Effect::Register => self.agent.announce_routes(&self.record.instance).await,
-            Effect::Unregister => self.agent.withdraw_routes(&self.record.instance, None).await,
+            Effect::Unregister => {
+                self.agent
+                    .withdraw_routes(&self.record.instance, None)
+                    .await
+            }
             Effect::Terminate => self.signal(Signal::Terminate).await,
             Effect::Kill => self.signal(Signal::Kill).await,
             Effect::Remember => self.remember().await,
@@ -257,7 +315,9 @@ impl Life {
     }
 
     async fn order(&mut self) -> Result<(), String> {
-        let Some(sandbox) = &self.sandbox else { return Err("it has no sandbox".to_string()) };
+        let Some(sandbox) = &self.sandbox else {
+            return Err("it has no sandbox".to_string());
+        };
         let start = &self.record.start;
         let place = Place {
             instance: &self.record.instance,
@@ -266,7 +326,10 @@ impl Life {
             address: sandbox.address(),
             started_at: self.agent.now().unix,
         };
-        let env = environment::build(start, &place).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let env = environment::build(start, &place)
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let orders = Orders {
             argv: launcher::arguments(&start.start_command),
             env,
@@ -277,21 +340,31 @@ impl Life {
         };
         match tokio::time::timeout(PATIENCE, sandbox.order(orders)).await {
             Ok(result) => result.map_err(|error| chain(&error)),
-            Err(_) => Err(format!("the sandbox did not take its orders within {PATIENCE:?}")),
+            Err(_) => Err(format!(
+                "the sandbox did not take its orders within {PATIENCE:?}"
+            )),
         }
     }
 
     fn check(&mut self) {
         let Some(sandbox) = &self.sandbox else { return };
-        let (web, check, address) = (self.agent.web.clone(), self.machine.terms.check.clone(), sandbox.address());
-        self.checking = Some(Box::pin(async move { health::check(&web, &check, address).await }));
+        let (web, check, address) = (
+            self.agent.web.clone(),
+            self.machine.terms.check.clone(),
+            sandbox.address(),
+        );
+        self.checking = Some(Box::pin(async move {
+            health::check(&web, &check, address).await
+        }));
     }
 
     async fn signal(&mut self, signal: Signal) {
         let Some(sandbox) = &self.sandbox else { return };
         match tokio::time::timeout(PATIENCE, sandbox.signal(signal)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(instance = %self.id(), ?signal, error = chain(&error), "an instance could not be signalled"),
+            Ok(Err(error)) => {
+                tracing::warn!(instance = %self.id(), ?signal, error = chain(&error), "an instance could not be signalled")
+            }
             Err(_) => tracing::warn!(instance = %self.id(), ?signal, "an instance took no signal"),
         }
     }
@@ -307,16 +380,30 @@ impl Life {
         self.record.since = self.machine.since();
         let Some(sandbox) = &self.sandbox else { return };
         let label = Record::Instance(Box::new(self.record.clone())).to_text();
-        if let Err(error) = sandbox.set_label(&label).await {
-            tracing::warn!(instance = %self.id(), error = chain(&error), "the record of an instance could not be written");
+        match sandbox.set_label(&label).await {
+            Ok(()) => self.settle(),
+            Err(error) => {
+                tracing::warn!(instance = %self.id(), error = chain(&error), "the record of an instance could not be written");
+            }
         }
         if matches!(self.machine.state(), State::Crashed { .. }) {
             self.agent.evict_superseded();
         }
     }
 
-    fn report(&self, ending: &Ending) {
-        self.agent.spool.put(Fact::Exited(fact(ending, self.record.whose(&self.agent.id))));
+    /// Its acceptance need not be noted any more: its sandbox or its end tells of it.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.noted) {
+            self.agent.accepted.settle(self.record.instance.as_str());
+        }
+    }
+
+    fn report(&mut self, ending: &Ending) {
+        self.agent.spool.put(Fact::Exited(fact(
+            ending,
+            self.record.whose(&self.agent.id),
+        )));
+        self.settle();
         self.agent.nudges.advertise.notify_one();
         tracing::info!(
             instance = %self.id(),
@@ -335,8 +422,12 @@ impl Life {
         if let Some(sandbox) = &self.sandbox {
             match tokio::time::timeout(PATIENCE, sandbox.destroy()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(instance = %self.id(), error = chain(&error), "a sandbox could not be removed"),
-                Err(_) => tracing::error!(instance = %self.id(), "a sandbox was not removed in time"),
+                Ok(Err(error)) => {
+                    tracing::error!(instance = %self.id(), error = chain(&error), "a sandbox could not be removed")
+                }
+                Err(_) => {
+                    tracing::error!(instance = %self.id(), "a sandbox was not removed in time")
+                }
             }
         }
         self.droplet = None;
@@ -367,7 +458,9 @@ impl Life {
         if routed {
             self.agent.announce_routes(&self.record.instance).await;
             if !lost.is_empty() {
-                self.agent.withdraw_routes(&self.record.instance, Some(lost)).await;
+                self.agent
+                    .withdraw_routes(&self.record.instance, Some(lost))
+                    .await;
             }
         }
         // Before the orders there is nothing to remember: a successor would wait for an app that was
@@ -390,7 +483,12 @@ impl Agent {
     /// The instances a selection means.
     pub fn selected(&self, selection: &selection::Selection) -> Vec<InstanceId> {
         let table = self.table();
-        table.instances.values().filter(|entry| selection.matches(entry.candidate())).map(|entry| entry.record.instance.clone()).collect()
+        table
+            .instances
+            .values()
+            .filter(|entry| selection.matches(entry.candidate()))
+            .map(|entry| entry.record.instance.clone())
+            .collect()
     }
 }
 

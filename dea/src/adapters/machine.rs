@@ -9,12 +9,19 @@ const RESERVE_MB: u64 = 512;
 
 /// Totals as configured, else what the machine has: its memory less a reserve, four fifths of what
 /// is free where the data folder is plus what this agent's own sandboxes hold there.
-pub fn totals(memory_mb: Option<u64>, disk_mb: Option<u64>, folder: &Path) -> anyhow::Result<Resources> {
+pub fn totals(
+    memory_mb: Option<u64>,
+    disk_mb: Option<u64>,
+    folder: &Path,
+) -> anyhow::Result<Resources> {
     let memory_mb = match memory_mb {
         Some(memory_mb) => memory_mb,
         None => {
-            let text = std::fs::read_to_string("/proc/meminfo").context("cannot read the machine's memory")?;
-            total_memory(&text).context("/proc/meminfo has no MemTotal")?.saturating_sub(RESERVE_MB)
+            let text = std::fs::read_to_string("/proc/meminfo")
+                .context("cannot read the machine's memory")?;
+            total_memory(&text)
+                .context("/proc/meminfo has no MemTotal")?
+                .saturating_sub(RESERVE_MB)
         }
     };
     let disk_mb = match disk_mb {
@@ -30,18 +37,24 @@ pub fn totals(memory_mb: Option<u64>, disk_mb: Option<u64>, folder: &Path) -> an
 }
 
 fn total_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes >> 10)
 }
 
 pub fn cores() -> u32 {
-    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+    std::thread::available_parallelism()
+        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 /// Changes with every boot of the machine.
 pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_string()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_string()
 }
 
 #[cfg(test)]
@@ -50,7 +63,10 @@ mod tests {
 
     #[test]
     fn the_machines_memory_is_read_in_megabytes() {
-        assert_eq!(total_memory("MemTotal:       24684000 kB\nMemFree: 1 kB\n"), Some(24105));
+        assert_eq!(
+            total_memory("MemTotal:       24684000 kB\nMemFree: 1 kB\n"),
+            Some(24105)
+        );
         assert_eq!(total_memory("nothing"), None);
     }
 

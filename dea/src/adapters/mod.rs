@@ -4,6 +4,7 @@
 //! never wait behind work (heartbeats, advertisements, registrations, the spool) has its own task
 //! and only reads the table.
 
+pub mod accepted;
 pub mod adoption;
 pub mod advertise;
 pub mod agent;

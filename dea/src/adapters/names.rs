@@ -29,7 +29,11 @@ pub async fn open(gateway: Ipv4Addr) -> anyhow::Result<Arc<UdpSocket>> {
     Ok(Arc::new(socket))
 }
 
-pub async fn run(agent: Arc<Agent>, socket: Arc<UdpSocket>, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run(
+    agent: Arc<Agent>,
+    socket: Arc<UdpSocket>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let zone = Zone::new(&agent.config.domain, agent.config.address);
     let under_way = Arc::new(Semaphore::new(AT_ONCE));
     let mut packet = vec![0; LARGEST];
@@ -82,7 +86,11 @@ async fn forward(question: &[u8]) -> Option<Vec<u8>> {
 }
 
 async fn ask(resolver: IpAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
-    let any: IpAddr = if resolver.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if resolver.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect((resolver, PORT)).await?;
     socket.send(question).await?;

@@ -21,7 +21,11 @@ pub struct Ready {
 
 /// Prepares. The error is half a sentence for the app's owner. Once begun, a sandbox is always
 /// finished and then destroyed, never abandoned half way.
-pub async fn prepare(agent: Arc<Agent>, record: InstanceRecord, cancel: CancellationToken) -> Result<Ready, String> {
+pub async fn prepare(
+    agent: Arc<Agent>,
+    record: InstanceRecord,
+    cancel: CancellationToken,
+) -> Result<Ready, String> {
     let start = &record.start;
     if start.start_command.trim().is_empty() {
         return Err("it has no start command".to_string());
@@ -51,7 +55,11 @@ pub async fn prepare(agent: Arc<Agent>, record: InstanceRecord, cancel: Cancella
     let (sandbox, droplet) = tokio::join!(agent.engine.prepare(wish), obtaining);
     let sandbox = sandbox.map_err(|error| chain(&error))?;
     let mounted = match droplet {
-        Ok(droplet) => sandbox.mount_droplet(&droplet.folder(), HOME).await.map(|()| droplet).map_err(|error| chain(&error)),
+        Ok(droplet) => sandbox
+            .mount_droplet(&droplet.folder(), HOME)
+            .await
+            .map(|()| droplet)
+            .map_err(|error| chain(&error)),
         Err(why) => Err(why),
     };
     match mounted {
@@ -69,6 +77,9 @@ pub async fn prepare(agent: Arc<Agent>, record: InstanceRecord, cancel: Cancella
 mod tests {
     #[test]
     fn shares_follow_memory() {
-        assert_eq!([1, 64, 1024, 100_000].map(super::cpu_shares), [2, 8, 128, 256]);
+        assert_eq!(
+            [1, 64, 1024, 100_000].map(super::cpu_shares),
+            [2, 8, 128, 256]
+        );
     }
 }

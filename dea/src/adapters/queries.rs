@@ -18,20 +18,35 @@ impl Agent {
         self.answer("status", || catalogue::dea_status().filter(), status);
         self.answer("discover", || catalogue::dea_discover().filter(), discover);
         self.answer("find", || catalogue::dea_find_droplet().filter(), find);
-        self.answer("droplet-status", || catalogue::droplet_status().filter(), droplet_status);
+        self.answer(
+            "droplet-status",
+            || catalogue::droplet_status().filter(),
+            droplet_status,
+        );
     }
 
     /// Memory in MB: offered, reserved, used.
     pub fn memory(&self) -> (u64, u64, u64) {
         let table = self.table();
-        let used = table.instances.values().filter_map(|entry| entry.usage).map(|usage| usage.mem).sum::<u64>() >> 20;
+        let used = table
+            .instances
+            .values()
+            .filter_map(|entry| entry.usage)
+            .map(|usage| usage.mem)
+            .sum::<u64>()
+            >> 20;
         let reserved = capacity::reserved(&table.claims()).memory_mb;
         drop(table);
         (self.offered().memory_mb, reserved, used)
     }
 }
 
-fn respond<M: Payload + Sync, R: Payload + Sync>(agent: &Arc<Agent>, received: Received<M>, replies: Vec<R>, after: std::time::Duration) {
+fn respond<M: Payload + Sync, R: Payload + Sync>(
+    agent: &Arc<Agent>,
+    received: Received<M>,
+    replies: Vec<R>,
+    after: std::time::Duration,
+) {
     if !received.wants_reply() || replies.is_empty() {
         return;
     }
@@ -70,15 +85,30 @@ fn discover(agent: &Arc<Agent>, received: Received<Discover>) {
     let (offered, reserved, _) = agent.memory();
     let (fits, own) = {
         let table = agent.table();
-        let wanted = Resources { memory_mb: asked.limits.mem, disk_mb: asked.limits.disk };
+        let wanted = Resources {
+            memory_mb: asked.limits.mem,
+            disk_mb: asked.limits.disk,
+        };
         let free = capacity::available(agent.offered(), &table.claims());
-        let stack = asked.stack.as_deref().is_none_or(|stack| STACKS.contains(&stack));
+        let stack = asked
+            .stack
+            .as_deref()
+            .is_none_or(|stack| STACKS.contains(&stack));
         let room = wanted.memory_mb <= free.memory_mb && wanted.disk_mb <= free.disk_mb;
-        let own = asked.droplet.as_ref().and_then(|droplet| table.counts().get(droplet).copied()).unwrap_or(0);
+        let own = asked
+            .droplet
+            .as_ref()
+            .and_then(|droplet| table.counts().get(droplet).copied())
+            .unwrap_or(0);
         (room && stack && !table.draining, own)
     };
     if fits {
-        respond(agent, received, vec![agent.hello()], discover::delay(own, reserved, offered));
+        respond(
+            agent,
+            received,
+            vec![agent.hello()],
+            discover::delay(own, reserved, offered),
+        );
     }
 }
 
@@ -86,7 +116,10 @@ fn find(agent: &Arc<Agent>, received: Received<FindInstances>) {
     let selection = Selection::from(&received.message);
     let found: Vec<FoundInstance> = {
         let table = agent.table();
-        let matching = table.instances.values().filter(|entry| selection.matches(entry.candidate()));
+        let matching = table
+            .instances
+            .values()
+            .filter(|entry| selection.matches(entry.candidate()));
         matching
             .map(|entry| FoundInstance {
                 dea: agent.id.clone(),
@@ -111,9 +144,14 @@ fn droplet_status(agent: &Arc<Agent>, received: Received<FindInstances>) {
     let stats: Vec<InstanceStats> = {
         let table = agent.table();
         let live = table.instances.values().filter(|entry| {
-            matches!(entry.machine.beat_state(), Some(InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating))
+            matches!(
+                entry.machine.beat_state(),
+                Some(InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating)
+            )
         });
-        live.filter(|entry| selection.matches(entry.candidate())).map(|entry| agent.stats(entry)).collect()
+        live.filter(|entry| selection.matches(entry.candidate()))
+            .map(|entry| agent.stats(entry))
+            .collect()
     };
     respond(agent, received, stats, AT_ONCE);
 }

@@ -22,7 +22,11 @@ impl Agent {
             return None;
         }
         let host = self.config.address.to_string();
-        Some(entry.record.registration(uris, &self.id, &self.config.zone, &host, port))
+        Some(
+            entry
+                .record
+                .registration(uris, &self.id, &self.config.zone, &host, port),
+        )
     }
 
     /// Tells the routers the instance's names, if it is to be found there. A lost message is made
@@ -33,10 +37,17 @@ impl Agent {
         let _in_order = self.routes_in_order.lock().await;
         let registration = {
             let table = self.table();
-            table.instances.get(instance).filter(|entry| entry.registered).and_then(|entry| self.registration(entry, None))
+            table
+                .instances
+                .get(instance)
+                .filter(|entry| entry.registered)
+                .and_then(|entry| self.registration(entry, None))
         };
         if let Some(registration) = registration
-            && let Err(error) = self.bus.publish(&catalogue::router_register(), &registration).await
+            && let Err(error) = self
+                .bus
+                .publish(&catalogue::router_register(), &registration)
+                .await
         {
             tracing::debug!(%error, "a registration was not sent");
         }
@@ -47,17 +58,28 @@ impl Agent {
         let _in_order = self.routes_in_order.lock().await;
         let registration = {
             let table = self.table();
-            table.instances.get(instance).and_then(|entry| self.registration(entry, uris))
+            table
+                .instances
+                .get(instance)
+                .and_then(|entry| self.registration(entry, uris))
         };
         if let Some(registration) = registration
-            && let Err(error) = self.bus.publish(&catalogue::router_unregister(), &registration).await
+            && let Err(error) = self
+                .bus
+                .publish(&catalogue::router_unregister(), &registration)
+                .await
         {
             tracing::warn!(%error, "an unregistration was not sent; routers find out by themselves");
         }
     }
 
     fn routed(&self) -> Vec<InstanceId> {
-        self.table().instances.iter().filter(|(_, entry)| entry.registered).map(|(id, _)| id.clone()).collect()
+        self.table()
+            .instances
+            .iter()
+            .filter(|(_, entry)| entry.registered)
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 }
 

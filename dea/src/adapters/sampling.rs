@@ -27,6 +27,7 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
                 show(&agent, &instance, usage);
             }
         }
+        gauge(&agent);
         round += 1;
         if round.is_multiple_of(REAP_EVERY) {
             let droplets = agent.droplets.clone();
@@ -41,15 +42,33 @@ fn alive(agent: &Agent) -> Vec<(InstanceId, Sandbox)> {
         .instances
         .iter()
         .filter(|(_, entry)| {
-            matches!(entry.machine.beat_state(), Some(InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating))
+            matches!(
+                entry.machine.beat_state(),
+                Some(InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating)
+            )
         })
         .filter_map(|(id, entry)| Some((id.clone(), entry.sandbox.clone()?)))
         .collect()
 }
 
+fn gauge(agent: &Agent) {
+    let (offered, reserved, used) = agent.memory();
+    let table = agent.table();
+    metrics::gauge!("dea_instances").set(table.instances.len() as f64);
+    metrics::gauge!("dea_tasks").set(table.tasks.len() as f64);
+    drop(table);
+    metrics::gauge!("dea_memory_offered_mb").set(offered as f64);
+    metrics::gauge!("dea_memory_reserved_mb").set(reserved as f64);
+    metrics::gauge!("dea_memory_used_mb").set(used as f64);
+    metrics::gauge!("dea_facts_unacknowledged").set(agent.spool.len() as f64);
+}
+
 fn show(agent: &Agent, instance: &InstanceId, usage: crate::sandbox::Usage) {
     let now = agent.now();
-    let reading = Reading { at: now.uptime, cpu_seconds: usage.cpu_seconds };
+    let reading = Reading {
+        at: now.uptime,
+        cpu_seconds: usage.cpu_seconds,
+    };
     if let Some(entry) = agent.table().instances.get_mut(instance) {
         entry.usage = Some(Usage {
             time: now.unix,

@@ -75,7 +75,10 @@ impl Spool {
             let path = entry?.path();
             let found = (|| {
                 let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
-                Some((number, Fact::decode(path.extension()?.to_str()?, &std::fs::read(&path).ok()?)?))
+                Some((
+                    number,
+                    Fact::decode(path.extension()?.to_str()?, &std::fs::read(&path).ok()?)?,
+                ))
             })();
             match found {
                 Some((number, fact)) => queue.restore(number, fact),
@@ -85,14 +88,24 @@ impl Spool {
                 }
             }
         }
-        Ok(Spool { shared: Arc::new(Shared { folder, clock, queue: Mutex::new(queue), changed: Notify::new() }) })
+        Ok(Spool {
+            shared: Arc::new(Shared {
+                folder,
+                clock,
+                queue: Mutex::new(queue),
+                changed: Notify::new(),
+            }),
+        })
     }
 
     /// Takes a fact. It is on its way at once, and written down before this returns.
     pub fn put(&self, fact: Fact) {
         let number = self.queue().reserve();
         if let Err(error) = self.write(number, &fact) {
-            tracing::error!(error = chain(&error), "a fact could not be written down; it is lost if this agent dies now");
+            tracing::error!(
+                error = chain(&error),
+                "a fact could not be written down; it is lost if this agent dies now"
+            );
         }
         let given_up = self.queue().put(number, fact);
         for number in given_up {
@@ -112,7 +125,10 @@ impl Spool {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<Fact>> {
-        self.shared.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.shared
+            .queue
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn write(&self, number: u64, fact: &Fact) -> std::io::Result<()> {
@@ -135,17 +151,24 @@ impl Spool {
     /// Sends until the daemon's end.
     pub async fn run(&self, bus: &Bus, shutdown: Shutdown) -> anyhow::Result<()> {
         let mut status = bus.status();
-        let mut sending: FuturesUnordered<BoxFuture<'static, (u64, bool)>> = FuturesUnordered::new();
+        let mut sending: FuturesUnordered<BoxFuture<'static, (u64, bool)>> =
+            FuturesUnordered::new();
         loop {
             let connected = status.borrow_and_update().connected;
             if connected {
-                let due = self.queue().take_due(self.shared.clock.now().uptime, AT_ONCE.saturating_sub(sending.len()));
+                let due = self.queue().take_due(
+                    self.shared.clock.now().uptime,
+                    AT_ONCE.saturating_sub(sending.len()),
+                );
                 for (number, fact) in due {
                     let bus = bus.clone();
                     sending.push(Box::pin(async move { (number, send(&bus, &fact).await) }));
                 }
             }
-            let next = self.queue().next_due().filter(|_| connected && sending.len() < AT_ONCE);
+            let next = self
+                .queue()
+                .next_due()
+                .filter(|_| connected && sending.len() < AT_ONCE);
             let wake = next.map(|due| self.shared.clock.at(due));
             tokio::select! {
                 Some((number, acknowledged)) = sending.next() => {
@@ -179,7 +202,9 @@ fn remove_if_there(path: &Path) {
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again"),
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again")
+        }
     }
 }
 
@@ -191,14 +216,23 @@ async fn send(bus: &Bus, fact: &Fact) -> bool {
             .await
             .map(|answer| answer.ok),
         Fact::Task(task) => {
-            let topic = if task.kind == "staging" { catalogue::staging_task_exited() } else { catalogue::app_task_exited() };
-            bus.request::<_, Ack>(&topic, task, ANSWER).await.map(|answer| answer.ok)
+            let topic = if task.kind == "staging" {
+                catalogue::staging_task_exited()
+            } else {
+                catalogue::app_task_exited()
+            };
+            bus.request::<_, Ack>(&topic, task, ANSWER)
+                .await
+                .map(|answer| answer.ok)
         }
     };
     match result {
         Ok(acknowledged) => acknowledged,
         Err(error) => {
-            tracing::debug!(error = chain(&error), "a fact was not acknowledged and is sent again");
+            tracing::debug!(
+                error = chain(&error),
+                "a fact was not acknowledged and is sent again"
+            );
             false
         }
     }
@@ -211,7 +245,12 @@ mod tests {
     #[test]
     fn facts_outlive_the_agent() {
         let home = tempfile::tempdir().expect("a folder");
-        let fact = |task: &str| Fact::Task(TaskExited { task: task.into(), ..TaskExited::default() });
+        let fact = |task: &str| {
+            Fact::Task(TaskExited {
+                task: task.into(),
+                ..TaskExited::default()
+            })
+        };
         let spool = Spool::open(home.path().to_path_buf(), Clock::started()).expect("opened");
         spool.put(fact("a"));
         spool.put(fact("b"));

@@ -1,5 +1,6 @@
 //! Building an agent and starting its loops.
 
+use super::accepted::Accepted;
 use super::agent::{Agent, Clock, Nudges, Table};
 use super::droplets::Droplets;
 use super::spool::Spool;
@@ -22,6 +23,8 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let totals = machine::totals(config.memory_mb, config.disk_mb, &folder)?;
     let droplets = Droplets::open(folder.join("droplets"), web.clone(), clock, Some(VCAP))?;
     let spool = Spool::open(folder.join("spool"), clock).context("cannot open the spool")?;
+    let accepted = Accepted::open(folder.join("accepted"))
+        .context("cannot open the folder of accepted work")?;
     fresh_folder(&folder.join("inputs"))?;
     let engine = Engine::start(EngineConfig {
         runtime: config.runtime.clone(),
@@ -53,8 +56,10 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         logs: LogSender::start(&deps),
         droplets,
         spool,
+        accepted,
         web,
         settings: deps.cluster.settings(),
+        cluster: deps.cluster.clone(),
         nudges: Nudges::default(),
         clock,
         table: std::sync::Mutex::new(Table::default()),
@@ -62,8 +67,16 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         routes_in_order: tokio::sync::Mutex::default(),
         config,
     });
-    let (instances, tasks) = adoption::adopt_all(&agent).await.context("cannot take over what runs")?;
-    tracing::info!(instances, tasks, memory_mb = agent.totals.memory_mb, disk_mb = agent.totals.disk_mb, "the agent is ready for work");
+    let (instances, tasks) = adoption::adopt_all(&agent)
+        .await
+        .context("cannot take over what runs")?;
+    tracing::info!(
+        instances,
+        tasks,
+        memory_mb = agent.totals.memory_mb,
+        disk_mb = agent.totals.disk_mb,
+        "the agent is ready for work"
+    );
     agent.listen();
     agent.answer_queries();
     agent.listen_for_tasks();
@@ -76,7 +89,9 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         let (spool, bus) = (agent.spool.clone(), agent.bus.clone());
         spool.run(&bus, shutdown).await
     });
-    spawn(&agent, "names", move |agent, shutdown| names::run(agent, name_server.clone(), shutdown));
+    spawn(&agent, "names", move |agent, shutdown| {
+        names::run(agent, name_server.clone(), shutdown)
+    });
     show(&agent, &deps);
     readiness.set("engine", true, "");
     Ok(Running::new(deps.tasks.clone()))
@@ -88,7 +103,12 @@ where
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let agent = agent.clone();
-    agent.tasks.clone().spawn(name, Policy::Restart, move |shutdown| run(agent.clone(), shutdown));
+    agent
+        .tasks
+        .clone()
+        .spawn(name, Policy::Restart, move |shutdown| {
+            run(agent.clone(), shutdown)
+        });
 }
 
 /// A folder for what no restart has use for.

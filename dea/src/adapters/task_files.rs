@@ -26,11 +26,19 @@ enum Here {
 
 /// Brings every input to this machine; `folder` is the task's own and goes with it. The error is
 /// half a sentence.
-pub async fn fetch_inputs(agent: &Agent, request: &RunTask, folder: &Path) -> Result<Vec<(TaskInput, Source)>, String> {
-    let fetching = request.inputs.iter().enumerate().map(|(number, input)| async move {
-        let here = bring(agent, input, &folder.join(number.to_string())).await?;
-        Ok::<_, String>((input.clone(), here))
-    });
+pub async fn fetch_inputs(
+    agent: &Agent,
+    request: &RunTask,
+    folder: &Path,
+) -> Result<Vec<(TaskInput, Source)>, String> {
+    let fetching = request
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(number, input)| async move {
+            let here = bring(agent, input, &folder.join(number.to_string())).await?;
+            Ok::<_, String>((input.clone(), here))
+        });
     let brought = futures_util::future::try_join_all(fetching).await?;
     Ok(brought
         .into_iter()
@@ -43,20 +51,35 @@ pub async fn fetch_inputs(agent: &Agent, request: &RunTask, folder: &Path) -> Re
 
 async fn bring(agent: &Agent, input: &TaskInput, to: &Path) -> Result<Here, String> {
     match &input.source {
-        Some(task_input::Source::Content(content)) => Ok(Here::Source(Source::Bytes(content.clone()))),
+        Some(task_input::Source::Content(content)) => {
+            Ok(Here::Source(Source::Bytes(content.clone())))
+        }
         Some(task_input::Source::Builtin(name)) => match name.as_str() {
-            "builder" => Ok(Here::Source(Source::ReadOnlyBind(agent.config.builder.clone()))),
-            "buildpacks" => Ok(Here::Source(Source::ReadOnlyBind(agent.config.buildpacks.clone()))),
-            other => Err(format!("the agent has nothing built in that is called {other:?}")),
+            "builder" => Ok(Here::Source(Source::ReadOnlyBind(
+                agent.config.builder.clone(),
+            ))),
+            "buildpacks" => Ok(Here::Source(Source::ReadOnlyBind(
+                agent.config.buildpacks.clone(),
+            ))),
+            other => Err(format!(
+                "the agent has nothing built in that is called {other:?}"
+            )),
         },
         Some(task_input::Source::Url(url)) => {
-            let expected = Expected { sha1: None, sha256: Some(input.sha256.clone()).filter(|sha256| !sha256.is_empty()) };
+            let expected = Expected {
+                sha1: None,
+                sha256: Some(input.sha256.clone()).filter(|sha256| !sha256.is_empty()),
+            };
             match transfer::fetch(&agent.web, &input.path, url, to, &expected, MOST_INPUT).await {
                 Ok(Fetched::Stored) => Ok(Here::Source(Source::File(to.to_path_buf()))),
                 Ok(Fetched::Absent) if input.optional => Ok(Here::Nothing),
                 Ok(Fetched::Absent) => Err(format!("{} is not in the blob store", input.path)),
                 Err(error) if input.optional => {
-                    tracing::warn!(input = input.path, error = chain(&error), "an optional input could not be fetched");
+                    tracing::warn!(
+                        input = input.path,
+                        error = chain(&error),
+                        "an optional input could not be fetched"
+                    );
                     Ok(Here::Nothing)
                 }
                 Err(error) => Err(chain(&error)),
@@ -67,18 +90,39 @@ async fn bring(agent: &Agent, input: &TaskInput, to: &Path) -> Result<Here, Stri
 }
 
 /// Puts the inputs into the sandbox, and makes the folders of the outputs.
-pub async fn put_inputs(sandbox: &Sandbox, request: &RunTask, inputs: Vec<(TaskInput, Source)>) -> Result<(), String> {
+pub async fn put_inputs(
+    sandbox: &Sandbox,
+    request: &RunTask,
+    inputs: Vec<(TaskInput, Source)>,
+) -> Result<(), String> {
     for (input, source) in inputs {
-        let mode = if input.mode == 0 { DEFAULT_MODE } else { input.mode & 0o777 };
-        sandbox.put(&input.path, source, mode).await.map_err(|error| chain(&error))?;
+        let mode = if input.mode == 0 {
+            DEFAULT_MODE
+        } else {
+            input.mode & 0o777
+        };
+        sandbox
+            .put(&input.path, source, mode)
+            .await
+            .map_err(|error| chain(&error))?;
     }
     let results = request.outputs.iter().map(|output| output.path.as_str());
-    let mut folders: Vec<&str> = results.chain([request.result_file.as_str()]).filter_map(|path| Some(path.rsplit_once('/')?.0)).collect();
+    let mut folders: Vec<&str> = results
+        .chain([request.result_file.as_str()])
+        .filter_map(|path| Some(path.rsplit_once('/')?.0))
+        .collect();
     folders.retain(|folder| !folder.is_empty());
     folders.sort_unstable();
     folders.dedup();
     for folder in folders {
-        sandbox.put(&format!("{folder}/.keep"), Source::Bytes(vec![]), DEFAULT_MODE).await.map_err(|error| chain(&error))?;
+        sandbox
+            .put(
+                &format!("{folder}/.keep"),
+                Source::Bytes(vec![]),
+                DEFAULT_MODE,
+            )
+            .await
+            .map_err(|error| chain(&error))?;
     }
     Ok(())
 }
@@ -88,10 +132,14 @@ pub async fn result(sandbox: &Sandbox, path: &str) -> Vec<u8> {
     if path.is_empty() {
         return vec![];
     }
-    let Ok(file) = sandbox.open_output(path).await else { return vec![] };
+    let Ok(file) = sandbox.open_output(path).await else {
+        return vec![];
+    };
     let reading = tokio::task::spawn_blocking(move || {
         let mut content = Vec::new();
-        file.take(RESULT_BYTES).read_to_end(&mut content).map(|_| content)
+        file.take(RESULT_BYTES)
+            .read_to_end(&mut content)
+            .map(|_| content)
     });
     match reading.await {
         Ok(Ok(content)) => content,
@@ -104,7 +152,11 @@ pub async fn result(sandbox: &Sandbox, path: &str) -> Vec<u8> {
 }
 
 /// Stores every output. The error is half a sentence.
-pub async fn store_outputs(agent: &Agent, sandbox: &Sandbox, outputs: &[TaskOutput]) -> Result<Vec<UploadedOutput>, String> {
+pub async fn store_outputs(
+    agent: &Agent,
+    sandbox: &Sandbox,
+    outputs: &[TaskOutput],
+) -> Result<Vec<UploadedOutput>, String> {
     let mut uploaded = Vec::new();
     for output in outputs {
         let there = sandbox.open_output(&output.path).await;
@@ -116,10 +168,19 @@ pub async fn store_outputs(agent: &Agent, sandbox: &Sandbox, outputs: &[TaskOutp
         }
         match store(agent, sandbox, output).await {
             Ok(Digests { sha1, sha256, size }) => {
-                uploaded.push(UploadedOutput { path: output.path.clone(), sha256, sha1, size_bytes: size });
+                uploaded.push(UploadedOutput {
+                    path: output.path.clone(),
+                    sha256,
+                    sha1,
+                    size_bytes: size,
+                });
             }
             Err(why) if output.required => return Err(why),
-            Err(why) => tracing::warn!(output = output.path, why, "an optional output was not stored"),
+            Err(why) => tracing::warn!(
+                output = output.path,
+                why,
+                "an optional output was not stored"
+            ),
         }
     }
     Ok(uploaded)
@@ -127,10 +188,17 @@ pub async fn store_outputs(agent: &Agent, sandbox: &Sandbox, outputs: &[TaskOutp
 
 /// Reads the file twice at once: for its checksums and for the way out.
 async fn store(agent: &Agent, sandbox: &Sandbox, output: &TaskOutput) -> Result<Digests, String> {
-    let open = || async { sandbox.open_output(&output.path).await.map_err(|error| chain(&error)) };
+    let open = || async {
+        sandbox
+            .open_output(&output.path)
+            .await
+            .map_err(|error| chain(&error))
+    };
     let digesting = async {
         let file = open().await?;
-        transfer::digest(&output.path, file).await.map_err(|error| chain(&error))
+        transfer::digest(&output.path, file)
+            .await
+            .map_err(|error| chain(&error))
     };
     let uploading = async {
         let mut attempt = 1;
@@ -138,7 +206,9 @@ async fn store(agent: &Agent, sandbox: &Sandbox, output: &TaskOutput) -> Result<
             let file = open().await?;
             match transfer::upload(&agent.web, &output.path, file, &output.url).await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_passing() && attempt < ATTEMPTS => tokio::time::sleep(PAUSE * attempt).await,
+                Err(error) if error.is_passing() && attempt < ATTEMPTS => {
+                    tokio::time::sleep(PAUSE * attempt).await
+                }
                 Err(error) => return Err(upload_failed(&error)),
             }
             attempt += 1;

@@ -23,6 +23,7 @@ use crate::sandbox::{Orders, Prepare, Sandbox, SandboxEvent, SandboxLimits, Sign
 use daemon::Received;
 use proto::bus::stream::{RunTask, RunTaskReply, StopTask};
 use proto::bus::{Payload, catalogue};
+use proto::ids::TaskId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,16 +40,30 @@ const FULL: f64 = 0.97;
 impl Agent {
     pub fn listen_for_tasks(self: &Arc<Self>) {
         let id = self.id.clone();
-        self.answer("task-run", move || catalogue::dea_task_run(&id).filter(), run);
+        self.answer(
+            "task-run",
+            move || catalogue::dea_task_run(&id).filter(),
+            run,
+        );
         let id = self.id.clone();
-        self.answer("task-stop", move || catalogue::dea_task_stop(&id).filter(), stop);
+        self.answer(
+            "task-stop",
+            move || catalogue::dea_task_stop(&id).filter(),
+            stop,
+        );
     }
 }
 
 fn run(agent: &Arc<Agent>, received: Received<RunTask>) {
     let reply = match accept(agent, &received.message) {
-        Ok(()) => RunTaskReply { accepted: true, reason: String::new() },
-        Err(reason) => RunTaskReply { accepted: false, reason },
+        Ok(()) => RunTaskReply {
+            accepted: true,
+            reason: String::new(),
+        },
+        Err(reason) => RunTaskReply {
+            accepted: false,
+            reason,
+        },
     };
     agent.tasks.spawn_once("answer", async move {
         if let Err(error) = received.respond(&reply).await {
@@ -60,32 +75,48 @@ fn run(agent: &Arc<Agent>, received: Received<RunTask>) {
 /// Takes a task, or says why not.
 fn accept(agent: &Arc<Agent>, request: &RunTask) -> Result<(), String> {
     let _admitting = agent.admitting();
-    let limits = Resources { memory_mb: request.memory_mb, disk_mb: request.disk_mb };
+    let limits = Resources {
+        memory_mb: request.memory_mb,
+        disk_mb: request.disk_mb,
+    };
     let offered = agent.offered();
     let (stop, wishes) = mpsc::channel(4);
     {
         let mut table = agent.table();
         // 0 is "no epoch": the field has no presence.
         let epoch = Some(request.epoch).filter(|epoch| *epoch != 0);
-        table.epochs.check(Command::Task, epoch).map_err(|outdated| outdated.to_string())?;
+        table
+            .epochs
+            .check(Command::Task, epoch)
+            .map_err(|outdated| outdated.to_string())?;
         if let Some(why) = task::refuse(request) {
             return Err(why);
         }
+        TaskId::new(request.task.clone()).map_err(|error| format!("the task's id: {error}"))?;
         if table.knows(&request.task) {
             return Ok(());
         }
         if table.draining {
             return Err("the agent is shutting down".to_string());
         }
-        let evicted = capacity::admit(offered, &table.claims(), limits).map_err(|refused| refused.to_string())?;
+        let evicted = capacity::admit(offered, &table.claims(), limits)
+            .map_err(|refused| refused.to_string())?;
         for gone in evicted.into_iter().flatten() {
             table.wish(&gone, super::agent::Wish::Evict);
         }
-        table.tasks.insert(request.task.clone(), TaskEntry { limits, stop });
+        table
+            .tasks
+            .insert(request.task.clone(), TaskEntry { limits, stop });
     }
+    agent.accepted.note(
+        &request.task,
+        &Record::Task(record_of(request, agent.now().unix)),
+    );
     agent.nudges.advertise.notify_one();
     tracing::info!(task = request.task, kind = request.kind, "a task is run");
-    agent.tasks.spawn_once("task", begin(agent.clone(), request.clone(), wishes));
+    agent
+        .tasks
+        .spawn_once("task", begin(agent.clone(), request.clone(), wishes));
     Ok(())
 }
 
@@ -121,12 +152,25 @@ fn voice(agent: &Agent, request: &RunTask) -> Voice {
         ("app_name".to_string(), request.app_name.clone()),
         ("task_id".to_string(), request.task.clone()),
     ]);
-    Voice::new(agent.logs.clone(), &request.app, "0".to_string(), request.log_source_type.clone(), tags)
+    Voice::new(
+        agent.logs.clone(),
+        &request.app,
+        "0".to_string(),
+        request.log_source_type.clone(),
+        tags,
+    )
 }
 
 async fn begin(agent: Arc<Agent>, request: RunTask, wishes: mpsc::Receiver<TaskWish>) {
     let voice = voice(&agent, &request);
-    let mut run = Run { agent, request, wishes, voice, tail: Tail::default(), sandbox: None };
+    let mut run = Run {
+        agent,
+        request,
+        wishes,
+        voice,
+        tail: Tail::default(),
+        sandbox: None,
+    };
     let until = run.agent.now().uptime + run.timeout();
     let pause = match run.prepare().await {
         Ok(()) => run.supervise(until).await,
@@ -135,14 +179,40 @@ async fn begin(agent: Arc<Agent>, request: RunTask, wishes: mpsc::Receiver<TaskW
     run.conclude(pause).await;
 }
 
+fn record_of(request: &RunTask, started_at: f64) -> TaskRecord {
+    TaskRecord {
+        request: hex(&request.encode()),
+        started_at,
+    }
+}
+
+fn request_of(record: &TaskRecord) -> Option<RunTask> {
+    unhex(&record.request).and_then(|bytes| RunTask::decode(&bytes).ok())
+}
+
 /// Goes on with a task that an earlier agent ordered.
 pub fn adopt(agent: &Arc<Agent>, record: &TaskRecord, sandbox: Sandbox) -> bool {
-    let Some(request) = unhex(&record.request).and_then(|bytes| RunTask::decode(&bytes).ok()) else { return false };
-    let limits = Resources { memory_mb: request.memory_mb, disk_mb: request.disk_mb };
+    let Some(request) = request_of(record) else {
+        return false;
+    };
+    let limits = Resources {
+        memory_mb: request.memory_mb,
+        disk_mb: request.disk_mb,
+    };
     let (stop, wishes) = mpsc::channel(4);
-    agent.table().tasks.insert(request.task.clone(), TaskEntry { limits, stop });
+    agent
+        .table()
+        .tasks
+        .insert(request.task.clone(), TaskEntry { limits, stop });
     let voice = voice(agent, &request);
-    let mut run = Run { agent: agent.clone(), request, wishes, voice, tail: Tail::default(), sandbox: Some(sandbox) };
+    let mut run = Run {
+        agent: agent.clone(),
+        request,
+        wishes,
+        voice,
+        tail: Tail::default(),
+        sandbox: Some(sandbox),
+    };
     let now = agent.now();
     let spent = Duration::try_from_secs_f64(now.unix - record.started_at).unwrap_or_default();
     let until = now.uptime + run.timeout().saturating_sub(spent);
@@ -153,14 +223,30 @@ pub fn adopt(agent: &Arc<Agent>, record: &TaskRecord, sandbox: Sandbox) -> bool 
     true
 }
 
-/// A task whose sandbox was not yet ordered, or cannot be understood.
-pub fn report_lost(agent: &Agent, request: &RunTask) {
-    agent.spool.put(Fact::Task(task::exited(request, agent.id.as_str(), &Outcome::AgentLostIt, vec![], vec![], vec![])));
+/// Reports a task that was accepted by an earlier agent, and not ordered before it died.
+pub fn report_lost(agent: &Agent, record: &TaskRecord) {
+    let Some(request) =
+        &request_of(record).filter(|request| !agent.table().tasks.contains_key(&request.task))
+    else {
+        return;
+    };
+    agent.spool.put(Fact::Task(task::exited(
+        request,
+        agent.id.as_str(),
+        &Outcome::AgentLostIt,
+        vec![],
+        vec![],
+        vec![],
+    )));
 }
 
 impl Run {
     fn timeout(&self) -> Duration {
-        let seconds = if self.request.timeout_seconds == 0 { DEFAULT_TIMEOUT } else { self.request.timeout_seconds };
+        let seconds = if self.request.timeout_seconds == 0 {
+            DEFAULT_TIMEOUT
+        } else {
+            self.request.timeout_seconds
+        };
         Duration::from_secs(u64::from(seconds))
     }
 
@@ -178,7 +264,8 @@ impl Run {
                 memory_mb: self.request.memory_mb,
                 disk_mb: self.request.disk_mb,
                 cpu_shares: cpu_shares(self.request.memory_mb),
-                pids: u64::try_from(self.agent.setting().integer("dea/instance/max_pids")).unwrap_or(512),
+                pids: u64::try_from(self.agent.setting().integer("dea/instance/max_pids"))
+                    .unwrap_or(512),
                 fds: FILES,
             },
             hostname: self.request.kind.clone(),
@@ -202,13 +289,20 @@ impl Run {
         };
         let sandbox = sandbox.map_err(|error| failed(chain(&error)))?;
         self.sandbox = Some(sandbox.clone());
-        task_files::put_inputs(&sandbox, &self.request, inputs?).await.map_err(failed)?;
-        let record = TaskRecord { request: hex(&self.request.encode()), started_at: self.agent.now().unix };
-        sandbox.set_label(&Record::Task(record).to_text()).await.map_err(|error| failed(chain(&error)))?;
+        task_files::put_inputs(&sandbox, &self.request, inputs?)
+            .await
+            .map_err(failed)?;
+        let record = record_of(&self.request, self.agent.now().unix);
+        sandbox
+            .set_label(&Record::Task(record).to_text())
+            .await
+            .map_err(|error| failed(chain(&error)))?;
         match tokio::time::timeout(PATIENCE, sandbox.order(self.orders())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(failed(chain(&error))),
-            Err(_) => Err(failed(format!("the sandbox did not take its orders within {PATIENCE:?}"))),
+            Err(_) => Err(failed(format!(
+                "the sandbox did not take its orders within {PATIENCE:?}"
+            ))),
         }
     }
 
@@ -217,7 +311,10 @@ impl Run {
         environment.remove("DEPS_DIR");
         environment.insert("TMPDIR".into(), "/tmp".into());
         environment.insert("CF_STACK".into(), self.request.stack.clone());
-        environment.insert("MEMORY_LIMIT".into(), format!("{}m", self.request.memory_mb));
+        environment.insert(
+            "MEMORY_LIMIT".into(),
+            format!("{}m", self.request.memory_mb),
+        );
         for entry in &self.request.environment {
             if let Some((name, value)) = entry.split_once('=')
                 && !name.is_empty()
@@ -225,11 +322,18 @@ impl Run {
                 environment.insert(name.to_string(), value.replace('\0', ""));
             }
         }
-        let cwd = if self.request.working_directory.is_empty() { HOME } else { &self.request.working_directory };
+        let cwd = if self.request.working_directory.is_empty() {
+            HOME
+        } else {
+            &self.request.working_directory
+        };
         environment.insert("PWD".into(), cwd.to_string());
         Orders {
             argv: self.request.command.clone(),
-            env: environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            env: environment
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
             cwd: cwd.to_string(),
             uid: VCAP,
             gid: VCAP,
@@ -239,11 +343,17 @@ impl Run {
 
     /// Waits for the end of the ordered command, at most until then.
     async fn supervise(&mut self, until: Duration) -> Pause {
-        let Some(sandbox) = self.sandbox.clone() else { return Pause::Ended(Outcome::AgentLostIt) };
+        let Some(sandbox) = self.sandbox.clone() else {
+            return Pause::Ended(Outcome::AgentLostIt);
+        };
         let mut events = match sandbox.events().await {
             Ok(events) => events,
             Err(error) => {
-                tracing::warn!(task = self.request.task, error = chain(&error), "the sandbox of a task is gone");
+                tracing::warn!(
+                    task = self.request.task,
+                    error = chain(&error),
+                    "the sandbox of a task is gone"
+                );
                 return Pause::Ended(Outcome::AgentLostIt);
             }
         };
@@ -251,7 +361,8 @@ impl Run {
         let mut killed: Option<Outcome> = None;
         let mut until = until;
         loop {
-            let most = u64::try_from(self.agent.setting().integer("dea/log/max_line_rate")).unwrap_or(u64::MAX);
+            let most = u64::try_from(self.agent.setting().integer("dea/log/max_line_rate"))
+                .unwrap_or(u64::MAX);
             tokio::select! {
                 event = events.recv() => match event {
                     Some(SandboxEvent::Line { stderr, at_unix_ns, payload }) => {
@@ -294,7 +405,13 @@ impl Run {
             Ok(Ok(usage)) => usage.disk_bytes as f64 >= limit as f64 * FULL,
             Ok(Err(_)) | Err(_) => false,
         };
-        Outcome::of_exit(exit, out_of_memory, disk_full, self.request.memory_mb, self.request.disk_mb)
+        Outcome::of_exit(
+            exit,
+            out_of_memory,
+            disk_full,
+            self.request.memory_mb,
+            self.request.disk_mb,
+        )
     }
 
     /// Stores what is to be stored, reports, removes the sandbox.
@@ -308,21 +425,41 @@ impl Run {
         if let Some(sandbox) = self.sandbox.clone() {
             result = task_files::result(&sandbox, &self.request.result_file).await;
             if outcome == Outcome::Exited(Exit::Status(0)) {
-                match task_files::store_outputs(&self.agent, &sandbox, &self.request.outputs).await {
+                match task_files::store_outputs(&self.agent, &sandbox, &self.request.outputs).await
+                {
                     Ok(stored) => uploaded = stored,
                     Err(why) => outcome = Outcome::UploadFailed { why },
                 }
             }
         }
-        tracing::info!(task = self.request.task, outcome = outcome.describe(), "a task ended");
+        tracing::info!(
+            task = self.request.task,
+            outcome = outcome.describe(),
+            "a task ended"
+        );
         let lines = std::mem::take(&mut self.tail).into_lines();
-        let exited = task::exited(&self.request, self.agent.id.as_str(), &outcome, result, uploaded, lines);
+        let exited = task::exited(
+            &self.request,
+            self.agent.id.as_str(),
+            &outcome,
+            result,
+            uploaded,
+            lines,
+        );
         self.agent.spool.put(Fact::Task(exited));
+        self.agent.accepted.settle(&self.request.task);
         if let Some(sandbox) = self.sandbox.take() {
             match tokio::time::timeout(PATIENCE, sandbox.destroy()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(task = self.request.task, error = chain(&error), "a sandbox could not be removed"),
-                Err(_) => tracing::error!(task = self.request.task, "a sandbox was not removed in time"),
+                Ok(Err(error)) => tracing::error!(
+                    task = self.request.task,
+                    error = chain(&error),
+                    "a sandbox could not be removed"
+                ),
+                Err(_) => tracing::error!(
+                    task = self.request.task,
+                    "a sandbox was not removed in time"
+                ),
             }
         }
         {

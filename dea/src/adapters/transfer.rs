@@ -22,7 +22,11 @@ const LONGEST: Duration = Duration::from_secs(1800);
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
     #[error("fetching {what} failed")]
-    Fetch { what: String, #[source] source: reqwest::Error },
+    Fetch {
+        what: String,
+        #[source]
+        source: reqwest::Error,
+    },
     #[error("fetching {what} was answered with status {status}")]
     FetchStatus { what: String, status: u16 },
     #[error("fetching {what} stood still for {STALL:?}")]
@@ -32,13 +36,26 @@ pub enum TransferError {
     #[error("{what} is larger than {most} bytes")]
     TooLarge { what: String, most: u64 },
     #[error("{what} arrived with another checksum: {expected} was promised, {found} came")]
-    Checksum { what: String, expected: String, found: String },
+    Checksum {
+        what: String,
+        expected: String,
+        found: String,
+    },
     #[error("storing {what} failed")]
-    Upload { what: String, #[source] source: reqwest::Error },
+    Upload {
+        what: String,
+        #[source]
+        source: reqwest::Error,
+    },
     #[error("storing {what} was answered with status {status}")]
     UploadStatus { what: String, status: u16 },
     #[error("{operation} {} failed", path.display())]
-    File { operation: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("computing the checksum of {what} was cut short")]
     Interrupted { what: String },
 }
@@ -80,7 +97,9 @@ pub async fn fetch(
 ) -> Result<Fetched, TransferError> {
     match tokio::time::timeout(LONGEST, fetch_within(web, what, url, to, expected, most)).await {
         Ok(result) => result,
-        Err(_) => Err(TransferError::TooSlow { what: what.to_string() }),
+        Err(_) => Err(TransferError::TooSlow {
+            what: what.to_string(),
+        }),
     }
 }
 
@@ -98,21 +117,42 @@ async fn fetch_within(
         return Ok(Fetched::Absent);
     }
     if !status.is_success() {
-        return Err(TransferError::FetchStatus { what: what.to_string(), status: status.as_u16() });
+        return Err(TransferError::FetchStatus {
+            what: what.to_string(),
+            status: status.as_u16(),
+        });
     }
-    let failed = |operation| move |source| TransferError::File { operation, path: to.to_path_buf(), source };
-    let mut file = tokio::fs::File::create(to).await.map_err(failed("creating"))?;
+    let failed = |operation| {
+        move |source| TransferError::File {
+            operation,
+            path: to.to_path_buf(),
+            source,
+        }
+    };
+    let mut file = tokio::fs::File::create(to)
+        .await
+        .map_err(failed("creating"))?;
     let (mut sha1, mut sha256, mut size) = (Sha1::new(), Sha256::new(), 0u64);
     let mut pieces = answer.bytes_stream();
     loop {
         let piece = match tokio::time::timeout(STALL, pieces.next()).await {
-            Err(_) => return Err(TransferError::Stalled { what: what.to_string() }),
+            Err(_) => {
+                return Err(TransferError::Stalled {
+                    what: what.to_string(),
+                });
+            }
             Ok(None) => break,
-            Ok(Some(piece)) => piece.map_err(|source| TransferError::Fetch { what: what.to_string(), source: source.without_url() })?,
+            Ok(Some(piece)) => piece.map_err(|source| TransferError::Fetch {
+                what: what.to_string(),
+                source: source.without_url(),
+            })?,
         };
         size += piece.len() as u64;
         if size > most {
-            return Err(TransferError::TooLarge { what: what.to_string(), most });
+            return Err(TransferError::TooLarge {
+                what: what.to_string(),
+                most,
+            });
         }
         if expected.sha1.is_some() {
             sha1.update(&piece);
@@ -123,11 +163,18 @@ async fn fetch_within(
         file.write_all(&piece).await.map_err(failed("writing"))?;
     }
     file.flush().await.map_err(failed("writing"))?;
-    for (wanted, found) in [(&expected.sha1, hex(&sha1.finalize())), (&expected.sha256, hex(&sha256.finalize()))] {
+    for (wanted, found) in [
+        (&expected.sha1, hex(&sha1.finalize())),
+        (&expected.sha256, hex(&sha256.finalize())),
+    ] {
         if let Some(wanted) = wanted
             && !wanted.eq_ignore_ascii_case(&found)
         {
-            return Err(TransferError::Checksum { what: what.to_string(), expected: wanted.clone(), found });
+            return Err(TransferError::Checksum {
+                what: what.to_string(),
+                expected: wanted.clone(),
+                found,
+            });
         }
     }
     Ok(Fetched::Stored)
@@ -142,11 +189,20 @@ where
     let mut attempt = 1;
     loop {
         let wait = match tokio::time::timeout(STALL, send()).await {
-            Err(_) => return Err(TransferError::Stalled { what: what.to_string() }),
+            Err(_) => {
+                return Err(TransferError::Stalled {
+                    what: what.to_string(),
+                });
+            }
             Ok(Ok(answer)) if answer.status().is_server_error() && attempt < ATTEMPTS => PAUSE,
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) if error.is_connect() && attempt < ATTEMPTS => PAUSE,
-            Ok(Err(source)) => return Err(TransferError::Fetch { what: what.to_string(), source: source.without_url() }),
+            Ok(Err(source)) => {
+                return Err(TransferError::Fetch {
+                    what: what.to_string(),
+                    source: source.without_url(),
+                });
+            }
         };
         tokio::time::sleep(wait).await;
         attempt += 1;
@@ -176,20 +232,43 @@ pub async fn digest(what: &str, mut file: std::fs::File) -> Result<Digests, Tran
             sha256.update(&piece[..read]);
             size += read as u64;
         }
-        Ok(Digests { sha1: hex(&sha1.finalize()), sha256: hex(&sha256.finalize()), size })
+        Ok(Digests {
+            sha1: hex(&sha1.finalize()),
+            sha256: hex(&sha256.finalize()),
+            size,
+        })
     });
     match reading.await {
         Ok(Ok(digests)) => Ok(digests),
-        Ok(Err(source)) => Err(TransferError::File { operation: "reading", path, source }),
-        Err(_) => Err(TransferError::Interrupted { what: what.to_string() }),
+        Ok(Err(source)) => Err(TransferError::File {
+            operation: "reading",
+            path,
+            source,
+        }),
+        Err(_) => Err(TransferError::Interrupted {
+            what: what.to_string(),
+        }),
     }
 }
 
 /// Stores an open file under `url` with PUT.
-pub async fn upload(web: &reqwest::Client, what: &str, file: std::fs::File, url: &str) -> Result<(), TransferError> {
+pub async fn upload(
+    web: &reqwest::Client,
+    what: &str,
+    file: std::fs::File,
+    url: &str,
+) -> Result<(), TransferError> {
     let path = PathBuf::from(what);
-    let size = file.metadata().map_err(|source| TransferError::File { operation: "reading", path, source })?.len();
-    let stream = tokio_util::io::ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10);
+    let size = file
+        .metadata()
+        .map_err(|source| TransferError::File {
+            operation: "reading",
+            path,
+            source,
+        })?
+        .len();
+    let stream =
+        tokio_util::io::ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10);
     let sending = web
         .put(url)
         .header(reqwest::header::CONTENT_LENGTH, size)
@@ -197,11 +276,17 @@ pub async fn upload(web: &reqwest::Client, what: &str, file: std::fs::File, url:
         .timeout(LONGEST)
         .body(reqwest::Body::wrap_stream(stream))
         .send();
-    let answer = sending.await.map_err(|source| TransferError::Upload { what: what.to_string(), source: source.without_url() })?;
+    let answer = sending.await.map_err(|source| TransferError::Upload {
+        what: what.to_string(),
+        source: source.without_url(),
+    })?;
     if answer.status().is_success() {
         Ok(())
     } else {
-        Err(TransferError::UploadStatus { what: what.to_string(), status: answer.status().as_u16() })
+        Err(TransferError::UploadStatus {
+            what: what.to_string(),
+            status: answer.status().as_u16(),
+        })
     }
 }
 
@@ -218,17 +303,22 @@ impl TransferError {
 
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -249,9 +339,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
         std::fs::write(&path, "abc").expect("written");
-        let digests = digest("x", std::fs::File::open(&path).expect("open")).await.expect("read");
+        let digests = digest("x", std::fs::File::open(&path).expect("open"))
+            .await
+            .expect("read");
         assert_eq!(digests.sha1, "a9993e364706816aba3e25717850c26c9cd0d89d");
-        assert_eq!(digests.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digests.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(digests.size, 3);
     }
 }

@@ -20,7 +20,12 @@ pub enum UnpackError {
     #[error("the archive leads through {}, which is no folder", .0.display())]
     Through(PathBuf),
     #[error("{operation} {} failed", path.display())]
-    Write { operation: &'static str, path: PathBuf, #[source] source: io::Error },
+    Write {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Unpacks `archive` below `root` (exists, empty); everything, `root` too, belongs to `owner`.
@@ -29,7 +34,11 @@ pub fn unpack(archive: &Path, root: &Path, owner: Option<u32>) -> Result<(), Unp
     let file = fs::File::open(archive).map_err(write("opening", archive))?;
     let unzipped = flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(256 << 10, file));
     let mut tape = tar::Archive::new(unzipped.take(MOST_BYTES + (MOST_ENTRIES << 10)));
-    let mut place = Place { root, owner, folders: HashSet::new() };
+    let mut place = Place {
+        root,
+        owner,
+        folders: HashSet::new(),
+    };
     place.own(root)?;
     let (mut entries, mut bytes) = (0u64, 0u64);
     for entry in tape.entries().map_err(UnpackError::Read)? {
@@ -44,7 +53,10 @@ pub fn unpack(archive: &Path, root: &Path, owner: Option<u32>) -> Result<(), Unp
         }
         let kind = kind_of(entry.header().entry_type());
         let path = entry.path().map_err(UnpackError::Read)?.into_owned();
-        let target = entry.link_name().map_err(UnpackError::Read)?.map(|target| target.into_owned());
+        let target = entry
+            .link_name()
+            .map_err(UnpackError::Read)?
+            .map(|target| target.into_owned());
         let mode = entry.header().mode().unwrap_or(0o644);
         match archive::judge(kind, &path, target.as_deref(), mode)? {
             Entry::Nothing => {}
@@ -60,12 +72,15 @@ pub fn unpack(archive: &Path, root: &Path, owner: Option<u32>) -> Result<(), Unp
 fn kind_of(entry: tar::EntryType) -> Kind {
     match entry {
         tar::EntryType::Directory => Kind::Folder,
-        tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => Kind::File,
+        tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
+            Kind::File
+        }
         tar::EntryType::Symlink => Kind::SymbolicLink,
         tar::EntryType::Link => Kind::HardLink,
-        tar::EntryType::XGlobalHeader | tar::EntryType::XHeader | tar::EntryType::GNULongName | tar::EntryType::GNULongLink => {
-            Kind::Header
-        }
+        tar::EntryType::XGlobalHeader
+        | tar::EntryType::XHeader
+        | tar::EntryType::GNULongName
+        | tar::EntryType::GNULongLink => Kind::Header,
         _ => Kind::Other,
     }
 }
@@ -79,7 +94,11 @@ struct Place<'a> {
 
 fn write(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> UnpackError {
     let path = path.to_path_buf();
-    move |source| UnpackError::Write { operation, path, source }
+    move |source| UnpackError::Write {
+        operation,
+        path,
+        source,
+    }
 }
 
 impl Place<'_> {
@@ -111,7 +130,10 @@ impl Place<'_> {
             Ok(found) if found.is_dir() => {}
             Ok(_) => return Err(UnpackError::Through(path.to_path_buf())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new().mode(0o755).create(&full).map_err(write("making", &full))?;
+                fs::DirBuilder::new()
+                    .mode(0o755)
+                    .create(&full)
+                    .map_err(write("making", &full))?;
                 self.own(&full)?;
             }
             Err(error) => return Err(write("looking at", &full)(error)),
@@ -123,7 +145,8 @@ impl Place<'_> {
     fn folder(&mut self, path: &Path, mode: u32) -> Result<(), UnpackError> {
         self.parents(path)?;
         let full = self.root.join(path);
-        fs::set_permissions(&full, fs::Permissions::from_mode(mode)).map_err(write("setting the mode of", &full))
+        fs::set_permissions(&full, fs::Permissions::from_mode(mode))
+            .map_err(write("setting the mode of", &full))
     }
 
     fn file(&mut self, path: &Path, mode: u32, content: &mut impl Read) -> Result<(), UnpackError> {
@@ -135,7 +158,8 @@ impl Place<'_> {
             .open(&full)
             .map_err(write("creating", &full))?;
         io::copy(content, &mut file).map_err(write("writing", &full))?;
-        file.set_permissions(fs::Permissions::from_mode(mode)).map_err(write("setting the mode of", &full))?;
+        file.set_permissions(fs::Permissions::from_mode(mode))
+            .map_err(write("setting the mode of", &full))?;
         self.own(&full)
     }
 
@@ -160,7 +184,9 @@ impl Place<'_> {
 
     fn own(&self, path: &Path) -> Result<(), UnpackError> {
         match self.owner {
-            Some(owner) => lchown(path, Some(owner), Some(owner)).map_err(write("giving away", path)),
+            Some(owner) => {
+                lchown(path, Some(owner), Some(owner)).map_err(write("giving away", path))
+            }
             None => Ok(()),
         }
     }
@@ -175,7 +201,10 @@ mod tests {
     /// Writes headers as they are given, also those that the library would refuse to write.
     fn archive(entries: &[(tar::EntryType, &str, &str)]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let mut builder = tar::Builder::new(GzEncoder::new(file.reopen().expect("open"), Compression::fast()));
+        let mut builder = tar::Builder::new(GzEncoder::new(
+            file.reopen().expect("open"),
+            Compression::fast(),
+        ));
         for (kind, path, content) in entries {
             let mut header = tar::Header::new_ustar();
             header.set_entry_type(*kind);
@@ -186,16 +215,26 @@ mod tests {
             if link {
                 header.as_old_mut().linkname[..content.len()].copy_from_slice(content.as_bytes());
             }
-            let body = if link || *kind == tar::EntryType::Directory { &[][..] } else { content.as_bytes() };
+            let body = if link || *kind == tar::EntryType::Directory {
+                &[][..]
+            } else {
+                content.as_bytes()
+            };
             header.set_size(body.len() as u64);
             header.set_cksum();
             builder.append(&header, body).expect("appended");
         }
-        builder.into_inner().expect("finished").finish().expect("finished");
+        builder
+            .into_inner()
+            .expect("finished")
+            .finish()
+            .expect("finished");
         file
     }
 
-    fn unpacked(entries: &[(tar::EntryType, &str, &str)]) -> (tempfile::TempDir, Result<(), UnpackError>) {
+    fn unpacked(
+        entries: &[(tar::EntryType, &str, &str)],
+    ) -> (tempfile::TempDir, Result<(), UnpackError>) {
         let folder = tempfile::tempdir().expect("a folder");
         let result = unpack(archive(entries).path(), folder.path(), None);
         (folder, result)
@@ -215,8 +254,14 @@ mod tests {
         result.expect("unpacked");
         let run = fs::metadata(folder.path().join("app/run")).expect("there");
         assert_eq!(run.permissions().mode() & 0o7777, 0o755);
-        assert_eq!(fs::read(folder.path().join("app/again")).expect("there"), b"#!");
-        assert_eq!(fs::read_link(folder.path().join("deps/0/bin/python3")).expect("a link"), Path::new("/usr/bin/python3"));
+        assert_eq!(
+            fs::read(folder.path().join("app/again")).expect("there"),
+            b"#!"
+        );
+        assert_eq!(
+            fs::read_link(folder.path().join("deps/0/bin/python3")).expect("a link"),
+            Path::new("/usr/bin/python3")
+        );
     }
 
     #[test]
@@ -234,7 +279,11 @@ mod tests {
         ] {
             let (_folder, result) = unpacked(&attack);
             assert!(result.is_err(), "{attack:?}");
-            assert_eq!(fs::read_dir(outside.path()).expect("there").count(), 0, "{attack:?}");
+            assert_eq!(
+                fs::read_dir(outside.path()).expect("there").count(),
+                0,
+                "{attack:?}"
+            );
         }
     }
 
@@ -253,6 +302,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         fs::write(file.path(), "not gzip").expect("written");
         let folder = tempfile::tempdir().expect("a folder");
-        assert!(matches!(unpack(file.path(), folder.path(), None), Err(UnpackError::Read(_))));
+        assert!(matches!(
+            unpack(file.path(), folder.path(), None),
+            Err(UnpackError::Read(_))
+        ));
     }
 }

@@ -22,12 +22,32 @@ pub struct Voice {
 }
 
 impl Voice {
-    pub fn new(logs: LogSender, source: &str, instance: String, source_type: String, tags: BTreeMap<String, String>) -> Voice {
-        Voice { logs, source: source.to_string(), instance, source_type, tags, rate: LineRate::default() }
+    pub fn new(
+        logs: LogSender,
+        source: &str,
+        instance: String,
+        source_type: String,
+        tags: BTreeMap<String, String>,
+    ) -> Voice {
+        Voice {
+            logs,
+            source: source.to_string(),
+            instance,
+            source_type,
+            tags,
+            rate: LineRate::default(),
+        }
     }
 
     /// A line of the app.
-    pub fn line(&mut self, stderr: bool, at_unix_ns: i64, payload: Vec<u8>, now: Duration, most: u64) {
+    pub fn line(
+        &mut self,
+        stderr: bool,
+        at_unix_ns: i64,
+        payload: Vec<u8>,
+        now: Duration,
+        most: u64,
+    ) {
         match self.rate.judge(now, most) {
             Verdict::Drop => {}
             Verdict::Pass { dropped_before } => {
@@ -77,6 +97,8 @@ impl Voice {
 }
 
 fn unix_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -13,11 +13,23 @@ pub const MOST_BYTES: u64 = 16 << 30;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    Folder { path: PathBuf, mode: u32 },
-    File { path: PathBuf, mode: u32 },
-    SymbolicLink { path: PathBuf, target: PathBuf },
+    Folder {
+        path: PathBuf,
+        mode: u32,
+    },
+    File {
+        path: PathBuf,
+        mode: u32,
+    },
+    SymbolicLink {
+        path: PathBuf,
+        target: PathBuf,
+    },
     /// Another name for a file that came before.
-    HardLink { path: PathBuf, target: PathBuf },
+    HardLink {
+        path: PathBuf,
+        target: PathBuf,
+    },
     /// The root itself, or a header without content.
     Nothing,
 }
@@ -55,20 +67,31 @@ pub fn judge(kind: Kind, path: &Path, target: Option<&Path>, mode: u32) -> Resul
         return Ok(Entry::Nothing);
     }
     let target = || {
-        target.filter(|target| !target.as_os_str().is_empty()).ok_or_else(|| BadEntry::NoTarget(path.to_path_buf()))
+        target
+            .filter(|target| !target.as_os_str().is_empty())
+            .ok_or_else(|| BadEntry::NoTarget(path.to_path_buf()))
     };
     // No setuid, setgid or sticky bits: nothing in a sandbox may use them anyway.
     let mode = mode & 0o777;
     match kind {
-        Kind::Folder => Ok(Entry::Folder { path: inside, mode: mode | 0o700 }),
+        Kind::Folder => Ok(Entry::Folder {
+            path: inside,
+            mode: mode | 0o700,
+        }),
         Kind::File => Ok(Entry::File { path: inside, mode }),
-        Kind::SymbolicLink => Ok(Entry::SymbolicLink { path: inside, target: target()?.to_path_buf() }),
+        Kind::SymbolicLink => Ok(Entry::SymbolicLink {
+            path: inside,
+            target: target()?.to_path_buf(),
+        }),
         Kind::HardLink => {
             let target = within(target()?)?;
             if target.as_os_str().is_empty() {
                 return Err(BadEntry::NoTarget(path.to_path_buf()));
             }
-            Ok(Entry::HardLink { path: inside, target })
+            Ok(Entry::HardLink {
+                path: inside,
+                target,
+            })
         }
         Kind::Header => Ok(Entry::Nothing),
         Kind::Other => Err(BadEntry::Special(path.to_path_buf())),
@@ -82,7 +105,9 @@ fn within(path: &Path) -> Result<PathBuf, BadEntry> {
         match component {
             Component::Normal(name) => inside.push(name),
             Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(BadEntry::Escapes(path.to_path_buf())),
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(BadEntry::Escapes(path.to_path_buf()));
+            }
         }
     }
     Ok(inside)
@@ -99,22 +124,56 @@ mod tests {
 
     #[test]
     fn names_stay_inside_and_modes_are_plain() {
-        assert_eq!(check(Kind::File, "./app/run", None), Ok(Entry::File { path: "app/run".into(), mode: 0o755 }));
-        assert_eq!(check(Kind::File, "/etc/passwd", None), Ok(Entry::File { path: "etc/passwd".into(), mode: 0o755 }));
+        assert_eq!(
+            check(Kind::File, "./app/run", None),
+            Ok(Entry::File {
+                path: "app/run".into(),
+                mode: 0o755
+            })
+        );
+        assert_eq!(
+            check(Kind::File, "/etc/passwd", None),
+            Ok(Entry::File {
+                path: "etc/passwd".into(),
+                mode: 0o755
+            })
+        );
         assert_eq!(check(Kind::Folder, "./", None), Ok(Entry::Nothing));
-        assert!(matches!(check(Kind::File, "app/../../x", None), Err(BadEntry::Escapes(_))));
-        assert!(matches!(check(Kind::Other, "app/dev", None), Err(BadEntry::Special(_))));
+        assert!(matches!(
+            check(Kind::File, "app/../../x", None),
+            Err(BadEntry::Escapes(_))
+        ));
+        assert!(matches!(
+            check(Kind::Other, "app/dev", None),
+            Err(BadEntry::Special(_))
+        ));
     }
 
     #[test]
     fn symbolic_links_lead_anywhere_hard_links_only_inside() {
         assert_eq!(
-            check(Kind::SymbolicLink, "deps/0/bin/python3", Some("/usr/bin/python3")),
-            Ok(Entry::SymbolicLink { path: "deps/0/bin/python3".into(), target: "/usr/bin/python3".into() })
+            check(
+                Kind::SymbolicLink,
+                "deps/0/bin/python3",
+                Some("/usr/bin/python3")
+            ),
+            Ok(Entry::SymbolicLink {
+                path: "deps/0/bin/python3".into(),
+                target: "/usr/bin/python3".into()
+            })
         );
-        assert!(matches!(check(Kind::HardLink, "a", Some("../b")), Err(BadEntry::Escapes(_))));
-        assert!(matches!(check(Kind::HardLink, "a", Some("./")), Err(BadEntry::NoTarget(_))));
-        assert!(matches!(check(Kind::SymbolicLink, "a", None), Err(BadEntry::NoTarget(_))));
+        assert!(matches!(
+            check(Kind::HardLink, "a", Some("../b")),
+            Err(BadEntry::Escapes(_))
+        ));
+        assert!(matches!(
+            check(Kind::HardLink, "a", Some("./")),
+            Err(BadEntry::NoTarget(_))
+        ));
+        assert!(matches!(
+            check(Kind::SymbolicLink, "a", None),
+            Err(BadEntry::NoTarget(_))
+        ));
     }
 
     proptest! {

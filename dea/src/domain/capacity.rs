@@ -59,23 +59,33 @@ pub struct Refused {
 pub fn offered(total: Resources, memory_factor: f64, disk_factor: f64) -> Resources {
     // `as` saturates: a factor out of any reason cannot wrap around.
     let times = |megabytes: u64, factor: f64| (megabytes as f64 * factor.max(0.0)) as u64;
-    Resources { memory_mb: times(total.memory_mb, memory_factor), disk_mb: times(total.disk_mb, disk_factor) }
+    Resources {
+        memory_mb: times(total.memory_mb, memory_factor),
+        disk_mb: times(total.disk_mb, disk_factor),
+    }
 }
 
 /// The sum of what is held.
 pub fn reserved<'a, K: 'a>(claims: impl IntoIterator<Item = &'a Claim<K>>) -> Resources {
-    claims.into_iter().fold(Resources::default(), |sum, claim| Resources {
-        memory_mb: match claim.hold {
-            Hold::Live => sum.memory_mb.saturating_add(claim.limits.memory_mb),
-            Hold::Kept { .. } => sum.memory_mb,
-        },
-        disk_mb: sum.disk_mb.saturating_add(claim.limits.disk_mb),
-    })
+    claims
+        .into_iter()
+        .fold(Resources::default(), |sum, claim| Resources {
+            memory_mb: match claim.hold {
+                Hold::Live => sum.memory_mb.saturating_add(claim.limits.memory_mb),
+                Hold::Kept { .. } => sum.memory_mb,
+            },
+            disk_mb: sum.disk_mb.saturating_add(claim.limits.disk_mb),
+        })
 }
 
 /// What can be given away at once. Disk of kept crashes counts as free: it is given up on demand.
-pub fn available<'a, K: 'a>(offered: Resources, claims: impl IntoIterator<Item = &'a Claim<K>>) -> Resources {
-    let live = claims.into_iter().filter(|claim| matches!(claim.hold, Hold::Live));
+pub fn available<'a, K: 'a>(
+    offered: Resources,
+    claims: impl IntoIterator<Item = &'a Claim<K>>,
+) -> Resources {
+    let live = claims
+        .into_iter()
+        .filter(|claim| matches!(claim.hold, Hold::Live));
     let reserved = reserved(live);
     Resources {
         memory_mb: offered.memory_mb.saturating_sub(reserved.memory_mb),
@@ -84,13 +94,22 @@ pub fn available<'a, K: 'a>(offered: Resources, claims: impl IntoIterator<Item =
 }
 
 /// Whether `wanted` fits, and which kept crashes have to go for it, oldest first.
-pub fn admit<K: Clone>(offered: Resources, claims: &[Claim<K>], wanted: Resources) -> Result<Vec<K>, Refused> {
+pub fn admit<K: Clone>(
+    offered: Resources,
+    claims: &[Claim<K>],
+    wanted: Resources,
+) -> Result<Vec<K>, Refused> {
     let free = available(offered, claims);
-    for (resource, needed_mb, free_mb) in
-        [(Resource::Memory, wanted.memory_mb, free.memory_mb), (Resource::Disk, wanted.disk_mb, free.disk_mb)]
-    {
+    for (resource, needed_mb, free_mb) in [
+        (Resource::Memory, wanted.memory_mb, free.memory_mb),
+        (Resource::Disk, wanted.disk_mb, free.disk_mb),
+    ] {
         if needed_mb > free_mb {
-            return Err(Refused { resource, needed_mb, free_mb });
+            return Err(Refused {
+                resource,
+                needed_mb,
+                free_mb,
+            });
         }
     }
     let mut held = reserved(claims).disk_mb;
@@ -123,11 +142,19 @@ mod tests {
     }
 
     fn live(key: u32, limits: Resources) -> Claim<u32> {
-        Claim { key, limits, hold: Hold::Live }
+        Claim {
+            key,
+            limits,
+            hold: Hold::Live,
+        }
     }
 
     fn kept(key: u32, limits: Resources, since: f64) -> Claim<u32> {
-        Claim { key, limits, hold: Hold::Kept { since } }
+        Claim {
+            key,
+            limits,
+            hold: Hold::Kept { since },
+        }
     }
 
     #[test]
@@ -150,7 +177,11 @@ mod tests {
 
     #[test]
     fn kept_crashes_hold_no_memory_and_give_way_oldest_first() {
-        let claims = [kept(1, mb(1000, 400), 30.0), kept(2, mb(1000, 400), 10.0), live(3, mb(100, 100))];
+        let claims = [
+            kept(1, mb(1000, 400), 30.0),
+            kept(2, mb(1000, 400), 10.0),
+            live(3, mb(100, 100)),
+        ];
         assert_eq!(reserved(&claims), mb(100, 900));
         assert_eq!(admit(mb(1000, 1000), &claims, mb(900, 100)), Ok(vec![]));
         assert_eq!(admit(mb(1000, 1000), &claims, mb(900, 300)), Ok(vec![2]));

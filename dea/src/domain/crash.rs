@@ -46,11 +46,19 @@ pub enum CrashCause {
     /// The sandbox, the droplet or the orders failed.
     NotStarted(String),
     /// It never became healthy.
-    StartTimeout { within: Duration, check: &'static str, last: Option<String> },
+    StartTimeout {
+        within: Duration,
+        check: &'static str,
+        last: Option<String>,
+    },
     /// It ran, then stopped answering.
     Unhealthy { failures: u32, last: String },
     /// Its process ended by itself.
-    Ended { exit: Exit, out_of_memory: bool, memory_mb: u64 },
+    Ended {
+        exit: Exit,
+        out_of_memory: bool,
+        memory_mb: u64,
+    },
 }
 
 /// How an instance ended: everything `droplet.exited` and the crashed state in beats say.
@@ -75,28 +83,55 @@ impl CrashCause {
         match self {
             CrashCause::Refused(text) => text.clone(),
             CrashCause::NotStarted(why) => format!("failed to start: {why}"),
-            CrashCause::StartTimeout { within, check, last } => {
+            CrashCause::StartTimeout {
+                within,
+                check,
+                last,
+            } => {
                 let seconds = within.as_secs_f64();
-                let detail = last.as_deref().map(|last| format!(": {last}")).unwrap_or_default();
+                let detail = last
+                    .as_deref()
+                    .map(|last| format!(": {last}"))
+                    .unwrap_or_default();
                 match *check {
                     "port" => format!(
                         "failed to accept connections within health check timeout ({seconds} s){detail}; \
                          the app must listen on 0.0.0.0 and the port in $PORT"
                     ),
-                    _ => format!("failed to pass its {check} health check within health check timeout ({seconds} s){detail}"),
+                    _ => format!(
+                        "failed to pass its {check} health check within health check timeout ({seconds} s){detail}"
+                    ),
                 }
             }
             CrashCause::Unhealthy { failures, last } => {
-                format!("failed health check: {failures} checks in a row failed, the last one: {last}")
+                format!(
+                    "failed health check: {failures} checks in a row failed, the last one: {last}"
+                )
             }
-            CrashCause::Ended { out_of_memory: true, memory_mb, .. } => {
+            CrashCause::Ended {
+                out_of_memory: true,
+                memory_mb,
+                ..
+            } => {
                 format!("out of memory: the instance used all of its {memory_mb} MB and was killed")
             }
-            CrashCause::Ended { exit, out_of_memory: false, .. } => match exit {
-                Exit::Status(126) => "app instance exited with status 126 (the start command is not executable)".to_string(),
-                Exit::Status(127) => "app instance exited with status 127 (the start command was not found)".to_string(),
+            CrashCause::Ended {
+                exit,
+                out_of_memory: false,
+                ..
+            } => match exit {
+                Exit::Status(126) => {
+                    "app instance exited with status 126 (the start command is not executable)"
+                        .to_string()
+                }
+                Exit::Status(127) => {
+                    "app instance exited with status 127 (the start command was not found)"
+                        .to_string()
+                }
                 Exit::Status(status) => format!("app instance exited with status {status}"),
-                Exit::Signal(signal) => format!("app instance was ended by signal {}", signal_name(*signal)),
+                Exit::Signal(signal) => {
+                    format!("app instance was ended by signal {}", signal_name(*signal))
+                }
                 Exit::Unknown => "app instance ended; how cannot be determined".to_string(),
             },
         }
@@ -105,7 +140,13 @@ impl CrashCause {
     /// The ending, given how the process finally went away (it may have been killed *because* of
     /// the cause, then the cause is what counts).
     pub fn ending(&self, exit: Exit, phase: &str, at: f64) -> Ending {
-        let out_of_memory = matches!(self, CrashCause::Ended { out_of_memory: true, .. });
+        let out_of_memory = matches!(
+            self,
+            CrashCause::Ended {
+                out_of_memory: true,
+                ..
+            }
+        );
         Ending {
             reason: ExitReason::Crashed,
             description: self.describe(),
@@ -152,11 +193,14 @@ pub fn fact(ending: &Ending, whose: Whose) -> Exited {
 /// `SIGTERM` for 15.
 pub fn signal_name(signal: i32) -> String {
     const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-        "WINCH", "IO", "PWR", "SYS",
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
-    match usize::try_from(signal).ok().and_then(|number| NAMES.get(number.wrapping_sub(1))) {
+    match usize::try_from(signal)
+        .ok()
+        .and_then(|number| NAMES.get(number.wrapping_sub(1)))
+    {
         Some(name) => format!("SIG{name}"),
         None => format!("signal {signal}"),
     }
@@ -167,15 +211,29 @@ mod tests {
     use super::*;
 
     fn ended(exit: Exit, out_of_memory: bool) -> String {
-        CrashCause::Ended { exit, out_of_memory, memory_mb: 64 }.describe()
+        CrashCause::Ended {
+            exit,
+            out_of_memory,
+            memory_mb: 64,
+        }
+        .describe()
     }
 
     #[test]
     fn each_end_reads_differently() {
-        assert_eq!(ended(Exit::Status(3), false), "app instance exited with status 3");
-        assert_eq!(ended(Exit::Status(0), false), "app instance exited with status 0");
+        assert_eq!(
+            ended(Exit::Status(3), false),
+            "app instance exited with status 3"
+        );
+        assert_eq!(
+            ended(Exit::Status(0), false),
+            "app instance exited with status 0"
+        );
         assert!(ended(Exit::Status(127), false).contains("not found"));
-        assert_eq!(ended(Exit::Signal(11), false), "app instance was ended by signal SIGSEGV");
+        assert_eq!(
+            ended(Exit::Signal(11), false),
+            "app instance was ended by signal SIGSEGV"
+        );
         assert!(ended(Exit::Signal(9), true).starts_with("out of memory: "));
         assert!(ended(Exit::Signal(9), true).contains("64 MB"));
         assert!(ended(Exit::Unknown, false).contains("cannot be determined"));
@@ -189,15 +247,29 @@ mod tests {
             last: Some("port 8080: connection refused".into()),
         };
         let text = cause.describe();
-        assert!(text.starts_with("failed to accept connections within health check timeout"), "{text}");
-        assert!(text.contains("60 s") && text.contains("connection refused") && text.contains("$PORT"), "{text}");
-        let http = CrashCause::StartTimeout { within: Duration::from_secs(5), check: "http", last: None }.describe();
+        assert!(
+            text.starts_with("failed to accept connections within health check timeout"),
+            "{text}"
+        );
+        assert!(
+            text.contains("60 s") && text.contains("connection refused") && text.contains("$PORT"),
+            "{text}"
+        );
+        let http = CrashCause::StartTimeout {
+            within: Duration::from_secs(5),
+            check: "http",
+            last: None,
+        }
+        .describe();
         assert!(http.contains("http health check"), "{http}");
     }
 
     #[test]
     fn what_was_killed_for_its_health_tells_the_health_not_the_kill() {
-        let cause = CrashCause::Unhealthy { failures: 3, last: "timed out".into() };
+        let cause = CrashCause::Unhealthy {
+            failures: 3,
+            last: "timed out".into(),
+        };
         let ending = cause.ending(Exit::Signal(9), "running", 12.0);
         assert!(ending.description.starts_with("failed health check"));
         assert_eq!(ending.exit_status, 137);

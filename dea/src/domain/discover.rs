@@ -10,7 +10,11 @@ const MOST: u64 = 250;
 /// and up to 100 ms for its reserved share of memory, at most 250 ms.
 pub fn delay(own_instances: u32, reserved_mb: u64, offered_mb: u64) -> Duration {
     let taint = u64::from(own_instances).saturating_mul(10);
-    let load = reserved_mb.saturating_mul(100).checked_div(offered_mb).unwrap_or(100).min(100);
+    let load = reserved_mb
+        .saturating_mul(100)
+        .checked_div(offered_mb)
+        .unwrap_or(100)
+        .min(100);
     Duration::from_millis(taint.saturating_add(load).min(MOST))
 }
 

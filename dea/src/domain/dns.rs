@@ -48,11 +48,16 @@ struct Question {
 
 impl Zone {
     pub fn new(domain: &str, gateway: Ipv4Addr) -> Zone {
-        Zone { domain: domain.trim_matches('.').to_ascii_lowercase(), gateway }
+        Zone {
+            domain: domain.trim_matches('.').to_ascii_lowercase(),
+            gateway,
+        }
     }
 
     pub fn decide(&self, packet: &[u8]) -> Decision {
-        let Some(question) = question(packet) else { return Decision::Drop };
+        let Some(question) = question(packet) else {
+            return Decision::Drop;
+        };
         if !self.holds(&question.name) {
             return Decision::Forward;
         }
@@ -134,13 +139,20 @@ fn question(packet: &[u8]) -> Option<Question> {
         }
         // A dot or a strange byte within a label can be in no name of ours: it must not look like one.
         name.extend(label.iter().map(|byte| match byte {
-            byte if byte.is_ascii_graphic() && *byte != b'.' => char::from(byte.to_ascii_lowercase()),
+            byte if byte.is_ascii_graphic() && *byte != b'.' => {
+                char::from(byte.to_ascii_lowercase())
+            }
             _ => '\u{fffd}',
         }));
     }
     let kind = u16::from_be_bytes(packet.get(at..at + 2)?.try_into().ok()?);
     let class = u16::from_be_bytes(packet.get(at + 2..at + 4)?.try_into().ok()?);
-    Some(Question { name, kind, class, end: at + 4 })
+    Some(Question {
+        name,
+        kind,
+        class,
+        end: at + 4,
+    })
 }
 
 /// The resolvers named in a `resolv.conf`, at most three; IPv4 and IPv6.
@@ -178,7 +190,9 @@ mod tests {
     fn names_of_the_cluster_are_the_gateway() {
         for name in ["yard.internal", "api.yard.internal", "A.B.YARD.internal"] {
             let packet = query(name, TYPE_A);
-            let Decision::Answer(reply) = zone().decide(&packet) else { panic!("{name} is ours") };
+            let Decision::Answer(reply) = zone().decide(&packet) else {
+                panic!("{name} is ours")
+            };
             assert_eq!(reply[..2], packet[..2]);
             assert_eq!(reply[2] & 0x80, 0x80);
             assert_eq!(reply[3] & 0x0f, 0);
@@ -191,7 +205,9 @@ mod tests {
     #[test]
     fn another_type_of_our_names_is_empty_not_an_error() {
         let packet = query("api.yard.internal", 28);
-        let Decision::Answer(reply) = zone().decide(&packet) else { panic!("it is ours") };
+        let Decision::Answer(reply) = zone().decide(&packet) else {
+            panic!("it is ours")
+        };
         assert_eq!((reply[3] & 0x0f, &reply[6..8]), (0, &[0, 0][..]));
         assert_eq!(reply.len(), packet.len());
     }
@@ -202,17 +218,31 @@ mod tests {
         packet[11] = 1;
         let end = packet.len();
         packet.extend([0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]);
-        let Decision::Answer(reply) = zone().decide(&packet) else { panic!("it is ours") };
+        let Decision::Answer(reply) = zone().decide(&packet) else {
+            panic!("it is ours")
+        };
         assert_eq!(reply.len(), end + 16);
         assert_eq!(reply[10..12], [0, 0]);
     }
 
     #[test]
     fn other_names_are_passed_on() {
-        for name in ["example.org", "notyard.internal", "internal", "yard.internal.example.org"] {
-            assert_eq!(zone().decide(&query(name, TYPE_A)), Decision::Forward, "{name}");
+        for name in [
+            "example.org",
+            "notyard.internal",
+            "internal",
+            "yard.internal.example.org",
+        ] {
+            assert_eq!(
+                zone().decide(&query(name, TYPE_A)),
+                Decision::Forward,
+                "{name}"
+            );
         }
-        assert_eq!(zone().decide(&query("x\u{1}yard.internal", TYPE_A)), Decision::Forward);
+        assert_eq!(
+            zone().decide(&query("x\u{1}yard.internal", TYPE_A)),
+            Decision::Forward
+        );
     }
 
     #[test]
@@ -232,7 +262,14 @@ mod tests {
         let mut pointer = query("api.yard.internal", TYPE_A);
         pointer[12] = 0xc0;
         let whole = query("api.yard.internal", TYPE_A);
-        for packet in [&answer[..], &two, &pointer, &whole[..whole.len() - 1], &[], &[0; 11]] {
+        for packet in [
+            &answer[..],
+            &two,
+            &pointer,
+            &whole[..whole.len() - 1],
+            &[],
+            &[0; 11],
+        ] {
             assert_eq!(zone().decide(packet), Decision::Drop, "{packet:?}");
             assert_eq!(failure(packet), None);
         }

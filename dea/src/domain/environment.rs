@@ -74,7 +74,9 @@ pub fn allowed(name: &str) -> bool {
     !name.is_empty()
         && !name.contains('\0')
         && upper != "PORT"
-        && !["VCAP_", "VMC", "CF_INSTANCE_"].iter().any(|prefix| upper.starts_with(prefix))
+        && !["VCAP_", "VMC", "CF_INSTANCE_"]
+            .iter()
+            .any(|prefix| upper.starts_with(prefix))
 }
 
 fn facts(start: &StartInstance, place: &Place<'_>) -> BTreeMap<String, String> {
@@ -109,11 +111,18 @@ fn facts(start: &StartInstance, place: &Place<'_>) -> BTreeMap<String, String> {
 
 /// `VCAP_APPLICATION`: what the controller sent, and what only the agent knows.
 fn application(start: &StartInstance, place: &Place<'_>) -> Value {
-    let mut fields = start.vcap_application.as_object().cloned().unwrap_or_default();
+    let mut fields = start
+        .vcap_application
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     let seconds = place.started_at.max(0.0) as i64;
     let started = timestamp(seconds);
     let known = [
-        ("limits", json!({"mem": start.limits.mem, "disk": start.limits.disk, "fds": start.limits.fds})),
+        (
+            "limits",
+            json!({"mem": start.limits.mem, "disk": start.limits.disk, "fds": start.limits.fds}),
+        ),
         ("application_name", json!(start.name)),
         ("name", json!(start.name)),
         ("application_uris", json!(start.uris)),
@@ -121,8 +130,14 @@ fn application(start: &StartInstance, place: &Place<'_>) -> Value {
         ("application_version", json!(start.version)),
         ("version", json!(start.version)),
         ("process_id", json!(start.droplet)),
-        ("process_type", json!(start.yard_process_type.as_deref().unwrap_or("web"))),
-        ("application_id", json!(start.yard_app.as_deref().unwrap_or(start.droplet.as_str()))),
+        (
+            "process_type",
+            json!(start.yard_process_type.as_deref().unwrap_or("web")),
+        ),
+        (
+            "application_id",
+            json!(start.yard_app.as_deref().unwrap_or(start.droplet.as_str())),
+        ),
         ("users", Value::Null),
     ];
     for (name, value) in known {
@@ -148,7 +163,10 @@ fn application(start: &StartInstance, place: &Place<'_>) -> Value {
 pub fn services(bindings: &[Value]) -> Value {
     let mut labels: Map<String, Value> = Map::new();
     for binding in bindings {
-        let label = binding.get("label").and_then(Value::as_str).unwrap_or("user-provided");
+        let label = binding
+            .get("label")
+            .and_then(Value::as_str)
+            .unwrap_or("user-provided");
         let list = labels.entry(label.to_string()).or_insert_with(|| json!([]));
         if let Value::Array(list) = list {
             list.push(binding.clone());
@@ -161,7 +179,10 @@ pub fn services(bindings: &[Value]) -> Value {
 fn database_url(bindings: &[Value]) -> Option<String> {
     bindings.iter().find_map(|binding| {
         let credentials = binding.get("credentials")?;
-        let uri = credentials.get("uri").or_else(|| credentials.get("url"))?.as_str()?;
+        let uri = credentials
+            .get("uri")
+            .or_else(|| credentials.get("url"))?
+            .as_str()?;
         let (scheme, rest) = uri.split_once("://")?;
         let scheme = match scheme {
             "mysql" | "mysql2" => "mysql2",
@@ -219,12 +240,20 @@ mod tests {
             ("CF_INSTANCE_INDEX", "2"),
             ("CF_INSTANCE_ADDR", "10.0.0.1:61001"),
             ("CF_INSTANCE_INTERNAL_IP", "10.0.0.7"),
-            ("CF_INSTANCE_PORTS", r#"[{"external":61001,"internal":8080}]"#),
+            (
+                "CF_INSTANCE_PORTS",
+                r#"[{"external":61001,"internal":8080}]"#,
+            ),
             ("VCAP_SERVICES", "{}"),
         ] {
-            assert_eq!(environment.get(name).map(String::as_str), Some(value), "{name}");
+            assert_eq!(
+                environment.get(name).map(String::as_str),
+                Some(value),
+                "{name}"
+            );
         }
-        let application: Value = serde_json::from_str(&environment["VCAP_APPLICATION"]).expect("JSON");
+        let application: Value =
+            serde_json::from_str(&environment["VCAP_APPLICATION"]).expect("JSON");
         assert_eq!(application["space_name"], "dev");
         assert_eq!(application["instance_index"], 2);
         assert_eq!(application["application_id"], "app-1");

@@ -30,7 +30,10 @@ impl Epochs {
         let Some(given) = epoch else { return Ok(()) };
         let newest = self.0.entry(command).or_insert(given);
         if given < *newest {
-            return Err(Outdated { given, newest: *newest });
+            return Err(Outdated {
+                given,
+                newest: *newest,
+            });
         }
         *newest = given;
         Ok(())
@@ -46,7 +49,13 @@ mod tests {
         let mut epochs = Epochs::default();
         assert_eq!(epochs.check(Command::Start, Some(5)), Ok(()));
         assert_eq!(epochs.check(Command::Start, Some(5)), Ok(()));
-        assert_eq!(epochs.check(Command::Start, Some(4)), Err(Outdated { given: 4, newest: 5 }));
+        assert_eq!(
+            epochs.check(Command::Start, Some(4)),
+            Err(Outdated {
+                given: 4,
+                newest: 5
+            })
+        );
         assert_eq!(epochs.check(Command::Stop, Some(4)), Ok(()));
         assert_eq!(epochs.check(Command::Start, None), Ok(()));
         assert_eq!(epochs.check(Command::Start, Some(6)), Ok(()));

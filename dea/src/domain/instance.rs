@@ -35,14 +35,29 @@ pub enum State {
     /// Accepted; sandbox and droplet are being made ready.
     Born,
     /// Its process was ordered; it is checked until healthy.
-    Starting { since: Duration, ordered: bool, deadline: Duration, check: Pending, last_failure: Option<String> },
+    Starting {
+        since: Duration,
+        ordered: bool,
+        deadline: Duration,
+        check: Pending,
+        last_failure: Option<String>,
+    },
     /// Healthy, with its routes.
-    Running { check: Pending, failures: u32 },
-    Stopping { purpose: Purpose, step: Step },
+    Running {
+        check: Pending,
+        failures: u32,
+    },
+    Stopping {
+        purpose: Purpose,
+        step: Step,
+    },
     /// Over, nothing of it is left.
     Stopped,
     /// Over, its sandbox is kept until then.
-    Crashed { until: Duration, ending: Ending },
+    Crashed {
+        until: Duration,
+        ending: Ending,
+    },
 }
 
 /// The next health check.
@@ -60,7 +75,10 @@ pub enum Pending {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Purpose {
     Stop(StopCause),
-    Crash { cause: CrashCause, phase: &'static str },
+    Crash {
+        cause: CrashCause,
+        phase: &'static str,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +109,14 @@ pub enum Event {
     /// The process was started.
     Ordered,
     Checked(Result<(), String>),
-    Exited { exit: Exit, out_of_memory: bool },
-    StopRequested { cause: StopCause, pace: Pace },
+    Exited {
+        exit: Exit,
+        out_of_memory: bool,
+    },
+    StopRequested {
+        cause: StopCause,
+        pace: Pace,
+    },
     /// The kept sandbox is to go: a newer crash of the same app, or disk is needed.
     Evicted,
     /// The clock reached [`Instance::next_wake`].
@@ -163,20 +187,40 @@ type Effects = Vec<Effect>;
 impl Instance {
     /// A new instance and its first effects; the caller begins to prepare.
     pub fn born(terms: Terms, now: Now) -> (Instance, Effects) {
-        let effects =
-            vec![Effect::Beat, Effect::Say(format!("Creating container for instance {}", terms.index))];
-        (Instance { terms, state: State::Born, since: now.unix }, effects)
+        let effects = vec![
+            Effect::Beat,
+            Effect::Say(format!("Creating container for instance {}", terms.index)),
+        ];
+        (
+            Instance {
+                terms,
+                state: State::Born,
+                since: now.unix,
+            },
+            effects,
+        )
     }
 
     /// An instance found running by a restarted agent. Its check starts at once.
     pub fn adopted_running(terms: Terms, since: f64, now: Now) -> (Instance, Effects) {
         let check = first_check(&terms, now);
-        (Instance { terms, state: State::Running { check, failures: 0 }, since }, vec![Effect::Register])
+        (
+            Instance {
+                terms,
+                state: State::Running { check, failures: 0 },
+                since,
+            },
+            vec![Effect::Register],
+        )
     }
 
     /// An instance found starting: it gets its whole time to become healthy again.
     pub fn adopted_starting(terms: Terms, since: f64, now: Now) -> (Instance, Effects) {
-        let unborn = Instance { terms, state: State::Born, since };
+        let unborn = Instance {
+            terms,
+            state: State::Born,
+            since,
+        };
         if unborn.terms.check.kind == CheckKind::Process {
             let (state, effects) = unborn.running(now);
             return (Instance { state, ..unborn }, effects);
@@ -196,7 +240,11 @@ impl Instance {
         let age = Duration::try_from_secs_f64(now.unix - ending.at).unwrap_or_default();
         let since = ending.at;
         let until = now.uptime + terms.crash_retention.saturating_sub(age);
-        Instance { terms, state: State::Crashed { until, ending }, since }
+        Instance {
+            terms,
+            state: State::Crashed { until, ending },
+            since,
+        }
     }
 
     pub fn state(&self) -> &State {
@@ -213,9 +261,22 @@ impl Instance {
         match &self.state {
             State::Born | State::Starting { .. } => Some(InstanceState::Starting),
             State::Running { .. } => Some(InstanceState::Running),
-            State::Stopping { purpose: Purpose::Crash { phase: "starting", .. }, .. } => Some(InstanceState::Starting),
-            State::Stopping { purpose: Purpose::Crash { .. }, .. } => Some(InstanceState::Running),
-            State::Stopping { purpose: Purpose::Stop(_), .. } | State::Stopped => None,
+            State::Stopping {
+                purpose:
+                    Purpose::Crash {
+                        phase: "starting", ..
+                    },
+                ..
+            } => Some(InstanceState::Starting),
+            State::Stopping {
+                purpose: Purpose::Crash { .. },
+                ..
+            } => Some(InstanceState::Running),
+            State::Stopping {
+                purpose: Purpose::Stop(_),
+                ..
+            }
+            | State::Stopped => None,
             State::Crashed { .. } => Some(InstanceState::Crashed),
         }
     }
@@ -228,7 +289,11 @@ impl Instance {
     pub fn ending(&self) -> Option<&Ending> {
         match &self.state {
             State::Crashed { ending, .. } => Some(ending),
-            State::Born | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Stopped => None,
+            State::Born
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Stopped => None,
         }
     }
 
@@ -240,14 +305,21 @@ impl Instance {
         };
         match &self.state {
             State::Born | State::Stopped => None,
-            State::Starting { deadline, check, ordered, .. } => {
+            State::Starting {
+                deadline,
+                check,
+                ordered,
+                ..
+            } => {
                 let due = if *ordered { check_at(check) } else { None };
                 Some(due.map_or(*deadline, |due| due.min(*deadline)))
             }
             State::Running { check, .. } => check_at(check),
             State::Stopping { step, .. } => match step {
                 Step::Cancelling => None,
-                Step::Draining { until, .. } | Step::Terminating { until } | Step::Killed { until } => Some(*until),
+                Step::Draining { until, .. }
+                | Step::Terminating { until }
+                | Step::Killed { until } => Some(*until),
             },
             State::Crashed { until, .. } => Some(*until),
         }
@@ -272,8 +344,16 @@ impl Instance {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "the state only passes through, as large as it is")]
-    fn decide(&self, state: State, event: Event, now: Now) -> Result<(State, Effects), (State, Ignored)> {
+    #[expect(
+        clippy::result_large_err,
+        reason = "the state only passes through, as large as it is"
+    )]
+    fn decide(
+        &self,
+        state: State,
+        event: Event,
+        now: Now,
+    ) -> Result<(State, Effects), (State, Ignored)> {
         let ignored = |state: State, why: &'static str| Err((state, Ignored(why)));
         match (state, event) {
             // Born: nothing of it runs yet.
@@ -291,11 +371,18 @@ impl Instance {
                     Effect::GiveOrders,
                 ],
             )),
-            (State::Born, Event::PreparationFailed(why)) => {
-                Ok(self.crashed(CrashCause::NotStarted(why), Exit::Unknown, "starting", Routed::No, now))
-            }
+            (State::Born, Event::PreparationFailed(why)) => Ok(self.crashed(
+                CrashCause::NotStarted(why),
+                Exit::Unknown,
+                "starting",
+                Routed::No,
+                now,
+            )),
             (State::Born, Event::StopRequested { cause, .. }) => Ok((
-                State::Stopping { purpose: Purpose::Stop(cause), step: Step::Cancelling },
+                State::Stopping {
+                    purpose: Purpose::Stop(cause),
+                    step: Step::Cancelling,
+                },
                 vec![Effect::CancelPreparation],
             )),
             (State::Born, Event::Exited { exit, .. }) => Ok(self.crashed(
@@ -307,29 +394,58 @@ impl Instance {
             )),
             (state @ State::Born, Event::Ordered) => ignored(state, "no orders were given yet"),
             (state @ State::Born, Event::Checked(_)) => ignored(state, "no check was asked for"),
-            (state @ State::Born, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
-            (state @ State::Born, Event::TimePassed) => ignored(state, "preparing has deadlines of its own"),
+            (state @ State::Born, Event::Evicted) => {
+                ignored(state, "only crashed ones are evicted")
+            }
+            (state @ State::Born, Event::TimePassed) => {
+                ignored(state, "preparing has deadlines of its own")
+            }
 
             // Starting: its process is there, its health is not.
-            (State::Starting { since, deadline, last_failure, .. }, Event::Ordered) => match self.terms.check.kind {
+            (
+                State::Starting {
+                    since,
+                    deadline,
+                    last_failure,
+                    ..
+                },
+                Event::Ordered,
+            ) => match self.terms.check.kind {
                 CheckKind::Process => Ok(self.running(now)),
                 CheckKind::Port | CheckKind::Http { .. } => Ok((
                     State::Starting {
                         since,
                         ordered: true,
                         deadline,
-                        check: Pending::At(now.uptime + self.terms.check.starting_delay(Duration::ZERO)),
+                        check: Pending::At(
+                            now.uptime + self.terms.check.starting_delay(Duration::ZERO),
+                        ),
                         last_failure,
                     },
                     vec![],
                 )),
             },
-            (State::Starting { .. }, Event::PreparationFailed(why)) => {
-                Ok(self.crashed(CrashCause::NotStarted(why), Exit::Unknown, "starting", Routed::No, now))
-            }
+            (State::Starting { .. }, Event::PreparationFailed(why)) => Ok(self.crashed(
+                CrashCause::NotStarted(why),
+                Exit::Unknown,
+                "starting",
+                Routed::No,
+                now,
+            )),
             (State::Starting { .. }, Event::Checked(Ok(()))) => Ok(self.running(now)),
-            (State::Starting { since, ordered, deadline, .. }, Event::Checked(Err(why))) => {
-                let delay = self.terms.check.starting_delay(now.uptime.saturating_sub(since));
+            (
+                State::Starting {
+                    since,
+                    ordered,
+                    deadline,
+                    ..
+                },
+                Event::Checked(Err(why)),
+            ) => {
+                let delay = self
+                    .terms
+                    .check
+                    .starting_delay(now.uptime.saturating_sub(since));
                 Ok((
                     State::Starting {
                         since,
@@ -341,19 +457,44 @@ impl Instance {
                     vec![],
                 ))
             }
-            (State::Starting { .. }, Event::Exited { exit, out_of_memory }) => {
+            (
+                State::Starting { .. },
+                Event::Exited {
+                    exit,
+                    out_of_memory,
+                },
+            ) => {
                 let memory_mb = self.terms.memory_mb;
-                let cause = CrashCause::Ended { exit, out_of_memory, memory_mb };
+                let cause = CrashCause::Ended {
+                    exit,
+                    out_of_memory,
+                    memory_mb,
+                };
                 Ok(self.crashed(cause, exit, "starting", Routed::No, now))
             }
             (State::Starting { .. }, Event::StopRequested { cause, pace }) => Ok((
                 State::Stopping {
                     purpose: Purpose::Stop(cause),
-                    step: Step::Terminating { until: now.uptime + pace.grace },
+                    step: Step::Terminating {
+                        until: now.uptime + pace.grace,
+                    },
                 },
-                vec![Effect::Remember, Effect::Say(stopping_line(self.terms.index)), Effect::Terminate],
+                vec![
+                    Effect::Remember,
+                    Effect::Say(stopping_line(self.terms.index)),
+                    Effect::Terminate,
+                ],
             )),
-            (State::Starting { since, ordered, deadline, check, last_failure }, Event::TimePassed) => {
+            (
+                State::Starting {
+                    since,
+                    ordered,
+                    deadline,
+                    check,
+                    last_failure,
+                },
+                Event::TimePassed,
+            ) => {
                 if now.uptime >= deadline {
                     let cause = CrashCause::StartTimeout {
                         within: self.terms.start_timeout,
@@ -364,21 +505,48 @@ impl Instance {
                 }
                 match check {
                     Pending::At(at) if now.uptime >= at && ordered => Ok((
-                        State::Starting { since, ordered, deadline, check: Pending::UnderWay, last_failure },
+                        State::Starting {
+                            since,
+                            ordered,
+                            deadline,
+                            check: Pending::UnderWay,
+                            last_failure,
+                        },
                         vec![Effect::CheckHealth],
                     )),
-                    Pending::At(_) | Pending::UnderWay | Pending::Never => {
-                        ignored(State::Starting { since, ordered, deadline, check, last_failure }, "nothing is due yet")
-                    }
+                    Pending::At(_) | Pending::UnderWay | Pending::Never => ignored(
+                        State::Starting {
+                            since,
+                            ordered,
+                            deadline,
+                            check,
+                            last_failure,
+                        },
+                        "nothing is due yet",
+                    ),
                 }
             }
-            (state @ State::Starting { .. }, Event::SandboxReady) => ignored(state, "its sandbox was ready before"),
-            (state @ State::Starting { .. }, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
+            (state @ State::Starting { .. }, Event::SandboxReady) => {
+                ignored(state, "its sandbox was ready before")
+            }
+            (state @ State::Starting { .. }, Event::Evicted) => {
+                ignored(state, "only crashed ones are evicted")
+            }
 
             // Running.
-            (State::Running { .. }, Event::Exited { exit, out_of_memory }) => {
+            (
+                State::Running { .. },
+                Event::Exited {
+                    exit,
+                    out_of_memory,
+                },
+            ) => {
                 let memory_mb = self.terms.memory_mb;
-                let cause = CrashCause::Ended { exit, out_of_memory, memory_mb };
+                let cause = CrashCause::Ended {
+                    exit,
+                    out_of_memory,
+                    memory_mb,
+                };
                 Ok(self.crashed(cause, exit, "running", Routed::Yes, now))
             }
             (State::Running { .. }, Event::Checked(Ok(()))) => {
@@ -388,7 +556,10 @@ impl Instance {
             (State::Running { failures, .. }, Event::Checked(Err(why))) => {
                 let failures = failures + 1;
                 if failures >= FAILURES {
-                    let cause = CrashCause::Unhealthy { failures, last: why };
+                    let cause = CrashCause::Unhealthy {
+                        failures,
+                        last: why,
+                    };
                     return Ok(self.killing(cause, "running", Routed::Yes, now));
                 }
                 let check = Pending::At(now.uptime + self.terms.check.running_delay(failures));
@@ -397,58 +568,114 @@ impl Instance {
             (State::Running { .. }, Event::StopRequested { cause, pace }) => Ok((
                 State::Stopping {
                     purpose: Purpose::Stop(cause),
-                    step: Step::Draining { until: now.uptime + pace.drain, grace: pace.grace },
+                    step: Step::Draining {
+                        until: now.uptime + pace.drain,
+                        grace: pace.grace,
+                    },
                 },
-                vec![Effect::Unregister, Effect::Remember, Effect::Say(stopping_line(self.terms.index))],
+                vec![
+                    Effect::Unregister,
+                    Effect::Remember,
+                    Effect::Say(stopping_line(self.terms.index)),
+                ],
             )),
             (State::Running { check, failures }, Event::TimePassed) => match check {
-                Pending::At(at) if now.uptime >= at => {
-                    Ok((State::Running { check: Pending::UnderWay, failures }, vec![Effect::CheckHealth]))
-                }
+                Pending::At(at) if now.uptime >= at => Ok((
+                    State::Running {
+                        check: Pending::UnderWay,
+                        failures,
+                    },
+                    vec![Effect::CheckHealth],
+                )),
                 Pending::At(_) | Pending::UnderWay | Pending::Never => {
                     ignored(State::Running { check, failures }, "nothing is due yet")
                 }
             },
             (state @ State::Running { .. }, Event::Ordered) => ignored(state, "it runs already"),
-            (state @ State::Running { .. }, Event::SandboxReady) => ignored(state, "its sandbox was ready before"),
-            (state @ State::Running { .. }, Event::PreparationFailed(_)) => ignored(state, "it runs already"),
-            (state @ State::Running { .. }, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
+            (state @ State::Running { .. }, Event::SandboxReady) => {
+                ignored(state, "its sandbox was ready before")
+            }
+            (state @ State::Running { .. }, Event::PreparationFailed(_)) => {
+                ignored(state, "it runs already")
+            }
+            (state @ State::Running { .. }, Event::Evicted) => {
+                ignored(state, "only crashed ones are evicted")
+            }
 
             // Stopping.
             (State::Stopping { purpose, step }, Event::SandboxReady) => match step {
                 Step::Cancelling => Ok(self.ended(purpose, Exit::Unknown, now)),
-                Step::Draining { .. } | Step::Terminating { .. } | Step::Killed { .. } => {
-                    ignored(State::Stopping { purpose, step }, "its sandbox was ready before")
-                }
+                Step::Draining { .. } | Step::Terminating { .. } | Step::Killed { .. } => ignored(
+                    State::Stopping { purpose, step },
+                    "its sandbox was ready before",
+                ),
             },
             // Nothing of it runs: there is no process to wait for.
-            (State::Stopping { purpose, .. }, Event::PreparationFailed(_)) => Ok(self.ended(purpose, Exit::Unknown, now)),
-            (State::Stopping { purpose, .. }, Event::Exited { exit, .. }) => Ok(self.ended(purpose, exit, now)),
+            (State::Stopping { purpose, .. }, Event::PreparationFailed(_)) => {
+                Ok(self.ended(purpose, Exit::Unknown, now))
+            }
+            (State::Stopping { purpose, .. }, Event::Exited { exit, .. }) => {
+                Ok(self.ended(purpose, exit, now))
+            }
             (State::Stopping { purpose, step }, Event::TimePassed) => match step {
                 Step::Draining { until, grace } if now.uptime >= until => Ok((
-                    State::Stopping { purpose, step: Step::Terminating { until: now.uptime + grace } },
+                    State::Stopping {
+                        purpose,
+                        step: Step::Terminating {
+                            until: now.uptime + grace,
+                        },
+                    },
                     vec![Effect::Terminate],
                 )),
                 Step::Terminating { until } if now.uptime >= until => Ok((
-                    State::Stopping { purpose, step: Step::Killed { until: now.uptime + GIVE_UP } },
+                    State::Stopping {
+                        purpose,
+                        step: Step::Killed {
+                            until: now.uptime + GIVE_UP,
+                        },
+                    },
                     vec![
-                        Effect::Say(format!("Instance {} did not stop in time and is killed", self.terms.index)),
+                        Effect::Say(format!(
+                            "Instance {} did not stop in time and is killed",
+                            self.terms.index
+                        )),
                         Effect::Kill,
                     ],
                 )),
-                Step::Killed { until } if now.uptime >= until => Ok(self.ended(purpose, Exit::Unknown, now)),
-                Step::Cancelling | Step::Draining { .. } | Step::Terminating { .. } | Step::Killed { .. } => {
+                Step::Killed { until } if now.uptime >= until => {
+                    Ok(self.ended(purpose, Exit::Unknown, now))
+                }
+                Step::Cancelling
+                | Step::Draining { .. }
+                | Step::Terminating { .. }
+                | Step::Killed { .. } => {
                     ignored(State::Stopping { purpose, step }, "nothing is due yet")
                 }
             },
-            (State::Stopping { purpose: Purpose::Crash { .. }, step }, Event::StopRequested { cause, .. }) => {
+            (
+                State::Stopping {
+                    purpose: Purpose::Crash { .. },
+                    step,
+                },
+                Event::StopRequested { cause, .. },
+            ) => {
                 // It is dying already; whoever asked does not want it back.
-                Ok((State::Stopping { purpose: Purpose::Stop(cause), step }, vec![]))
+                Ok((
+                    State::Stopping {
+                        purpose: Purpose::Stop(cause),
+                        step,
+                    },
+                    vec![],
+                ))
             }
-            (state @ State::Stopping { .. }, Event::StopRequested { .. }) => ignored(state, "it is stopping already"),
+            (state @ State::Stopping { .. }, Event::StopRequested { .. }) => {
+                ignored(state, "it is stopping already")
+            }
             (state @ State::Stopping { .. }, Event::Ordered) => ignored(state, "it is stopping"),
             (state @ State::Stopping { .. }, Event::Checked(_)) => ignored(state, "it is stopping"),
-            (state @ State::Stopping { .. }, Event::Evicted) => ignored(state, "only crashed ones are evicted"),
+            (state @ State::Stopping { .. }, Event::Evicted) => {
+                ignored(state, "only crashed ones are evicted")
+            }
 
             // Crashed: a sandbox to look at.
             (State::Crashed { .. }, Event::StopRequested { .. } | Event::Evicted) => {
@@ -488,7 +715,9 @@ impl Instance {
     fn running(&self, now: Now) -> (State, Effects) {
         let check = match self.terms.check.kind {
             CheckKind::Process => Pending::Never,
-            CheckKind::Port | CheckKind::Http { .. } => Pending::At(now.uptime + self.terms.check.running_delay(0)),
+            CheckKind::Port | CheckKind::Http { .. } => {
+                Pending::At(now.uptime + self.terms.check.running_delay(0))
+            }
         };
         (
             State::Running { check, failures: 0 },
@@ -496,17 +725,34 @@ impl Instance {
                 Effect::Register,
                 Effect::Beat,
                 Effect::Remember,
-                Effect::Say(format!("Container for instance {} became healthy", self.terms.index)),
+                Effect::Say(format!(
+                    "Container for instance {} became healthy",
+                    self.terms.index
+                )),
             ],
         )
     }
 
     /// Not healthy: its process has to go first.
-    fn killing(&self, cause: CrashCause, phase: &'static str, routed: Routed, now: Now) -> (State, Effects) {
+    fn killing(
+        &self,
+        cause: CrashCause,
+        phase: &'static str,
+        routed: Routed,
+        now: Now,
+    ) -> (State, Effects) {
         let mut effects = routed.effects();
         effects.push(Effect::Kill);
-        let step = Step::Killed { until: now.uptime + GIVE_UP };
-        (State::Stopping { purpose: Purpose::Crash { cause, phase }, step }, effects)
+        let step = Step::Killed {
+            until: now.uptime + GIVE_UP,
+        };
+        (
+            State::Stopping {
+                purpose: Purpose::Crash { cause, phase },
+                step,
+            },
+            effects,
+        )
     }
 
     fn ended(&self, purpose: Purpose, exit: Exit, now: Now) -> (State, Effects) {
@@ -529,18 +775,36 @@ impl Instance {
                     at: now.unix,
                 };
                 let line = format!("Stopped instance {}", self.terms.index);
-                (State::Stopped, vec![Effect::Report(ending), Effect::Say(line), Effect::Destroy, Effect::Forget])
+                (
+                    State::Stopped,
+                    vec![
+                        Effect::Report(ending),
+                        Effect::Say(line),
+                        Effect::Destroy,
+                        Effect::Forget,
+                    ],
+                )
             }
         }
     }
 
-    fn crashed(&self, cause: CrashCause, exit: Exit, phase: &str, routed: Routed, now: Now) -> (State, Effects) {
+    fn crashed(
+        &self,
+        cause: CrashCause,
+        exit: Exit,
+        phase: &str,
+        routed: Routed,
+        now: Now,
+    ) -> (State, Effects) {
         let ending = cause.ending(exit, phase, now.unix);
         let mut effects = routed.effects();
         effects.extend([
             Effect::Report(ending.clone()),
             Effect::Beat,
-            Effect::Say(format!("Instance {} crashed: {}", self.terms.index, ending.description)),
+            Effect::Say(format!(
+                "Instance {} crashed: {}",
+                self.terms.index, ending.description
+            )),
         ]);
         if self.terms.crash_retention.is_zero() {
             effects.extend([Effect::Destroy, Effect::Forget]);
@@ -549,7 +813,13 @@ impl Instance {
         } else {
             effects.push(Effect::Remember);
         }
-        (State::Crashed { until: now.uptime + self.terms.crash_retention, ending }, effects)
+        (
+            State::Crashed {
+                until: now.uptime + self.terms.crash_retention,
+                ending,
+            },
+            effects,
+        )
     }
 }
 

@@ -21,7 +21,9 @@ exec /bin/bash -c "$1"
 
 /// The words of the process that runs `command` in an instance.
 pub fn arguments(command: &str) -> Vec<String> {
-    ["/bin/bash", "-c", SCRIPT, "stackyard-launcher", command].map(str::to_string).to_vec()
+    ["/bin/bash", "-c", SCRIPT, "stackyard-launcher", command]
+        .map(str::to_string)
+        .to_vec()
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ pub struct LineRate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Send it; before it, say that so many were dropped (0: say nothing).
-    Pass { dropped_before: u64 },
+    Pass {
+        dropped_before: u64,
+    },
     Drop,
 }
 
@@ -32,7 +34,9 @@ impl LineRate {
             return Verdict::Drop;
         }
         self.passed += 1;
-        Verdict::Pass { dropped_before: self.take_dropped() }
+        Verdict::Pass {
+            dropped_before: self.take_dropped(),
+        }
     }
 
     /// Lines lost elsewhere on their way here.

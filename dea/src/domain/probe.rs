@@ -44,17 +44,24 @@ impl Check {
         let asked = start.yard_health_check.as_ref();
         let kind = match asked.map(|check| check.kind) {
             Some(HealthCheckKind::Port) => CheckKind::Port,
-            Some(HealthCheckKind::Http) => CheckKind::Http { path: path_of(asked.and_then(|check| check.endpoint.as_deref())) },
+            Some(HealthCheckKind::Http) => CheckKind::Http {
+                path: path_of(asked.and_then(|check| check.endpoint.as_deref())),
+            },
             Some(HealthCheckKind::Process) => CheckKind::Process,
             None if start.uris.is_empty() => CheckKind::Process,
             None => CheckKind::Port,
         };
         let seconds = |value: Option<u64>, default: Duration| {
-            value.filter(|seconds| *seconds > 0).map_or(default, |seconds| Duration::from_secs(seconds.min(3600)))
+            value
+                .filter(|seconds| *seconds > 0)
+                .map_or(default, |seconds| Duration::from_secs(seconds.min(3600)))
         };
         Check {
             kind,
-            invocation_timeout: seconds(asked.and_then(|check| check.invocation_timeout), INVOCATION_TIMEOUT),
+            invocation_timeout: seconds(
+                asked.and_then(|check| check.invocation_timeout),
+                INVOCATION_TIMEOUT,
+            ),
             interval: seconds(asked.and_then(|check| check.interval), INTERVAL),
         }
     }
@@ -83,14 +90,20 @@ impl Check {
 
     /// Delay until the next check of a running instance whose last `failures` checks failed.
     pub fn running_delay(&self, failures: u32) -> Duration {
-        if failures == 0 { self.interval } else { self.interval.min(RECHECK) }
+        if failures == 0 {
+            self.interval
+        } else {
+            self.interval.min(RECHECK)
+        }
     }
 }
 
 /// A path that can stand in a request line; whatever else was given is `/`.
 fn path_of(endpoint: Option<&str>) -> String {
     match endpoint {
-        Some(path) if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) => path.to_string(),
+        Some(path) if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            path.to_string()
+        }
         Some(_) | None => "/".to_string(),
     }
 }
@@ -113,7 +126,13 @@ mod tests {
     #[test]
     fn an_endpoint_cannot_smuggle_a_second_header() {
         let mut message = start();
-        for (given, used) in [(Some("/health"), "/health"), (Some("/a b"), "/"), (Some("/a\r\nX: y"), "/"), (Some("health"), "/"), (None, "/")] {
+        for (given, used) in [
+            (Some("/health"), "/health"),
+            (Some("/a b"), "/"),
+            (Some("/a\r\nX: y"), "/"),
+            (Some("health"), "/"),
+            (None, "/"),
+        ] {
             message.yard_health_check = Some(HealthCheck {
                 kind: HealthCheckKind::Http,
                 endpoint: given.map(str::to_string),
@@ -121,16 +140,34 @@ mod tests {
                 interval: None,
             });
             let check = Check::of(&message);
-            assert_eq!(check.kind, CheckKind::Http { path: used.to_string() });
-            assert_eq!(check.invocation_timeout, INVOCATION_TIMEOUT, "zero is no timeout");
+            assert_eq!(
+                check.kind,
+                CheckKind::Http {
+                    path: used.to_string()
+                }
+            );
+            assert_eq!(
+                check.invocation_timeout, INVOCATION_TIMEOUT,
+                "zero is no timeout"
+            );
         }
     }
 
     #[test]
     fn checks_are_close_at_first_and_rare_later() {
-        let check = Check { kind: CheckKind::Port, invocation_timeout: INVOCATION_TIMEOUT, interval: INTERVAL };
-        assert_eq!(check.starting_delay(Duration::ZERO), Duration::from_millis(20));
-        assert!(check.starting_delay(Duration::from_secs(5)) > check.starting_delay(Duration::from_secs(1)));
+        let check = Check {
+            kind: CheckKind::Port,
+            invocation_timeout: INVOCATION_TIMEOUT,
+            interval: INTERVAL,
+        };
+        assert_eq!(
+            check.starting_delay(Duration::ZERO),
+            Duration::from_millis(20)
+        );
+        assert!(
+            check.starting_delay(Duration::from_secs(5))
+                > check.starting_delay(Duration::from_secs(1))
+        );
         assert_eq!(check.running_delay(0), INTERVAL);
         assert_eq!(check.running_delay(1), RECHECK);
     }

@@ -68,7 +68,10 @@ impl Record {
 impl InstanceRecord {
     /// The app it belongs to, also the source of its log lines.
     pub fn app(&self) -> &str {
-        self.start.yard_app.as_deref().unwrap_or(self.start.droplet.as_str())
+        self.start
+            .yard_app
+            .as_deref()
+            .unwrap_or(self.start.droplet.as_str())
     }
 
     pub fn process_type(&self) -> &str {
@@ -76,7 +79,10 @@ impl InstanceRecord {
     }
 
     pub fn limits(&self) -> Resources {
-        Resources { memory_mb: self.start.limits.mem, disk_mb: self.start.limits.disk }
+        Resources {
+            memory_mb: self.start.limits.mem,
+            disk_mb: self.start.limits.disk,
+        }
     }
 
     pub fn whose(&self, dea: &DeaId) -> Whose {
@@ -107,16 +113,29 @@ impl InstanceRecord {
             ("organization_name", "organization_name"),
         ];
         for (tag, field) in names {
-            if let Some(value) = self.start.vcap_application.get(field).and_then(|value| value.as_str()) {
+            if let Some(value) = self
+                .start
+                .vcap_application
+                .get(field)
+                .and_then(|value| value.as_str())
+            {
                 tags.insert(tag.to_string(), value.to_string());
             }
         }
-        tags.entry("app_name".to_string()).or_insert_with(|| self.start.name.clone());
+        tags.entry("app_name".to_string())
+            .or_insert_with(|| self.start.name.clone());
         tags
     }
 
     /// What routers are told about these names of the instance.
-    pub fn registration(&self, uris: Vec<String>, dea: &DeaId, zone: &str, host: &str, port: u16) -> Registration {
+    pub fn registration(
+        &self,
+        uris: Vec<String>,
+        dea: &DeaId,
+        zone: &str,
+        host: &str,
+        port: u16,
+    ) -> Registration {
         let mut tags = self.tags();
         tags.insert("component".to_string(), "dea".to_string());
         Registration {
@@ -137,7 +156,11 @@ impl InstanceRecord {
 /// What changes for the routers when an instance gets other names: to register, to unregister.
 /// All of the new ones are registered (repeating one is free), only the lost ones withdrawn.
 pub fn renamed(old: &[String], new: &[String]) -> (Vec<String>, Vec<String>) {
-    let lost = old.iter().filter(|uri| !new.contains(uri)).cloned().collect();
+    let lost = old
+        .iter()
+        .filter(|uri| !new.contains(uri))
+        .cloned()
+        .collect();
     (new.to_vec(), lost)
 }
 
@@ -159,7 +182,11 @@ pub(crate) mod tests {
             executable_uri: "http://127.0.0.1:1/droplet".into(),
             version: Version::new("version-1").expect("an id"),
             services: vec![],
-            limits: Limits { mem: 256, disk: 512, fds: 16384 },
+            limits: Limits {
+                mem: 256,
+                disk: 512,
+                fds: 16384,
+            },
             env: vec![],
             cc_partition: None,
             start_command: "exec ./run".into(),
@@ -192,7 +219,10 @@ pub(crate) mod tests {
     fn a_label_reads_back_and_a_strangers_is_none() {
         for record in [
             Record::Instance(Box::new(record())),
-            Record::Task(TaskRecord { request: "00ff".into(), started_at: 1.5 }),
+            Record::Task(TaskRecord {
+                request: "00ff".into(),
+                started_at: 1.5,
+            }),
         ] {
             assert_eq!(Record::of_text(&record.to_text()), Some(record));
         }
@@ -202,8 +232,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_registration_names_its_instance_as_routers_expect_it() {
-        let registration =
-            record().registration(vec!["a.b".into()], &DeaId::new("dea-1").expect("an id"), "z1", "10.0.0.1", 61000);
+        let registration = record().registration(
+            vec!["a.b".into()],
+            &DeaId::new("dea-1").expect("an id"),
+            "z1",
+            "10.0.0.1",
+            61000,
+        );
         assert_eq!(registration.private_instance_index.as_deref(), Some("2"));
         assert_eq!(registration.app.as_deref(), Some("app-1"));
         assert_eq!(registration.port, Some(61000));
@@ -215,7 +250,10 @@ pub(crate) mod tests {
     #[test]
     fn only_lost_names_are_withdrawn() {
         let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-        assert_eq!(renamed(&names(&["a", "b"]), &names(&["b", "c"])), (names(&["b", "c"]), names(&["a"])));
+        assert_eq!(
+            renamed(&names(&["a", "b"]), &names(&["b", "c"])),
+            (names(&["b", "c"]), names(&["a"]))
+        );
         assert_eq!(renamed(&names(&["a"]), &[]), (vec![], names(&["a"])));
     }
 }

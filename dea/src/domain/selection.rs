@@ -31,17 +31,37 @@ impl Selection {
             list.as_ref().is_none_or(|list| list.contains(value))
         }
         self.droplet == *candidate.droplet
-            && self.version.as_ref().is_none_or(|version| version == candidate.version)
+            && self
+                .version
+                .as_ref()
+                .is_none_or(|version| version == candidate.version)
             && holds(&self.instances, candidate.instance)
             && holds(&self.indices, &candidate.index)
-            && self.states.as_ref().is_none_or(|states| states.iter().any(|state| state.eq_ignore_ascii_case(candidate.state)))
+            && self.states.as_ref().is_none_or(|states| {
+                states
+                    .iter()
+                    .any(|state| state.eq_ignore_ascii_case(candidate.state))
+            })
     }
 }
 
 impl From<StopInstances> for Selection {
     fn from(message: StopInstances) -> Selection {
-        let StopInstances { droplet, version, instances, indices, states, yard_epoch: _ } = message;
-        Selection { droplet, version, instances, indices, states }
+        let StopInstances {
+            droplet,
+            version,
+            instances,
+            indices,
+            states,
+            yard_epoch: _,
+        } = message;
+        Selection {
+            droplet,
+            version,
+            instances,
+            indices,
+            states,
+        }
     }
 }
 
@@ -71,7 +91,14 @@ mod tests {
         }
     }
 
-    fn matches(selection: &Selection, droplet: &str, version: &str, instance: &str, index: u32, state: &str) -> bool {
+    fn matches(
+        selection: &Selection,
+        droplet: &str,
+        version: &str,
+        instance: &str,
+        index: u32,
+        state: &str,
+    ) -> bool {
         selection.matches(Candidate {
             droplet: &ProcessGuid::new(droplet).expect("an id"),
             version: &Version::new(version).expect("an id"),
@@ -104,6 +131,16 @@ mod tests {
 
     #[test]
     fn an_empty_list_selects_nothing() {
-        assert!(!matches(&Selection { instances: Some(vec![]), ..all() }, "app", "v1", "a", 0, "RUNNING"));
+        assert!(!matches(
+            &Selection {
+                instances: Some(vec![]),
+                ..all()
+            },
+            "app",
+            "v1",
+            "a",
+            0,
+            "RUNNING"
+        ));
     }
 }

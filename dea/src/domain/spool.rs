@@ -30,12 +30,23 @@ struct Waiting<F> {
 
 impl<F: Clone> Queue<F> {
     pub fn new(most: usize) -> Queue<F> {
-        Queue { facts: BTreeMap::new(), next: 1, most }
+        Queue {
+            facts: BTreeMap::new(),
+            next: 1,
+            most,
+        }
     }
 
     /// Takes a fact of an earlier life, under its number.
     pub fn restore(&mut self, number: u64, fact: F) {
-        self.facts.insert(number, Waiting { fact, due: Duration::ZERO, under_way: false });
+        self.facts.insert(
+            number,
+            Waiting {
+                fact,
+                due: Duration::ZERO,
+                under_way: false,
+            },
+        );
         self.next = self.next.max(number.saturating_add(1));
     }
 
@@ -49,7 +60,14 @@ impl<F: Clone> Queue<F> {
     /// Queues a fact under its reserved number; returns those that had to go for it.
     #[must_use = "what was given up must be removed from the folder and said"]
     pub fn put(&mut self, number: u64, fact: F) -> Vec<u64> {
-        self.facts.insert(number, Waiting { fact, due: Duration::ZERO, under_way: false });
+        self.facts.insert(
+            number,
+            Waiting {
+                fact,
+                due: Duration::ZERO,
+                under_way: false,
+            },
+        );
         let mut given_up = Vec::new();
         while self.facts.len() > self.most {
             match self.facts.pop_first() {
@@ -97,7 +115,11 @@ impl<F: Clone> Queue<F> {
 
     /// When the next attempt is due.
     pub fn next_due(&self) -> Option<Duration> {
-        self.facts.values().filter(|waiting| !waiting.under_way).map(|waiting| waiting.due).min()
+        self.facts
+            .values()
+            .filter(|waiting| !waiting.under_way)
+            .map(|waiting| waiting.due)
+            .min()
     }
 
     pub fn len(&self) -> usize {

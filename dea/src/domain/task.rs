@@ -30,7 +30,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// How an exit is to be understood, given what the sandbox says about its limits.
-    pub fn of_exit(exit: Exit, out_of_memory: bool, disk_full: bool, memory_mb: u64, disk_mb: u64) -> Outcome {
+    pub fn of_exit(
+        exit: Exit,
+        out_of_memory: bool,
+        disk_full: bool,
+        memory_mb: u64,
+        disk_mb: u64,
+    ) -> Outcome {
         if exit == Exit::Status(0) {
             Outcome::Exited(exit)
         } else if out_of_memory {
@@ -44,7 +50,9 @@ impl Outcome {
 
     fn exit(&self) -> Exit {
         match self {
-            Outcome::Exited(exit) | Outcome::OutOfMemory { exit, .. } | Outcome::DiskFull { exit, .. } => *exit,
+            Outcome::Exited(exit)
+            | Outcome::OutOfMemory { exit, .. }
+            | Outcome::DiskFull { exit, .. } => *exit,
             Outcome::UploadFailed { .. } => Exit::Status(0),
             Outcome::TimedOut { .. } | Outcome::Stopped { .. } => Exit::Signal(9),
             Outcome::NotStarted { .. } | Outcome::AgentLostIt => Exit::Unknown,
@@ -67,15 +75,23 @@ impl Outcome {
     pub fn describe(&self) -> String {
         match self {
             Outcome::Exited(Exit::Status(status)) => format!("exited with status {status}"),
-            Outcome::Exited(Exit::Signal(signal)) => format!("was ended by signal {}", signal_name(*signal)),
+            Outcome::Exited(Exit::Signal(signal)) => {
+                format!("was ended by signal {}", signal_name(*signal))
+            }
             Outcome::Exited(Exit::Unknown) => "ended; how cannot be determined".to_string(),
-            Outcome::OutOfMemory { memory_mb, .. } => format!("out of memory: it used all of its {memory_mb} MB and was killed"),
+            Outcome::OutOfMemory { memory_mb, .. } => {
+                format!("out of memory: it used all of its {memory_mb} MB and was killed")
+            }
             Outcome::DiskFull { disk_mb, .. } => format!("its disk of {disk_mb} MB is full"),
-            Outcome::TimedOut { after } => format!("did not end within {} s and was killed", after.as_secs()),
+            Outcome::TimedOut { after } => {
+                format!("did not end within {} s and was killed", after.as_secs())
+            }
             Outcome::Stopped { reason } if reason.is_empty() => "was stopped".to_string(),
             Outcome::Stopped { reason } => format!("was stopped: {reason}"),
             Outcome::NotStarted { why } => format!("could not be started: {why}"),
-            Outcome::UploadFailed { why } => format!("ended well, but its result could not be stored: {why}"),
+            Outcome::UploadFailed { why } => {
+                format!("ended well, but its result could not be stored: {why}")
+            }
             Outcome::AgentLostIt => "the agent that ran it was restarted and lost it".to_string(),
         }
     }
@@ -117,7 +133,8 @@ impl Tail {
         if self.0.len() == LAST_LINES {
             self.0.pop_front();
         }
-        self.0.push_back(String::from_utf8_lossy(&line[..end]).into_owned());
+        self.0
+            .push_back(String::from_utf8_lossy(&line[..end]).into_owned());
     }
 
     pub fn into_lines(self) -> Vec<String> {
@@ -129,7 +146,10 @@ impl Tail {
 pub fn refuse(request: &RunTask) -> Option<String> {
     let absolute = |path: &str| path.starts_with('/') && !path.split('/').any(|part| part == "..");
     if !matches!(request.kind.as_str(), "staging" | "app") {
-        return Some(format!("tasks of kind {:?} are unknown to this agent", request.kind));
+        return Some(format!(
+            "tasks of kind {:?} are unknown to this agent",
+            request.kind
+        ));
     }
     if request.command.is_empty() {
         return Some("the task has no command".to_string());
@@ -155,19 +175,47 @@ mod tests {
     #[test]
     fn an_end_is_told_by_its_cause() {
         let of = |exit, memory, disk| Outcome::of_exit(exit, memory, disk, 64, 128);
-        assert_eq!(of(Exit::Status(0), true, true), Outcome::Exited(Exit::Status(0)), "it made it");
+        assert_eq!(
+            of(Exit::Status(0), true, true),
+            Outcome::Exited(Exit::Status(0)),
+            "it made it"
+        );
         assert!(of(Exit::Signal(9), true, true).describe().contains("64 MB"));
-        assert!(of(Exit::Status(1), false, true).describe().contains("128 MB"));
-        assert_eq!(of(Exit::Status(4), false, false).describe(), "exited with status 4");
+        assert!(
+            of(Exit::Status(1), false, true)
+                .describe()
+                .contains("128 MB")
+        );
+        assert_eq!(
+            of(Exit::Status(4), false, false).describe(),
+            "exited with status 4"
+        );
     }
 
     #[test]
     fn a_result_carries_what_the_request_brought() {
-        let request = RunTask { task: "t".into(), kind: "staging".into(), context: vec![1, 2], ..RunTask::default() };
-        let outcome = Outcome::TimedOut { after: Duration::from_secs(9) };
-        let result = exited(&request, "dea-1", &outcome, vec![], vec![], vec!["x".into()]);
+        let request = RunTask {
+            task: "t".into(),
+            kind: "staging".into(),
+            context: vec![1, 2],
+            ..RunTask::default()
+        };
+        let outcome = Outcome::TimedOut {
+            after: Duration::from_secs(9),
+        };
+        let result = exited(
+            &request,
+            "dea-1",
+            &outcome,
+            vec![],
+            vec![],
+            vec!["x".into()],
+        );
         assert_eq!(result.end(), TaskEnd::Timeout);
-        assert_eq!((result.context, result.exit_status, result.signal.as_str()), (vec![1, 2], 137, "SIGKILL"));
+        assert_eq!(
+            (result.context, result.exit_status, result.signal.as_str()),
+            (vec![1, 2], 137, "SIGKILL")
+        );
         assert!(result.description.contains("9 s"));
     }
 
@@ -194,14 +242,35 @@ mod tests {
             ..RunTask::default()
         };
         assert_eq!(refuse(&fine), None);
-        let input = |path: &str| TaskInput { path: path.into(), ..TaskInput::default() };
+        let input = |path: &str| TaskInput {
+            path: path.into(),
+            ..TaskInput::default()
+        };
         for request in [
-            RunTask { command: vec![], ..fine.clone() },
-            RunTask { kind: "../x".into(), ..fine.clone() },
-            RunTask { memory_mb: 0, ..fine.clone() },
-            RunTask { inputs: vec![input("relative")], ..fine.clone() },
-            RunTask { inputs: vec![input("/a/../../etc")], ..fine.clone() },
-            RunTask { result_file: "x".into(), ..fine.clone() },
+            RunTask {
+                command: vec![],
+                ..fine.clone()
+            },
+            RunTask {
+                kind: "../x".into(),
+                ..fine.clone()
+            },
+            RunTask {
+                memory_mb: 0,
+                ..fine.clone()
+            },
+            RunTask {
+                inputs: vec![input("relative")],
+                ..fine.clone()
+            },
+            RunTask {
+                inputs: vec![input("/a/../../etc")],
+                ..fine.clone()
+            },
+            RunTask {
+                result_file: "x".into(),
+                ..fine.clone()
+            },
         ] {
             assert!(refuse(&request).is_some(), "{request:?}");
         }

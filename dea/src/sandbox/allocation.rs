@@ -62,7 +62,11 @@ impl Numbers {
 pub fn address(subnet: Subnet, gateway: Ipv4Addr, number: u32) -> Option<Ipv4Addr> {
     let gateway = u32::from(gateway).wrapping_sub(u32::from(subnet.network()));
     let position = number + 1;
-    subnet.nth(if position >= gateway { position + 1 } else { position })
+    subnet.nth(if position >= gateway {
+        position + 1
+    } else {
+        position
+    })
 }
 
 pub fn uid_base(first: u32, number: u32) -> u32 {

@@ -122,7 +122,14 @@ mod tests {
 
     #[test]
     fn what_is_no_subnet_is_refused() {
-        for text in ["", "10.0.0.0", "10.0.0.1/20", "10.0.0.0/31", "10.0.0.0/x", "::/64"] {
+        for text in [
+            "",
+            "10.0.0.0",
+            "10.0.0.1/20",
+            "10.0.0.0/31",
+            "10.0.0.0/x",
+            "::/64",
+        ] {
             assert!(text.parse::<Subnet>().is_err(), "{text}");
         }
     }

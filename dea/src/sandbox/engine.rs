@@ -1,6 +1,7 @@
 //! The engine: everything of an agent that is common to its sandboxes, and their making.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,9 @@ use super::handle::disk_in_use;
 use super::program::{nft, run};
 use super::record::{self, Places, Record, check_id, places};
 use super::stack::{HostStack, own_files};
-use super::{EngineConfig, Prepare, Sandbox, SandboxError, firewall, host, oci, remove};
+use super::{
+    EngineConfig, Prepare, Sandbox, SandboxError, SandboxLimits, firewall, host, oci, remove,
+};
 
 /// Preparing takes some 50 ms; on a machine in trouble it may take long, but not for ever.
 const PREPARE_WITHIN: Duration = Duration::from_secs(30);
@@ -47,7 +50,9 @@ pub(super) struct Inner {
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Engine {
@@ -83,12 +88,18 @@ impl Engine {
             return Err(SandboxError::UnknownStack(request.stack));
         }
         let inner = &self.inner;
-        if record::sandboxes(&inner.config).join(&request.id).exists() {
-            return Err(SandboxError::Exists(request.id));
-        }
         let number = held(&inner.numbers)
             .take()
             .ok_or_else(|| SandboxError::Full(inner.config.subnet.to_string()))?;
+        // Making the folder decides who owns the id.
+        let folder = record::sandboxes(&inner.config).join(&request.id);
+        if let Err(error) = fs::create_dir(&folder) {
+            held(&inner.numbers).release(number);
+            return Err(match error.kind() {
+                ErrorKind::AlreadyExists => SandboxError::Exists(request.id),
+                _ => SandboxError::file("create", folder)(error),
+            });
+        }
         let address = allocation::address(inner.config.subnet, inner.config.gateway, number);
         let record = Record {
             id: request.id.clone(),
@@ -97,7 +108,10 @@ impl Engine {
             network: request.network,
             host_port: (request.network && request.host_port)
                 .then(|| allocation::host_port(number)),
-            limits: request.limits,
+            limits: SandboxLimits {
+                fds: request.limits.fds.min(host::most_open_files()),
+                ..request.limits
+            },
             disk_base: 0,
             prepared: false,
         };
@@ -174,6 +188,7 @@ impl Engine {
         for record in abandoned {
             if let Err(error) = self.inner.remove(&record.id, Some(&record)).await {
                 tracing::warn!(sandbox = record.id, error = %chain(&error), "could not remove an abandoned preparation");
+                held(&self.inner.abandoned).push(record);
             }
         }
     }
@@ -207,7 +222,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 async fn greet(id: &str, places: &Places) -> Option<i32> {
     let mut control = Control::connect(id, &places.socket).await.ok()?;
     match control.ask(&Request::Hello, "hello", HELLO_WITHIN).await {
-        Ok(Reply::Hello { id: theirs, init, .. }) if theirs == id => Some(init),
+        Ok(Reply::Hello {
+            id: theirs, init, ..
+        }) if theirs == id => Some(init),
         _ => None,
     }
 }

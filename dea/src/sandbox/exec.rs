@@ -55,8 +55,7 @@ pub(super) async fn run(
         .map_err(|error| fail(error.to_string()))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
-        let (stdout, stderr, status) =
-            tokio::join!(collect(stdout), collect(stderr), child.wait());
+        let (stdout, stderr, status) = tokio::join!(collect(stdout), collect(stderr), child.wait());
         status.map(|status| (stdout, stderr, status))
     };
     let finished = tokio::time::timeout(within, work).await;

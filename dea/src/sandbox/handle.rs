@@ -130,8 +130,7 @@ impl Sandbox {
         let target = inside(path)?.to_owned();
         let init = self.shared.init;
         let shown = target.clone();
-        let opened =
-            blocking(move || open_regular_file(sandbox_root(init)?, Path::new(&target)));
+        let opened = blocking(move || open_regular_file(sandbox_root(init)?, Path::new(&target)));
         opened.await.map_err(SandboxError::file("open", shown))
     }
 

@@ -51,7 +51,9 @@ fn check_config(config: &EngineConfig) -> Result<(), SandboxError> {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
     };
     if prefix.is_empty() || prefix.len() > 8 || !prefix.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return prerequisite(format!("interface prefix {prefix:?} is not 1 to 8 letters and digits"));
+        return prerequisite(format!(
+            "interface prefix {prefix:?} is not 1 to 8 letters and digits"
+        ));
     }
     if !config.subnet.contains(config.gateway) {
         let (gateway, subnet) = (config.gateway, config.subnet);
@@ -85,7 +87,10 @@ async fn check_machine(config: &EngineConfig) -> Result<(), SandboxError> {
         let executable = fs::metadata(path)
             .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
         if !executable {
-            return prerequisite(format!("{what} {} is not an executable file", path.display()));
+            return prerequisite(format!(
+                "{what} {} is not an executable file",
+                path.display()
+            ));
         }
     }
     let runtime = config.runtime.as_os_str();
@@ -107,7 +112,10 @@ async fn check_machine(config: &EngineConfig) -> Result<(), SandboxError> {
         }
     }
     for (path, hint) in [
-        ("/dev/loop-control", "the kernel module loop is needed for disk limits"),
+        (
+            "/dev/loop-control",
+            "the kernel module loop is needed for disk limits",
+        ),
         ("/proc/self/ns/user", "the kernel has no user namespaces"),
         ("/sys/fs/cgroup", "control groups are not mounted"),
     ] {
@@ -117,7 +125,10 @@ async fn check_machine(config: &EngineConfig) -> Result<(), SandboxError> {
     }
     let systems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     for system in ["ext4", "overlay"] {
-        if !systems.lines().any(|line| line.split_whitespace().last() == Some(system)) {
+        if !systems
+            .lines()
+            .any(|line| line.split_whitespace().last() == Some(system))
+        {
             tracing::warn!(
                 file_system = system,
                 "the kernel does not list this file system; it may load it on demand"
@@ -169,7 +180,11 @@ fn make_gateway(config: &EngineConfig) -> Result<(), SandboxError> {
         .map_err(failed(format!("set address {}", config.gateway)))?;
     // Addresses nobody has must not leave by the default route.
     netlink
-        .add_route(config.subnet.network(), config.subnet.prefix(), Via::Unreachable)
+        .add_route(
+            config.subnet.network(),
+            config.subnet.prefix(),
+            Via::Unreachable,
+        )
         .map_err(failed(format!("route {}", config.subnet)))
 }
 
@@ -218,6 +233,15 @@ pub(super) async fn take_back(config: &EngineConfig) {
 
 fn read_flag(path: &str) -> Option<bool> {
     Some(fs::read_to_string(path).ok()?.trim() == "1")
+}
+
+/// How many open files this process may allow another.
+pub(super) fn most_open_files() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit};
+    if may_exceed_limits() {
+        return u64::MAX;
+    }
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard)
 }
 
 /// Whether this process has CAP_SYS_RESOURCE.

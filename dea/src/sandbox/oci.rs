@@ -106,8 +106,10 @@ fn mounts(bundle: &Bundle<'_>) -> Vec<Value> {
                 "options": ["bind", "ro", "nosuid", "nodev"] }),
     ];
     for (source, destination) in bundle.shown {
-        mounts.push(json!({ "destination": destination, "type": "bind", "source": source,
-                            "options": ["rbind", "ro", "nosuid", "nodev"] }));
+        mounts.push(
+            json!({ "destination": destination, "type": "bind", "source": source,
+                            "options": ["rbind", "ro", "nosuid", "nodev"] }),
+        );
     }
     mounts
 }
@@ -142,7 +144,10 @@ mod tests {
         });
         let spec: oci_spec::runtime::Spec = serde_json::from_value(value).unwrap();
         let linux = spec.linux().as_ref().unwrap();
-        assert_eq!(linux.uid_mappings().as_ref().unwrap()[0].host_id(), 1_000_000);
+        assert_eq!(
+            linux.uid_mappings().as_ref().unwrap()[0].host_id(),
+            1_000_000
+        );
         assert_eq!(linux.namespaces().as_ref().unwrap().len(), 7);
         assert!(linux.seccomp().is_some());
         let process = spec.process().as_ref().unwrap();

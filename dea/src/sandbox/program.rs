@@ -48,5 +48,7 @@ pub async fn run(
 pub async fn nft(text: &str) -> Result<(), SandboxError> {
     let mut command = Command::new("nft");
     command.args(["-f", "-"]);
-    run("nft", command, text, Duration::from_secs(10)).await.map(drop)
+    run("nft", command, text, Duration::from_secs(10))
+        .await
+        .map(drop)
 }

@@ -135,7 +135,17 @@ mod tests {
 
     #[test]
     fn ids_cannot_be_paths_or_options() {
-        for id in ["", "-x", ".", "..", "a/b", ".runtime", "a b", "ä", &"x".repeat(65)] {
+        for id in [
+            "",
+            "-x",
+            ".",
+            "..",
+            "a/b",
+            ".runtime",
+            "a b",
+            "ä",
+            &"x".repeat(65),
+        ] {
             assert!(check_id(id).is_err(), "{id:?}");
         }
         for id in ["web-1", "b6c1_2", &"x".repeat(64)] {

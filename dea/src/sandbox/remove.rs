@@ -5,15 +5,14 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dea_shim::cgroup::Group;
 use dea_shim::protocol::Request;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid, getpgrp};
 use sys::netlink::Netlink;
 use tokio::process::Command;
 
@@ -22,62 +21,70 @@ use super::program::{nft, run};
 use super::record::{Places, Record, places};
 use super::{EngineConfig, SandboxError, firewall};
 
+/// A supervisor that holds its lock listens after this, or is stuck.
+const LISTENING_WITHIN: Duration = Duration::from_secs(5);
 const QUIT_WITHIN: Duration = Duration::from_secs(12);
+const ATTEMPTS: usize = 3;
 const DELETE_WITHIN: Duration = Duration::from_secs(20);
-const EMPTY_WITHIN: Duration = Duration::from_secs(5);
+const EMPTY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Removes everything of the sandbox `id`; `record` tells of its interface and port.
+///
+/// Tried more than once: a supervisor that was just starting may make a file while its folder is
+/// being erased.
 pub async fn remove(
+    config: &EngineConfig,
+    id: &str,
+    record: Option<&Record>,
+) -> Result<(), SandboxError> {
+    let mut outcome = remove_once(config, id, record).await;
+    for _ in 0..ATTEMPTS {
+        if outcome.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        outcome = remove_once(config, id, record).await;
+    }
+    outcome
+}
+
+async fn remove_once(
     config: &EngineConfig,
     id: &str,
     record: Option<&Record>,
 ) -> Result<(), SandboxError> {
     let places = places(config, id);
     end_processes(config, id, &places).await;
-    let mut outcome = Ok(());
-    let mut note = |result: Result<(), SandboxError>| {
-        if outcome.is_ok() {
-            outcome = result;
-        }
-    };
     if let Some(port) = record.and_then(|record| record.host_port) {
         // Not there if the preparation failed early.
         let _ = nft(&firewall::close_port(config, port)).await;
     }
-    note(remove_group(&places.cgroup).await);
-    if let Some(record) = record {
-        let interface = record.interface(config);
-        let places = places.clone();
-        let removed = tokio::task::spawn_blocking(move || {
-            delete_link(&interface).and(unmount_and_erase(&places))
-        });
-        note(removed.await.unwrap_or_else(|_| unfinished("remove files")));
-    } else {
-        let places = places.clone();
-        let removed = tokio::task::spawn_blocking(move || unmount_and_erase(&places));
-        note(removed.await.unwrap_or_else(|_| unfinished("remove files")));
-    }
-    outcome
-}
-
-fn unfinished(operation: &str) -> Result<(), SandboxError> {
-    Err(SandboxError::System {
-        operation: operation.to_owned(),
-        source: io::Error::other("the work was abandoned"),
-    })
+    let group = remove_group(&places.cgroup).await;
+    let interface = record.map(|record| record.interface(config));
+    let files = tokio::task::spawn_blocking(move || {
+        let link = interface.map_or(Ok(()), |interface| delete_link(&interface));
+        // Erased in any case, only then the link's failure counts.
+        unmount_and_erase(&places).and(link)
+    });
+    let files = files.await.unwrap_or_else(|_| {
+        Err(SandboxError::System {
+            operation: "remove files".to_owned(),
+            source: io::Error::other("the work was abandoned"),
+        })
+    });
+    group.and(files)
 }
 
 /// Ends the supervisor and the container, politely or not.
 async fn end_processes(config: &EngineConfig, id: &str, places: &Places) {
-    let quit = async {
-        let mut control = Control::connect(id, &places.socket).await?;
-        control.ask(&Request::Quit, "quit", QUIT_WITHIN).await
-    };
-    if quit.await.is_err()
-        && let Some(supervisor) = lock_holder(&places.lock)
-    {
-        // Without its supervisor the init ends by itself.
-        let _ = kill(supervisor, Signal::SIGKILL);
+    let deadline = Instant::now() + LISTENING_WITHIN;
+    while ask_to_quit(id, places).await.is_err() && locked(&places.lock) {
+        // A supervisor that is still starting does not listen yet.
+        if Instant::now() > deadline {
+            kill_supervisor(&places.lock);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let _ = Group::new(&places.cgroup).kill();
     if places.runtime_root.join(id).exists() {
@@ -93,16 +100,36 @@ async fn end_processes(config: &EngineConfig, id: &str, places: &Places) {
     }
 }
 
-/// The process that holds the supervisor's lock: a pid in a locked file is that of a living
-/// supervisor, so it cannot be a stranger's.
-fn lock_holder(path: &Path) -> Option<Pid> {
-    let file = fs::File::open(path).ok()?;
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Err((_, Errno::EWOULDBLOCK)) => {
-            let text = fs::read_to_string(path).ok()?;
-            text.trim().parse().ok().map(Pid::from_raw)
+async fn ask_to_quit(id: &str, places: &Places) -> Result<(), SandboxError> {
+    let mut control = Control::connect(id, &places.socket).await?;
+    let quit = control.ask(&Request::Quit, "quit", QUIT_WITHIN).await;
+    quit.map(drop)
+}
+
+/// Whether a supervisor holds its lock.
+fn locked(path: &Path) -> bool {
+    fs::File::open(path)
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}
+
+/// A pid in a locked file is that of a living supervisor, so it cannot be a stranger's. Its group
+/// is killed with it: the runtime may be at work. Without its supervisor the init ends by itself.
+fn kill_supervisor(path: &Path) {
+    let pid = fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .map(Pid::from_raw);
+    if let Some(pid) = pid
+        && locked(path)
+    {
+        match getpgid(Some(pid)) {
+            Ok(group) if group != getpgrp() => {
+                let _ = kill(Pid::from_raw(-group.as_raw()), Signal::SIGKILL);
+            }
+            _ => {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
         }
-        _ => None,
     }
 }
 

@@ -133,7 +133,10 @@ impl HostStack {
             hash.update(text);
         }
         let digest = hash.finalize();
-        digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+        digest[..6]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     fn lay_down(&self, folder: &Path) -> io::Result<()> {
@@ -169,11 +172,19 @@ impl HostStack {
         let etc = root.join("etc");
         symlink("../usr/lib/os-release", etc.join("os-release"))?;
         symlink("/proc/self/mounts", etc.join("mtab"))?;
-        let made_up = [("passwd", PASSWD), ("group", GROUP), ("nsswitch.conf", NSSWITCH)];
+        let made_up = [
+            ("passwd", PASSWD),
+            ("group", GROUP),
+            ("nsswitch.conf", NSSWITCH),
+        ];
         let files = made_up
             .iter()
             .map(|(name, text)| (*name, text.as_bytes()))
-            .chain(self.copied.iter().map(|(name, content)| (name.as_str(), content.as_slice())));
+            .chain(
+                self.copied
+                    .iter()
+                    .map(|(name, content)| (name.as_str(), content.as_slice())),
+            );
         for (name, content) in files {
             write_file(&etc.join(name), content, 0o644)?;
         }
@@ -200,7 +211,13 @@ impl HostStack {
         command
             .args(["-q", "-F", "-b", "4096", "-m", "0", "-i", "8192"])
             // No journal: nothing of a sandbox survives a crash of the machine anyway.
-            .args(["-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,root_owner=0:0", "-d"])
+            .args([
+                "-O",
+                "^has_journal,^resize_inode",
+                "-E",
+                "lazy_itable_init=1,root_owner=0:0",
+                "-d",
+            ])
             .arg(&skeleton)
             .arg(&unfinished)
             .arg(format!("{size}M"))
@@ -270,7 +287,11 @@ mod tests {
         stack.lay_down(folder.path()).unwrap();
         let root = folder.path().join("root");
         assert!(root.join(".yard/init").is_file());
-        assert!(fs::read_to_string(root.join("etc/passwd")).unwrap().contains("vcap:x:2000:"));
+        assert!(
+            fs::read_to_string(root.join("etc/passwd"))
+                .unwrap()
+                .contains("vcap:x:2000:")
+        );
         let mode = fs::metadata(root.join("tmp")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o1777);
         assert_eq!(stack.fingerprint(), stack.fingerprint());

@@ -7,13 +7,16 @@ use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::routing::get;
-use daemon::{Bootstrap, Bus, BusConfig, ComponentId, Deps, Role, Running, Sockets, StopCause, Supervisor};
+use daemon::{
+    Bootstrap, Bus, BusConfig, ComponentId, Deps, Role, Running, Sockets, StopCause, Supervisor,
+};
+use futures_util::StreamExt;
 use proto::bus::dea::{Advertisement, Limits, StartInstance, StopInstances};
 use proto::bus::health::{Exited, Heartbeat, InstanceState};
 use proto::bus::router::Registration;
 use proto::bus::staging::Acknowledged;
 use proto::bus::stream::{Ack, LogBatch, TaskExited};
-use proto::bus::{Filter, Payload, catalogue};
+use proto::bus::{Payload, catalogue};
 use proto::ids::{DeaId, InstanceId, ProcessGuid, Version};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -72,15 +75,24 @@ fn programs() -> &'static Path {
             return PathBuf::from(folder);
         }
         let mut build = Command::new(env!("CARGO"));
-        let built = build.args(["build", "--quiet", "-p", "dea-shim"]).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        let built = build
+            .args(["build", "--quiet", "-p", "dea-shim"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
         assert!(built.expect("cargo runs").success());
         let test = std::env::current_exe().expect("a test has a path");
-        test.parent().and_then(Path::parent).expect("target/debug").to_owned()
+        test.parent()
+            .and_then(Path::parent)
+            .expect("target/debug")
+            .to_owned()
     })
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
 }
 
 fn start_nats(folder: &Path, port: u16) -> Child {
@@ -96,7 +108,14 @@ fn start_nats(folder: &Path, port: u16) -> Child {
     let path = folder.join("nats.conf");
     std::fs::write(&path, text).expect("written");
     let mut command = Command::new("nats-server");
-    command.arg("-c").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server starts")
+    command
+        .arg("-c")
+        .arg(path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server starts")
 }
 
 impl World {
@@ -122,7 +141,11 @@ impl World {
         std::fs::create_dir_all(folder.path().join("buildpacks/static")).expect("made");
         let builder = folder.path().join("builder");
         std::fs::write(&builder, "#!/bin/bash\necho building \"$@\"\n").expect("written");
-        std::fs::set_permissions(&builder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+        std::fs::set_permissions(
+            &builder,
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .expect("set");
         let nats_port = free_port();
         let nats = start_nats(folder.path(), nats_port);
         let programs = programs();
@@ -152,9 +175,14 @@ impl World {
             user: "tool".to_string(),
             password: "secret".to_string(),
         };
-        let bus = Bus::connect(&config, &ComponentId::new("tool").expect("an id")).await.expect("a bus");
+        let bus = Bus::connect(&config, &ComponentId::new("tool").expect("an id"))
+            .await
+            .expect("a bus");
         let mut status = bus.status();
-        status.wait_for(|status| status.connected).await.expect("connected");
+        status
+            .wait_for(|status| status.connected)
+            .await
+            .expect("connected");
         let tasks = Supervisor::new();
         let blobs: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
         let blob_url = serve_blobs(&tasks, blobs.clone()).await;
@@ -172,25 +200,30 @@ impl World {
             folder,
             run,
         };
-        world.watch().await;
+        world.watch(nats_port).await;
         world.start_agent().await;
         Some(world)
     }
 
     pub async fn start_agent(&mut self) {
-        let bootstrap: Bootstrap = serde_json::from_value(self.bootstrap.clone()).expect("a bootstrap");
+        let bootstrap: Bootstrap =
+            serde_json::from_value(self.bootstrap.clone()).expect("a bootstrap");
         let config = bootstrap.settings().expect("settings");
         let deps = Deps::build(bootstrap, Sockets::none()).await.expect("deps");
         let tasks = deps.tasks.clone();
         let agent = dea::start(config, deps).await.expect("the agent starts");
         self.agent = Some((agent, tasks));
-        self.eventually("it advertises", |seen| matches!(seen, Seen::Advertised(_))).await;
+        self.eventually("it advertises", |seen| matches!(seen, Seen::Advertised(_)))
+            .await;
     }
 
     /// The agent ends because a part of it broke: its instances go on.
     pub async fn agent_breaks(&mut self) {
         let (agent, tasks) = self.agent.take().expect("it runs");
-        tasks.request_stop(StopCause::TaskEnded { task: "test", reason: "a test".to_string() });
+        tasks.request_stop(StopCause::TaskEnded {
+            task: "test",
+            reason: "a test".to_string(),
+        });
         agent.stop(Duration::from_secs(10)).await;
     }
 
@@ -211,38 +244,48 @@ impl World {
         let _ = std::fs::remove_dir(&self.run);
     }
 
-    async fn hear<M: Payload + Sync>(&self, filter: Filter<M>, see: impl Fn(M) -> Vec<Seen> + Send + Sync + 'static) {
-        let mut messages = self.bus.subscribe(&filter).await.expect("subscribed");
-        let (seen, acknowledge) = (self.seen.clone(), self.acknowledge.clone());
+    /// One subscription to everything, so that the order of what is seen is that of the bus.
+    async fn watch(&self, port: u16) {
+        let client = async_nats::ConnectOptions::with_user_and_password(
+            "tool".to_string(),
+            "secret".to_string(),
+        )
+        .connect(format!("127.0.0.1:{port}"))
+        .await
+        .expect("connected");
+        let mut messages = client.subscribe(">").await.expect("subscribed");
+        client.flush().await.expect("flushed");
+        let (seen, acknowledge, shutdown) = (
+            self.seen.clone(),
+            self.acknowledge.clone(),
+            self.tasks.shutdown(),
+        );
         self.tasks.spawn_once("ear", async move {
-            while let Some(received) = messages.next().await {
-                let wants_reply = received.wants_reply();
-                if wants_reply && acknowledge.load(Ordering::SeqCst) {
-                    let _ = if received.subject.starts_with("yard.") {
-                        received.respond(&Ack { ok: true }).await
-                    } else {
-                        received.respond(&Acknowledged { ok: true }).await
+            loop {
+                let message = tokio::select! {
+                    Some(message) = messages.next() => message,
+                    () = shutdown.draining() => return,
+                };
+                if let Some(reply) = message.reply
+                    && acknowledge.load(Ordering::SeqCst)
+                {
+                    let answer = match message.subject.as_str() {
+                        "droplet.exited" => Acknowledged { ok: true }.encode(),
+                        "yard.task.staging.exited" => Ack { ok: true }.encode(),
+                        // Nobody else listens to everything: this one must not stay without an answer.
+                        subject if subject.ends_with(".flush") => vec![],
+                        _ => continue,
                     };
+                    client
+                        .publish(reply, answer.into())
+                        .await
+                        .expect("published");
                 }
-                seen.lock().expect("unbroken").extend(see(received.message));
+                seen.lock()
+                    .expect("unbroken")
+                    .extend(understand(message.subject.as_str(), &message.payload));
             }
         });
-    }
-
-    async fn watch(&self) {
-        self.hear(catalogue::dea_heartbeat().filter(), |beat| vec![Seen::Beat(beat)]).await;
-        self.hear(catalogue::dea_advertise().filter(), |message| vec![Seen::Advertised(message)]).await;
-        self.hear(catalogue::router_register().filter(), |message| vec![Seen::Registered(message)]).await;
-        self.hear(catalogue::router_unregister().filter(), |message| vec![Seen::Unregistered(message)]).await;
-        self.hear(catalogue::droplet_exited().filter(), |message| vec![Seen::Exited(message)]).await;
-        self.hear(catalogue::staging_task_exited().filter(), |message| vec![Seen::Task(message)]).await;
-        self.hear(catalogue::logs(), |batch: LogBatch| {
-            let lines = batch.lines.into_iter().map(|line| Seen::Line(line.source_type, String::from_utf8_lossy(&line.payload).into_owned()));
-            let lost = batch.losses.into_iter().map(|loss| Seen::Lost(loss.lines));
-            lines.chain(lost).collect()
-        })
-        .await;
-        self.bus.flush().await.expect("flushed");
     }
 
     pub fn forget_seen(&self) {
@@ -260,7 +303,11 @@ impl World {
             if let Some(found) = self.all_seen().into_iter().find(&is_it) {
                 return found;
             }
-            assert!(begun.elapsed() < SOON, "never came: {what}; seen: {:#?}", self.all_seen());
+            assert!(
+                begun.elapsed() < SOON,
+                "never came: {what}; seen: {:#?}",
+                self.all_seen()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -273,7 +320,13 @@ impl World {
     }
 
     pub async fn exited(&self, instance: &str) -> Exited {
-        match self.eventually("its exit", |seen| matches!(seen, Seen::Exited(exited) if exited.instance.as_str() == instance)).await {
+        match self
+            .eventually(
+                "its exit",
+                |seen| matches!(seen, Seen::Exited(exited) if exited.instance.as_str() == instance),
+            )
+            .await
+        {
             Seen::Exited(exited) => exited,
             other => panic!("{other:?} is no exit"),
         }
@@ -281,23 +334,37 @@ impl World {
 
     /// Stores a droplet with these files below `app/`; its SHA-1.
     pub fn droplet(&self, files: &[(&str, &str)]) -> String {
-        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
         for folder in ["app/", "deps/", "logs/", "tmp/", "profile.d/"] {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Directory);
             header.set_mode(0o755);
             header.set_size(0);
-            builder.append_data(&mut header, folder, &[][..]).expect("appended");
+            builder
+                .append_data(&mut header, folder, &[][..])
+                .expect("appended");
         }
         for (path, content) in files {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
             header.set_mode(0o755);
-            builder.append_data(&mut header, path, content.as_bytes()).expect("appended");
+            builder
+                .append_data(&mut header, path, content.as_bytes())
+                .expect("appended");
         }
-        let bytes = builder.into_inner().expect("finished").finish().expect("finished");
+        let bytes = builder
+            .into_inner()
+            .expect("finished")
+            .finish()
+            .expect("finished");
         let sha1 = dea::adapters::transfer::hex(&<sha1::Sha1 as sha1::Digest>::digest(&bytes));
-        self.blobs.lock().expect("unbroken").insert(sha1.clone(), bytes);
+        self.blobs
+            .lock()
+            .expect("unbroken")
+            .insert(sha1.clone(), bytes);
         sha1
     }
 
@@ -313,7 +380,11 @@ impl World {
             executable_uri: format!("{}/{sha1}", self.blob_url),
             version: Version::new("version-1").expect("an id"),
             services: vec![],
-            limits: Limits { mem: 96, disk: 64, fds: 1024 },
+            limits: Limits {
+                mem: 96,
+                disk: 64,
+                fds: 1024,
+            },
             env: vec!["GREETING=hello".into()],
             cc_partition: None,
             start_command: command.into(),
@@ -335,6 +406,18 @@ impl World {
         self.bus.publish(&topic, start).await.expect("published");
     }
 
+    /// Many answers to one question.
+    pub async fn ask_all<M: Payload + Sync, R: Payload>(
+        &self,
+        topic: &proto::bus::Topic<M>,
+        question: &M,
+    ) -> Vec<R> {
+        self.bus
+            .request_many(topic, question, Duration::from_millis(800))
+            .await
+            .unwrap_or_default()
+    }
+
     pub async fn order_stop(&self, instance: &str) {
         let message = StopInstances {
             droplet: ProcessGuid::new("process-1").expect("an id"),
@@ -344,7 +427,10 @@ impl World {
             states: None,
             yard_epoch: Some(5),
         };
-        self.bus.publish(&catalogue::dea_stop(), &message).await.expect("published");
+        self.bus
+            .publish(&catalogue::dea_stop(), &message)
+            .await
+            .expect("published");
     }
 }
 
@@ -355,21 +441,73 @@ impl Drop for World {
     }
 }
 
+fn understand(subject: &str, payload: &[u8]) -> Vec<Seen> {
+    fn one<M: Payload>(payload: &[u8], see: fn(M) -> Seen) -> Vec<Seen> {
+        vec![see(
+            M::decode(payload).unwrap_or_else(|fault| panic!("{fault}"))
+        )]
+    }
+    match subject {
+        "dea.heartbeat" => one(payload, Seen::Beat),
+        "dea.advertise" => one(payload, Seen::Advertised),
+        "router.register" => one(payload, Seen::Registered),
+        "router.unregister" => one(payload, Seen::Unregistered),
+        "droplet.exited" => one(payload, Seen::Exited),
+        "yard.task.staging.exited" => one(payload, Seen::Task),
+        subject if subject.starts_with("yard.log.") => {
+            let batch = LogBatch::decode(payload).expect("a batch");
+            let line = |line: proto::bus::stream::LogLine| {
+                Seen::Line(
+                    line.source_type,
+                    String::from_utf8_lossy(&line.payload).into_owned(),
+                )
+            };
+            batch
+                .lines
+                .into_iter()
+                .map(line)
+                .chain(batch.losses.into_iter().map(|loss| Seen::Lost(loss.lines)))
+                .collect()
+        }
+        _ => vec![],
+    }
+}
+
 type Blobs = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 async fn serve_blobs(tasks: &Supervisor, blobs: Blobs) -> String {
-    async fn give(State(blobs): State<Blobs>, UrlPath(name): UrlPath<String>) -> Result<Vec<u8>, StatusCode> {
-        blobs.lock().expect("unbroken").get(&name).cloned().ok_or(StatusCode::NOT_FOUND)
+    async fn give(
+        State(blobs): State<Blobs>,
+        UrlPath(name): UrlPath<String>,
+    ) -> Result<Vec<u8>, StatusCode> {
+        blobs
+            .lock()
+            .expect("unbroken")
+            .get(&name)
+            .cloned()
+            .ok_or(StatusCode::NOT_FOUND)
     }
-    async fn take(State(blobs): State<Blobs>, UrlPath(name): UrlPath<String>, body: Bytes) -> StatusCode {
+    async fn take(
+        State(blobs): State<Blobs>,
+        UrlPath(name): UrlPath<String>,
+        body: Bytes,
+    ) -> StatusCode {
         blobs.lock().expect("unbroken").insert(name, body.to_vec());
         StatusCode::CREATED
     }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     let url = format!("http://{}/blobs", listener.local_addr().expect("bound"));
-    let app = Router::new().route("/blobs/{name}", get(give).put(take)).with_state(blobs);
+    let app = Router::new()
+        .route("/blobs/{name}", get(give).put(take))
+        .with_state(blobs);
+    let shutdown = tasks.shutdown();
     tasks.spawn_once("blobs", async move {
-        let _ = axum::serve(listener, app).await;
+        tokio::select! {
+            _ = axum::serve(listener, app).into_future() => {}
+            () = shutdown.draining() => {}
+        }
     });
     url
 }

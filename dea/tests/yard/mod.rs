@@ -89,6 +89,9 @@ impl Yard {
             eprintln!("SKIPPED {name}: {why}");
             return None;
         }
+        let _ = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .try_init();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
         let tag = format!("{:x}", process % 0xfffff);
@@ -152,7 +155,16 @@ impl Yard {
         self.finished = true;
         let config = self.config.clone();
         self.engine.clone().close().await;
-        let left = leftovers(&config);
+        // A mount namespace that another test's sandbox was just making may hold a mount a little
+        // longer.
+        let mut left = leftovers(&config);
+        for _ in 0..100 {
+            if left.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            left = leftovers(&config);
+        }
         assert!(left.is_empty(), "left behind: {left:#?}");
         let _ = std::fs::remove_dir(config.run_folder.parent().unwrap());
     }
@@ -164,30 +176,52 @@ pub fn leftovers(config: &EngineConfig) -> Vec<String> {
     let folder = config.folder.to_string_lossy().into_owned();
     let mut left = Vec::new();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    left.extend(mounts.lines().filter(|line| line.contains(&run)).map(str::to_owned));
+    left.extend(
+        mounts
+            .lines()
+            .filter(|line| line.contains(&run))
+            .map(str::to_owned),
+    );
     for entry in std::fs::read_dir("/sys/class/net").unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.starts_with(&config.interface_prefix) {
             left.push(format!("interface {name}"));
         }
     }
-    let tables = Command::new("nft").args(["list", "tables"]).output().unwrap();
+    let tables = Command::new("nft")
+        .args(["list", "tables"])
+        .output()
+        .unwrap();
     let tables = String::from_utf8_lossy(&tables.stdout).into_owned();
-    left.extend(tables.lines().filter(|line| line.ends_with(&config.nft_table)).map(str::to_owned));
+    left.extend(
+        tables
+            .lines()
+            .filter(|line| line.ends_with(&config.nft_table))
+            .map(str::to_owned),
+    );
     for controller in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
-        let group = controller.unwrap().path().join(config.cgroup_parent.trim_matches('/'));
+        let group = controller
+            .unwrap()
+            .path()
+            .join(config.cgroup_parent.trim_matches('/'));
         if group.exists() {
             left.push(group.display().to_string());
         }
     }
-    for process in std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()) {
+    for process in std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok())
+    {
         let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         if line.contains(&run) || line.contains(&folder) {
             left.push(format!("process {} {line}", process.file_name().display()));
         }
     }
-    for device in std::fs::read_dir("/sys/block").unwrap().filter_map(|entry| entry.ok()) {
+    for device in std::fs::read_dir("/sys/block")
+        .unwrap()
+        .filter_map(|entry| entry.ok())
+    {
         let file = device.path().join("loop/backing_file");
         let file = std::fs::read_to_string(file).unwrap_or_default();
         if file.contains(&folder) {
@@ -232,7 +266,10 @@ pub async fn collect(events: &mut Events) -> Vec<SandboxEvent> {
             }
         }
     };
-    if tokio::time::timeout(Duration::from_secs(60), reading).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(60), reading)
+        .await
+        .is_err()
+    {
         panic!("no exit within a minute; seen: {seen:?}");
     }
     seen
@@ -261,9 +298,9 @@ pub fn text(events: &[SandboxEvent], wanted: bool) -> Vec<String> {
     events
         .iter()
         .filter_map(|event| match event {
-            SandboxEvent::Line { stderr, payload, .. } if *stderr == wanted => {
-                Some(String::from_utf8_lossy(payload).into_owned())
-            }
+            SandboxEvent::Line {
+                stderr, payload, ..
+            } if *stderr == wanted => Some(String::from_utf8_lossy(payload).into_owned()),
             _ => None,
         })
         .collect()

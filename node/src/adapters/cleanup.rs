@@ -73,24 +73,35 @@ impl Traces {
     }
 
     fn processes(&self) -> Vec<u32> {
-        let mut found: Vec<u32> = self.cgroups().iter().flat_map(|folder| cgroup_processes(folder)).collect();
+        let mut found: Vec<u32> = self
+            .cgroups()
+            .iter()
+            .flat_map(|folder| cgroup_processes(folder))
+            .collect();
         let run = self.run.display().to_string();
         for pid in process::all() {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let mut words = line.split(|byte| *byte == 0);
-            let ours = words.next().is_some_and(|program| program.ends_with(b"stackyard-supervisor"));
+            let ours = words
+                .next()
+                .is_some_and(|program| program.ends_with(b"stackyard-supervisor"));
             if ours && words.any(|word| String::from_utf8_lossy(word).starts_with(&run)) {
                 found.push(pid);
             }
         }
-        found.retain(|pid| *pid != std::process::id() && process::identity(*pid).is_some_and(|identity| identity.is_alive()));
+        found.retain(|pid| {
+            *pid != std::process::id()
+                && process::identity(*pid).is_some_and(|identity| identity.is_alive())
+        });
         found
     }
 
     fn unmount(&self, left: &mut Vec<String>) {
         let run = self.run.display().to_string();
         let home = self.home.display().to_string();
-        let below = |point: &String| point.starts_with(&format!("{run}/")) || point.starts_with(&format!("{home}/"));
+        let below = |point: &String| {
+            point.starts_with(&format!("{run}/")) || point.starts_with(&format!("{home}/"))
+        };
         // Later mounts lie on earlier ones.
         for point in mount_points().into_iter().rev().filter(below) {
             if let Err(error) = umount2(Path::new(&point), MntFlags::MNT_DETACH) {
@@ -103,7 +114,14 @@ impl Traces {
     fn cgroups(&self) -> Vec<PathBuf> {
         let root = Path::new("/sys/fs/cgroup");
         let mut hierarchies = vec![root.to_path_buf()];
-        hierarchies.extend(fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()));
+        hierarchies.extend(
+            fs::read_dir(root)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir() && !path.is_symlink()),
+        );
         let prefix = format!("stackyard-{}-", self.cluster);
         let mut found = Vec::new();
         for hierarchy in hierarchies {
@@ -136,8 +154,14 @@ impl Traces {
     fn remove_interfaces(&self, left: &mut Vec<String>) {
         let prefix = interface_prefix(&self.cluster);
         let names = || -> Vec<String> {
-            let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name.starts_with(&prefix)).collect()
+            let entries = fs::read_dir("/sys/class/net")
+                .into_iter()
+                .flatten()
+                .flatten();
+            entries
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .filter(|name| name.starts_with(&prefix))
+                .collect()
         };
         for name in names() {
             run("ip", &["link", "delete", &name]);
@@ -174,8 +198,11 @@ impl Traces {
     fn detach_loops(&self) {
         for entry in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let file = fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
-            if name.starts_with("loop") && Path::new(file.trim().trim_end_matches(" (deleted)")).starts_with(&self.home) {
+            let file =
+                fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
+            if name.starts_with("loop")
+                && Path::new(file.trim().trim_end_matches(" (deleted)")).starts_with(&self.home)
+            {
                 run("losetup", &["-d", &format!("/dev/{name}")]);
             }
         }
@@ -193,13 +220,19 @@ fn descend(folder: &Path, found: &mut Vec<PathBuf>) {
 
 fn cgroup_processes(folder: &Path) -> Vec<u32> {
     let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+    text.lines()
+        .filter_map(|line| line.trim().parse().ok())
+        .collect()
 }
 
 /// In the order they were mounted; `\040` and the like stand for spaces.
 fn mount_points() -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect()
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescape)
+        .collect()
 }
 
 fn unescape(text: &str) -> String {
@@ -207,7 +240,9 @@ fn unescape(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
         let number = (*byte == b'\\').then(|| after.get(..3)).flatten();
-        let number = number.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let number = number
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match number {
             Some(number) => {
                 bytes.push(number);
@@ -224,7 +259,11 @@ fn unescape(text: &str) -> String {
 
 /// Runs a tool; its output, `None` if it failed. Leftovers that stay are found by looking again.
 fn run(tool: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(process::which(tool)?).args(arguments).stdin(Stdio::null()).output().ok()?;
+    let output = Command::new(process::which(tool)?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
     if !output.status.success() {
         warn!(tool, ?arguments, error = %String::from_utf8_lossy(&output.stderr).trim(), "a tool failed while cleaning up");
         return None;
@@ -234,7 +273,10 @@ fn run(tool: &str, arguments: &[&str]) -> Option<String> {
 
 /// This file runs on a blocking thread, after everything else has ended.
 fn pause(time: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "a blocking thread; the kernel gives no event to wait for")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a blocking thread; the kernel gives no event to wait for"
+    )]
     std::thread::sleep(time);
 }
 
@@ -255,8 +297,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("run");
         fs::create_dir_all(run.join("x")).unwrap();
-        let traces = Traces { cluster: "ffffffff".to_string(), home: folder.path().join("home"), run: run.clone() };
-        let names: Vec<String> = traces.remove().into_iter().filter(|what| !what.contains("nftables") && !what.contains("interfaces")).collect();
+        let traces = Traces {
+            cluster: "ffffffff".to_string(),
+            home: folder.path().join("home"),
+            run: run.clone(),
+        };
+        let names: Vec<String> = traces
+            .remove()
+            .into_iter()
+            .filter(|what| !what.contains("nftables") && !what.contains("interfaces"))
+            .collect();
         assert!(names.is_empty(), "{names:?}");
         assert!(!run.exists());
     }

@@ -23,7 +23,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Listens; a socket left by a predecessor is replaced.
 pub fn serve(path: &Path, board: &Arc<Board>, tasks: &Supervisor) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     let listener = Arc::new(listener);
@@ -76,5 +77,8 @@ async fn answer(stream: UnixStream, board: &Board) -> std::io::Result<()> {
 }
 
 fn refused(board: &Board, why: &str) -> NodeStatus {
-    NodeStatus { error: Some(why.to_string()), ..board.status() }
+    NodeStatus {
+        error: Some(why.to_string()),
+        ..board.status()
+    }
 }

@@ -17,7 +17,11 @@ pub struct FileError {
 
 pub(crate) fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_path_buf();
-    move |source| FileError { operation, path, source }
+    move |source| FileError {
+        operation,
+        path,
+        source,
+    }
 }
 
 /// Makes a folder and its parents; sets the mode of the folder itself also if it exists.
@@ -27,18 +31,26 @@ pub fn folder(path: &Path, mode: u32) -> Result<(), FileError> {
         .mode(0o755)
         .create(path)
         .map_err(failed("create the folder", path))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the mode of", path))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(failed("set the mode of", path))
 }
 
 /// Writes a file beside its place and moves it there, so that no reader sees half of it and no
 /// crash leaves half of it.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("file");
     let beside = parent.join(format!(".{name}.{}.new", std::process::id()));
     let writing = || -> io::Result<()> {
         let _ = fs::remove_file(&beside);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&beside)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&beside, path)
@@ -69,7 +81,8 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T
 }
 
 pub fn write_json<T: serde::Serialize>(path: &Path, value: &T, mode: u32) -> Result<(), FileError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| failed("write", path)(io::Error::other(error)))?;
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| failed("write", path)(io::Error::other(error)))?;
     text.push(b'\n');
     write(path, &text, mode)
 }

@@ -26,12 +26,22 @@ pub struct HostsError {
 
 impl HostsFile {
     pub fn new(path: &Path, cluster: &str, address: IpAddr) -> HostsFile {
-        HostsFile { path: path.to_path_buf(), cluster: cluster.to_string(), address }
+        HostsFile {
+            path: path.to_path_buf(),
+            cluster: cluster.to_string(),
+            address,
+        }
     }
 
     /// Writes the block if it is not as wanted; without names it goes.
     pub fn set(&self, names: &BTreeSet<String>) -> Result<bool, HostsError> {
-        let failed = |operation| move |source| HostsError { operation, path: self.path.clone(), source };
+        let failed = |operation| {
+            move |source| HostsError {
+                operation,
+                path: self.path.clone(),
+                source,
+            }
+        };
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -49,7 +59,9 @@ impl HostsFile {
     /// mount point (inside a container) that is impossible, and it is overwritten.
     fn replace(&self, text: &str) -> io::Result<()> {
         let old = fs::metadata(&self.path).ok();
-        let beside = self.path.with_extension(format!("stackyard-{}", self.cluster));
+        let beside = self
+            .path
+            .with_extension(format!("stackyard-{}", self.cluster));
         let writing = || -> io::Result<()> {
             let mut file = fs::File::create(&beside)?;
             file.write_all(text.as_bytes())?;
@@ -62,7 +74,10 @@ impl HostsFile {
         };
         match writing() {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy || error.kind() == io::ErrorKind::CrossesDevices => {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy
+                    || error.kind() == io::ErrorKind::CrossesDevices =>
+            {
                 let _ = fs::remove_file(&beside);
                 fs::write(&self.path, text)
             }
@@ -88,10 +103,18 @@ mod tests {
         let names = hosts::names("y.internal", []);
         assert!(file.set(&names).unwrap());
         assert!(!file.set(&names).unwrap(), "as it is already");
-        assert!(fs::read_to_string(&path).unwrap().contains("api.y.internal"));
+        assert!(
+            fs::read_to_string(&path)
+                .unwrap()
+                .contains("api.y.internal")
+        );
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         assert!(file.set(&BTreeSet::new()).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "127.0.0.1 localhost\n");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
     }
 }

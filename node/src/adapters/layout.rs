@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use proto::node::ClusterFile;
 
 use super::files::{self, FileError};
+use crate::Wanted;
 use crate::domain::cast::Part;
 use crate::domain::{network, ports};
-use crate::Wanted;
 
 /// Below it each cluster has its run folder.
 pub const RUN: &str = "/run/stackyard";
@@ -33,7 +33,10 @@ pub struct Layout {
 
 impl Layout {
     pub fn new(home: &Path, cluster: &ClusterFile) -> Layout {
-        Layout { home: home.to_path_buf(), run: PathBuf::from(&cluster.run_folder) }
+        Layout {
+            home: home.to_path_buf(),
+            run: PathBuf::from(&cluster.run_folder),
+        }
     }
 
     pub fn node(&self) -> PathBuf {
@@ -43,7 +46,9 @@ impl Layout {
     pub fn folder(&self, part: &Part) -> PathBuf {
         match part {
             // The controller, router, … are single: their folders carry no number.
-            Part::Daemon { role, index: 1 } if *role != proto::bus::Role::Dea => self.home.join(role.name()),
+            Part::Daemon { role, index: 1 } if *role != proto::bus::Role::Dea => {
+                self.home.join(role.name())
+            }
             other => self.home.join(other.name()),
         }
     }
@@ -53,7 +58,9 @@ impl Layout {
     }
 
     pub fn bootstrap(&self, part: &Part) -> PathBuf {
-        self.node().join("bootstrap").join(format!("{}.json", part.name()))
+        self.node()
+            .join("bootstrap")
+            .join(format!("{}.json", part.name()))
     }
 
     pub fn control_socket(&self) -> PathBuf {
@@ -68,7 +75,13 @@ impl Layout {
         files::folder(Path::new(RUN), 0o755)?;
         files::folder(&self.run, 0o755)?;
         for part in parts {
-            let dea = matches!(part, Part::Daemon { role: proto::bus::Role::Dea, .. });
+            let dea = matches!(
+                part,
+                Part::Daemon {
+                    role: proto::bus::Role::Dea,
+                    ..
+                }
+            );
             files::folder(&self.folder(part), if dea { 0o711 } else { 0o700 })?;
         }
         Ok(())
@@ -80,9 +93,17 @@ impl Layout {
 pub enum ClusterFileError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("the cluster in {home} has the domain {has}, not {wanted}: use another --home for another domain")]
-    OtherDomain { home: String, has: String, wanted: String },
-    #[error("{0:?} is no domain: it takes words of small letters, digits and '-', joined by dots, like yard.internal")]
+    #[error(
+        "the cluster in {home} has the domain {has}, not {wanted}: use another --home for another domain"
+    )]
+    OtherDomain {
+        home: String,
+        has: String,
+        wanted: String,
+    },
+    #[error(
+        "{0:?} is no domain: it takes words of small letters, digits and '-', joined by dots, like yard.internal"
+    )]
     NoDomain(String),
     #[error("{0} agents do not fit on one machine: --deas takes a number from 1 to {most}", most = network::MAX_DEAS)]
     Deas(u32),
@@ -102,12 +123,19 @@ pub fn cluster_file(wanted: &Wanted) -> Result<ClusterFile, ClusterFileError> {
     Ok(cluster)
 }
 
-fn merged(wanted: &Wanted, known: Option<ClusterFile>, id: impl FnOnce() -> String) -> Result<ClusterFile, ClusterFileError> {
+fn merged(
+    wanted: &Wanted,
+    known: Option<ClusterFile>,
+    id: impl FnOnce() -> String,
+) -> Result<ClusterFile, ClusterFileError> {
     let mut cluster = match known {
         Some(known) => known,
         None => ClusterFile {
             id: id(),
-            domain: wanted.domain.clone().unwrap_or_else(|| "yard.internal".to_string()),
+            domain: wanted
+                .domain
+                .clone()
+                .unwrap_or_else(|| "yard.internal".to_string()),
             bind: "127.0.0.1".to_string(),
             port: 8080,
             deas: 1,
@@ -115,9 +143,17 @@ fn merged(wanted: &Wanted, known: Option<ClusterFile>, id: impl FnOnce() -> Stri
             run_folder: String::new(),
         },
     };
-    if let Some(domain) = wanted.domain.as_ref().filter(|domain| **domain != cluster.domain) {
+    if let Some(domain) = wanted
+        .domain
+        .as_ref()
+        .filter(|domain| **domain != cluster.domain)
+    {
         let home = wanted.home.display().to_string();
-        return Err(ClusterFileError::OtherDomain { home, has: cluster.domain, wanted: domain.clone() });
+        return Err(ClusterFileError::OtherDomain {
+            home,
+            has: cluster.domain,
+            wanted: domain.clone(),
+        });
     }
     if !is_domain(&cluster.domain) {
         return Err(ClusterFileError::NoDomain(cluster.domain));
@@ -138,22 +174,40 @@ fn merged(wanted: &Wanted, known: Option<ClusterFile>, id: impl FnOnce() -> Stri
 
 fn is_domain(text: &str) -> bool {
     let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let label = |label: &str| !label.is_empty() && label.len() < 64 && label.chars().all(fine) && !label.starts_with('-') && !label.ends_with('-');
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() < 64
+            && label.chars().all(fine)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
     text.len() < 200 && text.split('.').all(label)
 }
 
 /// 8 hex digits whose first two, which name the interfaces, no other cluster's here are.
 fn new_id() -> String {
     let interfaces: Vec<String> = std::fs::read_dir("/sys/class/net")
-        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
+        })
         .unwrap_or_default();
     let running: Vec<String> = std::fs::read_dir(RUN)
-        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
+        })
         .unwrap_or_default();
     loop {
         let id = format!("{:08x}", rand::random::<u32>());
         let prefix = interface_prefix(&id);
-        if !interfaces.iter().any(|name| name.starts_with(&prefix)) && !running.iter().any(|other| other.starts_with(&id[..2])) {
+        if !interfaces.iter().any(|name| name.starts_with(&prefix))
+            && !running.iter().any(|other| other.starts_with(&id[..2]))
+        {
             return id;
         }
     }
@@ -166,13 +220,19 @@ pub fn interface_prefix(cluster: &str) -> String {
 
 /// 32 random bytes in hex.
 pub fn secret() -> String {
-    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+    format!(
+        "{:032x}{:032x}",
+        rand::random::<u128>(),
+        rand::random::<u128>()
+    )
 }
 
 /// A password that a person can type.
 pub fn person_password() -> String {
     const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyzABCDEFGHJKMNPQRSTUVWXYZ23456789";
-    (0..20).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect()
+    (0..20)
+        .map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]))
+        .collect()
 }
 
 /// Everything that is chosen once and kept.
@@ -201,16 +261,35 @@ struct NetworkFile {
 impl Chosen {
     /// Reads what was chosen before and completes it. `in_use` says of a port kept from before
     /// that its rightful owner still has it.
-    pub fn complete(layout: &Layout, parts: &[Part], kept: impl Fn(&str) -> bool) -> Result<Chosen, ChoiceError> {
+    pub fn complete(
+        layout: &Layout,
+        parts: &[Part],
+        kept: impl Fn(&str) -> bool,
+    ) -> Result<Chosen, ChoiceError> {
         let ports_file = layout.node().join("ports.json");
         let before: BTreeMap<String, u16> = files::read_json(&ports_file)?.unwrap_or_default();
         let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
         // A port that a stranger took meanwhile is given up, unless a part of ours still runs on it.
-        let known: BTreeMap<String, u16> =
-            before.iter().filter(|(name, port)| kept(name) || is_free(**port)).map(|(name, port)| (name.clone(), *port)).collect();
-        let mut wanted: Vec<String> = vec!["nats".into(), "etcd".into(), "etcd-peer".into(), "api".into(), "collector".into()];
-        wanted.extend(parts.iter().filter(|part| part.component().is_some()).map(|part| format!("{}-admin", part.name())));
-        let chosen = ports::complete(&known, &wanted, rand::random(), is_free).ok_or(ChoiceError::Ports)?;
+        let known: BTreeMap<String, u16> = before
+            .iter()
+            .filter(|(name, port)| kept(name) || is_free(**port))
+            .map(|(name, port)| (name.clone(), *port))
+            .collect();
+        let mut wanted: Vec<String> = vec![
+            "nats".into(),
+            "etcd".into(),
+            "etcd-peer".into(),
+            "api".into(),
+            "collector".into(),
+        ];
+        wanted.extend(
+            parts
+                .iter()
+                .filter(|part| part.component().is_some())
+                .map(|part| format!("{}-admin", part.name())),
+        );
+        let chosen =
+            ports::complete(&known, &wanted, rand::random(), is_free).ok_or(ChoiceError::Ports)?;
         if chosen != before {
             files::write_json(&ports_file, &chosen, 0o644)?;
         }
@@ -220,16 +299,25 @@ impl Chosen {
             Some(file) => file.second,
             None => {
                 let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-                let second = network::choose(&network::routes(&table), rand::random()).ok_or(ChoiceError::Network)?;
+                let second = network::choose(&network::routes(&table), rand::random())
+                    .ok_or(ChoiceError::Network)?;
                 files::write_json(&network_file, &NetworkFile { second }, 0o644)?;
                 second
             }
         };
 
         let secrets_file = layout.node().join("secrets.json");
-        let mut secrets: BTreeMap<String, String> = files::read_json(&secrets_file)?.unwrap_or_default();
-        let mut names: Vec<String> = ["etcd-root", "node-store", "status", "bulk", "tool"].map(String::from).to_vec();
-        names.extend(parts.iter().filter_map(|part| part.component()).flat_map(|id| [format!("{id}-bus"), format!("{id}-store")]));
+        let mut secrets: BTreeMap<String, String> =
+            files::read_json(&secrets_file)?.unwrap_or_default();
+        let mut names: Vec<String> = ["etcd-root", "node-store", "status", "bulk", "tool"]
+            .map(String::from)
+            .to_vec();
+        names.extend(
+            parts
+                .iter()
+                .filter_map(|part| part.component())
+                .flat_map(|id| [format!("{id}-bus"), format!("{id}-store")]),
+        );
         let before = secrets.len();
         for name in names {
             secrets.entry(name).or_insert_with(secret);
@@ -237,15 +325,24 @@ impl Chosen {
         if secrets.len() != before {
             files::write_json(&secrets_file, &secrets, 0o600)?;
         }
-        Ok(Chosen { ports: chosen, second, secrets })
+        Ok(Chosen {
+            ports: chosen,
+            second,
+            secrets,
+        })
     }
 
     pub fn port(&self, name: &str) -> u16 {
-        *self.ports.get(name).expect("`complete` chose a port for every name that is asked for")
+        *self
+            .ports
+            .get(name)
+            .expect("`complete` chose a port for every name that is asked for")
     }
 
     pub fn secret(&self, name: &str) -> &str {
-        self.secrets.get(name).expect("`complete` made a secret for every name that is asked for")
+        self.secrets
+            .get(name)
+            .expect("`complete` made a secret for every name that is asked for")
     }
 }
 
@@ -254,19 +351,45 @@ mod tests {
     use super::*;
 
     fn wanted(domain: Option<&str>, deas: Option<u32>, hosts: Option<bool>) -> Wanted {
-        Wanted { home: "/h".into(), domain: domain.map(String::from), bind: None, port: None, deas, hosts }
+        Wanted {
+            home: "/h".into(),
+            domain: domain.map(String::from),
+            bind: None,
+            port: None,
+            deas,
+            hosts,
+        }
     }
 
     #[test]
     fn what_is_left_open_stays_and_a_domain_is_for_ever() {
         let id = || "c0ffee12".to_string();
         let first = merged(&wanted(Some("a.internal"), None, Some(false)), None, id).unwrap();
-        assert_eq!((first.domain.as_str(), first.port, first.deas, first.hosts), ("a.internal", 8080, 1, false));
+        assert_eq!(
+            (first.domain.as_str(), first.port, first.deas, first.hosts),
+            ("a.internal", 8080, 1, false)
+        );
         assert_eq!(first.run_folder, "/run/stackyard/c0ffee12");
         let second = merged(&wanted(None, Some(3), None), Some(first.clone()), id).unwrap();
-        assert_eq!(second, ClusterFile { deas: 3, ..first.clone() });
-        assert!(matches!(merged(&wanted(Some("b.internal"), None, None), Some(first.clone()), id), Err(ClusterFileError::OtherDomain { .. })));
-        assert!(matches!(merged(&wanted(None, Some(17), None), Some(first), id), Err(ClusterFileError::Deas(17))));
+        assert_eq!(
+            second,
+            ClusterFile {
+                deas: 3,
+                ..first.clone()
+            }
+        );
+        assert!(matches!(
+            merged(
+                &wanted(Some("b.internal"), None, None),
+                Some(first.clone()),
+                id
+            ),
+            Err(ClusterFileError::OtherDomain { .. })
+        ));
+        assert!(matches!(
+            merged(&wanted(None, Some(17), None), Some(first), id),
+            Err(ClusterFileError::Deas(17))
+        ));
     }
 
     #[test]

@@ -39,7 +39,10 @@ pub fn prepare(cluster: &str) -> Result<(), files::FileError> {
     let mut before: BTreeMap<String, u64> = files::read_json(&memory())?.unwrap_or_default();
     for (name, least) in WANTED {
         let path = Path::new("/proc/sys").join(name);
-        let Some(current) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok()) else {
+        let Some(current) = fs::read_to_string(&path)
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok())
+        else {
             warn!(setting = name, "a kernel setting cannot be read");
             continue;
         };
@@ -50,7 +53,12 @@ pub fn prepare(cluster: &str) -> Result<(), files::FileError> {
         before.entry((*name).to_string()).or_insert(current);
         files::write_json(&memory(), &before, 0o644)?;
         match fs::write(&path, least.to_string()) {
-            Ok(()) => info!(setting = name, from = current, to = least, "a kernel setting was raised, it is put back when the last cluster stops"),
+            Ok(()) => info!(
+                setting = name,
+                from = current,
+                to = least,
+                "a kernel setting was raised, it is put back when the last cluster stops"
+            ),
             Err(error) => warn!(setting = name, %error, "a kernel setting cannot be raised"),
         }
     }
@@ -60,18 +68,34 @@ pub fn prepare(cluster: &str) -> Result<(), files::FileError> {
 /// Puts the values back if no other cluster runs.
 pub fn restore(cluster: &str) {
     let _ = fs::remove_file(users().join(cluster));
-    let others = fs::read_dir(users()).map(|entries| entries.flatten().any(|entry| {
-        files::read_json::<Identity>(&entry.path()).ok().flatten().is_some_and(|node| node.is_alive())
-    }));
+    let others = fs::read_dir(users()).map(|entries| {
+        entries.flatten().any(|entry| {
+            files::read_json::<Identity>(&entry.path())
+                .ok()
+                .flatten()
+                .is_some_and(|node| node.is_alive())
+        })
+    });
     if others.unwrap_or(false) {
         return;
     }
-    let before: BTreeMap<String, u64> = files::read_json(&memory()).ok().flatten().unwrap_or_default();
+    let before: BTreeMap<String, u64> = files::read_json(&memory())
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     for (name, value) in before {
         // Only what was put there by us, not what somebody set since.
         let path = Path::new("/proc/sys").join(&name);
-        let ours = WANTED.iter().find(|(wanted, _)| *wanted == name).map(|(_, least)| least.to_string());
-        if fs::read_to_string(&path).ok().map(|text| text.trim().to_string()) == ours && fs::write(&path, value.to_string()).is_ok() {
+        let ours = WANTED
+            .iter()
+            .find(|(wanted, _)| *wanted == name)
+            .map(|(_, least)| least.to_string());
+        if fs::read_to_string(&path)
+            .ok()
+            .map(|text| text.trim().to_string())
+            == ours
+            && fs::write(&path, value.to_string()).is_ok()
+        {
             info!(setting = %name, to = value, "a kernel setting was put back");
         }
     }

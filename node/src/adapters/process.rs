@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A log larger than this is put aside at the start of its part; one old one is kept.
 const LOG_LIMIT: u64 = 50 << 20;
@@ -37,20 +39,36 @@ impl Program {
         if words.last().is_some_and(|word| word.is_empty()) {
             words.pop();
         }
-        let Some((executable, arguments)) = words.split_first() else { return false };
+        let Some((executable, arguments)) = words.split_first() else {
+            return false;
+        };
         let name = executable.rsplit(|byte| *byte == b'/').next();
-        name == self.executable.file_name().map(|name| name.as_encoded_bytes())
+        name == self
+            .executable
+            .file_name()
+            .map(|name| name.as_encoded_bytes())
             && arguments.len() == self.arguments.len()
-            && arguments.iter().zip(&self.arguments).all(|(found, wanted)| *found == wanted.as_bytes())
+            && arguments
+                .iter()
+                .zip(&self.arguments)
+                .all(|(found, wanted)| *found == wanted.as_bytes())
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error("cannot open the log file {path}")]
-    Log { path: PathBuf, #[source] source: io::Error },
+    Log {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot start {program}")]
-    Start { program: PathBuf, #[source] source: io::Error },
+    Start {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// A process and when it began: both together name one process for ever.
@@ -64,6 +82,20 @@ pub struct Identity {
 impl Identity {
     pub fn is_alive(&self) -> bool {
         stat(self.pid).is_some_and(|stat| stat.started == self.started && stat.state != 'Z')
+    }
+
+    /// Resolves when the process is gone; it need not be a child.
+    pub async fn end(&self) {
+        let watched = sys::pidfd::open(self.pid).and_then(|process| AsyncFd::with_interest(process, Interest::READABLE));
+        if let Ok(watched) = watched
+            && self.is_alive()
+        {
+            let _ = watched.readable().await;
+        }
+        // Where the kernel cannot tell, and until a zombie is one.
+        while self.is_alive() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -83,8 +115,13 @@ impl Identity {
 
 /// A part that runs: started by this node, or found.
 pub enum Living {
-    Started { identity: Identity, child: tokio::process::Child },
-    Adopted { identity: Identity },
+    Started {
+        identity: Identity,
+        child: tokio::process::Child,
+    },
+    Adopted {
+        identity: Identity,
+    },
 }
 
 impl Living {
@@ -102,9 +139,7 @@ impl Living {
                 Err(error) => format!("lost: {error}"),
             },
             Living::Adopted { identity } => {
-                while identity.is_alive() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+                identity.end().await;
                 "ended (it was not this node's child)".to_string()
             }
         }
@@ -121,56 +156,117 @@ fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(Stat { state: fields.first()?.chars().next()?, parent: fields.get(1)?.parse().ok()?, started: fields.get(19)?.parse().ok()? })
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+    })
 }
 
 /// Ids of all processes.
 pub fn all() -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 pub fn identity(pid: u32) -> Option<Identity> {
-    stat(pid).map(|stat| Identity { pid, started: stat.started })
+    stat(pid).map(|stat| Identity {
+        pid,
+        started: stat.started,
+    })
 }
 
 /// The living process that was started by exactly this program line.
 pub fn find(program: &Program) -> Option<Identity> {
     let mut found: Vec<(u32, Stat)> = all()
         .into_iter()
-        .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| program.is_line(&line)))
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| program.is_line(&line))
+        })
         .filter_map(|pid| Some((pid, stat(pid)?)))
         .filter(|(_, stat)| stat.state != 'Z')
         .collect();
     // A child between fork and exec still shows its parent's line.
     let pids: Vec<u32> = found.iter().map(|(pid, _)| *pid).collect();
     found.retain(|(_, stat)| !pids.contains(&stat.parent));
-    found.first().map(|(pid, stat)| Identity { pid: *pid, started: stat.started })
+    found.first().map(|(pid, stat)| Identity {
+        pid: *pid,
+        started: stat.started,
+    })
 }
 
 /// Starts the program with these sockets.
-pub fn start(program: &Program, sockets: Vec<(String, std::os::fd::OwnedFd)>) -> Result<Living, ProcessError> {
-    let log = open_log(&program.log).map_err(|source| ProcessError::Log { path: program.log.clone(), source })?;
-    let failed = |source| ProcessError::Start { program: program.executable.clone(), source };
+pub fn start(
+    program: &Program,
+    sockets: Vec<(String, std::os::fd::OwnedFd)>,
+) -> Result<Living, ProcessError> {
+    let log = open_log(&program.log).map_err(|source| ProcessError::Log {
+        path: program.log.clone(),
+        source,
+    })?;
+    let failed = |source| ProcessError::Start {
+        program: program.executable.clone(),
+        source,
+    };
     let mut command = std::process::Command::new(&program.executable);
-    command.args(&program.arguments).current_dir(&program.folder).stdin(Stdio::null());
+    command
+        .args(&program.arguments)
+        .current_dir(&program.folder)
+        .stdin(Stdio::null());
     command.stdout(log.try_clone().map_err(failed)?).stderr(log);
     command.env_clear();
-    for name in ["PATH", "LANG", "LC_ALL", "TZ", "HOME", "RUST_BACKTRACE", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+    for name in [
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "HOME",
+        "RUST_BACKTRACE",
+        "TMPDIR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
     }
     if std::env::var_os("PATH").is_none() {
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
     }
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     // Numbers from 3 on, as daemons expect inherited descriptors.
-    let numbers: Vec<(String, i32)> = sockets.iter().zip(3..).map(|((name, _), number)| (name.clone(), number)).collect();
-    command.env(daemon::sockets::ENVIRONMENT, daemon::sockets::describe(numbers.iter().map(|(name, number)| (name.as_str(), *number))));
+    let numbers: Vec<(String, i32)> = sockets
+        .iter()
+        .zip(3..)
+        .map(|((name, _), number)| (name.clone(), number))
+        .collect();
+    command.env(
+        daemon::sockets::ENVIRONMENT,
+        daemon::sockets::describe(
+            numbers
+                .iter()
+                .map(|(name, number)| (name.as_str(), *number)),
+        ),
+    );
     use command_fds::{CommandFdExt, FdMapping};
-    let mappings = sockets.into_iter().zip(3..).map(|((_, descriptor), number)| FdMapping { parent_fd: descriptor, child_fd: number });
-    command.fd_mappings(mappings.collect()).map_err(|error| failed(io::Error::other(error)))?;
+    let mappings = sockets
+        .into_iter()
+        .zip(3..)
+        .map(|((_, descriptor), number)| FdMapping {
+            parent_fd: descriptor,
+            child_fd: number,
+        });
+    command
+        .fd_mappings(mappings.collect())
+        .map_err(|error| failed(io::Error::other(error)))?;
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(false);
     let child = command.spawn().map_err(failed)?;
@@ -184,7 +280,11 @@ fn open_log(path: &Path) -> io::Result<fs::File> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
         fs::rename(path, path.with_extension("log.1"))?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
 }
 
 /// The last line of a log, shortened: why a program ended is often there.
@@ -197,7 +297,10 @@ pub fn last_line(log: &Path) -> String {
         let mut tail = Vec::new();
         file.read_to_end(&mut tail)?;
         let text = String::from_utf8_lossy(&tail);
-        let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        let line = text
+            .lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or_default();
         Ok(line.trim().chars().take(300).collect())
     };
     reading().unwrap_or_default()
@@ -207,7 +310,13 @@ pub fn last_line(log: &Path) -> String {
 pub fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
-        .chain(["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"])
+        .chain([
+            "/usr/local/sbin",
+            "/usr/local/bin",
+            "/usr/sbin",
+            "/usr/bin",
+            "/sbin",
+        ])
         .map(|folder| Path::new(folder).join(name))
         .find(|candidate| candidate.is_file())
 }
@@ -242,16 +351,30 @@ mod tests {
         }
         assert_eq!(find(&program), Some(identity));
         assert!(identity.is_alive());
-        assert!(!Identity { started: identity.started + 1, ..identity }.is_alive(), "another process under the same number");
+        assert!(
+            !Identity {
+                started: identity.started + 1,
+                ..identity
+            }
+            .is_alive(),
+            "another process under the same number"
+        );
         identity.signal_group(Signal::SIGKILL);
-        let how = tokio::time::timeout(Duration::from_secs(5), started.ended()).await.unwrap();
+        let how = tokio::time::timeout(Duration::from_secs(5), started.ended())
+            .await
+            .unwrap();
         assert!(how.contains("signal: 9"), "{how}");
         assert!(!identity.is_alive());
     }
 
     #[test]
     fn a_line_is_known_by_its_arguments_and_the_programs_name() {
-        let program = Program { executable: "/usr/bin/etcd".into(), arguments: vec!["--config-file".into(), "/h/etcd.yaml".into()], folder: "/".into(), log: "/l".into() };
+        let program = Program {
+            executable: "/usr/bin/etcd".into(),
+            arguments: vec!["--config-file".into(), "/h/etcd.yaml".into()],
+            folder: "/".into(),
+            log: "/l".into(),
+        };
         assert!(program.is_line(b"/usr/bin/etcd\0--config-file\0/h/etcd.yaml\0"));
         assert!(program.is_line(b"etcd\0--config-file\0/h/etcd.yaml\0"));
         assert!(!program.is_line(b"/usr/bin/etcd\0--config-file\0/other/etcd.yaml\0"));
@@ -273,7 +396,10 @@ mod tests {
     fn a_log_that_grew_too_large_is_put_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
-        fs::File::create(&path).unwrap().set_len(LOG_LIMIT + 1).unwrap();
+        fs::File::create(&path)
+            .unwrap()
+            .set_len(LOG_LIMIT + 1)
+            .unwrap();
         open_log(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 0);
         assert!(folder.path().join("x.log.1").exists());

@@ -19,16 +19,24 @@ pub struct Listeners {
 
 impl Listeners {
     pub fn new(addresses: impl IntoIterator<Item = (String, SocketAddr)>) -> Listeners {
-        Listeners { open: addresses.into_iter().map(|(name, address)| (name, (address, None))).collect() }
+        Listeners {
+            open: addresses
+                .into_iter()
+                .map(|(name, address)| (name, (address, None)))
+                .collect(),
+        }
     }
 
     /// Binds it if it is not open yet.
     pub fn open(&mut self, name: &str) -> io::Result<()> {
-        let Some((address, slot)) = self.open.get_mut(name) else { return Ok(()) };
+        let Some((address, slot)) = self.open.get_mut(name) else {
+            return Ok(());
+        };
         if slot.is_none() {
             let listener = TcpListener::bind(*address)?;
             listener.set_nonblocking(true)?;
-            listen(&listener, Backlog::new(BACKLOG).map_err(io::Error::from)?).map_err(io::Error::from)?;
+            listen(&listener, Backlog::new(BACKLOG).map_err(io::Error::from)?)
+                .map_err(io::Error::from)?;
             *slot = Some(listener);
         }
         Ok(())
@@ -36,13 +44,21 @@ impl Listeners {
 
     /// Takes the listener out of a process that serves it.
     pub fn copy_from(&mut self, name: &str, pid: u32) -> bool {
-        let Some((address, slot)) = self.open.get_mut(name) else { return false };
+        let Some((address, slot)) = self.open.get_mut(name) else {
+            return false;
+        };
         if slot.is_some() {
             return true;
         }
-        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
         *slot = entries
-            .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:")))
+            .filter(|entry| {
+                std::fs::read_link(entry.path())
+                    .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+            })
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .filter_map(|number| sys::pidfd::copy_from(pid, number).ok())
             .filter(|socket| getsockopt(socket, sockopt::AcceptConn).unwrap_or(false))
@@ -75,13 +91,19 @@ mod tests {
         assert!(listeners.share("api").is_none());
         assert!(listeners.copy_from("api", std::process::id()));
         drop(holder);
-        assert!(std::net::TcpStream::connect(address).is_ok(), "the copy still listens");
+        assert!(
+            std::net::TcpStream::connect(address).is_ok(),
+            "the copy still listens"
+        );
         assert!(listeners.share("api").is_some());
     }
 
     #[test]
     fn a_socket_is_opened_once() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let mut listeners = Listeners::new([("api".to_string(), free)]);
         listeners.open("api").unwrap();
         listeners.open("api").unwrap();

@@ -23,50 +23,106 @@ pub enum StoreError {
     #[error("the cluster store did not answer within {0:?}")]
     Silent(Duration),
     #[error("cannot {operation} {object} in the cluster store")]
-    Operation { operation: &'static str, object: String, #[source] source: Error },
+    Operation {
+        operation: &'static str,
+        object: String,
+        #[source]
+        source: Error,
+    },
 }
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits for the store, then sees to it that every user exists and that authentication is on.
-pub async fn prepare(endpoint: &str, root_password: &str, users: &[StoreUser]) -> Result<(), StoreError> {
+pub async fn prepare(
+    endpoint: &str,
+    root_password: &str,
+    users: &[StoreUser],
+) -> Result<(), StoreError> {
     let preparing = async {
         let (mut client, authenticated) = connect(endpoint, root_password).await?;
         for role in [StoreRole::Operator, StoreRole::Member] {
-            done("create the role", role.name(), client.role_add(role.name()).await)?;
+            done(
+                "create the role",
+                role.name(),
+                client.role_add(role.name()).await,
+            )?;
             for (prefix, write) in role.grants() {
-                let permission = if *write { Permission::read_write(*prefix) } else { Permission::read(*prefix) };
-                done("grant to", role.name(), client.role_grant_permission(role.name(), permission.with_prefix()).await)?;
+                let permission = if *write {
+                    Permission::read_write(*prefix)
+                } else {
+                    Permission::read(*prefix)
+                };
+                done(
+                    "grant to",
+                    role.name(),
+                    client
+                        .role_grant_permission(role.name(), permission.with_prefix())
+                        .await,
+                )?;
             }
         }
         for user in users {
-            done("create the user", &user.name, client.user_add(user.name.as_str(), user.password.as_str(), None).await)?;
-            done("grant a role to", &user.name, client.user_grant_role(user.name.as_str(), user.role.name()).await)?;
+            done(
+                "create the user",
+                &user.name,
+                client
+                    .user_add(user.name.as_str(), user.password.as_str(), None)
+                    .await,
+            )?;
+            done(
+                "grant a role to",
+                &user.name,
+                client
+                    .user_grant_role(user.name.as_str(), user.role.name())
+                    .await,
+            )?;
         }
         if !authenticated {
             done("create the role", "root", client.role_add("root").await)?;
-            done("create the user", "root", client.user_add("root", root_password, None).await)?;
+            done(
+                "create the user",
+                "root",
+                client.user_add("root", root_password, None).await,
+            )?;
             // A first start that died before the switch may have left another password.
-            done("set the password of", "root", client.user_change_password("root", root_password).await)?;
-            done("grant a role to", "root", client.user_grant_role("root", "root").await)?;
+            done(
+                "set the password of",
+                "root",
+                client.user_change_password("root", root_password).await,
+            )?;
+            done(
+                "grant a role to",
+                "root",
+                client.user_grant_role("root", "root").await,
+            )?;
             done("switch on", "authentication", client.auth_enable().await)?;
         }
         Ok(())
     };
-    tokio::time::timeout(DEADLINE, preparing).await.unwrap_or(Err(StoreError::Silent(DEADLINE)))
+    tokio::time::timeout(DEADLINE, preparing)
+        .await
+        .unwrap_or(Err(StoreError::Silent(DEADLINE)))
 }
 
 /// Connects as root, or as nobody while authentication is off; waits for the store to be up.
 async fn connect(endpoint: &str, root_password: &str) -> Result<(Client, bool), StoreError> {
-    let base = ConnectOptions::new().with_connect_timeout(Duration::from_secs(1)).with_timeout(Duration::from_secs(5));
+    let base = ConnectOptions::new()
+        .with_connect_timeout(Duration::from_secs(1))
+        .with_timeout(Duration::from_secs(5));
     loop {
         let as_root = base.clone().with_user("root", root_password);
         match Client::connect([endpoint], Some(as_root)).await {
             Ok(client) => return Ok((client, true)),
             Err(error) if says(&error, "authentication is not enabled") => {
-                return Client::connect([endpoint], Some(base)).await.map(|client| (client, false)).map_err(StoreError::Connect);
+                return Client::connect([endpoint], Some(base))
+                    .await
+                    .map(|client| (client, false))
+                    .map_err(StoreError::Connect);
             }
-            Err(error) if says(&error, "authentication failed") => return Err(StoreError::Connect(error)),
+            Err(error) if says(&error, "authentication failed") => {
+                return Err(StoreError::Connect(error));
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
@@ -77,10 +133,18 @@ fn says(error: &Error, text: &str) -> bool {
 }
 
 /// What exists already is as good as created.
-fn done<T>(operation: &'static str, object: &str, result: Result<T, Error>) -> Result<(), StoreError> {
+fn done<T>(
+    operation: &'static str,
+    object: &str,
+    result: Result<T, Error>,
+) -> Result<(), StoreError> {
     match result {
         Ok(_) => Ok(()),
         Err(error) if says(&error, "already exists") || says(&error, "already granted") => Ok(()),
-        Err(source) => Err(StoreError::Operation { operation, object: object.to_string(), source }),
+        Err(source) => Err(StoreError::Operation {
+            operation,
+            object: object.to_string(),
+            source,
+        }),
     }
 }

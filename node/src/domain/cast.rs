@@ -14,8 +14,11 @@ pub enum Part {
 }
 
 /// Sockets that the node opens and passes on, by the role that serves them.
-pub const SOCKETS: &[(Role, &str)] =
-    &[(Role::Router, "router-http"), (Role::Controller, "api"), (Role::Collector, "collector")];
+pub const SOCKETS: &[(Role, &str)] = &[
+    (Role::Router, "router-http"),
+    (Role::Controller, "api"),
+    (Role::Collector, "collector"),
+];
 
 impl Part {
     /// Name in status lines, of the log file and of the data folder. For daemons also the
@@ -40,9 +43,10 @@ impl Part {
     pub fn component(&self) -> Option<ComponentId> {
         match self {
             Part::Nats | Part::Etcd => None,
-            Part::Daemon { .. } => {
-                Some(ComponentId::new(self.name()).expect("role names and numbers are made of safe characters"))
-            }
+            Part::Daemon { .. } => Some(
+                ComponentId::new(self.name())
+                    .expect("role names and numbers are made of safe characters"),
+            ),
         }
     }
 
@@ -50,7 +54,10 @@ impl Part {
     pub fn socket(&self) -> Option<&'static str> {
         match self {
             Part::Nats | Part::Etcd => None,
-            Part::Daemon { role, .. } => SOCKETS.iter().find(|(owner, _)| owner == role).map(|(_, name)| *name),
+            Part::Daemon { role, .. } => SOCKETS
+                .iter()
+                .find(|(owner, _)| owner == role)
+                .map(|(_, name)| *name),
         }
     }
 
@@ -58,8 +65,13 @@ impl Part {
     /// (`daemon::run::drain_deadline`), so that it ends by itself if it can.
     pub fn stop_deadline(&self) -> Duration {
         match self {
-            Part::Daemon { role: Role::Dea, .. } => Duration::from_secs(50),
-            Part::Daemon { role: Role::Router | Role::Controller, .. } => Duration::from_secs(14),
+            Part::Daemon {
+                role: Role::Dea, ..
+            } => Duration::from_secs(50),
+            Part::Daemon {
+                role: Role::Router | Role::Controller,
+                ..
+            } => Duration::from_secs(14),
             Part::Daemon { .. } => Duration::from_secs(9),
             Part::Nats | Part::Etcd => Duration::from_secs(10),
         }
@@ -69,9 +81,21 @@ impl Part {
 /// Every part of a cluster with that many agents, servers first.
 pub fn parts(deas: u32) -> Vec<Part> {
     let one = |role| Part::Daemon { role, index: 1 };
-    let mut parts = vec![Part::Nats, Part::Etcd, one(Role::Controller), one(Role::Router)];
-    parts.extend((1..=deas).map(|index| Part::Daemon { role: Role::Dea, index }));
-    parts.extend([one(Role::HealthManager), one(Role::Stager), one(Role::Collector)]);
+    let mut parts = vec![
+        Part::Nats,
+        Part::Etcd,
+        one(Role::Controller),
+        one(Role::Router),
+    ];
+    parts.extend((1..=deas).map(|index| Part::Daemon {
+        role: Role::Dea,
+        index,
+    }));
+    parts.extend([
+        one(Role::HealthManager),
+        one(Role::Stager),
+        one(Role::Collector),
+    ]);
     parts
 }
 
@@ -92,7 +116,13 @@ pub fn stop_waves(parts: &[Part]) -> Vec<Vec<Part>> {
         Part::Nats => 7,
     };
     (0..8)
-        .map(|number| parts.iter().filter(|part| wave(part) == number).cloned().collect::<Vec<_>>())
+        .map(|number| {
+            parts
+                .iter()
+                .filter(|part| wave(part) == number)
+                .cloned()
+                .collect::<Vec<_>>()
+        })
         .filter(|wave| !wave.is_empty())
         .collect()
 }
@@ -103,8 +133,10 @@ mod tests {
 
     #[test]
     fn the_end_goes_from_those_who_ask_to_those_who_serve() {
-        let names: Vec<Vec<String>> =
-            stop_waves(&parts(2)).iter().map(|wave| wave.iter().map(Part::name).collect()).collect();
+        let names: Vec<Vec<String>> = stop_waves(&parts(2))
+            .iter()
+            .map(|wave| wave.iter().map(Part::name).collect())
+            .collect();
         assert_eq!(
             names,
             [
@@ -134,7 +166,11 @@ mod tests {
     fn a_part_may_take_longer_than_it_gives_itself() {
         for part in parts(1) {
             if let Part::Daemon { role, .. } = part {
-                assert!(part.stop_deadline() > daemon::run::drain_deadline(role) + Duration::from_secs(2), "{part:?}");
+                assert!(
+                    part.stop_deadline()
+                        > daemon::run::drain_deadline(role) + Duration::from_secs(2),
+                    "{part:?}"
+                );
             }
         }
     }

@@ -22,11 +22,22 @@ fn end(cluster: &str) -> String {
 /// The names that belong into the block: the system's, and those of `routes` under the domain.
 pub fn names<'a>(domain: &str, routes: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     let suffix = format!(".{domain}");
-    let mut names: BTreeSet<String> = SYSTEM.iter().map(|name| format!("{name}{suffix}")).collect();
+    let mut names: BTreeSet<String> = SYSTEM
+        .iter()
+        .map(|name| format!("{name}{suffix}"))
+        .collect();
     for route in routes {
-        let host = route.split('/').next().unwrap_or_default().to_ascii_lowercase();
+        let host = route
+            .split('/')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-        if host.ends_with(&suffix) && host.chars().all(fine) && host.len() < 254 && names.len() < MOST {
+        if host.ends_with(&suffix)
+            && host.chars().all(fine)
+            && host.len() < 254
+            && names.len() < MOST
+        {
             names.insert(host);
         }
     }
@@ -87,13 +98,25 @@ mod tests {
         let twice = with_block(&once, "c0ffee12", LOOPBACK, &set(&["api.y", "b.y"]));
         assert_eq!(twice.matches("# begin stackyard").count(), 1);
         assert!(twice.contains("127.0.0.1 b.y\n"));
-        assert_eq!(with_block(&twice, "c0ffee12", LOOPBACK, &set(&[])), format!("{FILE}\n"));
-        assert_eq!(with_block(&twice, "c0ffee12", LOOPBACK, &set(&["api.y", "b.y"])), twice, "idempotent");
+        assert_eq!(
+            with_block(&twice, "c0ffee12", LOOPBACK, &set(&[])),
+            format!("{FILE}\n")
+        );
+        assert_eq!(
+            with_block(&twice, "c0ffee12", LOOPBACK, &set(&["api.y", "b.y"])),
+            twice,
+            "idempotent"
+        );
     }
 
     #[test]
     fn two_clusters_keep_their_own_blocks() {
-        let both = with_block(&with_block(FILE, "one", LOOPBACK, &set(&["api.one"])), "two", LOOPBACK, &set(&["api.two"]));
+        let both = with_block(
+            &with_block(FILE, "one", LOOPBACK, &set(&["api.one"])),
+            "two",
+            LOOPBACK,
+            &set(&["api.two"]),
+        );
         let left = with_block(&both, "one", LOOPBACK, &set(&[]));
         assert!(left.contains("api.two") && !left.contains("api.one"));
     }
@@ -106,8 +129,22 @@ mod tests {
 
     #[test]
     fn only_names_under_the_own_domain_go_in() {
-        let names = names("yard.internal", ["app.yard.internal/path", "B.yard.internal", "bank.example.com", "*.yard.internal", "x yard.internal", "evilyard.internal"]);
-        assert!(names.contains("app.yard.internal") && names.contains("b.yard.internal") && names.contains("api.yard.internal"));
+        let names = names(
+            "yard.internal",
+            [
+                "app.yard.internal/path",
+                "B.yard.internal",
+                "bank.example.com",
+                "*.yard.internal",
+                "x yard.internal",
+                "evilyard.internal",
+            ],
+        );
+        assert!(
+            names.contains("app.yard.internal")
+                && names.contains("b.yard.internal")
+                && names.contains("api.yard.internal")
+        );
         assert_eq!(names.len(), SYSTEM.len() + 2, "{names:?}");
     }
 }

@@ -33,7 +33,10 @@ pub fn routes(table: &str) -> Vec<Network> {
         .skip(1)
         .filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            Some(Network { address: hex(fields.get(1)?)?, mask: hex(fields.get(7)?)? })
+            Some(Network {
+                address: hex(fields.get(1)?)?,
+                mask: hex(fields.get(7)?)?,
+            })
         })
         .filter(|network| network.mask != 0)
         .collect()
@@ -42,15 +45,24 @@ pub fn routes(table: &str) -> Vec<Network> {
 /// The second number of a free 10.x.0.0/16, the first one at or after `from`. Never 10.0 and
 /// 10.255, which people use.
 pub fn choose(used: &[Network], from: u8) -> Option<u8> {
-    (0..254u16).map(|step| ((u16::from(from) + step) % 254 + 1) as u8).find(|second| {
-        let candidate = Network { address: u32::from(Ipv4Addr::new(10, *second, 0, 0)), mask: 0xffff_0000 };
-        // A cluster that runs may show as one of these networks: its user ids are avoided too.
-        let same_uids = |network: &Network| {
-            let [first, other, ..] = network.address.to_be_bytes();
-            first == 10 && network.mask.leading_ones() >= 16 && other % CLASSES == second % CLASSES
-        };
-        !used.iter().any(|network| network.overlaps(&candidate) || same_uids(network))
-    })
+    (0..254u16)
+        .map(|step| ((u16::from(from) + step) % 254 + 1) as u8)
+        .find(|second| {
+            let candidate = Network {
+                address: u32::from(Ipv4Addr::new(10, *second, 0, 0)),
+                mask: 0xffff_0000,
+            };
+            // A cluster that runs may show as one of these networks: its user ids are avoided too.
+            let same_uids = |network: &Network| {
+                let [first, other, ..] = network.address.to_be_bytes();
+                first == 10
+                    && network.mask.leading_ones() >= 16
+                    && other % CLASSES == second % CLASSES
+            };
+            !used
+                .iter()
+                .any(|network| network.overlaps(&candidate) || same_uids(network))
+        })
 }
 
 /// What one agent gets.
@@ -88,9 +100,20 @@ mod tests {
         let used = routes(TABLE);
         assert_eq!(used.len(), 2, "{used:?}");
         assert_eq!(choose(&used, 15), Some(16));
-        assert_eq!(choose(&used, 16), Some(19), "10.17.0.0/16 and 10.18.0.0/20 are taken");
-        assert_eq!(choose(&used, 31), Some(34), "10.32 and 10.33 would share user ids with them");
-        let all = [Network { address: u32::from(Ipv4Addr::new(10, 0, 0, 0)), mask: 0xff00_0000 }];
+        assert_eq!(
+            choose(&used, 16),
+            Some(19),
+            "10.17.0.0/16 and 10.18.0.0/20 are taken"
+        );
+        assert_eq!(
+            choose(&used, 31),
+            Some(34),
+            "10.32 and 10.33 would share user ids with them"
+        );
+        let all = [Network {
+            address: u32::from(Ipv4Addr::new(10, 0, 0, 0)),
+            mask: 0xff00_0000,
+        }];
         assert_eq!(choose(&all, 0), None);
     }
 
@@ -99,7 +122,9 @@ mod tests {
         assert_eq!(share(77, 1).subnet, "10.77.0.0/20");
         assert_eq!(share(77, 16).subnet, "10.77.240.0/20");
         assert_eq!(share(77, 2).address, Ipv4Addr::new(10, 77, 16, 1));
-        let mut bases: Vec<u32> = (1..=15u8).flat_map(|second| (1..=MAX_DEAS).map(move |dea| share(second, dea).uid_base)).collect();
+        let mut bases: Vec<u32> = (1..=15u8)
+            .flat_map(|second| (1..=MAX_DEAS).map(move |dea| share(second, dea).uid_base))
+            .collect();
         bases.sort();
         assert!(bases.windows(2).all(|pair| pair[1] - pair[0] == 1 << 24));
         assert_eq!(bases.first(), Some(&(16 << 24)));

@@ -20,7 +20,8 @@ pub fn complete(
     let mut candidates = (0..size).map(|step| RANGE.start + (from % size + step) % size);
     for name in wanted {
         if !ports.contains_key(name) {
-            let port = candidates.find(|port| !ports.values().any(|taken| taken == port) && is_free(*port))?;
+            let port = candidates
+                .find(|port| !ports.values().any(|taken| taken == port) && is_free(*port))?;
             ports.insert(name.clone(), port);
         }
     }
@@ -38,20 +39,35 @@ mod tests {
     #[test]
     fn known_ports_stay_and_new_ones_are_free_and_different() {
         let known = BTreeMap::from([("nats".to_string(), 20_001)]);
-        let ports = complete(&known, &names(&["nats", "etcd", "api"]), 0, |port| port != 20_000).unwrap();
+        let ports = complete(&known, &names(&["nats", "etcd", "api"]), 0, |port| {
+            port != 20_000
+        })
+        .unwrap();
         assert_eq!(ports["nats"], 20_001);
         assert_eq!((ports["etcd"], ports["api"]), (20_002, 20_003));
-        assert_eq!(complete(&ports, &names(&["nats", "etcd", "api"]), 77, |_| false), Some(ports));
+        assert_eq!(
+            complete(&ports, &names(&["nats", "etcd", "api"]), 77, |_| false),
+            Some(ports)
+        );
     }
 
     #[test]
     fn a_machine_without_free_ports_is_said_so() {
-        assert_eq!(complete(&BTreeMap::new(), &names(&["nats"]), 5, |_| false), None);
+        assert_eq!(
+            complete(&BTreeMap::new(), &names(&["nats"]), 5, |_| false),
+            None
+        );
     }
 
     #[test]
     fn the_search_goes_around_the_end_of_the_range() {
-        let ports = complete(&BTreeMap::new(), &names(&["a", "b"]), RANGE.end - RANGE.start - 1, |_| true).unwrap();
+        let ports = complete(
+            &BTreeMap::new(),
+            &names(&["a", "b"]),
+            RANGE.end - RANGE.start - 1,
+            |_| true,
+        )
+        .unwrap();
         assert_eq!(ports["a"], RANGE.end - 1);
         assert_eq!(ports["b"], RANGE.start);
     }

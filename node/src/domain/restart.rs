@@ -38,16 +38,25 @@ impl History {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { first_delay: Duration::from_millis(100), max_delay: Duration::from_secs(30) };
+    const POLICY: Policy = Policy {
+        first_delay: Duration::from_millis(100),
+        max_delay: Duration::from_secs(30),
+    };
 
     #[test]
     fn the_first_restart_is_quick_and_the_next_ones_are_rarer() {
         let mut history = History::default();
-        let waits: Vec<u128> = (0..4).map(|_| history.died(Duration::from_secs(1), POLICY).as_millis()).collect();
+        let waits: Vec<u128> = (0..4)
+            .map(|_| history.died(Duration::from_secs(1), POLICY).as_millis())
+            .collect();
         assert_eq!(waits, [100, 200, 400, 800]);
         for _ in 0..100 {
             assert!(history.died(Duration::ZERO, POLICY) <= POLICY.max_delay);
         }
-        assert_eq!(history.died(GOOD_LIFE, POLICY), POLICY.first_delay, "a good life is forgiven");
+        assert_eq!(
+            history.died(GOOD_LIFE, POLICY),
+            POLICY.first_delay,
+            "a good life is forgiven"
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use proto::bus::catalogue;
 use proto::bus::Role;
+use proto::bus::catalogue;
 use proto::ids::ComponentId;
 
 /// One user of the bus.
@@ -59,7 +59,10 @@ pub fn nats_config(cluster: &str, port: u16, users: &[BusUser<'_>], tool_passwor
 /// The file of etcd (YAML, of which JSON is a part): one member, loopback, history of an hour.
 /// A file and not arguments, so that the process's command line stays the same whatever it holds.
 pub fn etcd_config(cluster: &str, data: &Path, client: u16, peer: u16) -> String {
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    let (client, peer) = (
+        format!("http://127.0.0.1:{client}"),
+        format!("http://127.0.0.1:{peer}"),
+    );
     let config = serde_json::json!({
         "name": "one",
         "data-dir": data,
@@ -98,14 +101,23 @@ impl StoreRole {
     pub fn grants(self) -> &'static [(&'static str, bool)] {
         match self {
             StoreRole::Operator => &[("/stackyard/", true)],
-            StoreRole::Member => &[("/stackyard/config/", false), ("/stackyard/leaders/", true), ("/stackyard/nodes/", true)],
+            StoreRole::Member => &[
+                ("/stackyard/config/", false),
+                ("/stackyard/leaders/", true),
+                ("/stackyard/nodes/", true),
+            ],
         }
     }
 
     pub fn of(role: Role) -> StoreRole {
         match role {
             Role::Controller => StoreRole::Operator,
-            Role::Router | Role::Dea | Role::HealthManager | Role::Stager | Role::Collector | Role::Registrar => StoreRole::Member,
+            Role::Router
+            | Role::Dea
+            | Role::HealthManager
+            | Role::Stager
+            | Role::Collector
+            | Role::Registrar => StoreRole::Member,
         }
     }
 }
@@ -117,8 +129,20 @@ mod tests {
     #[test]
     fn each_component_has_its_own_user_with_its_own_subjects() {
         let dea = ComponentId::new("dea-1").unwrap();
-        let text = nats_config("c0ffee12", 4321, &[BusUser { role: Role::Dea, id: dea, password: "p" }], "t");
-        assert!(text.contains("\"dea.dea-1.start\"") && !text.contains("\"dea.*.start\""), "{text}");
+        let text = nats_config(
+            "c0ffee12",
+            4321,
+            &[BusUser {
+                role: Role::Dea,
+                id: dea,
+                password: "p",
+            }],
+            "t",
+        );
+        assert!(
+            text.contains("\"dea.dea-1.start\"") && !text.contains("\"dea.*.start\""),
+            "{text}"
+        );
         assert!(text.contains("_INBOX_dea-1.>"));
         assert!(text.contains("127.0.0.1:4321"));
         assert!(!text.contains("jetstream"));
@@ -127,6 +151,10 @@ mod tests {
     #[test]
     fn etcd_listens_on_loopback_only() {
         let text = etcd_config("c", Path::new("/d"), 1, 2);
-        assert!(text.contains("\"listen-client-urls\": \"http://127.0.0.1:1\"") && !text.contains("0.0.0.0"), "{text}");
+        assert!(
+            text.contains("\"listen-client-urls\": \"http://127.0.0.1:1\"")
+                && !text.contains("0.0.0.0"),
+            "{text}"
+        );
     }
 }

@@ -187,8 +187,8 @@ pub fn permissions(role: Role, id: &ComponentId) -> Permissions {
         }
     }
     permissions.subscribe.push(format!("{}.>", inbox_prefix(id)));
-    // To itself: an answer to that tells that the server has taken everything sent before.
-    permissions.publish.push(format!("{}.>", inbox_prefix(id)));
+    // Nobody listens there: the server's answer says that it has taken everything before.
+    permissions.publish.push(format!("{}.flush", inbox_prefix(id)));
     permissions
 }
 

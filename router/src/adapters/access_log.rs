@@ -1,12 +1,15 @@
 //! The access log: lines go through a bounded queue to one writer, so that a slow disk costs lines
-//! (which are counted), never requests.
+//! (which are counted), never requests. Lines of apps also go to the app's own log, as `RTR`, up to a
+//! rate: a benchmark through the router must not become a benchmark of the log stream.
 
 use super::counters::Counters;
 use crate::domain::access_line::Access;
 use anyhow::Context;
-use daemon::{Policy, Supervisor};
+use daemon::{LogSender, Policy, Supervisor};
+use proto::bus::stream::LogLine;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
@@ -14,6 +17,8 @@ const QUEUE: usize = 16 * 1024;
 const BATCH: usize = 512;
 /// At this size the file becomes `access.log.1` and a new one begins.
 const MAX_BYTES: u64 = 128 << 20;
+/// Most lines a second that go to the logs of apps, all together.
+const STREAM_RATE: u32 = 1000;
 
 #[derive(Clone)]
 pub struct AccessLog {
@@ -22,12 +27,22 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Starts the writer.
-    pub fn start(path: PathBuf, counters: Arc<Counters>, tasks: &Supervisor) -> AccessLog {
+    /// Starts the writer. `stream` takes the lines of apps to their logs.
+    pub fn start(
+        path: PathBuf,
+        stream: Option<LogSender>,
+        counters: Arc<Counters>,
+        tasks: &Supervisor,
+    ) -> AccessLog {
         let (queue, lines) = mpsc::channel::<Box<Access>>(QUEUE);
         let lines = Arc::new(tokio::sync::Mutex::new(lines));
         tasks.spawn("access log", Policy::Restart, move |shutdown| {
             let (path, lines) = (path.clone(), lines.clone());
+            let mut apps = AppLines {
+                stream: stream.clone(),
+                second: Instant::now(),
+                count: 0,
+            };
             async move {
                 let mut lines = lines.lock().await;
                 let mut batch = Vec::with_capacity(BATCH);
@@ -41,12 +56,21 @@ impl AccessLog {
                     if count == 0 {
                         return Ok(());
                     }
-                    let text: String = batch.drain(..).map(|access| access.line()).collect();
-                    file.write_all(text.as_bytes()).await.context("cannot write the access log")?;
+                    let mut text = String::with_capacity(count * 512);
+                    for access in batch.drain(..) {
+                        let line = access.line();
+                        apps.send(&access, &line);
+                        text.push_str(&line);
+                    }
+                    file.write_all(text.as_bytes())
+                        .await
+                        .context("cannot write the access log")?;
                     file.flush().await.context("cannot write the access log")?;
                     written += text.len() as u64;
                     if written > MAX_BYTES {
-                        tokio::fs::rename(&path, path.with_extension("log.1")).await.context("cannot turn the access log over")?;
+                        tokio::fs::rename(&path, path.with_extension("log.1"))
+                            .await
+                            .context("cannot turn the access log over")?;
                         (file, written) = open(&path).await?;
                     }
                 }
@@ -59,6 +83,38 @@ impl AccessLog {
         if self.queue.try_send(access).is_err() {
             self.counters.log_lost_metric.increment(1);
         }
+    }
+}
+
+/// Takes lines to the logs of the apps they are about.
+struct AppLines {
+    stream: Option<LogSender>,
+    second: Instant,
+    count: u32,
+}
+
+impl AppLines {
+    fn send(&mut self, access: &Access, line: &str) {
+        let (Some(stream), Some(app)) = (&self.stream, &access.app) else {
+            return;
+        };
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            self.second = Instant::now();
+            self.count = 0;
+        }
+        self.count += 1;
+        if self.count > STREAM_RATE {
+            stream.lost(app, 1);
+            return;
+        }
+        stream.send(LogLine {
+            timestamp: i64::try_from(super::clock::unix_nanos()).unwrap_or(i64::MAX),
+            source: app.clone(),
+            instance: access.index.clone().unwrap_or_else(|| "0".to_string()),
+            source_type: "RTR".to_string(),
+            payload: line.trim_end().as_bytes().to_vec(),
+            ..LogLine::default()
+        });
     }
 }
 

@@ -45,7 +45,10 @@ pub enum ConnectError {
     #[error("cannot connect to {address}")]
     Refused { address: Address, source: io::Error },
     #[error("cannot speak HTTP to {address}")]
-    Handshake { address: Address, source: hyper::Error },
+    Handshake {
+        address: Address,
+        source: hyper::Error,
+    },
 }
 
 /// The right to send one request on a connection.
@@ -66,7 +69,10 @@ impl Lease {
 
     /// Keeps the connection for the next request.
     pub fn give_back(self) {
-        let sent = self.progress.as_ref().is_none_or(|progress| progress.finished.load(Ordering::Acquire));
+        let sent = self
+            .progress
+            .as_ref()
+            .is_none_or(|progress| progress.finished.load(Ordering::Acquire));
         if self.sender.is_closed() || !sent {
             return;
         }
@@ -81,17 +87,26 @@ impl Lease {
 
 impl Backends {
     pub fn new(tasks: Supervisor, clock: Clock) -> Arc<Backends> {
-        Arc::new(Backends { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), tasks, clock })
+        Arc::new(Backends {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            tasks,
+            clock,
+        })
     }
 
     fn shard(&self, number: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Stack>> {
-        self.shards[number as usize % SHARDS].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.shards[number as usize % SHARDS]
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// An idle connection to the endpoint that is still alive, as far as is known.
     pub async fn idle(self: &Arc<Self>, endpoint: &Endpoint) -> Option<Lease> {
         loop {
-            let (mut sender, _) = self.shard(endpoint.number).get_mut(&endpoint.number)?.pop()?;
+            let (mut sender, _) = self
+                .shard(endpoint.number)
+                .get_mut(&endpoint.number)?
+                .pop()?;
             if sender.is_closed() {
                 continue;
             }
@@ -102,49 +117,83 @@ impl Backends {
                     Ok(Err(_)) | Err(_) => continue,
                 }
             }
-            return Some(Lease { sender, number: endpoint.number, home: self.clone(), reused: true, progress: None });
+            return Some(Lease {
+                sender,
+                number: endpoint.number,
+                home: self.clone(),
+                reused: true,
+                progress: None,
+            });
         }
     }
 
     /// A new connection to the endpoint.
-    pub async fn connect(self: &Arc<Self>, endpoint: &Endpoint, within: Duration) -> Result<Lease, ConnectError> {
+    pub async fn connect(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        within: Duration,
+    ) -> Result<Lease, ConnectError> {
         let address = &endpoint.identity.address;
         let connecting = TcpStream::connect((address.host.as_ref(), address.port));
         let socket = match tokio::time::timeout(within, connecting).await {
             Ok(Ok(socket)) => socket,
-            Ok(Err(source)) => return Err(ConnectError::Refused { address: address.clone(), source }),
-            Err(_) => return Err(ConnectError::Timeout { address: address.clone(), within }),
+            Ok(Err(source)) => {
+                return Err(ConnectError::Refused {
+                    address: address.clone(),
+                    source,
+                });
+            }
+            Err(_) => {
+                return Err(ConnectError::Timeout {
+                    address: address.clone(),
+                    within,
+                });
+            }
         };
         // Small writes must not wait for each other. An error here only costs latency.
         let _ = socket.set_nodelay(true);
         let (sender, driver) = http1::Builder::new()
             .handshake(TokioIo::new(socket))
             .await
-            .map_err(|source| ConnectError::Handshake { address: address.clone(), source })?;
+            .map_err(|source| ConnectError::Handshake {
+                address: address.clone(),
+                source,
+            })?;
         let mut driver = Some(driver.with_upgrades());
-        self.tasks.spawn("backend connection", Policy::BestEffort, move |shutdown| {
-            let driver = driver.take();
-            async move {
-                if let Some(driver) = driver {
-                    tokio::select! {
-                        // Its errors reach whoever waits for the answer.
-                        _ = driver => {}
-                        () = shutdown.cancelled() => {}
+        self.tasks
+            .spawn("backend connection", Policy::BestEffort, move |shutdown| {
+                let driver = driver.take();
+                async move {
+                    if let Some(driver) = driver {
+                        tokio::select! {
+                            // Its errors reach whoever waits for the answer.
+                            _ = driver => {}
+                            () = shutdown.cancelled() => {}
+                        }
                     }
+                    Ok(())
                 }
-                Ok(())
-            }
-        });
-        Ok(Lease { sender, number: endpoint.number, home: self.clone(), reused: false, progress: None })
+            });
+        Ok(Lease {
+            sender,
+            number: endpoint.number,
+            home: self.clone(),
+            reused: false,
+            progress: None,
+        })
     }
 
     /// Drops what is closed, too old or leads to an endpoint that is not served any more.
     pub fn sweep(&self, known: &HashSet<u64>) {
         let now = self.clock.now();
         for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut shard = shard
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             shard.retain(|number, stack| {
-                stack.retain(|(sender, since)| !sender.is_closed() && now.saturating_sub(*since) < IDLE_FOR);
+                stack.retain(|(sender, since)| {
+                    !sender.is_closed() && now.saturating_sub(*since) < IDLE_FOR
+                });
                 known.contains(number) && !stack.is_empty()
             });
         }
@@ -154,7 +203,14 @@ impl Backends {
     pub fn idle_count(&self) -> usize {
         self.shards
             .iter()
-            .map(|shard| shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).values().map(Vec::len).sum::<usize>())
+            .map(|shard| {
+                shard
+                    .lock()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner())
+                    .values()
+                    .map(Vec::len)
+                    .sum::<usize>()
+            })
             .sum()
     }
 }

@@ -62,11 +62,25 @@ impl Gate {
 
 impl RequestBody {
     pub fn empty() -> RequestBody {
-        RequestBody { inner: None, progress: None, client: None, gate: None }
+        RequestBody {
+            inner: None,
+            progress: None,
+            client: None,
+            gate: None,
+        }
     }
 
-    pub fn of(body: Incoming, progress: Arc<RequestProgress>, client: Arc<ClientConnection>) -> RequestBody {
-        RequestBody { inner: Some(body), progress: Some(progress), client: Some(client), gate: None }
+    pub fn of(
+        body: Incoming,
+        progress: Arc<RequestProgress>,
+        client: Arc<ClientConnection>,
+    ) -> RequestBody {
+        RequestBody {
+            inner: Some(body),
+            progress: Some(progress),
+            client: Some(client),
+            gate: None,
+        }
     }
 
     /// Sends nothing before the gate opens or a second has passed.
@@ -80,7 +94,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some((gate, timer)) = &mut this.gate {
             gate.waker.register(cx.waker());
@@ -95,11 +112,18 @@ impl Body for RequestBody {
                 return Poll::Ready(Some(Err(BodyError::Framing)));
             }
         }
-        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
         let polled = Pin::new(inner).poll_frame(cx);
         if let (Poll::Ready(frame), Some(progress)) = (&polled, &this.progress) {
-            if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-                progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+            if let Some(data) = frame
+                .as_ref()
+                .and_then(|frame| frame.as_ref().ok()?.data_ref())
+            {
+                progress
+                    .bytes
+                    .fetch_add(data.len() as u64, Ordering::Relaxed);
             }
             if frame.is_none() || this.inner.as_ref().is_some_and(Body::is_end_stream) {
                 progress.finished.store(true, Ordering::Release);
@@ -113,16 +137,26 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
 /// What the router sends to a client.
 pub enum ResponseBody {
     /// A text of the router's own.
-    Own { text: Option<Bytes>, exchange: Option<Exchange> },
+    Own {
+        text: Option<Bytes>,
+        exchange: Option<Exchange>,
+    },
     /// An instance's answer. Gives the connection back when it is complete.
-    Instance { inner: Incoming, lease: Option<Lease>, exchange: Exchange, complete: bool },
+    Instance {
+        inner: Incoming,
+        lease: Option<Lease>,
+        exchange: Exchange,
+        complete: bool,
+    },
     /// A tunnel begins: nothing is left to say.
     None,
 }
@@ -131,7 +165,10 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             ResponseBody::None => Poll::Ready(None),
             ResponseBody::Own { text, exchange } => {
@@ -141,7 +178,12 @@ impl Body for ResponseBody {
                 }
                 Poll::Ready(text.map(|text| Ok(Frame::data(text))))
             }
-            ResponseBody::Instance { inner, lease, exchange, complete } => {
+            ResponseBody::Instance {
+                inner,
+                lease,
+                exchange,
+                complete,
+            } => {
                 let polled = Pin::new(&mut *inner).poll_frame(cx);
                 match &polled {
                     Poll::Ready(Some(Ok(frame))) => {
@@ -173,7 +215,9 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::None => SizeHint::with_exact(0),
-            ResponseBody::Own { text, .. } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            ResponseBody::Own { text, .. } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
             ResponseBody::Instance { inner, .. } => inner.size_hint(),
         }
     }
@@ -181,7 +225,13 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if let ResponseBody::Instance { inner, lease, complete, exchange } = self {
+        if let ResponseBody::Instance {
+            inner,
+            lease,
+            complete,
+            exchange,
+        } = self
+        {
             if *complete || inner.is_end_stream() {
                 if let Some(lease) = lease.take() {
                     lease.give_back();

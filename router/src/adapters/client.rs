@@ -9,8 +9,8 @@ use crate::domain::table::Millis;
 use futures_util::task::AtomicWaker;
 use http::HeaderValue;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 const IDLE: u64 = 0;
 const IN_HEAD: u64 = 1;
@@ -62,7 +62,8 @@ impl ClientConnection {
         };
         ClientConnection {
             peer,
-            address: HeaderValue::from_str(&address.to_string()).expect("an ip address is visible ASCII"),
+            address: HeaderValue::from_str(&address.to_string())
+                .expect("an ip address is visible ASCII"),
             served: AtomicU64::new(0),
             refused_at: AtomicU64::new(0),
             refusal: Mutex::new(None),
@@ -89,13 +90,19 @@ impl ClientConnection {
         if self.head_timed_out.load(Ordering::Acquire) {
             return Some(Refusal::HeadTimeout);
         }
-        let fault = *self.refusal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let fault = *self
+            .refusal
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         Some(fault.map_or(Refusal::Unknown, Refusal::Malformed))
     }
 
     /// Called by the reader: the head of that number may not pass.
     pub fn refuse(&self, number: u64, fault: Option<Fault>) {
-        *self.refusal.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = fault;
+        *self
+            .refusal
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = fault;
         self.refused_at.store(number, Ordering::Release);
     }
 
@@ -119,7 +126,8 @@ impl ClientConnection {
 
     /// The answer to an upgrade: from now on a tunnel, or requests again.
     pub fn decide(&self, tunnel: bool) {
-        self.decision.store(if tunnel { TUNNEL } else { STAY }, Ordering::Release);
+        self.decision
+            .store(if tunnel { TUNNEL } else { STAY }, Ordering::Release);
         self.reader.wake();
     }
 

@@ -41,7 +41,8 @@ impl Default for Counters {
             upgrades: AtomicU64::new(0),
             latency: Default::default(),
             requests_metric: metrics::counter!("total_requests"),
-            responses_metric: GROUPS.map(|group| metrics::counter!("responses", "status_group" => group)),
+            responses_metric: GROUPS
+                .map(|group| metrics::counter!("responses", "status_group" => group)),
             bad_requests_metric: metrics::counter!("rejected_requests"),
             bad_gateways_metric: metrics::counter!("bad_gateways"),
             retries_metric: metrics::counter!("retries_total"),
@@ -69,7 +70,9 @@ impl Counters {
         self.responses[group].fetch_add(1, Ordering::Relaxed);
         self.responses_metric[group].increment(1);
         let micros = took.as_micros().max(1) as u64;
-        let bucket = (63 - micros.leading_zeros() as usize).saturating_sub(6).min(BUCKETS - 1);
+        let bucket = (63 - micros.leading_zeros() as usize)
+            .saturating_sub(6)
+            .min(BUCKETS - 1);
         self.latency[bucket].fetch_add(1, Ordering::Relaxed);
         self.latency_metric.record(took.as_secs_f64());
     }

@@ -53,7 +53,11 @@ impl Exchange {
             started: rfc3339(super::clock::unix_nanos()),
             method: request.method().to_string(),
             target: request.uri().to_string(),
-            protocol: if request.version() == http::Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            protocol: if request.version() == http::Version::HTTP_10 {
+                "HTTP/1.0"
+            } else {
+                "HTTP/1.1"
+            },
             referer: text(header::REFERER),
             user_agent: text(header::USER_AGENT),
             remote: self.client.peer.to_string(),
@@ -78,7 +82,11 @@ impl Exchange {
     /// Notes the headers that the router completed.
     pub fn forwarded(&mut self, headers: &HeaderMap) {
         let Some(log) = &mut self.log else { return };
-        let text = |name: HeaderName| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let text = |name: HeaderName| {
+            headers
+                .get(name)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
         log.forwarded_for = text(crate::domain::forwarding::X_FORWARDED_FOR);
         log.forwarded_proto = text(crate::domain::forwarding::X_FORWARDED_PROTO);
     }
@@ -130,10 +138,15 @@ impl Drop for Exchange {
         let took = self.started.elapsed();
         self.worker.counters.response(self.status, took);
         self.client.request_ends(self.worker.clock.now());
-        let Some(mut log) = self.log.take() else { return };
+        let Some(mut log) = self.log.take() else {
+            return;
+        };
         // A client that left before there was an answer, as gorouter notes it.
         log.status = if self.status == 0 { 499 } else { self.status };
-        log.request_bytes = self.progress.as_ref().map_or(0, |progress| progress.bytes.load(Ordering::Relaxed));
+        log.request_bytes = self
+            .progress
+            .as_ref()
+            .map_or(0, |progress| progress.bytes.load(Ordering::Relaxed));
         log.response_bytes = self.sent;
         log.response_time = took;
         log.router_time = took.saturating_sub(self.waited);

@@ -14,10 +14,10 @@ use super::client::ClientConnection;
 use super::clock::Clock;
 use crate::domain::framing::{Inspector, Stop};
 use bytes::{Buf, BytesMut};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::future::Future;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,7 +46,12 @@ pub struct Front<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
-    pub fn new(socket: S, client: Arc<ClientConnection>, clock: Clock, max_head: usize) -> Front<S> {
+    pub fn new(
+        socket: S,
+        client: Arc<ClientConnection>,
+        clock: Clock,
+        max_head: usize,
+    ) -> Front<S> {
         Front {
             socket,
             client,
@@ -114,7 +119,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
             if this.passed > 0 {
@@ -198,11 +207,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().socket).poll_write(cx, bytes)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, bytes)
     }
 
@@ -221,12 +238,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
             this.write_closed = true;
         }
         // Between requests nothing is unread, so there is nothing to wait for.
-        let unread = this.refused || !(this.inspector.between_requests() || this.inspector.is_tunnel());
+        let unread =
+            this.refused || !(this.inspector.between_requests() || this.inspector.is_tunnel());
         if this.ended || !unread {
             return Poll::Ready(Ok(()));
         }
-        let (timer, left) =
-            this.linger.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES));
+        let (timer, left) = this
+            .linger
+            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES));
         loop {
             if timer.as_mut().poll(cx).is_ready() || *left == 0 {
                 return Poll::Ready(Ok(()));

@@ -51,7 +51,8 @@ pub async fn handle(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let number = client.request_begins();
     let exchange = Exchange::begin(worker.clone(), client.clone());
-    let answering = std::panic::AssertUnwindSafe(answer(&worker, &client, number, request, exchange));
+    let answering =
+        std::panic::AssertUnwindSafe(answer(&worker, &client, number, request, exchange));
     let answer = answering.catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("the handler of a request panicked");
         refuse(Refusal::Unknown, None, None)
@@ -102,7 +103,11 @@ async fn answer(
     let undecided = Undecided(upgrade.then_some(&**client));
 
     // The front checked that there is exactly one Host, that it is text and that it agrees with the target.
-    let host_header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host_header = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let host_text = host_header.to_string();
     if policy.access_log {
         exchange.describe(&request, &host_text, id_text);
@@ -110,25 +115,49 @@ async fn answer(
     let shown_host = || without_port(&host_text).to_string();
     let pool = {
         let table = worker.table.load();
-        table.lookup(&fold_host(&host_text), &fold_path(request.uri().path())).cloned()
+        table
+            .lookup(&fold_host(&host_text), &fold_path(request.uri().path()))
+            .cloned()
     };
     let Some(pool) = pool else {
         worker.counters.bad_request();
-        return refuse(Refusal::UnknownRoute { host: shown_host() }, Some(exchange), Some(&id_value));
+        return refuse(
+            Refusal::UnknownRoute { host: shown_host() },
+            Some(exchange),
+            Some(&id_value),
+        );
     };
     let pin = match forwarding::pin(request.headers()) {
         Ok(pin) => pin,
-        Err(()) => return refuse(Refusal::MalformedInstanceHeader, Some(exchange), Some(&id_value)),
+        Err(forwarding::UnreadablePin) => {
+            return refuse(
+                Refusal::MalformedInstanceHeader,
+                Some(exchange),
+                Some(&id_value),
+            );
+        }
     };
     let target = match target(&pool, pin.as_ref(), request.headers()) {
         Ok(target) => target,
         Err((instance, guid)) => {
-            let refusal = Refusal::UnknownInstance { instance, guid, host: shown_host() };
+            let refusal = Refusal::UnknownInstance {
+                instance,
+                guid,
+                host: shown_host(),
+            };
             return refuse(refusal, Some(exchange), Some(&id_value));
         }
     };
-    if pool.members.iter().any(|member| member.endpoint.identity.route_service.is_some()) {
-        return refuse(Refusal::RouteServiceUnsupported, Some(exchange), Some(&id_value));
+    if pool
+        .members
+        .iter()
+        .any(|member| member.endpoint.identity.route_service.is_some())
+    {
+        return refuse(
+            Refusal::RouteServiceUnsupported,
+            Some(exchange),
+            Some(&id_value),
+        );
     }
 
     let version = request.version();
@@ -140,7 +169,9 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     forwarding::prepare_request(
         &mut parts.headers,
-        &Client { address: client.address.clone() },
+        &Client {
+            address: client.address.clone(),
+        },
         &id_value,
         unix_millis(),
         upgrade,
@@ -165,11 +196,28 @@ async fn answer(
         upgrade,
     };
     let host = shown_host();
-    let (response, lease) = match forward(worker, &policy, &pool, target, outgoing, &mut exchange, &host).await {
+    let (response, lease) = match forward(
+        worker,
+        &policy,
+        &pool,
+        target,
+        outgoing,
+        &mut exchange,
+        &host,
+    )
+    .await
+    {
         Ok(answer) => answer,
         Err(refusal) => {
-            let refusal = if client.body_is_broken() { Refusal::BrokenBody } else { refusal };
-            if matches!(refusal, Refusal::EndpointFailure { .. } | Refusal::EndpointTimeout) {
+            let refusal = if client.body_is_broken() {
+                Refusal::BrokenBody
+            } else {
+                refusal
+            };
+            if matches!(
+                refusal,
+                Refusal::EndpointFailure { .. } | Refusal::EndpointTimeout
+            ) {
                 worker.counters.bad_gateway();
             }
             return refuse(refusal, Some(exchange), Some(&id_value));
@@ -182,7 +230,11 @@ async fn answer(
             // Nobody asked for it: its bytes would be taken for answers.
             worker.counters.bad_gateway();
             let why = "unexpected 101 from the instance".to_string();
-            return refuse(Refusal::EndpointFailure { why }, Some(exchange), Some(&id_value));
+            return refuse(
+                Refusal::EndpointFailure { why },
+                Some(exchange),
+                Some(&id_value),
+            );
         };
         worker.counters.upgrade();
         let mut response = response;
@@ -191,7 +243,9 @@ async fn answer(
         forwarding::prepare_response(&mut head.headers, &id_value, true);
         undecided.tunnel();
         drop(lease);
-        worker.tasks.spawn_once("tunnel", tunnel::join(client_side, instance_side, exchange));
+        worker
+            .tasks
+            .spawn_once("tunnel", tunnel::join(client_side, instance_side, exchange));
         return Response::from_parts(head, ResponseBody::None);
     }
 
@@ -200,7 +254,15 @@ async fn answer(
     forwarding::prepare_response(&mut head.headers, &id_value, false);
     add_affinity(&mut head.headers, &lease.endpoint, &pool);
     let complete = http_body::Body::is_end_stream(&body);
-    Response::from_parts(head, ResponseBody::Instance { inner: body, lease: Some(lease.lease), exchange, complete })
+    Response::from_parts(
+        head,
+        ResponseBody::Instance {
+            inner: body,
+            lease: Some(lease.lease),
+            exchange,
+            complete,
+        },
+    )
 }
 
 /// A lease and whose it is.
@@ -224,12 +286,16 @@ fn target(pool: &Pool, pin: Option<&Pin>, headers: &HeaderMap) -> Result<Target,
             Some(endpoint) => Ok(Target::Only(endpoint.clone())),
             None => Err((index.clone(), guid.clone())),
         },
-        Some(Pin::Process { guid, index }) => match pool.find_process_index(guid, index.as_deref()) {
+        Some(Pin::Process { guid, index }) => match pool.find_process_index(guid, index.as_deref())
+        {
             Some(endpoint) => Ok(Target::Only(endpoint.clone())),
             None => Err((index.clone().unwrap_or_default(), guid.clone())),
         },
         None => {
-            let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+            let cookies = headers
+                .get_all(header::COOKIE)
+                .iter()
+                .filter_map(|value| value.to_str().ok());
             let wanted = sticky::wanted_instance(cookies).and_then(|id| pool.find_instance(id));
             Ok(wanted.map_or(Target::Any, |endpoint| Target::Rather(endpoint.clone())))
         }
@@ -274,14 +340,20 @@ async fn forward(
         let endpoint = match (&target, tried.is_empty()) {
             (Target::Only(endpoint), true) => endpoint.clone(),
             (Target::Only(_), false) => break,
-            (Target::Rather(endpoint), true) if !endpoint.is_set_aside(worker.clock.now()) => endpoint.clone(),
+            (Target::Rather(endpoint), true) if !endpoint.is_set_aside(worker.clock.now()) => {
+                endpoint.clone()
+            }
             (Target::Any | Target::Rather(_), _) => match pick(worker, policy, pool, &tried) {
                 Ok(endpoint) => endpoint,
                 Err(Choice::Full) => {
                     worker.counters.exhausted();
                     return Err(Refusal::ConnectionLimit);
                 }
-                Err(Choice::Empty) => return Err(Refusal::NoEndpoints { host: host.to_string() }),
+                Err(Choice::Empty) => {
+                    return Err(Refusal::NoEndpoints {
+                        host: host.to_string(),
+                    });
+                }
                 Err(Choice::Exhausted | Choice::Take { .. }) => break,
             },
         };
@@ -293,7 +365,9 @@ async fn forward(
         let mut fresh = false;
         let failure = loop {
             match attempt(worker, policy, &endpoint, outgoing, fresh, exchange).await {
-                Attempt::Answered(response, lease) => return Ok((response, Held { lease, endpoint })),
+                Attempt::Answered(response, lease) => {
+                    return Ok((response, Held { lease, endpoint }));
+                }
                 Attempt::Failed(refusal) => return Err(refusal),
                 Attempt::Stale(again) => {
                     outgoing = again;
@@ -312,11 +386,18 @@ async fn forward(
     }
     Err(match last_failure {
         Some(why) => Refusal::EndpointFailure { why },
-        None => Refusal::NoEndpoints { host: host.to_string() },
+        None => Refusal::NoEndpoints {
+            host: host.to_string(),
+        },
     })
 }
 
-fn pick(worker: &Worker, policy: &Policy, pool: &Pool, tried: &[u64]) -> Result<Arc<Endpoint>, Choice> {
+fn pick(
+    worker: &Worker,
+    policy: &Policy,
+    pool: &Pool,
+    tried: &[u64],
+) -> Result<Arc<Endpoint>, Choice> {
     let now = worker.clock.now();
     let look = |place: usize| {
         let endpoint = &pool.members[place].endpoint;
@@ -327,8 +408,18 @@ fn pick(worker: &Worker, policy: &Policy, pool: &Pool, tried: &[u64]) -> Result<
         }
     };
     let algorithm = pool.algorithm().unwrap_or(policy.algorithm);
-    match choose(pool.members.len(), look, algorithm, policy.max_per_endpoint, rand::random(), pool.turn()) {
-        Choice::Take { place, all_set_aside } => {
+    match choose(
+        pool.members.len(),
+        look,
+        algorithm,
+        policy.max_per_endpoint,
+        rand::random(),
+        pool.turn(),
+    ) {
+        Choice::Take {
+            place,
+            all_set_aside,
+        } => {
             if all_set_aside && tried.is_empty() {
                 for member in &pool.members {
                     member.endpoint.set_aside(0);
@@ -348,10 +439,18 @@ async fn attempt(
     fresh: bool,
     exchange: &mut Exchange,
 ) -> Attempt {
-    let idle = if fresh { None } else { worker.backends.idle(endpoint).await };
+    let idle = if fresh {
+        None
+    } else {
+        worker.backends.idle(endpoint).await
+    };
     let mut lease = match idle {
         Some(lease) => lease,
-        None => match worker.backends.connect(endpoint, policy.connect_timeout).await {
+        None => match worker
+            .backends
+            .connect(endpoint, policy.connect_timeout)
+            .await
+        {
             Ok(lease) => lease,
             Err(error) => {
                 tracing::debug!(endpoint = %endpoint.identity.address, %error, "an endpoint cannot be reached");
@@ -359,7 +458,13 @@ async fn attempt(
             }
         },
     };
-    let spare = outgoing.replayable.then(|| (outgoing.method.clone(), outgoing.uri.clone(), outgoing.headers.clone()));
+    let spare = outgoing.replayable.then(|| {
+        (
+            outgoing.method.clone(),
+            outgoing.uri.clone(),
+            outgoing.headers.clone(),
+        )
+    });
     let mut body = outgoing.body;
     let mut gate = None;
     if outgoing.expects {
@@ -381,8 +486,23 @@ async fn attempt(
     let sending = lease.sender().try_send_request(request);
     let sent = tokio::time::timeout(policy.response_timeout, sending).await;
     exchange.waited(begun.elapsed());
-    let Outgoing { progress, replayable, expects, upgrade, .. } = outgoing;
-    let rebuilt = |method, uri, headers, body| Outgoing { method, uri, headers, body, progress, replayable, expects, upgrade };
+    let Outgoing {
+        progress,
+        replayable,
+        expects,
+        upgrade,
+        ..
+    } = outgoing;
+    let rebuilt = |method, uri, headers, body| Outgoing {
+        method,
+        uri,
+        headers,
+        body,
+        progress,
+        replayable,
+        expects,
+        upgrade,
+    };
     match sent {
         Ok(Ok(response)) => Attempt::Answered(response, lease),
         Err(_) => Attempt::Failed(Refusal::EndpointTimeout),
@@ -421,8 +541,10 @@ fn error_text(error: &hyper::Error) -> String {
 }
 
 fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
-        || headers.contains_key("idempotency-key")
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+    ) || headers.contains_key("idempotency-key")
         || headers.contains_key("x-idempotency-key")
 }
 
@@ -433,7 +555,9 @@ fn origin_form(uri: Uri) -> Uri {
     }
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = Some(
-        uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+        uri.path_and_query()
+            .cloned()
+            .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
     );
     Uri::from_parts(parts).unwrap_or(uri)
 }
@@ -442,8 +566,13 @@ fn add_affinity(headers: &mut HeaderMap, endpoint: &Endpoint, pool: &Pool) {
     if !headers.contains_key(header::SET_COOKIE) {
         return;
     }
-    let Some(instance) = endpoint.identity.instance_id.as_deref() else { return };
-    let cookies = headers.get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let Some(instance) = endpoint.identity.instance_id.as_deref() else {
+        return;
+    };
+    let cookies = headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let cookie = sticky::affinity_cookie(cookies, instance, &pool.name.path);
     if let Some(value) = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
         headers.append(header::SET_COOKIE, value);
@@ -451,7 +580,11 @@ fn add_affinity(headers: &mut HeaderMap, endpoint: &Endpoint, pool: &Pool) {
 }
 
 /// An answer of the router's own.
-fn refuse(refusal: Refusal, exchange: Option<Exchange>, request_id: Option<&HeaderValue>) -> Response<ResponseBody> {
+fn refuse(
+    refusal: Refusal,
+    exchange: Option<Exchange>,
+    request_id: Option<&HeaderValue>,
+) -> Response<ResponseBody> {
     let code = refusal.code();
     let status = refusal.status();
     let mut exchange = exchange;
@@ -459,11 +592,20 @@ fn refuse(refusal: Refusal, exchange: Option<Exchange>, request_id: Option<&Head
         exchange.refused(status.as_u16(), &code);
     }
     let text = Bytes::from(refusal.body());
-    let mut response = Response::new(ResponseBody::Own { text: Some(text), exchange });
+    let mut response = Response::new(ResponseBody::Own {
+        text: Some(text),
+        exchange,
+    });
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     if let Ok(code) = HeaderValue::from_str(&code) {
         headers.insert(forwarding::X_CF_ROUTER_ERROR, code);
     }
@@ -471,7 +613,10 @@ fn refuse(refusal: Refusal, exchange: Option<Exchange>, request_id: Option<&Head
         headers.insert(forwarding::X_VCAP_REQUEST_ID, id.clone());
     }
     if refusal.no_cache() {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, no-store"),
+        );
     }
     if let Some(seconds) = refusal.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -72,7 +72,10 @@ impl Keeper {
 
     /// Answers `router.greet`.
     pub async fn greet(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
-        let mut greetings = self.bus.subscribe(&catalogue::router_greet().filter()).await?;
+        let mut greetings = self
+            .bus
+            .subscribe(&catalogue::router_greet().filter())
+            .await?;
         loop {
             tokio::select! {
                 greeting = greetings.next() => match greeting {
@@ -92,10 +95,18 @@ impl Keeper {
     /// Owns the table until the daemon drains.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
         let mut registry = self.registry.lock().await;
-        let mut gone = self.bus.subscribe(&catalogue::router_unregister().filter()).await?;
-        let mut come = self.bus.subscribe(&catalogue::router_register().filter()).await?;
+        let mut gone = self
+            .bus
+            .subscribe(&catalogue::router_unregister().filter())
+            .await?;
+        let mut come = self
+            .bus
+            .subscribe(&catalogue::router_register().filter())
+            .await?;
         let mut status = self.bus.status();
         let mut connected = false;
+        // Away and back between two looks is away all the same.
+        let mut reconnects = 0;
         status.mark_changed();
         let mut dirty = false;
         let mut sweep = tokio::time::Instant::now() + self.policy.load().sweep;
@@ -112,12 +123,21 @@ impl Keeper {
                 () = tokio::time::sleep_until(save), if dirty => Event::Save,
             };
             let changed = match event {
-                Event::Unregister(None) | Event::Register(None) => anyhow::bail!("a subscription to the bus ended"),
-                Event::Unregister(Some(first)) => self.apply(&mut registry, Some(first), None, &mut gone, &mut come),
-                Event::Register(Some(first)) => self.apply(&mut registry, None, Some(first), &mut gone, &mut come),
+                Event::Unregister(None) | Event::Register(None) => {
+                    anyhow::bail!("a subscription to the bus ended")
+                }
+                Event::Unregister(Some(first)) => {
+                    self.apply(&mut registry, Some(first), None, &mut gone, &mut come)
+                }
+                Event::Register(Some(first)) => {
+                    self.apply(&mut registry, None, Some(first), &mut gone, &mut come)
+                }
                 Event::Bus => {
-                    let now_connected = status.borrow_and_update().connected;
-                    if now_connected && !connected {
+                    let (now_connected, now_reconnects) = {
+                        let status = status.borrow_and_update();
+                        (status.connected, status.reconnects)
+                    };
+                    if now_connected && (!connected || now_reconnects != reconnects) {
                         registry.refresh_all(self.clock.now());
                         self.announce().await;
                     }
@@ -125,13 +145,17 @@ impl Keeper {
                         tracing::warn!("the bus is away: routes are kept as they are");
                     }
                     connected = now_connected;
+                    reconnects = now_reconnects;
                     Changed::default()
                 }
                 Event::Sweep => {
                     let policy = self.policy.load();
                     sweep = tokio::time::Instant::now() + policy.sweep;
-                    let changed =
-                        if connected { registry.prune(self.clock.now(), policy.stale_after) } else { Changed::default() };
+                    let changed = if connected {
+                        registry.prune(self.clock.now(), policy.stale_after)
+                    } else {
+                        Changed::default()
+                    };
                     self.after_sweep(&registry, changed);
                     changed
                 }
@@ -158,7 +182,11 @@ impl Keeper {
     }
 
     async fn announce(&self) {
-        if let Err(error) = self.bus.publish(&catalogue::router_start(), &self.greeting()).await {
+        if let Err(error) = self
+            .bus
+            .publish(&catalogue::router_start(), &self.greeting())
+            .await
+        {
             tracing::warn!(%error, "router.start could not be published");
         }
     }
@@ -171,11 +199,21 @@ impl Keeper {
 
     fn after_sweep(&self, registry: &Registry, changed: Changed) {
         if changed.removed > 0 {
-            tracing::warn!(endpoints = changed.removed, "stale registrations were pruned");
-            self.counts.pruned.fetch_add(changed.removed as u64, Ordering::Relaxed);
+            tracing::warn!(
+                endpoints = changed.removed,
+                "stale registrations were pruned"
+            );
+            self.counts
+                .pruned
+                .fetch_add(changed.removed as u64, Ordering::Relaxed);
             metrics::counter!("routes_pruned").increment(changed.removed as u64);
         }
-        let numbers = registry.table().iter().flat_map(|pool| &pool.members).map(|member| member.endpoint.number).collect();
+        let numbers = registry
+            .table()
+            .iter()
+            .flat_map(|pool| &pool.members)
+            .map(|member| member.endpoint.number)
+            .collect();
         self.backends.sweep(&numbers);
         metrics::gauge!("total_routes").set(registry.table().count() as f64);
     }
@@ -206,7 +244,9 @@ impl Keeper {
                 None => break,
             }
         }
-        self.counts.last_update.store(self.clock.now(), Ordering::Relaxed);
+        self.counts
+            .last_update
+            .store(self.clock.now(), Ordering::Relaxed);
         changed
     }
 

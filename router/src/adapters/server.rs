@@ -14,14 +14,26 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Opens the front's own listener, where the node did not.
 pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     socket.set_reuseaddr(true)?;
-    socket.bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    socket.listen(4096).with_context(|| format!("cannot listen on {address}"))
+    socket
+        .bind(address)
+        .with_context(|| format!("cannot listen on {address}"))?;
+    socket
+        .listen(4096)
+        .with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Accepts until the daemon drains.
-pub async fn accept(listener: Arc<TcpListener>, worker: Arc<Worker>, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn accept(
+    listener: Arc<TcpListener>,
+    worker: Arc<Worker>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let tasks = worker.tasks.clone();
     loop {
         tokio::select! {
@@ -44,13 +56,26 @@ fn serve(tasks: &Supervisor, worker: &Arc<Worker>, socket: TcpStream, peer: Sock
     let _ = socket.set_nodelay(true);
     let worker = worker.clone();
     let shutdown = tasks.shutdown();
-    tasks.spawn_once("client connection", serve_connection(worker, socket, peer, shutdown));
+    tasks.spawn_once(
+        "client connection",
+        serve_connection(worker, socket, peer, shutdown),
+    );
 }
 
-async fn serve_connection(worker: Arc<Worker>, socket: TcpStream, peer: SocketAddr, shutdown: Shutdown) {
+async fn serve_connection(
+    worker: Arc<Worker>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    shutdown: Shutdown,
+) {
     let policy = worker.policy.load_full();
     let client = Arc::new(ClientConnection::new(peer, worker.clock.now()));
-    let front = Front::new(socket, client.clone(), worker.clock, policy.max_header_bytes);
+    let front = Front::new(
+        socket,
+        client.clone(),
+        worker.clock,
+        policy.max_header_bytes,
+    );
     let service = {
         let (worker, client) = (worker.clone(), client.clone());
         service_fn(move |request| handle(worker.clone(), client.clone(), request))
@@ -67,7 +92,8 @@ async fn serve_connection(worker: Arc<Worker>, socket: TcpStream, peer: SocketAd
     let draining = shutdown.draining();
     tokio::pin!(draining);
     let mut is_draining = false;
-    let patience = |policy: &crate::domain::policy::Policy| policy.header_timeout.min(policy.idle_timeout);
+    let patience =
+        |policy: &crate::domain::policy::Policy| policy.header_timeout.min(policy.idle_timeout);
     let look = tokio::time::sleep(patience(&worker.policy.load()));
     tokio::pin!(look);
     loop {

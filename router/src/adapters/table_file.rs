@@ -38,7 +38,9 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
                     availability_zone: text(&identity.zone),
                     isolation_segment: text(&identity.isolation_segment),
                     route_service_url: text(&identity.route_service),
-                    stale_threshold_in_seconds: identity.stale_after.map(|millis| (millis / 1000) as i64),
+                    stale_threshold_in_seconds: identity
+                        .stale_after
+                        .map(|millis| (millis / 1000) as i64),
                     options: identity.algorithm.map(|algorithm| RouteOptions {
                         loadbalancing: Some(algorithm.name().to_string()),
                         ..RouteOptions::default()
@@ -54,11 +56,18 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
 
 /// Replaces the file.
 pub async fn save(path: &Path, table: &Table) -> anyhow::Result<()> {
-    let document = Document { form: FORM, registrations: registrations(table) };
+    let document = Document {
+        form: FORM,
+        registrations: registrations(table),
+    };
     let text = serde_json::to_vec(&document).context("cannot write the route table as JSON")?;
     let fresh = path.with_extension("json.new");
-    tokio::fs::write(&fresh, text).await.with_context(|| format!("cannot write {}", fresh.display()))?;
-    tokio::fs::rename(&fresh, path).await.with_context(|| format!("cannot replace {}", path.display()))
+    tokio::fs::write(&fresh, text)
+        .await
+        .with_context(|| format!("cannot write {}", fresh.display()))?;
+    tokio::fs::rename(&fresh, path)
+        .await
+        .with_context(|| format!("cannot replace {}", path.display()))
 }
 
 /// Reads the file into the registry; returns the number of endpoints. A missing file is no error.
@@ -68,9 +77,14 @@ pub async fn load(path: &Path, registry: &mut Registry, now: u64) -> anyhow::Res
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let document: Document =
-        serde_json::from_slice(&bytes).with_context(|| format!("{} is no route table", path.display()))?;
-    anyhow::ensure!(document.form == FORM, "{} has form {}, not {FORM}", path.display(), document.form);
+    let document: Document = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is no route table", path.display()))?;
+    anyhow::ensure!(
+        document.form == FORM,
+        "{} has form {}, not {FORM}",
+        path.display(),
+        document.form
+    );
     let mut count = 0;
     for registration in &document.registrations {
         if let Ok(announcement) = Announcement::read(registration) {
@@ -99,7 +113,10 @@ mod tests {
             private_instance_index: Some("3".into()),
             tags: [("process_id".to_string(), "p".to_string())].into(),
             stale_threshold_in_seconds: Some(40),
-            options: Some(RouteOptions { loadbalancing: Some("least-connection".into()), ..Default::default() }),
+            options: Some(RouteOptions {
+                loadbalancing: Some("least-connection".into()),
+                ..Default::default()
+            }),
             ..Registration::default()
         };
         registry.register(&Announcement::read(&message).unwrap(), 0);
@@ -111,7 +128,12 @@ mod tests {
         let mut actual = registrations(loaded.table());
         actual[0].uris.sort();
         assert_eq!(actual, [expected]);
-        assert_eq!(load(&folder.path().join("none"), &mut loaded, 0).await.unwrap(), 0);
+        assert_eq!(
+            load(&folder.path().join("none"), &mut loaded, 0)
+                .await
+                .unwrap(),
+            0
+        );
         std::fs::write(&path, "{").unwrap();
         assert!(load(&path, &mut loaded, 0).await.is_err());
     }

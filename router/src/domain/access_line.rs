@@ -48,7 +48,11 @@ impl Access {
         out.push(' ');
         escaped(out, &self.target);
         // Writing to a String cannot fail.
-        let _ = write!(out, " {}\" {} {} {} ", self.protocol, self.status, self.request_bytes, self.response_bytes);
+        let _ = write!(
+            out,
+            " {}\" {} {} {} ",
+            self.protocol, self.status, self.request_bytes, self.response_bytes
+        );
         quoted(out, self.referer.as_deref());
         out.push(' ');
         quoted(out, self.user_agent.as_deref());
@@ -94,7 +98,11 @@ fn quoted(out: &mut String, value: Option<&str>) {
 }
 
 fn plain(out: &mut String, value: &str) {
-    if value.is_empty() { out.push('-') } else { escaped(out, value) }
+    if value.is_empty() {
+        out.push('-')
+    } else {
+        escaped(out, value)
+    }
 }
 
 fn escaped(out: &mut String, value: &str) {
@@ -122,11 +130,16 @@ pub fn rfc3339(unix_nanos: u128) -> String {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{nanos:09}Z",
@@ -176,7 +189,13 @@ mod tests {
     #[test]
     fn dates_are_right() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(rfc3339(951_782_400_000_000_000), "2000-02-29T00:00:00.000000000Z");
-        assert_eq!(rfc3339(4_102_444_799_000_000_001), "2099-12-31T23:59:59.000000001Z");
+        assert_eq!(
+            rfc3339(951_782_400_000_000_000),
+            "2000-02-29T00:00:00.000000000Z"
+        );
+        assert_eq!(
+            rfc3339(4_102_444_799_000_000_001),
+            "2099-12-31T23:59:59.000000001Z"
+        );
     }
 }

@@ -101,7 +101,11 @@ pub fn choose(
     };
     let many = if all_set_aside { set_aside } else { healthy };
     if many == 0 {
-        return if full > 0 { Choice::Full } else { Choice::Exhausted };
+        return if full > 0 {
+            Choice::Full
+        } else {
+            Choice::Exhausted
+        };
     }
     // The n-th eligible one. Counters may move while we look; falling back to the last eligible
     // one seen keeps the answer valid.
@@ -128,7 +132,11 @@ pub fn choose(
             } else {
                 let other = (first + 1 + (random >> 32) as usize % (many - 1)) % many;
                 let (a, b) = (nth(first), nth(other));
-                if look(b).in_flight < look(a).in_flight { b } else { a }
+                if look(b).in_flight < look(a).in_flight {
+                    b
+                } else {
+                    a
+                }
             }
         }
         Algorithm::LeastConnection => {
@@ -141,7 +149,10 @@ pub fn choose(
                 .unwrap_or_else(|| nth(0))
         }
     };
-    Choice::Take { place, all_set_aside }
+    Choice::Take {
+        place,
+        all_set_aside,
+    }
 }
 
 #[cfg(test)]
@@ -149,14 +160,35 @@ mod tests {
     use super::*;
 
     fn free(in_flight: usize) -> Candidate {
-        Candidate { in_flight, set_aside: false, tried: false }
+        Candidate {
+            in_flight,
+            set_aside: false,
+            tried: false,
+        }
     }
 
-    fn pick(candidates: &[Candidate], algorithm: Algorithm, limit: usize, random: u64, turn: usize) -> Choice {
-        choose(candidates.len(), |place| candidates[place], algorithm, limit, random, turn)
+    fn pick(
+        candidates: &[Candidate],
+        algorithm: Algorithm,
+        limit: usize,
+        random: u64,
+        turn: usize,
+    ) -> Choice {
+        choose(
+            candidates.len(),
+            |place| candidates[place],
+            algorithm,
+            limit,
+            random,
+            turn,
+        )
     }
 
-    const ALL: [Algorithm; 3] = [Algorithm::RandomOfTwo, Algorithm::LeastConnection, Algorithm::RoundRobin];
+    const ALL: [Algorithm; 3] = [
+        Algorithm::RandomOfTwo,
+        Algorithm::LeastConnection,
+        Algorithm::RoundRobin,
+    ];
 
     #[test]
     fn nobody_is_said_so() {
@@ -167,17 +199,32 @@ mod tests {
 
     #[test]
     fn one_set_aside_is_avoided_unless_all_are() {
-        let aside = Candidate { set_aside: true, ..free(0) };
+        let aside = Candidate {
+            set_aside: true,
+            ..free(0)
+        };
         for algorithm in ALL {
             for random in 0..50u64 {
                 let random = random.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 assert_eq!(
-                    pick(&[aside, free(9), aside], algorithm, 0, random, random as usize),
-                    Choice::Take { place: 1, all_set_aside: false }
+                    pick(
+                        &[aside, free(9), aside],
+                        algorithm,
+                        0,
+                        random,
+                        random as usize
+                    ),
+                    Choice::Take {
+                        place: 1,
+                        all_set_aside: false
+                    }
                 );
                 assert!(matches!(
                     pick(&[aside, aside], algorithm, 0, random, 3),
-                    Choice::Take { all_set_aside: true, .. }
+                    Choice::Take {
+                        all_set_aside: true,
+                        ..
+                    }
                 ));
             }
         }
@@ -185,12 +232,18 @@ mod tests {
 
     #[test]
     fn tried_ones_are_not_taken_again() {
-        let tried = Candidate { tried: true, ..free(0) };
+        let tried = Candidate {
+            tried: true,
+            ..free(0)
+        };
         for algorithm in ALL {
             assert_eq!(pick(&[tried, tried], algorithm, 0, 1, 1), Choice::Exhausted);
             assert_eq!(
                 pick(&[tried, free(100)], algorithm, 0, 1, 1),
-                Choice::Take { place: 1, all_set_aside: false }
+                Choice::Take {
+                    place: 1,
+                    all_set_aside: false
+                }
             );
         }
     }
@@ -201,7 +254,10 @@ mod tests {
             assert_eq!(pick(&[free(4), free(4)], algorithm, 4, 1, 1), Choice::Full);
             assert_eq!(
                 pick(&[free(4), free(3)], algorithm, 4, 1, 1),
-                Choice::Take { place: 1, all_set_aside: false }
+                Choice::Take {
+                    place: 1,
+                    all_set_aside: false
+                }
             );
         }
     }
@@ -212,11 +268,19 @@ mod tests {
         for random in 0..20 {
             assert_eq!(
                 pick(&three, Algorithm::LeastConnection, 0, random, 0),
-                Choice::Take { place: 1, all_set_aside: false }
+                Choice::Take {
+                    place: 1,
+                    all_set_aside: false
+                }
             );
         }
-        let walked: Vec<_> = (0..6).map(|turn| pick(&three, Algorithm::RoundRobin, 0, 0, turn)).collect();
-        let places = [0, 1, 2, 0, 1, 2].map(|place| Choice::Take { place, all_set_aside: false });
+        let walked: Vec<_> = (0..6)
+            .map(|turn| pick(&three, Algorithm::RoundRobin, 0, 0, turn))
+            .collect();
+        let places = [0, 1, 2, 0, 1, 2].map(|place| Choice::Take {
+            place,
+            all_set_aside: false,
+        });
         assert_eq!(walked, places);
     }
 
@@ -228,11 +292,18 @@ mod tests {
             let random = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
             assert_eq!(
                 pick(&two, Algorithm::RandomOfTwo, 0, random, 0),
-                Choice::Take { place: 1, all_set_aside: false }
+                Choice::Take {
+                    place: 1,
+                    all_set_aside: false
+                }
             );
-            if let Choice::Take { place, .. } =
-                pick(&[free(0), free(0), free(0)], Algorithm::RandomOfTwo, 0, random, 0)
-            {
+            if let Choice::Take { place, .. } = pick(
+                &[free(0), free(0), free(0)],
+                Algorithm::RandomOfTwo,
+                0,
+                random,
+                0,
+            ) {
                 seen[place] += 1;
             }
         }

@@ -26,8 +26,16 @@ pub struct Client {
 }
 
 /// Makes the request's headers fit for the backend. `upgrade` keeps what asks for a tunnel.
-pub fn prepare_request(headers: &mut HeaderMap, client: &Client, request_id: &HeaderValue, now_ms: u64, upgrade: bool) {
-    let upgrade_to = upgrade.then(|| headers.get(header::UPGRADE).cloned()).flatten();
+pub fn prepare_request(
+    headers: &mut HeaderMap,
+    client: &Client,
+    request_id: &HeaderValue,
+    now_ms: u64,
+    upgrade: bool,
+) {
+    let upgrade_to = upgrade
+        .then(|| headers.get(header::UPGRADE).cloned())
+        .flatten();
     let trailers = headers
         .get_all(header::TE)
         .iter()
@@ -56,7 +64,10 @@ pub fn prepare_request(headers: &mut HeaderMap, client: &Client, request_id: &He
 /// Names the instance; called for each attempt.
 pub fn name_instance(headers: &mut HeaderMap, endpoint: &Endpoint) {
     let mut put = |name: HeaderName, value: &Option<Box<str>>| {
-        match value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
+        match value
+            .as_deref()
+            .and_then(|value| HeaderValue::from_str(value).ok())
+        {
             Some(value) => {
                 headers.insert(name, value);
             }
@@ -73,7 +84,9 @@ pub fn name_instance(headers: &mut HeaderMap, endpoint: &Endpoint) {
 
 /// Makes the response's headers fit for the client.
 pub fn prepare_response(headers: &mut HeaderMap, request_id: &HeaderValue, switching: bool) {
-    let upgrade = switching.then(|| headers.get(header::UPGRADE).cloned()).flatten();
+    let upgrade = switching
+        .then(|| headers.get(header::UPGRADE).cloned())
+        .flatten();
     strip_hop_by_hop(headers);
     // hyper chooses the coding towards the client by what that client can read.
     headers.remove(header::TRANSFER_ENCODING);
@@ -120,7 +133,11 @@ fn is_protected(name: &HeaderName) -> bool {
     let text = name.as_str();
     matches!(
         *name,
-        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::COOKIE | header::AUTHORIZATION
+        header::HOST
+            | header::CONTENT_LENGTH
+            | header::TRANSFER_ENCODING
+            | header::COOKIE
+            | header::AUTHORIZATION
     ) || text.starts_with("x-forwarded-")
         || text.starts_with("x-cf-")
         || text.starts_with("x-vcap-")
@@ -133,7 +150,8 @@ fn remove_lookalikes(headers: &mut HeaderMap) {
         .keys()
         .filter(|name| name.as_str().as_bytes().contains(&b'_'))
         .filter(|name| {
-            HeaderName::try_from(name.as_str().replace('_', "-")).is_ok_and(|name| is_protected(&name))
+            HeaderName::try_from(name.as_str().replace('_', "-"))
+                .is_ok_and(|name| is_protected(&name))
         })
         .cloned()
         .collect();
@@ -165,23 +183,39 @@ pub enum Pin {
     Process { guid: String, index: Option<String> },
 }
 
-/// Reads `X-Cf-App-Instance` or `X-Cf-Process-Instance`. `Err` if it cannot be read.
-pub fn pin(headers: &HeaderMap) -> Result<Option<Pin>, ()> {
+/// An instance header that names nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadablePin;
+
+/// Reads `X-Cf-App-Instance` or `X-Cf-Process-Instance`.
+pub fn pin(headers: &HeaderMap) -> Result<Option<Pin>, UnreadablePin> {
     let split = |value: &HeaderValue| {
-        let text = value.to_str().map_err(|_| ())?;
+        let text = value.to_str().map_err(|_| UnreadablePin)?;
         let (guid, index) = match text.split_once(':') {
             Some((guid, index)) => (guid, Some(index)),
             None => (text, None),
         };
-        let fine = |text: &str| !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        if !fine(guid) || index.is_some_and(|index| index.is_empty() || !index.bytes().all(|b| b.is_ascii_digit())) {
-            return Err(());
+        let fine = |text: &str| {
+            !text.is_empty()
+                && text.len() <= 128
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        if !fine(guid)
+            || index
+                .is_some_and(|index| index.is_empty() || !index.bytes().all(|b| b.is_ascii_digit()))
+        {
+            return Err(UnreadablePin);
         }
         Ok((guid.to_string(), index.map(str::to_string)))
     };
     if let Some(value) = headers.get(X_CF_APP_INSTANCE) {
         let (guid, index) = split(value)?;
-        return Ok(Some(Pin::App { guid, index: index.ok_or(())? }));
+        return Ok(Some(Pin::App {
+            guid,
+            index: index.ok_or(UnreadablePin)?,
+        }));
     }
     if let Some(value) = headers.get(X_CF_PROCESS_INSTANCE) {
         let (guid, index) = split(value)?;
@@ -197,15 +231,26 @@ mod tests {
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         headers
     }
 
     fn prepared(lines: &[(&'static str, &'static str)], upgrade: bool) -> HeaderMap {
         let mut headers = map(lines);
-        let client = Client { address: HeaderValue::from_static("10.1.1.1") };
-        prepare_request(&mut headers, &client, &HeaderValue::from_static("id-1"), 1700, upgrade);
+        let client = Client {
+            address: HeaderValue::from_static("10.1.1.1"),
+        };
+        prepare_request(
+            &mut headers,
+            &client,
+            &HeaderValue::from_static("id-1"),
+            1700,
+            upgrade,
+        );
         headers
     }
 
@@ -218,7 +263,12 @@ mod tests {
         assert_eq!(headers["x-vcap-request-id"], "id-1");
 
         let headers = prepared(
-            &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https"), ("x-request-start", "5")],
+            &[
+                ("x-forwarded-for", "1.1.1.1"),
+                ("x-forwarded-for", "2.2.2.2"),
+                ("x-forwarded-proto", "https"),
+                ("x-request-start", "5"),
+            ],
             false,
         );
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 10.1.1.1");
@@ -230,7 +280,10 @@ mod tests {
     fn headers_of_one_hop_are_removed_but_protected_ones_stay() {
         let headers = prepared(
             &[
-                ("connection", "keep-alive, X-Drop, X-Forwarded-Proto, Authorization"),
+                (
+                    "connection",
+                    "keep-alive, X-Drop, X-Forwarded-Proto, Authorization",
+                ),
                 ("keep-alive", "timeout=5"),
                 ("x-drop", "1"),
                 ("x-forwarded-proto", "https"),
@@ -243,7 +296,14 @@ mod tests {
             ],
             false,
         );
-        for gone in ["connection", "keep-alive", "x-drop", "proxy-authorization", "upgrade", "x_forwarded_for"] {
+        for gone in [
+            "connection",
+            "keep-alive",
+            "x-drop",
+            "proxy-authorization",
+            "upgrade",
+            "x_forwarded_for",
+        ] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(headers["x-forwarded-proto"], "https");
@@ -254,14 +314,24 @@ mod tests {
 
     #[test]
     fn an_upgrade_keeps_what_it_needs() {
-        let headers = prepared(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")], true);
+        let headers = prepared(
+            &[
+                ("connection", "keep-alive, Upgrade"),
+                ("upgrade", "websocket"),
+            ],
+            true,
+        );
         assert_eq!(headers["connection"], "upgrade");
         assert_eq!(headers["upgrade"], "websocket");
     }
 
     #[test]
     fn the_request_id_reaches_the_client_unless_the_app_set_one() {
-        let mut headers = map(&[("connection", "close"), ("transfer-encoding", "chunked"), ("x-a", "1")]);
+        let mut headers = map(&[
+            ("connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("x-a", "1"),
+        ]);
         prepare_response(&mut headers, &HeaderValue::from_static("id-1"), false);
         assert_eq!(headers["x-vcap-request-id"], "id-1");
         assert!(!headers.contains_key("connection") && !headers.contains_key("transfer-encoding"));
@@ -273,13 +343,31 @@ mod tests {
     #[test]
     fn instance_headers_are_read() {
         let app = |value| pin(&map(&[("x-cf-app-instance", value)]));
-        assert_eq!(app("guid-1:2"), Ok(Some(Pin::App { guid: "guid-1".into(), index: "2".into() })));
+        assert_eq!(
+            app("guid-1:2"),
+            Ok(Some(Pin::App {
+                guid: "guid-1".into(),
+                index: "2".into()
+            }))
+        );
         for bad in ["guid-1", "guid-1:", ":1", "guid-1:x", "a b:1", "g:1:2"] {
-            assert_eq!(app(bad), Err(()), "{bad}");
+            assert_eq!(app(bad), Err(UnreadablePin), "{bad}");
         }
         let process = |value| pin(&map(&[("x-cf-process-instance", value)]));
-        assert_eq!(process("p-1"), Ok(Some(Pin::Process { guid: "p-1".into(), index: None })));
-        assert_eq!(process("p-1:0"), Ok(Some(Pin::Process { guid: "p-1".into(), index: Some("0".into()) })));
+        assert_eq!(
+            process("p-1"),
+            Ok(Some(Pin::Process {
+                guid: "p-1".into(),
+                index: None
+            }))
+        );
+        assert_eq!(
+            process("p-1:0"),
+            Ok(Some(Pin::Process {
+                guid: "p-1".into(),
+                index: Some("0".into())
+            }))
+        );
         assert_eq!(pin(&HeaderMap::new()), Ok(None));
     }
 }

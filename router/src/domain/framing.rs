@@ -50,18 +50,23 @@ pub struct Head {
 /// Judges one complete head (request line, headers, blank line).
 pub fn check_head(bytes: &[u8]) -> Result<Head, Fault> {
     check_line_ends(bytes)?;
-    let mut headers = [const { std::mem::MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
+    let mut headers =
+        [const { std::mem::MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Complete(end)) if end == bytes.len() => {}
         Ok(_) => return Err(Fault::RequestLine),
         Err(httparse::Error::HeaderName) => return Err(name_or_fold(bytes)),
-        Err(httparse::Error::HeaderValue | httparse::Error::NewLine) => return Err(Fault::HeaderValue),
+        Err(httparse::Error::HeaderValue | httparse::Error::NewLine) => {
+            return Err(Fault::HeaderValue);
+        }
         Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooManyHeaders),
         Err(httparse::Error::Version) => return Err(Fault::Version),
         Err(_) => return Err(Fault::RequestLine),
     }
-    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+    let (Some(method), Some(target), Some(version)) =
+        (request.method, request.path, request.version)
+    else {
         return Err(Fault::RequestLine);
     };
     if method == "CONNECT" {
@@ -121,9 +126,8 @@ pub fn check_head(bytes: &[u8]) -> Result<Head, Fault> {
         (false, Some(0) | None) => BodyFraming::None,
         (false, Some(length)) => BodyFraming::Length(length),
     };
-    let upgrade = version == 1
-        && connection_upgrade
-        && upgrade_to.is_some_and(|to| !has_token(to, b"h2c"));
+    let upgrade =
+        version == 1 && connection_upgrade && upgrade_to.is_some_and(|to| !has_token(to, b"h2c"));
     Ok(Head { body, upgrade })
 }
 
@@ -141,8 +145,14 @@ fn check_line_ends(bytes: &[u8]) -> Result<(), Fault> {
 
 /// A line that starts with a blank continues the one before in the old grammar.
 fn name_or_fold(bytes: &[u8]) -> Fault {
-    let folded = bytes.windows(2).any(|pair| pair[0] == b'\n' && (pair[1] == b' ' || pair[1] == b'\t'));
-    if folded { Fault::ObsoleteFold } else { Fault::HeaderName }
+    let folded = bytes
+        .windows(2)
+        .any(|pair| pair[0] == b'\n' && (pair[1] == b' ' || pair[1] == b'\t'));
+    if folded {
+        Fault::ObsoleteFold
+    } else {
+        Fault::HeaderName
+    }
 }
 
 fn parse_length(value: &[u8]) -> Result<u64, Fault> {
@@ -150,7 +160,9 @@ fn parse_length(value: &[u8]) -> Result<u64, Fault> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         return Err(Fault::InvalidContentLength);
     }
-    Ok(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+    Ok(value
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 fn check_host(value: &[u8]) -> Result<&str, Fault> {
@@ -201,14 +213,27 @@ fn check_target(method: &str, target: &str, host: &str) -> Result<(), Fault> {
     if authority.is_empty() {
         return Err(Fault::Target);
     }
-    let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    let bare = |name: &str| name.strip_suffix(default).unwrap_or(name).to_ascii_lowercase();
-    if bare(authority) == bare(host) { Ok(()) } else { Err(Fault::HostDisagrees) }
+    let default = if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        ":80"
+    };
+    let bare = |name: &str| {
+        name.strip_suffix(default)
+            .unwrap_or(name)
+            .to_ascii_lowercase()
+    };
+    if bare(authority) == bare(host) {
+        Ok(())
+    } else {
+        Err(Fault::HostDisagrees)
+    }
 }
 
 /// Whether a comma list holds the token, without regard to case.
 pub fn has_token(list: &[u8], token: &[u8]) -> bool {
-    list.split(|b| *b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+    list.split(|b| *b == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 /// What to do with the bytes just fed.
@@ -248,16 +273,33 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChunkPart {
     /// Hex digits of the size; `digits` read so far.
-    Size { value: u64, digits: u8, line: usize },
+    Size {
+        value: u64,
+        digits: u8,
+        line: usize,
+    },
     /// After `;` or blank, up to CR.
-    Extension { value: u64, line: usize },
-    SizeLineFeed { value: u64 },
-    Data { left: u64 },
+    Extension {
+        value: u64,
+        line: usize,
+    },
+    SizeLineFeed {
+        value: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataReturn,
     DataLineFeed,
     /// At the start of a trailer line, or in one; `empty` while the line has no byte.
-    Trailer { empty: bool, total: usize },
-    TrailerLineFeed { last: bool, total: usize },
+    Trailer {
+        empty: bool,
+        total: usize,
+    },
+    TrailerLineFeed {
+        last: bool,
+        total: usize,
+    },
 }
 
 /// Follows one client connection. See the module's head.
@@ -276,7 +318,13 @@ pub struct Inspector {
 
 impl Inspector {
     pub fn new(max_head: usize) -> Self {
-        Inspector { state: State::Head, limit: max_head, searched: 0, heads: 0, in_head: false }
+        Inspector {
+            state: State::Head,
+            limit: max_head,
+            searched: 0,
+            heads: 0,
+            in_head: false,
+        }
     }
 
     /// Heads that passed so far.
@@ -315,20 +363,57 @@ impl Inspector {
         loop {
             let rest = &bytes[at..];
             match self.state {
-                State::Tunnel => return Verdict { pass: bytes.len(), why: Stop::None },
-                State::Undecided => return Verdict { pass: at, why: Stop::Undecided },
-                State::Refused(fault) => return Verdict { pass: at, why: Stop::Refused(fault) },
-                State::Broken => return Verdict { pass: at, why: Stop::BrokenBody },
-                _ if rest.is_empty() => return Verdict { pass: at, why: Stop::None },
+                State::Tunnel => {
+                    return Verdict {
+                        pass: bytes.len(),
+                        why: Stop::None,
+                    };
+                }
+                State::Undecided => {
+                    return Verdict {
+                        pass: at,
+                        why: Stop::Undecided,
+                    };
+                }
+                State::Refused(fault) => {
+                    return Verdict {
+                        pass: at,
+                        why: Stop::Refused(fault),
+                    };
+                }
+                State::Broken => {
+                    return Verdict {
+                        pass: at,
+                        why: Stop::BrokenBody,
+                    };
+                }
+                _ if rest.is_empty() => {
+                    return Verdict {
+                        pass: at,
+                        why: Stop::None,
+                    };
+                }
                 State::Head => match self.feed_head(rest) {
                     HeadStep::Passed(length) => at += length,
-                    HeadStep::Incomplete => return Verdict { pass: at, why: Stop::HeadIncomplete },
+                    HeadStep::Incomplete => {
+                        return Verdict {
+                            pass: at,
+                            why: Stop::HeadIncomplete,
+                        };
+                    }
                     HeadStep::Refused(fault) => self.state = State::Refused(fault),
                 },
                 State::Sized { left, upgrade } => {
                     let taken = left.min(rest.len() as u64);
                     at += taken as usize;
-                    self.state = if taken == left { after(upgrade) } else { State::Sized { left: left - taken, upgrade } };
+                    self.state = if taken == left {
+                        after(upgrade)
+                    } else {
+                        State::Sized {
+                            left: left - taken,
+                            upgrade,
+                        }
+                    };
                 }
                 State::Chunked { part, upgrade } => match step_chunk(part, rest) {
                     Some((taken, Some(part))) => {
@@ -366,10 +451,14 @@ impl Inspector {
                         self.in_head = false;
                         self.state = match head.body {
                             BodyFraming::None => after(head.upgrade),
-                            BodyFraming::Length(left) => State::Sized { left, upgrade: head.upgrade },
-                            BodyFraming::Chunked => {
-                                State::Chunked { part: ChunkPart::START, upgrade: head.upgrade }
-                            }
+                            BodyFraming::Length(left) => State::Sized {
+                                left,
+                                upgrade: head.upgrade,
+                            },
+                            BodyFraming::Chunked => State::Chunked {
+                                part: ChunkPart::START,
+                                upgrade: head.upgrade,
+                            },
                         };
                         HeadStep::Passed(at + 1)
                     }
@@ -402,11 +491,19 @@ fn leading_blank_lines(bytes: &[u8]) -> usize {
 }
 
 fn after(upgrade: bool) -> State {
-    if upgrade { State::Undecided } else { State::Head }
+    if upgrade {
+        State::Undecided
+    } else {
+        State::Head
+    }
 }
 
 impl ChunkPart {
-    const START: ChunkPart = ChunkPart::Size { value: 0, digits: 0, line: 0 };
+    const START: ChunkPart = ChunkPart::Size {
+        value: 0,
+        digits: 0,
+        line: 0,
+    };
 }
 
 /// One step through chunked framing: bytes taken and the part that follows, `None` in its place at
@@ -415,15 +512,24 @@ fn step_chunk(part: ChunkPart, rest: &[u8]) -> Option<(usize, Option<ChunkPart>)
     let byte = rest[0];
     let next = |part| Some((1, Some(part)));
     match part {
-        ChunkPart::Size { value, digits, line } => match (byte as char).to_digit(16) {
-            Some(digit) if digits < 15 => {
-                next(ChunkPart::Size { value: value * 16 + u64::from(digit), digits: digits + 1, line: line + 1 })
-            }
+        ChunkPart::Size {
+            value,
+            digits,
+            line,
+        } => match (byte as char).to_digit(16) {
+            Some(digit) if digits < 15 => next(ChunkPart::Size {
+                value: value * 16 + u64::from(digit),
+                digits: digits + 1,
+                line: line + 1,
+            }),
             Some(_) => None,
             None if digits == 0 => None,
             None => match byte {
                 b'\r' => next(ChunkPart::SizeLineFeed { value }),
-                b';' => next(ChunkPart::Extension { value, line: line + 1 }),
+                b';' => next(ChunkPart::Extension {
+                    value,
+                    line: line + 1,
+                }),
                 _ => None,
             },
         },
@@ -431,16 +537,26 @@ fn step_chunk(part: ChunkPart, rest: &[u8]) -> Option<(usize, Option<ChunkPart>)
             b'\r' => next(ChunkPart::SizeLineFeed { value }),
             b'\n' | 0 => None,
             _ if line >= MAX_CHUNK_LINE => None,
-            _ => next(ChunkPart::Extension { value, line: line + 1 }),
+            _ => next(ChunkPart::Extension {
+                value,
+                line: line + 1,
+            }),
         },
         ChunkPart::SizeLineFeed { value } => match (byte, value) {
-            (b'\n', 0) => next(ChunkPart::Trailer { empty: true, total: 0 }),
+            (b'\n', 0) => next(ChunkPart::Trailer {
+                empty: true,
+                total: 0,
+            }),
             (b'\n', left) => next(ChunkPart::Data { left }),
             _ => None,
         },
         ChunkPart::Data { left } => {
             let taken = left.min(rest.len() as u64);
-            let part = if taken == left { ChunkPart::DataReturn } else { ChunkPart::Data { left: left - taken } };
+            let part = if taken == left {
+                ChunkPart::DataReturn
+            } else {
+                ChunkPart::Data { left: left - taken }
+            };
             Some((taken as usize, Some(part)))
         }
         ChunkPart::DataReturn if byte == b'\r' => next(ChunkPart::DataLineFeed),
@@ -448,16 +564,25 @@ fn step_chunk(part: ChunkPart, rest: &[u8]) -> Option<(usize, Option<ChunkPart>)
         ChunkPart::DataLineFeed if byte == b'\n' => next(ChunkPart::START),
         ChunkPart::DataLineFeed => None,
         ChunkPart::Trailer { empty, total } => match byte {
-            b'\r' => next(ChunkPart::TrailerLineFeed { last: empty, total: total + 1 }),
+            b'\r' => next(ChunkPart::TrailerLineFeed {
+                last: empty,
+                total: total + 1,
+            }),
             b'\n' | 0 => None,
             // A trailer line that starts with a blank would be a fold.
             b' ' | b'\t' if empty => None,
             _ if total >= MAX_TRAILERS => None,
-            _ => next(ChunkPart::Trailer { empty: false, total: total + 1 }),
+            _ => next(ChunkPart::Trailer {
+                empty: false,
+                total: total + 1,
+            }),
         },
         ChunkPart::TrailerLineFeed { last, total } => match (byte, last) {
             (b'\n', true) => Some((1, None)),
-            (b'\n', false) => next(ChunkPart::Trailer { empty: true, total: total + 1 }),
+            (b'\n', false) => next(ChunkPart::Trailer {
+                empty: true,
+                total: total + 1,
+            }),
             _ => None,
         },
     }

@@ -105,7 +105,12 @@ fn ambiguous_requests_are_refused() {
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", RequestLine),
     ];
     for (case, fault) in cases {
-        assert_eq!(judge(case), Err(Stop::Refused(*fault)), "{}", case.escape_ascii());
+        assert_eq!(
+            judge(case),
+            Err(Stop::Refused(*fault)),
+            "{}",
+            case.escape_ascii()
+        );
     }
 }
 
@@ -128,7 +133,12 @@ fn broken_chunks_are_noticed() {
     ];
     for body in bodies {
         let bytes = [head.as_slice(), body].concat();
-        assert_eq!(judge(&bytes), Err(Stop::BrokenBody), "{}", body.escape_ascii());
+        assert_eq!(
+            judge(&bytes),
+            Err(Stop::BrokenBody),
+            "{}",
+            body.escape_ascii()
+        );
     }
 }
 
@@ -136,12 +146,24 @@ fn broken_chunks_are_noticed() {
 fn large_heads_are_refused_when_they_pass_the_limit() {
     let mut inspector = Inspector::new(1000);
     let held = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(2000));
-    assert_eq!(inspector.feed(held.as_bytes()).why, Stop::Refused(Fault::TooLarge));
+    assert_eq!(
+        inspector.feed(held.as_bytes()).why,
+        Stop::Refused(Fault::TooLarge)
+    );
     let mut inspector = Inspector::new(1000);
     let whole = format!("{held}\r\n\r\n");
-    assert_eq!(inspector.feed(whole.as_bytes()).why, Stop::Refused(Fault::TooLarge));
-    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
-    assert_eq!(judge(many.as_bytes()), Err(Stop::Refused(Fault::TooManyHeaders)));
+    assert_eq!(
+        inspector.feed(whole.as_bytes()).why,
+        Stop::Refused(Fault::TooLarge)
+    );
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: y\r\n".repeat(MAX_HEADERS)
+    );
+    assert_eq!(
+        judge(many.as_bytes()),
+        Err(Stop::Refused(Fault::TooManyHeaders))
+    );
 }
 
 #[test]
@@ -149,14 +171,29 @@ fn after_an_upgrade_request_bytes_wait_for_the_answer() {
     let head = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let bytes = [head.as_slice(), b"\x81\x00early"].concat();
     let mut inspector = Inspector::new(1000);
-    assert_eq!(inspector.feed(&bytes), Verdict { pass: head.len(), why: Stop::Undecided });
+    assert_eq!(
+        inspector.feed(&bytes),
+        Verdict {
+            pass: head.len(),
+            why: Stop::Undecided
+        }
+    );
     inspector.decide(true);
-    assert_eq!(inspector.feed(b"\x81\x00early"), Verdict { pass: 7, why: Stop::None });
+    assert_eq!(
+        inspector.feed(b"\x81\x00early"),
+        Verdict {
+            pass: 7,
+            why: Stop::None
+        }
+    );
 
     let mut inspector = Inspector::new(1000);
     assert_eq!(inspector.feed(head).why, Stop::Undecided);
     inspector.decide(false);
-    assert_eq!(inspector.feed(b"nonsense\r\n\r\n").why, Stop::Refused(Fault::RequestLine));
+    assert_eq!(
+        inspector.feed(b"nonsense\r\n\r\n").why,
+        Stop::Refused(Fault::RequestLine)
+    );
 }
 
 /// Feeds in pieces, holding back what may not pass, as the socket's reader does.
@@ -166,7 +203,10 @@ fn feed_in_pieces(bytes: &[u8], cuts: &[usize]) -> (usize, Stop, u64) {
     let mut passed = 0;
     let mut why = Stop::None;
     let mut at = 0;
-    let ends = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([bytes.len()]);
+    let ends = cuts
+        .iter()
+        .map(|cut| cut % (bytes.len() + 1))
+        .chain([bytes.len()]);
     let mut ends: Vec<usize> = ends.collect();
     ends.sort_unstable();
     for end in ends {

@@ -36,7 +36,8 @@ impl Policy {
             idle_timeout: settings.duration("router/timeouts/idle"),
             sweep: settings.duration("router/prune/sweep"),
             stale_after: settings.duration("router/prune/stale_after").as_millis() as Millis,
-            algorithm: Algorithm::parse(&settings.text("router/balancing/algorithm")).unwrap_or(Algorithm::RandomOfTwo),
+            algorithm: Algorithm::parse(&settings.text("router/balancing/algorithm"))
+                .unwrap_or(Algorithm::RandomOfTwo),
         }
     }
 

@@ -12,7 +12,11 @@ pub enum Refusal {
     /// The route is known, its instances are gone (or the route's app is being brought back).
     NoEndpoints { host: String },
     /// An instance header names an instance that does not serve the route.
-    UnknownInstance { instance: String, guid: String, host: String },
+    UnknownInstance {
+        instance: String,
+        guid: String,
+        host: String,
+    },
     /// `X-Cf-App-Instance` cannot be read.
     MalformedInstanceHeader,
     /// Each instance serves as many requests as it may.
@@ -92,13 +96,15 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Refusal::UnknownRoute { .. } => StatusCode::NOT_FOUND,
-            Refusal::NoEndpoints { .. } | Refusal::ConnectionLimit => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::UnknownInstance { .. } | Refusal::MalformedInstanceHeader | Refusal::BrokenBody => {
-                StatusCode::BAD_REQUEST
+            Refusal::NoEndpoints { .. } | Refusal::ConnectionLimit => {
+                StatusCode::SERVICE_UNAVAILABLE
             }
-            Refusal::EndpointFailure { .. } | Refusal::RouteServiceUnsupported | Refusal::Unknown => {
-                StatusCode::BAD_GATEWAY
-            }
+            Refusal::UnknownInstance { .. }
+            | Refusal::MalformedInstanceHeader
+            | Refusal::BrokenBody => StatusCode::BAD_REQUEST,
+            Refusal::EndpointFailure { .. }
+            | Refusal::RouteServiceUnsupported
+            | Refusal::Unknown => StatusCode::BAD_GATEWAY,
             Refusal::EndpointTimeout => StatusCode::GATEWAY_TIMEOUT,
             Refusal::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
@@ -113,15 +119,21 @@ impl Refusal {
     /// Value of `X-Cf-RouterError`.
     pub fn code(&self) -> Cow<'static, str> {
         match self {
-            Refusal::UnknownRoute { .. } | Refusal::UnknownInstance { .. } => "unknown_route".into(),
+            Refusal::UnknownRoute { .. } | Refusal::UnknownInstance { .. } => {
+                "unknown_route".into()
+            }
             Refusal::NoEndpoints { .. } => "no_endpoints".into(),
             Refusal::MalformedInstanceHeader => "invalid_cf_app_instance_header".into(),
             Refusal::ConnectionLimit => "Connection Limit Reached".into(),
             Refusal::EndpointFailure { why } => format!("endpoint_failure ({why})").into(),
-            Refusal::EndpointTimeout => "endpoint_failure (timeout awaiting response headers)".into(),
+            Refusal::EndpointTimeout => {
+                "endpoint_failure (timeout awaiting response headers)".into()
+            }
             Refusal::RouteServiceUnsupported => "route_service_unsupported".into(),
             Refusal::Malformed(Fault::MissingHost) => "empty_host".into(),
-            Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => "max-request-size-exceeded".into(),
+            Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
+                "max-request-size-exceeded".into()
+            }
             Refusal::Malformed(_) => "malformed_request".into(),
             Refusal::BrokenBody => "malformed_request_body".into(),
             Refusal::HeadTimeout => "request_header_timeout".into(),
@@ -155,7 +167,12 @@ impl Refusal {
     /// The whole body: `<code> <text>: <message>`.
     pub fn body(&self) -> String {
         let status = self.status();
-        format!("{} {}: {}\n", status.as_u16(), status.canonical_reason().unwrap_or("Error"), self.text())
+        format!(
+            "{} {}: {}\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("Error"),
+            self.text()
+        )
     }
 
     /// Seconds for `Retry-After`, where trying again makes sense.
@@ -169,12 +186,20 @@ impl Refusal {
 
     /// What comes after cannot be told apart from what was refused: the connection ends.
     pub fn closes(&self) -> bool {
-        matches!(self, Refusal::Malformed(_) | Refusal::BrokenBody | Refusal::HeadTimeout | Refusal::Unknown)
+        matches!(
+            self,
+            Refusal::Malformed(_) | Refusal::BrokenBody | Refusal::HeadTimeout | Refusal::Unknown
+        )
     }
 
     /// An intermediary must not keep the answer.
     pub fn no_cache(&self) -> bool {
-        matches!(self, Refusal::UnknownRoute { .. } | Refusal::UnknownInstance { .. } | Refusal::NoEndpoints { .. })
+        matches!(
+            self,
+            Refusal::UnknownRoute { .. }
+                | Refusal::UnknownInstance { .. }
+                | Refusal::NoEndpoints { .. }
+        )
     }
 }
 
@@ -184,10 +209,17 @@ mod tests {
 
     #[test]
     fn texts_are_those_of_the_contract() {
-        let unknown = Refusal::UnknownRoute { host: "a.example.com".into() };
-        assert_eq!(unknown.body(), "404 Not Found: Requested route ('a.example.com') does not exist.\n");
+        let unknown = Refusal::UnknownRoute {
+            host: "a.example.com".into(),
+        };
+        assert_eq!(
+            unknown.body(),
+            "404 Not Found: Requested route ('a.example.com') does not exist.\n"
+        );
         assert_eq!(unknown.code(), "unknown_route");
-        let none = Refusal::NoEndpoints { host: "a.example.com".into() };
+        let none = Refusal::NoEndpoints {
+            host: "a.example.com".into(),
+        };
         assert_eq!(
             none.body(),
             "503 Service Unavailable: Requested route ('a.example.com') has no available endpoints.\n"

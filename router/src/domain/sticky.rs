@@ -12,7 +12,9 @@ pub fn wanted_instance<'a>(cookie_headers: impl Iterator<Item = &'a str>) -> Opt
     let mut session = false;
     let mut instance = None;
     for pair in cookie_headers.flat_map(|header| header.split(';')) {
-        let Some((name, value)) = pair.trim().split_once('=') else { continue };
+        let Some((name, value)) = pair.trim().split_once('=') else {
+            continue;
+        };
         session |= SESSION_COOKIES.contains(&name);
         if name == AFFINITY_COOKIE && !value.is_empty() {
             instance = Some(value);
@@ -34,17 +36,26 @@ pub fn affinity_cookie<'a>(
     }
     let session = set_cookie_headers
         .filter(|header| {
-            header.split_once('=').is_some_and(|(name, _)| SESSION_COOKIES.contains(&name.trim()))
+            header
+                .split_once('=')
+                .is_some_and(|(name, _)| SESSION_COOKIES.contains(&name.trim()))
         })
         .last()?;
-    let path = if route_path.is_empty() { "/" } else { route_path };
+    let path = if route_path.is_empty() {
+        "/"
+    } else {
+        route_path
+    };
     let mut cookie = format!("{AFFINITY_COOKIE}={instance}; Path={path}; HttpOnly");
     for attribute in session.split(';').skip(1).map(str::trim) {
-        let (name, value) = attribute.split_once('=').map_or((attribute, None), |(name, value)| (name, Some(value)));
+        let (name, value) = attribute
+            .split_once('=')
+            .map_or((attribute, None), |(name, value)| (name, Some(value)));
         let copied = match name.to_ascii_lowercase().as_str() {
             "secure" | "partitioned" | "samesite" | "expires" => true,
             // A positive age would make our cookie outlive sessions that the app renews.
-            "max-age" => value.is_some_and(|value| value.trim_start().starts_with('-') || value.trim() == "0"),
+            "max-age" => value
+                .is_some_and(|value| value.trim_start().starts_with('-') || value.trim() == "0"),
             _ => false,
         };
         if copied {
@@ -70,19 +81,33 @@ mod tests {
             (&[""], None),
         ];
         for (headers, wanted) in cases {
-            assert_eq!(wanted_instance(headers.iter().copied()), *wanted, "{headers:?}");
+            assert_eq!(
+                wanted_instance(headers.iter().copied()),
+                *wanted,
+                "{headers:?}"
+            );
         }
     }
 
     #[test]
     fn the_cookie_follows_the_sessions() {
-        let check = |headers: &[&str], path: &str| affinity_cookie(headers.iter().copied(), "i-1", path);
+        let check =
+            |headers: &[&str], path: &str| affinity_cookie(headers.iter().copied(), "i-1", path);
         assert_eq!(check(&["a=b"], ""), None);
-        assert_eq!(check(&["JSESSIONID=x"], ""), Some("__VCAP_ID__=i-1; Path=/; HttpOnly".into()));
         assert_eq!(
-            check(&["JSESSIONID=x; Path=/y; Secure; SameSite=Lax; Max-Age=100; Max-Age=-1"], "/app"),
+            check(&["JSESSIONID=x"], ""),
+            Some("__VCAP_ID__=i-1; Path=/; HttpOnly".into())
+        );
+        assert_eq!(
+            check(
+                &["JSESSIONID=x; Path=/y; Secure; SameSite=Lax; Max-Age=100; Max-Age=-1"],
+                "/app"
+            ),
             Some("__VCAP_ID__=i-1; Path=/app; HttpOnly; Secure; SameSite=Lax; Max-Age=-1".into())
         );
-        assert_eq!(affinity_cookie(["JSESSIONID=x"].into_iter(), "a; b", ""), None);
+        assert_eq!(
+            affinity_cookie(["JSESSIONID=x"].into_iter(), "a; b", ""),
+            None
+        );
     }
 }

@@ -75,7 +75,12 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn new(number: u64, identity: Identity) -> Endpoint {
-        Endpoint { number, identity, in_flight: AtomicUsize::new(0), set_aside_until: AtomicU64::new(0) }
+        Endpoint {
+            number,
+            identity,
+            in_flight: AtomicUsize::new(0),
+            set_aside_until: AtomicU64::new(0),
+        }
     }
 
     pub fn in_flight(&self) -> usize {
@@ -133,7 +138,10 @@ impl Member {
 
     /// The time after which it is stale, given the router's own threshold.
     pub fn stale_after(&self, default: Millis) -> Millis {
-        self.endpoint.identity.stale_after.map_or(default, |own| own.min(default))
+        self.endpoint
+            .identity
+            .stale_after
+            .map_or(default, |own| own.min(default))
     }
 }
 
@@ -154,7 +162,9 @@ impl Pool {
 
     /// What the newest registration of the name asks for.
     pub fn algorithm(&self) -> Option<Algorithm> {
-        self.members.last().and_then(|member| member.endpoint.identity.algorithm)
+        self.members
+            .last()
+            .and_then(|member| member.endpoint.identity.algorithm)
     }
 
     pub fn find_instance(&self, id: &str) -> Option<&Arc<Endpoint>> {
@@ -165,17 +175,25 @@ impl Pool {
     }
 
     pub fn find_index(&self, app: &str, index: &str) -> Option<&Arc<Endpoint>> {
-        self.members.iter().map(|member| &member.endpoint).find(|endpoint| {
-            endpoint.identity.app.as_deref() == Some(app)
-                && endpoint.identity.instance_index.as_deref() == Some(index)
-        })
+        self.members
+            .iter()
+            .map(|member| &member.endpoint)
+            .find(|endpoint| {
+                endpoint.identity.app.as_deref() == Some(app)
+                    && endpoint.identity.instance_index.as_deref() == Some(index)
+            })
     }
 
     pub fn find_process_index(&self, process: &str, index: Option<&str>) -> Option<&Arc<Endpoint>> {
-        self.members.iter().map(|member| &member.endpoint).find(|endpoint| {
-            endpoint.identity.tags.get("process_id").map(String::as_str) == Some(process)
-                && index.is_none_or(|index| endpoint.identity.instance_index.as_deref() == Some(index))
-        })
+        self.members
+            .iter()
+            .map(|member| &member.endpoint)
+            .find(|endpoint| {
+                endpoint.identity.tags.get("process_id").map(String::as_str) == Some(process)
+                    && index.is_none_or(|index| {
+                        endpoint.identity.instance_index.as_deref() == Some(index)
+                    })
+            })
     }
 }
 
@@ -214,16 +232,29 @@ impl Announcement {
             Some(url) if url.starts_with("https://") && url.len() > 8 => Some(url.into()),
             Some(_) => return Err(Rejected::RouteService),
         };
-        let mut names: Vec<RouteName> = message.uris.iter().filter_map(|uri| RouteName::parse(uri).ok()).collect();
+        let mut names: Vec<RouteName> = message
+            .uris
+            .iter()
+            .filter_map(|uri| RouteName::parse(uri).ok())
+            .collect();
         let invalid = message.uris.len() - names.len();
         names.sort_unstable();
         names.dedup();
-        let text = |value: &Option<String>| value.as_deref().filter(|text| !text.is_empty()).map(Box::from);
+        let text = |value: &Option<String>| {
+            value
+                .as_deref()
+                .filter(|text| !text.is_empty())
+                .map(Box::from)
+        };
         Ok(Announcement {
             names,
             identity: Identity {
-                address: Address { host: message.host.to_ascii_lowercase().into(), port },
-                app: text(&message.app).or_else(|| message.tags.get("app_id").map(|app| app.as_str().into())),
+                address: Address {
+                    host: message.host.to_ascii_lowercase().into(),
+                    port,
+                },
+                app: text(&message.app)
+                    .or_else(|| message.tags.get("app_id").map(|app| app.as_str().into())),
                 instance_id: text(&message.private_instance_id),
                 instance_index: text(&message.private_instance_index),
                 tags: message.tags.clone(),
@@ -241,7 +272,10 @@ impl Announcement {
                     .map(|seconds| seconds.saturating_mul(1000)),
                 route_service,
             },
-            updated_at_ns: message.endpoint_updated_at_ns.and_then(|ns| u64::try_from(ns).ok()).unwrap_or(0),
+            updated_at_ns: message
+                .endpoint_updated_at_ns
+                .and_then(|ns| u64::try_from(ns).ok())
+                .unwrap_or(0),
             invalid,
         })
     }
@@ -260,7 +294,11 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Self {
-        Table { shards: vec![Arc::default(); SHARDS], hasher: RandomState::new(), wildcards: 0 }
+        Table {
+            shards: vec![Arc::default(); SHARDS],
+            hasher: RandomState::new(),
+            wildcards: 0,
+        }
     }
 }
 
@@ -277,7 +315,11 @@ impl Table {
     /// within a host the longest path that covers the request's. Both arguments are folded
     /// ([`super::uri`]).
     pub fn lookup(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
-        let within = |host: &str| self.pools(host)?.iter().find(|pool| covers(&pool.name.path, path));
+        let within = |host: &str| {
+            self.pools(host)?
+                .iter()
+                .find(|pool| covers(&pool.name.path, path))
+        };
         if let Some(pool) = within(host) {
             return Some(pool);
         }
@@ -299,7 +341,10 @@ impl Table {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.shards.iter().flat_map(|shard| shard.values()).flatten()
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.values())
+            .flatten()
     }
 
     /// Names with at least one endpoint.
@@ -316,7 +361,7 @@ impl Table {
         pools.retain(|pool| pool.name.path != name.path);
         if let Some(pool) = pool {
             pools.push(Arc::new(pool));
-            pools.sort_by(|a, b| b.name.path.len().cmp(&a.name.path.len()));
+            pools.sort_by_key(|pool| std::cmp::Reverse(pool.name.path.len()));
         }
         let after = pools.len();
         if after == 0 {
@@ -328,7 +373,9 @@ impl Table {
     }
 
     fn get(&self, name: &RouteName) -> Option<&Arc<Pool>> {
-        self.pools(&name.host)?.iter().find(|pool| pool.name.path == name.path)
+        self.pools(&name.host)?
+            .iter()
+            .find(|pool| pool.name.path == name.path)
     }
 }
 
@@ -390,7 +437,9 @@ impl Registry {
         // An endpoint already known under any of the names is the same target: share it.
         for name in &announcement.names {
             let known = self.table.get(name).and_then(|pool| {
-                pool.members.iter().find(|member| member.endpoint.identity == announcement.identity)
+                pool.members
+                    .iter()
+                    .find(|member| member.endpoint.identity == announcement.identity)
             });
             if let Some(member) = known {
                 endpoint = Some(member.endpoint.clone());
@@ -410,13 +459,21 @@ impl Registry {
             });
             if let (Some(pool), Some(place)) = (pool, same_address) {
                 let member = &pool.members[place];
-                if older(announcement.updated_at_ns, member.updated_at_ns.load(Ordering::Relaxed)) {
+                if older(
+                    announcement.updated_at_ns,
+                    member.updated_at_ns.load(Ordering::Relaxed),
+                ) {
                     changed.outdated += 1;
                     continue;
                 }
-                if endpoint.as_ref().is_some_and(|known| Arc::ptr_eq(known, &member.endpoint)) {
+                if endpoint
+                    .as_ref()
+                    .is_some_and(|known| Arc::ptr_eq(known, &member.endpoint))
+                {
                     member.seen.store(now, Ordering::Relaxed);
-                    member.updated_at_ns.store(announcement.updated_at_ns, Ordering::Relaxed);
+                    member
+                        .updated_at_ns
+                        .store(announcement.updated_at_ns, Ordering::Relaxed);
                     changed.refreshed += 1;
                     continue;
                 }
@@ -424,7 +481,10 @@ impl Registry {
             let endpoint = endpoint
                 .get_or_insert_with(|| {
                     self.next_number += 1;
-                    Arc::new(Endpoint::new(self.next_number, announcement.identity.clone()))
+                    Arc::new(Endpoint::new(
+                        self.next_number,
+                        announcement.identity.clone(),
+                    ))
                 })
                 .clone();
             let member = Arc::new(Member {
@@ -444,7 +504,15 @@ impl Registry {
                 None => changed.added += 1,
             }
             members.push(member);
-            self.table.put(name, Some(Pool { name: name.clone(), members, turn, emptied: None }));
+            self.table.put(
+                name,
+                Some(Pool {
+                    name: name.clone(),
+                    members,
+                    turn,
+                    emptied: None,
+                }),
+            );
         }
         changed
     }
@@ -466,11 +534,19 @@ impl Registry {
             if announcement.updated_at_ns != 0 {
                 self.graves.insert(
                     (name.clone(), identity.address.clone()),
-                    Grave { updated_at_ns: announcement.updated_at_ns, since: now },
+                    Grave {
+                        updated_at_ns: announcement.updated_at_ns,
+                        since: now,
+                    },
                 );
             }
-            let Some(pool) = self.table.get(name) else { continue };
-            let place = pool.members.iter().position(|member| member.endpoint.identity.address == identity.address);
+            let Some(pool) = self.table.get(name) else {
+                continue;
+            };
+            let place = pool
+                .members
+                .iter()
+                .position(|member| member.endpoint.identity.address == identity.address);
             let Some(place) = place else { continue };
             let member = &pool.members[place];
             let known = &member.endpoint.identity;
@@ -478,7 +554,12 @@ impl Registry {
                 (&known.instance_id, &identity.instance_id),
                 (Some(known), Some(gone)) if known != gone
             );
-            if other_instance || older(announcement.updated_at_ns, member.updated_at_ns.load(Ordering::Relaxed)) {
+            if other_instance
+                || older(
+                    announcement.updated_at_ns,
+                    member.updated_at_ns.load(Ordering::Relaxed),
+                )
+            {
                 changed.outdated += 1;
                 continue;
             }
@@ -486,8 +567,12 @@ impl Registry {
             members.remove(place);
             changed.removed += 1;
             let turn = pool.turn.clone();
-            let rest = (!members.is_empty())
-                .then(|| Pool { name: name.clone(), members, turn, emptied: None });
+            let rest = (!members.is_empty()).then(|| Pool {
+                name: name.clone(),
+                members,
+                turn,
+                emptied: None,
+            });
             self.table.put(name, rest);
         }
         changed
@@ -497,9 +582,15 @@ impl Registry {
     /// this way stays known, without endpoints, for another `stale_after`: something is wrong with it.
     pub fn prune(&mut self, now: Millis, stale_after: Millis) -> Changed {
         let mut changed = Changed::default();
-        self.graves.retain(|_, grave| now.saturating_sub(grave.since) < GRAVE);
-        let is_stale = |member: &Arc<Member>| now.saturating_sub(member.seen()) > member.stale_after(stale_after);
-        let is_over = |pool: &Pool| pool.emptied.is_some_and(|since| now.saturating_sub(since) > stale_after);
+        self.graves
+            .retain(|_, grave| now.saturating_sub(grave.since) < GRAVE);
+        let is_stale = |member: &Arc<Member>| {
+            now.saturating_sub(member.seen()) > member.stale_after(stale_after)
+        };
+        let is_over = |pool: &Pool| {
+            pool.emptied
+                .is_some_and(|since| now.saturating_sub(since) > stale_after)
+        };
         let touched: Vec<RouteName> = self
             .table
             .iter()
@@ -507,16 +598,31 @@ impl Registry {
             .map(|pool| pool.name.clone())
             .collect();
         for name in touched {
-            let Some(pool) = self.table.get(&name) else { continue };
+            let Some(pool) = self.table.get(&name) else {
+                continue;
+            };
             if is_over(pool) {
                 self.table.put(&name, None);
                 continue;
             }
-            let members: Vec<_> = pool.members.iter().filter(|member| !is_stale(member)).cloned().collect();
+            let members: Vec<_> = pool
+                .members
+                .iter()
+                .filter(|member| !is_stale(member))
+                .cloned()
+                .collect();
             changed.removed += pool.members.len() - members.len();
             let emptied = members.is_empty().then_some(now);
             let turn = pool.turn.clone();
-            self.table.put(&name, Some(Pool { name: name.clone(), members, turn, emptied }));
+            self.table.put(
+                &name,
+                Some(Pool {
+                    name: name.clone(),
+                    members,
+                    turn,
+                    emptied,
+                }),
+            );
         }
         changed
     }

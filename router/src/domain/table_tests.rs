@@ -17,13 +17,21 @@ fn read(message: &Registration) -> Announcement {
 
 fn ports(table: &Table, host: &str, path: &str) -> Option<Vec<u16>> {
     let pool = table.lookup(host, path)?;
-    Some(pool.members.iter().map(|member| member.endpoint.identity.address.port).collect())
+    Some(
+        pool.members
+            .iter()
+            .map(|member| member.endpoint.identity.address.port)
+            .collect(),
+    )
 }
 
 #[test]
 fn a_registration_is_found_by_host_and_path() {
     let mut registry = Registry::default();
-    registry.register(&read(&message(&["a.example.com", "b.example.com/api"], 1)), 0);
+    registry.register(
+        &read(&message(&["a.example.com", "b.example.com/api"], 1)),
+        0,
+    );
     registry.register(&read(&message(&["b.example.com/api/v2"], 2)), 0);
     registry.register(&read(&message(&["b.example.com"], 3)), 0);
     let table = registry.snapshot();
@@ -39,7 +47,11 @@ fn a_registration_is_found_by_host_and_path() {
         ("example.com", "", None),
     ];
     for (host, path, port) in cases {
-        assert_eq!(ports(&table, host, path), port.map(|port| vec![port]), "{host}{path}");
+        assert_eq!(
+            ports(&table, host, path),
+            port.map(|port| vec![port]),
+            "{host}{path}"
+        );
     }
     assert_eq!(table.count(), 4);
 }
@@ -61,7 +73,11 @@ fn wildcards_are_tried_from_the_most_specific() {
         ("other.com", "", None),
     ];
     for (host, path, port) in cases {
-        assert_eq!(ports(&table, host, path), port.map(|port| vec![port]), "{host}{path}");
+        assert_eq!(
+            ports(&table, host, path),
+            port.map(|port| vec![port]),
+            "{host}{path}"
+        );
     }
     registry.unregister(&read(&message(&["*.example.com"], 1)), 1);
     registry.unregister(&read(&message(&["*.b.example.com/api"], 2)), 1);
@@ -74,7 +90,13 @@ fn repeating_a_registration_changes_nothing_visible() {
     let announcement = read(&message(&["a.example.com", "b.example.com"], 1));
     assert!(registry.register(&announcement, 0).visible());
     let again = registry.register(&announcement, 5);
-    assert_eq!(again, Changed { refreshed: 2, ..Changed::default() });
+    assert_eq!(
+        again,
+        Changed {
+            refreshed: 2,
+            ..Changed::default()
+        }
+    );
     assert!(!again.visible());
 }
 
@@ -92,13 +114,34 @@ fn one_endpoint_is_shared_by_its_names() {
 #[test]
 fn another_instance_at_the_same_address_replaces_and_outlives_the_old_ones_farewell() {
     let mut registry = Registry::default();
-    let old = Registration { private_instance_id: Some("old".into()), ..message(&["a.example.com"], 1) };
-    let new = Registration { private_instance_id: Some("new".into()), ..message(&["a.example.com"], 1) };
+    let old = Registration {
+        private_instance_id: Some("old".into()),
+        ..message(&["a.example.com"], 1)
+    };
+    let new = Registration {
+        private_instance_id: Some("new".into()),
+        ..message(&["a.example.com"], 1)
+    };
     registry.register(&read(&old), 0);
-    let first = registry.snapshot().lookup("a.example.com", "").expect("known").members[0].endpoint.number;
+    let first = registry
+        .snapshot()
+        .lookup("a.example.com", "")
+        .expect("known")
+        .members[0]
+        .endpoint
+        .number;
     assert_eq!(registry.register(&read(&new), 1).replaced, 1);
-    let second = registry.snapshot().lookup("a.example.com", "").expect("known").members[0].endpoint.number;
-    assert_ne!(first, second, "another instance must not inherit connections");
+    let second = registry
+        .snapshot()
+        .lookup("a.example.com", "")
+        .expect("known")
+        .members[0]
+        .endpoint
+        .number;
+    assert_ne!(
+        first, second,
+        "another instance must not inherit connections"
+    );
     assert_eq!(registry.unregister(&read(&old), 2).outdated, 1);
     assert!(registry.table().lookup("a.example.com", "").is_some());
     assert_eq!(registry.unregister(&read(&new), 3).removed, 1);
@@ -108,7 +151,10 @@ fn another_instance_at_the_same_address_replaces_and_outlives_the_old_ones_farew
 #[test]
 fn a_late_registration_does_not_undo_an_unregistration() {
     let mut registry = Registry::default();
-    let at = |ns| Registration { endpoint_updated_at_ns: Some(ns), ..message(&["a.example.com"], 1) };
+    let at = |ns| Registration {
+        endpoint_updated_at_ns: Some(ns),
+        ..message(&["a.example.com"], 1)
+    };
     registry.register(&read(&at(10)), 0);
     registry.unregister(&read(&at(20)), 1);
     assert_eq!(registry.register(&read(&at(10)), 2).outdated, 1);
@@ -123,12 +169,19 @@ fn stale_endpoints_go_and_their_name_stays_known_for_a_while() {
     let mut registry = Registry::default();
     registry.register(&read(&message(&["a.example.com"], 1)), 0);
     registry.register(&read(&message(&["a.example.com"], 2)), 100);
-    let own = Registration { stale_threshold_in_seconds: Some(1), ..message(&["b.example.com"], 3) };
+    let own = Registration {
+        stale_threshold_in_seconds: Some(1),
+        ..message(&["b.example.com"], 3)
+    };
     registry.register(&read(&own), 0);
 
     assert!(!registry.prune(1000, 120_000).visible());
     assert_eq!(registry.prune(1001, 120_000).removed, 1);
-    assert_eq!(ports(registry.table(), "b.example.com", ""), Some(vec![]), "known, without endpoints");
+    assert_eq!(
+        ports(registry.table(), "b.example.com", ""),
+        Some(vec![]),
+        "known, without endpoints"
+    );
 
     assert_eq!(registry.prune(120_001, 120_000).removed, 1);
     assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![2]));
@@ -169,15 +222,43 @@ fn losing_one_name_keeps_the_other() {
 #[test]
 fn what_cannot_be_served_is_rejected() {
     let cases = [
-        (Registration { port: None, tls_port: Some(1), ..message(&["a"], 1) }, Rejected::NoPort),
-        (Registration { port: Some(0), ..message(&["a"], 1) }, Rejected::NoPort),
-        (Registration { host: String::new(), ..message(&["a"], 1) }, Rejected::NoHost),
-        (Registration { route_service_url: Some("http://x".into()), ..message(&["a"], 1) }, Rejected::RouteService),
+        (
+            Registration {
+                port: None,
+                tls_port: Some(1),
+                ..message(&["a"], 1)
+            },
+            Rejected::NoPort,
+        ),
+        (
+            Registration {
+                port: Some(0),
+                ..message(&["a"], 1)
+            },
+            Rejected::NoPort,
+        ),
+        (
+            Registration {
+                host: String::new(),
+                ..message(&["a"], 1)
+            },
+            Rejected::NoHost,
+        ),
+        (
+            Registration {
+                route_service_url: Some("http://x".into()),
+                ..message(&["a"], 1)
+            },
+            Rejected::RouteService,
+        ),
     ];
     for (message, why) in cases {
         assert_eq!(Announcement::read(&message), Err(why));
     }
-    let service = Registration { route_service_url: Some("https://x".into()), ..message(&["a", "*.*"], 1) };
+    let service = Registration {
+        route_service_url: Some("https://x".into()),
+        ..message(&["a", "*.*"], 1)
+    };
     let announcement = read(&service);
     assert!(announcement.identity.route_service.is_some());
     assert_eq!((announcement.names.len(), announcement.invalid), (1, 1));
@@ -191,7 +272,10 @@ fn a_snapshot_does_not_change() {
     registry.register(&read(&message(&["a.example.com"], 2)), 0);
     registry.unregister(&read(&message(&["a.example.com"], 1)), 0);
     assert_eq!(ports(&before, "a.example.com", ""), Some(vec![1]));
-    assert_eq!(ports(&registry.snapshot(), "a.example.com", ""), Some(vec![2]));
+    assert_eq!(
+        ports(&registry.snapshot(), "a.example.com", ""),
+        Some(vec![2])
+    );
 }
 
 #[derive(Debug, Clone)]

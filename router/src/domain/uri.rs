@@ -52,7 +52,10 @@ impl RouteName {
         if !visible(&host) || !visible(path) {
             return Err(InvalidUri::Character);
         }
-        Ok(RouteName { host, path: fold_path(path).into_owned() })
+        Ok(RouteName {
+            host,
+            path: fold_path(path).into_owned(),
+        })
     }
 }
 
@@ -119,7 +122,10 @@ mod tests {
         for (uri, host, path) in cases {
             assert_eq!(
                 RouteName::parse(uri),
-                Ok(RouteName { host: host.into(), path: path.into() }),
+                Ok(RouteName {
+                    host: host.into(),
+                    path: path.into()
+                }),
                 "{uri}"
             );
         }
@@ -140,7 +146,10 @@ mod tests {
         for (uri, why) in cases {
             assert_eq!(RouteName::parse(uri), Err(why), "{uri:?}");
         }
-        assert_eq!(RouteName::parse(&"a".repeat(3000)), Err(InvalidUri::TooLong));
+        assert_eq!(
+            RouteName::parse(&"a".repeat(3000)),
+            Err(InvalidUri::TooLong)
+        );
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! A router in this process, backends as raw sockets, clients as raw sockets: what is on the wire is
 //! what is tested.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests; each test file uses a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests; each test file uses a part"
+)]
 
 use arc_swap::ArcSwap;
 use daemon::{Policy as TaskPolicy, Supervisor};
@@ -25,7 +30,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub const SOON: Duration = Duration::from_secs(10);
 
-pub async fn eventually<T, F: AsyncFnMut() -> Result<T, String>>(within: Duration, mut check: F) -> T {
+pub async fn eventually<T, F: AsyncFnMut() -> Result<T, String>>(
+    within: Duration,
+    mut check: F,
+) -> T {
     let begun = Instant::now();
     loop {
         match check().await {
@@ -61,7 +69,12 @@ impl TestRouter {
             table: Arc::new(ArcSwap::from_pointee(registry.snapshot())),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             backends: Backends::new(tasks.clone(), clock),
-            log: AccessLog::start(folder.path().join("access.log"), counters.clone(), &tasks),
+            log: AccessLog::start(
+                folder.path().join("access.log"),
+                None,
+                counters.clone(),
+                &tasks,
+            ),
             counters,
             clock,
             tasks: tasks.clone(),
@@ -72,12 +85,21 @@ impl TestRouter {
         tasks.spawn("front", TaskPolicy::Critical, move |shutdown| {
             server::accept(listener.clone(), serving.clone(), shutdown)
         });
-        TestRouter { address, worker, registry: Mutex::new(registry), tasks, folder }
+        TestRouter {
+            address,
+            worker,
+            registry: Mutex::new(registry),
+            tasks,
+            folder,
+        }
     }
 
     pub fn register(&self, message: &Registration) {
         let mut registry = self.registry.lock().unwrap();
-        registry.register(&Announcement::read(message).unwrap(), self.worker.clock.now());
+        registry.register(
+            &Announcement::read(message).unwrap(),
+            self.worker.clock.now(),
+        );
         self.worker.table.store(Arc::new(registry.snapshot()));
     }
 
@@ -86,7 +108,10 @@ impl TestRouter {
     }
 
     pub async fn connect(&self) -> Client {
-        Client { socket: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() }
+        Client {
+            socket: TcpStream::connect(self.address).await.unwrap(),
+            read: Vec::new(),
+        }
     }
 
     /// One request on a connection of its own; the whole answer as text.
@@ -97,7 +122,8 @@ impl TestRouter {
     }
 
     pub async fn get(&self, host: &str, path: &str) -> Answer {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+            .await
     }
 
     pub async fn access_log(&self, lines: usize) -> Vec<String> {
@@ -105,7 +131,11 @@ impl TestRouter {
         eventually(SOON, async || {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             let found: Vec<String> = text.lines().map(str::to_string).collect();
-            if found.len() >= lines { Ok(found) } else { Err(text) }
+            if found.len() >= lines {
+                Ok(found)
+            } else {
+                Err(text)
+            }
         })
         .await
     }
@@ -157,29 +187,57 @@ impl Client {
                 if let Some(length) = done(&self.read) {
                     return self.read.drain(..length).collect();
                 }
-                let mut piece = [0; 65536];
+                let mut piece = vec![0; 65536];
                 let count = self.socket.read(&mut piece).await.unwrap();
-                assert!(count > 0, "the connection ended after {:?}", String::from_utf8_lossy(&self.read));
+                assert!(
+                    count > 0,
+                    "the connection ended after {:?}",
+                    String::from_utf8_lossy(&self.read)
+                );
                 self.read.extend_from_slice(&piece[..count]);
             }
         };
-        tokio::time::timeout(SOON, reading).await.expect("an answer in time")
+        tokio::time::timeout(SOON, reading)
+            .await
+            .expect("an answer in time")
     }
 
     pub async fn head(&mut self) -> String {
-        let bytes = self.read_until(|read| read.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)).await;
+        let bytes = self
+            .read_until(|read| {
+                read.windows(4)
+                    .position(|end| end == b"\r\n\r\n")
+                    .map(|at| at + 4)
+            })
+            .await;
         String::from_utf8(bytes).unwrap()
     }
 
     pub async fn answer(&mut self) -> Answer {
         let head = self.head().await;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut answer = Answer { status, head, body: String::new() };
-        let length = answer.header("content-length").map(|length| length.parse::<usize>().unwrap());
+        let mut answer = Answer {
+            status,
+            head,
+            body: String::new(),
+        };
+        let length = answer
+            .header("content-length")
+            .map(|length| length.parse::<usize>().unwrap());
         let chunked = answer.header("transfer-encoding") == Some("chunked");
         let body = match (length, chunked) {
-            (Some(length), _) => self.read_until(|read| (read.len() >= length).then_some(length)).await,
-            (None, true) => self.read_until(|read| read.windows(5).position(|end| end == b"0\r\n\r\n").map(|at| at + 5)).await,
+            (Some(length), _) => {
+                self.read_until(|read| (read.len() >= length).then_some(length))
+                    .await
+            }
+            (None, true) => {
+                self.read_until(|read| {
+                    read.windows(5)
+                        .position(|end| end == b"0\r\n\r\n")
+                        .map(|at| at + 5)
+                })
+                .await
+            }
             (None, false) => Vec::new(),
         };
         answer.body = String::from_utf8_lossy(&body).into_owned();
@@ -189,7 +247,10 @@ impl Client {
     /// Whether the router closes, and sends nothing more before it.
     pub async fn is_closed(&mut self) -> bool {
         let mut piece = [0; 1024];
-        matches!(tokio::time::timeout(SOON, self.socket.read(&mut piece)).await, Ok(Ok(0) | Err(_)))
+        matches!(
+            tokio::time::timeout(SOON, self.socket.read(&mut piece)).await,
+            Ok(Ok(0) | Err(_))
+        )
     }
 }
 
@@ -215,10 +276,20 @@ impl Backend {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 let number = counted.fetch_add(1, Ordering::SeqCst);
-                served.spawn(serve(Peer { socket, read: Vec::new() }, number));
+                served.spawn(serve(
+                    Peer {
+                        socket,
+                        read: Vec::new(),
+                    },
+                    number,
+                ));
             }
         });
-        Backend { address, connections, task }
+        Backend {
+            address,
+            connections,
+            task,
+        }
     }
 
     /// Answers each request with what it received: head and body as text.
@@ -226,7 +297,11 @@ impl Backend {
         Backend::start(|mut peer, _| async move {
             while let Some(request) = peer.request().await {
                 let text = request.text();
-                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())).await;
+                peer.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+                    text.len()
+                ))
+                .await;
             }
         })
         .await
@@ -236,7 +311,11 @@ impl Backend {
     pub async fn saying(text: &'static str) -> Backend {
         Backend::start(move |mut peer, _| async move {
             while peer.request().await.is_some() {
-                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())).await;
+                peer.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+                    text.len()
+                ))
+                .await;
             }
         })
         .await
@@ -282,7 +361,7 @@ impl Peer {
     }
 
     pub async fn more(&mut self) -> bool {
-        let mut piece = [0; 65536];
+        let mut piece = vec![0; 65536];
         match self.socket.read(&mut piece).await {
             Ok(count) if count > 0 => {
                 self.read.extend_from_slice(&piece[..count]);
@@ -307,16 +386,27 @@ impl Peer {
     pub async fn request(&mut self) -> Option<Received> {
         let head = self.head().await?;
         let lower = head.to_ascii_lowercase();
-        let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+        let length = lower.lines().find_map(|line| {
+            line.strip_prefix("content-length: ")?
+                .trim()
+                .parse::<usize>()
+                .ok()
+        });
         let chunked = lower.contains("transfer-encoding: chunked");
         let end = |read: &[u8]| match (length, chunked) {
             (Some(length), _) => (read.len() >= length).then_some(length),
-            (None, true) => read.windows(5).position(|end| end == b"0\r\n\r\n").map(|at| at + 5),
+            (None, true) => read
+                .windows(5)
+                .position(|end| end == b"0\r\n\r\n")
+                .map(|at| at + 5),
             (None, false) => Some(0),
         };
         loop {
             if let Some(length) = end(&self.read) {
-                return Some(Received { head, body: self.read.drain(..length).collect() });
+                return Some(Received {
+                    head,
+                    body: self.read.drain(..length).collect(),
+                });
             }
             if !self.more().await {
                 return None;
@@ -327,5 +417,8 @@ impl Peer {
 
 /// An address where nobody listens.
 pub fn dead_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }

@@ -2,14 +2,15 @@
 //!
 //! The agent repeats an end every few seconds until it is acknowledged. While one is being passed
 //! on, its repetitions are not taken up; if the controller is away, nothing is acknowledged, and
-//! the next repetition, to this stager or another, tries again.
+//! the next repetition, to this stager or another, tries again. The controller, which commits the outcome,
+//! also tells it in the app's log.
 
 use super::{Counters, Stager};
 use crate::domain::interpret::interpret;
 use daemon::{Received, Shutdown};
 use proto::bus::catalogue::{self, QUEUE_STAGERS};
 use proto::bus::staging::{Acknowledged, StagingCompleted, StagingOutcome};
-use proto::bus::stream::{Ack, TaskEnd, TaskExited};
+use proto::bus::stream::{Ack, TaskExited};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +27,10 @@ const AT_ONCE: usize = 256;
 type Busy = Arc<Mutex<BTreeSet<String>>>;
 
 pub(crate) async fn serve(stager: Arc<Stager>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut ends = stager.bus.subscribe(&catalogue::staging_task_exited().shared(QUEUE_STAGERS)).await?;
+    let mut ends = stager
+        .bus
+        .subscribe(&catalogue::staging_task_exited().shared(QUEUE_STAGERS))
+        .await?;
     stager.readiness.set("ends", true, "");
     let busy = Busy::default();
     loop {
@@ -34,7 +38,9 @@ pub(crate) async fn serve(stager: Arc<Stager>, shutdown: Shutdown) -> anyhow::Re
             received = ends.next() => received,
             () = shutdown.draining() => return Ok(()),
         };
-        let Some(received) = received else { anyhow::bail!("the subscription to the ends of staging tasks ended") };
+        let Some(received) = received else {
+            anyhow::bail!("the subscription to the ends of staging tasks ended")
+        };
         let task = received.message.task.clone();
         {
             let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +51,9 @@ pub(crate) async fn serve(stager: Arc<Stager>, shutdown: Shutdown) -> anyhow::Re
         let (working, busy) = (stager.clone(), busy.clone());
         stager.tasks.spawn_once("staging-end", async move {
             working.pass_on(&received).await;
-            busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+            busy.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&task);
         });
     }
 }
@@ -71,15 +79,10 @@ impl Stager {
             StagingOutcome::Staged(droplet) => {
                 Counters::count(&self.counters.staged, "staged");
                 info!(%app, %build, dea = %exited.dea, buildpack = %droplet.detected_buildpack, bytes = droplet.size_bytes, "staged");
-                self.say(app.as_str(), false, "Staging complete");
             }
             StagingOutcome::Failed(failure) => {
                 Counters::count(&self.counters.failed, "failed");
                 info!(%app, %build, dea = %exited.dea, kind = %failure.kind, reason = %failure.message, "staging failed");
-                // The builder has told its own failures.
-                if exited.end() != TaskEnd::Exited {
-                    self.say(app.as_str(), true, &format!("Staging failed: {}", failure.message));
-                }
             }
         }
     }
@@ -88,13 +91,19 @@ impl Stager {
     async fn tell_controller(&self, completed: &StagingCompleted) -> bool {
         let topic = catalogue::staging_completed();
         for attempt in 1..=TRIES {
-            match self.bus.request::<_, Acknowledged>(&topic, completed, CONTROLLER_ANSWER).await {
+            match self
+                .bus
+                .request::<_, Acknowledged>(&topic, completed, CONTROLLER_ANSWER)
+                .await
+            {
                 Ok(Acknowledged { ok: true }) => return true,
                 Ok(Acknowledged { ok: false }) => {
                     warn!(build = %completed.task_id, "the controller could not take the end of a staging; it will be repeated");
                     return false;
                 }
-                Err(failure) => warn!(build = %completed.task_id, attempt, error = %failure, "the controller was not told the end of a staging"),
+                Err(failure) => {
+                    warn!(build = %completed.task_id, attempt, error = %failure, "the controller was not told the end of a staging")
+                }
             }
             tokio::time::sleep(BETWEEN).await;
         }

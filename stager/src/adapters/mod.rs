@@ -26,14 +26,16 @@ pub(crate) struct Stager {
 
 impl Stager {
     /// A line in the app's log, as the builder's own.
-    pub fn say(&self, app: &str, stderr: bool, text: &str) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub fn say(&self, app: &str, text: &str) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         self.logs.send(LogLine {
             timestamp: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
             source: app.to_string(),
             instance: "0".to_string(),
             source_type: SOURCE_STAGING.to_string(),
-            stderr,
+            stderr: false,
             payload: text.as_bytes().to_vec(),
             tags: [("origin".to_string(), self.component.to_string())].into(),
         });
@@ -56,7 +58,17 @@ impl Counters {
     }
 
     pub fn document(&self) -> serde_json::Value {
-        let counts = [("taken", &self.taken), ("refused", &self.refused), ("staged", &self.staged), ("failed", &self.failed)];
-        serde_json::json!(counts.map(|(name, count)| (name, count.load(Ordering::Relaxed))).into_iter().collect::<BTreeMap<_, _>>())
+        let counts = [
+            ("taken", &self.taken),
+            ("refused", &self.refused),
+            ("staged", &self.staged),
+            ("failed", &self.failed),
+        ];
+        serde_json::json!(
+            counts
+                .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+                .into_iter()
+                .collect::<BTreeMap<_, _>>()
+        )
     }
 }

@@ -19,8 +19,15 @@ const AGENT_ANSWER: Duration = Duration::from_secs(4);
 /// Requests handled at once; more are refused, and the controller tells the user.
 const AT_ONCE: usize = 128;
 
-pub(crate) async fn serve(stager: Arc<Stager>, queue: StagerQueue, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut requests = stager.bus.subscribe(&catalogue::stager(&queue).shared(QUEUE_STAGERS)).await?;
+pub(crate) async fn serve(
+    stager: Arc<Stager>,
+    queue: StagerQueue,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut requests = stager
+        .bus
+        .subscribe(&catalogue::stager(&queue).shared(QUEUE_STAGERS))
+        .await?;
     stager.readiness.set("requests", true, "");
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     loop {
@@ -28,7 +35,9 @@ pub(crate) async fn serve(stager: Arc<Stager>, queue: StagerQueue, shutdown: Shu
             received = requests.next() => received,
             () = shutdown.draining() => return Ok(()),
         };
-        let Some(received) = received else { anyhow::bail!("the subscription to staging requests ended") };
+        let Some(received) = received else {
+            anyhow::bail!("the subscription to staging requests ended")
+        };
         match slots.clone().try_acquire_owned() {
             Ok(slot) => {
                 let working = stager.clone();
@@ -37,7 +46,16 @@ pub(crate) async fn serve(stager: Arc<Stager>, queue: StagerQueue, shutdown: Shu
                     drop(slot);
                 });
             }
-            Err(_) => stager.answer(&received, Err(error("The stager has too many requests at once; push again in a moment."))).await,
+            Err(_) => {
+                stager
+                    .answer(
+                        &received,
+                        Err(error(
+                            "The stager has too many requests at once; push again in a moment.",
+                        )),
+                    )
+                    .await
+            }
         }
     }
 }
@@ -55,28 +73,53 @@ impl Stager {
 
     async fn hand_over(&self, request: &StagingRequest, task: RunTask) -> Result<(), StagingError> {
         let dea = &request.yard_dea;
-        self.say(request.app_id.as_str(), false, &format!("Staging on {dea} with {} MB of memory and {} MB of disk", request.memory_limit, request.disk_limit));
-        let reply = self.bus.request::<RunTask, RunTaskReply>(&catalogue::dea_task_run(dea), &task, AGENT_ANSWER).await;
+        self.say(
+            request.app_id.as_str(),
+            &format!(
+                "Staging on {dea} with {} MB of memory and {} MB of disk",
+                request.memory_limit, request.disk_limit
+            ),
+        );
+        let reply = self
+            .bus
+            .request::<RunTask, RunTaskReply>(&catalogue::dea_task_run(dea), &task, AGENT_ANSWER)
+            .await;
         match reply {
             Ok(RunTaskReply { accepted: true, .. }) => Ok(()),
-            Ok(RunTaskReply { reason, .. }) => Err(error(format!("The agent {dea} refused to stage: {reason}."))),
-            Err(BusError::NoResponders(_)) => Err(error(format!("The agent {dea} is not there any more; push again."))),
+            Ok(RunTaskReply { reason, .. }) => Err(elsewhere(format!(
+                "The agent {dea} refused to stage: {reason}."
+            ))),
+            Err(BusError::NoResponders(_)) => {
+                Err(elsewhere(format!("The agent {dea} is not there any more.")))
+            }
             Err(failure @ BusError::Timeout { .. }) => {
                 // It may have started after all: nobody would wait for its result.
                 self.stop(dea, &task.task).await;
                 warn!(%dea, task = %task.task, error = %failure, "the agent did not answer, staging is refused");
-                Err(error(format!("The agent {dea} did not answer within {} s; push again.", AGENT_ANSWER.as_secs())))
+                Err(error(format!(
+                    "The agent {dea} did not answer within {} s; push again.",
+                    AGENT_ANSWER.as_secs()
+                )))
             }
             Err(failure) => {
                 warn!(%dea, task = %task.task, error = %failure, "the task could not be handed to the agent");
-                Err(error(format!("Staging could not be handed to the agent {dea}: {failure}.")))
+                Err(error(format!(
+                    "Staging could not be handed to the agent {dea}: {failure}."
+                )))
             }
         }
     }
 
     async fn stop(&self, dea: &DeaId, task: &str) {
-        let stop = StopTask { task: task.to_string(), reason: "the agent answered too late".to_string() };
-        if let Err(failure) = self.bus.publish(&catalogue::dea_task_stop(dea), &stop).await {
+        let stop = StopTask {
+            task: task.to_string(),
+            reason: "the agent answered too late".to_string(),
+        };
+        if let Err(failure) = self
+            .bus
+            .publish(&catalogue::dea_task_stop(dea), &stop)
+            .await
+        {
             warn!(%dea, task, error = %failure, "the task could not be stopped");
         }
     }
@@ -91,11 +134,14 @@ impl Stager {
             }
             Err(refusal) => {
                 Counters::count(&self.counters.refused, "refused");
-                self.say(app.as_str(), true, &format!("Staging failed: {}", refusal.message));
                 info!(%app, %build, %dea, reason = %refusal.message, "staging was refused");
             }
         }
-        let reply = StagingReply { task_id: build.clone(), task_log: String::new(), error: result.err() };
+        let reply = StagingReply {
+            task_id: build.clone(),
+            task_log: String::new(),
+            error: result.err(),
+        };
         if let Err(failure) = received.respond(&reply).await {
             // The controller's own deadline covers this.
             warn!(%app, %build, error = %failure, "the staging request could not be answered");
@@ -106,13 +152,26 @@ impl Stager {
 fn policy(settings: &Settings) -> Policy {
     Policy {
         max_unpacked_bytes: settings.size("controller/packages/max_unpacked_size"),
-        max_entries: u64::try_from(settings.integer("controller/packages/max_files")).unwrap_or(u64::MAX),
+        max_entries: u64::try_from(settings.integer("controller/packages/max_files"))
+            .unwrap_or(u64::MAX),
         environment: settings.environment("staging/environment"),
     }
 }
 
 fn error(message: impl Into<String>) -> StagingError {
-    StagingError { kind: kind::STAGER.to_string(), message: message.into(), last_lines: Vec::new() }
+    StagingError {
+        kind: kind::STAGER.to_string(),
+        message: message.into(),
+        last_lines: Vec::new(),
+    }
+}
+
+/// Certainly not begun here: the controller may choose another agent.
+fn elsewhere(message: String) -> StagingError {
+    StagingError {
+        kind: kind::INSUFFICIENT_RESOURCES.to_string(),
+        ..error(message)
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,11 @@ pub struct ArchiveError {
 }
 
 fn failed<'a>(path: &'a Path, doing: &'static str) -> impl FnOnce(io::Error) -> ArchiveError + 'a {
-    move |source| ArchiveError { path: path.display().to_string(), doing, source }
+    move |source| ArchiveError {
+        path: path.display().to_string(),
+        doing,
+        source,
+    }
 }
 
 /// A gzipped tar being written. Level 1: staging waits for it, and the agents are near.
@@ -40,7 +44,10 @@ impl Archive {
     pub fn create(target: &Path) -> Result<Archive, ArchiveError> {
         let file = File::create(target).map_err(failed(target, "created"))?;
         Ok(Archive {
-            builder: Builder::new(GzEncoder::new(BufWriter::with_capacity(1 << 18, file), Compression::fast())),
+            builder: Builder::new(GzEncoder::new(
+                BufWriter::with_capacity(1 << 18, file),
+                Compression::fast(),
+            )),
             target: target.to_path_buf(),
             left_out: Vec::new(),
         })
@@ -48,13 +55,20 @@ impl Archive {
 
     /// Adds `folder` and all below it as `name`.
     pub fn folder(&mut self, folder: &Path, name: &str) -> Result<(), ArchiveError> {
-        for entry in walkdir::WalkDir::new(folder).follow_links(false).sort_by_file_name() {
+        for entry in walkdir::WalkDir::new(folder)
+            .follow_links(false)
+            .sort_by_file_name()
+        {
             let entry = entry.map_err(|error| {
                 let path = error.path().unwrap_or(folder).to_path_buf();
                 failed(&path, "read")(error.into())
             })?;
             let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-            let inside = if relative.as_os_str().is_empty() { PathBuf::from(name) } else { Path::new(name).join(relative) };
+            let inside = if relative.as_os_str().is_empty() {
+                PathBuf::from(name)
+            } else {
+                Path::new(name).join(relative)
+            };
             self.entry(entry.path(), &inside)?;
         }
         Ok(())
@@ -63,7 +77,10 @@ impl Archive {
     fn entry(&mut self, path: &Path, inside: &Path) -> Result<(), ArchiveError> {
         let metadata = fs::symlink_metadata(path).map_err(failed(path, "read"))?;
         let kind = metadata.file_type();
-        let mut header = header(metadata.mode() & 0o777, u64::try_from(metadata.mtime()).unwrap_or(0));
+        let mut header = header(
+            metadata.mode() & 0o777,
+            u64::try_from(metadata.mtime()).unwrap_or(0),
+        );
         let written = if kind.is_dir() {
             header.set_entry_type(EntryType::Directory);
             header.set_size(0);
@@ -78,9 +95,15 @@ impl Archive {
             let file = File::open(path).map_err(failed(path, "read"))?;
             header.set_entry_type(EntryType::Regular);
             header.set_size(metadata.len());
-            self.builder.append_data(&mut header, inside, BufReader::with_capacity(1 << 16, file))
+            self.builder
+                .append_data(&mut header, inside, BufReader::with_capacity(1 << 16, file))
         } else {
-            debug_assert!(kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device());
+            debug_assert!(
+                kind.is_fifo()
+                    || kind.is_socket()
+                    || kind.is_char_device()
+                    || kind.is_block_device()
+            );
             self.left_out.push(inside.display().to_string());
             Ok(())
         };
@@ -92,7 +115,9 @@ impl Archive {
         let mut header = header(0o755, 0);
         header.set_entry_type(EntryType::Directory);
         header.set_size(0);
-        self.builder.append_data(&mut header, name, io::empty()).map_err(failed(Path::new(name), "packed"))
+        self.builder
+            .append_data(&mut header, name, io::empty())
+            .map_err(failed(Path::new(name), "packed"))
     }
 
     /// Adds a file with this content.
@@ -100,12 +125,16 @@ impl Archive {
         let mut header = header(0o644, 0);
         header.set_entry_type(EntryType::Regular);
         header.set_size(content.len() as u64);
-        self.builder.append_data(&mut header, name, content).map_err(failed(Path::new(name), "packed"))
+        self.builder
+            .append_data(&mut header, name, content)
+            .map_err(failed(Path::new(name), "packed"))
     }
 
     /// Writes what is left; the size in bytes.
     pub fn finish(self) -> Result<u64, ArchiveError> {
-        let Archive { builder, target, .. } = self;
+        let Archive {
+            builder, target, ..
+        } = self;
         let finish = || {
             let mut writer = builder.into_inner()?.finish()?;
             writer.flush()?;
@@ -129,7 +158,9 @@ pub fn unpack_cache(archive: &Path, target: &Path) -> Result<(), ArchiveError> {
     let file = File::open(archive).map_err(failed(archive, "opened"))?;
     let mut archive_reader = tar::Archive::new(GzDecoder::new(BufReader::new(file)));
     archive_reader.set_preserve_mtime(true);
-    archive_reader.unpack(target).map_err(failed(archive, "unpacked"))
+    archive_reader
+        .unpack(target)
+        .map_err(failed(archive, "unpacked"))
 }
 
 /// Bytes of all files below `folder`.
@@ -155,8 +186,13 @@ mod tests {
         fs::write(root.join(format!("app/sub/{}", "long".repeat(50))), "x").expect("file");
         symlink("../a", root.join("app/sub/link")).expect("link");
         for path in ["app/a", "app/b"] {
-            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
-            File::options().write(true).open(root.join(path)).and_then(|file| file.set_modified(time)).expect("time");
+            let time =
+                std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+            File::options()
+                .write(true)
+                .open(root.join(path))
+                .and_then(|file| file.set_modified(time))
+                .expect("time");
         }
     }
 
@@ -166,7 +202,9 @@ mod tests {
         sample(folder.path());
         let target = folder.path().join("droplet.tgz");
         let mut archive = Archive::create(&target).expect("created");
-        archive.folder(&folder.path().join("app"), "./app").expect("folder");
+        archive
+            .folder(&folder.path().join("app"), "./app")
+            .expect("folder");
         archive.empty_folder("./tmp").expect("folder");
         archive.content("./info.yml", b"{}").expect("file");
         assert!(archive.finish().expect("finished") > 0);
@@ -178,19 +216,36 @@ mod tests {
             .map(|entry| {
                 let entry = entry.expect("entry");
                 let path = entry.path().expect("path").display().to_string();
-                (path.trim_start_matches("./").to_string(), entry.header().uid().expect("uid"), entry.header().mtime().expect("mtime"))
+                (
+                    path.trim_start_matches("./").to_string(),
+                    entry.header().uid().expect("uid"),
+                    entry.header().mtime().expect("mtime"),
+                )
             })
             .collect();
-        let names: Vec<&str> = entries.iter().map(|(name, ..)| name.trim_end_matches('/')).collect();
+        let names: Vec<&str> = entries
+            .iter()
+            .map(|(name, ..)| name.trim_end_matches('/'))
+            .collect();
         assert_eq!(names[..4], ["app", "app/a", "app/b", "app/sub"]);
-        assert_eq!(names[5..], ["app/sub/".to_string() + &"long".repeat(50), "tmp".into(), "info.yml".into()]);
+        assert_eq!(
+            names[5..],
+            [
+                "app/sub/".to_string() + &"long".repeat(50),
+                "tmp".into(),
+                "info.yml".into()
+            ]
+        );
         assert!(entries.iter().all(|(_, uid, _)| *uid == 2000));
         assert_eq!(entries[1].2, 1_700_000_000);
 
         let back = folder.path().join("back");
         fs::create_dir(&back).expect("folder");
         unpack_cache(&target, &back).expect("unpacked");
-        assert_eq!(fs::read_to_string(back.join("app/sub/link")).expect("through the link"), "a");
+        assert_eq!(
+            fs::read_to_string(back.join("app/sub/link")).expect("through the link"),
+            "a"
+        );
     }
 
     #[test]

@@ -36,7 +36,12 @@ struct Session<'a> {
 }
 
 /// Chooses the buildpacks and runs them.
-pub fn run_all(layout: &Layout, request: &BuildRequest, deadline: Instant, console: &mut Console) -> Result<Built, BuildFailure> {
+pub fn run_all(
+    layout: &Layout,
+    request: &BuildRequest,
+    deadline: Instant,
+    console: &mut Console,
+) -> Result<Built, BuildFailure> {
     let mut session = Session {
         layout,
         deadline,
@@ -51,7 +56,10 @@ pub fn run_all(layout: &Layout, request: &BuildRequest, deadline: Instant, conso
         let (name, detected) = session.detect(&request.order)?;
         (vec![name], detected)
     } else {
-        (request.buildpacks.clone(), request.buildpacks.last().cloned().unwrap_or_default())
+        (
+            request.buildpacks.clone(),
+            request.buildpacks.last().cloned().unwrap_or_default(),
+        )
     };
     session.require_all(&chosen)?;
     session.supply_and_finalize(&chosen)?;
@@ -62,9 +70,17 @@ pub fn run_all(layout: &Layout, request: &BuildRequest, deadline: Instant, conso
     session.write_profile()?;
     let buildpacks = chosen
         .iter()
-        .map(|name| BuildpackMetadata { key: name.clone(), name: name.clone(), version: version(&layout.buildpack(name)) })
+        .map(|name| BuildpackMetadata {
+            key: name.clone(),
+            name: name.clone(),
+            version: version(&layout.buildpack(name)),
+        })
         .collect();
-    Ok(Built { detected, buildpacks, released })
+    Ok(Built {
+        detected,
+        buildpacks,
+        released,
+    })
 }
 
 fn fixed_environment(layout: &Layout, request: &BuildRequest) -> BTreeMap<String, String> {
@@ -82,30 +98,50 @@ fn fixed_environment(layout: &Layout, request: &BuildRequest) -> BTreeMap<String
         // Lets a buildpack that needs nothing but a command say that it fits.
         fixed.insert("STACKYARD_START_COMMAND_GIVEN", "1".to_string());
     }
-    fixed.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+    fixed
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value))
+        .collect()
 }
 
 fn version(folder: &Path) -> String {
-    fs::read_to_string(folder.join("VERSION")).map(|text| text.trim().to_string()).unwrap_or_default()
+    fs::read_to_string(folder.join("VERSION"))
+        .map(|text| text.trim().to_string())
+        .unwrap_or_default()
 }
 
 impl Session<'_> {
     fn has(&self, buildpack: &str, script: &str) -> bool {
-        self.layout.buildpack(buildpack).join("bin").join(script).is_file()
+        self.layout
+            .buildpack(buildpack)
+            .join("bin")
+            .join(script)
+            .is_file()
     }
 
     /// Every chosen buildpack must be there with the scripts that its place in the list needs.
     fn require_all(&self, chosen: &[String]) -> Result<(), BuildFailure> {
         for (index, name) in chosen.iter().enumerate() {
             if !self.layout.buildpack(name).is_dir() {
-                return Err(failure(Step::Prepare, format!("the buildpack {name} is not installed on this agent")));
+                return Err(failure(
+                    Step::Prepare,
+                    format!("the buildpack {name} is not installed on this agent"),
+                ));
             }
             let last = index + 1 == chosen.len();
             if last && !self.has(name, "finalize") && !self.has(name, "compile") {
-                return Err(failure(Step::Finalize, format!("the buildpack {name} cannot be the last one: it has neither bin/finalize nor bin/compile")));
+                return Err(failure(
+                    Step::Finalize,
+                    format!(
+                        "the buildpack {name} cannot be the last one: it has neither bin/finalize nor bin/compile"
+                    ),
+                ));
             }
             if !last && !self.has(name, "supply") {
-                return Err(failure(Step::Supply, format!("the buildpack {name} can only be the last one: it has no bin/supply")));
+                return Err(failure(
+                    Step::Supply,
+                    format!("the buildpack {name} can only be the last one: it has no bin/supply"),
+                ));
             }
         }
         Ok(())
@@ -116,17 +152,30 @@ impl Session<'_> {
         let mut looked_for = Vec::new();
         for name in order {
             if !self.has(name, "detect") {
-                self.console.detail(&format!("{name}: not installed on this agent"));
+                self.console
+                    .detail(&format!("{name}: not installed on this agent"));
                 continue;
             }
-            let finished = self.script(name, "detect", Step::Detect, vec![self.layout.app()], true)?;
+            let finished =
+                self.script(name, "detect", Step::Detect, vec![self.layout.app()], true)?;
             if finished.success() {
-                let shown = String::from_utf8_lossy(&finished.stdout).trim().lines().next().unwrap_or_default().to_string();
-                let shown = if shown.is_empty() { name.clone() } else { shown };
+                let shown = String::from_utf8_lossy(&finished.stdout)
+                    .trim()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_string();
+                let shown = if shown.is_empty() {
+                    name.clone()
+                } else {
+                    shown
+                };
                 self.console.detail(&format!("{name}: fits ({shown})"));
                 return Ok((name.clone(), shown));
             }
-            let why = String::from_utf8_lossy(&finished.stderr).trim().replace('\n', " ");
+            let why = String::from_utf8_lossy(&finished.stderr)
+                .trim()
+                .replace('\n', " ");
             let why = match (finished.status, why.is_empty()) {
                 (None, _) => format!("bin/detect did not end within {} s", SHORT.as_secs()),
                 (_, true) => "does not fit".to_string(),
@@ -149,25 +198,43 @@ impl Session<'_> {
         for (index, name) in chosen.iter().enumerate() {
             let last = index + 1 == chosen.len();
             let folder = self.layout.dep(index);
-            let cache = self.layout.cache().join(if last { "final".to_string() } else { cache_name(name) });
+            let cache = self.layout.cache().join(if last {
+                "final".to_string()
+            } else {
+                cache_name(name)
+            });
             for folder in [&folder, &cache] {
                 fs::create_dir_all(folder).map_err(|error| fail(Step::Prepare, error))?;
             }
-            let common = vec![self.layout.app(), cache.clone(), self.layout.deps(), index.to_string().into()];
+            let common = vec![
+                self.layout.app(),
+                cache.clone(),
+                self.layout.deps(),
+                index.to_string().into(),
+            ];
             let modern = !last || self.has(name, "finalize");
             if modern && self.has(name, "supply") {
-                self.console.phase(&format!("Running supply of the buildpack {name}..."));
+                self.console
+                    .phase(&format!("Running supply of the buildpack {name}..."));
                 self.script(name, "supply", Step::Supply, common.clone(), false)?;
                 self.look_at(index)?;
             }
             if last && modern {
-                self.console.phase(&format!("Running finalize of the buildpack {name}..."));
+                self.console
+                    .phase(&format!("Running finalize of the buildpack {name}..."));
                 let mut arguments = common;
                 arguments.push(self.layout.profile());
                 self.script(name, "finalize", Step::Finalize, arguments, false)?;
             } else if last {
-                self.console.phase(&format!("Running compile of the buildpack {name}..."));
-                self.script(name, "compile", Step::Compile, vec![self.layout.app(), cache], false)?;
+                self.console
+                    .phase(&format!("Running compile of the buildpack {name}..."));
+                self.script(
+                    name,
+                    "compile",
+                    Step::Compile,
+                    vec![self.layout.app(), cache],
+                    false,
+                )?;
             }
             self.look_at(index)?;
         }
@@ -176,8 +243,15 @@ impl Session<'_> {
 
     /// Takes note of what a buildpack left, for those that follow and for the running app.
     fn look_at(&mut self, index: usize) -> Result<(), BuildFailure> {
-        let dependency = environment::inspect(&self.layout.dep(index))
-            .map_err(|error| failure(Step::Pack, format!("what the buildpack left in {} cannot be read: {error}", self.layout.dep(index).display())))?;
+        let dependency = environment::inspect(&self.layout.dep(index)).map_err(|error| {
+            failure(
+                Step::Pack,
+                format!(
+                    "what the buildpack left in {} cannot be read: {error}",
+                    self.layout.dep(index).display()
+                ),
+            )
+        })?;
         self.dependencies.truncate(index);
         self.dependencies.push(dependency);
         Ok(())
@@ -187,21 +261,46 @@ impl Session<'_> {
         if !self.has(name, "release") {
             return Ok(Processes::new());
         }
-        let finished = self.script(name, "release", Step::Release, vec![self.layout.app()], true)?;
-        processes::release(&String::from_utf8_lossy(&finished.stdout)).map_err(|error| fail(Step::Release, error))
+        let finished = self.script(
+            name,
+            "release",
+            Step::Release,
+            vec![self.layout.app()],
+            true,
+        )?;
+        processes::release(&String::from_utf8_lossy(&finished.stdout))
+            .map_err(|error| fail(Step::Release, error))
     }
 
     fn write_profile(&self) -> Result<(), BuildFailure> {
         let path = self.layout.profile().join("000_deps.sh");
-        fs::write(&path, environment::profile_script(&self.layout.deps(), &self.dependencies))
-            .map_err(|error| failure(Step::Pack, format!("{} cannot be written: {error}", path.display())))
+        fs::write(
+            &path,
+            environment::profile_script(&self.layout.deps(), &self.dependencies),
+        )
+        .map_err(|error| {
+            failure(
+                Step::Pack,
+                format!("{} cannot be written: {error}", path.display()),
+            )
+        })
     }
 
     /// Runs one script. A script of detection may fail; any other failure ends the build.
-    fn script(&mut self, buildpack: &str, name: &str, step: Step, arguments: Vec<PathBuf>, quiet: bool) -> Result<Finished, BuildFailure> {
+    fn script(
+        &mut self,
+        buildpack: &str,
+        name: &str,
+        step: Step,
+        arguments: Vec<PathBuf>,
+        quiet: bool,
+    ) -> Result<Finished, BuildFailure> {
         let program = self.layout.buildpack(buildpack).join("bin").join(name);
         if access(&program, AccessFlags::X_OK).is_err() {
-            return Err(failure(step, format!("The script bin/{name} of the buildpack {buildpack} is not executable.")));
+            return Err(failure(
+                step,
+                format!("The script bin/{name} of the buildpack {buildpack} is not executable."),
+            ));
         }
         let environment = environment::of_script(&self.inherited, &self.fixed, &self.dependencies);
         let app = self.layout.app();
@@ -211,31 +310,59 @@ impl Session<'_> {
             arguments,
             environment: &environment,
             directory: &app,
-            deadline: if quiet { self.deadline.min(short) } else { self.deadline },
+            deadline: if quiet {
+                self.deadline.min(short)
+            } else {
+                self.deadline
+            },
             quiet,
         };
-        let finished = script::run(&script, self.console)
-            .map_err(|error| failure(step, format!("The script bin/{name} of the buildpack {buildpack} cannot be run: {error}.")))?;
+        let finished = script::run(&script, self.console).map_err(|error| {
+            failure(
+                step,
+                format!(
+                    "The script bin/{name} of the buildpack {buildpack} cannot be run: {error}."
+                ),
+            )
+        })?;
         let overall = Instant::now() >= self.deadline;
         if finished.success() || (step == Step::Detect && !overall) {
             return Ok(finished);
         }
         if quiet {
-            for line in finished.stderr.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            for line in finished
+                .stderr
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
                 self.console.stderr(line);
             }
         }
         let message = match finished.status {
-            None => format!("The script bin/{name} of the buildpack {buildpack} did not end in time and was stopped."),
-            Some(_) => format!("The script bin/{name} of the buildpack {buildpack} failed with {}.", finished.describe()),
+            None => format!(
+                "The script bin/{name} of the buildpack {buildpack} did not end in time and was stopped."
+            ),
+            Some(_) => format!(
+                "The script bin/{name} of the buildpack {buildpack} failed with {}.",
+                finished.describe()
+            ),
         };
-        Err(BuildFailure { step, message, timed_out: finished.status.is_none(), last_lines: finished.last_lines })
+        Err(BuildFailure {
+            step,
+            message,
+            timed_out: finished.status.is_none(),
+            last_lines: finished.last_lines,
+        })
     }
 }
 
 /// A folder name of the cache that no other buildpack has.
 fn cache_name(buildpack: &str) -> String {
-    Sha256::digest(buildpack.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(buildpack.as_bytes())
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]

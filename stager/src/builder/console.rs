@@ -34,10 +34,16 @@ impl Console {
 
     /// A reader that went away is no reason to fail a build: the result file still tells.
     pub fn stdout(&mut self, line: &[u8]) {
-        let _ = self.out.write_all(&[line, b"\n"].concat()).and_then(|()| self.out.flush());
+        let _ = self
+            .out
+            .write_all(&[line, b"\n"].concat())
+            .and_then(|()| self.out.flush());
     }
 
     pub fn stderr(&mut self, line: &[u8]) {
-        let _ = self.err.write_all(&[line, b"\n"].concat()).and_then(|()| self.err.flush());
+        let _ = self
+            .err
+            .write_all(&[line, b"\n"].concat())
+            .and_then(|()| self.err.flush());
     }
 }

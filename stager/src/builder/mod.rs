@@ -27,7 +27,9 @@ mod unpack;
 pub use console::Console;
 pub use layout::Layout;
 
-use crate::domain::build::{BuildFailure, BuildRequest, BuildResult, LifecycleMetadata, Step, place};
+use crate::domain::build::{
+    BuildFailure, BuildRequest, BuildResult, LifecycleMetadata, Step, place,
+};
 use archive::Archive;
 use buildpack::Built;
 use processes::Processes;
@@ -56,10 +58,15 @@ pub fn main(arguments: &[String]) -> i32 {
 fn parse(arguments: &[String]) -> Result<Layout, String> {
     let mut layout = Layout {
         home: place::HOME.into(),
-        yard: Path::new(place::REQUEST).parent().map_or_else(PathBuf::new, Path::to_path_buf),
+        yard: Path::new(place::REQUEST)
+            .parent()
+            .map_or_else(PathBuf::new, Path::to_path_buf),
         request: place::REQUEST.into(),
     };
-    let mut arguments = arguments.iter().map(String::as_str).skip_while(|argument| *argument == "builder");
+    let mut arguments = arguments
+        .iter()
+        .map(String::as_str)
+        .skip_while(|argument| *argument == "builder");
     while let Some(argument) = arguments.next() {
         let place = match argument {
             "--request" => &mut layout.request,
@@ -67,7 +74,10 @@ fn parse(arguments: &[String]) -> Result<Layout, String> {
             "--yard" => &mut layout.yard,
             other => return Err(format!("unknown argument {other}")),
         };
-        *place = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?.into();
+        *place = arguments
+            .next()
+            .ok_or_else(|| format!("{argument} needs a value"))?
+            .into();
     }
     Ok(layout)
 }
@@ -76,15 +86,29 @@ fn parse(arguments: &[String]) -> Result<Layout, String> {
 pub fn run(layout: &Layout, console: &mut Console) -> i32 {
     let (status, result) = match build(layout, console) {
         Ok(result) => (0, result),
-        Err(failure) => {
-            console.complain(&format!("Staging failed: {}", failure.message));
-            (failure.step.exit_status(), BuildResult { yard_failure: Some(failure), ..Default::default() })
-        }
+        // Not printed: the controller tells it in the app's log, from the result file.
+        Err(failure) => (
+            failure.step.exit_status(),
+            BuildResult {
+                yard_failure: Some(failure),
+                ..Default::default()
+            },
+        ),
     };
-    let document = serde_json::to_vec_pretty(&result).expect("a struct of texts and maps with text keys serializes");
-    if let Err(error) = fs::create_dir_all(layout.out()).and_then(|()| fs::write(layout.result(), document)) {
-        console.complain(&format!("The result cannot be written to {}: {error}", layout.result().display()));
-        return if status == 0 { Step::Pack.exit_status() } else { status };
+    let document = serde_json::to_vec_pretty(&result)
+        .expect("a struct of texts and maps with text keys serializes");
+    if let Err(error) =
+        fs::create_dir_all(layout.out()).and_then(|()| fs::write(layout.result(), document))
+    {
+        console.complain(&format!(
+            "The result cannot be written to {}: {error}",
+            layout.result().display()
+        ));
+        return if status == 0 {
+            Step::Pack.exit_status()
+        } else {
+            status
+        };
     }
     status
 }
@@ -108,7 +132,11 @@ fn build(layout: &Layout, console: &mut Console) -> Result<BuildResult, BuildFai
     }
     pack(layout, &built, &processes, console)?;
     keep_cache(layout, console);
-    let last = built.buildpacks.last().map(|buildpack| buildpack.key.clone()).unwrap_or_default();
+    let last = built
+        .buildpacks
+        .last()
+        .map(|buildpack| buildpack.key.clone())
+        .unwrap_or_default();
     Ok(BuildResult {
         process_types: processes,
         lifecycle_type: "buildpack".to_string(),
@@ -125,35 +153,77 @@ fn build(layout: &Layout, console: &mut Console) -> Result<BuildResult, BuildFai
 #[derive(Debug, thiserror::Error)]
 enum RequestError {
     #[error("the build request {path} cannot be read")]
-    Read { path: String, #[source] source: std::io::Error },
+    Read {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the build request {path} is not understood")]
-    Decode { path: String, #[source] source: serde_json::Error },
+    Decode {
+        path: String,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 fn read_request(layout: &Layout) -> Result<BuildRequest, RequestError> {
     let path = || layout.request.display().to_string();
-    let bytes = fs::read(&layout.request).map_err(|source| RequestError::Read { path: path(), source })?;
-    serde_json::from_slice(&bytes).map_err(|source| RequestError::Decode { path: path(), source })
+    let bytes = fs::read(&layout.request).map_err(|source| RequestError::Read {
+        path: path(),
+        source,
+    })?;
+    serde_json::from_slice(&bytes).map_err(|source| RequestError::Decode {
+        path: path(),
+        source,
+    })
 }
 
-fn prepare(layout: &Layout, request: &BuildRequest, console: &mut Console) -> Result<(), BuildFailure> {
-    let folders =
-        [layout.app(), layout.deps(), layout.profile(), layout.cache(), layout.temporary(), layout.home.join("logs"), layout.home.join("tmp"), layout.out()];
+fn prepare(
+    layout: &Layout,
+    request: &BuildRequest,
+    console: &mut Console,
+) -> Result<(), BuildFailure> {
+    let folders = [
+        layout.app(),
+        layout.deps(),
+        layout.profile(),
+        layout.cache(),
+        layout.temporary(),
+        layout.home.join("logs"),
+        layout.home.join("tmp"),
+        layout.out(),
+    ];
     for folder in folders {
-        fs::create_dir_all(&folder)
-            .map_err(|error| failure(Step::Prepare, format!("the folder {} cannot be made: {error}", folder.display())))?;
+        fs::create_dir_all(&folder).map_err(|error| {
+            failure(
+                Step::Prepare,
+                format!("the folder {} cannot be made: {error}", folder.display()),
+            )
+        })?;
     }
     console.phase("Unpacking the package...");
-    let bounds = unpack::Bounds { bytes: request.max_unpacked_bytes, entries: request.max_entries };
-    let unpacked = unpack::unpack(&layout.package(), &layout.app(), bounds).map_err(|error| fail(Step::Prepare, error))?;
-    console.detail(&format!("{} files, {}", unpacked.files, size(unpacked.bytes)));
+    let bounds = unpack::Bounds {
+        bytes: request.max_unpacked_bytes,
+        entries: request.max_entries,
+    };
+    let unpacked = unpack::unpack(&layout.package(), &layout.app(), bounds)
+        .map_err(|error| fail(Step::Prepare, error))?;
+    console.detail(&format!(
+        "{} files, {}",
+        unpacked.files,
+        size(unpacked.bytes)
+    ));
     if layout.cache_in().exists() {
         match archive::unpack_cache(&layout.cache_in(), &layout.cache()) {
             Ok(()) => console.detail("using the cache of an earlier build"),
             Err(error) => {
-                console.detail(&format!("the cache of an earlier build is unusable and left out: {}", chain(&error)));
+                console.detail(&format!(
+                    "the cache of an earlier build is unusable and left out: {}",
+                    chain(&error)
+                ));
                 // Half of a cache may be worse than none; what cannot be removed is reported by who needs it.
-                let _ = fs::remove_dir_all(layout.cache()).and_then(|()| fs::create_dir_all(layout.cache()));
+                let _ = fs::remove_dir_all(layout.cache())
+                    .and_then(|()| fs::create_dir_all(layout.cache()));
             }
         }
     }
@@ -165,23 +235,40 @@ fn processes_of(layout: &Layout, built: &Built) -> Result<Processes, BuildFailur
     for index in 0..built.buildpacks.len() {
         let path = layout.dep(index).join("launch.yml");
         if path.exists() {
-            let document = format!("launch.yml of the buildpack {}", built.buildpacks[index].name);
+            let document = format!(
+                "launch.yml of the buildpack {}",
+                built.buildpacks[index].name
+            );
             let text = read_text(&path)?;
-            sources.push(processes::launch(&text, &document).map_err(|error| fail(Step::Release, error))?);
+            sources.push(
+                processes::launch(&text, &document).map_err(|error| fail(Step::Release, error))?,
+            );
         }
     }
     let procfile = layout.app().join("Procfile");
     if procfile.is_file() {
-        sources.push(processes::procfile(&read_text(&procfile)?).map_err(|error| fail(Step::Pack, error))?);
+        sources.push(
+            processes::procfile(&read_text(&procfile)?).map_err(|error| fail(Step::Pack, error))?,
+        );
     }
     Ok(processes::merge(sources))
 }
 
 fn read_text(path: &Path) -> Result<String, BuildFailure> {
-    fs::read_to_string(path).map_err(|error| failure(Step::Pack, format!("{} cannot be read: {error}", path.display())))
+    fs::read_to_string(path).map_err(|error| {
+        failure(
+            Step::Pack,
+            format!("{} cannot be read: {error}", path.display()),
+        )
+    })
 }
 
-fn pack(layout: &Layout, built: &Built, processes: &Processes, console: &mut Console) -> Result<(), BuildFailure> {
+fn pack(
+    layout: &Layout,
+    built: &Built,
+    processes: &Processes,
+    console: &mut Console,
+) -> Result<(), BuildFailure> {
     console.phase("Packing the droplet...");
     for (process, command) in processes {
         console.detail(&format!("{process}: {command}"));
@@ -217,7 +304,10 @@ fn keep_cache(layout: &Layout, console: &mut Console) {
         return;
     }
     if bytes > LARGEST_CACHE {
-        console.detail(&format!("the cache of the buildpacks ({}) is too large to be kept", size(bytes)));
+        console.detail(&format!(
+            "the cache of the buildpacks ({}) is too large to be kept",
+            size(bytes)
+        ));
         return;
     }
     let write = || {
@@ -228,14 +318,22 @@ fn keep_cache(layout: &Layout, console: &mut Console) {
     match write() {
         Ok(bytes) => console.detail(&format!("cache: {}", size(bytes))),
         Err(error) => {
-            console.detail(&format!("the cache of the buildpacks is not kept: {}", chain(&error)));
+            console.detail(&format!(
+                "the cache of the buildpacks is not kept: {}",
+                chain(&error)
+            ));
             let _ = fs::remove_file(layout.cache_out());
         }
     }
 }
 
 fn failure(step: Step, message: String) -> BuildFailure {
-    BuildFailure { step, message, last_lines: Vec::new(), timed_out: false }
+    BuildFailure {
+        step,
+        message,
+        last_lines: Vec::new(),
+        timed_out: false,
+    }
 }
 
 fn fail(step: Step, error: impl Error) -> BuildFailure {
@@ -275,7 +373,10 @@ mod tests {
     #[test]
     fn places_have_defaults_and_can_be_moved() {
         let layout = parse(&words("builder --request /yard/request.json")).expect("parsed");
-        assert_eq!((layout.home.as_path(), layout.yard.as_path()), (Path::new("/home/vcap"), Path::new("/yard")));
+        assert_eq!(
+            (layout.home.as_path(), layout.yard.as_path()),
+            (Path::new("/home/vcap"), Path::new("/yard"))
+        );
         let layout = parse(&words("--home /h --yard /y --request /r")).expect("parsed");
         assert_eq!(layout.droplet_out(), Path::new("/y/out/droplet.tgz"));
         assert!(parse(&words("--home")).is_err());
@@ -284,6 +385,9 @@ mod tests {
 
     #[test]
     fn sizes_are_for_people() {
-        assert_eq!([size(12), size(1500), size(2_500_000), size(3_210_000_000)], ["12 B", "1.5 kB", "2.5 MB", "3.21 GB"]);
+        assert_eq!(
+            [size(12), size(1500), size(2_500_000), size(3_210_000_000)],
+            ["12 B", "1.5 kB", "2.5 MB", "3.21 GB"]
+        );
     }
 }

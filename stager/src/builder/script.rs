@@ -96,7 +96,12 @@ pub fn run(script: &Script<'_>, console: &mut Console) -> std::io::Result<Finish
     watch(script, group, &received, console)
 }
 
-fn watch(script: &Script<'_>, group: Pid, received: &Receiver<Event>, console: &mut Console) -> std::io::Result<Finished> {
+fn watch(
+    script: &Script<'_>,
+    group: Pid,
+    received: &Receiver<Event>,
+    console: &mut Console,
+) -> std::io::Result<Finished> {
     let mut finished = Finished::default();
     let mut tail = VecDeque::new();
     let mut open = 2;
@@ -107,7 +112,11 @@ fn watch(script: &Script<'_>, group: Pid, received: &Receiver<Event>, console: &
         match received.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Event::Line { stderr, bytes }) => {
                 keep(&mut tail, &bytes);
-                let kept = if stderr { &mut finished.stderr } else { &mut finished.stdout };
+                let kept = if stderr {
+                    &mut finished.stderr
+                } else {
+                    &mut finished.stdout
+                };
                 if kept.len() + bytes.len() < MOST_CAPTURED {
                     kept.extend_from_slice(&bytes);
                     kept.push(b'\n');
@@ -172,7 +181,9 @@ fn read_in_background(pipe: impl Read + Send + 'static, stderr: bool, events: Sy
 /// One line without its break; a line that is too long comes in pieces. None at the end.
 fn next_line(reader: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    let count = reader.take(LONGEST_LINE as u64).read_until(b'\n', &mut line)?;
+    let count = reader
+        .take(LONGEST_LINE as u64)
+        .read_until(b'\n', &mut line)?;
     if count == 0 {
         return Ok(None);
     }
@@ -206,7 +217,10 @@ mod tests {
     #[test]
     fn both_streams_and_the_status_come_back() {
         let finished = shell("echo out; echo err >&2; exit 3", Duration::from_secs(10));
-        assert_eq!((finished.stdout.as_slice(), finished.stderr.as_slice()), (b"out\n".as_slice(), b"err\n".as_slice()));
+        assert_eq!(
+            (finished.stdout.as_slice(), finished.stderr.as_slice()),
+            (b"out\n".as_slice(), b"err\n".as_slice())
+        );
         assert_eq!(finished.describe(), "exit status 3");
         assert!(!finished.success());
     }
@@ -214,17 +228,28 @@ mod tests {
     #[test]
     fn a_script_that_hangs_ends_at_its_deadline_even_if_it_ignores_term() {
         let begun = Instant::now();
-        let finished = shell("trap '' TERM; echo begun; sleep 60 & while true; do sleep 1; done", Duration::from_millis(300));
+        let finished = shell(
+            "trap '' TERM; echo begun; sleep 60 & while true; do sleep 1; done",
+            Duration::from_millis(300),
+        );
         assert_eq!(finished.status, None);
         assert_eq!(finished.last_lines, ["begun"]);
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 
     #[test]
     fn what_a_script_leaves_behind_does_not_hold_the_build() {
         let begun = Instant::now();
         assert!(shell("sleep 60 & echo done", Duration::from_secs(30)).success());
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 
     #[test]

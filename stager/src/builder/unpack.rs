@@ -24,9 +24,13 @@ pub enum UnpackError {
     Archive(#[source] zip::result::ZipError),
     #[error("the package is empty: there is nothing to stage")]
     Empty,
-    #[error("the package holds {entries} entries; at most {most} are allowed (setting controller/packages/max_files)")]
+    #[error(
+        "the package holds {entries} entries; at most {most} are allowed (setting controller/packages/max_files)"
+    )]
     TooMany { entries: u64, most: u64 },
-    #[error("the package unpacks to more than {most} bytes (setting controller/packages/max_unpacked_size), seen at {entry}")]
+    #[error(
+        "the package unpacks to more than {most} bytes (setting controller/packages/max_unpacked_size), seen at {entry}"
+    )]
     TooLarge { entry: String, most: u64 },
     #[error("the package holds {entry:?}, a path that leads out of the app")]
     Escape { entry: String },
@@ -35,9 +39,17 @@ pub enum UnpackError {
     #[error("{entry} is neither file, folder nor link")]
     Special { entry: String },
     #[error("{entry} cannot be read from the package")]
-    Entry { entry: String, #[source] source: zip::result::ZipError },
+    Entry {
+        entry: String,
+        #[source]
+        source: zip::result::ZipError,
+    },
     #[error("{entry} cannot be unpacked")]
-    Write { entry: String, #[source] source: io::Error },
+    Write {
+        entry: String,
+        #[source]
+        source: io::Error,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +77,10 @@ pub fn unpack(package: &Path, target: &Path, bounds: Bounds) -> Result<Unpacked,
         return Err(UnpackError::Empty);
     }
     if entries > bounds.entries {
-        return Err(UnpackError::TooMany { entries, most: bounds.entries });
+        return Err(UnpackError::TooMany {
+            entries,
+            most: bounds.entries,
+        });
     }
     let mut done = Unpacked::default();
     let mut links = Vec::new();
@@ -73,12 +88,20 @@ pub fn unpack(package: &Path, target: &Path, bounds: Bounds) -> Result<Unpacked,
     for index in 0..archive.len() {
         let mut entry = archive
             .by_index(index)
-            .map_err(|source| UnpackError::Entry { entry: format!("entry {index}"), source })?;
+            .map_err(|source| UnpackError::Entry {
+                entry: format!("entry {index}"),
+                source,
+            })?;
         let name = name_of(&entry);
-        let relative = safe_path(&name).ok_or_else(|| UnpackError::Escape { entry: name.clone() })?;
+        let relative = safe_path(&name).ok_or_else(|| UnpackError::Escape {
+            entry: name.clone(),
+        })?;
         let path = target.join(&relative);
         let mode = entry.unix_mode().unwrap_or(0);
-        let failed = |source| UnpackError::Write { entry: name.clone(), source };
+        let failed = |source| UnpackError::Write {
+            entry: name.clone(),
+            source,
+        };
         match kind(&entry, mode) {
             Kind::Folder => {
                 fs::create_dir_all(&path).map_err(failed)?;
@@ -91,16 +114,26 @@ pub fn unpack(package: &Path, target: &Path, bounds: Bounds) -> Result<Unpacked,
                 let left = bounds.bytes - done.bytes;
                 let written = write_file(&mut entry, &path, mode, left).map_err(failed)?;
                 if written > left {
-                    return Err(UnpackError::TooLarge { entry: name, most: bounds.bytes });
+                    return Err(UnpackError::TooLarge {
+                        entry: name,
+                        most: bounds.bytes,
+                    });
                 }
                 done.bytes += written;
                 done.files += 1;
             }
             Kind::Link => {
                 let mut text = Vec::new();
-                (&mut entry).take(LONGEST_LINK).read_to_end(&mut text).map_err(failed)?;
-                let text = String::from_utf8(text)
-                    .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))?;
+                (&mut entry)
+                    .take(LONGEST_LINK)
+                    .read_to_end(&mut text)
+                    .map_err(failed)?;
+                let text = String::from_utf8(text).map_err(|error| {
+                    failed(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        error.utf8_error(),
+                    ))
+                })?;
                 links.push((name, relative, text));
             }
             Kind::Special => return Err(UnpackError::Special { entry: name }),
@@ -113,9 +146,17 @@ pub fn unpack(package: &Path, target: &Path, bounds: Bounds) -> Result<Unpacked,
     make_links(target, &links)?;
     for (path, mode) in folders {
         // The owner can always work in his own folders, and set-id bits mean nothing here.
-        let mode = if mode == 0 { 0o755 } else { mode & 0o777 | 0o700 };
-        fs::set_permissions(&path, Permissions::from_mode(mode))
-            .map_err(|source| UnpackError::Write { entry: path.display().to_string(), source })?;
+        let mode = if mode == 0 {
+            0o755
+        } else {
+            mode & 0o777 | 0o700
+        };
+        fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(|source| {
+            UnpackError::Write {
+                entry: path.display().to_string(),
+                source,
+            }
+        })?;
     }
     Ok(done)
 }
@@ -163,9 +204,24 @@ fn safe_path(name: &str) -> Option<PathBuf> {
 }
 
 /// Writes at most `left` bytes and one more, so that the caller sees that there were more.
-fn write_file<R: Read>(entry: &mut ZipFile<'_, R>, path: &Path, mode: u32, left: u64) -> io::Result<u64> {
-    let mode = if mode & 0o777 == 0 { 0o644 } else { mode & 0o777 | 0o600 };
-    let create = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+fn write_file<R: Read>(
+    entry: &mut ZipFile<'_, R>,
+    path: &Path,
+    mode: u32,
+    left: u64,
+) -> io::Result<u64> {
+    let mode = if mode & 0o777 == 0 {
+        0o644
+    } else {
+        mode & 0o777 | 0o600
+    };
+    let create = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+    };
     let mut file = match create() {
         // The last entry of a name wins, as in every unzip.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_file() => {
@@ -194,9 +250,18 @@ fn modified<R: Read>(entry: &ZipFile<'_, R>) -> Option<SystemTime> {
     let seconds = match extended {
         Some(seconds) => u64::from(seconds),
         None => {
-            let time = entry.last_modified().filter(|time| time.year() > 1980 && time.is_valid())?;
-            let days = days_since_1970(i64::from(time.year()), i64::from(time.month()), i64::from(time.day()));
-            let seconds = days * 86_400 + i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second());
+            let time = entry
+                .last_modified()
+                .filter(|time| time.year() > 1980 && time.is_valid())?;
+            let days = days_since_1970(
+                i64::from(time.year()),
+                i64::from(time.month()),
+                i64::from(time.day()),
+            );
+            let seconds = days * 86_400
+                + i64::from(time.hour()) * 3600
+                + i64::from(time.minute()) * 60
+                + i64::from(time.second());
             u64::try_from(seconds).ok()?
         }
     };
@@ -214,27 +279,45 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 fn make_links(target: &Path, links: &[(String, PathBuf, String)]) -> Result<(), UnpackError> {
     for (name, relative, text) in links {
         let path = target.join(relative);
-        let failed = |source| UnpackError::Write { entry: name.clone(), source };
+        let failed = |source| UnpackError::Write {
+            entry: name.clone(),
+            source,
+        };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
             // A link as a parent would put this one somewhere else than its name says.
-            if !parent.canonicalize().map_err(failed)?.starts_with(target.canonicalize().map_err(failed)?) {
-                return Err(UnpackError::Escape { entry: name.clone() });
+            if !parent
+                .canonicalize()
+                .map_err(failed)?
+                .starts_with(target.canonicalize().map_err(failed)?)
+            {
+                return Err(UnpackError::Escape {
+                    entry: name.clone(),
+                });
             }
         }
-        if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_dir()) {
+        if path
+            .symlink_metadata()
+            .is_ok_and(|metadata| !metadata.is_dir())
+        {
             fs::remove_file(&path).map_err(failed)?;
         }
         symlink(text, &path).map_err(failed)?;
         // At once, not after all: a later link is made inside folders that earlier ones may be.
         if !resolves_inside(target, relative) {
-            return Err(UnpackError::LinkEscape { entry: name.clone(), target: text.clone() });
+            return Err(UnpackError::LinkEscape {
+                entry: name.clone(),
+                target: text.clone(),
+            });
         }
     }
     // A link that dangled when it was made may lead out through one that was made after it.
     for (name, relative, text) in links {
         if !resolves_inside(target, relative) {
-            return Err(UnpackError::LinkEscape { entry: name.clone(), target: text.clone() });
+            return Err(UnpackError::LinkEscape {
+                entry: name.clone(),
+                target: text.clone(),
+            });
         }
     }
     Ok(())
@@ -248,7 +331,9 @@ fn resolves_inside(root: &Path, relative: &Path) -> bool {
     let mut followed = 0;
     while let Some(path) = pending.pop() {
         let mut components = path.components();
-        let Some(component) = components.next() else { continue };
+        let Some(component) = components.next() else {
+            continue;
+        };
         let rest = components.as_path().to_path_buf();
         match component {
             Component::Prefix(_) | Component::RootDir => return false,
@@ -282,7 +367,10 @@ mod tests {
     use zip::ZipWriter;
     use zip::write::SimpleFileOptions;
 
-    const BOUNDS: Bounds = Bounds { bytes: 10_000, entries: 20 };
+    const BOUNDS: Bounds = Bounds {
+        bytes: 10_000,
+        entries: 20,
+    };
 
     enum Entry {
         File(&'static str, Vec<u8>, u32),
@@ -305,13 +393,15 @@ mod tests {
         for entry in entries {
             match entry {
                 Entry::File(name, bytes, mode) => {
-                    zip.start_file(*name, options.unix_permissions(*mode)).expect("entry");
+                    zip.start_file(*name, options.unix_permissions(*mode))
+                        .expect("entry");
                     zip.write_all(bytes).expect("content");
                 }
                 Folder(name) => zip.add_directory(*name, options).expect("entry"),
                 Link(name, target) => zip.add_symlink(*name, *target, options).expect("entry"),
                 Fifo(name) => {
-                    zip.start_file(*name, options.unix_permissions(0o644)).expect("entry");
+                    zip.start_file(*name, options.unix_permissions(0o644))
+                        .expect("entry");
                 }
             }
         }
@@ -320,7 +410,10 @@ mod tests {
             // The writer makes files, folders and links only: turn the type bits of the central
             // directory into those of a fifo.
             let mut bytes = fs::read(&package).expect("read");
-            let header = bytes.windows(4).position(|four| four == b"PK\x01\x02").expect("a central header");
+            let header = bytes
+                .windows(4)
+                .position(|four| four == b"PK\x01\x02")
+                .expect("a central header");
             bytes[header + 41] = bytes[header + 41] & 0x0f | 0x10;
             fs::write(&package, bytes).expect("written");
         }
@@ -332,38 +425,89 @@ mod tests {
 
     fn refusal(entries: &[Entry]) -> String {
         let (folder, result) = check(entries);
-        assert!(!folder.path().join("evil").exists(), "something was written outside");
+        assert!(
+            !folder.path().join("evil").exists(),
+            "something was written outside"
+        );
         result.expect_err("refused").to_string()
     }
 
     #[test]
     fn files_keep_their_bytes_modes_and_links() {
         let run = Entry::File("bin/run", b"#!/bin/sh\n".to_vec(), 0o755);
-        let (folder, result) = check(&[run, Folder("empty/"), file("./a.txt", "hello"), Link("link", "bin/run")]);
-        assert_eq!(result.expect("unpacked"), Unpacked { files: 3, bytes: 15 });
+        let (folder, result) = check(&[
+            run,
+            Folder("empty/"),
+            file("./a.txt", "hello"),
+            Link("link", "bin/run"),
+        ]);
+        assert_eq!(
+            result.expect("unpacked"),
+            Unpacked {
+                files: 3,
+                bytes: 15
+            }
+        );
         let app = folder.path().join("app");
-        assert_eq!(fs::metadata(app.join("bin/run")).expect("file").permissions().mode() & 0o777, 0o755);
-        assert_eq!(fs::read_to_string(app.join("a.txt")).expect("file"), "hello");
+        assert_eq!(
+            fs::metadata(app.join("bin/run"))
+                .expect("file")
+                .permissions()
+                .mode()
+                & 0o777,
+            0o755
+        );
+        assert_eq!(
+            fs::read_to_string(app.join("a.txt")).expect("file"),
+            "hello"
+        );
         assert!(app.join("empty").is_dir());
-        assert_eq!(fs::read_link(app.join("link")).expect("link"), Path::new("bin/run"));
+        assert_eq!(
+            fs::read_link(app.join("link")).expect("link"),
+            Path::new("bin/run")
+        );
     }
 
     #[test]
     fn paths_that_lead_out_are_refused_by_name() {
         for name in ["../evil", "/evil", "a/../../evil"] {
-            assert!(refusal(&[file(name, "x")]).contains("leads out of the app"), "{name}");
+            assert!(
+                refusal(&[file(name, "x")]).contains("leads out of the app"),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn links_that_lead_out_are_refused_also_through_other_links() {
-        for (link, target) in [("l", "/etc/passwd"), ("l", "../evil"), ("a/l", "../../evil")] {
-            assert!(refusal(&[file("a/f", "x"), Link(link, target)]).contains("outside of the app"), "{link} -> {target}");
+        for (link, target) in [
+            ("l", "/etc/passwd"),
+            ("l", "../evil"),
+            ("a/l", "../../evil"),
+        ] {
+            assert!(
+                refusal(&[file("a/f", "x"), Link(link, target)]).contains("outside of the app"),
+                "{link} -> {target}"
+            );
         }
         // Harmless by its text (`a/b`), outside when followed.
-        assert!(refusal(&[file("a/b/c/f", "x"), Link("a/b/c/up", "../../.."), Link("out", "a/b/c/up/../..")]).contains("outside of the app"));
+        assert!(
+            refusal(&[
+                file("a/b/c/f", "x"),
+                Link("a/b/c/up", "../../.."),
+                Link("out", "a/b/c/up/../..")
+            ])
+            .contains("outside of the app")
+        );
         // The same with the order that leaves the first one dangling.
-        assert!(refusal(&[file("a/b/c/f", "x"), Link("out", "a/b/c/up/../.."), Link("a/b/c/up", "../../..")]).contains("outside of the app"));
+        assert!(
+            refusal(&[
+                file("a/b/c/f", "x"),
+                Link("out", "a/b/c/up/../.."),
+                Link("a/b/c/up", "../../..")
+            ])
+            .contains("outside of the app")
+        );
         // A loop leads nowhere.
         assert!(check(&[Link("x", "y"), Link("y", "x")]).1.is_err());
     }
@@ -379,9 +523,15 @@ mod tests {
     fn bombs_and_odd_entries_are_refused() {
         let zeros = Entry::File("zeros", vec![0; 10_001], 0o644);
         assert!(refusal(&[zeros]).contains("more than 10000 bytes"));
-        let halves = [Entry::File("a", vec![0; 6000], 0o644), Entry::File("b", vec![0; 6000], 0o644)];
+        let halves = [
+            Entry::File("a", vec![0; 6000], 0o644),
+            Entry::File("b", vec![0; 6000], 0o644),
+        ];
         assert!(refusal(&halves).contains("seen at b"));
-        let names: Vec<&'static str> = vec!["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u"];
+        let names: Vec<&'static str> = vec![
+            "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q",
+            "r", "s", "t", "u",
+        ];
         let many: Vec<Entry> = names.into_iter().map(|name| file(name, "")).collect();
         assert!(refusal(&many).contains("21 entries; at most 20"));
         assert!(refusal(&[Fifo("pipe")]).contains("neither file, folder nor link"));

@@ -118,9 +118,15 @@ impl Step {
     }
 
     pub fn from_exit_status(status: i32) -> Option<Step> {
-        [Step::Detect, Step::Compile, Step::Release, Step::Supply, Step::Finalize]
-            .into_iter()
-            .find(|step| step.exit_status() == status)
+        [
+            Step::Detect,
+            Step::Compile,
+            Step::Release,
+            Step::Supply,
+            Step::Finalize,
+        ]
+        .into_iter()
+        .find(|step| step.exit_status() == status)
     }
 
     /// Cloud Foundry's name for a failure of this step.
@@ -162,7 +168,13 @@ mod tests {
 
     #[test]
     fn an_exit_status_tells_the_step_where_the_contract_has_one() {
-        for step in [Step::Detect, Step::Compile, Step::Release, Step::Supply, Step::Finalize] {
+        for step in [
+            Step::Detect,
+            Step::Compile,
+            Step::Release,
+            Step::Supply,
+            Step::Finalize,
+        ] {
             assert_eq!(Step::from_exit_status(step.exit_status()), Some(step));
         }
         assert_eq!(Step::from_exit_status(1), None);

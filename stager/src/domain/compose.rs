@@ -37,16 +37,26 @@ const LEAST_MEMORY_MB: u64 = 32;
 const LEAST_TIMEOUT_SECONDS: u64 = 5;
 
 fn refused(message: impl Into<String>) -> StagingError {
-    StagingError { kind: kind::STAGER.to_string(), message: message.into(), last_lines: Vec::new() }
+    StagingError {
+        kind: kind::STAGER.to_string(),
+        message: message.into(),
+        last_lines: Vec::new(),
+    }
 }
 
 /// The task for `request`, or the reason why there is none.
 pub fn compose(request: &StagingRequest, policy: &Policy) -> Result<RunTask, StagingError> {
     if request.memory_limit < LEAST_MEMORY_MB {
-        return Err(refused(format!("staging with {} MB of memory cannot work; it needs at least {LEAST_MEMORY_MB} MB", request.memory_limit)));
+        return Err(refused(format!(
+            "staging with {} MB of memory cannot work; it needs at least {LEAST_MEMORY_MB} MB",
+            request.memory_limit
+        )));
     }
     if request.yard_timeout < LEAST_TIMEOUT_SECONDS {
-        return Err(refused(format!("no time is left for staging ({} s)", request.yard_timeout)));
+        return Err(refused(format!(
+            "no time is left for staging ({} s)",
+            request.yard_timeout
+        )));
     }
     let order = order(request)?;
     let chosen = request
@@ -61,7 +71,11 @@ pub fn compose(request: &StagingRequest, policy: &Policy) -> Result<RunTask, Sta
         stack: request.stack.clone(),
         buildpacks: chosen,
         order,
-        start_command_given: request.properties.start_command.as_deref().is_some_and(|command| !command.trim().is_empty()),
+        start_command_given: request
+            .properties
+            .start_command
+            .as_deref()
+            .is_some_and(|command| !command.trim().is_empty()),
         max_unpacked_bytes: policy.max_unpacked_bytes,
         max_entries: policy.max_entries,
         timeout_seconds: request.yard_timeout,
@@ -78,7 +92,9 @@ pub fn compose(request: &StagingRequest, policy: &Policy) -> Result<RunTask, Sta
         app: request.app_id.to_string(),
         app_name: String::new(),
         stack: request.stack.clone(),
-        command: [place::BUILDER, "builder", "--request", place::REQUEST].map(String::from).to_vec(),
+        command: [place::BUILDER, "builder", "--request", place::REQUEST]
+            .map(String::from)
+            .to_vec(),
         environment: environment(request, policy),
         working_directory: place::HOME.to_string(),
         memory_mb: request.memory_limit,
@@ -116,7 +132,11 @@ fn order(request: &StagingRequest) -> Result<Vec<String>, StagingError> {
 fn environment(request: &StagingRequest, policy: &Policy) -> Vec<String> {
     let mut environment = request.properties.environment.clone();
     let mut add = |name: &str, value: String| {
-        let taken = environment.iter().any(|entry| entry.split_once('=').is_some_and(|(taken, _)| taken == name));
+        let taken = environment.iter().any(|entry| {
+            entry
+                .split_once('=')
+                .is_some_and(|(taken, _)| taken == name)
+        });
         if !taken {
             environment.push(format!("{name}={value}"));
         }
@@ -144,7 +164,10 @@ fn vcap_application(request: &StagingRequest) -> String {
 fn vcap_services(services: &[serde_json::Value]) -> String {
     let mut grouped: BTreeMap<&str, Vec<&serde_json::Value>> = BTreeMap::new();
     for service in services {
-        let label = service.get("label").and_then(|label| label.as_str()).unwrap_or("user-provided");
+        let label = service
+            .get("label")
+            .and_then(|label| label.as_str())
+            .unwrap_or("user-provided");
         grouped.entry(label).or_default().push(service);
     }
     serde_json::json!(grouped).to_string()
@@ -158,7 +181,8 @@ fn inputs(request: &StagingRequest, build: &BuildRequest) -> Vec<TaskInput> {
         optional: false,
         mode: 0,
     };
-    let document = serde_json::to_vec_pretty(build).expect("a struct of texts and numbers serializes");
+    let document =
+        serde_json::to_vec_pretty(build).expect("a struct of texts and numbers serializes");
     let mut inputs = vec![
         TaskInput {
             sha256: request.yard_package_sha256.clone().unwrap_or_default(),
@@ -170,15 +194,26 @@ fn inputs(request: &StagingRequest, build: &BuildRequest) -> Vec<TaskInput> {
     ];
     if let Some(url) = &request.buildpack_cache_download_uri {
         // A first push has none, and a lost one must never fail a push.
-        inputs.push(TaskInput { optional: true, ..input(place::CACHE, Source::Url(url.clone())) });
+        inputs.push(TaskInput {
+            optional: true,
+            ..input(place::CACHE, Source::Url(url.clone()))
+        });
     }
     inputs
 }
 
 fn outputs(request: &StagingRequest) -> Vec<TaskOutput> {
-    let mut outputs = vec![TaskOutput { path: place::DROPLET_OUT.to_string(), url: request.upload_uri.clone(), required: true }];
+    let mut outputs = vec![TaskOutput {
+        path: place::DROPLET_OUT.to_string(),
+        url: request.upload_uri.clone(),
+        required: true,
+    }];
     if let Some(url) = &request.buildpack_cache_upload_uri {
-        outputs.push(TaskOutput { path: place::CACHE_OUT.to_string(), url: url.clone(), required: false });
+        outputs.push(TaskOutput {
+            path: place::CACHE_OUT.to_string(),
+            url: url.clone(),
+            required: false,
+        });
     }
     outputs
 }
@@ -194,7 +229,10 @@ mod tests {
             app_id: AppGuid::new("app-1").expect("id"),
             task_id: TaskId::new("build-1").expect("id"),
             stack: "host".into(),
-            properties: StagingProperties { environment: vec!["A=1".into(), "PIP_INDEX_URL=user".into()], ..Default::default() },
+            properties: StagingProperties {
+                environment: vec!["A=1".into(), "PIP_INDEX_URL=user".into()],
+                ..Default::default()
+            },
             download_uri: "http://c/p".into(),
             upload_uri: "http://c/d".into(),
             buildpack_cache_download_uri: Some("http://c/cache?get".into()),
@@ -213,12 +251,19 @@ mod tests {
         Policy {
             max_unpacked_bytes: 1 << 30,
             max_entries: 1000,
-            environment: BTreeMap::from([("PIP_INDEX_URL".to_string(), "operator".to_string()), ("HTTP_PROXY".to_string(), "p".to_string())]),
+            environment: BTreeMap::from([
+                ("PIP_INDEX_URL".to_string(), "operator".to_string()),
+                ("HTTP_PROXY".to_string(), "p".to_string()),
+            ]),
         }
     }
 
     fn build_of(task: &RunTask) -> BuildRequest {
-        let input = task.inputs.iter().find(|input| input.path == place::REQUEST).expect("the request is an input");
+        let input = task
+            .inputs
+            .iter()
+            .find(|input| input.path == place::REQUEST)
+            .expect("the request is an input");
         match &input.source {
             Some(Source::Content(bytes)) => serde_json::from_slice(bytes).expect("a build request"),
             other => panic!("not content: {other:?}"),
@@ -229,25 +274,60 @@ mod tests {
     fn given_a_request_the_task_has_all_the_builder_needs() {
         let task = compose(&request(), &policy()).expect("composed");
         assert_eq!(task.task, "build-1");
-        assert_eq!(task.command, ["/yard/builder", "builder", "--request", "/yard/request.json"]);
+        assert_eq!(
+            task.command,
+            [
+                "/yard/builder",
+                "builder",
+                "--request",
+                "/yard/request.json"
+            ]
+        );
         assert_eq!(task.epoch, 7);
         assert_eq!(task.timeout_seconds, 900);
-        let paths: Vec<_> = task.inputs.iter().map(|input| (input.path.as_str(), input.optional)).collect();
+        let paths: Vec<_> = task
+            .inputs
+            .iter()
+            .map(|input| (input.path.as_str(), input.optional))
+            .collect();
         assert_eq!(
             paths,
-            [("/yard/package.zip", false), ("/yard/request.json", false), ("/yard/builder", false), ("/yard/buildpacks", false), ("/yard/cache.tgz", true)]
+            [
+                ("/yard/package.zip", false),
+                ("/yard/request.json", false),
+                ("/yard/builder", false),
+                ("/yard/buildpacks", false),
+                ("/yard/cache.tgz", true)
+            ]
         );
         assert_eq!(task.inputs[0].sha256, "ab");
-        let outputs: Vec<_> = task.outputs.iter().map(|output| (output.path.as_str(), output.required)).collect();
-        assert_eq!(outputs, [("/yard/out/droplet.tgz", true), ("/yard/out/cache.tgz", false)]);
-        assert_eq!(build_of(&task).order, ["staticfile", "nodejs", "python", "binary"]);
+        let outputs: Vec<_> = task
+            .outputs
+            .iter()
+            .map(|output| (output.path.as_str(), output.required))
+            .collect();
+        assert_eq!(
+            outputs,
+            [
+                ("/yard/out/droplet.tgz", true),
+                ("/yard/out/cache.tgz", false)
+            ]
+        );
+        assert_eq!(
+            build_of(&task).order,
+            ["staticfile", "nodejs", "python", "binary"]
+        );
     }
 
     #[test]
     fn the_users_environment_wins_over_the_operators_and_over_ours() {
         let task = compose(&request(), &policy()).expect("composed");
         assert!(task.environment.contains(&"PIP_INDEX_URL=user".to_string()));
-        assert!(!task.environment.contains(&"PIP_INDEX_URL=operator".to_string()));
+        assert!(
+            !task
+                .environment
+                .contains(&"PIP_INDEX_URL=operator".to_string())
+        );
         assert!(task.environment.contains(&"HTTP_PROXY=p".to_string()));
         assert!(task.environment.contains(&"CF_STACK=host".to_string()));
         assert!(task.environment.contains(&"VCAP_SERVICES={}".to_string()));
@@ -255,8 +335,13 @@ mod tests {
 
     #[test]
     fn services_are_grouped_by_label() {
-        let services = [serde_json::json!({"label":"pg","name":"a"}), serde_json::json!({"name":"b"}), serde_json::json!({"label":"pg","name":"c"})];
-        let grouped: serde_json::Value = serde_json::from_str(&vcap_services(&services)).expect("JSON");
+        let services = [
+            serde_json::json!({"label":"pg","name":"a"}),
+            serde_json::json!({"name":"b"}),
+            serde_json::json!({"label":"pg","name":"c"}),
+        ];
+        let grouped: serde_json::Value =
+            serde_json::from_str(&vcap_services(&services)).expect("JSON");
         assert_eq!(grouped["pg"][1]["name"], "c");
         assert_eq!(grouped["user-provided"][0]["name"], "b");
     }
@@ -268,11 +353,23 @@ mod tests {
             change(&mut request);
             compose(&request, &policy()).expect_err("refused").message
         };
-        assert!(with(|r| r.properties.buildpacks = vec!["ruby".into()]).contains("there is no buildpack ruby"));
-        assert!(with(|r| r.properties.buildpacks = vec!["https://x/y.git".into()]).contains("is a link"));
+        assert!(
+            with(|r| r.properties.buildpacks = vec!["ruby".into()])
+                .contains("there is no buildpack ruby")
+        );
+        assert!(
+            with(|r| r.properties.buildpacks = vec!["https://x/y.git".into()])
+                .contains("is a link")
+        );
         assert!(with(|r| r.memory_limit = 8).contains("at least 32 MB"));
         assert!(with(|r| r.yard_timeout = 0).contains("no time is left"));
-        assert!(with(|r| r.admin_buildpacks = vec![AdminBuildpack { key: "mine".into(), url: Some("http://x".into()) }]).contains("uploaded archive"));
+        assert!(
+            with(|r| r.admin_buildpacks = vec![AdminBuildpack {
+                key: "mine".into(),
+                url: Some("http://x".into())
+            }])
+            .contains("uploaded archive")
+        );
     }
 
     #[test]

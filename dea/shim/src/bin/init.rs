@@ -17,6 +17,7 @@ use std::os::unix::net::UnixStream;
 use dea_shim::protocol::{ExitStatus, FromInit, Orders, Splitter, ToInit, frame_json, kind};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -140,7 +141,9 @@ impl Init {
         loop {
             let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid, ExitStatus::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, ExitStatus::Signal(signal as i32)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid, ExitStatus::Signal(signal as i32))
+                }
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
@@ -160,8 +163,16 @@ fn start(orders: &Orders) -> Result<Pid, String> {
     let c_text = |text: &String| {
         CString::new(text.as_str()).map_err(|_| format!("{text:?} contains a NUL byte"))
     };
-    let argv = orders.argv.iter().map(c_text).collect::<Result<Vec<_>, _>>()?;
-    let env = orders.env.iter().map(c_text).collect::<Result<Vec<_>, _>>()?;
+    let argv = orders
+        .argv
+        .iter()
+        .map(c_text)
+        .collect::<Result<Vec<_>, _>>()?;
+    let env = orders
+        .env
+        .iter()
+        .map(c_text)
+        .collect::<Result<Vec<_>, _>>()?;
     let program = argv.first().ok_or("no program was ordered")?.clone();
     let candidates = candidates(&orders.argv[0], &orders.env);
     let (failures, report) =
@@ -185,6 +196,13 @@ fn start(orders: &Orders) -> Result<Pid, String> {
             Err(format!("{}: {problem}", program.to_string_lossy()))
         }
     }
+}
+
+/// At most what the sandbox itself was given.
+fn limit_open_files(wanted: u64) -> Result<(), Errno> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let fds = wanted.min(hard);
+    setrlimit(Resource::RLIMIT_NOFILE, fds, fds)
 }
 
 fn read_all(descriptor: OwnedFd) -> io::Result<String> {
@@ -218,9 +236,7 @@ fn become_program(
     nix::unistd::setsid().map_err(step("new session"))?;
     // When memory is short, rather the program than the init (or than the host's own processes).
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    let fds = orders.fds;
-    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, fds, fds)
-        .map_err(step("limit of open files"))?;
+    limit_open_files(orders.fds).map_err(step("limit of open files"))?;
     let (uid, gid) = (Uid::from_raw(orders.uid), Gid::from_raw(orders.gid));
     nix::unistd::setgroups(&[gid]).map_err(step("groups"))?;
     nix::unistd::setresgid(gid, gid, gid).map_err(step("gid"))?;

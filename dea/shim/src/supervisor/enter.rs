@@ -11,7 +11,9 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use sys::mount::{Configuration, NO_DEV, NO_SUID, READ_ONLY, clone_tree, move_onto, set_attributes};
+use sys::mount::{
+    Configuration, NO_DEV, NO_SUID, READ_ONLY, clone_tree, move_onto, set_attributes,
+};
 use sys::path::open_in_root;
 use sys::process::{Forked, exit_now, fork};
 
@@ -74,7 +76,13 @@ fn attach(init: Pid, mount: &OwnedFd, target: &str, folder: bool) -> Result<(), 
         } else {
             path.parent()
                 .map_or(Ok(()), fs::create_dir_all)
-                .and_then(|()| File::options().create(true).append(true).open(path).map(drop))
+                .and_then(|()| {
+                    File::options()
+                        .create(true)
+                        .append(true)
+                        .open(path)
+                        .map(drop)
+                })
         };
         made.step(format!("create {target}"))?;
         let root = File::open("/").step("open the sandbox's root")?;

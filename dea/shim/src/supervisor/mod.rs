@@ -37,8 +37,13 @@ use crate::protocol::Spec;
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The sandbox waits for orders; pid of its init on the host.
-    Ready { init: i32, supervisor: u32 },
-    Failed { problem: String },
+    Ready {
+        init: i32,
+        supervisor: u32,
+    },
+    Failed {
+        problem: String,
+    },
 }
 
 /// A failed step: what was tried, and the cause.
@@ -66,6 +71,8 @@ impl<T, E: std::fmt::Display> Step<T> for Result<T, E> {
 pub fn run(spec: &Path) -> io::Result<Outcome> {
     let text = std::fs::read(spec)?;
     let spec: Spec = serde_json::from_slice(&text)?;
+    // Held through both forks: whoever wants to clear up finds it held from now until the end.
+    let mut lock = take_lock(&spec.lock)?;
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     match fork()? {
         Forked::Parent { child } => {
@@ -83,7 +90,10 @@ pub fn run(spec: &Path) -> io::Result<Outcome> {
             let _ = nix::unistd::setsid();
             match fork() {
                 Ok(Forked::Parent { .. }) => exit_now(0),
-                Ok(Forked::Child) => exit_now(supervise(&spec, File::from(writer))),
+                Ok(Forked::Child) => {
+                    let report = File::from(writer);
+                    exit_now(supervise(&spec, &mut lock, report))
+                }
                 Err(_) => exit_now(1),
             }
         }
@@ -91,19 +101,16 @@ pub fn run(spec: &Path) -> io::Result<Outcome> {
 }
 
 /// The supervisor proper.
-fn supervise(spec: &Spec, report: File) -> i32 {
+fn supervise(spec: &Spec, lock: &mut File, report: File) -> i32 {
     let tell = |mut report: File, outcome: &Outcome| {
         let text = serde_json::to_string(outcome).unwrap_or_default();
         let _ = report.write_all(text.as_bytes());
     };
-    let held = match detach(spec) {
-        Ok(held) => held,
-        Err(failure) => {
-            let problem = failure.to_string();
-            tell(report, &Outcome::Failed { problem });
-            return 1;
-        }
-    };
+    if let Err(failure) = detach(spec, lock) {
+        let problem = failure.to_string();
+        tell(report, &Outcome::Failed { problem });
+        return 1;
+    }
     let started = match start::start(spec) {
         Ok(started) => started,
         Err(failure) => {
@@ -125,20 +132,29 @@ fn supervise(spec: &Spec, report: File) -> i32 {
     };
     let supervisor = std::process::id();
     tell(report, &Outcome::Ready { init, supervisor });
-    let code = match server.serve() {
+    match server.serve() {
         Ok(()) => 0,
         Err(failure) => {
             eprintln!("supervisor of {}: {failure}", spec.id);
             1
         }
-    };
-    drop(held);
-    code
+    }
 }
 
-/// Leaves the agent's session and standard streams, and takes the lock that says "this sandbox
-/// has a supervisor, and this is its pid".
-fn detach(spec: &Spec) -> Result<nix::fcntl::Flock<File>, Failure> {
+/// Takes the lock that says "this sandbox has a supervisor"; the pid is written into it later.
+fn take_lock(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(path)?;
+    // The standard library's lock is the kind that forked children share.
+    file.try_lock()?;
+    Ok(file)
+}
+
+/// Leaves the agent's session and standard streams, and says who holds the lock.
+fn detach(spec: &Spec, lock: &mut File) -> Result<(), Failure> {
     nix::sys::prctl::set_child_subreaper(true).step("become subreaper")?;
     let null = File::options()
         .read(true)
@@ -156,16 +172,5 @@ fn detach(spec: &Spec) -> Result<nix::fcntl::Flock<File>, Failure> {
     std::env::set_current_dir("/").step("change to /")?;
     // Rather the application than the one who must tell about it.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
-    let mut lock = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&spec.lock)
-        .step("open the lock")?;
-    lock.set_len(0).step("empty the lock")?;
-    write!(lock, "{}", std::process::id()).step("write the lock")?;
-    nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, error)| error)
-        .step("take the lock")
+    write!(lock, "{}", std::process::id()).step("write the lock")
 }

@@ -32,9 +32,12 @@ pub(super) struct Started {
 pub(super) fn start(spec: &Spec) -> Result<Started, Failure> {
     disk::make(spec)?;
     let (connection, theirs) = UnixStream::pair().step("make a socket pair")?;
-    let (stdout, stdout_inside) = output_pipe(spec)?;
-    let (stderr, stderr_inside) = output_pipe(spec)?;
+    let (stdout, stdout_inside) = output_pipe()?;
+    let (stderr, stderr_inside) = output_pipe()?;
     let init = run_runtime(spec, theirs, stdout_inside, stderr_inside)?;
+    for pipe in [&stdout, &stderr] {
+        give_to_application(spec, pipe)?;
+    }
     if let Some(network) = &spec.network {
         network::connect(network, init)?;
     }
@@ -55,17 +58,16 @@ pub(super) fn start(spec: &Spec) -> Result<Started, Failure> {
     Ok(started)
 }
 
-/// A pipe whose inside end belongs to the application's user: a program may open it again under
-/// the name /dev/stdout.
-fn output_pipe(spec: &Spec) -> Result<(File, OwnedFd), Failure> {
-    let (ours, inside) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).step("make a pipe")?;
+/// A pipe must belong to the application's user, because a program may open it again under the
+/// name /dev/stdout. The runtime gives it to the init's user, so this comes after.
+fn give_to_application(spec: &Spec, pipe: &File) -> Result<(), Failure> {
     let owner = spec.uid_base + VCAP;
-    nix::unistd::fchown(
-        inside.as_fd(),
-        Some(Uid::from_raw(owner)),
-        Some(Gid::from_raw(owner)),
-    )
-    .step("change the owner of a pipe")?;
+    let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+    nix::unistd::fchown(pipe.as_fd(), Some(uid), Some(gid)).step("change the owner of a pipe")
+}
+
+fn output_pipe() -> Result<(File, OwnedFd), Failure> {
+    let (ours, inside) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).step("make a pipe")?;
     nix::fcntl::fcntl(
         &ours,
         nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),

@@ -3,7 +3,11 @@ use proptest::prelude::*;
 
 fn terms(kind: CheckKind) -> Terms {
     Terms {
-        check: Check { kind, invocation_timeout: Duration::from_secs(1), interval: Duration::from_secs(30) },
+        check: Check {
+            kind,
+            invocation_timeout: Duration::from_secs(1),
+            interval: Duration::from_secs(30),
+        },
         start_timeout: Duration::from_secs(60),
         crash_retention: Duration::from_secs(3600),
         memory_mb: 256,
@@ -12,17 +16,29 @@ fn terms(kind: CheckKind) -> Terms {
 }
 
 fn at(seconds: f64) -> Now {
-    Now { uptime: Duration::from_secs_f64(seconds), unix: 1000.0 + seconds }
+    Now {
+        uptime: Duration::from_secs_f64(seconds),
+        unix: 1000.0 + seconds,
+    }
 }
 
-const PACE: Pace = Pace { drain: Duration::from_secs(1), grace: Duration::from_secs(10) };
+const PACE: Pace = Pace {
+    drain: Duration::from_secs(1),
+    grace: Duration::from_secs(10),
+};
 
 fn stop() -> Event {
-    Event::StopRequested { cause: StopCause::Requested, pace: PACE }
+    Event::StopRequested {
+        cause: StopCause::Requested,
+        pace: PACE,
+    }
 }
 
 fn exit(exit: Exit) -> Event {
-    Event::Exited { exit, out_of_memory: false }
+    Event::Exited {
+        exit,
+        out_of_memory: false,
+    }
 }
 
 /// The names of effects, which is what most tests are about.
@@ -48,7 +64,11 @@ fn names(effects: &[Effect]) -> Vec<&'static str> {
 }
 
 fn handle(instance: &mut Instance, event: Event, now: Now) -> Vec<&'static str> {
-    names(&instance.handle(event, now).unwrap_or_else(|ignored| panic!("ignored: {}", ignored.0)))
+    names(
+        &instance
+            .handle(event, now)
+            .unwrap_or_else(|ignored| panic!("ignored: {}", ignored.0)),
+    )
 }
 
 fn running() -> Instance {
@@ -69,21 +89,52 @@ fn a_good_life() {
     let (mut instance, effects) = Instance::born(terms(CheckKind::Port), at(0.0));
     assert_eq!(names(&effects), ["beat", "say"]);
     assert_eq!(instance.beat_state(), Some(InstanceState::Starting));
-    assert_eq!(handle(&mut instance, Event::SandboxReady, at(0.1)), ["remember", "say", "order"]);
-    assert_eq!(handle(&mut instance, Event::Ordered, at(0.1)), Vec::<&str>::new());
+    assert_eq!(
+        handle(&mut instance, Event::SandboxReady, at(0.1)),
+        ["remember", "say", "order"]
+    );
+    assert_eq!(
+        handle(&mut instance, Event::Ordered, at(0.1)),
+        Vec::<&str>::new()
+    );
     let first = instance.next_wake().expect("a check is planned");
     assert_eq!(first, Duration::from_millis(120));
-    assert!(instance.handle(Event::TimePassed, at(0.11)).is_err(), "too early");
-    assert_eq!(handle(&mut instance, Event::TimePassed, at(0.12)), ["check"]);
-    assert_eq!(handle(&mut instance, Event::Checked(Err("refused".into())), at(0.12)), Vec::<&str>::new());
-    assert_eq!(handle(&mut instance, Event::TimePassed, at(0.15)), ["check"]);
-    assert_eq!(handle(&mut instance, Event::Checked(Ok(())), at(0.15)), ["register", "beat", "remember", "say"]);
+    assert!(
+        instance.handle(Event::TimePassed, at(0.11)).is_err(),
+        "too early"
+    );
+    assert_eq!(
+        handle(&mut instance, Event::TimePassed, at(0.12)),
+        ["check"]
+    );
+    assert_eq!(
+        handle(
+            &mut instance,
+            Event::Checked(Err("refused".into())),
+            at(0.12)
+        ),
+        Vec::<&str>::new()
+    );
+    assert_eq!(
+        handle(&mut instance, Event::TimePassed, at(0.15)),
+        ["check"]
+    );
+    assert_eq!(
+        handle(&mut instance, Event::Checked(Ok(())), at(0.15)),
+        ["register", "beat", "remember", "say"]
+    );
     assert_eq!(instance.beat_state(), Some(InstanceState::Running));
     assert_eq!(instance.since(), 1000.15);
-    assert_eq!(handle(&mut instance, stop(), at(5.0)), ["unregister", "remember", "say"]);
+    assert_eq!(
+        handle(&mut instance, stop(), at(5.0)),
+        ["unregister", "remember", "say"]
+    );
     assert_eq!(instance.beat_state(), None);
     assert_eq!(handle(&mut instance, Event::TimePassed, at(6.0)), ["term"]);
-    assert_eq!(handle(&mut instance, exit(Exit::Signal(15)), at(6.5)), ["report", "say", "destroy", "forget"]);
+    assert_eq!(
+        handle(&mut instance, exit(Exit::Signal(15)), at(6.5)),
+        ["report", "say", "destroy", "forget"]
+    );
     assert_eq!(instance.name(), "STOPPED");
 }
 
@@ -91,7 +142,10 @@ fn a_good_life() {
 fn a_worker_runs_as_soon_as_it_is_ordered_and_is_never_checked() {
     let (mut instance, _) = Instance::born(terms(CheckKind::Process), at(0.0));
     handle(&mut instance, Event::SandboxReady, at(0.1));
-    assert_eq!(handle(&mut instance, Event::Ordered, at(0.1))[..2], ["register", "beat"]);
+    assert_eq!(
+        handle(&mut instance, Event::Ordered, at(0.1))[..2],
+        ["register", "beat"]
+    );
     assert_eq!(instance.next_wake(), None);
 }
 
@@ -100,11 +154,17 @@ fn a_crash_takes_the_route_away_before_anything_else() {
     let mut instance = running();
     let effects = handle(&mut instance, exit(Exit::Status(3)), at(9.0));
     assert_eq!(effects, ["unregister", "report", "beat", "say", "remember"]);
-    assert_eq!(ending(&instance).description, "app instance exited with status 3");
+    assert_eq!(
+        ending(&instance).description,
+        "app instance exited with status 3"
+    );
     assert_eq!(ending(&instance).phase.as_deref(), Some("running"));
     assert_eq!(instance.beat_state(), Some(InstanceState::Crashed));
     assert!(instance.handle(Event::TimePassed, at(3000.0)).is_err());
-    assert_eq!(handle(&mut instance, Event::TimePassed, at(3609.0)), ["destroy", "forget"]);
+    assert_eq!(
+        handle(&mut instance, Event::TimePassed, at(3609.0)),
+        ["destroy", "forget"]
+    );
 }
 
 #[test]
@@ -112,7 +172,10 @@ fn without_retention_a_crash_leaves_nothing() {
     let mut instance = running();
     instance.terms.crash_retention = Duration::ZERO;
     let effects = handle(&mut instance, exit(Exit::Status(3)), at(9.0));
-    assert_eq!(effects, ["unregister", "report", "beat", "say", "destroy", "forget"]);
+    assert_eq!(
+        effects,
+        ["unregister", "report", "beat", "say", "destroy", "forget"]
+    );
 }
 
 #[test]
@@ -121,13 +184,20 @@ fn an_app_that_never_listens_is_killed_and_told_why() {
     handle(&mut instance, Event::SandboxReady, at(1.0));
     handle(&mut instance, Event::Ordered, at(1.0));
     handle(&mut instance, Event::TimePassed, at(2.0));
-    handle(&mut instance, Event::Checked(Err("port 8080: connection refused".into())), at(2.0));
+    handle(
+        &mut instance,
+        Event::Checked(Err("port 8080: connection refused".into())),
+        at(2.0),
+    );
     assert_eq!(handle(&mut instance, Event::TimePassed, at(61.0)), ["kill"]);
     assert_eq!(instance.beat_state(), Some(InstanceState::Starting));
     let effects = handle(&mut instance, exit(Exit::Signal(9)), at(61.1));
     assert_eq!(effects, ["report", "beat", "say", "remember"]);
     let text = &ending(&instance).description;
-    assert!(text.starts_with("failed to accept connections within health check timeout (60 s)"), "{text}");
+    assert!(
+        text.starts_with("failed to accept connections within health check timeout (60 s)"),
+        "{text}"
+    );
     assert!(text.contains("refused"), "{text}");
     assert_eq!(ending(&instance).phase.as_deref(), Some("starting"));
 }
@@ -138,30 +208,71 @@ fn one_missed_check_is_forgiven_three_are_not() {
     let mut now = 0.2;
     for round in 0..3 {
         for _ in 0..2 {
-            now = instance.next_wake().expect("checked").as_secs_f64().max(now);
-            assert_eq!(handle(&mut instance, Event::TimePassed, at(now)), ["check"], "{round}");
-            assert_eq!(handle(&mut instance, Event::Checked(Err("timed out".into())), at(now)), Vec::<&str>::new());
+            now = instance
+                .next_wake()
+                .expect("checked")
+                .as_secs_f64()
+                .max(now);
+            assert_eq!(
+                handle(&mut instance, Event::TimePassed, at(now)),
+                ["check"],
+                "{round}"
+            );
+            assert_eq!(
+                handle(
+                    &mut instance,
+                    Event::Checked(Err("timed out".into())),
+                    at(now)
+                ),
+                Vec::<&str>::new()
+            );
         }
         now = instance.next_wake().expect("checked").as_secs_f64();
         handle(&mut instance, Event::TimePassed, at(now));
-        assert_eq!(handle(&mut instance, Event::Checked(Ok(())), at(now)), Vec::<&str>::new());
+        assert_eq!(
+            handle(&mut instance, Event::Checked(Ok(())), at(now)),
+            Vec::<&str>::new()
+        );
     }
     for _ in 0..2 {
         now = instance.next_wake().expect("checked").as_secs_f64();
         handle(&mut instance, Event::TimePassed, at(now));
-        handle(&mut instance, Event::Checked(Err("timed out".into())), at(now));
+        handle(
+            &mut instance,
+            Event::Checked(Err("timed out".into())),
+            at(now),
+        );
     }
     now = instance.next_wake().expect("checked").as_secs_f64();
     handle(&mut instance, Event::TimePassed, at(now));
-    assert_eq!(handle(&mut instance, Event::Checked(Err("timed out".into())), at(now)), ["unregister", "kill"]);
+    assert_eq!(
+        handle(
+            &mut instance,
+            Event::Checked(Err("timed out".into())),
+            at(now)
+        ),
+        ["unregister", "kill"]
+    );
     handle(&mut instance, exit(Exit::Signal(9)), at(now));
-    assert!(ending(&instance).description.starts_with("failed health check"));
+    assert!(
+        ending(&instance)
+            .description
+            .starts_with("failed health check")
+    );
 }
 
 #[test]
 fn out_of_memory_is_told_as_such() {
     let mut instance = running();
-    instance.handle(Event::Exited { exit: Exit::Signal(9), out_of_memory: true }, at(9.0)).expect("handled");
+    instance
+        .handle(
+            Event::Exited {
+                exit: Exit::Signal(9),
+                out_of_memory: true,
+            },
+            at(9.0),
+        )
+        .expect("handled");
     assert!(ending(&instance).out_of_memory);
     assert!(ending(&instance).description.contains("256 MB"));
 }
@@ -171,19 +282,30 @@ fn who_ignores_term_is_killed_and_who_ignores_kill_is_given_up() {
     let mut instance = running();
     handle(&mut instance, stop(), at(5.0));
     handle(&mut instance, Event::TimePassed, at(6.0));
-    assert_eq!(handle(&mut instance, Event::TimePassed, at(16.0)), ["say", "kill"]);
-    assert_eq!(handle(&mut instance, Event::TimePassed, at(26.0)), ["report", "say", "destroy", "forget"]);
+    assert_eq!(
+        handle(&mut instance, Event::TimePassed, at(16.0)),
+        ["say", "kill"]
+    );
+    assert_eq!(
+        handle(&mut instance, Event::TimePassed, at(26.0)),
+        ["report", "say", "destroy", "forget"]
+    );
 }
 
 #[test]
 fn a_stop_before_there_is_a_sandbox_waits_for_the_preparation_to_end() {
-    for end in [Event::SandboxReady, Event::PreparationFailed("cancelled".into())] {
+    for end in [
+        Event::SandboxReady,
+        Event::PreparationFailed("cancelled".into()),
+    ] {
         let (mut instance, _) = Instance::born(terms(CheckKind::Port), at(0.0));
         assert_eq!(handle(&mut instance, stop(), at(0.1)), ["cancel"]);
         assert!(instance.handle(stop(), at(0.2)).is_err());
         let effects = instance.handle(end, at(0.3)).expect("handled");
         assert_eq!(names(&effects), ["report", "say", "destroy", "forget"]);
-        let Some(Effect::Report(ending)) = effects.first() else { panic!("it is reported") };
+        let Some(Effect::Report(ending)) = effects.first() else {
+            panic!("it is reported")
+        };
         assert_eq!(ending.reason, ExitReason::Stopped);
     }
 }
@@ -191,17 +313,35 @@ fn a_stop_before_there_is_a_sandbox_waits_for_the_preparation_to_end() {
 #[test]
 fn an_agents_shutdown_is_told_as_such() {
     let mut instance = running();
-    handle(&mut instance, Event::StopRequested { cause: StopCause::AgentShutdown, pace: PACE }, at(5.0));
-    let effects = instance.handle(exit(Exit::Status(0)), at(6.0)).expect("handled");
-    let Some(Effect::Report(ending)) = effects.first() else { panic!("it is reported") };
+    handle(
+        &mut instance,
+        Event::StopRequested {
+            cause: StopCause::AgentShutdown,
+            pace: PACE,
+        },
+        at(5.0),
+    );
+    let effects = instance
+        .handle(exit(Exit::Status(0)), at(6.0))
+        .expect("handled");
+    let Some(Effect::Report(ending)) = effects.first() else {
+        panic!("it is reported")
+    };
     assert_eq!(ending.reason, ExitReason::DeaShutdown);
 }
 
 #[test]
 fn a_failed_preparation_is_a_crash_with_its_reason() {
     let (mut instance, _) = Instance::born(terms(CheckKind::Port), at(0.0));
-    handle(&mut instance, Event::PreparationFailed("the droplet is not there".into()), at(1.0));
-    assert_eq!(ending(&instance).description, "failed to start: the droplet is not there");
+    handle(
+        &mut instance,
+        Event::PreparationFailed("the droplet is not there".into()),
+        at(1.0),
+    );
+    assert_eq!(
+        ending(&instance).description,
+        "failed to start: the droplet is not there"
+    );
 }
 
 #[test]
@@ -213,21 +353,37 @@ fn an_adopted_instance_goes_on() {
     let (instance, _) = Instance::adopted_starting(terms(CheckKind::Port), 7.0, at(3.0));
     assert_eq!(instance.next_wake(), Some(Duration::from_secs(3)));
     let (worker, effects) = Instance::adopted_starting(terms(CheckKind::Process), 7.0, at(3.0));
-    assert_eq!((worker.name(), names(&effects).len() > 1), ("RUNNING", true));
-    let crash = CrashCause::NotStarted("x".into()).ending(Exit::Unknown, "starting", 1000.0 - 3000.0);
+    assert_eq!(
+        (worker.name(), names(&effects).len() > 1),
+        ("RUNNING", true)
+    );
+    let crash =
+        CrashCause::NotStarted("x".into()).ending(Exit::Unknown, "starting", 1000.0 - 3000.0);
     let instance = Instance::adopted_crashed(terms(CheckKind::Port), crash, at(0.0));
-    assert_eq!(instance.next_wake(), Some(Duration::from_secs(600)), "it was kept for 3000 s before");
+    assert_eq!(
+        instance.next_wake(),
+        Some(Duration::from_secs(600)),
+        "it was kept for 3000 s before"
+    );
 }
 
 #[test]
 fn whoever_stops_a_dying_one_gets_it_stopped() {
     let mut instance = running();
     instance.state = State::Stopping {
-        purpose: Purpose::Crash { cause: CrashCause::NotStarted(String::new()), phase: "starting" },
-        step: Step::Killed { until: Duration::from_secs(30) },
+        purpose: Purpose::Crash {
+            cause: CrashCause::NotStarted(String::new()),
+            phase: "starting",
+        },
+        step: Step::Killed {
+            until: Duration::from_secs(30),
+        },
     };
     assert!(handle(&mut instance, stop(), at(5.0)).is_empty());
-    assert_eq!(handle(&mut instance, exit(Exit::Signal(9)), at(5.0)), ["report", "say", "destroy", "forget"]);
+    assert_eq!(
+        handle(&mut instance, exit(Exit::Signal(9)), at(5.0)),
+        ["report", "say", "destroy", "forget"]
+    );
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -237,8 +393,14 @@ fn events() -> impl Strategy<Value = Event> {
         Just(Event::Ordered),
         Just(Event::Checked(Ok(()))),
         Just(Event::Checked(Err("no".into()))),
-        Just(Event::Exited { exit: Exit::Status(1), out_of_memory: false }),
-        Just(Event::Exited { exit: Exit::Signal(9), out_of_memory: true }),
+        Just(Event::Exited {
+            exit: Exit::Status(1),
+            out_of_memory: false
+        }),
+        Just(Event::Exited {
+            exit: Exit::Signal(9),
+            out_of_memory: true
+        }),
         Just(stop()),
         Just(Event::Evicted),
         Just(Event::TimePassed),

@@ -1,0 +1,61 @@
+//! Droplets, as they are listed.
+
+use super::list::{Columns, ListQuery, Listing};
+use super::{Ops, Refusal, apps, space_for, visible_spaces};
+use crate::domain::access::{Action, Actor};
+use crate::store::apps::App;
+use crate::store::droplets::Droplet;
+
+const COLUMNS: Columns = Columns {
+    filters: &[("guids", "guid"), ("states", "state"), ("app_guids", "app_guid"), ("package_guids", "package_guid")],
+    others: &["space_guids"],
+    orders: &[],
+};
+
+/// Which droplets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of<'a> {
+    Everything,
+    App(&'a str),
+    Package(&'a str),
+}
+
+impl Ops {
+    pub async fn droplet(&self, actor: &Actor, guid: &str) -> Result<Droplet, Refusal> {
+        let mut connection = self.store.read().await?;
+        let droplet = Droplet::find(&mut connection, guid).await?.ok_or(Refusal::NotFound("Droplet"))?;
+        let app = App::find(&mut connection, &droplet.app_guid).await?.ok_or(Refusal::NotFound("Droplet"))?;
+        space_for(&mut connection, actor, Action::Read, &app.space_guid, "Droplet").await?;
+        Ok(droplet)
+    }
+
+    pub async fn current_droplet(&self, actor: &Actor, app: &str) -> Result<Droplet, Refusal> {
+        let mut connection = self.store.read().await?;
+        let (app, _) = apps::app_for(&mut connection, actor, Action::Read, app).await?;
+        let guid = app.current_droplet_guid.ok_or(Refusal::NotFound("Droplet"))?;
+        Droplet::find(&mut connection, &guid).await?.ok_or(Refusal::NotFound("Droplet"))
+    }
+
+    pub async fn list_droplets(&self, actor: &Actor, of: Of<'_>, query: &ListQuery) -> Result<Listing<Droplet>, Refusal> {
+        let mut filter = query.filter(&COLUMNS)?;
+        match of {
+            Of::Everything => {}
+            Of::App(app) => {
+                self.app(actor, app).await?;
+                filter = filter.equals("app_guid", app);
+            }
+            Of::Package(package) => {
+                self.package(actor, package).await?;
+                filter = filter.equals("package_guid", package);
+            }
+        }
+        let mut connection = self.store.read().await?;
+        if let Some(spaces) = query.list("space_guids") {
+            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", spaces);
+        }
+        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
+            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", &visible);
+        }
+        Ok(Droplet::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+    }
+}

@@ -1,0 +1,120 @@
+//! Empty databases of both kinds for tests: SQLite in a temporary folder, and a PostgreSQL server
+//! of its own, ended with the value.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests")]
+
+use controller::store::Store;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A database of one kind, with its server if it has one.
+pub struct Database {
+    pub kind: &'static str,
+    pub store: Store,
+    server: Option<Postgres>,
+    folder: tempfile::TempDir,
+}
+
+/// One of each kind; says loudly when PostgreSQL is not installed.
+pub async fn each(test: &str) -> Vec<Database> {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("test.sqlite").display());
+    let mut all =
+        vec![Database { kind: "SQLite", store: Store::open(&url).await.unwrap(), server: None, folder }];
+    match Postgres::start() {
+        Some((server, folder)) => {
+            let store = server.open().await;
+            all.push(Database { kind: "PostgreSQL", store, server: Some(server), folder });
+        }
+        None => eprintln!("SKIPPED {test} on PostgreSQL: initdb is not installed"),
+    }
+    all
+}
+
+struct Postgres {
+    child: Child,
+    port: u16,
+}
+
+fn programs() -> Option<PathBuf> {
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|folder| folder.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop()
+}
+
+/// The server refuses to run as root: then it runs as nobody.
+fn command(program: &Path, as_nobody: bool) -> Command {
+    if !as_nobody {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+    command
+}
+
+impl Postgres {
+    fn start() -> Option<(Postgres, tempfile::TempDir)> {
+        let programs = programs()?;
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+        if root {
+            let owned = Command::new("chown").arg("nobody:nogroup").arg(folder.path()).status().unwrap();
+            assert!(owned.success());
+        }
+        let data = folder.path().join("data");
+        let made = command(&programs.join("initdb"), root)
+            .args(["--auth=trust", "--username=test", "--encoding=UTF8", "--no-sync", "-D"])
+            .arg(&data)
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success(), "initdb failed");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = command(&programs.join("postgres"), root)
+            .arg("-D")
+            .arg(&data)
+            .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-c", "fsync=off", "-k"])
+            .arg(folder.path())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some((Postgres { child, port }, folder))
+    }
+
+    async fn open(&self) -> Store {
+        let url = format!("postgres://test@127.0.0.1:{}/postgres", self.port);
+        let begun = Instant::now();
+        loop {
+            match Store::open(&url).await {
+                Ok(store) => return store,
+                Err(error) if begun.elapsed() > Duration::from_secs(20) => panic!("PostgreSQL does not come up: {error:?}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // TERM waits for clients; INT ends them, and the workers with the server.
+        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(5) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
