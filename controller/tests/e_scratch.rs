@@ -1,18 +1,6 @@
 #![allow(dead_code)]
-pub mod domain {
-    #[path = "/work/main/controller/src/domain/deployment.rs"]
-    pub mod deployment;
-    #[path = "/work/main/controller/src/domain/dispatch.rs"]
-    pub mod dispatch;
-    #[path = "/work/main/controller/src/domain/observed.rs"]
-    pub mod observed;
-    #[path = "/work/main/controller/src/domain/placement.rs"]
-    pub mod placement;
-    #[path = "/work/main/controller/src/domain/names.rs"]
-    pub mod names;
-    #[path = "/work/main/controller/src/domain/times.rs"]
-    pub mod times;
-}
+#[path = "../src/domain/mod.rs"]
+pub mod domain;
 #[path = "../src/store/mod.rs"]
 pub mod store;
 #[path = "../src/blobs/mod.rs"]

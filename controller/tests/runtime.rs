@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod databases;
 mod world;
 
 use controller::domain::observed::IndexState;
@@ -569,25 +570,32 @@ async fn the_bulk_api_gives_pages_to_who_knows_the_password() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_controller_takes_over_and_doubles_nothing() {
-    if !has_servers("another_controller_takes_over_and_doubles_nothing") {
+    let test = "another_controller_takes_over_and_doubles_nothing";
+    if !has_servers(test) {
         return;
     }
-    let world = World::start().await;
+    for database in databases::each(test).await {
+        let world = World::with_store(database.store.clone()).await;
+        take_over(&world).await;
+    }
+}
+
+async fn take_over(world: &World) {
     let (first, first_deps) = world.controller("controller-1").await;
     eventually("the first leads", async || if first.leads() { Ok(()) } else { Err("nobody leads".to_string()) }).await;
     let (second, _second_deps) = world.controller("controller-2").await;
-    let agent = Agent::start(&world, "dea-1", 4096).await;
+    let agent = Agent::start(world, "dea-1", 4096).await;
     world.app("a", 3, 256).await;
     second.nudge();
-    runs(&world, &first, "a").await;
-    runs(&world, &second, "a").await;
+    runs(world, &first, "a").await;
+    runs(world, &second, "a").await;
     assert!(!second.leads());
 
     first_deps.tasks.stop(Duration::from_secs(2)).await;
     eventually("the second leads", async || if second.leads() { Ok(()) } else { Err("not yet".to_string()) }).await;
     world.change("a", |process| process.instances = 4).await;
     second.nudge();
-    runs(&world, &second, "a").await;
+    runs(world, &second, "a").await;
     let starts = agent.starts();
     let indices: BTreeSet<u32> = starts.iter().map(|start| start.index).collect();
     assert_eq!((starts.len(), indices.len()), (4, 4), "each index was started once");

@@ -4,13 +4,14 @@
 
 mod world;
 
+use dea::domain::record::{InstanceRecord, Record, SavedState};
 use proto::bus::dea::{
     AgentStatus, Discover, FindInstances, FoundInstance, Hello, Limits, UpdateInstances,
 };
 use proto::bus::health::{ExitReason, InstanceState};
 use proto::bus::stream::{RunTask, RunTaskReply, TaskEnd, TaskInput, TaskOutput, task_input};
 use proto::bus::{Empty, catalogue};
-use proto::ids::{DeaId, ProcessGuid};
+use proto::ids::{DeaId, InstanceId, ProcessGuid};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use world::{Seen, World};
@@ -236,7 +237,23 @@ async fn an_agent_that_comes_back_adopts_what_runs_and_repeats_what_nobody_ackno
     );
     world.forget_seen();
     world.acknowledge.store(true, Ordering::SeqCst);
+    // As an agent leaves it that dies between accepting an instance and ordering it.
+    let accepted = Record::Instance(Box::new(InstanceRecord {
+        instance: InstanceId::new("i9").unwrap(),
+        private_id: "secret".into(),
+        start: world.start_message("i9", &sha1, COMMAND),
+        uris: vec![],
+        state: SavedState::Starting,
+        since: 0.0,
+        accepted_at: 0.0,
+    }));
+    std::fs::write(
+        world.agent_folder().join("accepted/i9.json"),
+        accepted.to_text(),
+    )
+    .unwrap();
     world.start_agent().await;
+    assert_eq!(world.exited("i9").await.reason, ExitReason::DeaShutdown);
     world.state("i1", InstanceState::Running).await;
     world.state("i2", InstanceState::Crashed).await;
     assert_eq!(world.exited("i2").await.exit_status, 9);
@@ -551,5 +568,109 @@ async fn names_change_questions_are_answered_and_a_flood_is_cut() {
         30_000,
         "every line is passed on or counted: {passed} + {lost}"
     );
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_bus_everything_goes_on_and_is_told_later() {
+    let Some(mut world) = World::start("bus away").await else {
+        return;
+    };
+    let sha1 = world.droplet(&[("app/server.py", SERVER)]);
+    for index in 0..2 {
+        let mut start = world.start_message(&format!("i{index}"), &sha1, COMMAND);
+        start.index = index;
+        start.uris = vec![format!("shop{index}.yard.internal")];
+        world.order(&start).await;
+    }
+    let mut ports = [0; 2];
+    for (index, port) in ports.iter_mut().enumerate() {
+        let name = format!("shop{index}.yard.internal");
+        let seen = world
+            .eventually(
+                "a registration",
+                |seen| matches!(seen, Seen::Registered(it) if it.uris == [name.as_str()]),
+            )
+            .await;
+        let Seen::Registered(registration) = seen else {
+            panic!()
+        };
+        *port = registration.port.unwrap();
+    }
+    world.bus_down();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = |index: usize, path: &str| format!("http://{}:{}{path}", world.gateway, ports[index]);
+    assert_eq!(
+        client
+            .get(url(0, "/"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        "hello 0"
+    );
+    assert!(client.get(url(1, "/exit/5")).send().await.is_err());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(
+        client
+            .get(url(0, "/"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        "hello 0"
+    );
+    world.forget_seen();
+    world.bus_up().await;
+    assert_eq!(world.exited("i1").await.exit_status, 5);
+    world.state("i0", InstanceState::Running).await;
+    world
+        .eventually(
+            "its registration again",
+            |seen| matches!(seen, Seen::Registered(it) if it.uris == ["shop0.yard.internal"]),
+        )
+        .await;
+    assert!(
+        !world
+            .all_seen()
+            .iter()
+            .any(|seen| matches!(seen, Seen::Registered(it) if it.uris == ["shop1.yard.internal"]))
+    );
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_start_and_stop_at_once() {
+    let Some(world) = World::start("many at once").await else {
+        return;
+    };
+    let sha1 = world.droplet(&[("app/x", "")]);
+    let names: Vec<String> = (0..12).map(|index| format!("i{index}")).collect();
+    let begun = Instant::now();
+    for (index, name) in (0..).zip(&names) {
+        let mut start = world.start_message(name, &sha1, "exec sleep 1000");
+        start.index = index;
+        start.uris.clear();
+        world.order(&start).await;
+    }
+    for name in &names {
+        world.state(name, InstanceState::Running).await;
+    }
+    eprintln!("12 workers started in {:?}", begun.elapsed());
+    for name in &names {
+        world.order_stop(name).await;
+    }
+    for name in &names {
+        let exited = world.exited(name).await;
+        assert_eq!(
+            (exited.reason, exited.yard_signal.as_deref()),
+            (ExitReason::Stopped, Some("SIGTERM"))
+        );
+    }
+    world.eventually("all memory", |seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048 && ad.app_id_to_count.is_empty())).await;
     world.finish().await;
 }

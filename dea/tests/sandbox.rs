@@ -422,3 +422,66 @@ async fn a_command_runs_beside_the_application_and_after_its_end() {
     );
     yard.finish().await;
 }
+
+/// `cargo test -p dea --test sandbox -- --ignored --nocapture measure`
+#[tokio::test]
+#[ignore = "a measurement, not a test"]
+async fn measure_a_cold_start_and_its_end() {
+    let Some(yard) = Yard::start("measure").await else {
+        return;
+    };
+    let droplet = yard.folder().join("droplet");
+    std::fs::create_dir_all(droplet.join("app")).unwrap();
+    yard.prepare("warm-up").await;
+    let mut parts: [Vec<Duration>; 5] = Default::default();
+    for number in 0..60 {
+        let begin = Instant::now();
+        let sandbox = yard.prepare(&format!("s{number}")).await;
+        parts[0].push(begin.elapsed());
+        let mounting = Instant::now();
+        sandbox.mount_droplet(&droplet, "/home/vcap").await.unwrap();
+        parts[1].push(mounting.elapsed());
+        let mut events = sandbox.events().await.unwrap();
+        let ordering = Instant::now();
+        let mut orders = shell("");
+        orders.argv = vec!["/bin/true".into()];
+        sandbox.order(orders).await.unwrap();
+        collect(&mut events).await;
+        parts[2].push(ordering.elapsed());
+        parts[3].push(begin.elapsed());
+        drop(events);
+        let destroying = Instant::now();
+        sandbox.destroy().await.unwrap();
+        parts[4].push(destroying.elapsed());
+    }
+    let names = [
+        "prepare",
+        "mount droplet",
+        "orders to exit",
+        "cold start to exit",
+        "destroy",
+    ];
+    for (name, mut times) in names.into_iter().zip(parts) {
+        times.sort();
+        println!("{name}: p50 {:?}, p95 {:?}", times[30], times[57]);
+    }
+    let begin = Instant::now();
+    let ids: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
+    let preparing = ids.iter().map(|id| yard.prepare(id));
+    let sandboxes = futures_util::future::join_all(preparing).await;
+    println!("{} at once: {:?}", sandboxes.len(), begin.elapsed());
+    let supervisor = std::fs::read_to_string(yard.config.run_folder.join("p0/lock")).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{supervisor}/status")).unwrap();
+    let size = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
+    println!("a supervisor's memory: {size}");
+    println!(
+        "a waiting sandbox: {:?}",
+        sandboxes[0].usage().await.unwrap()
+    );
+    let begin = Instant::now();
+    yard.finish().await;
+    println!("all gone, one after the other: {:?}", begin.elapsed());
+}

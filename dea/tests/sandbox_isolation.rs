@@ -6,6 +6,7 @@ mod yard;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use dea::sandbox::{ExitStatus, SandboxEvent};
@@ -252,5 +253,138 @@ async fn uids_differ_from_sandbox_to_sandbox() {
         maps.push(text(&seen, false));
     }
     assert_ne!(maps[0], maps[1]);
+    yard.finish().await;
+}
+
+/// A host beyond this machine: a network namespace with a link to it and no other route.
+struct Outside {
+    name: String,
+    link: String,
+    near: String,
+    far: String,
+}
+
+impl Outside {
+    fn make(yard: &Yard) -> Outside {
+        let stem = &yard.config.interface_prefix;
+        let [_, second, third, _] = yard.config.gateway.octets();
+        let outside = Outside {
+            name: format!("{stem}out"),
+            // Not of the engine's own names.
+            link: format!("o{stem}"),
+            near: format!("198.18.{}.{}", second, third & 0xfc | 1),
+            far: format!("198.18.{}.{}", second, third & 0xfc | 2),
+        };
+        let (name, link) = (&outside.name, &outside.link);
+        let (near, far) = (&outside.near, &outside.far);
+        ip(&format!("netns add {name}"));
+        ip(&format!(
+            "link add {link} type veth peer name eth0 netns {name}"
+        ));
+        ip(&format!("addr add {near}/30 dev {link}"));
+        ip(&format!("link set {link} up"));
+        ip(&format!("-n {name} addr add {far}/30 dev eth0"));
+        ip(&format!("-n {name} link set eth0 up"));
+        outside
+    }
+
+    fn run(&self, script: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            &self.name,
+            "/usr/bin/python3",
+            "-uc",
+            script,
+        ]);
+        command
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = Command::new("ip")
+            .args(["link", "del", &self.link])
+            .status();
+        let _ = Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .status();
+    }
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status();
+    assert!(status.unwrap().success(), "ip {arguments}");
+}
+
+/// Forwarding on one interface; the machine's own switch is not a test's to touch.
+fn forward(interface: &str) {
+    let path = format!("/proc/sys/net/ipv4/conf/{interface}/forwarding");
+    std::fs::write(path, "1").unwrap();
+}
+
+#[tokio::test]
+async fn the_outside_is_reached_masqueraded_and_does_not_reach_in() {
+    let Some(yard) = Yard::start("outside").await else {
+        return;
+    };
+    if Command::new("ip").arg("-V").output().is_err() {
+        eprintln!("SKIPPED outside: ip is not installed");
+        return;
+    }
+    let outside = Outside::make(&yard);
+    let script = "import socket
+server = socket.create_server((\"0.0.0.0\", 7000))
+print(\"listening\")
+while True:
+    stream, peer = server.accept()
+    stream.sendall(peer[0].encode())
+    stream.close()";
+    let mut server = outside.run(script).stdout(Stdio::piped()).spawn().unwrap();
+    let mut listening = [0; 10];
+    server
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut listening)
+        .unwrap();
+
+    let sandbox = yard.prepare("traveller").await;
+    let stem = format!("{}v", yard.config.interface_prefix);
+    for entry in std::fs::read_dir("/sys/class/net").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.starts_with(&stem) || name == outside.link {
+            forward(&name);
+        }
+    }
+    let mut events = sandbox.events().await.unwrap();
+    let script = probe(&[format!("{}:7000", outside.far)])
+        + "echo arrived; exec /usr/bin/python3 -u -m http.server 8080";
+    sandbox.order(shell(&script)).await.unwrap();
+    // Without a route back, the answer shows that the packets had the host's address.
+    assert_eq!(next_line(&mut events).await, outside.near);
+    while next_line(&mut events).await != "arrived" {}
+    next_line(&mut events).await;
+
+    let (subnet, near) = (yard.config.subnet, &outside.near);
+    ip(&format!(
+        "-n {} route add {subnet} via {near}",
+        outside.name
+    ));
+    for (address, port) in [
+        (sandbox.address(), 8080),
+        (yard.config.gateway, sandbox.host_port().unwrap()),
+    ] {
+        let script = format!("import socket; socket.create_connection((\"{address}\", {port}), 2)");
+        let reached = outside.run(&script).stderr(Stdio::null()).status().unwrap();
+        assert!(
+            !reached.success(),
+            "{address}:{port} was reached from outside"
+        );
+    }
+    let _ = server.kill();
+    let _ = server.wait();
+    drop(outside);
     yard.finish().await;
 }

@@ -1,41 +1,36 @@
 //! One cluster on this machine, from its first file to its last leftover.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use daemon::{
-    AdminConfig, Bootstrap, BusConfig, Cluster, ClusterIdentity, Policy, Role, StoreConfig,
-    Supervisor,
-};
+use daemon::{Cluster, Policy, Supervisor};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use proto::config::Settings;
 use proto::node::{ClusterFile, NodePhase};
-use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::Wanted;
-use crate::adapters::cleanup::{self, Traces};
+use crate::adapters::cleanup::Traces;
 use crate::adapters::hosts_file::HostsFile;
-use crate::adapters::layout::{self, Chosen, Layout};
-use crate::adapters::process::{self, Program};
+use crate::adapters::layout::{self, Layout};
+use crate::adapters::process;
 use crate::adapters::sockets::Listeners;
 use crate::adapters::store::{self, StoreUser};
 use crate::adapters::{control, files, machine};
 use crate::board::Board;
+use crate::crew::Crew;
 use crate::domain::cast::{self, Part};
-use crate::domain::servers::{self, BusUser, StoreRole};
-use crate::domain::{hosts, network};
-use crate::keeper::{Keeper, Probe};
+use crate::domain::servers::StoreRole;
+use crate::names;
+use crate::plan::{self, Plan};
 
-/// How often the names of apps are looked at.
-const ROUTES_PERIOD: Duration = Duration::from_secs(1);
 /// How long a node that is ending may keep the next one waiting.
 const LOCK_DEADLINE: Duration = Duration::from_secs(4);
 
@@ -47,7 +42,8 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
 
     files::folder(&wanted.home, 0o755)?;
-    let home = std::fs::canonicalize(&wanted.home).with_context(|| format!("cannot find {}", wanted.home.display()))?;
+    let home = std::fs::canonicalize(&wanted.home)
+        .with_context(|| format!("cannot find {}", wanted.home.display()))?;
     let wanted = Wanted { home, ..wanted };
     let _lock = lock(&wanted.home).await?;
     let plan = Plan::make(layout::cluster_file(&wanted)?, &wanted.home)?;
@@ -63,7 +59,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     let mut crew = Crew::new(&plan, listeners, settings, &tasks)?;
     control::serve(&plan.layout.control_socket(), &crew.board, &tasks)?;
     if plan.file.hosts {
-        keep_hosts(&plan, &crew, &tasks);
+        names::keep(&plan, &crew);
     }
     let board = crew.board.clone();
     let cause = tokio::select! {
@@ -91,8 +87,16 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
 
 /// Starts the servers, then the daemons; never returns. Daemons that a killed node left are kept
 /// at once: should one of them die, it must not wait for the store.
-async fn keep_all(plan: &Plan, crew: &mut Crew, settings: watch::Sender<Arc<Settings>>) -> anyhow::Result<Infallible> {
-    let daemons: Vec<&Part> = plan.parts.iter().filter(|part| part.component().is_some()).collect();
+async fn keep_all(
+    plan: &Plan,
+    crew: &mut Crew,
+    settings: watch::Sender<Arc<Settings>>,
+) -> anyhow::Result<Infallible> {
+    let daemons: Vec<&Part> = plan
+        .parts
+        .iter()
+        .filter(|part| part.component().is_some())
+        .collect();
     let left_running = daemons.iter().any(|part| plan.alive(part).is_some());
     crew.keep(&Part::Nats);
     crew.keep(&Part::Etcd);
@@ -111,7 +115,9 @@ async fn keep_all(plan: &Plan, crew: &mut Crew, settings: watch::Sender<Arc<Sett
 /// Writes the parts' files; a part that runs with another one is renewed.
 async fn renew_files(plan: &Plan) -> anyhow::Result<()> {
     for part in plan.write_files()? {
-        let Some(identity) = plan.alive(&part) else { continue };
+        let Some(identity) = plan.alive(&part) else {
+            continue;
+        };
         if part == Part::Nats {
             // Users are read anew without disturbing the others.
             identity.signal(Signal::SIGHUP);
@@ -131,8 +137,15 @@ fn open_sockets(plan: &Plan) -> anyhow::Result<Listeners> {
         if plan.alive(part).is_none()
             && let Err(error) = listeners.open(name)
         {
-            let address = listeners.address(name).map(|address| address.to_string()).unwrap_or_default();
-            let advice = if name == "router-http" { "choose another with --port, or stop that program" } else { "stop that program" };
+            let address = listeners
+                .address(name)
+                .map(|address| address.to_string())
+                .unwrap_or_default();
+            let advice = if name == "router-http" {
+                "choose another with --port, or stop that program"
+            } else {
+                "stop that program"
+            };
             bail!("{address} cannot be listened on ({error}): {advice}");
         }
     }
@@ -157,17 +170,15 @@ pub async fn stop_only(home: PathBuf) -> anyhow::Result<()> {
         std::fs::canonicalize(&home).with_context(|| format!("cannot find {}", home.display()))?;
     let _lock = lock(&home).await?;
     let layout = Layout::new(&home, &file);
-    let executables = Executables::names();
-    for wave in cast::stop_waves(&cast::parts(network::MAX_DEAS)) {
-        let living = wave
-            .iter()
-            .filter_map(|part| Some((part, process::find(&program(part, &layout, &executables))?)));
-        let ending: Vec<_> = living
-            .map(|(part, identity)| {
+    let running = plan::running(&layout);
+    let parts: Vec<Part> = running.iter().map(|(part, _)| part.clone()).collect();
+    for wave in cast::stop_waves(&parts) {
+        let ending = running.iter().filter(|(part, _)| wave.contains(part)).map(
+            |(part, identity)| {
                 info!(part = %part.name(), pid = identity.pid, "a part without a node is stopped");
-                end(identity, part)
-            })
-            .collect();
+                end(*identity, part)
+            },
+        );
         futures_util::future::join_all(ending).await;
     }
     let left = clear(&file, &layout).await;
@@ -248,15 +259,10 @@ async fn lock(home: &Path) -> anyhow::Result<Flock<std::fs::File>> {
 }
 
 /// Agents of a larger cluster that a killed node left running.
-async fn end_surplus(layout: &Layout, parts: &[Part], executables: &Executables) {
-    for part in cast::parts(network::MAX_DEAS)
-        .iter()
-        .filter(|part| !parts.contains(part))
-    {
-        if let Some(identity) = process::find(&program(part, layout, executables)) {
-            info!(part = %part.name(), "a part is no longer wanted and is stopped");
-            end(identity, part).await;
-        }
+async fn end_surplus(plan: &Plan) {
+    for (part, identity) in plan.surplus() {
+        info!(part = %part.name(), "a part is no longer wanted and is stopped");
+        end(identity, &part).await;
     }
 }
 
@@ -317,66 +323,3 @@ fn follow_settings(cluster: Cluster, sender: watch::Sender<Arc<Settings>>, tasks
         }
     });
 }
-
-/// Keeps the names of the cluster in the hosts file: the system's at once, apps' as the router
-/// learns them. While the router does not answer, the names stay as they are.
-fn keep_hosts(plan: &Plan, crew: &Crew, tasks: &Supervisor) {
-    let file = Arc::new(plan.hosts_file());
-    let router = plan
-        .parts
-        .iter()
-        .find(|part| {
-            matches!(
-                part,
-                Part::Daemon {
-                    role: Role::Router,
-                    ..
-                }
-            )
-        })
-        .and_then(|part| plan.admin(part));
-    let url = router.map(|address| format!("http://{address}/routes"));
-    let (http, board, domain) = (crew.http.clone(), crew.board.clone(), plan.file.domain.clone());
-    tasks.spawn("hosts-file", Policy::Restart, move |shutdown| {
-        let (file, http, board, domain, url) = (file.clone(), http.clone(), board.clone(), domain.clone(), url.clone());
-        async move {
-            file.set(&hosts::names(&domain, []))?;
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(ROUTES_PERIOD) => {}
-                    // The block is removed by whoever stops the cluster.
-                    () = shutdown.cancelled() => return Ok(()),
-                }
-                let Some(url) = &url else { continue };
-                let Ok(answer) = http.get(url).send().await else {
-                    continue;
-                };
-                if !answer.status().is_success() {
-                    continue;
-                }
-                let Ok(document) = answer.json::<Value>().await else {
-                    continue;
-                };
-                let mut texts = Vec::new();
-                collect(&document, &mut texts);
-                file.set(&hosts::names(&domain, texts))?;
-            }
-        }
-    });
-}
-
-/// Every text in a document, keys too; what is no name under the domain is sorted out later.
-fn collect<'a>(document: &'a Value, texts: &mut Vec<&'a str>) {
-    match document {
-        Value::String(text) => texts.push(text),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                texts.push(key);
-                collect(value, texts);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-

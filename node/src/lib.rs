@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! prepare   home, secrets, ports, networks, kernel settings        adapters::{layout, machine}
-//! serve     sockets, nats, etcd, its users, bootstrap files        cluster
-//! keep      one task per part: start or adopt, watch, restart      keeper
-//! tell      the node's socket, /etc/hosts                          adapters::{control, hosts_file}
+//! serve     sockets, nats, etcd, its users, bootstrap files        plan, cluster
+//! keep      one task per part: start or adopt, watch, restart      crew, keeper
+//! tell      the node's socket, /etc/hosts                          board, adapters::control, names
 //! stop      in waves, then look for leftovers                      cluster, adapters::cleanup
 //! ```
 //!
@@ -14,8 +14,11 @@
 pub mod adapters;
 pub mod board;
 pub mod cluster;
+pub mod crew;
 pub mod domain;
 pub mod keeper;
+pub mod names;
+pub mod plan;
 pub mod roles;
 
 use std::net::IpAddr;

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use proto::node::{ClusterFile, ComponentState, ComponentStatus, NodePhase, NodeRequest, NodeStatus};
+use proto::node::{
+    ClusterFile, ComponentState, ComponentStatus, NodePhase, NodeRequest, NodeStatus,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 const SOON: Duration = Duration::from_secs(90);
@@ -26,10 +28,25 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Cluster {
-        let folder = tempfile::Builder::new().prefix("yard-node-").tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Cluster { folder, port, node: None }
+        let folder = tempfile::Builder::new()
+            .prefix("yard-node-")
+            .tempdir()
+            .unwrap();
+        std::fs::set_permissions(
+            folder.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Cluster {
+            folder,
+            port,
+            node: None,
+        }
     }
 
     fn home(&self) -> PathBuf {
@@ -38,15 +55,35 @@ impl Cluster {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stackyard"));
-        command.arg("node").arg("--home").arg(self.home()).stdin(Stdio::null());
+        command
+            .arg("node")
+            .arg("--home")
+            .arg(self.home())
+            .stdin(Stdio::null());
         command
     }
 
     fn start(&mut self) {
-        let log = std::fs::OpenOptions::new().append(true).create(true).open(self.folder.path().join("node.log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.folder.path().join("node.log"))
+            .unwrap();
         let mut command = self.command();
-        command.args(["--port", &self.port.to_string(), "--domain", "node-test.internal", "--no-hosts"]);
-        self.node = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+        command.args([
+            "--port",
+            &self.port.to_string(),
+            "--domain",
+            "node-test.internal",
+            "--no-hosts",
+        ]);
+        self.node = Some(
+            command
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap(),
+        );
     }
 
     fn kill_node(&mut self) {
@@ -65,33 +102,56 @@ impl Cluster {
         let asking = async {
             let stream = tokio::net::UnixStream::connect(path).await?;
             let (reader, mut writer) = stream.into_split();
-            writer.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes()).await?;
+            writer
+                .write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes())
+                .await?;
             let mut line = String::new();
             BufReader::new(reader).read_line(&mut line).await?;
             Ok::<NodeStatus, std::io::Error>(serde_json::from_str(&line)?)
         };
-        let answer = tokio::time::timeout(SOON, asking).await.map_err(|error| error.to_string())?;
+        let answer = tokio::time::timeout(SOON, asking)
+            .await
+            .map_err(|error| error.to_string())?;
         answer.map_err(|error| error.to_string())
     }
 
     async fn running(&self) -> NodeStatus {
         eventually(SOON, async || {
             let status = self.ask(NodeRequest::Status).await?;
-            let all = status.components.iter().all(|part| part.state == ComponentState::Ready);
-            if all && status.phase == NodePhase::Running { Ok(status) } else { Err(self.describe(&status)) }
+            let all = status
+                .components
+                .iter()
+                .all(|part| part.state == ComponentState::Ready);
+            if all && status.phase == NodePhase::Running {
+                Ok(status)
+            } else {
+                Err(self.describe(&status))
+            }
         })
         .await
     }
 
     fn describe(&self, status: &NodeStatus) -> String {
-        let parts: Vec<String> =
-            status.components.iter().map(|part| format!("{} {:?} {}", part.name, part.state, part.detail)).collect();
-        format!("{:?} {:?}\n{}", status.phase, status.error, parts.join("\n"))
+        let parts: Vec<String> = status
+            .components
+            .iter()
+            .map(|part| format!("{} {:?} {}", part.name, part.state, part.detail))
+            .collect();
+        format!(
+            "{:?} {:?}\n{}",
+            status.phase,
+            status.error,
+            parts.join("\n")
+        )
     }
 
     async fn part(&self, name: &str) -> Result<ComponentStatus, String> {
         let status = self.ask(NodeRequest::Status).await?;
-        status.components.into_iter().find(|part| part.name == name).ok_or_else(|| format!("no part {name}"))
+        status
+            .components
+            .into_iter()
+            .find(|part| part.name == name)
+            .ok_or_else(|| format!("no part {name}"))
     }
 
     /// Kills a part and waits until its successor is ready; gives the time that took.
@@ -101,8 +161,13 @@ impl Cluster {
         kill(Pid::from_raw(before.pid.unwrap() as i32), Signal::SIGKILL).unwrap();
         eventually(SOON, async || {
             let now = self.part(name).await?;
-            let fresh = now.pid.is_some() && now.pid != before.pid && now.state == ComponentState::Ready;
-            if fresh { Ok(()) } else { Err(format!("{now:?}")) }
+            let fresh =
+                now.pid.is_some() && now.pid != before.pid && now.state == ComponentState::Ready;
+            if fresh {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            }
         })
         .await;
         killed.elapsed()
@@ -110,11 +175,13 @@ impl Cluster {
 
     fn processes(&self) -> Vec<String> {
         let home = self.home().display().to_string();
-        let lines = node::adapters::process::all().into_iter().filter_map(|pid| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            line.contains(&home).then_some(line)
-        });
+        let lines = node::adapters::process::all()
+            .into_iter()
+            .filter_map(|pid| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                line.contains(&home).then_some(line)
+            });
         lines.collect()
     }
 }
@@ -122,7 +189,10 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", std::fs::read_to_string(self.folder.path().join("node.log")).unwrap_or_default());
+            eprintln!(
+                "{}",
+                std::fs::read_to_string(self.folder.path().join("node.log")).unwrap_or_default()
+            );
         }
         if let Some(mut node) = self.node.take() {
             let _ = kill(Pid::from_raw(node.id() as i32), Signal::SIGTERM);
@@ -144,11 +214,16 @@ async fn eventually<T, F: AsyncFnMut() -> Result<T, String>>(within: Duration, m
 }
 
 fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).mode() & 0o777
+    std::fs::metadata(path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .mode()
+        & 0o777
 }
 
 fn ready_to_test(test: &str) -> bool {
-    let missing = ["nats-server", "etcd", "runc"].into_iter().find(|name| node::adapters::process::which(name).is_none());
+    let missing = ["nats-server", "etcd", "runc"]
+        .into_iter()
+        .find(|name| node::adapters::process::which(name).is_none());
     let beside = Path::new(env!("CARGO_BIN_EXE_stackyard")).with_file_name("stackyard-supervisor");
     let why = if !nix::unistd::geteuid().is_root() {
         "it needs root".to_string()
@@ -173,7 +248,10 @@ struct Knocking {
 
 impl Knocking {
     fn at(address: SocketAddr) -> Knocking {
-        let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, refused) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let (ended, counted) = (stop.clone(), refused.clone());
         #[expect(clippy::disallowed_methods, reason = "a test has no supervisor")]
         let task = tokio::spawn(async move {
@@ -187,7 +265,11 @@ impl Knocking {
             }
             knocked
         });
-        Knocking { stop, refused, task }
+        Knocking {
+            stop,
+            refused,
+            task,
+        }
     }
 
     async fn end(self) -> u64 {
@@ -211,28 +293,50 @@ async fn a_cluster_lives_through_the_death_of_its_parts_and_of_its_node() {
     let first = cluster.running().await;
     assert_eq!(first.components.len(), 8, "{}", cluster.describe(&first));
     assert_eq!(mode(&home), 0o755);
-    for secret in ["admin-password", "node/secrets.json", "node/bootstrap/dea-1.json", "nats/nats.conf", "controller/token.key"] {
+    for secret in [
+        "admin-password",
+        "node/secrets.json",
+        "node/bootstrap/dea-1.json",
+        "nats/nats.conf",
+        "controller/token.key",
+    ] {
         assert_eq!(mode(&home.join(secret)), 0o600, "{secret}");
     }
     assert_eq!(mode(&home.join("node")), 0o700);
     let password = std::fs::read_to_string(home.join("admin-password")).unwrap();
-    let (ports, file) = (std::fs::read_to_string(home.join("node/ports.json")).unwrap(), cluster.file().unwrap());
+    let (ports, file) = (
+        std::fs::read_to_string(home.join("node/ports.json")).unwrap(),
+        cluster.file().unwrap(),
+    );
 
     // One node for one home.
     let second = cluster.command().output().unwrap();
     let text = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(!second.status.success() && text.contains("a node runs in") && text.lines().count() == 1, "{text}");
+    assert!(
+        !second.status.success() && text.contains("a node runs in") && text.lines().count() == 1,
+        "{text}"
+    );
 
     // A killed router refuses nobody; a killed bus comes back.
     let knocking = Knocking::at(router);
     let took = cluster.kill_part("router-1").await;
     assert!(took < Duration::from_secs(5), "{took:?}");
-    assert_eq!(knocking.end().await, 0, "connections wait while the router is restarted");
+    assert_eq!(
+        knocking.end().await,
+        0,
+        "connections wait while the router is restarted"
+    );
     cluster.kill_part("nats").await;
     cluster.running().await;
 
     // A killed node takes nobody with it, and its successor adopts all, their sockets too.
-    let pids = |status: &NodeStatus| status.components.iter().map(|part| (part.name.clone(), part.pid)).collect::<Vec<_>>();
+    let pids = |status: &NodeStatus| {
+        status
+            .components
+            .iter()
+            .map(|part| (part.name.clone(), part.pid))
+            .collect::<Vec<_>>()
+    };
     let before = cluster.running().await;
     cluster.kill_node();
     assert!(tokio::net::TcpStream::connect(router).await.is_ok());
@@ -241,24 +345,44 @@ async fn a_cluster_lives_through_the_death_of_its_parts_and_of_its_node() {
     assert_eq!(pids(&after), pids(&before));
     let knocking = Knocking::at(router);
     cluster.kill_part("router-1").await;
-    assert_eq!(knocking.end().await, 0, "the new node has the listening socket");
+    assert_eq!(
+        knocking.end().await,
+        0,
+        "the new node has the listening socket"
+    );
 
     // Stop leaves nothing; start again is the same cluster.
     let stopped = cluster.ask(NodeRequest::Stop).await.unwrap();
-    assert_eq!((stopped.phase, stopped.error.as_deref()), (NodePhase::Stopped, None));
+    assert_eq!(
+        (stopped.phase, stopped.error.as_deref()),
+        (NodePhase::Stopped, None)
+    );
     assert!(cluster.node.take().unwrap().wait().unwrap().success());
     assert_eq!(cluster.processes(), Vec::<String>::new());
     assert!(!Path::new(&file.run_folder).exists());
     cluster.start();
     cluster.running().await;
     assert_eq!(cluster.file().unwrap(), file);
-    assert_eq!(std::fs::read_to_string(home.join("admin-password")).unwrap(), password);
-    assert_eq!(std::fs::read_to_string(home.join("node/ports.json")).unwrap(), ports);
+    assert_eq!(
+        std::fs::read_to_string(home.join("admin-password")).unwrap(),
+        password
+    );
+    assert_eq!(
+        std::fs::read_to_string(home.join("node/ports.json")).unwrap(),
+        ports
+    );
 
     // What a killed node left is stopped without starting anything.
     cluster.kill_node();
     assert!(!cluster.processes().is_empty());
-    assert!(cluster.command().arg("--stop-only").status().unwrap().success());
+    assert!(
+        cluster
+            .command()
+            .arg("--stop-only")
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(cluster.processes(), Vec::<String>::new());
     assert!(!Path::new(&file.run_folder).exists());
 }
@@ -275,13 +399,25 @@ async fn what_cannot_be_is_said_in_one_line() {
         (vec!["--domain", "UPPER case"], "is no domain"),
         (vec!["--deas", "99"], "do not fit on one machine"),
         (vec!["--port", "0"], "no port to answer at"),
-        (vec!["--port", port.as_str(), "--no-hosts"], "choose another with --port"),
-        (vec!["--domain", "other.internal"], "has the domain yard.internal"),
+        (
+            vec!["--port", port.as_str(), "--no-hosts"],
+            "choose another with --port",
+        ),
+        (
+            vec!["--domain", "other.internal"],
+            "has the domain yard.internal",
+        ),
     ] {
         let output = cluster.command().args(&arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let faults: Vec<&str> = text.lines().filter(|line| line.starts_with("stackyard:")).collect();
-        assert!(!output.status.success() && faults.len() == 1 && faults[0].contains(expected), "{arguments:?}: {text}");
+        let faults: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("stackyard:"))
+            .collect();
+        assert!(
+            !output.status.success() && faults.len() == 1 && faults[0].contains(expected),
+            "{arguments:?}: {text}"
+        );
     }
     drop(taken);
 }

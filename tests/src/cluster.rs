@@ -118,7 +118,7 @@ impl Cluster {
         let home = self.home.display().to_string();
         self.yard([
             "up", "--home", &home, "--domain", &self.domain, "--port", &self.port.to_string(), "--deas",
-            &self.deas.to_string(), "--no-hosts", "--timeout", "90",
+            &self.deas.to_string(), "--no-hosts", "--no-links", "--timeout", "90",
         ])
         .await?
         .success()
@@ -162,7 +162,6 @@ impl Cluster {
             .current_dir(folder)
             .env("YARD_CONFIG_HOME", self.root().join("login"))
             .env("YARD_HOME", &self.home)
-            .env("YARD_NO_LINKS", "1")
             .env_remove("SUDO_USER")
             .stdin(Stdio::null());
         command

@@ -8,7 +8,8 @@
 use crate::apps::find;
 use crate::client::{Client, Pace};
 use crate::failure::{Code, Failure, Outcome};
-use crate::output::{Color, Output};
+use crate::output::{Color, Output, human, progress};
+use indicatif::ProgressBar;
 use proto::api::{App, AuditEvent, Deployment, InstanceStats, Page, ProcessStats};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -97,6 +98,26 @@ pub fn verdict(looks: &[Look], crashes: &[Crash]) -> Verdict {
     }
 }
 
+/// Why waiting ended without success.
+enum End {
+    /// The app is to blame: its last log lines explain more.
+    Down(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> End {
+        End::Failed(failure)
+    }
+}
+
+fn totals(looks: &[Look]) -> (u32, u32) {
+    (
+        looks.iter().map(Look::running).sum(),
+        looks.iter().map(|look| look.wanted).sum(),
+    )
+}
+
 /// Remembers the crashes there were before.
 pub struct Watch<'a> {
     client: &'a Client,
@@ -132,6 +153,23 @@ impl<'a> Watch<'a> {
     }
 
     async fn until(&self, within: Duration, full: bool) -> Outcome<Vec<Look>> {
+        let bar = progress::spinner(self.out, "starting");
+        let result = self.poll(within, full, &bar).await;
+        bar.finish_and_clear();
+        match result {
+            Err(End::Down(what)) => Err(self.down(what).await),
+            Err(End::Failed(failure)) => Err(failure),
+            Ok(looks) => Ok(looks),
+        }
+    }
+
+    async fn poll(
+        &self,
+        within: Duration,
+        full: bool,
+        bar: &ProgressBar,
+    ) -> Result<Vec<Look>, End> {
+        let name = &self.app.name;
         let started = Instant::now();
         let mut pace = Pace::new();
         let mut crashes = Vec::new();
@@ -143,49 +181,37 @@ impl<'a> Watch<'a> {
                 crashes = self.new_crashes().await;
                 asked = Instant::now();
             }
-            let mut verdict = verdict(&looks, &crashes);
-            if full
-                && verdict == Verdict::Up
-                && !looks.iter().all(|look| look.running() == look.wanted)
-            {
-                verdict = Verdict::Waiting {
-                    running: looks.iter().map(Look::running).sum(),
-                    wanted: looks.iter().map(|look| look.wanted).sum(),
-                };
-            }
-            match verdict {
-                Verdict::Up => return Ok(looks),
+            let (running, wanted) = totals(&looks);
+            match verdict(&looks, &crashes) {
+                Verdict::Up if !full || looks.iter().all(|look| look.running() == look.wanted) => {
+                    return Ok(looks);
+                }
                 Verdict::Down { why } => {
-                    return Err(self
-                        .down(format!("the app {} crashed: {why}", self.app.name))
-                        .await);
+                    return Err(End::Down(format!("the app {name} crashed: {why}")));
                 }
-                Verdict::Waiting { running, wanted } => {
-                    if started.elapsed() >= within {
-                        let why = looks
-                            .iter()
-                            .flat_map(|look| &look.instances)
-                            .find_map(|instance| instance.details.clone());
-                        let why = why
-                            .filter(|text| !text.is_empty())
-                            .map(|text| format!(": {text}"))
-                            .unwrap_or_default();
-                        let what = format!(
-                            "the app {} did not start within {}s ({running} of {wanted} running){why}",
-                            self.app.name,
-                            within.as_secs()
-                        );
-                        return Err(self.down(what).await);
-                    }
-                    let waits_for = waiting_reason(&looks);
-                    if waits_for.is_some() && shown != waits_for {
-                        self.out.say(format!(
-                            "  waiting: {}",
-                            waits_for.clone().unwrap_or_default()
-                        ))?;
-                        shown = waits_for;
-                    }
-                }
+                Verdict::Up | Verdict::Waiting { .. } => {}
+            }
+            let reason = waiting_reason(&looks);
+            if started.elapsed() >= within {
+                let why = looks
+                    .iter()
+                    .flat_map(|look| &look.instances)
+                    .find_map(|instance| instance.details.clone());
+                let why = why
+                    .filter(|text| !text.is_empty())
+                    .map(|text| format!(": {text}"))
+                    .unwrap_or_default();
+                let seconds = within.as_secs();
+                return Err(End::Down(format!(
+                    "the app {name} did not start within {seconds}s ({running} of {wanted} running){why}"
+                )));
+            }
+            bar.set_message(format!("{running} of {wanted} running"));
+            if let Some(reason) = reason
+                && shown.as_ref() != Some(&reason)
+            {
+                bar.suspend(|| self.out.say(format!("  waiting: {reason}")))?;
+                shown = Some(reason);
             }
             tokio::time::sleep(pace.step()).await;
         }
@@ -193,41 +219,87 @@ impl<'a> Watch<'a> {
 
     /// Waits until a deployment is over.
     pub async fn until_deployed(&self, deployment: &Deployment, within: Duration) -> Outcome {
+        let bar = progress::spinner(self.out, "replacing");
+        let result = self.poll_deployment(deployment, within, &bar).await;
+        bar.finish_and_clear();
+        match result {
+            Err(End::Down(what)) => Err(self.down(what).await),
+            Err(End::Failed(failure)) => Err(failure),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn poll_deployment(
+        &self,
+        deployment: &Deployment,
+        within: Duration,
+        bar: &ProgressBar,
+    ) -> Result<(), End> {
+        let name = &self.app.name;
         let started = Instant::now();
         let path = format!("/v3/deployments/{}", deployment.guid);
         let mut pace = Pace::new();
+        let mut looked = Instant::now();
+        let mut shown = 0;
         loop {
             let seen: Deployment = self.client.get(&path, &[]).await?;
             if seen.status.value == "FINALIZED" {
                 return match seen.status.reason.as_str() {
                     "DEPLOYED" => Ok(()),
-                    "SUPERSEDED" => Err(Failure::failed(format!(
-                        "another push of {} took over",
-                        self.app.name
-                    ))),
+                    "SUPERSEDED" => {
+                        Err(Failure::failed(format!("another push of {name} took over")).into())
+                    }
                     reason => {
                         let why = seen
                             .status
                             .details
                             .error
                             .unwrap_or_else(|| reason.to_lowercase());
-                        Err(self.down(format!("the new version of {} was taken back, the old one keeps running: {why}", self.app.name)).await)
+                        Err(End::Down(format!(
+                            "the new version of {name} was taken back, the old one keeps running: {why}"
+                        )))
                     }
                 };
             }
             if started.elapsed() >= within {
                 // The user was told that it failed: so it must not succeed behind his back.
                 let _ = self.client.act(&format!("{path}/actions/cancel")).await;
-                return Err(self
-                    .down(format!(
-                        "the deployment of {} was not done within {}s and is taken back",
-                        self.app.name,
-                        within.as_secs()
-                    ))
-                    .await);
+                return Err(End::Down(format!(
+                    "the deployment of {name} was not done within {}s and is taken back",
+                    within.as_secs()
+                )));
+            }
+            if looked.elapsed() >= Duration::from_secs(1) {
+                let running = self.new_running(&seen).await;
+                if running > shown {
+                    shown = running;
+                    bar.suspend(|| {
+                        self.out
+                            .say(format!("  {} up", human::count(running, "new instance")))
+                    })?;
+                }
+                looked = Instant::now();
             }
             tokio::time::sleep(pace.step()).await;
         }
+    }
+
+    /// How many instances of the new version run; only for show.
+    async fn new_running(&self, deployment: &Deployment) -> usize {
+        let mut running = 0;
+        for process in &deployment.new_processes {
+            let stats = self
+                .client
+                .get::<ProcessStats>(&format!("/v3/processes/{}/stats", process.guid), &[])
+                .await
+                .unwrap_or_default();
+            running += stats
+                .resources
+                .iter()
+                .filter(|instance| instance.state == "RUNNING")
+                .count();
+        }
+        running
     }
 
     /// The failure of a start, after its last log lines were shown.
@@ -334,8 +406,7 @@ pub async fn look(client: &Client, app: &App) -> Outcome<Vec<Look>> {
 
 /// `2 of 3 instances running`, coloured.
 pub fn describe(out: &Output, looks: &[Look]) -> String {
-    let running: u32 = looks.iter().map(Look::running).sum();
-    let wanted: u32 = looks.iter().map(|look| look.wanted).sum();
+    let (running, wanted) = totals(looks);
     let color = if running >= wanted {
         Color::Good
     } else {

@@ -86,7 +86,7 @@ impl Client {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) => {
                     let fault = fault_of(response).await;
-                    if fault.token_expired() && !renewed && self.renew(token.as_deref()).await? {
+                    if fault.token_refused() && !renewed && self.renew(token.as_deref()).await? {
                         renewed = true;
                         continue;
                     }

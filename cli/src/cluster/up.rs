@@ -44,6 +44,9 @@ pub struct UpArgs {
     /// Do not write the cluster's names into /etc/hosts
     #[arg(long)]
     no_hosts: bool,
+    /// Do not link the programs into /usr/local/bin
+    #[arg(long)]
+    no_links: bool,
     /// Seconds to wait until everything is healthy
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
@@ -107,7 +110,7 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
     }
     let deadline = started + Duration::from_secs(args.timeout.max(1));
     let (cluster, status) = until_ready(&home, child.as_mut(), out, deadline).await?;
-    let mut notes = link::put_on_path(&stackyard);
+    let mut notes = if args.no_links { Vec::new() } else { link::put_on_path(&stackyard) };
     let api = home::api_of(&cluster);
     let user = match log_in(&cluster, &home, caller.clone(), deadline).await {
         Ok(()) => Some("admin"),

@@ -246,4 +246,57 @@ mod tests {
         assert_eq!(check("shop", true, true, false), What::Name("shop".into()));
         assert_eq!(classify(None, true, |_| true, |_| true), What::Nothing);
     }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        push: PushArgs,
+    }
+
+    fn read(arguments: &[&str]) -> Request {
+        let line = <Line as clap::Parser>::parse_from(
+            std::iter::once("push").chain(arguments.iter().copied()),
+        );
+        Request::read(&line.push).expect("a request")
+    }
+
+    #[test]
+    fn a_folder_brings_its_manifest_and_its_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let app = folder.path().join("My.Shop");
+        fs::create_dir(&app).expect("a folder");
+        let path = app.display().to_string();
+        let request = read(&[&path]);
+        assert_eq!(
+            (request.name.as_deref(), request.manifest.is_some()),
+            (Some("my"), false)
+        );
+        assert_eq!(request.overrides.path.as_deref(), Some(app.as_path()));
+
+        fs::write(
+            app.join("manifest.yml"),
+            "applications: [{name: a, path: src}]",
+        )
+        .expect("a manifest");
+        let request = read(&[&path]);
+        assert_eq!(
+            (request.name.as_deref(), request.manifest.is_some()),
+            (None, true)
+        );
+        assert_eq!(request.folder, app);
+        assert_eq!(
+            request.overrides.path, None,
+            "the manifest's own path counts"
+        );
+
+        let request = read(&[&path, "--no-manifest", "--name", "b"]);
+        assert_eq!(
+            (request.name.as_deref(), request.manifest.is_some()),
+            (Some("b"), false)
+        );
+
+        let request = read(&["c", "-p", &path]);
+        assert_eq!(request.name.as_deref(), Some("c"));
+        assert_eq!(request.overrides.path.as_deref(), Some(app.as_path()));
+    }
 }

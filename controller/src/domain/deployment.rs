@@ -73,7 +73,7 @@ pub struct Policy {
 }
 
 /// How long an instance must have run before it counts: its routes are then known everywhere.
-pub const SETTLE: Duration = Duration::from_millis(1200);
+pub const SETTLE: Duration = Duration::from_secs(1);
 
 /// What the rows should become.
 #[derive(Debug, Clone, PartialEq, Eq)]

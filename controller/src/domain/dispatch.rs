@@ -380,6 +380,9 @@ fn verify_stop(
 }
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use super::super::observed::tests::{beat, dea, exit, heartbeat, instance, process, seconds, version};
     use super::*;

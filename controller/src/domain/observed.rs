@@ -322,6 +322,11 @@ impl Observed {
         self.crashes.get(&(process.clone(), version.clone()))
     }
 
+    /// Versions that crashed lately.
+    pub fn crashing(&self) -> impl Iterator<Item = (&ProcessGuid, &Version, &Crashes)> {
+        self.crashes.iter().map(|((process, version), crashes)| (process, version, crashes))
+    }
+
     /// How many instances are known, by state, for the metrics.
     pub fn count(&self, state: InstanceState) -> usize {
         self.instances.values().filter(|instance| instance.state == state).count()

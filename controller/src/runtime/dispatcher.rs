@@ -33,6 +33,9 @@ const FULL_ROUND: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 /// While a deployment runs, or not every agent was heard, time itself changes the plan.
 const FINE_TICK: Duration = Duration::from_millis(200);
+/// After a round that failed; doubles while they keep failing.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long answers to `dea.discover` are gathered.
 const DISCOVER: Duration = Duration::from_millis(500);
 /// Facts read in one round.
@@ -66,6 +69,7 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Resu
     let mut epoch = shared.epoch.clone();
     let mut advanced = shared.bus.subscribe(&catalogue::facts_advanced().filter()).await?;
     let mut term: Option<Term> = None;
+    let mut wait = FIRST_WAIT;
     loop {
         let fine = term.as_ref().is_some_and(|term| term.deploying || !term.warm);
         let pause = if fine { FINE_TICK } else { TICK };
@@ -93,12 +97,16 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Resu
             staging::take_up(&shared, term.epoch).await
         };
         match done {
-            Ok(()) => {}
+            Ok(()) => wait = FIRST_WAIT,
             Err(error) => {
                 metrics::counter!("controller_rounds_failed_total").increment(1);
                 warn!(error = &error as &dyn std::error::Error, "a round failed and is begun anew");
                 shared.dirty.store(true, Ordering::Release);
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = shutdown.draining() => return Ok(()),
+                }
+                wait = (wait * 2).min(LONGEST_WAIT);
             }
         }
     }
@@ -212,26 +220,26 @@ fn decide(shared: &Shared, rows: &BTreeMap<ProcessGuid, DesiredRow>, facts: &[Fa
     }
     let mut actions = dispatch::plan(&wanted, &state.observed, &state.ledger, sight);
     actions.extend(restarts(state, &wanted, facts));
-    if sight.warm {
-        let mut asked: BTreeSet<(ProcessGuid, u32)> = BTreeSet::new();
-        for action in &actions {
-            if let Action::Start { process, index, .. } = action {
-                asked.insert((process.clone(), *index));
-            }
+    // Also before every agent was heard: the health manager asks from complete knowledge of its own.
+    let mut asked: BTreeSet<(ProcessGuid, u32)> = BTreeSet::new();
+    for action in &actions {
+        if let Action::Start { process, index, .. } = action {
+            asked.insert((process.clone(), *index));
         }
-        while let Some((_, request)) = state.requests.pop_front() {
-            let verdict = dispatch::verify(&request, wanted.get(&request.droplet), &state.observed, &state.ledger);
-            for ignored in verdict.ignored {
-                debug!(process = %request.droplet, reason = ignored, "a request of the health manager is not followed");
-            }
-            // Two requests of one round must not start one index twice.
-            actions.extend(verdict.actions.into_iter().filter(|action| match action {
-                Action::Start { process, index, .. } => asked.insert((process.clone(), *index)),
-                Action::Stop { .. } => true,
-            }));
+    }
+    while let Some((at, request)) = state.requests.pop_front() {
+        if now.saturating_sub(at) >= REQUEST_PATIENCE {
+            continue;
         }
-    } else {
-        state.requests.retain(|(at, _)| now.saturating_sub(*at) < REQUEST_PATIENCE);
+        let verdict = dispatch::verify(&request, wanted.get(&request.droplet), &state.observed, &state.ledger);
+        for ignored in verdict.ignored {
+            debug!(process = %request.droplet, reason = ignored, "a request of the health manager is not followed");
+        }
+        // Two requests of one round must not start one index twice.
+        actions.extend(verdict.actions.into_iter().filter(|action| match action {
+            Action::Start { process, index, .. } => asked.insert((process.clone(), *index)),
+            Action::Stop { .. } => true,
+        }));
     }
     (actions, sight.warm)
 }

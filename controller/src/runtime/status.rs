@@ -46,6 +46,19 @@ pub(super) async fn document(shared: &Shared) -> Value {
         .iter()
         .map(|(guid, build)| json!({"build": guid, "app": build.app, "phase": build.phase}))
         .collect();
+    let crashing: Vec<Value> = state
+        .observed
+        .crashing()
+        .map(|(process, version, crashes)| {
+            json!({
+                "process": process,
+                "version": version,
+                "crashes": crashes.count,
+                "last": crashes.last,
+                "last_seconds_ago": now.saturating_sub(crashes.last_at).as_secs_f64(),
+            })
+        })
+        .collect();
     let planning = if !bus.connected {
         "nothing is planned: the bus is away"
     } else if leads.is_none() {
@@ -65,6 +78,7 @@ pub(super) async fn document(shared: &Shared) -> Value {
         "starts_in_flight": state.ledger.launches().count(),
         "agents": agents,
         "waiting": waiting,
+        "crashing": crashing,
         "builds": builds,
     })
 }

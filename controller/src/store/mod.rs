@@ -37,6 +37,7 @@ pub mod roles;
 pub mod routes;
 mod row;
 pub mod spaces;
+pub mod sweep;
 pub mod users;
 
 use sqlx::any::AnyPoolOptions;

@@ -74,6 +74,15 @@ impl Filter {
         self
     }
 
+    /// One column is in its list, or the other in its own.
+    pub fn any_of_two(mut self, first: &'static str, firsts: &[String], second: &'static str, seconds: &[String]) -> Filter {
+        let one = Filter { values: std::mem::take(&mut self.values), ..Filter::new() }.any(first, firsts);
+        let two = Filter { values: one.values, ..Filter::new() }.any(second, seconds);
+        self.values = two.values;
+        self.conditions.push(format!("({} OR {})", one.conditions.join(""), two.conditions.join("")));
+        self
+    }
+
     /// A condition without values.
     pub fn only(mut self, condition: &'static str) -> Filter {
         self.conditions.push(condition.into());

@@ -1,7 +1,7 @@
 //! Empty databases of both kinds for tests: SQLite in a temporary folder, and a PostgreSQL server
 //! of its own, ended with the value.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests")]
 
 use controller::store::Store;
 use std::path::{Path, PathBuf};

@@ -94,6 +94,16 @@ pub struct World {
 impl World {
     pub async fn start() -> World {
         let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("controller.sqlite").display());
+        World::in_folder(folder, Store::open(&url).await.unwrap()).await
+    }
+
+    /// With another database.
+    pub async fn with_store(store: Store) -> World {
+        World::in_folder(tempfile::tempdir().unwrap(), store).await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir, store: Store) -> World {
         let (nats_port, etcd_port, peer) = (free_port(), free_port(), free_port());
         let users: Vec<String> = COMPONENTS
             .iter()
@@ -118,7 +128,6 @@ impl World {
                 .arg("--data-dir")
                 .arg(folder.path().join("etcd")),
         );
-        let store = Store::open(&format!("sqlite://{}", folder.path().join("controller.sqlite").display())).await.unwrap();
         let blobs = Blobs::open(&folder.path().join("blobs"), b"secret", "127.0.0.1:1").unwrap();
         let mut world = World { folder, nats_port, nats: None, etcd_port, _etcd: etcd, store, blobs };
         world.bus_up();

@@ -33,10 +33,6 @@ use super::spool::Spool;
 
 /// Ids of ended work that are remembered, so that a repeated command does not start it again.
 const REMEMBERED: usize = 4096;
-/// How long an instance that had routes is left serving after they were taken away, before TERM:
-/// the routers need a moment, and requests under way shall end.
-const DRAIN: Duration = Duration::from_millis(1000);
-
 pub struct Agent {
     pub id: DeaId,
     pub config: Config,
@@ -271,9 +267,12 @@ impl Agent {
     }
 
     pub fn pace(&self) -> Pace {
-        Pace {
-            drain: DRAIN,
-            grace: self.setting().duration("dea/instance/stop_grace"),
+        {
+            let settings = self.setting();
+            Pace {
+                drain: settings.duration("dea/instance/drain"),
+                grace: settings.duration("dea/instance/stop_grace"),
+            }
         }
     }
 

@@ -182,7 +182,7 @@ impl Life {
             event = hear(&mut self.events) => Happening::Sandbox(event),
             wish = self.wishes.recv() => Happening::Wish(wish),
             () = reached(wake) => Happening::Event(Event::TimePassed),
-            () = tokio::time::sleep(SETTLE), if self.events.is_some() => Happening::Quiet,
+            () = tokio::time::sleep(SETTLE), if self.voice.owes() => Happening::Quiet,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::domain::capacity::Resources;
 use anyhow::Context;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Memory kept for the machine itself and Stackyard's own processes.
@@ -29,11 +30,28 @@ pub fn totals(
         None => {
             let free = nix::sys::statvfs::statvfs(folder)
                 .with_context(|| format!("cannot read the free space of {}", folder.display()))?;
-            let bytes = free.blocks_available().saturating_mul(free.fragment_size());
+            let bytes = free
+                .blocks_available()
+                .saturating_mul(free.fragment_size())
+                .saturating_add(held_below(&folder.join("sandboxes")));
             (bytes >> 20) / 5 * 4
         }
     };
     Ok(Resources { memory_mb, disk_mb })
+}
+
+/// Bytes that files below a folder really take. What is adopted is counted as reserved, so it must
+/// count as offered too.
+fn held_below(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let held = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => held_below(&entry.path()),
+        Ok(found) => found.blocks() * 512,
+        Err(_) => 0,
+    });
+    held.sum()
 }
 
 fn total_memory(meminfo: &str) -> Option<u64> {

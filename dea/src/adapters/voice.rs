@@ -70,6 +70,11 @@ impl Voice {
         self.tell_lost(lines);
     }
 
+    /// Whether [`Voice::settle`] has something to tell.
+    pub fn owes(&self) -> bool {
+        self.rate.owes()
+    }
+
     /// Tells what the limit held back, at the end or when the log falls silent.
     pub fn settle(&mut self) {
         let dropped = self.rate.take_dropped();

@@ -44,6 +44,11 @@ impl LineRate {
         self.dropped = self.dropped.saturating_add(lines);
     }
 
+    /// Whether something was dropped and not said yet.
+    pub fn owes(&self) -> bool {
+        self.dropped > 0
+    }
+
     /// What was dropped and not said yet.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -49,6 +49,10 @@ pub(super) struct Inner {
     said_copied: AtomicBool,
 }
 
+fn templates(config: &EngineConfig) -> PathBuf {
+    config.folder.join("templates")
+}
+
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
@@ -61,8 +65,10 @@ impl Engine {
     pub async fn start(config: EngineConfig) -> Result<Engine, SandboxError> {
         let mtu = host::prepare(&config).await?;
         let numbers = Numbers::new(config.subnet, config.uid_base, rand::random());
+        let stack = HostStack::find()?;
+        stack.clear_stale(&templates(&config));
         let inner = Inner {
-            stack: HostStack::find()?,
+            stack,
             mtu,
             numbers: Mutex::new(numbers),
             templates: tokio::sync::Mutex::new(()),
@@ -262,7 +268,7 @@ impl Inner {
         let places = places(&self.config, &record.id);
         let template = {
             let _one = self.templates.lock().await;
-            let folder = self.config.folder.join("templates");
+            let folder = templates(&self.config);
             self.stack.template(&folder, record.limits.disk_mb).await?
         };
         for folder in [&places.bundle, &places.scratch] {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use dea_shim::cgroup::Group;
 use dea_shim::protocol::{Reply, Request};
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, fchown};
 use sys::path::{open_in_root, open_regular_file};
@@ -116,10 +116,10 @@ impl Sandbox {
             copied => copied,
         };
         let owner = self.shared.record.uid_base(self.shared.engine.config()) + VCAP;
-        let init = self.shared.init;
+        let (init, disk) = (self.shared.init, self.shared.places.disk.clone());
         let shown = target.clone();
         let written = blocking(move || {
-            let root = sandbox_root(init)?;
+            let root = sandbox_root(init, &disk)?;
             write_inside(&root, Path::new(&target), source, mode, owner)
         });
         written.await.map_err(SandboxError::file("put", shown))
@@ -128,9 +128,12 @@ impl Sandbox {
     /// Opens a regular file of the sandbox for reading; symbolic links cannot lead outside.
     pub async fn open_output(&self, path: &str) -> Result<fs::File, SandboxError> {
         let target = inside(path)?.to_owned();
-        let init = self.shared.init;
+        let (init, disk) = (self.shared.init, self.shared.places.disk.clone());
         let shown = target.clone();
-        let opened = blocking(move || open_regular_file(sandbox_root(init)?, Path::new(&target)));
+        let opened = blocking(move || {
+            let root = sandbox_root(init, &disk)?;
+            open_regular_file(root, Path::new(&target))
+        });
         opened.await.map_err(SandboxError::file("open", shown))
     }
 
@@ -236,10 +239,18 @@ fn inside(path: &str) -> Result<&str, SandboxError> {
 }
 
 /// The root folder as the sandbox sees it, all its mounts included.
-fn sandbox_root(init: i32) -> io::Result<OwnedFd> {
+///
+/// If the supervisor has died the pid may be somebody else's by now, and that root the host's:
+/// only the folder that we mounted ourselves will do.
+fn sandbox_root(init: i32, disk: &Path) -> io::Result<OwnedFd> {
     let path = format!("/proc/{init}/root");
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(nix::fcntl::open(path.as_str(), flags, Mode::empty())?)
+    let root = nix::fcntl::open(path.as_str(), flags, Mode::empty())?;
+    let (seen, ours) = (fstat(&root)?, stat(&disk.join("root"))?);
+    if (seen.st_dev, seen.st_ino) != (ours.st_dev, ours.st_ino) {
+        return Err(io::Error::other("the sandbox has ended"));
+    }
+    Ok(root)
 }
 
 fn write_inside(

@@ -59,6 +59,12 @@ fn check_config(config: &EngineConfig) -> Result<(), SandboxError> {
         let (gateway, subnet) = (config.gateway, config.subnet);
         return prerequisite(format!("gateway {gateway} is not in {subnet}"));
     }
+    if config.router.is_ipv6() {
+        let router = config.router;
+        return prerequisite(format!(
+            "sandboxes cannot be led to a router on IPv6 ({router})"
+        ));
+    }
     let table = &config.nft_table;
     let letters = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     if !table.bytes().all(letters) || !table.starts_with(|c: char| c.is_ascii_alphabetic()) {

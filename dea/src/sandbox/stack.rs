@@ -191,6 +191,24 @@ impl HostStack {
         write_file(&root.join(".yard/init"), b"", 0o755)
     }
 
+    /// Removes templates of a stack that has changed since, and halves of unfinished ones. Only
+    /// at the engine's start, when nobody makes one.
+    pub fn clear_stale(&self, folder: &Path) {
+        let current = format!("host-{}-", self.fingerprint());
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
+        for entry in entries.filter_map(|entry| entry.ok()) {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("skeleton-") {
+                let _ = fs::remove_dir_all(path);
+            } else if !name.starts_with(&current) || name.ends_with(".unfinished") {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
     /// Returns the template for a disk of this size, making it if this is the first.
     pub async fn template(&self, folder: &Path, disk_mb: u64) -> Result<PathBuf, SandboxError> {
         let fingerprint = self.fingerprint();
@@ -295,5 +313,23 @@ mod tests {
         let mode = fs::metadata(root.join("tmp")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o1777);
         assert_eq!(stack.fingerprint(), stack.fingerprint());
+    }
+
+    #[test]
+    fn only_templates_of_this_stack_are_kept() {
+        let stack = HostStack::find().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let current = format!("host-{}-64.img", stack.fingerprint());
+        let half = format!("host-{}-64.unfinished", stack.fingerprint());
+        for name in [current.as_str(), half.as_str(), "host-0123456789ab-64.img"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join("skeleton-x")).unwrap();
+        stack.clear_stale(folder.path());
+        let left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(left, [current]);
     }
 }

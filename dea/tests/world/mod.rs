@@ -52,6 +52,7 @@ pub struct World {
     pub gateway: Ipv4Addr,
     bootstrap: serde_json::Value,
     nats: Child,
+    nats_port: u16,
     agent: Option<(Running, Supervisor)>,
     tasks: Supervisor,
     folder: tempfile::TempDir,
@@ -96,6 +97,8 @@ fn free_port() -> u16 {
 }
 
 fn start_nats(folder: &Path, port: u16) -> Child {
+    let path = folder.join("nats.conf");
+
     let allowed = catalogue::permissions(Role::Dea, &ComponentId::new("dea-1").expect("an id"));
     let allowed = serde_json::json!({
         "publish": allowed.publish, "subscribe": allowed.subscribe,
@@ -105,7 +108,6 @@ fn start_nats(folder: &Path, port: u16) -> Child {
         "listen: \"127.0.0.1:{port}\"\nauthorization {{ users = [\n{{user: tool, password: secret}}\n\
          {{user: dea-1, password: secret, permissions: {allowed}}}\n] }}\n"
     );
-    let path = folder.join("nats.conf");
     std::fs::write(&path, text).expect("written");
     let mut command = Command::new("nats-server");
     command
@@ -195,6 +197,7 @@ impl World {
             gateway,
             bootstrap,
             nats,
+            nats_port,
             agent: None,
             tasks,
             folder,
@@ -225,6 +228,25 @@ impl World {
             reason: "a test".to_string(),
         });
         agent.stop(Duration::from_secs(10)).await;
+    }
+
+    pub fn bus_down(&mut self) {
+        self.nats.kill().expect("killed");
+        self.nats.wait().expect("gone");
+    }
+
+    pub async fn bus_up(&mut self) {
+        self.nats = start_nats(self.folder.path(), self.nats_port);
+        let mut status = self.bus.status();
+        status
+            .wait_for(|status| status.connected)
+            .await
+            .expect("connected");
+    }
+
+    /// The agent's own folder.
+    pub fn agent_folder(&self) -> PathBuf {
+        self.folder.path().join("dea-1")
     }
 
     pub async fn stop_agent(&mut self) {

@@ -33,6 +33,11 @@ impl HostsFile {
         }
     }
 
+    /// Whether there is a block already.
+    pub fn is_set(&self) -> bool {
+        fs::read_to_string(&self.path).is_ok_and(|text| hosts::has_block(&text, &self.cluster))
+    }
+
     /// Writes the block if it is not as wanted; without names it goes.
     pub fn set(&self, names: &BTreeSet<String>) -> Result<bool, HostsError> {
         let failed = |operation| {

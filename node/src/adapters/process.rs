@@ -86,8 +86,14 @@ impl Identity {
 
     /// Resolves when the process is gone; it need not be a child.
     pub async fn end(&self) {
-        let watched = sys::pidfd::open(self.pid).and_then(|process| AsyncFd::with_interest(process, Interest::READABLE));
-        if let Ok(watched) = watched
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an OwnedFd, unlike a number, stays open as long as it is registered"
+        )]
+        let watched = sys::pidfd::open(self.pid)
+            .ok()
+            .and_then(|process| AsyncFd::try_with_interest(process, Interest::READABLE).ok());
+        if let Some(watched) = watched
             && self.is_alive()
         {
             let _ = watched.readable().await;

@@ -44,6 +44,11 @@ pub fn names<'a>(domain: &str, routes: impl IntoIterator<Item = &'a str>) -> BTr
     names
 }
 
+pub fn has_block(file: &str, cluster: &str) -> bool {
+    let begin = begin(cluster);
+    file.lines().any(|line| line.trim_end() == begin)
+}
+
 /// The file with the block, replaced or appended; without names, without the block.
 pub fn with_block(file: &str, cluster: &str, address: IpAddr, names: &BTreeSet<String>) -> String {
     let (begin, end) = (begin(cluster), end(cluster));

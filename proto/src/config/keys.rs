@@ -62,6 +62,7 @@ pub const KEYS: &[Key] = &[
     key("dea/register/period", Kind::Duration { min: ms(500), max: secs(300) }, "20s", "How often an agent repeats its route registrations."),
     key("dea/overcommit/memory", Kind::Number { min: 0.1, max: 100.0 }, "1.0", "An agent offers its memory times this."),
     key("dea/overcommit/disk", Kind::Number { min: 0.1, max: 100.0 }, "1.0", "An agent offers its disk times this."),
+    key("dea/instance/drain", Kind::Duration { min: ms(0), max: secs(60) }, "1s", "Time between taking an instance's routes away and TERM: requests under way may end."),
     key("dea/instance/stop_grace", Kind::Duration { min: ms(100), max: secs(600) }, "10s", "Time between TERM and KILL."),
     key("dea/instance/start_timeout", Kind::Duration { min: secs(1), max: secs(3600) }, "60s", "How long an instance may take to become healthy if its app does not say."),
     key("dea/instance/crash_retention", Kind::Duration { min: secs(0), max: secs(86_400) }, "1h", "How long the sandbox of a crashed instance is kept (the newest of each app)."),

@@ -26,6 +26,10 @@ use crate::protocol::{
 
 /// Bytes waiting for a listener beyond which its share stays in the backlog.
 const WAITING_LIMIT: usize = 256 * 1024;
+/// Output taken in one slice of time. An application that writes faster than this allows (32 MiB a
+/// second) waits in its pipe instead of keeping a processor busy that is not on its account.
+const SLICE: Duration = Duration::from_millis(50);
+const SLICE_BYTES: usize = 32 * 1024 * 1024 / 20;
 const CLIENT_LIMIT: usize = 32;
 const DEATH_WITHIN: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,8 @@ pub(super) struct Server<'a> {
     connection: Option<UnixStream>,
     splitter: Splitter,
     outputs: [Output; 2],
+    slice_began: Instant,
+    slice_bytes: usize,
     group: Group,
     backlog: Backlog,
     ordered: bool,
@@ -103,6 +109,8 @@ impl<'a> Server<'a> {
             connection: Some(started.connection),
             splitter: started.splitter,
             outputs: [output(started.stdout, false), output(started.stderr, true)],
+            slice_began: Instant::now(),
+            slice_bytes: 0,
             group: started.group,
             backlog: Backlog::new(spec.backlog_bytes),
             ordered: false,
@@ -118,6 +126,10 @@ impl<'a> Server<'a> {
         // The init may have died before its signal was waited for.
         self.reap();
         loop {
+            if self.slice_began.elapsed() >= SLICE {
+                self.slice_began = Instant::now();
+                self.slice_bytes = 0;
+            }
             for source in self.wait().step("wait")? {
                 match source {
                     Source::Signals => self.take_signals(),
@@ -154,8 +166,11 @@ impl<'a> Server<'a> {
             sources.push(Source::Init);
             polled.push(PollFd::new(connection.as_fd(), PollFlags::POLLIN));
         }
+        let full = self.slice_bytes >= SLICE_BYTES;
         for (at, output) in self.outputs.iter().enumerate() {
-            if let Some(pipe) = &output.pipe {
+            if let Some(pipe) = &output.pipe
+                && !full
+            {
                 sources.push(Source::Output(at));
                 polled.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
             }
@@ -170,6 +185,7 @@ impl<'a> Server<'a> {
         }
         let timeout = match self.quitting {
             Some(_) => PollTimeout::from(100u8),
+            None if full => PollTimeout::from(10u8),
             None => PollTimeout::NONE,
         };
         match poll(&mut polled, timeout) {
@@ -248,6 +264,7 @@ impl<'a> Server<'a> {
                 Ok(0) => output.pipe = None,
                 Ok(length) => {
                     budget = budget.saturating_sub(length);
+                    self.slice_bytes += length;
                     let (stderr, backlog) = (output.stderr, &mut self.backlog);
                     let at = now_unix_ns();
                     output

@@ -1,0 +1,49 @@
+//! Audit events, as they are listed.
+
+use super::list::{Columns, ListQuery, Listing};
+use super::{Ops, Refusal, visible_spaces};
+use crate::domain::access::{Actor, Sight, sight};
+use crate::domain::times;
+use crate::store::audit_events::AuditEvent;
+
+const COLUMNS: Columns = Columns {
+    filters: &[
+        ("types", "type"),
+        ("target_guids", "target_guid"),
+        ("space_guids", "space_guid"),
+        ("organization_guids", "organization_guid"),
+    ],
+    others: &["created_ats[gt]", "created_ats[lt]", "created_ats[gte]", "created_ats[lte]"],
+    orders: &[("updated_at", "created_at")],
+};
+
+impl Ops {
+    pub async fn list_audit_events(&self, actor: &Actor, query: &ListQuery) -> Result<Listing<AuditEvent>, Refusal> {
+        let mut connection = self.store.read().await?;
+        let mut filter = query.filter(&COLUMNS)?;
+        for (parameter, operator) in
+            [("created_ats[gt]", ">"), ("created_ats[lt]", "<"), ("created_ats[gte]", ">="), ("created_ats[lte]", "<=")]
+        {
+            let Some([text, ..]) = query.list(parameter) else { continue };
+            let time = times::parse(text).ok_or_else(|| Refusal::BadQuery(format!("'{parameter}' is not an RFC 3339 time")))?;
+            filter = filter.compare("created_at", operator, time);
+        }
+        if let Some(spaces) = visible_spaces(&mut connection, actor).await? {
+            let managed = match sight(actor) {
+                Sight::Only { managed, .. } => managed.into_iter().collect::<Vec<_>>(),
+                Sight::Everything => Vec::new(),
+            };
+            filter = filter.any_of_two("space_guid", &spaces, "organization_guid", &managed);
+        }
+        Ok(AuditEvent::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+    }
+
+    pub async fn audit_event(&self, actor: &Actor, guid: &str) -> Result<AuditEvent, Refusal> {
+        let mut connection = self.store.read().await?;
+        let event = AuditEvent::find(&mut connection, guid).await?.ok_or(Refusal::NotFound("Event"))?;
+        match visible_spaces(&mut connection, actor).await? {
+            Some(spaces) if !event.space_guid.as_ref().is_some_and(|space| spaces.contains(space)) => Err(Refusal::NotFound("Event")),
+            _ => Ok(event),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Rolling deployments, as rows: the runtime drives them.
+
+use super::apps::app_for;
+use super::list::{Columns, ListQuery, Listing};
+use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use crate::domain::access::{Action, Actor};
+use crate::store::apps::{App, STARTED};
+use crate::store::deployments::{self, Deployment};
+use crate::store::droplets::Droplet;
+use crate::store::processes::{self, Process};
+use crate::store::spaces::Space;
+use crate::store::{audit_events, facts};
+use serde_json::json;
+use sqlx::AnyConnection;
+
+const COLUMNS: Columns = Columns {
+    filters: &[
+        ("guids", "guid"),
+        ("app_guids", "app_guid"),
+        ("states", "status"),
+        ("status_values", "status"),
+        ("status_reasons", "reason"),
+    ],
+    others: &[],
+    orders: &[],
+};
+
+async fn deployment_for(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    action: Action,
+    guid: &str,
+) -> Result<(Deployment, App, Space), Refusal> {
+    let deployment = Deployment::find(connection, guid).await?.ok_or(Refusal::NotFound("Deployment"))?;
+    let app = App::find(connection, &deployment.app_guid).await?.ok_or(Refusal::NotFound("Deployment"))?;
+    let space = space_for(connection, actor, action, &app.space_guid, "Deployment").await?;
+    Ok((deployment, app, space))
+}
+
+impl Ops {
+    /// Begins to replace the web instances of an app. Without a droplet: by new ones of the current.
+    pub async fn create_deployment(
+        &self,
+        actor: &Actor,
+        app: &str,
+        droplet: Option<&str>,
+        max_in_flight: u32,
+    ) -> Result<Deployment, Refusal> {
+        let mut tx = self.store.write("create deployment").await?;
+        let (mut app, space) = app_for(&mut tx, actor, Action::Develop, app).await.map_err(|refusal| match refusal {
+            Refusal::NotFound(_) => {
+                Refusal::Unprocessable("Unable to use app. Ensure that the app exists and you have access to it.".into())
+            }
+            refusal => refusal,
+        })?;
+        let previous_droplet = app.current_droplet_guid.clone();
+        let droplet = match droplet {
+            Some(guid) => Droplet::find(&mut tx, guid).await?.filter(|droplet| droplet.app_guid == app.guid).ok_or_else(|| {
+                Refusal::Unprocessable("Unable to assign current droplet. Ensure the droplet exists and belongs to this app.".into())
+            })?,
+            None => {
+                let current = previous_droplet.clone().unwrap_or_default();
+                Droplet::find(&mut tx, &current)
+                    .await?
+                    .ok_or_else(|| Refusal::Unprocessable("Invalid droplet. Please specify a droplet in the request or set a current droplet for the app.".into()))?
+            }
+        };
+        let now = now();
+        let superseded = deployments::active_of_app(&mut tx, &app.guid).await?;
+        // A deployment over a deployment replaces the same number of instances as that one.
+        let inherited = superseded.last().map(|deployment| deployment.wanted_instances);
+        let back_to = deployments::supersede(&mut tx, &app.guid, now).await?;
+        let web = super::apps::web_process(&mut tx, &app.guid).await?;
+        let wanted = inherited.unwrap_or(web.instances);
+
+        app.current_droplet_guid = Some(droplet.guid.clone());
+        let was_started = app.is_started();
+        app.state = STARTED.to_string();
+        app.update(&mut tx, now).await?;
+        super::processes::follow_droplet(self, &mut tx, &app, &droplet).await?;
+
+        let (old_process, previous_droplet) = match back_to {
+            Some((process, droplet)) => (process, droplet),
+            None => (Some(web.guid.clone()), web.droplet_guid.clone().or(previous_droplet)),
+        };
+        let guid = new_guid();
+        let process = Process {
+            id: processes::next_id(&mut tx).await?,
+            guid: new_guid(),
+            // None yet: the runtime scales it up in steps.
+            instances: 0,
+            version: new_guid(),
+            droplet_guid: Some(droplet.guid.clone()),
+            deployment_guid: Some(guid.clone()),
+            created_at: now,
+            updated_at: now,
+            row_version: 1,
+            ..web.clone()
+        };
+        process.insert(&mut tx).await?;
+        let deployment = Deployment {
+            guid,
+            app_guid: app.guid.clone(),
+            strategy: "rolling".to_string(),
+            status: deployments::ACTIVE.to_string(),
+            reason: deployments::DEPLOYING.to_string(),
+            error: None,
+            droplet_guid: droplet.guid.clone(),
+            previous_droplet_guid: previous_droplet,
+            old_process_guid: old_process,
+            new_process_guid: process.guid.clone(),
+            wanted_instances: wanted,
+            max_in_flight: i64::from(max_in_flight),
+            step_since: now,
+            created_at: now,
+            updated_at: now,
+            row_version: 1,
+        };
+        deployment.insert(&mut tx).await?;
+        let target = on("app", &app.guid, &app.name, &space);
+        let data = json!({"deployment_guid": deployment.guid, "droplet_guid": droplet.guid, "strategy": "rolling"});
+        audit_events::record(&mut tx, "audit.app.deployment.create", by(actor), target, data, now).await?;
+        // Processes of other types are not replaced in steps: they start anew now.
+        for mut other in processes::of_app(&mut tx, &app.guid).await? {
+            let is_web = other.kind == "web";
+            if !is_web || !was_started {
+                if !is_web {
+                    other.droplet_guid = Some(droplet.guid.clone());
+                    other.version = new_guid();
+                    other.update(&mut tx, now).await?;
+                }
+                facts::append(&mut tx, facts::Kind::ProcessChanged, &other.guid, json!({}), now).await?;
+            }
+        }
+        facts::append(&mut tx, facts::Kind::ProcessChanged, &process.guid, json!({}), now).await?;
+        facts::append(&mut tx, facts::Kind::DeploymentChanged, &deployment.guid, json!({}), now).await?;
+        tx.commit().await?;
+        self.nudge();
+        (self.live.log)(&app.guid, format!("Created deployment {} (rolling)", deployment.guid));
+        Ok(deployment)
+    }
+
+    /// Asks for it to be taken back.
+    pub async fn cancel_deployment(&self, actor: &Actor, guid: &str) -> Result<Deployment, Refusal> {
+        let mut tx = self.store.write("cancel deployment").await?;
+        let (mut deployment, app, space) = deployment_for(&mut tx, actor, Action::Develop, guid).await?;
+        if !deployment.is_active() {
+            return Refusal::unprocessable(format!("Cannot cancel a {} deployment", deployment.reason));
+        }
+        let now = now();
+        if deployment.reason != deployments::CANCELING {
+            deployment.reason = deployments::CANCELING.to_string();
+            deployment.error = Some(format!("canceled by {}", actor.name));
+            deployment.step_since = now;
+            deployment.update(&mut tx, now).await?;
+            let target = on("app", &app.guid, &app.name, &space);
+            let data = json!({"deployment_guid": deployment.guid});
+            audit_events::record(&mut tx, "audit.app.deployment.cancel", by(actor), target, data, now).await?;
+            facts::append(&mut tx, facts::Kind::DeploymentChanged, &deployment.guid, json!({}), now).await?;
+            tx.commit().await?;
+            self.nudge();
+        }
+        Ok(deployment)
+    }
+
+    pub async fn deployment(&self, actor: &Actor, guid: &str) -> Result<Deployment, Refusal> {
+        Ok(deployment_for(&mut *self.store.read().await?, actor, Action::Read, guid).await?.0)
+    }
+
+    pub async fn list_deployments(&self, actor: &Actor, query: &ListQuery) -> Result<Listing<Deployment>, Refusal> {
+        let mut connection = self.store.read().await?;
+        let mut filter = query.filter(&COLUMNS)?;
+        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
+            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", &visible);
+        }
+        Ok(Deployment::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+    }
+}

@@ -1,0 +1,280 @@
+//! Applying manifests: the apps a manifest names come to be what it says, all of them or none.
+//!
+//! One transaction for the whole: a taken route of the second app leaves the first as it was. The
+//! number of instances and routes change at once, everything else with the next start.
+
+use super::apps::{self, AppSettings};
+use super::routes::{self as route_ops, Wanted};
+use super::{Ops, Refusal, by, domains as domain_ops, new_guid, now, on, space_for};
+use crate::domain::access::{Action, Actor};
+use crate::domain::manifest::{self, AppManifest, Manifest, ProcessManifest};
+use crate::domain::{manifest_diff, names};
+use crate::store::apps::App;
+use crate::store::domains::{self, Domain};
+use crate::store::processes::{self, Process};
+use crate::store::routes;
+use crate::store::spaces::Space;
+use crate::store::{audit_events, deployments, facts};
+use proto::api::{ManifestChange, Scale};
+use serde_json::json;
+use sqlx::AnyConnection;
+
+use super::processes::ProcessSettings;
+
+fn read(text: &str) -> Result<Manifest, Refusal> {
+    manifest::parse(text).map_err(|invalid| Refusal::AllUnprocessable(invalid.0))
+}
+
+impl Ops {
+    /// Reads the manifest without applying it: what is wrong with its text is told at once, what
+    /// is wrong with its content by the job.
+    pub async fn check_manifest(&self, actor: &Actor, space: &str, text: &str) -> Result<Manifest, Refusal> {
+        space_for(&mut *self.store.read().await?, actor, Action::Develop, space, "Space").await?;
+        let manifest = read(text)?;
+        let mut faults = Vec::new();
+        for app in &manifest.apps {
+            let mut check = |result: Result<(), Refusal>| {
+                if let Err(refusal) = result {
+                    faults.push(format!("For application '{}': {refusal}", app.name));
+                }
+            };
+            if let Some(buildpacks) = &app.buildpacks {
+                check(apps::check_buildpacks(buildpacks).map(|_| ()));
+            }
+            if let Some(stack) = &app.stack {
+                check(apps::check_stack(stack));
+            }
+        }
+        if faults.is_empty() { Ok(manifest) } else { Err(Refusal::AllUnprocessable(faults)) }
+    }
+
+    pub async fn apply_manifest(&self, actor: &Actor, space: &str, manifest: &Manifest) -> Result<(), Refusal> {
+        let mut tx = self.store.write("apply manifest").await?;
+        let space = space_for(&mut tx, actor, Action::Develop, space, "Space").await?;
+        let mut created = Vec::new();
+        for wanted in &manifest.apps {
+            let app = self.apply_app(&mut tx, actor, &space, wanted, &mut created).await.map_err(|refusal| match refusal {
+                Refusal::Unprocessable(text) => Refusal::Unprocessable(format!("For application '{}': {text}", wanted.name)),
+                refusal => refusal,
+            })?;
+            let target = on("app", &app.guid, &app.name, &space);
+            audit_events::record(&mut tx, "audit.app.apply_manifest", by(actor), target, json!({}), now()).await?;
+        }
+        tx.commit().await?;
+        self.nudge();
+        for guid in created {
+            (self.live.log)(&guid, format!("Created app with guid {guid}"));
+        }
+        Ok(())
+    }
+
+    async fn apply_app(
+        &self,
+        connection: &mut AnyConnection,
+        actor: &Actor,
+        space: &Space,
+        wanted: &AppManifest,
+        created: &mut Vec<String>,
+    ) -> Result<App, Refusal> {
+        let settings = AppSettings {
+            name: None,
+            buildpacks: wanted.buildpacks.clone(),
+            stack: wanted.stack.clone(),
+            environment: wanted.env.clone(),
+            labels: wanted.labels.clone(),
+            annotations: wanted.annotations.clone(),
+        };
+        let app = match crate::store::apps::by_name(connection, &space.guid, &wanted.name).await? {
+            Some(mut app) => {
+                let before = app.clone();
+                apps::apply_settings(&mut app, &settings)?;
+                if app != before {
+                    app.update(connection, now()).await?;
+                }
+                app
+            }
+            None => {
+                let app = apps::create_in(self, connection, actor, space, &wanted.name, &settings).await?;
+                created.push(app.guid.clone());
+                app
+            }
+        };
+        for (kind, process) in &wanted.processes {
+            self.apply_process(connection, &app, kind, process).await?;
+        }
+        self.apply_routes(connection, actor, space, &app, wanted).await?;
+        Ok(app)
+    }
+
+    async fn apply_process(
+        &self,
+        connection: &mut AnyConnection,
+        app: &App,
+        kind: &str,
+        wanted: &ProcessManifest,
+    ) -> Result<(), Refusal> {
+        let mut process = match processes::of_type(connection, &app.guid, kind).await? {
+            Some(process) => process,
+            None => {
+                let instances = wanted.instances.unwrap_or(1);
+                super::processes::create_in(self, connection, app, &new_guid(), kind, instances).await?
+            }
+        };
+        let before = process.clone();
+        super::processes::change(&mut process, &settings_of(wanted))?;
+        let scale = Scale {
+            instances: wanted.instances,
+            memory_in_mb: wanted.memory_mb,
+            disk_in_mb: wanted.disk_mb,
+            log_rate_limit_in_bytes_per_second: None,
+        };
+        self.rescale(&mut process, &scale)?;
+        if process == before {
+            return Ok(());
+        }
+        if process.instances != before.instances
+            && kind == "web"
+            && !deployments::active_of_app(connection, &app.guid).await?.is_empty()
+        {
+            return Refusal::unprocessable("Cannot scale this process while a deployment is in flight.");
+        }
+        let now = now();
+        process.update(connection, now).await?;
+        if process.instances != before.instances {
+            facts::append(connection, facts::Kind::ProcessChanged, &process.guid, json!({}), now).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_routes(
+        &self,
+        connection: &mut AnyConnection,
+        actor: &Actor,
+        space: &Space,
+        app: &App,
+        wanted: &AppManifest,
+    ) -> Result<(), Refusal> {
+        if wanted.no_route {
+            for destination in routes::destinations_of_app(connection, &app.guid).await? {
+                route_ops::unmap_in(connection, actor, space, &destination).await?;
+            }
+            return Ok(());
+        }
+        if let Some(list) = &wanted.routes {
+            let domains: Vec<Domain> =
+                domains::all(connection).await?.into_iter().filter(|domain| route_ops::may_use(domain, space)).collect();
+            for text in list {
+                let name = names::parse_route(text, domains.iter().map(|domain| domain.name.as_str()))?;
+                let Some(domain) = domains.iter().find(|domain| domain.name == name.domain) else { continue };
+                self.lead(connection, actor, space, app, domain, &name.host, &name.path).await?;
+            }
+            return Ok(());
+        }
+        if !(wanted.random_route || wanted.default_route) || !routes::destinations_of_app(connection, &app.guid).await?.is_empty() {
+            return Ok(());
+        }
+        let domain = domain_ops::default_of(connection, &space.organization_guid)
+            .await?
+            .ok_or_else(|| Refusal::Unprocessable("No default domain available".into()))?;
+        if wanted.random_route {
+            for _ in 0..8 {
+                let host = names::random_host(&app.name, rand::random());
+                if routes::find_like(connection, &domain.guid, &host, "").await?.is_none() {
+                    return self.lead(connection, actor, space, app, &domain, &host, "").await;
+                }
+            }
+            return Refusal::unprocessable("No free random route was found");
+        }
+        let host = names::host_of_app(&app.name);
+        if host.is_empty() {
+            return Refusal::unprocessable(format!("No host can be made of the app's name '{}': give it a route", app.name));
+        }
+        self.lead(connection, actor, space, app, &domain, &host, "").await
+    }
+
+    /// Makes sure a route is there and leads to the app.
+    #[expect(clippy::too_many_arguments, reason = "a route is four of them, and every caller has them apart")]
+    async fn lead(
+        &self,
+        connection: &mut AnyConnection,
+        actor: &Actor,
+        space: &Space,
+        app: &App,
+        domain: &Domain,
+        host: &str,
+        path: &str,
+    ) -> Result<(), Refusal> {
+        let route = match routes::find_like(connection, &domain.guid, host, path).await? {
+            Some(route) if route.space_guid == space.guid => route,
+            Some(_) => {
+                let url = names::route_url(host, &domain.name, path);
+                return Refusal::unprocessable(format!(
+                    "The route {url} is taken: it belongs to another space. Routes cannot be mapped to destinations in different spaces."
+                ));
+            }
+            None => route_ops::create_in(connection, actor, space, domain, Wanted { host, path }).await?,
+        };
+        route_ops::map_in(connection, actor, space, &route, app, "web").await
+    }
+
+    /// What applying the manifest would change.
+    pub async fn diff_manifest(&self, actor: &Actor, space: &str, text: &str) -> Result<Vec<ManifestChange>, Refusal> {
+        let mut connection = self.store.read().await?;
+        let space = space_for(&mut connection, actor, Action::ReadSecrets, space, "Space").await?;
+        let manifest = read(text)?;
+        let mut changes = Vec::new();
+        for (place, wanted) in manifest.apps.iter().enumerate() {
+            let current = match crate::store::apps::by_name(&mut connection, &space.guid, &wanted.name).await? {
+                Some(app) => Some(current(&mut connection, &app).await?),
+                None => None,
+            };
+            changes.extend(manifest_diff::diff(place, wanted, current.as_ref()));
+        }
+        Ok(changes)
+    }
+}
+
+fn settings_of(wanted: &ProcessManifest) -> ProcessSettings {
+    ProcessSettings {
+        command: wanted.command.clone(),
+        health_check_type: wanted.health_check_type.clone(),
+        health_check_endpoint: wanted.health_check_endpoint.clone().map(Some),
+        health_check_timeout: wanted.timeout.map(Some),
+        health_check_invocation_timeout: wanted.health_check_invocation_timeout.map(Some),
+        health_check_interval: wanted.health_check_interval.map(Some),
+    }
+}
+
+/// An app as a manifest would say it.
+async fn current(connection: &mut AnyConnection, app: &App) -> Result<AppManifest, Refusal> {
+    let urls = routes::uris(connection, &app.guid, "web").await?;
+    let mut manifest = AppManifest {
+        name: app.name.clone(),
+        buildpacks: Some(app.buildpacks.0.clone()),
+        stack: Some(app.stack.clone()),
+        env: Some(app.environment.0.clone()),
+        routes: Some(urls),
+        ..AppManifest::default()
+    };
+    for process in processes::of_app(connection, &app.guid).await? {
+        if process.deployment_guid.is_none() {
+            manifest.processes.insert(process.kind.clone(), current_process(&process));
+        }
+    }
+    Ok(manifest)
+}
+
+fn current_process(process: &Process) -> ProcessManifest {
+    let small = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+    ProcessManifest {
+        command: Some(process.command.clone()),
+        instances: small(Some(process.instances)),
+        memory_mb: u64::try_from(process.memory_mb).ok(),
+        disk_mb: u64::try_from(process.disk_mb).ok(),
+        health_check_type: Some(process.health_check_type.clone()),
+        health_check_endpoint: process.health_check_endpoint.clone(),
+        health_check_invocation_timeout: small(process.health_check_invocation_timeout),
+        health_check_interval: small(process.health_check_interval),
+        timeout: small(process.health_check_timeout),
+    }
+}

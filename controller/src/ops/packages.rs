@@ -1,0 +1,138 @@
+//! Packages: uploaded sources.
+
+use super::apps::app_for;
+use super::list::{Columns, ListQuery, Listing};
+use super::upload::{self, Upload};
+use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use crate::domain::access::{Action, Actor};
+use crate::store::apps::App;
+use crate::store::audit_events;
+use crate::store::packages::{self, Package};
+use crate::store::spaces::Space;
+use serde_json::json;
+use sqlx::AnyConnection;
+
+const COLUMNS: Columns = Columns {
+    filters: &[("guids", "guid"), ("states", "state"), ("types", "type"), ("app_guids", "app_guid")],
+    others: &["space_guids"],
+    orders: &[],
+};
+
+async fn package_for(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    action: Action,
+    guid: &str,
+) -> Result<(Package, App, Space), Refusal> {
+    let package = Package::find(connection, guid).await?.ok_or(Refusal::NotFound("Package"))?;
+    let app = App::find(connection, &package.app_guid).await?.ok_or(Refusal::NotFound("Package"))?;
+    let space = space_for(connection, actor, action, &app.space_guid, "Package").await?;
+    Ok((package, app, space))
+}
+
+impl Ops {
+    pub async fn create_package(&self, actor: &Actor, app: &str, kind: &str) -> Result<Package, Refusal> {
+        if kind != "bits" {
+            return Refusal::unprocessable(format!("Type must be 'bits': {kind:?} packages are not supported"));
+        }
+        let mut tx = self.store.write("create package").await?;
+        let (app, space) = app_for(&mut tx, actor, Action::Develop, app).await.map_err(|refusal| match refusal {
+            Refusal::NotFound(_) => Refusal::Unprocessable(
+                "App is invalid. Ensure it exists and you have access to it.".into(),
+            ),
+            refusal => refusal,
+        })?;
+        let now = now();
+        let package = Package {
+            guid: new_guid(),
+            app_guid: app.guid.clone(),
+            kind: kind.to_string(),
+            state: packages::AWAITING_UPLOAD.to_string(),
+            error: None,
+            sha1: None,
+            sha256: None,
+            size_bytes: None,
+            created_at: now,
+            updated_at: now,
+            row_version: 1,
+        };
+        package.insert(&mut tx).await?;
+        let target = on("app", &app.guid, &app.name, &space);
+        let data = json!({"package_guid": package.guid});
+        audit_events::record(&mut tx, "audit.app.package.create", by(actor), target, data, now).await?;
+        tx.commit().await?;
+        Ok(package)
+    }
+
+    /// Whether bits may be sent for it now; asked before they are read.
+    pub async fn may_upload(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
+        let (package, _, _) = package_for(&mut *self.store.read().await?, actor, Action::Develop, guid).await?;
+        if package.state != packages::AWAITING_UPLOAD {
+            return Err(Refusal::BitsAlreadyUploaded);
+        }
+        Ok(())
+    }
+
+    /// Takes what was received, completes it with the files we have, and makes the package ready. A package
+    /// that is not acceptable is refused, and its row says why.
+    pub async fn finish_upload(&self, actor: &Actor, guid: &str, upload: Upload) -> Result<Package, Refusal> {
+        let mut tx = self.store.write("begin to process a package").await?;
+        let (mut package, _, _) = package_for(&mut tx, actor, Action::Develop, guid).await?;
+        if package.state != packages::AWAITING_UPLOAD {
+            return Err(Refusal::BitsAlreadyUploaded);
+        }
+        package.state = packages::PROCESSING_UPLOAD.to_string();
+        package.update(&mut tx, now()).await?;
+        tx.commit().await?;
+
+        let outcome = upload::process(self, &upload).await;
+
+        let mut tx = self.store.write("finish a package").await?;
+        let (mut package, app, space) = package_for(&mut tx, actor, Action::Develop, guid).await?;
+        let now = now();
+        match &outcome {
+            Ok(digests) => {
+                package.state = packages::READY.to_string();
+                package.sha1 = Some(digests.sha1.clone());
+                package.sha256 = Some(digests.sha256.clone());
+                package.size_bytes = Some(digests.size_bytes as i64);
+            }
+            Err(refusal) => {
+                package.state = packages::FAILED.to_string();
+                package.error = Some(refusal.to_string());
+            }
+        }
+        package.update(&mut tx, now).await?;
+        let target = on("app", &app.guid, &app.name, &space);
+        let data = json!({"package_guid": package.guid, "state": package.state});
+        audit_events::record(&mut tx, "audit.app.package.upload", by(actor), target, data, now).await?;
+        tx.commit().await?;
+        match outcome {
+            Ok(_) => {
+                upload::keep_resources(self, upload);
+                Ok(package)
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    pub async fn package(&self, actor: &Actor, guid: &str) -> Result<Package, Refusal> {
+        Ok(package_for(&mut *self.store.read().await?, actor, Action::Read, guid).await?.0)
+    }
+
+    pub async fn list_packages(&self, actor: &Actor, app: Option<&str>, query: &ListQuery) -> Result<Listing<Package>, Refusal> {
+        let mut connection = self.store.read().await?;
+        let mut filter = query.filter(&COLUMNS)?;
+        if let Some(app) = app {
+            app_for(&mut connection, actor, Action::Read, app).await?;
+            filter = filter.equals("app_guid", app);
+        }
+        if let Some(spaces) = query.list("space_guids") {
+            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", spaces);
+        }
+        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
+            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", &visible);
+        }
+        Ok(Package::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+    }
+}

@@ -1,0 +1,362 @@
+//! Routes and their destinations.
+
+use super::apps::app_for;
+use super::list::{Columns, ListQuery, Listing};
+use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use crate::domain::access::{Action, Actor};
+use crate::domain::names;
+use crate::store::apps::App;
+use crate::store::domains::{self, Domain};
+use crate::store::routes::{self, Destination, Route};
+use crate::store::spaces::Space;
+use crate::store::{Json, StoreError, audit_events, facts};
+use serde_json::json;
+use sqlx::AnyConnection;
+use std::collections::{BTreeMap, BTreeSet};
+
+const COLUMNS: Columns = Columns {
+    filters: &[
+        ("guids", "guid"),
+        ("hosts", "host"),
+        ("paths", "path"),
+        ("domain_guids", "domain_guid"),
+        ("space_guids", "space_guid"),
+    ],
+    others: &["app_guids", "organization_guids", "ports", "include"],
+    orders: &[],
+};
+
+/// A route with all that is shown of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteView {
+    pub route: Route,
+    pub domain: Domain,
+    pub destinations: Vec<Destination>,
+}
+
+impl RouteView {
+    pub fn url(&self) -> String {
+        names::route_url(&self.route.host, &self.domain.name, &self.route.path)
+    }
+}
+
+/// A new destination.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDestination {
+    pub app: String,
+    pub process_type: Option<String>,
+    pub port: Option<u16>,
+    pub protocol: Option<String>,
+}
+
+/// A route that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted<'a> {
+    pub host: &'a str,
+    pub path: &'a str,
+}
+
+fn exists(host: &str, domain: &str, path: &str) -> String {
+    let mut text = String::from("Route already exists");
+    if !host.is_empty() {
+        text.push_str(&format!(" with host '{host}'"));
+    }
+    if !path.is_empty() {
+        text.push_str(&format!(" and path '{path}'"));
+    }
+    format!("{text} for domain '{domain}'.")
+}
+
+/// Whether a space may use a domain.
+pub fn may_use(domain: &Domain, space: &Space) -> bool {
+    domain.organization_guid.as_ref().is_none_or(|organization| *organization == space.organization_guid)
+}
+
+/// Makes a route in the caller's transaction.
+pub async fn create_in(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    space: &Space,
+    domain: &Domain,
+    wanted: Wanted<'_>,
+) -> Result<Route, Refusal> {
+    if !may_use(domain, space) {
+        return Refusal::unprocessable(format!("Invalid domain. Domain '{}' is not available in this organization.", domain.name));
+    }
+    let host = names::check_host(wanted.host, &domain.name)?;
+    names::check_path(wanted.path)?;
+    if domain.organization_guid.is_none() && host.is_empty() {
+        return Refusal::unprocessable("Missing host. Routes in shared domains must have a host defined.");
+    }
+    const SYSTEM: &[&str] = &["api", "uaa", "login", "log-cache", "st2", "events", "console"];
+    if domain.organization_guid.is_none() && wanted.path.is_empty() && SYSTEM.contains(&host.as_str()) {
+        return Refusal::unprocessable(format!("Route conflicts with a reserved system route: {host}.{}", domain.name));
+    }
+    let taken = || Refusal::Unprocessable(exists(&host, &domain.name, wanted.path));
+    if routes::find_like(connection, &domain.guid, &host, wanted.path).await?.is_some() {
+        return Err(taken());
+    }
+    let now = now();
+    let route = Route {
+        guid: new_guid(),
+        space_guid: space.guid.clone(),
+        domain_guid: domain.guid.clone(),
+        host: host.clone(),
+        path: wanted.path.to_string(),
+        port: 0,
+        protocol: "http".to_string(),
+        options: Json::default(),
+        created_at: now,
+        updated_at: now,
+        row_version: 1,
+    };
+    route.insert(connection).await.map_err(|error| match error {
+        StoreError::Taken { .. } => taken(),
+        error => error.into(),
+    })?;
+    let url = names::route_url(&host, &domain.name, wanted.path);
+    audit_events::record(connection, "audit.route.create", by(actor), on("route", &route.guid, &url, space), json!({}), now).await?;
+    Ok(route)
+}
+
+/// Leads a route to the processes of a type of an app; nothing if it does already.
+pub async fn map_in(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    space: &Space,
+    route: &Route,
+    app: &App,
+    process_type: &str,
+) -> Result<(), Refusal> {
+    if app.space_guid != route.space_guid {
+        return Refusal::unprocessable("Routes cannot be mapped to destinations in different spaces.");
+    }
+    let present = routes::destinations(connection, std::slice::from_ref(&route.guid)).await?;
+    if present.iter().any(|destination| destination.app_guid == app.guid && destination.process_type == process_type) {
+        return Ok(());
+    }
+    let now = now();
+    let destination = Destination {
+        guid: new_guid(),
+        route_guid: route.guid.clone(),
+        app_guid: app.guid.clone(),
+        process_type: process_type.to_string(),
+        port: None,
+        protocol: "http1".to_string(),
+        created_at: now,
+    };
+    destination.insert(connection).await?;
+    let target = on("app", &app.guid, &app.name, space);
+    let data = json!({"route_guid": route.guid, "destination_guid": destination.guid, "process_type": process_type});
+    audit_events::record(connection, "audit.app.map-route", by(actor), target, data, now).await?;
+    facts::append(connection, facts::Kind::RoutesChanged, &app.guid, json!({}), now).await?;
+    Ok(())
+}
+
+/// Takes a destination away.
+pub async fn unmap_in(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    space: &Space,
+    destination: &Destination,
+) -> Result<(), Refusal> {
+    let now = now();
+    Destination::delete(connection, &destination.guid).await?;
+    let name = App::find(connection, &destination.app_guid).await?.map(|app| app.name).unwrap_or_default();
+    let target = on("app", &destination.app_guid, &name, space);
+    let data = json!({"route_guid": destination.route_guid, "destination_guid": destination.guid});
+    audit_events::record(connection, "audit.app.unmap-route", by(actor), target, data, now).await?;
+    facts::append(connection, facts::Kind::RoutesChanged, &destination.app_guid, json!({}), now).await?;
+    Ok(())
+}
+
+async fn route_for(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    action: Action,
+    guid: &str,
+) -> Result<(Route, Space), Refusal> {
+    let route = Route::find(connection, guid).await?.ok_or(Refusal::NotFound("Route"))?;
+    let space = space_for(connection, actor, action, &route.space_guid, "Route").await?;
+    Ok((route, space))
+}
+
+/// Routes with their domains and destinations.
+async fn views(connection: &mut AnyConnection, rows: Vec<Route>) -> Result<Vec<RouteView>, Refusal> {
+    let guids: Vec<String> = rows.iter().map(|route| route.guid.clone()).collect();
+    let mut destinations: BTreeMap<String, Vec<Destination>> = BTreeMap::new();
+    // Databases bound the number of values of one statement.
+    for some in guids.chunks(500) {
+        for destination in routes::destinations(connection, some).await? {
+            destinations.entry(destination.route_guid.clone()).or_default().push(destination);
+        }
+    }
+    let domains: BTreeMap<String, Domain> =
+        domains::all(connection).await?.into_iter().map(|domain| (domain.guid.clone(), domain)).collect();
+    rows.into_iter()
+        .map(|route| {
+            let domain = domains.get(&route.domain_guid).cloned().ok_or(Refusal::NotFound("Domain"))?;
+            let destinations = destinations.remove(&route.guid).unwrap_or_default();
+            Ok(RouteView { route, domain, destinations })
+        })
+        .collect()
+}
+
+async fn view(connection: &mut AnyConnection, route: Route) -> Result<RouteView, Refusal> {
+    views(connection, vec![route]).await?.pop().ok_or(Refusal::NotFound("Route"))
+}
+
+/// Deletes a route with its destinations in the caller's transaction.
+async fn delete_in(connection: &mut AnyConnection, actor: &Actor, route: &Route, space: &Space) -> Result<(), Refusal> {
+    let now = now();
+    let apps: BTreeSet<String> = routes::destinations(connection, std::slice::from_ref(&route.guid))
+        .await?
+        .into_iter()
+        .map(|destination| destination.app_guid)
+        .collect();
+    let domain = Domain::find(connection, &route.domain_guid).await?;
+    Route::delete(connection, &route.guid).await?;
+    let url = names::route_url(&route.host, domain.as_ref().map_or("", |domain| domain.name.as_str()), &route.path);
+    audit_events::record(connection, "audit.route.delete-request", by(actor), on("route", &route.guid, &url, space), json!({}), now).await?;
+    for app in apps {
+        facts::append(connection, facts::Kind::RoutesChanged, &app, json!({}), now).await?;
+    }
+    Ok(())
+}
+
+impl Ops {
+    /// Of one app, or of all that the actor sees.
+    pub async fn list_routes(&self, actor: &Actor, app: Option<&str>, query: &ListQuery) -> Result<Listing<RouteView>, Refusal> {
+        let mut connection = self.store.read().await?;
+        let mut filter = query.filter(&COLUMNS)?;
+        const LEADS_TO: &str = "SELECT route_guid FROM destinations WHERE app_guid";
+        if let Some(app) = app {
+            app_for(&mut connection, actor, Action::Read, app).await?;
+            filter = filter.any_in("guid", LEADS_TO, &[app]);
+        }
+        if let Some(apps) = query.list("app_guids") {
+            filter = filter.any_in("guid", LEADS_TO, apps);
+        }
+        if let Some(organizations) = query.list("organization_guids") {
+            filter = filter.any_in("space_guid", "SELECT guid FROM spaces WHERE organization_guid", organizations);
+        }
+        if query.list("ports").is_some_and(|ports| ports.iter().any(|port| !port.is_empty())) {
+            // There are no routes with ports.
+            filter = filter.only("1 = 0");
+        }
+        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
+            filter = filter.any("space_guid", &visible);
+        }
+        let (rows, total) = Route::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?;
+        Ok(Listing { rows: views(&mut connection, rows).await?, total })
+    }
+
+    pub async fn route(&self, actor: &Actor, guid: &str) -> Result<RouteView, Refusal> {
+        let mut connection = self.store.read().await?;
+        let (route, _) = route_for(&mut connection, actor, Action::Read, guid).await?;
+        view(&mut connection, route).await
+    }
+
+    pub async fn create_route(&self, actor: &Actor, space: &str, domain: &str, wanted: Wanted<'_>) -> Result<RouteView, Refusal> {
+        let mut tx = self.store.write("create route").await?;
+        let space = space_for(&mut tx, actor, Action::Develop, space, "Space").await.map_err(|refusal| match refusal {
+            Refusal::NotFound(_) => {
+                Refusal::Unprocessable("Invalid space. Ensure that the space exists and you have access to it.".into())
+            }
+            refusal => refusal,
+        })?;
+        let domain = Domain::find(&mut tx, domain).await?.ok_or_else(|| {
+            Refusal::Unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.".into())
+        })?;
+        let route = create_in(&mut tx, actor, &space, &domain, wanted).await?;
+        let view = view(&mut tx, route).await?;
+        tx.commit().await?;
+        Ok(view)
+    }
+
+    pub async fn delete_route(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
+        let mut tx = self.store.write("delete route").await?;
+        let (route, space) = route_for(&mut tx, actor, Action::Develop, guid).await?;
+        delete_in(&mut tx, actor, &route, &space).await?;
+        tx.commit().await?;
+        self.nudge();
+        Ok(())
+    }
+
+    /// Deletes the routes of a space that lead nowhere.
+    pub async fn delete_unmapped_routes(&self, actor: &Actor, space: &str) -> Result<(), Refusal> {
+        let mut tx = self.store.write("delete unmapped routes").await?;
+        let space = space_for(&mut tx, actor, Action::Develop, space, "Space").await?;
+        let filter = crate::store::query::Filter::new()
+            .equals("space_guid", &space.guid)
+            .only("guid NOT IN (SELECT route_guid FROM destinations)");
+        for route in Route::fetch(&mut tx, filter, "list unmapped routes").await? {
+            delete_in(&mut tx, actor, &route, &space).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Adds destinations; `replace` takes the others away.
+    pub async fn map_route(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        destinations: &[NewDestination],
+        replace: bool,
+    ) -> Result<RouteView, Refusal> {
+        let mut tx = self.store.write("map route").await?;
+        let (route, space) = route_for(&mut tx, actor, Action::Develop, guid).await?;
+        let mut kept = BTreeSet::new();
+        for wanted in destinations {
+            if wanted.port.is_some_and(|port| port != 8080) {
+                return Refusal::unprocessable("Destinations: a port other than 8080 is not supported");
+            }
+            if let Some(protocol) = wanted.protocol.as_deref()
+                && protocol != "http1"
+            {
+                return Refusal::unprocessable(format!("Destinations: the protocol {protocol:?} is not supported; supported: http1"));
+            }
+            let app = App::find(&mut tx, &wanted.app).await?.filter(|app| app.space_guid == route.space_guid);
+            let Some(app) = app else {
+                return match App::find(&mut tx, &wanted.app).await? {
+                    Some(_) => Refusal::unprocessable("Routes cannot be mapped to destinations in different spaces."),
+                    None => Refusal::unprocessable(format!("App(s) with guid(s) \"{}\" do not exist or you do not have access.", wanted.app)),
+                };
+            };
+            let kind = wanted.process_type.as_deref().unwrap_or("web");
+            map_in(&mut tx, actor, &space, &route, &app, kind).await?;
+            kept.insert((app.guid, kind.to_string()));
+        }
+        if replace {
+            for destination in routes::destinations(&mut tx, std::slice::from_ref(&route.guid)).await? {
+                if !kept.contains(&(destination.app_guid.clone(), destination.process_type.clone())) {
+                    unmap_in(&mut tx, actor, &space, &destination).await?;
+                }
+            }
+        }
+        let view = view(&mut tx, route).await?;
+        tx.commit().await?;
+        self.nudge();
+        Ok(view)
+    }
+
+    pub async fn unmap_route(&self, actor: &Actor, guid: &str, destination: &str) -> Result<(), Refusal> {
+        let mut tx = self.store.write("unmap route").await?;
+        let (route, space) = route_for(&mut tx, actor, Action::Develop, guid).await?;
+        let destination = Destination::find(&mut tx, destination).await?.filter(|found| found.route_guid == route.guid).ok_or_else(
+            || Refusal::Unprocessable("Unable to unmap route from destination. Ensure the route has a destination with this guid.".into()),
+        )?;
+        unmap_in(&mut tx, actor, &space, &destination).await?;
+        tx.commit().await?;
+        self.nudge();
+        Ok(())
+    }
+
+    /// Whether there is a route like this.
+    pub async fn route_exists(&self, domain: &str, host: &str, path: &str) -> Result<bool, Refusal> {
+        let mut connection = self.store.read().await?;
+        Domain::find(&mut connection, domain).await?.ok_or(Refusal::NotFound("Domain"))?;
+        Ok(routes::find_like(&mut connection, domain, &host.to_lowercase(), path).await?.is_some())
+    }
+}

@@ -1,0 +1,91 @@
+//! Blobs that no row names any more, and rows nobody will ask for, are removed now and then.
+//!
+//! A blob is written before the row that names it, so a young one is left alone whatever the rows say.
+
+use super::{Ops, Refusal, now};
+use crate::store::sweep;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How often.
+pub const PERIOD: Duration = Duration::from_secs(600);
+/// Younger blobs may be about to get a row.
+const YOUNGEST: i64 = 3600;
+/// Unused files of past pushes are kept for this long, in seconds.
+const RESOURCES: i64 = 7 * 86_400;
+/// Jobs are forgotten after this, in microseconds.
+const JOBS: i64 = 86_400_000_000;
+/// Audit events are forgotten after this, in microseconds.
+const EVENTS: i64 = 31 * 86_400_000_000;
+
+impl Ops {
+    /// One round. Returns how many blobs were removed.
+    pub async fn sweep(&self) -> Result<usize, Refusal> {
+        let now_micros = now();
+        let mut tx = self.store.write("forget old rows").await?;
+        sweep::forget(&mut tx, now_micros - JOBS, now_micros - EVENTS).await?;
+        tx.commit().await?;
+        let mut removed = 0;
+        let unix_now = now_micros / 1_000_000;
+        for (prefix, youngest) in
+            [("packages", YOUNGEST), ("droplets", YOUNGEST), ("uploads", YOUNGEST), ("caches", YOUNGEST), ("resources", RESOURCES)]
+        {
+            let old: Vec<String> = self
+                .blobs
+                .list(prefix)
+                .await?
+                .into_iter()
+                .filter(|(_, changed)| unix_now - changed > youngest)
+                .map(|(key, _)| key)
+                .collect();
+            if old.is_empty() {
+                continue;
+            }
+            // Read after the list: what got a row meanwhile is seen.
+            let named = self.named(prefix).await?;
+            for key in old {
+                if !is_named(&key, &named) && self.blobs.delete(&key).await? {
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn named(&self, prefix: &str) -> Result<BTreeSet<String>, Refusal> {
+        let mut connection = self.store.read().await?;
+        Ok(match prefix {
+            "packages" => sweep::package_checksums(&mut connection).await?,
+            "droplets" => sweep::droplet_checksums(&mut connection).await?,
+            "uploads" => sweep::running_builds(&mut connection).await?,
+            "caches" => sweep::apps(&mut connection).await?,
+            _ => BTreeSet::new(),
+        })
+    }
+}
+
+/// `droplets/<sha256>`, `uploads/<build>/…`, `caches/<app>-<stack>.tgz`
+fn is_named(key: &str, named: &BTreeSet<String>) -> bool {
+    let mut parts = key.split('/');
+    let (prefix, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    match prefix {
+        "caches" => name.get(..36).is_some_and(|app| named.contains(app)),
+        _ => named.contains(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_known_by_the_row_that_names_it() {
+        let app = "6a1d2b1e-0c6c-4a8e-9c66-0a5d6a3b7e11".to_string();
+        let named = BTreeSet::from(["abc".to_string(), app.clone()]);
+        assert!(is_named("droplets/abc", &named));
+        assert!(is_named("uploads/abc/droplet.tgz", &named));
+        assert!(is_named(&format!("caches/{app}-host.tgz"), &named));
+        assert!(!is_named("droplets/abd", &named));
+        assert!(!is_named("caches/x-host.tgz", &named));
+    }
+}

@@ -1,0 +1,253 @@
+//! What runs, as heartbeats and exits told it.
+//!
+//! A complete heartbeat is the truth about its agent: what it does not name is gone. A partial one
+//! is about the instances it names. An agent that is silent for too long is lost, and so are its
+//! instances; when it returns, its next beat brings them back.
+//!
+//! What a newcomer gets wrong: messages overtake each other. A beat that was on its way when the
+//! exit happened shows the dead as running, so the ids of the ended are remembered; and the same
+//! crash is told twice, by `droplet.exited` and by beats with state CRASHED for up to an hour.
+
+use super::Millis;
+use proto::bus::health::{Beat, Heartbeat, InstanceState};
+use proto::ids::{DeaId, InstanceId, ProcessGuid, Version};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long the ids of ended instances are remembered after they were last heard of.
+const REMEMBER_ENDED: Millis = 2 * 3600 * 1000;
+/// Most of them.
+const MAX_ENDED: usize = 200_000;
+
+/// One instance as last seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub dea: DeaId,
+    pub version: Version,
+    pub index: u32,
+    pub state: InstanceState,
+    /// When it came into this state, on our clock as well as its unix time says.
+    pub since: Millis,
+    /// The same, as the agent said it.
+    pub since_unix: f64,
+    pub first_seen: Millis,
+    pub last_seen: Millis,
+}
+
+impl Seen {
+    /// It serves or is about to.
+    pub fn is_live(&self) -> bool {
+        matches!(self.state, InstanceState::Starting | InstanceState::Running)
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.state == InstanceState::Running
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    pub last_beat: Millis,
+    pub last_complete: Option<Millis>,
+    pub instances: BTreeSet<(ProcessGuid, InstanceId)>,
+}
+
+/// Something that vanished or crashed, for the memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loss {
+    pub process: ProcessGuid,
+    pub instance: InstanceId,
+    pub seen: Seen,
+    pub why: LossReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossReason {
+    /// A complete heartbeat does not name it any more.
+    Vanished,
+    /// Its agent is silent.
+    AgentLost,
+    /// A heartbeat says that it crashed.
+    Crashed,
+}
+
+/// Everything that is seen.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    pub agents: BTreeMap<DeaId, Agent>,
+    pub processes: BTreeMap<ProcessGuid, BTreeMap<InstanceId, Seen>>,
+    ended: BTreeMap<InstanceId, Millis>,
+}
+
+/// What a message changed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Change {
+    /// Processes to plan anew.
+    pub processes: BTreeSet<ProcessGuid>,
+    pub losses: Vec<Loss>,
+    /// An agent that was not known.
+    pub new_agent: bool,
+}
+
+impl Observed {
+    /// Takes in a heartbeat. `unix` is now in unix seconds, to translate the agent's times.
+    pub fn heartbeat(&mut self, beat: &Heartbeat, now: Millis, unix: f64) -> Change {
+        let complete = beat.yard_complete.unwrap_or(beat.droplets.len() != 1);
+        let mut change = Change { new_agent: !self.agents.contains_key(&beat.dea), ..Change::default() };
+        let agent = self.agents.entry(beat.dea.clone()).or_insert_with(|| Agent {
+            last_beat: now,
+            last_complete: None,
+            instances: BTreeSet::new(),
+        });
+        agent.last_beat = now;
+        let mut unnamed = BTreeSet::new();
+        if complete {
+            agent.last_complete = Some(now);
+            unnamed = std::mem::take(&mut agent.instances);
+        }
+        for one in &beat.droplets {
+            let key = (one.droplet.clone(), one.instance.clone());
+            unnamed.remove(&key);
+            self.take_in(&beat.dea, one, key, now, unix, &mut change);
+        }
+        for (process, instance) in unnamed {
+            self.lose(process, instance, &beat.dea, LossReason::Vanished, &mut change);
+        }
+        change
+    }
+
+    fn take_in(&mut self, dea: &DeaId, one: &Beat, key: (ProcessGuid, InstanceId), now: Millis, unix: f64, change: &mut Change) {
+        let known_end = self.ended.get_mut(&one.instance).map(|at| *at = now).is_some();
+        if known_end && one.state != InstanceState::Crashed {
+            return;
+        }
+        let age = ((unix - one.state_timestamp).max(0.0) * 1000.0) as Millis;
+        let fresh = Seen {
+            dea: dea.clone(),
+            version: one.version.clone(),
+            index: one.index,
+            state: one.state,
+            since: now.saturating_sub(age),
+            since_unix: one.state_timestamp,
+            first_seen: now,
+            last_seen: now,
+        };
+        if one.state == InstanceState::Crashed && !known_end {
+            // The beat is the first to tell. What ran until now is in `seen` of the loss.
+            let before = self.processes.get(&key.0).and_then(|all| all.get(&key.1)).cloned();
+            self.remember_end(&one.instance, now);
+            change.losses.push(Loss {
+                process: key.0.clone(),
+                instance: key.1.clone(),
+                seen: before.unwrap_or_else(|| fresh.clone()),
+                why: LossReason::Crashed,
+            });
+        }
+        let all = self.processes.entry(key.0.clone()).or_default();
+        match all.get_mut(&key.1) {
+            Some(seen) => {
+                if seen.dea != *dea {
+                    // An agent that came back under another name brought it along.
+                    if let Some(former) = self.agents.get_mut(&seen.dea) {
+                        former.instances.remove(&key);
+                    }
+                    seen.dea = dea.clone();
+                }
+                if seen.state != fresh.state {
+                    change.processes.insert(key.0.clone());
+                    seen.since = fresh.since;
+                    seen.since_unix = fresh.since_unix;
+                }
+                seen.state = fresh.state;
+                seen.version = fresh.version;
+                seen.index = fresh.index;
+                seen.last_seen = now;
+            }
+            None => {
+                all.insert(key.1.clone(), fresh);
+                change.processes.insert(key.0.clone());
+            }
+        }
+        if let Some(agent) = self.agents.get_mut(dea) {
+            agent.instances.insert(key);
+        }
+    }
+
+    /// An instance ended. `None` if that was known already; else what was known of it.
+    pub fn exited(&mut self, process: &ProcessGuid, instance: &InstanceId, now: Millis) -> Option<Option<Seen>> {
+        let known = self.ended.contains_key(instance);
+        self.remember_end(instance, now);
+        let seen = self.processes.get_mut(process).and_then(|all| all.remove(instance));
+        if let Some(seen) = &seen
+            && let Some(agent) = self.agents.get_mut(&seen.dea)
+        {
+            agent.instances.remove(&(process.clone(), instance.clone()));
+        }
+        self.processes.retain(|_, all| !all.is_empty());
+        (!known).then_some(seen)
+    }
+
+    fn lose(&mut self, process: ProcessGuid, instance: InstanceId, dea: &DeaId, why: LossReason, change: &mut Change) {
+        let Some(all) = self.processes.get_mut(&process) else { return };
+        // Another agent may have brought it since.
+        if all.get(&instance).is_none_or(|seen| seen.dea != *dea) {
+            return;
+        }
+        let Some(seen) = all.remove(&instance) else { return };
+        if all.is_empty() {
+            self.processes.remove(&process);
+        }
+        change.processes.insert(process.clone());
+        if seen.state != InstanceState::Crashed {
+            change.losses.push(Loss { process, instance, seen, why });
+        }
+    }
+
+    /// Gives up agents that are silent for too long, and forgets what ended long ago.
+    pub fn sweep(&mut self, now: Millis, lost_after: Millis) -> (Vec<DeaId>, Change) {
+        let mut change = Change::default();
+        let lost: Vec<DeaId> = self
+            .agents
+            .iter()
+            .filter(|(_, agent)| now.saturating_sub(agent.last_beat) > lost_after)
+            .map(|(dea, _)| dea.clone())
+            .collect();
+        for dea in &lost {
+            let Some(agent) = self.agents.remove(dea) else { continue };
+            for (process, instance) in agent.instances {
+                self.lose(process, instance, dea, LossReason::AgentLost, &mut change);
+            }
+        }
+        self.ended.retain(|_, at| now.saturating_sub(*at) < REMEMBER_ENDED);
+        (lost, change)
+    }
+
+    /// When the next agent would be lost.
+    pub fn next_loss(&self, lost_after: Millis) -> Option<Millis> {
+        self.agents.values().map(|agent| agent.last_beat.saturating_add(lost_after).saturating_add(1)).min()
+    }
+
+    /// Nobody could be heard for a while: silence until now means nothing.
+    pub fn excuse_silence(&mut self, now: Millis) {
+        for agent in self.agents.values_mut() {
+            agent.last_beat = now;
+        }
+    }
+
+    fn remember_end(&mut self, instance: &InstanceId, now: Millis) {
+        self.ended.insert(instance.clone(), now);
+        if self.ended.len() > MAX_ENDED {
+            let oldest = self.ended.iter().min_by_key(|(_, at)| **at).map(|(id, _)| id.clone());
+            if let Some(oldest) = oldest {
+                self.ended.remove(&oldest);
+            }
+        }
+    }
+
+    pub fn of(&self, process: &ProcessGuid) -> impl Iterator<Item = (&InstanceId, &Seen)> {
+        self.processes.get(process).into_iter().flatten()
+    }
+
+    pub fn count(&self, state: InstanceState) -> usize {
+        self.processes.values().flat_map(BTreeMap::values).filter(|seen| seen.state == state).count()
+    }
+}

@@ -1,0 +1,90 @@
+//! Names of the cluster on the machine itself: the block in the hosts file follows the router.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::{Policy, Role};
+use serde_json::Value;
+
+use crate::crew::Crew;
+use crate::domain::cast::Part;
+use crate::domain::hosts;
+use crate::plan::Plan;
+
+/// How often the names of apps are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Keeps the names: the system's at once, apps' as the router learns them. While the router does
+/// not answer they stay as they are.
+pub fn keep(plan: &Plan, crew: &Crew) {
+    let router = Part::Daemon {
+        role: Role::Router,
+        index: 1,
+    };
+    let Some(address) = plan.admin(&router) else {
+        return;
+    };
+    let url = format!("http://{address}/routes");
+    let (file, domain) = (Arc::new(plan.hosts_file()), plan.file.domain.clone());
+    let (http, board) = (crew.http.clone(), crew.board.clone());
+    crew.tasks
+        .spawn("hosts-file", Policy::Restart, move |shutdown| {
+            let (file, http, board, domain, url) = (
+                file.clone(),
+                http.clone(),
+                board.clone(),
+                domain.clone(),
+                url.clone(),
+            );
+            async move {
+                loop {
+                    match routes(&http, &url).await {
+                        Some(document) => {
+                            let mut texts = Vec::new();
+                            collect(&document, &mut texts);
+                            file.set(&hosts::names(&domain, texts))?;
+                        }
+                        None if !file.is_set() => {
+                            file.set(&hosts::names(&domain, []))?;
+                        }
+                        None => {}
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(PERIOD) => {}
+                        // Whoever stops the cluster removes the block: it must not come back.
+                        () = board.stop_requested() => {
+                            shutdown.cancelled().await;
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        });
+}
+
+async fn routes(http: &reqwest::Client, url: &str) -> Option<Value> {
+    http.get(url)
+        .send()
+        .await
+        .ok()?
+        .error_for_status()
+        .ok()?
+        .json()
+        .await
+        .ok()
+}
+
+/// Every text in a document, keys too; what is no name under the domain is sorted out later.
+fn collect<'a>(document: &'a Value, texts: &mut Vec<&'a str>) {
+    match document {
+        Value::String(text) => texts.push(text),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                texts.push(key);
+                collect(value, texts);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

@@ -1,0 +1,416 @@
+//! Everything that follows from what was asked for and what was chosen: programs, addresses,
+//! logins, and the files of every part.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use daemon::{AdminConfig, Bootstrap, BusConfig, ClusterIdentity, Role, StoreConfig};
+use proto::node::ClusterFile;
+use serde_json::{Value, json};
+
+use crate::adapters::hosts_file::HostsFile;
+use crate::adapters::layout::{self, Chosen, Layout};
+use crate::adapters::process::{self, Program};
+use crate::adapters::{cleanup, files};
+use crate::domain::cast::{self, Part};
+use crate::domain::network;
+use crate::domain::servers::{self, BusUser};
+use crate::keeper::Probe;
+
+/// Everything chosen, to make files and addresses of.
+pub struct Plan {
+    pub file: ClusterFile,
+    pub layout: Layout,
+    pub chosen: Chosen,
+    executables: Executables,
+    pub parts: Vec<Part>,
+    programs: BTreeMap<Part, Program>,
+}
+
+impl Plan {
+    /// Creates the folders, and chooses what is chosen once.
+    pub fn make(file: ClusterFile, home: &Path) -> anyhow::Result<Plan> {
+        let parts = cast::parts(file.deas);
+        let layout = Layout::new(home, &file);
+        layout.create(&parts)?;
+        let executables = Executables::find()?;
+        let programs: BTreeMap<Part, Program> = parts
+            .iter()
+            .map(|part| (part.clone(), program(part, &layout, &executables)))
+            .collect();
+        // A port stays with its owner while that runs, whoever else may want it.
+        let kept = |port: &str| {
+            let owner = match port {
+                "api" => "controller-1",
+                "collector" => "collector-1",
+                "etcd-peer" => "etcd",
+                other => other.trim_end_matches("-admin"),
+            };
+            programs
+                .iter()
+                .any(|(part, program)| part.name() == owner && process::find(program).is_some())
+        };
+        let chosen = Chosen::complete(&layout, &parts, kept)?;
+        files::once(&home.join("admin-password"), layout::person_password)?;
+        Ok(Plan {
+            file,
+            layout,
+            chosen,
+            executables,
+            parts,
+            programs,
+        })
+    }
+
+    pub fn program(&self, part: &Part) -> Option<&Program> {
+        self.programs.get(part)
+    }
+
+    /// The part's process, also one that another node started.
+    pub fn alive(&self, part: &Part) -> Option<process::Identity> {
+        self.program(part).and_then(process::find)
+    }
+
+    /// Processes of agents that the cluster had and is not to have any more.
+    pub fn surplus(&self) -> Vec<(Part, process::Identity)> {
+        leftovers(&self.layout, &self.executables)
+            .into_iter()
+            .filter(|(part, _)| !self.parts.contains(part))
+            .collect()
+    }
+
+    fn local(&self, port: &str) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.chosen.port(port)))
+    }
+
+    /// Where the router listens.
+    pub fn router(&self) -> SocketAddr {
+        SocketAddr::new(
+            self.file
+                .bind
+                .parse()
+                .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            self.file.port,
+        )
+    }
+
+    /// Where the machine itself reaches the router.
+    pub fn router_here(&self) -> SocketAddr {
+        let router = self.router();
+        if router.ip().is_unspecified() {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, router.port()))
+        } else {
+            router
+        }
+    }
+
+    pub fn sockets(&self) -> Vec<(String, SocketAddr)> {
+        vec![
+            ("router-http".to_string(), self.router()),
+            ("api".to_string(), self.local("api")),
+            ("collector".to_string(), self.local("collector")),
+        ]
+    }
+
+    pub fn admin(&self, part: &Part) -> Option<SocketAddr> {
+        part.component()
+            .map(|id| self.local(&format!("{id}-admin")))
+    }
+
+    pub fn probe(&self, part: &Part) -> Probe {
+        match (part, self.admin(part)) {
+            (_, Some(address)) => Probe::Ready(address),
+            (Part::Etcd, None) => Probe::Etcd(self.local("etcd")),
+            (Part::Nats | Part::Daemon { .. }, None) => Probe::Accepts(self.local("nats")),
+        }
+    }
+
+    pub fn hosts_file(&self) -> HostsFile {
+        HostsFile::new(
+            Path::new("/etc/hosts"),
+            &self.file.id,
+            self.router_here().ip(),
+        )
+    }
+
+    pub fn store_login(&self, user: &str, secret: &str) -> StoreConfig {
+        StoreConfig {
+            endpoints: vec![format!("http://{}", self.local("etcd"))],
+            user: user.to_string(),
+            password: self.chosen.secret(secret).to_string(),
+        }
+    }
+
+    /// Writes the files of all parts; gives those whose file changed.
+    pub fn write_files(&self) -> anyhow::Result<Vec<Part>> {
+        let mut changed = Vec::new();
+        for part in &self.parts {
+            let (path, text) = match part {
+                Part::Nats => (
+                    self.layout.folder(part).join("nats.conf"),
+                    self.nats_config(),
+                ),
+                Part::Etcd => {
+                    let folder = self.layout.folder(part);
+                    let text = servers::etcd_config(
+                        &self.file.id,
+                        &folder.join("data"),
+                        self.chosen.port("etcd"),
+                        self.chosen.port("etcd-peer"),
+                    );
+                    (folder.join("etcd.yaml"), text)
+                }
+                Part::Daemon { role, index } => (
+                    self.layout.bootstrap(part),
+                    self.bootstrap(part, *role, *index)?,
+                ),
+            };
+            if files::read(&path)?.as_deref() != Some(text.as_str()) {
+                files::write(&path, text.as_bytes(), 0o600)?;
+                changed.push(part.clone());
+            }
+        }
+        let tool = json!({
+            "server": format!("nats://{}", self.local("nats")),
+            "user": servers::TOOL,
+            "password": self.chosen.secret("tool"),
+        });
+        files::write_json(&self.layout.node().join("tool.json"), &tool, 0o600)?;
+        Ok(changed)
+    }
+
+    fn nats_config(&self) -> String {
+        let users: Vec<BusUser<'_>> = self
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Daemon { role, .. } => {
+                    let id = part.component()?;
+                    let password = self.chosen.secret(&format!("{id}-bus"));
+                    Some(BusUser {
+                        role: *role,
+                        id,
+                        password,
+                    })
+                }
+                Part::Nats | Part::Etcd => None,
+            })
+            .collect();
+        servers::nats_config(
+            &self.file.id,
+            self.chosen.port("nats"),
+            &users,
+            self.chosen.secret("tool"),
+        )
+    }
+
+    fn bootstrap(&self, part: &Part, role: Role, index: u32) -> anyhow::Result<String> {
+        let component = part.component().context("a daemon has an id")?;
+        let bootstrap = Bootstrap {
+            role: role.name().to_string(),
+            index,
+            cluster: ClusterIdentity {
+                id: self.file.id.clone(),
+                domain: self.file.domain.clone(),
+            },
+            home: self.layout.home.clone(),
+            folder: self.layout.folder(part),
+            run: self.layout.run.clone(),
+            bus: BusConfig {
+                servers: vec![format!("nats://{}", self.local("nats"))],
+                user: component.to_string(),
+                password: self.chosen.secret(&format!("{component}-bus")).to_string(),
+            },
+            store: self.store_login(component.as_str(), &format!("{component}-store")),
+            admin: AdminConfig {
+                address: self.local(&format!("{component}-admin")),
+                user: "status".to_string(),
+                password: self.chosen.secret("status").to_string(),
+            },
+            settings: self.settings(part, role, index)?,
+            component,
+        };
+        Ok(format!("{}\n", serde_json::to_string_pretty(&bootstrap)?))
+    }
+
+    /// The role's own `Config`.
+    fn settings(&self, part: &Part, role: Role, index: u32) -> anyhow::Result<Value> {
+        let folder = self.layout.folder(part);
+        Ok(match role {
+            Role::Router => json!({ "http_socket": "router-http", "address": self.router() }),
+            Role::Controller => {
+                let key = |name: &str| -> anyhow::Result<PathBuf> {
+                    let path = folder.join(name);
+                    files::once(&path, layout::secret)?;
+                    Ok(path)
+                };
+                let blobs = self.layout.home.join("blobs");
+                files::folder(&blobs, 0o700)?;
+                json!({
+                    "address": self.local("api"),
+                    "socket": "api",
+                    "advertise": self.local("api").to_string(),
+                    "database": format!("sqlite://{}", folder.join("controller.sqlite").display()),
+                    "blobs": blobs,
+                    "public_url": format!("http://api.{}:{}", self.file.domain, self.file.port),
+                    "admin_password_file": self.layout.home.join("admin-password"),
+                    "token_key_file": key("token.key")?,
+                    "blob_key_file": key("blob.key")?,
+                    "bulk_user": "bulk",
+                    "bulk_password": self.chosen.secret("bulk"),
+                    "stager_queue": "default",
+                })
+            }
+            Role::Dea => {
+                let share = network::share(self.chosen.second, index);
+                json!({
+                    "address": share.address,
+                    "subnet": share.subnet,
+                    "interface_prefix": format!("{}{index:x}", layout::interface_prefix(&self.file.id)),
+                    "zone": "default",
+                    "memory_mb": self.memory_mb(),
+                    "disk_mb": null,
+                    "router_address": self.router_here(),
+                    "router_port": self.file.port,
+                    "domain": self.file.domain,
+                    "runtime": "runc",
+                    "supervisor": self.executables.supervisor,
+                    "init": self.executables.init,
+                    "builder": self.executables.stackyard,
+                    "buildpacks": self.executables.buildpacks,
+                    "nft_table": cleanup::nft_table(&self.file.id, index),
+                    "cgroup_parent": cleanup::cgroup_parent(&self.file.id, index),
+                    "uid_base": share.uid_base,
+                })
+            }
+            Role::HealthManager | Role::Registrar => json!({}),
+            Role::Stager => json!({ "queue": "default" }),
+            Role::Collector => json!({
+                "address": self.local("collector"),
+                "socket": "collector",
+                "controller_url": format!("http://{}", self.local("api")),
+            }),
+        })
+    }
+
+    /// Several agents share the machine's memory; a single one finds out for itself.
+    fn memory_mb(&self) -> Option<u64> {
+        if self.file.deas < 2 {
+            return None;
+        }
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let kib: u64 = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
+        Some((kib / 1024).saturating_sub(512) / u64::from(self.file.deas))
+    }
+}
+
+/// The programs that a cluster is made of.
+struct Executables {
+    stackyard: PathBuf,
+    nats: PathBuf,
+    etcd: PathBuf,
+    supervisor: PathBuf,
+    init: PathBuf,
+    buildpacks: PathBuf,
+}
+
+impl Executables {
+    /// Enough to know running processes by.
+    fn names() -> Executables {
+        Executables {
+            stackyard: "stackyard".into(),
+            nats: "nats-server".into(),
+            etcd: "etcd".into(),
+            supervisor: PathBuf::new(),
+            init: PathBuf::new(),
+            buildpacks: PathBuf::new(),
+        }
+    }
+
+    fn find() -> anyhow::Result<Executables> {
+        let stackyard = std::env::current_exe().context("cannot find this executable")?;
+        let stackyard = std::fs::canonicalize(&stackyard).unwrap_or(stackyard);
+        let folder = stackyard
+            .parent()
+            .map(Path::to_path_buf)
+            .unwrap_or_default();
+        let server = |name: &str, package: &str| {
+            process::which(name)
+                .with_context(|| format!("{name} is not installed: apt-get install {package}"))
+        };
+        let buildpacks = [
+            std::env::var_os("STACKYARD_BUILDPACKS").map(PathBuf::from),
+            Some(folder.join("../../buildpacks")),
+            Some(folder.join("../share/stackyard/buildpacks")),
+        ];
+        let buildpacks = buildpacks
+            .into_iter()
+            .flatten()
+            .find_map(|path| std::fs::canonicalize(path).ok());
+        Ok(Executables {
+            nats: server("nats-server", "nats-server")?,
+            etcd: server("etcd", "etcd-server")?,
+            supervisor: folder.join("stackyard-supervisor"),
+            init: folder.join("stackyard-init"),
+            buildpacks: buildpacks.context(
+                "the buildpacks are not found: set STACKYARD_BUILDPACKS to their folder",
+            )?,
+            stackyard,
+        })
+    }
+}
+
+fn program(part: &Part, layout: &Layout, executables: &Executables) -> Program {
+    let (executable, arguments) = match part {
+        Part::Nats => (
+            executables.nats.clone(),
+            vec![
+                "-c".to_string(),
+                layout.folder(part).join("nats.conf").display().to_string(),
+            ],
+        ),
+        Part::Etcd => (
+            executables.etcd.clone(),
+            vec![
+                "--config-file".to_string(),
+                layout.folder(part).join("etcd.yaml").display().to_string(),
+            ],
+        ),
+        Part::Daemon { .. } => {
+            let bootstrap = layout.bootstrap(part).display().to_string();
+            (
+                executables.stackyard.clone(),
+                vec!["daemon".to_string(), "--config".to_string(), bootstrap],
+            )
+        }
+    };
+    Program {
+        executable,
+        arguments,
+        folder: layout.folder(part),
+        log: layout.log(part),
+    }
+}
+
+/// Every process of the cluster that runs, of as many agents as it may ever have had.
+fn leftovers(layout: &Layout, executables: &Executables) -> Vec<(Part, process::Identity)> {
+    cast::parts(network::MAX_DEAS)
+        .into_iter()
+        .filter_map(|part| {
+            process::find(&program(&part, layout, executables)).map(|identity| (part, identity))
+        })
+        .collect()
+}
+
+/// The same without a plan: nothing need be installed to stop what runs.
+pub fn running(layout: &Layout) -> Vec<(Part, process::Identity)> {
+    leftovers(layout, &Executables::names())
+}
