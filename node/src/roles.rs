@@ -8,7 +8,8 @@ pub async fn run(bootstrap: Bootstrap, sockets: Sockets) -> anyhow::Result<StopC
         Role::Router => daemon::run(bootstrap, sockets, router::start).await,
         Role::Stager => daemon::run(bootstrap, sockets, stager::start).await,
         Role::Collector => daemon::run(bootstrap, sockets, collector::start).await,
-        Role::Controller | Role::Dea | Role::HealthManager => anyhow::bail!("TEMPORARY"),
+        Role::Dea => daemon::run(bootstrap, sockets, dea::start).await,
+        Role::Controller | Role::HealthManager => anyhow::bail!("TEMPORARY"),
         Role::Registrar => {
             anyhow::bail!("a registrar is a foreign component, this executable has none")
         }

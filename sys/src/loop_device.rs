@@ -1,6 +1,6 @@
 //! Loop devices: a file as a block device.
 
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "system calls that no library of ours offers")]
 
 use std::fs::{File, OpenOptions};
 use std::io;

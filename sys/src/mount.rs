@@ -1,7 +1,7 @@
 //! The descriptor-based mount interface: a mount is made and configured while nobody can see it,
 //! then moved to its place, which may be in another mount namespace.
 
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "system calls that no library of ours offers")]
 
 use std::ffi::CString;
 use std::io;

@@ -1,6 +1,6 @@
 //! Forking, inherited descriptors and signal dispositions.
 
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "system calls that no library of ours offers")]
 
 use std::collections::BTreeSet;
 use std::io;

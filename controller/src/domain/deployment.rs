@@ -89,7 +89,8 @@ pub enum Step {
     Removed { because: String },
 }
 
-/// Says what to do next. Depends on nothing but its arguments.
+/// Says what to do next. Depends on nothing but its arguments. Ask only when every agent has told
+/// what it runs: what is not seen counts as not there.
 pub fn step(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
     match rolling.phase {
         Phase::Deploying => deploying(rolling, seen, policy, now),
@@ -125,8 +126,12 @@ fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> 
         return Step::Finish { because: format!("all {} new instances run", rolling.new_instances) };
     }
     let nothing_to_keep = rolling.others.iter().all(|other| other.live == 0);
-    let stride = if nothing_to_keep { rolling.wanted } else { rolling.max_in_flight.max(1) };
-    let keep = rolling.wanted.saturating_sub(rolling.new_instances);
+    let (stride, keep) = if nothing_to_keep {
+        // Nor shall they begin to run now: taking back would give them their number again.
+        (rolling.wanted, 0)
+    } else {
+        (rolling.max_in_flight.max(1), rolling.wanted.saturating_sub(rolling.new_instances))
+    };
     Step::Scale {
         new: rolling.new_instances.saturating_add(stride).min(rolling.wanted),
         others: scaled_in(&rolling.others, keep),
@@ -249,7 +254,7 @@ mod tests {
 
     #[test]
     fn without_running_old_instances_all_start_at_once() {
-        assert_eq!(numbers(step(&rolling(0, 3, 0), &running(0), &POLICY, seconds(0))), scale(3, &[]));
+        assert_eq!(numbers(step(&rolling(0, 3, 0), &running(0), &POLICY, seconds(0))), scale(3, &[("old", 0)]));
         let stopped = Rolling { app_started: false, ..rolling(0, 3, 0) };
         assert!(matches!(step(&stopped, &running(0), &POLICY, seconds(0)), Step::Finish { .. }));
     }

@@ -60,8 +60,8 @@ struct Term {
     last_full: Option<Duration>,
     /// A deployment runs.
     deploying: bool,
-    /// Every agent was heard in the last round.
-    warm: bool,
+    /// Since when every agent has been heard, in Unix microseconds.
+    warm_since: Option<i64>,
     pruned_at: Duration,
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Resu
     let mut term: Option<Term> = None;
     let mut wait = FIRST_WAIT;
     loop {
-        let fine = term.as_ref().is_some_and(|term| term.deploying || !term.warm);
+        let fine = term.as_ref().is_some_and(|term| term.deploying || term.warm_since.is_none());
         let pause = if fine { FINE_TICK } else { TICK };
         tokio::select! {
             () = shared.wake.notified() => {}
@@ -122,7 +122,7 @@ async fn begin(shared: &Shared, epoch: i64) -> Option<Term> {
     match fenced.await {
         Ok(()) => {
             info!(epoch, "this controller leads");
-            Some(Term { epoch, last_full: None, deploying: false, warm: false, pruned_at: Duration::ZERO })
+            Some(Term { epoch, last_full: None, deploying: false, warm_since: None, pruned_at: Duration::ZERO })
         }
         Err(error) => {
             warn!(epoch, error = &error as &dyn std::error::Error, "this controller cannot begin to lead");
@@ -138,7 +138,7 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
     let mut reader = shared.store.read().await?;
     let cursor = facts::cursor(&mut reader, CONSUMER).await?;
     let facts = facts::after(&mut reader, cursor, FACTS).await?;
-    if facts.is_empty() && !full && !dirty && !term.deploying && term.warm {
+    if facts.is_empty() && !full && !dirty && !term.deploying && term.warm_since.is_some() {
         return Ok(());
     }
     metrics::counter!("controller_rounds_total").increment(1);
@@ -147,15 +147,18 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
     drop(reader);
 
     let (actions, warm) = decide(shared, &rows, &facts);
-    term.warm = warm;
+    term.warm_since = if warm { term.warm_since.or_else(|| Some(clock::unix_micros())) } else { None };
     carry_out(shared, term.epoch, &rows, actions).await?;
     tell_names(shared, term.epoch, &rows, &facts).await?;
     tell_health_manager(shared, &facts).await?;
     if full || facts.iter().any(|fact| fact.kind == Kind::BuildRequested) {
         staging::take_up(shared, term.epoch).await?;
     }
-    if full || term.deploying || facts.iter().any(|fact| fact.kind == Kind::DeploymentChanged) {
-        term.deploying = rolling::drive(shared, term.epoch).await?;
+    // What is not seen counts as not running: deployments wait until it would be seen.
+    if let Some(warm_since) = term.warm_since
+        && (full || term.deploying || facts.iter().any(|fact| fact.kind == Kind::DeploymentChanged))
+    {
+        term.deploying = rolling::drive(shared, term.epoch, warm_since).await?;
     }
     if let Some(last) = facts.last() {
         let mut tx = shared.store.write("move the dispatcher's cursor").await?;

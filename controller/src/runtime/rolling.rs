@@ -31,8 +31,9 @@ struct Rows {
     others: Vec<Process>,
 }
 
-/// Takes one step of each active deployment. True while there are any.
-pub(super) async fn drive(shared: &Shared, epoch: i64) -> Result<bool, RoundError> {
+/// Takes one step of each active deployment. True while there are any. `seeing_since` (Unix
+/// microseconds): the time before, when nobody saw and acted, counts against no deployment.
+pub(super) async fn drive(shared: &Shared, epoch: i64, seeing_since: i64) -> Result<bool, RoundError> {
     let mut reader = shared.store.read().await?;
     let active = deployments::active(&mut reader).await?;
     let mut all = Vec::new();
@@ -46,7 +47,7 @@ pub(super) async fn drive(shared: &Shared, epoch: i64) -> Result<bool, RoundErro
     let some = !all.is_empty();
     for rows in all {
         let guid = rows.deployment.guid.clone();
-        match advance(shared, epoch, rows).await {
+        match advance(shared, epoch, rows, seeing_since).await {
             Ok(()) => {}
             Err(StoreError::Stale { .. }) => debug!(deployment = guid, "its rows changed meanwhile"),
             Err(error) => return Err(error.into()),
@@ -68,14 +69,15 @@ async fn read(connection: &mut AnyConnection, deployment: Deployment) -> Result<
     Ok(Some(Rows { deployment, app, new, others }))
 }
 
-async fn advance(shared: &Shared, epoch: i64, rows: Rows) -> Result<(), StoreError> {
+async fn advance(shared: &Shared, epoch: i64, rows: Rows, seeing_since: i64) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let Some(new) = &rows.new else {
         return finalize(shared, epoch, rows, Ending::Canceled("its process is gone")).await;
     };
-    let Some((rolling, seen)) = picture(shared, &rows, new) else {
+    let Some((mut rolling, seen)) = picture(shared, &rows, new) else {
         return finalize(shared, epoch, rows, Ending::Canceled("a row holds an id that is none")).await;
     };
+    rolling.step_since = rolling.step_since.max(micros(seeing_since));
     let settings = shared.settings();
     let policy = Policy {
         start_timeout: settings.duration("controller/deployment/start_timeout"),
@@ -237,6 +239,12 @@ async fn finalize(shared: &Shared, epoch: i64, mut rows: Rows, ending: Ending) -
     for mut process in rows.others.into_iter().chain(rows.new) {
         if process.guid == keep {
             process.deployment_guid = None;
+            let back_to = deployment.previous_droplet_guid.as_ref().filter(|_| !deployed);
+            if back_to.is_some() && process.droplet_guid.as_ref() != back_to {
+                // A restart in between gave it the newer droplet.
+                process.droplet_guid = back_to.cloned();
+                process.version = uuid::Uuid::new_v4().to_string();
+            }
             resize(&mut tx, &mut process, count(deployment.wanted_instances), now).await?;
         } else {
             Process::delete(&mut tx, &process.guid).await?;

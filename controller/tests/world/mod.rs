@@ -11,7 +11,7 @@ use controller::store::processes::{self, Process};
 use controller::store::{Json, Store, organizations::Organization, spaces::Space};
 use daemon::{Bus, BusConfig, ComponentId, Deps, Role, Sockets};
 use proto::bus::catalogue;
-use proto::bus::dea::{Advertisement, PlacementProperties, StartInstance, UpdateInstances};
+use proto::bus::dea::{Advertisement, Hello, PlacementProperties, StartInstance, UpdateInstances};
 use proto::bus::health::{Beat, ExitReason, Exited, Heartbeat, InstanceState};
 use proto::bus::staging::{Acknowledged, StagingReply, StagingRequest};
 use proto::ids::{DeaId, InstanceId, ProcessGuid, StagerQueue, Version};
@@ -376,7 +376,14 @@ impl Agent {
         });
         let me = agent.clone();
         tokio::spawn(async move {
+            let mut connected = false;
             loop {
+                let now_connected = me.inner.bus.status().borrow().connected;
+                if now_connected && !connected {
+                    let hello = Hello { id: me.inner.id.clone(), ip: "127.0.0.1".into(), port: 0, version: 0.1 };
+                    let _ = me.inner.bus.publish(&catalogue::dea_hello(), &hello).await;
+                }
+                connected = now_connected;
                 me.beat().await;
                 me.advertise().await;
                 tokio::time::sleep(Duration::from_millis(300)).await;

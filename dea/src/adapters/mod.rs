@@ -28,7 +28,7 @@ pub mod transfer;
 pub mod unpack;
 pub mod voice;
 
-pub use start::start;
+pub use start::{engine_config, start};
 
 /// An error with all its causes, for a line of text.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -8,7 +8,7 @@ use super::{adoption, advertise, farewell, heartbeat, machine, names, routes, sa
 use crate::Config;
 use crate::sandbox::{Engine, EngineConfig, VCAP};
 use anyhow::Context;
-use daemon::{Deps, LogSender, Policy, Running, Shutdown};
+use daemon::{Bootstrap, Deps, LogSender, Policy, Running, Shutdown};
 use proto::ids::DeaId;
 use std::sync::Arc;
 
@@ -26,24 +26,9 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let accepted = Accepted::open(folder.join("accepted"))
         .context("cannot open the folder of accepted work")?;
     fresh_folder(&folder.join("inputs"))?;
-    let engine = Engine::start(EngineConfig {
-        runtime: config.runtime.clone(),
-        supervisor: config.supervisor.clone(),
-        init: config.init.clone(),
-        run_folder: deps.bootstrap.run.join(deps.component.as_str()),
-        folder: folder.clone(),
-        subnet: config.subnet,
-        gateway: config.address,
-        interface_prefix: config.interface_prefix.clone(),
-        nft_table: config.nft_table.clone(),
-        cgroup_parent: config.cgroup_parent.clone(),
-        uid_base: config.uid_base,
-        router: config.router_address,
-        router_port: config.router_port,
-        dns_port_udp: names::PORT,
-    })
-    .await
-    .context("the container engine cannot start")?;
+    let engine = Engine::start(engine_config(&config, &deps.bootstrap))
+        .await
+        .context("the container engine cannot start")?;
     let name_server = names::open(config.address).await?;
     let agent = Arc::new(Agent {
         id: DeaId::new(deps.component.as_str()).context("the agent's id")?,
@@ -95,6 +80,26 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     show(&agent, &deps);
     readiness.set("engine", true, "");
     Ok(Running::new(deps.tasks.clone()))
+}
+
+/// The engine's settings of an agent.
+pub fn engine_config(config: &Config, bootstrap: &Bootstrap) -> EngineConfig {
+    EngineConfig {
+        runtime: config.runtime.clone(),
+        supervisor: config.supervisor.clone(),
+        init: config.init.clone(),
+        run_folder: bootstrap.run.join(bootstrap.component.as_str()),
+        folder: bootstrap.folder.clone(),
+        subnet: config.subnet,
+        gateway: config.address,
+        interface_prefix: config.interface_prefix.clone(),
+        nft_table: config.nft_table.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        uid_base: config.uid_base,
+        router: config.router_address,
+        router_port: config.router_port,
+        dns_port_udp: names::PORT,
+    }
 }
 
 fn spawn<F, Fut>(agent: &Arc<Agent>, name: &'static str, run: F)

@@ -460,6 +460,27 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = self.nats.kill();
         let _ = self.nats.wait();
+        if self.agent.is_none() {
+            return;
+        }
+        // The test failed: its sandboxes must not stay.
+        let bootstrap: Bootstrap =
+            serde_json::from_value(self.bootstrap.clone()).expect("a bootstrap");
+        let config: dea::Config = bootstrap.settings().expect("settings");
+        let engine = dea::adapters::engine_config(&config, &bootstrap);
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async move {
+                if let Ok(engine) = dea::sandbox::Engine::start(engine).await {
+                    engine.close().await;
+                }
+            });
+        });
+        let _ = cleaning.join();
+        let _ = std::fs::remove_dir(&self.run);
     }
 }
 

@@ -22,7 +22,7 @@ use super::desired::{Wanted, WantedState};
 use super::memory::{IndexMemory, MissingReason, VersionMemory};
 use super::observed::Seen;
 use super::policy::Policy;
-use super::world::World;
+use super::world::{World, occupies_window};
 use proto::bus::health::InstanceState;
 use proto::ids::{InstanceId, ProcessGuid, Version};
 use std::cmp::Reverse;
@@ -217,7 +217,15 @@ pub fn plan(world: &World, scope: Scope<'_>, now: Millis, policy: &Policy) -> Pl
     starts.sort_by(|(a, x), (b, y)| {
         (b, &x.process, &x.operation).cmp(&(a, &y.process, &y.operation))
     });
-    let room = policy.window.saturating_sub(world.unacknowledged(now, policy));
+    // What is seen now for the first time makes room at once.
+    let arrived = plan
+        .settled
+        .iter()
+        .filter_map(|(process, version, index)| world.memory.of(process, version)?.indices.get(index)?.asked)
+        .filter(|asked| occupies_window(*asked, now, policy))
+        .count();
+    let under_way = world.unacknowledged(now, policy).saturating_sub(arrived);
+    let room = policy.window.saturating_sub(under_way);
     for _ in room..starts.len() {
         plan.hold(Held::Window);
         plan.look_at(now + 1000);
@@ -255,6 +263,11 @@ impl AtIndex<'_> {
     }
 }
 
+/// A stop rests on others running: seen a moment ago, not just not yet lost.
+fn surely_runs(seen: &Seen, now: Millis, policy: &Policy) -> bool {
+    seen.is_running() && now.saturating_sub(seen.last_seen) <= policy.lost_after * 2 / 3
+}
+
 impl<'a> Planner<'a> {
     fn wanted(&self, wanted: &Wanted, starts: &mut Vec<(Urgency, Request)>, plan: &mut Plan) {
         match wanted.state {
@@ -284,7 +297,8 @@ impl<'a> Planner<'a> {
         }
         let nothing = AtIndex::default();
         let at = |index: u32| by_index.get(&index).unwrap_or(&nothing);
-        let all_run = (0..wanted.instances).all(|index| at(index).runs());
+        let all_run = (0..wanted.instances)
+            .all(|index| at(index).live.iter().any(|(_, seen)| surely_runs(seen, self.now, self.policy)));
         let missing = (0..wanted.instances).filter(|index| at(*index).live.is_empty()).count() as u32;
         let some_run = by_index.values().any(|at| at.runs() || !at.evacuating.is_empty());
         let memory = self.world.memory.of(self.process, &wanted.version);
@@ -324,7 +338,8 @@ impl<'a> Planner<'a> {
         if memory.missing.is_none() {
             plan.noticed.push((self.process.clone(), wanted.version.clone(), index));
         }
-        let (because, class) = if !at.evacuating.is_empty() {
+        let crashed = memory.missing.is_some_and(|missing| missing.why == MissingReason::Crashed);
+        let (because, class) = if !at.evacuating.is_empty() && !crashed {
             (Because::Evacuating, 3)
         } else {
             match memory.missing.map(|missing| (missing.why, missing.since)) {
@@ -391,7 +406,7 @@ impl<'a> Planner<'a> {
         let oldest = at
             .live
             .iter()
-            .filter(|(_, seen)| seen.is_running())
+            .filter(|(_, seen)| surely_runs(seen, self.now, self.policy))
             .min_by_key(|(instance, seen)| (seen.since, *instance));
         let Some((kept, _)) = oldest else { return };
         let mut rest: Vec<_> = at.live.iter().filter(|(instance, _)| instance != kept).collect();

@@ -120,15 +120,24 @@ impl World {
     }
 
     /// Forgets what concerns nobody any more.
-    pub fn tidy(&mut self, now: Millis) {
+    pub fn tidy(&mut self, now: Millis, policy: &Policy) {
         let (desired, observed) = (&self.desired, &self.observed);
         self.memory.versions.retain(|(process, version), memory| {
+            for (_, seen) in observed.of(process).filter(|(_, seen)| seen.version == *version && seen.is_running()) {
+                if now.saturating_sub(seen.since) >= policy.reset_after
+                    && let Some(index) = memory.indices.get_mut(&seen.index)
+                {
+                    index.crashes = 0;
+                }
+            }
             memory.stops.retain(|instance, _| observed.of(process).any(|(id, _)| id == instance));
             let wanted = desired.processes.get(process).filter(|wanted| wanted.version == *version);
             match wanted {
                 Some(wanted) => {
-                    memory.indices.retain(|index, _| *index < wanted.instances);
-                    true
+                    memory.indices.retain(|number, index| {
+                        *number < wanted.instances && (index.missing.is_some() || index.asked.is_some() || index.crashes > 0)
+                    });
+                    !(memory.indices.is_empty() && memory.stops.is_empty())
                 }
                 None => now.saturating_sub(memory.touched) < KEEP_UNDESIRED,
             }

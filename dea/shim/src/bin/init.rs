@@ -43,7 +43,9 @@ struct Init {
 fn run() -> io::Result<()> {
     // "Every process but me" is the whole machine for anybody but process 1 of a namespace.
     if std::process::id() != 1 {
-        return Err(io::Error::other("this program is process 1 of a sandbox, nothing else"));
+        return Err(io::Error::other(
+            "this program is process 1 of a sandbox, nothing else",
+        ));
     }
     let mut handled = SigSet::empty();
     for signal in [

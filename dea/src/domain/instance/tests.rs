@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::probe::Check;
 use proptest::prelude::*;
 
 fn terms(kind: CheckKind) -> Terms {

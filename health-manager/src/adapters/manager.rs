@@ -1,0 +1,392 @@
+//! The loops: hear, read, plan, ask.
+//!
+//! Each source of events has its own task that changes the world and wakes the planner; the planner
+//! only plans and sends. So a slow controller never delays the hearing of heartbeats.
+
+use super::bulk::BulkReader;
+use super::state::{Shared, unix_now};
+use crate::domain::plan::{Operation, Plan, Request, Scope, plan};
+use crate::domain::policy::Policy;
+use anyhow::{Context, bail};
+use daemon::{Bus, Cluster, Shutdown};
+use proto::bus::health::{HealthOperation, HealthRequest};
+use proto::bus::{Empty, catalogue};
+use proto::config::Settings;
+use proto::ids::ProcessGuid;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Everything is planned at least this often.
+const FULL_PLAN: Duration = Duration::from_secs(10);
+/// Events that come together are planned together.
+const GATHER: Duration = Duration::from_millis(10);
+/// Silence is looked for at least this often.
+const SWEEP: Duration = Duration::from_secs(1);
+/// First and longest wait before a failed reading is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+pub struct Manager {
+    pub bus: Bus,
+    /// Kept alive here: settings and leadership come from it.
+    pub cluster: Cluster,
+    pub settings: watch::Receiver<Arc<Settings>>,
+    pub leadership: watch::Receiver<Option<i64>>,
+    pub shared: Arc<Shared>,
+    pub readiness: daemon::Readiness,
+}
+
+impl Manager {
+    pub fn policy(&self) -> Policy {
+        Policy::read(&self.settings.borrow())
+    }
+
+    pub fn leads(&self) -> bool {
+        self.leadership.borrow().is_some()
+    }
+
+    /// Hears heartbeats.
+    pub async fn hear_heartbeats(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut beats = self.bus.subscribe(&catalogue::dea_heartbeat().filter()).await?;
+        loop {
+            let beat = tokio::select! {
+                beat = beats.next() => beat,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            let Some(beat) = beat else { bail!("the subscription to dea.heartbeat ended") };
+            let (now, policy) = (self.shared.now(), self.policy());
+            let mut state = self.shared.state();
+            let change = state.world.heartbeat(&beat.message, now, unix_now(), &policy);
+            if change.new_agent {
+                tracing::info!(dea = %beat.message.dea, instances = beat.message.droplets.len(), "an agent is heard");
+            }
+            if !change.processes.is_empty() {
+                state.dirty.extend(change.processes);
+                drop(state);
+                self.shared.wake.notify_one();
+            }
+        }
+    }
+
+    /// Hears of exits. The controller acknowledges them, not we.
+    pub async fn hear_exits(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut exits = self.bus.subscribe(&catalogue::droplet_exited().filter()).await?;
+        loop {
+            let exit = tokio::select! {
+                exit = exits.next() => exit,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            let Some(exit) = exit else { bail!("the subscription to droplet.exited ended") };
+            let (now, policy) = (self.shared.now(), self.policy());
+            let mut state = self.shared.state();
+            if state.world.exited(&exit.message, now, unix_now(), &policy) {
+                state.report.exits += 1;
+                state.dirty.insert(exit.message.droplet.clone());
+                drop(state);
+                self.shared.wake.notify_one();
+                tracing::info!(process = %exit.message.droplet, instance = %exit.message.instance, index = exit.message.index, reason = ?exit.message.reason, "an instance exited");
+            }
+        }
+    }
+
+    /// Hears which processes changed.
+    pub async fn hear_updates(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut updates = self.bus.subscribe(&catalogue::droplet_updated().filter()).await?;
+        loop {
+            let update = tokio::select! {
+                update = updates.next() => update,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            let Some(update) = update else { bail!("the subscription to droplet.updated ended") };
+            self.shared.state().updated.insert(update.message.droplet.clone());
+            self.shared.read_now.notify_one();
+        }
+    }
+
+    /// Notices that the bus comes and goes, and that agents are silent.
+    pub async fn watch_silence(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut status = self.bus.status();
+        let mut heard: Option<u64> = None;
+        loop {
+            let (connected, reconnects) = {
+                let status = status.borrow_and_update();
+                (status.connected, status.reconnects)
+            };
+            if connected && heard != Some(reconnects) {
+                self.shared.state().world.connected(self.shared.now());
+                // Whoever is there says what it has.
+                if let Err(error) = self.bus.publish(&catalogue::healthmanager_start(), &Empty).await {
+                    tracing::warn!(%error, "healthmanager.start could not be published");
+                } else {
+                    heard = Some(reconnects);
+                }
+                self.shared.read_now.notify_one();
+                self.plan_all();
+            }
+            if !connected && heard.is_some() {
+                tracing::warn!("the bus is away: nothing is planned");
+                heard = None;
+                self.shared.state().world.disconnected();
+                self.plan_all();
+            }
+            if connected {
+                self.sweep();
+            }
+            tokio::select! {
+                changed = status.changed() => changed.context("the bus is gone")?,
+                () = tokio::time::sleep(SWEEP) => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    fn sweep(&self) {
+        let (now, policy) = (self.shared.now(), self.policy());
+        let mut state = self.shared.state();
+        let (lost, change) = state.world.sweep(now, unix_now(), &policy);
+        for dea in &lost {
+            state.report.agents_lost += 1;
+            tracing::warn!(%dea, "an agent is lost");
+        }
+        if !change.processes.is_empty() {
+            state.dirty.extend(change.processes);
+            drop(state);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    fn plan_all(&self) {
+        self.shared.state().all = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Keeps the desired state.
+    pub async fn read_desired(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut reader = BulkReader::new(self.bus.clone())?;
+        let mut next_full = tokio::time::Instant::now();
+        let mut retry = FIRST_RETRY;
+        loop {
+            tokio::select! {
+                () = self.shared.read_now.notified() => {}
+                () = tokio::time::sleep_until(next_full) => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+            if !self.bus.status().borrow().connected {
+                next_full = tokio::time::Instant::now() + FIRST_RETRY;
+                continue;
+            }
+            let never = self.shared.state().world.desired.complete_as_of.is_none();
+            let reading = async {
+                if never || tokio::time::Instant::now() >= next_full {
+                    self.read_all(&mut reader).await
+                } else {
+                    self.read_updated(&mut reader).await.map(|()| false)
+                }
+            };
+            let result = tokio::select! {
+                result = reading => result,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            match result {
+                Ok(full) => {
+                    retry = FIRST_RETRY;
+                    if full {
+                        next_full = tokio::time::Instant::now() + self.settings.borrow().duration("health-manager/desired/refresh");
+                    }
+                }
+                Err(error) => {
+                    let text = format!("{error:#}");
+                    tracing::warn!(error = %text, "the desired state cannot be read");
+                    let mut state = self.shared.state();
+                    state.report.failed_fetches += 1;
+                    state.report.last_fetch_error = Some(text);
+                    drop(state);
+                    next_full = tokio::time::Instant::now() + retry;
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
+            }
+        }
+    }
+
+    async fn read_all(&self, reader: &mut BulkReader) -> anyhow::Result<bool> {
+        let begun = self.shared.now();
+        // What changes from here on may be missing in the set, and is read again after it.
+        self.shared.state().updated.clear();
+        let set = reader.all(begun).await?;
+        let mut state = self.shared.state();
+        tracing::debug!(processes = set.len(), "the desired state was read");
+        state.world.desired.replace(set, begun);
+        state.report.fetches += 1;
+        state.report.last_fetch_error = None;
+        state.all = true;
+        let more = !state.updated.is_empty();
+        drop(state);
+        self.readiness.set("desired", true, "");
+        self.shared.wake.notify_one();
+        if more {
+            self.shared.read_now.notify_one();
+        }
+        Ok(true)
+    }
+
+    async fn read_updated(&self, reader: &mut BulkReader) -> anyhow::Result<()> {
+        loop {
+            let (process, row, last_row) = {
+                let mut state = self.shared.state();
+                let Some(process) = state.updated.pop_first() else { return Ok(()) };
+                let row = state.world.desired.processes.get(&process).map(|wanted| wanted.row);
+                (process, row, state.world.desired.last_row())
+            };
+            let begun = self.shared.now();
+            let wanted = match reader.one(&process, row, last_row, begun).await {
+                Ok(wanted) => wanted,
+                Err(error) => {
+                    self.shared.state().updated.insert(process);
+                    return Err(error);
+                }
+            };
+            let mut state = self.shared.state();
+            state.world.desired.update(&process, wanted);
+            state.dirty.insert(process);
+            drop(state);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Plans whenever something happened or time is up, and asks the controller.
+    pub async fn plan_and_ask(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut leadership = self.leadership.clone();
+        let mut settings = self.settings.clone();
+        let mut full_at = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep_until(full_at) => self.shared.state().all = true,
+                changed = leadership.changed() => {
+                    changed.context("the campaign for leadership ended")?;
+                    self.shared.state().all = true;
+                }
+                changed = settings.changed() => {
+                    changed.context("the settings ended")?;
+                    self.shared.state().all = true;
+                }
+                () = shutdown.draining() => return Ok(()),
+            }
+            tokio::time::sleep(GATHER).await;
+            let leads = leadership.borrow_and_update().is_some();
+            let (requests, next) = self.make_plan(leads);
+            let wait = next.map_or(FULL_PLAN, |at| Duration::from_millis(at.saturating_sub(self.shared.now())));
+            let soonest = tokio::time::Instant::now() + wait.clamp(GATHER, FULL_PLAN);
+            full_at = soonest;
+            for request in requests {
+                self.ask(&request).await;
+            }
+        }
+    }
+
+    fn make_plan(&self, leads: bool) -> (Vec<HealthRequest>, Option<u64>) {
+        let (now, policy) = (self.shared.now(), self.policy());
+        let mut state = self.shared.state();
+        let all = std::mem::take(&mut state.all);
+        let dirty = std::mem::take(&mut state.dirty);
+        if all {
+            state.world.tidy(now, &policy);
+        }
+        let scope = if all { Scope::All } else { Scope::Only(&dirty) };
+        let mut made = plan(&state.world, scope, now, &policy);
+        if !leads {
+            // What is noticed is remembered, so that a new leader does not begin its graces anew; nothing is asked.
+            made.requests.clear();
+        }
+        state.world.commit(&made, now);
+        state.report.leads = leads;
+        if all {
+            state.keep_reasons(&made);
+        } else if made.next.is_none() {
+            made.next = Some(now + FULL_PLAN.as_millis() as u64);
+        }
+        let next = match all {
+            true => made.next,
+            // A part's time does not move the rest's: look at all when the part is due, or soon.
+            false => made.next.map(|next| next.min(now + 1000)),
+        };
+        for request in &made.requests {
+            match request.operation {
+                Operation::Start { .. } => state.report.starts += 1,
+                Operation::Stop { .. } => state.report.stops += 1,
+            }
+        }
+        drop(state);
+        (messages(&made), next)
+    }
+
+    async fn ask(&self, request: &HealthRequest) {
+        let reason = request.yard_reason.as_deref().unwrap_or_default();
+        match self.bus.publish(&catalogue::hm_requests(), request).await {
+            Ok(()) => {
+                metrics::counter!("health_requests_total", "operation" => match request.op {
+                    HealthOperation::Start => "start",
+                    HealthOperation::Stop => "stop",
+                })
+                .increment(1);
+                tracing::info!(process = %request.droplet, op = ?request.op, indices = ?request.indices, instances = request.instances.len(), %reason, "asked");
+            }
+            Err(error) => {
+                // It counts as asked and is asked again when its time comes.
+                self.shared.state().report.failed_sends += 1;
+                tracing::warn!(%error, process = %request.droplet, "a request could not be sent");
+            }
+        }
+    }
+}
+
+/// One message for each process, operation, version and reason.
+fn messages(made: &Plan) -> Vec<HealthRequest> {
+    let mut order: Vec<Key<'_>> = Vec::new();
+    let mut grouped: BTreeMap<Key<'_>, HealthRequest> = BTreeMap::new();
+    for request in &made.requests {
+        let key = Key::of(request);
+        let message = grouped.entry(key.clone()).or_insert_with(|| {
+            order.push(key);
+            HealthRequest {
+                droplet: request.process.clone(),
+                op: match request.operation {
+                    Operation::Start { .. } => HealthOperation::Start,
+                    Operation::Stop { .. } => HealthOperation::Stop,
+                },
+                last_updated: request.last_updated,
+                version: Some(request.version.clone()),
+                indices: Vec::new(),
+                instances: Vec::new(),
+                flapping: request.flapping.then_some(true),
+                yard_reason: Some(request.because.text()),
+            }
+        });
+        match &request.operation {
+            Operation::Start { index } => message.indices.push(*index),
+            Operation::Stop { instance } => message.instances.push(instance.clone()),
+        }
+    }
+    order.into_iter().filter_map(|key| grouped.remove(&key)).collect()
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'a> {
+    process: &'a ProcessGuid,
+    version: &'a str,
+    stop: bool,
+    because: crate::domain::plan::Because,
+}
+
+impl<'a> Key<'a> {
+    fn of(request: &'a Request) -> Key<'a> {
+        Key {
+            process: &request.process,
+            version: request.version.as_str(),
+            stop: matches!(request.operation, Operation::Stop { .. }),
+            because: request.because,
+        }
+    }
+}
