@@ -16,7 +16,15 @@ use std::time::Duration;
 
 async fn append(store: &Store, object: &str) -> i64 {
     let mut tx = store.write("test").await.unwrap();
-    let sequence = facts::append(&mut tx, Kind::ProcessChanged, object, serde_json::json!({"a": 1}), 10).await.unwrap();
+    let sequence = facts::append(
+        &mut tx,
+        Kind::ProcessChanged,
+        object,
+        serde_json::json!({"a": 1}),
+        10,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     sequence
 }
@@ -31,9 +39,15 @@ async fn facts_are_read_in_order_and_none_is_missed() {
                 tokio::spawn(async move {
                     for number in 0..15 {
                         let mut tx = store.write("test").await.unwrap();
-                        facts::append(&mut tx, Kind::RoutesChanged, &format!("{writer}-{number}"), serde_json::json!({}), 10)
-                            .await
-                            .unwrap();
+                        facts::append(
+                            &mut tx,
+                            Kind::RoutesChanged,
+                            &format!("{writer}-{number}"),
+                            serde_json::json!({}),
+                            10,
+                        )
+                        .await
+                        .unwrap();
                         // A slow commit of a small number must not be overtaken by a larger one.
                         if number % 5 == 0 {
                             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -60,8 +74,13 @@ async fn facts_are_read_in_order_and_none_is_missed() {
             }
         }
         read.sort();
-        let mut expected: Vec<String> =
-            (0..6).flat_map(|w| (0..15).filter(|n| n % 7 != 3).map(move |n| format!("{w}-{n}"))).collect();
+        let mut expected: Vec<String> = (0..6)
+            .flat_map(|w| {
+                (0..15)
+                    .filter(|n| n % 7 != 3)
+                    .map(move |n| format!("{w}-{n}"))
+            })
+            .collect();
         expected.sort();
         assert_eq!(read, expected, "{kind}");
         let mut reader = store.read().await.unwrap();
@@ -73,19 +92,38 @@ async fn facts_are_read_in_order_and_none_is_missed() {
 async fn a_cursor_never_goes_back_and_holds_facts() {
     for database in databases::each("a_cursor_never_goes_back_and_holds_facts").await {
         let (store, kind) = (&database.store, database.kind);
-        let sequences = [append(store, "a").await, append(store, "b").await, append(store, "c").await];
+        let sequences = [
+            append(store, "a").await,
+            append(store, "b").await,
+            append(store, "c").await,
+        ];
         assert_eq!(sequences, [1, 2, 3], "{kind}");
         let mut tx = store.write("test").await.unwrap();
         assert_eq!(facts::cursor(&mut tx, "dispatch").await.unwrap(), 0);
-        assert_eq!(facts::prune(&mut tx, 1000).await.unwrap(), 0, "{kind}: nobody has read them");
+        assert_eq!(
+            facts::prune(&mut tx, 1000).await.unwrap(),
+            0,
+            "{kind}: nobody has read them"
+        );
         facts::advance(&mut tx, "dispatch", 2).await.unwrap();
         facts::advance(&mut tx, "dispatch", 1).await.unwrap();
-        assert_eq!(facts::cursor(&mut tx, "dispatch").await.unwrap(), 2, "{kind}");
-        assert_eq!(facts::prune(&mut tx, 5).await.unwrap(), 0, "{kind}: too young");
+        assert_eq!(
+            facts::cursor(&mut tx, "dispatch").await.unwrap(),
+            2,
+            "{kind}"
+        );
+        assert_eq!(
+            facts::prune(&mut tx, 5).await.unwrap(),
+            0,
+            "{kind}: too young"
+        );
         assert_eq!(facts::prune(&mut tx, 1000).await.unwrap(), 2, "{kind}");
         let left = facts::after(&mut tx, 0, 10).await.unwrap();
         assert_eq!(left.len(), 1);
-        assert_eq!((left[0].object.as_str(), left[0].kind, &left[0].payload), ("c", Kind::ProcessChanged, &serde_json::json!({"a": 1})));
+        assert_eq!(
+            (left[0].object.as_str(), left[0].kind, &left[0].payload),
+            ("c", Kind::ProcessChanged, &serde_json::json!({"a": 1}))
+        );
         tx.commit().await.unwrap();
     }
 }
@@ -104,7 +142,11 @@ async fn an_older_leader_cannot_write() {
         assert!(fence(5).await.is_ok());
         assert!(fence(5).await.is_ok());
         assert!(fence(9).await.is_ok());
-        assert!(matches!(fence(5).await, Err(StoreError::Stale { .. })), "{}", database.kind);
+        assert!(
+            matches!(fence(5).await, Err(StoreError::Stale { .. })),
+            "{}",
+            database.kind
+        );
         assert!(fence(9).await.is_ok());
     }
 }
@@ -191,17 +233,50 @@ async fn the_desired_state_comes_whole_and_in_pages() {
         process(store, "a", "p3", Some("d")).await;
         let mut reader = store.read().await.unwrap();
         let all = desired::all(&mut reader).await.unwrap();
-        assert_eq!(all.iter().map(|row| row.process.as_str()).collect::<Vec<_>>(), ["p1", "p2", "p3"], "{kind}");
-        assert_eq!(all.iter().map(desired::DesiredRow::runs).collect::<Vec<_>>(), [true, false, true]);
-        assert_eq!(all[0].updated_at, 5_000_000, "{kind}: the later of process and app");
+        assert_eq!(
+            all.iter()
+                .map(|row| row.process.as_str())
+                .collect::<Vec<_>>(),
+            ["p1", "p2", "p3"],
+            "{kind}"
+        );
+        assert_eq!(
+            all.iter()
+                .map(desired::DesiredRow::runs)
+                .collect::<Vec<_>>(),
+            [true, false, true]
+        );
+        assert_eq!(
+            all[0].updated_at, 5_000_000,
+            "{kind}: the later of process and app"
+        );
         let bulk = all[1].to_bulk();
-        assert_eq!((bulk.package_state.as_str(), bulk.state.as_str(), bulk.updated_at), ("PENDING", "STARTED", 5.0));
+        assert_eq!(
+            (
+                bulk.package_state.as_str(),
+                bulk.state.as_str(),
+                bulk.updated_at
+            ),
+            ("PENDING", "STARTED", 5.0)
+        );
         let first = desired::page(&mut reader, 0, 2).await.unwrap();
         assert_eq!(first.len(), 2);
         let second = desired::page(&mut reader, first[1].id, 2).await.unwrap();
-        assert_eq!((second.len(), second[0].process.as_str()), (1, "p3"), "{kind}");
-        assert!(desired::page(&mut reader, second[0].id, 2).await.unwrap().is_empty());
-        assert_eq!(desired::one(&mut reader, "p2").await.unwrap().as_ref(), Some(&all[1]));
+        assert_eq!(
+            (second.len(), second[0].process.as_str()),
+            (1, "p3"),
+            "{kind}"
+        );
+        assert!(
+            desired::page(&mut reader, second[0].id, 2)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(
+            desired::one(&mut reader, "p2").await.unwrap().as_ref(),
+            Some(&all[1])
+        );
         assert_eq!(desired::one(&mut reader, "p9").await.unwrap(), None);
         assert_eq!(desired::users(&mut reader).await.unwrap(), 0);
     }
@@ -234,7 +309,10 @@ async fn builds_and_deployments_end_once() {
         };
         let mut tx = store.write("test").await.unwrap();
         build.insert(&mut tx).await.unwrap();
-        assert_eq!(builds::staging(&mut tx).await.unwrap(), std::slice::from_ref(&build));
+        assert_eq!(
+            builds::staging(&mut tx).await.unwrap(),
+            std::slice::from_ref(&build)
+        );
         let mut first = build.clone();
         first.fail("StagerError", "why");
         first.update(&mut tx, 7).await.unwrap();
@@ -243,7 +321,13 @@ async fn builds_and_deployments_end_once() {
         let mut tx = store.write("test").await.unwrap();
         let mut second = build.clone();
         second.state = builds::STAGED.into();
-        assert!(matches!(second.update(&mut tx, 8).await, Err(StoreError::Stale { .. })), "{kind}");
+        assert!(
+            matches!(
+                second.update(&mut tx, 8).await,
+                Err(StoreError::Stale { .. })
+            ),
+            "{kind}"
+        );
         drop(tx);
 
         let deployment = Deployment {
@@ -269,10 +353,22 @@ async fn builds_and_deployments_end_once() {
         deployment.insert(&mut tx).await.unwrap();
         assert_eq!(deployments::active(&mut tx).await.unwrap().len(), 1);
         let back_to = deployments::supersede(&mut tx, "a", 3).await.unwrap();
-        assert_eq!(back_to, Some((Some("p1".into()), Some("o".into()))), "{kind}");
-        assert!(deployments::active_of_app(&mut tx, "a").await.unwrap().is_empty());
+        assert_eq!(
+            back_to,
+            Some((Some("p1".into()), Some("o".into()))),
+            "{kind}"
+        );
+        assert!(
+            deployments::active_of_app(&mut tx, "a")
+                .await
+                .unwrap()
+                .is_empty()
+        );
         let ended = Deployment::find(&mut tx, "d1").await.unwrap().unwrap();
-        assert_eq!((ended.status.as_str(), ended.reason.as_str()), (deployments::FINALIZED, deployments::SUPERSEDED));
+        assert_eq!(
+            (ended.status.as_str(), ended.reason.as_str()),
+            (deployments::FINALIZED, deployments::SUPERSEDED)
+        );
         tx.commit().await.unwrap();
     }
 }

@@ -88,3 +88,22 @@ fn collect<'a>(document: &'a Value, texts: &mut Vec<&'a str>) {
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_wherever_the_router_writes_them() {
+        let document = serde_json::json!({
+            "app.y.internal": [{ "address": "10.1.0.2:8080", "app": null, "ttl": 120 }],
+            "shop.y.internal/cart": [{ "tags": { "component": "x" } }],
+            "other.example.com": [],
+        });
+        let mut texts = Vec::new();
+        collect(&document, &mut texts);
+        let names = hosts::names("y.internal", texts);
+        assert!(names.contains("app.y.internal") && names.contains("shop.y.internal"));
+        assert_eq!(names.len(), hosts::SYSTEM.len() + 2, "{names:?}");
+    }
+}

@@ -9,7 +9,8 @@ pub async fn run(bootstrap: Bootstrap, sockets: Sockets) -> anyhow::Result<StopC
         Role::Stager => daemon::run(bootstrap, sockets, stager::start).await,
         Role::Collector => daemon::run(bootstrap, sockets, collector::start).await,
         Role::Dea => daemon::run(bootstrap, sockets, dea::start).await,
-        Role::Controller | Role::HealthManager => anyhow::bail!("TEMPORARY"),
+        Role::HealthManager => daemon::run(bootstrap, sockets, health_manager::start).await,
+        Role::Controller => anyhow::bail!("TEMPORARY"),
         Role::Registrar => {
             anyhow::bail!("a registrar is a foreign component, this executable has none")
         }

@@ -23,7 +23,10 @@ const LARGEST_BATCH: i64 = 5000;
 
 /// The two addresses, for the address components use.
 pub fn router(runtime: Runtime) -> Router {
-    Router::new().route("/bulk/apps", get(apps)).route("/bulk/counts", get(counts)).with_state(runtime)
+    Router::new()
+        .route("/bulk/apps", get(apps))
+        .route("/bulk/counts", get(counts))
+        .with_state(runtime)
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,14 +36,25 @@ struct AppsQuery {
     bulk_token: Option<String>,
 }
 
-async fn apps(State(runtime): State<Runtime>, headers: HeaderMap, Query(query): Query<AppsQuery>) -> Response {
+async fn apps(
+    State(runtime): State<Runtime>,
+    headers: HeaderMap,
+    Query(query): Query<AppsQuery>,
+) -> Response {
     if !permitted(&runtime, &headers) {
         return unauthorized();
     }
     let Some(after) = token(query.bulk_token.as_deref()) else {
-        return (StatusCode::BAD_REQUEST, "bulk_token is a JSON object like {\"id\":17}\n").into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            "bulk_token is a JSON object like {\"id\":17}\n",
+        )
+            .into_response();
     };
-    let limit = query.batch_size.unwrap_or(DEFAULT_BATCH).clamp(1, LARGEST_BATCH);
+    let limit = query
+        .batch_size
+        .unwrap_or(DEFAULT_BATCH)
+        .clamp(1, LARGEST_BATCH);
     let page = async {
         let mut reader = runtime.store().read().await?;
         desired::page(&mut reader, after, limit).await
@@ -48,8 +62,15 @@ async fn apps(State(runtime): State<Runtime>, headers: HeaderMap, Query(query): 
     match page.await {
         Ok(rows) => {
             let last = rows.last().map_or(after, |row| row.id);
-            let results: BTreeMap<_, _> = rows.iter().map(|row| (row.id.to_string(), row.to_bulk())).collect();
-            Json(BulkPage { results, bulk_token: BulkToken { id: last } }).into_response()
+            let results: BTreeMap<_, _> = rows
+                .iter()
+                .map(|row| (row.id.to_string(), row.to_bulk()))
+                .collect();
+            Json(BulkPage {
+                results,
+                bulk_token: BulkToken { id: last },
+            })
+            .into_response()
         }
         Err(error) => unavailable(&error),
     }
@@ -60,7 +81,11 @@ struct CountsQuery {
     model: Option<String>,
 }
 
-async fn counts(State(runtime): State<Runtime>, headers: HeaderMap, Query(query): Query<CountsQuery>) -> Response {
+async fn counts(
+    State(runtime): State<Runtime>,
+    headers: HeaderMap,
+    Query(query): Query<CountsQuery>,
+) -> Response {
     if !permitted(&runtime, &headers) {
         return unauthorized();
     }
@@ -86,7 +111,9 @@ fn token(text: Option<&str>) -> Option<i64> {
     }
     match text.map(str::trim) {
         None | Some("") => Some(0),
-        Some(text) => serde_json::from_str::<Token>(text).ok().map(|token| token.id),
+        Some(text) => serde_json::from_str::<Token>(text)
+            .ok()
+            .map(|token| token.id),
     }
 }
 
@@ -96,7 +123,11 @@ fn permitted(runtime: &Runtime, headers: &HeaderMap) -> bool {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
-        .and_then(|(_, encoded)| base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok());
+        .and_then(|(_, encoded)| {
+            base64::engine::general_purpose::STANDARD
+                .decode(encoded.trim())
+                .ok()
+        });
     let Some(given) = given else { return false };
     let config = runtime.config();
     let expected = format!("{}:{}", config.bulk_user, config.bulk_password);
@@ -105,12 +136,24 @@ fn permitted(runtime: &Runtime, headers: &HeaderMap) -> bool {
 }
 
 fn unauthorized() -> Response {
-    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"bulk\"")], "").into_response()
+    (
+        StatusCode::UNAUTHORIZED,
+        [(header::WWW_AUTHENTICATE, "Basic realm=\"bulk\"")],
+        "",
+    )
+        .into_response()
 }
 
 fn unavailable(error: &StoreError) -> Response {
-    tracing::warn!(error = error as &dyn std::error::Error, "the desired state could not be read");
-    (StatusCode::SERVICE_UNAVAILABLE, "the desired state cannot be read now\n").into_response()
+    tracing::warn!(
+        error = error as &dyn std::error::Error,
+        "the desired state could not be read"
+    );
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the desired state cannot be read now\n",
+    )
+        .into_response()
 }
 
 #[cfg(test)]

@@ -78,15 +78,27 @@ pub const SETTLE: Duration = Duration::from_secs(1);
 /// What the rows should become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Wait { because: String },
+    Wait {
+        because: String,
+    },
     /// New numbers; a new step begins.
-    Scale { new: u32, others: Vec<(ProcessGuid, u32)>, because: String },
+    Scale {
+        new: u32,
+        others: Vec<(ProcessGuid, u32)>,
+        because: String,
+    },
     /// The new process is the app's web process, the others are removed.
-    Finish { because: String },
+    Finish {
+        because: String,
+    },
     /// Taking back begins: the previous process gets the wanted number again.
-    TakeBack { error: String },
+    TakeBack {
+        error: String,
+    },
     /// Taken back: the new process (and those in between) are removed.
-    Removed { because: String },
+    Removed {
+        because: String,
+    },
 }
 
 /// Says what to do next. Depends on nothing but its arguments. Ask only when every agent has told
@@ -100,40 +112,62 @@ pub fn step(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> S
 
 fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
     if !rolling.app_started {
-        return Step::Finish { because: "the app is stopped: nothing runs that could be replaced in steps".into() };
+        return Step::Finish {
+            because: "the app is stopped: nothing runs that could be replaced in steps".into(),
+        };
     }
     if rolling.wanted == 0 {
-        return Step::Finish { because: "no instances are wanted".into() };
+        return Step::Finish {
+            because: "no instances are wanted".into(),
+        };
     }
     if seen.crashes >= policy.max_crashes {
         let crash = seen.last_crash.as_deref().unwrap_or("no reason is known");
-        return Step::TakeBack { error: format!("the new version crashed {} times; {crash}", seen.crashes) };
+        return Step::TakeBack {
+            error: format!("the new version crashed {} times; {crash}", seen.crashes),
+        };
     }
     let all_run = rolling.new_instances > 0 && seen.running >= rolling.new_instances;
     if !all_run && rolling.new_instances > 0 {
         if now.saturating_sub(rolling.step_since) > policy.start_timeout {
-            return Step::TakeBack { error: timed_out(rolling, seen, policy) };
+            return Step::TakeBack {
+                error: timed_out(rolling, seen, policy),
+            };
         }
         let waiting = seen.waiting.as_deref().or(seen.last_crash.as_deref());
         return Step::Wait {
             because: match waiting {
-                Some(reason) => format!("{} of {} new instances run; {reason}", seen.running, rolling.new_instances),
-                None => format!("{} of {} new instances run", seen.running, rolling.new_instances),
+                Some(reason) => format!(
+                    "{} of {} new instances run; {reason}",
+                    seen.running, rolling.new_instances
+                ),
+                None => format!(
+                    "{} of {} new instances run",
+                    seen.running, rolling.new_instances
+                ),
             },
         };
     }
     if rolling.new_instances >= rolling.wanted {
-        return Step::Finish { because: format!("all {} new instances run", rolling.new_instances) };
+        return Step::Finish {
+            because: format!("all {} new instances run", rolling.new_instances),
+        };
     }
     let nothing_to_keep = rolling.others.iter().all(|other| other.live == 0);
     let (stride, keep) = if nothing_to_keep {
         // Nor shall they begin to run now: taking back would give them their number again.
         (rolling.wanted, 0)
     } else {
-        (rolling.max_in_flight.max(1), rolling.wanted.saturating_sub(rolling.new_instances))
+        (
+            rolling.max_in_flight.max(1),
+            rolling.wanted.saturating_sub(rolling.new_instances),
+        )
     };
     Step::Scale {
-        new: rolling.new_instances.saturating_add(stride).min(rolling.wanted),
+        new: rolling
+            .new_instances
+            .saturating_add(stride)
+            .min(rolling.wanted),
         others: scaled_in(&rolling.others, keep),
         because: if nothing_to_keep {
             "no old instance runs".to_string()
@@ -145,7 +179,9 @@ fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> 
 
 /// Takes from the oldest first until at most `keep` are left.
 fn scaled_in(others: &[Other], keep: u32) -> Vec<(ProcessGuid, u32)> {
-    let total: u32 = others.iter().fold(0, |sum, other| sum.saturating_add(other.instances));
+    let total: u32 = others
+        .iter()
+        .fold(0, |sum, other| sum.saturating_add(other.instances));
     let mut surplus = total.saturating_sub(keep);
     let mut changed = Vec::new();
     for other in others {
@@ -179,7 +215,9 @@ fn canceling(rolling: &Rolling, policy: &Policy, now: Duration) -> Step {
         .and_then(|guid| rolling.others.iter().find(|other| other.process == *guid))
         .or_else(|| rolling.others.last());
     let Some(previous) = previous else {
-        return Step::Removed { because: "there is no previous version to go back to".into() };
+        return Step::Removed {
+            because: "there is no previous version to go back to".into(),
+        };
     };
     if previous.instances < rolling.wanted {
         return Step::Scale {
@@ -189,12 +227,21 @@ fn canceling(rolling: &Rolling, policy: &Policy, now: Duration) -> Step {
         };
     }
     if !rolling.app_started || previous.running >= rolling.wanted {
-        return Step::Removed { because: format!("{} instances of the previous version run", previous.running) };
+        return Step::Removed {
+            because: format!("{} instances of the previous version run", previous.running),
+        };
     }
     if now.saturating_sub(rolling.step_since) > policy.start_timeout {
-        return Step::Removed { because: "the previous version did not come back in time".into() };
+        return Step::Removed {
+            because: "the previous version did not come back in time".into(),
+        };
     }
-    Step::Wait { because: format!("{} of {} instances of the previous version run", previous.running, rolling.wanted) }
+    Step::Wait {
+        because: format!(
+            "{} of {} instances of the previous version run",
+            previous.running, rolling.wanted
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +254,10 @@ mod tests {
     use proto::bus::health::{Beat, ExitReason, Exited, InstanceState};
     use std::collections::BTreeMap;
 
-    const POLICY: Policy = Policy { start_timeout: Duration::from_secs(60), max_crashes: 3 };
+    const POLICY: Policy = Policy {
+        start_timeout: Duration::from_secs(60),
+        max_crashes: 3,
+    };
 
     fn rolling(new: u32, old: u32, running: u32) -> Rolling {
         Rolling {
@@ -215,7 +265,12 @@ mod tests {
             wanted: 3,
             max_in_flight: 1,
             new_instances: new,
-            others: vec![Other { process: process("old"), instances: old, running, live: running }],
+            others: vec![Other {
+                process: process("old"),
+                instances: old,
+                running,
+                live: running,
+            }],
             previous: Some(process("old")),
             step_since: seconds(0),
             app_started: true,
@@ -223,11 +278,20 @@ mod tests {
     }
 
     fn running(running: u32) -> Seen {
-        Seen { running, ..Seen::default() }
+        Seen {
+            running,
+            ..Seen::default()
+        }
     }
 
     fn scale(new: u32, others: &[(&str, u32)]) -> (u32, Vec<(ProcessGuid, u32)>) {
-        (new, others.iter().map(|(name, count)| (process(name), *count)).collect())
+        (
+            new,
+            others
+                .iter()
+                .map(|(name, count)| (process(name), *count))
+                .collect(),
+        )
     }
 
     fn numbers(step: Step) -> (u32, Vec<(ProcessGuid, u32)>) {
@@ -239,59 +303,129 @@ mod tests {
 
     #[test]
     fn old_instances_go_only_as_new_ones_run() {
-        assert_eq!(numbers(step(&rolling(0, 3, 3), &running(0), &POLICY, seconds(0))), scale(1, &[]));
+        assert_eq!(
+            numbers(step(&rolling(0, 3, 3), &running(0), &POLICY, seconds(0))),
+            scale(1, &[])
+        );
         assert_eq!(
             step(&rolling(1, 3, 3), &running(0), &POLICY, seconds(1)),
-            Step::Wait { because: "0 of 1 new instances run".into() }
+            Step::Wait {
+                because: "0 of 1 new instances run".into()
+            }
         );
-        assert_eq!(numbers(step(&rolling(1, 3, 3), &running(1), &POLICY, seconds(1))), scale(2, &[("old", 2)]));
-        assert_eq!(numbers(step(&rolling(2, 2, 2), &running(2), &POLICY, seconds(1))), scale(3, &[("old", 1)]));
+        assert_eq!(
+            numbers(step(&rolling(1, 3, 3), &running(1), &POLICY, seconds(1))),
+            scale(2, &[("old", 2)])
+        );
+        assert_eq!(
+            numbers(step(&rolling(2, 2, 2), &running(2), &POLICY, seconds(1))),
+            scale(3, &[("old", 1)])
+        );
         assert_eq!(
             step(&rolling(3, 1, 1), &running(3), &POLICY, seconds(1)),
-            Step::Finish { because: "all 3 new instances run".into() }
+            Step::Finish {
+                because: "all 3 new instances run".into()
+            }
         );
     }
 
     #[test]
     fn without_running_old_instances_all_start_at_once() {
-        assert_eq!(numbers(step(&rolling(0, 3, 0), &running(0), &POLICY, seconds(0))), scale(3, &[("old", 0)]));
-        let stopped = Rolling { app_started: false, ..rolling(0, 3, 0) };
-        assert!(matches!(step(&stopped, &running(0), &POLICY, seconds(0)), Step::Finish { .. }));
+        assert_eq!(
+            numbers(step(&rolling(0, 3, 0), &running(0), &POLICY, seconds(0))),
+            scale(3, &[("old", 0)])
+        );
+        let stopped = Rolling {
+            app_started: false,
+            ..rolling(0, 3, 0)
+        };
+        assert!(matches!(
+            step(&stopped, &running(0), &POLICY, seconds(0)),
+            Step::Finish { .. }
+        ));
     }
 
     #[test]
     fn crashes_and_time_take_it_back_with_the_reason() {
-        let crashed = Seen { crashes: 3, last_crash: Some("instance 0: exited with status 1".into()), ..Seen::default() };
+        let crashed = Seen {
+            crashes: 3,
+            last_crash: Some("instance 0: exited with status 1".into()),
+            ..Seen::default()
+        };
         assert_eq!(
             step(&rolling(1, 3, 3), &crashed, &POLICY, seconds(1)),
-            Step::TakeBack { error: "the new version crashed 3 times; instance 0: exited with status 1".into() }
+            Step::TakeBack {
+                error: "the new version crashed 3 times; instance 0: exited with status 1".into()
+            }
         );
-        let waiting = Seen { waiting: Some("needs 4096 MB memory".into()), ..Seen::default() };
+        let waiting = Seen {
+            waiting: Some("needs 4096 MB memory".into()),
+            ..Seen::default()
+        };
         assert_eq!(
             step(&rolling(1, 3, 3), &waiting, &POLICY, seconds(61)),
-            Step::TakeBack { error: "0 of 1 new instances run after 60 s; needs 4096 MB memory".into() }
+            Step::TakeBack {
+                error: "0 of 1 new instances run after 60 s; needs 4096 MB memory".into()
+            }
         );
     }
 
     #[test]
     fn taking_back_restores_the_previous_first() {
-        let back = |old, running| Rolling { phase: Phase::Canceling, ..rolling(2, old, running) };
-        assert_eq!(numbers(step(&back(2, 2), &running(1), &POLICY, seconds(1))), scale(2, &[("old", 3)]));
-        assert!(matches!(step(&back(3, 2), &running(1), &POLICY, seconds(1)), Step::Wait { .. }));
-        assert!(matches!(step(&back(3, 3), &running(1), &POLICY, seconds(1)), Step::Removed { .. }));
-        assert!(matches!(step(&back(3, 0), &running(1), &POLICY, seconds(61)), Step::Removed { .. }));
-        let alone = Rolling { others: vec![], ..back(0, 0) };
-        assert!(matches!(step(&alone, &running(0), &POLICY, seconds(1)), Step::Removed { .. }));
+        let back = |old, running| Rolling {
+            phase: Phase::Canceling,
+            ..rolling(2, old, running)
+        };
+        assert_eq!(
+            numbers(step(&back(2, 2), &running(1), &POLICY, seconds(1))),
+            scale(2, &[("old", 3)])
+        );
+        assert!(matches!(
+            step(&back(3, 2), &running(1), &POLICY, seconds(1)),
+            Step::Wait { .. }
+        ));
+        assert!(matches!(
+            step(&back(3, 3), &running(1), &POLICY, seconds(1)),
+            Step::Removed { .. }
+        ));
+        assert!(matches!(
+            step(&back(3, 0), &running(1), &POLICY, seconds(61)),
+            Step::Removed { .. }
+        ));
+        let alone = Rolling {
+            others: vec![],
+            ..back(0, 0)
+        };
+        assert!(matches!(
+            step(&alone, &running(0), &POLICY, seconds(1)),
+            Step::Removed { .. }
+        ));
     }
 
     #[test]
     fn the_oldest_of_several_goes_first() {
         let others = vec![
-            Other { process: process("a"), instances: 2, running: 2, live: 2 },
-            Other { process: process("b"), instances: 1, running: 1, live: 1 },
+            Other {
+                process: process("a"),
+                instances: 2,
+                running: 2,
+                live: 2,
+            },
+            Other {
+                process: process("b"),
+                instances: 1,
+                running: 1,
+                live: 1,
+            },
         ];
-        let both = Rolling { others, ..rolling(2, 0, 0) };
-        assert_eq!(numbers(step(&both, &running(2), &POLICY, seconds(1))), scale(3, &[("a", 0)]));
+        let both = Rolling {
+            others,
+            ..rolling(2, 0, 0)
+        };
+        assert_eq!(
+            numbers(step(&both, &running(2), &POLICY, seconds(1))),
+            scale(3, &[("a", 0)])
+        );
     }
 
     /// One agent and the rows: what dispatch and deployment act on.
@@ -323,10 +457,23 @@ mod tests {
     }
 
     impl World {
-        fn new(wanted: u32, max_in_flight: u32, broken: bool, slowness: u64, lose_each: u32) -> World {
-            let row = |name: &str, instances| Desired { version: version(name), instances, run: true };
+        fn new(
+            wanted: u32,
+            max_in_flight: u32,
+            broken: bool,
+            slowness: u64,
+            lose_each: u32,
+        ) -> World {
+            let row = |name: &str, instances| Desired {
+                version: version(name),
+                instances,
+                run: true,
+            };
             let mut world = World {
-                rows: BTreeMap::from([(process("old"), row("v1", wanted)), (process("new"), row("v2", 0))]),
+                rows: BTreeMap::from([
+                    (process("old"), row("v1", wanted)),
+                    (process("new"), row("v2", 0)),
+                ]),
                 rolling: None,
                 agent: BTreeMap::new(),
                 observed: Observed::default(),
@@ -341,7 +488,12 @@ mod tests {
             };
             for index in 0..wanted {
                 let id = format!("old{index}");
-                let copy = Copy { process: process("old"), version: version("v1"), index, runs_at: 0 };
+                let copy = Copy {
+                    process: process("old"),
+                    version: version("v1"),
+                    index,
+                    runs_at: 0,
+                };
                 world.agent.insert(id, copy);
             }
             world.rolling = Some(Rolling {
@@ -362,7 +514,11 @@ mod tests {
         }
 
         fn serving(&self) -> u32 {
-            let count = self.agent.values().filter(|copy| copy.runs_at <= self.now).count();
+            let count = self
+                .agent
+                .values()
+                .filter(|copy| copy.runs_at <= self.now)
+                .count();
             u32::try_from(count).unwrap()
         }
 
@@ -405,17 +561,26 @@ mod tests {
                     version: copy.version.clone(),
                     instance: instance(id),
                     index: copy.index,
-                    state: if copy.runs_at <= self.now { InstanceState::Running } else { InstanceState::Starting },
+                    state: if copy.runs_at <= self.now {
+                        InstanceState::Running
+                    } else {
+                        InstanceState::Starting
+                    },
                     state_timestamp: 0.0,
                     cc_partition: None,
                     yard_stats: None,
                     yard_details: None,
                 })
                 .collect();
-            self.observed.heartbeat(&heartbeat("dea-1", Some(true), beats), now);
+            self.observed
+                .heartbeat(&heartbeat("dea-1", Some(true), beats), now);
             self.ledger.settle(&self.observed, now);
             self.ledger.keep_only(&self.rows);
-            let sight = Sight { now, warm: true, fresh: seconds(30) };
+            let sight = Sight {
+                now,
+                warm: true,
+                fresh: seconds(30),
+            };
             let actions = dispatch::plan(&self.rows, &self.observed, &self.ledger, sight);
             self.act(actions);
             self.deploy();
@@ -424,7 +589,12 @@ mod tests {
         fn act(&mut self, actions: Vec<Action>) {
             for action in actions {
                 match action {
-                    Action::Start { process, version, index, .. } => {
+                    Action::Start {
+                        process,
+                        version,
+                        index,
+                        ..
+                    } => {
                         self.next += 1;
                         let id = format!("i{}", self.next);
                         let now = self.time();
@@ -438,14 +608,23 @@ mod tests {
                         };
                         self.ledger.sent_start(instance(&id), launch);
                         if self.lose_each == 0 || !self.next.is_multiple_of(self.lose_each) {
-                            self.agent.insert(id, Copy { process, version, index, runs_at: self.now + self.slowness });
+                            self.agent.insert(
+                                id,
+                                Copy {
+                                    process,
+                                    version,
+                                    index,
+                                    runs_at: self.now + self.slowness,
+                                },
+                            );
                         }
                     }
                     Action::Stop { instances, .. } => {
                         for id in instances {
                             self.ledger.sent_stop(id.clone(), self.time());
                             if let Some(copy) = self.agent.remove(id.as_str()) {
-                                self.exits.push(exited(id.as_str(), &copy, ExitReason::Stopped));
+                                self.exits
+                                    .push(exited(id.as_str(), &copy, ExitReason::Stopped));
                             }
                         }
                     }
@@ -454,29 +633,47 @@ mod tests {
         }
 
         fn deploy(&mut self) {
-            let Some(mut rolling) = self.rolling.take() else { return };
+            let Some(mut rolling) = self.rolling.take() else {
+                return;
+            };
             let now = self.time();
             let scope = |name: &'static str, row: &Desired| {
                 let (process, version) = (process(name), row.version.clone());
                 (process, version, row.instances)
             };
             let (guid, new_version, instances) = scope("new", &self.rows[&process("new")]);
-            let new = ProcessScope { process: &guid, version: &new_version, instances };
+            let new = ProcessScope {
+                process: &guid,
+                version: &new_version,
+                instances,
+            };
             let crashes = self.observed.crashes(&guid, &new_version);
             let seen = Seen {
-                running: u32::try_from(self.observed.running_indices(&new, SETTLE, now).len()).unwrap(),
+                running: u32::try_from(self.observed.running_indices(&new, SETTLE, now).len())
+                    .unwrap(),
                 crashes: crashes.map(|crashes| crashes.count).unwrap_or_default(),
                 last_crash: crashes.map(|crashes| crashes.last.clone()),
                 waiting: None,
             };
             let (old_guid, old_version, old_instances) = scope("old", &self.rows[&process("old")]);
-            let old = ProcessScope { process: &old_guid, version: &old_version, instances: old_instances };
+            let old = ProcessScope {
+                process: &old_guid,
+                version: &old_version,
+                instances: old_instances,
+            };
             rolling.new_instances = instances;
             rolling.others = vec![Other {
                 process: old_guid.clone(),
                 instances: old_instances,
-                running: u32::try_from(self.observed.running_indices(&old, SETTLE, now).len()).unwrap(),
-                live: u32::try_from(self.observed.of_process(&old_guid).filter(|one| one.is_live()).count()).unwrap(),
+                running: u32::try_from(self.observed.running_indices(&old, SETTLE, now).len())
+                    .unwrap(),
+                live: u32::try_from(
+                    self.observed
+                        .of_process(&old_guid)
+                        .filter(|one| one.is_live())
+                        .count(),
+                )
+                .unwrap(),
             }];
             match step(&rolling, &seen, &POLICY, now) {
                 Step::Wait { .. } => {}

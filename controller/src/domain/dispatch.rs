@@ -33,8 +33,17 @@ pub struct Desired {
 /// One thing to do, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    Start { process: ProcessGuid, version: Version, index: u32, because: String },
-    Stop { process: ProcessGuid, instances: Vec<InstanceId>, because: String },
+    Start {
+        process: ProcessGuid,
+        version: Version,
+        index: u32,
+        because: String,
+    },
+    Stop {
+        process: ProcessGuid,
+        instances: Vec<InstanceId>,
+        because: String,
+    },
 }
 
 /// How far what is seen may be trusted.
@@ -104,7 +113,11 @@ impl Ledger {
     }
 
     /// Compares what was sent with what is seen; returns the launches that are over.
-    pub fn settle(&mut self, observed: &Observed, now: Duration) -> Vec<(InstanceId, Launch, Settled)> {
+    pub fn settle(
+        &mut self,
+        observed: &Observed,
+        now: Duration,
+    ) -> Vec<(InstanceId, Launch, Settled)> {
         let mut over = Vec::new();
         for (id, launch) in &self.launches {
             if let Some(settled) = settle_one(id, launch, observed, now) {
@@ -115,29 +128,39 @@ impl Ledger {
             self.launches.remove(id);
             match settled {
                 Settled::Seen | Settled::Exited => {}
-                Settled::NeverArrived { .. } => self.forget(&launch.process, &launch.version, launch.index),
+                Settled::NeverArrived { .. } => {
+                    self.forget(&launch.process, &launch.version, launch.index)
+                }
             }
         }
-        self.stops.retain(|id, at| observed.instance(id).is_some() && now.saturating_sub(*at) < STOP_AGAIN);
+        self.stops.retain(|id, at| {
+            observed.instance(id).is_some() && now.saturating_sub(*at) < STOP_AGAIN
+        });
         over
     }
 
     /// Forgets processes that are no longer desired or have another version.
     pub fn keep_only(&mut self, desired: &BTreeMap<ProcessGuid, Desired>) {
-        self.started.retain(|process, (version, indices)| match desired.get(process) {
-            Some(wanted) if wanted.run && wanted.version == *version => {
-                // Scaled in and out again: the index is newly desired.
-                indices.retain(|index| *index < wanted.instances);
-                true
-            }
-            Some(_) | None => false,
-        });
+        self.started
+            .retain(|process, (version, indices)| match desired.get(process) {
+                Some(wanted) if wanted.run && wanted.version == *version => {
+                    // Scaled in and out again: the index is newly desired.
+                    indices.retain(|index| *index < wanted.instances);
+                    true
+                }
+                Some(_) | None => false,
+            });
     }
 
-    pub fn in_flight(&self, process: &ProcessGuid, version: &Version, index: u32) -> Option<&Launch> {
-        self.launches
-            .values()
-            .find(|launch| launch.process == *process && launch.version == *version && launch.index == index)
+    pub fn in_flight(
+        &self,
+        process: &ProcessGuid,
+        version: &Version,
+        index: u32,
+    ) -> Option<&Launch> {
+        self.launches.values().find(|launch| {
+            launch.process == *process && launch.version == *version && launch.index == index
+        })
     }
 
     pub fn launches(&self) -> impl Iterator<Item = (&InstanceId, &Launch)> {
@@ -149,7 +172,9 @@ impl Ledger {
     }
 
     fn was_started(&self, process: &ProcessGuid, version: &Version, index: u32) -> bool {
-        self.started.get(process).is_some_and(|(known, indices)| known == version && indices.contains(&index))
+        self.started
+            .get(process)
+            .is_some_and(|(known, indices)| known == version && indices.contains(&index))
     }
 
     /// The start was not sent after all.
@@ -169,7 +194,12 @@ impl Ledger {
     }
 }
 
-fn settle_one(id: &InstanceId, launch: &Launch, observed: &Observed, now: Duration) -> Option<Settled> {
+fn settle_one(
+    id: &InstanceId,
+    launch: &Launch,
+    observed: &Observed,
+    now: Duration,
+) -> Option<Settled> {
     if observed.has_exited(id) {
         return Some(Settled::Exited);
     }
@@ -185,14 +215,20 @@ fn settle_one(id: &InstanceId, launch: &Launch, observed: &Observed, now: Durati
         return Some(Settled::Seen);
     }
     if now >= launch.give_up_at {
-        return Some(Settled::NeverArrived { because: "the agent did not show it in time" });
+        return Some(Settled::NeverArrived {
+            because: "the agent did not show it in time",
+        });
     }
     let patience = launch.sent_at.saturating_add(MUST_SHOW);
     match observed.agent(&launch.dea) {
-        None if now > patience => Some(Settled::NeverArrived { because: "the agent is gone" }),
+        None if now > patience => Some(Settled::NeverArrived {
+            because: "the agent is gone",
+        }),
         None => None,
         Some(agent) if agent.last_complete.is_some_and(|at| at > patience) => {
-            Some(Settled::NeverArrived { because: "the agent does not have it" })
+            Some(Settled::NeverArrived {
+                because: "the agent does not have it",
+            })
         }
         Some(_) => None,
     }
@@ -207,14 +243,23 @@ pub fn plan(
 ) -> Vec<Action> {
     let mut actions = Vec::new();
     for process in observed.processes() {
-        actions.extend(stops(process, desired.get(process), observed, ledger, sight));
+        actions.extend(stops(
+            process,
+            desired.get(process),
+            observed,
+            ledger,
+            sight,
+        ));
     }
     if !sight.warm {
         return actions;
     }
     for (process, wanted) in desired.iter().filter(|(_, wanted)| wanted.run) {
-        let held: BTreeSet<u32> =
-            observed.of_process(process).filter(|one| one.version == wanted.version).map(|one| one.index).collect();
+        let held: BTreeSet<u32> = observed
+            .of_process(process)
+            .filter(|one| one.version == wanted.version)
+            .map(|one| one.index)
+            .collect();
         for index in 0..wanted.instances {
             let begun = held.contains(&index)
                 || ledger.was_started(process, &wanted.version, index)
@@ -257,7 +302,11 @@ fn stops(
     }
     by_reason
         .into_iter()
-        .map(|(reason, instances)| Action::Stop { process: process.clone(), instances, because: reason.to_string() })
+        .map(|(reason, instances)| Action::Stop {
+            process: process.clone(),
+            instances,
+            because: reason.to_string(),
+        })
         .collect()
 }
 
@@ -309,8 +358,15 @@ fn verify_start(
             verdict.ignored.push("the app is stopped".to_string());
             return verdict;
         }
-        Some(wanted) if request.version.as_ref().is_some_and(|version| *version != wanted.version) => {
-            verdict.ignored.push("it was planned for another version".to_string());
+        Some(wanted)
+            if request
+                .version
+                .as_ref()
+                .is_some_and(|version| *version != wanted.version) =>
+        {
+            verdict
+                .ignored
+                .push("it was planned for another version".to_string());
             return verdict;
         }
         Some(wanted) => wanted,
@@ -321,17 +377,29 @@ fn verify_start(
             .of_process(&request.droplet)
             .any(|one| one.version == wanted.version && one.index == index && one.is_live());
         if index >= wanted.instances {
-            verdict.ignored.push(format!("index {index} is not desired"));
+            verdict
+                .ignored
+                .push(format!("index {index} is not desired"));
         } else if live {
-            verdict.ignored.push(format!("index {index} runs or starts"));
-        } else if ledger.in_flight(&request.droplet, &wanted.version, index).is_some() {
-            verdict.ignored.push(format!("a start of index {index} is on its way"));
+            verdict
+                .ignored
+                .push(format!("index {index} runs or starts"));
+        } else if ledger
+            .in_flight(&request.droplet, &wanted.version, index)
+            .is_some()
+        {
+            verdict
+                .ignored
+                .push(format!("a start of index {index} is on its way"));
         } else {
             verdict.actions.push(Action::Start {
                 process: request.droplet.clone(),
                 version: wanted.version.clone(),
                 index,
-                because: request.yard_reason.clone().unwrap_or_else(|| "the health manager asks".to_string()),
+                because: request
+                    .yard_reason
+                    .clone()
+                    .unwrap_or_else(|| "the health manager asks".to_string()),
             });
         }
     }
@@ -347,12 +415,17 @@ fn verify_stop(
     let mut verdict = Verdict::default();
     let mut stopping: BTreeSet<InstanceId> = BTreeSet::new();
     for id in &request.instances {
-        let Some(one) = observed.instance(id).filter(|one| one.process == request.droplet) else {
+        let Some(one) = observed
+            .instance(id)
+            .filter(|one| one.process == request.droplet)
+        else {
             verdict.ignored.push(format!("instance {id} is not seen"));
             continue;
         };
         if ledger.is_stopping(id) || stopping.contains(id) {
-            verdict.ignored.push(format!("instance {id} is being stopped"));
+            verdict
+                .ignored
+                .push(format!("instance {id} is being stopped"));
             continue;
         }
         let spare = observed.of_process(&request.droplet).any(|other| {
@@ -366,14 +439,20 @@ fn verify_stop(
         if unwanted(one, wanted).is_some() || spare {
             stopping.insert(id.clone());
         } else {
-            verdict.ignored.push(format!("instance {id} is the only one of index {}", one.index));
+            verdict.ignored.push(format!(
+                "instance {id} is the only one of index {}",
+                one.index
+            ));
         }
     }
     if !stopping.is_empty() {
         verdict.actions.push(Action::Stop {
             process: request.droplet.clone(),
             instances: stopping.into_iter().collect(),
-            because: request.yard_reason.clone().unwrap_or_else(|| "the health manager asks".to_string()),
+            because: request
+                .yard_reason
+                .clone()
+                .unwrap_or_else(|| "the health manager asks".to_string()),
         });
     }
     verdict
@@ -384,16 +463,29 @@ mod simulation;
 
 #[cfg(test)]
 mod tests {
-    use super::super::observed::tests::{beat, dea, exit, heartbeat, instance, process, seconds, version};
+    use super::super::observed::tests::{
+        beat, dea, exit, heartbeat, instance, process, seconds, version,
+    };
     use super::*;
     use proto::bus::health::ExitReason;
 
     fn wanted(instances: u32, run: bool, name: &str) -> BTreeMap<ProcessGuid, Desired> {
-        BTreeMap::from([(process("p"), Desired { version: version(name), instances, run })])
+        BTreeMap::from([(
+            process("p"),
+            Desired {
+                version: version(name),
+                instances,
+                run,
+            },
+        )])
     }
 
     fn sight(now: u64) -> Sight {
-        Sight { now: seconds(now), warm: true, fresh: seconds(30) }
+        Sight {
+            now: seconds(now),
+            warm: true,
+            fresh: seconds(30),
+        }
     }
 
     fn launch(index: u32, sent: u64) -> Launch {
@@ -413,7 +505,9 @@ mod tests {
             .iter()
             .map(|action| match action {
                 Action::Start { index, version, .. } => format!("start {version} {index}"),
-                Action::Stop { instances, because, .. } => {
+                Action::Stop {
+                    instances, because, ..
+                } => {
                     let ids: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
                     format!("stop {} ({because})", ids.join(" "))
                 }
@@ -432,11 +526,20 @@ mod tests {
         let desired = wanted(2, true, "v1");
         let mut observed = seen(vec![], 0);
         let mut ledger = Ledger::default();
-        assert_eq!(show(&plan(&desired, &observed, &ledger, sight(0))), ["start v1 0", "start v1 1"]);
+        assert_eq!(
+            show(&plan(&desired, &observed, &ledger, sight(0))),
+            ["start v1 0", "start v1 1"]
+        );
         ledger.sent_start(instance("a"), launch(0, 0));
-        assert_eq!(show(&plan(&desired, &observed, &ledger, sight(0))), ["start v1 1"]);
+        assert_eq!(
+            show(&plan(&desired, &observed, &ledger, sight(0))),
+            ["start v1 1"]
+        );
         ledger.sent_start(instance("b"), launch(1, 0));
-        let both = vec![beat("a", 0, InstanceState::Running), beat("b", 1, InstanceState::Starting)];
+        let both = vec![
+            beat("a", 0, InstanceState::Running),
+            beat("b", 1, InstanceState::Starting),
+        ];
         observed.heartbeat(&heartbeat("dea-1", Some(true), both), seconds(1));
         assert_eq!(ledger.settle(&observed, seconds(1)).len(), 2);
         // Crashed and gone: the health manager's matter.
@@ -453,17 +556,31 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.sent_start(instance("a"), launch(0, 0));
         observed.heartbeat(&heartbeat("dea-1", Some(true), vec![]), seconds(4));
-        assert!(ledger.settle(&observed, seconds(4)).is_empty(), "too early to say");
+        assert!(
+            ledger.settle(&observed, seconds(4)).is_empty(),
+            "too early to say"
+        );
         observed.heartbeat(&heartbeat("dea-1", Some(true), vec![]), seconds(6));
         let over = ledger.settle(&observed, seconds(6));
-        assert_eq!(over[0].2, Settled::NeverArrived { because: "the agent does not have it" });
-        assert_eq!(show(&plan(&desired, &observed, &ledger, sight(6))), ["start v1 0"]);
+        assert_eq!(
+            over[0].2,
+            Settled::NeverArrived {
+                because: "the agent does not have it"
+            }
+        );
+        assert_eq!(
+            show(&plan(&desired, &observed, &ledger, sight(6))),
+            ["start v1 0"]
+        );
     }
 
     #[test]
     fn nothing_starts_before_every_agent_was_heard() {
         let desired = wanted(1, true, "v1");
-        let cold = Sight { warm: false, ..sight(0) };
+        let cold = Sight {
+            warm: false,
+            ..sight(0)
+        };
         assert!(plan(&desired, &Observed::default(), &Ledger::default(), cold).is_empty());
     }
 
@@ -471,7 +588,12 @@ mod tests {
     fn a_restart_stops_the_old_version_and_starts_the_new() {
         let observed = seen(vec![beat("a", 0, InstanceState::Running)], 0);
         assert_eq!(
-            show(&plan(&wanted(1, true, "v2"), &observed, &Ledger::default(), sight(0))),
+            show(&plan(
+                &wanted(1, true, "v2"),
+                &observed,
+                &Ledger::default(),
+                sight(0)
+            )),
             ["stop a (a newer version replaces it)", "start v2 0"]
         );
     }
@@ -479,17 +601,46 @@ mod tests {
     #[test]
     fn what_is_not_desired_any_more_stops_if_seen_lately() {
         use InstanceState::{Crashed, Running};
-        let observed = seen(vec![beat("a", 0, Running), beat("b", 1, Running), beat("c", 2, Crashed)], 0);
+        let observed = seen(
+            vec![
+                beat("a", 0, Running),
+                beat("b", 1, Running),
+                beat("c", 2, Crashed),
+            ],
+            0,
+        );
         let mut ledger = Ledger::default();
-        assert_eq!(show(&plan(&wanted(1, true, "v1"), &observed, &ledger, sight(1))), ["stop b (scaled in)"]);
-        assert_eq!(show(&plan(&wanted(2, false, "v1"), &observed, &ledger, sight(1))), ["stop a b (the app is stopped)"]);
-        assert_eq!(show(&plan(&BTreeMap::new(), &observed, &ledger, sight(1))), ["stop a b (the process was removed)"]);
-        assert!(plan(&BTreeMap::new(), &observed, &ledger, sight(31)).is_empty(), "too old to act on");
+        assert_eq!(
+            show(&plan(&wanted(1, true, "v1"), &observed, &ledger, sight(1))),
+            ["stop b (scaled in)"]
+        );
+        assert_eq!(
+            show(&plan(&wanted(2, false, "v1"), &observed, &ledger, sight(1))),
+            ["stop a b (the app is stopped)"]
+        );
+        assert_eq!(
+            show(&plan(&BTreeMap::new(), &observed, &ledger, sight(1))),
+            ["stop a b (the process was removed)"]
+        );
+        assert!(
+            plan(&BTreeMap::new(), &observed, &ledger, sight(31)).is_empty(),
+            "too old to act on"
+        );
         ledger.sent_stop(instance("a"), seconds(1));
-        assert_eq!(show(&plan(&BTreeMap::new(), &observed, &ledger, sight(2))), ["stop b (the process was removed)"]);
+        assert_eq!(
+            show(&plan(&BTreeMap::new(), &observed, &ledger, sight(2))),
+            ["stop b (the process was removed)"]
+        );
         ledger.settle(&observed, seconds(12));
-        assert_eq!(show(&plan(&BTreeMap::new(), &observed, &ledger, sight(12))).len(), 1, "asked again after a while");
-        assert_eq!(show(&plan(&BTreeMap::new(), &observed, &ledger, sight(12))), ["stop a b (the process was removed)"]);
+        assert_eq!(
+            show(&plan(&BTreeMap::new(), &observed, &ledger, sight(12))).len(),
+            1,
+            "asked again after a while"
+        );
+        assert_eq!(
+            show(&plan(&BTreeMap::new(), &observed, &ledger, sight(12))),
+            ["stop a b (the process was removed)"]
+        );
     }
 
     #[test]
@@ -500,7 +651,10 @@ mod tests {
         ledger.settle(&observed, seconds(1));
         ledger.keep_only(&wanted(1, true, "v1"));
         observed.exited(&exit("a", 1, ExitReason::Stopped), seconds(2));
-        assert_eq!(show(&plan(&wanted(2, true, "v1"), &observed, &ledger, sight(2))), ["start v1 0", "start v1 1"]);
+        assert_eq!(
+            show(&plan(&wanted(2, true, "v1"), &observed, &ledger, sight(2))),
+            ["start v1 0", "start v1 1"]
+        );
     }
 
     fn ask(op: HealthOperation, indices: &[u32], instances: &[&str]) -> HealthRequest {
@@ -528,26 +682,57 @@ mod tests {
         assert_eq!(show(&verdict.actions), ["start v1 1"]);
         assert_eq!(
             verdict.ignored,
-            ["index 0 runs or starts", "a start of index 2 is on its way", "index 3 is not desired"]
+            [
+                "index 0 runs or starts",
+                "a start of index 2 is on its way",
+                "index 3 is not desired"
+            ]
         );
         let other = wanted(3, true, "v2");
-        assert!(verify(&request, other.get(&process("p")), &observed, &ledger).actions.is_empty());
+        assert!(
+            verify(&request, other.get(&process("p")), &observed, &ledger)
+                .actions
+                .is_empty()
+        );
         let stopped = wanted(3, false, "v1");
-        assert!(verify(&request, stopped.get(&process("p")), &observed, &ledger).actions.is_empty());
-        assert_eq!(verify(&request, None, &observed, &ledger).ignored, ["there is no such process"]);
+        assert!(
+            verify(&request, stopped.get(&process("p")), &observed, &ledger)
+                .actions
+                .is_empty()
+        );
+        assert_eq!(
+            verify(&request, None, &observed, &ledger).ignored,
+            ["there is no such process"]
+        );
     }
 
     #[test]
     fn the_last_instance_of_an_index_is_never_stopped_on_request() {
         use InstanceState::Running;
-        let observed = seen(vec![beat("a", 0, Running), beat("b", 0, Running), beat("c", 1, Running)], 0);
+        let observed = seen(
+            vec![
+                beat("a", 0, Running),
+                beat("b", 0, Running),
+                beat("c", 1, Running),
+            ],
+            0,
+        );
         let desired = wanted(2, true, "v1");
         let desired = desired.get(&process("p"));
-        let verdict = verify(&ask(HealthOperation::Stop, &[], &["a", "b", "c", "d"]), desired, &observed, &Ledger::default());
+        let verdict = verify(
+            &ask(HealthOperation::Stop, &[], &["a", "b", "c", "d"]),
+            desired,
+            &observed,
+            &Ledger::default(),
+        );
         assert_eq!(show(&verdict.actions), ["stop a (the health manager asks)"]);
         assert_eq!(
             verdict.ignored,
-            ["instance b is the only one of index 0", "instance c is the only one of index 1", "instance d is not seen"]
+            [
+                "instance b is the only one of index 0",
+                "instance c is the only one of index 1",
+                "instance d is not seen"
+            ]
         );
     }
 }

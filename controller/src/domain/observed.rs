@@ -143,15 +143,21 @@ impl Observed {
     /// Takes a heartbeat. Returns the instances whose state it changed, in the order of the beat.
     pub fn heartbeat(&mut self, beat: &Heartbeat, now: Duration) -> Vec<InstanceId> {
         let complete = beat.yard_complete.unwrap_or(beat.droplets.len() != 1);
-        let agent = self.agents.entry(beat.dea.clone()).or_insert(AgentSeen { last_beat: now, last_complete: None });
+        let agent = self.agents.entry(beat.dea.clone()).or_insert(AgentSeen {
+            last_beat: now,
+            last_complete: None,
+        });
         agent.last_beat = now;
         if complete {
             agent.last_complete = Some(now);
-            let named: BTreeSet<&InstanceId> = beat.droplets.iter().map(|beat| &beat.instance).collect();
+            let named: BTreeSet<&InstanceId> =
+                beat.droplets.iter().map(|beat| &beat.instance).collect();
             let gone: Vec<InstanceId> = self
                 .instances
                 .values()
-                .filter(|instance| instance.dea.as_ref() == Some(&beat.dea) && !named.contains(&instance.id))
+                .filter(|instance| {
+                    instance.dea.as_ref() == Some(&beat.dea) && !named.contains(&instance.id)
+                })
                 .map(|instance| instance.id.clone())
                 .collect();
             for id in gone {
@@ -168,7 +174,11 @@ impl Observed {
             }
         }
         // Everything on an agent that reports is as fresh as its report.
-        for instance in self.instances.values_mut().filter(|instance| instance.dea.as_ref() == Some(&beat.dea)) {
+        for instance in self
+            .instances
+            .values_mut()
+            .filter(|instance| instance.dea.as_ref() == Some(&beat.dea))
+        {
             instance.seen_at = now;
         }
         changed
@@ -176,14 +186,21 @@ impl Observed {
 
     fn take(&mut self, dea: &DeaId, beat: &Beat, now: Duration) -> bool {
         let before = self.instances.get(&beat.instance);
-        let changed = before.is_none_or(|before| before.state != beat.state || before.version != beat.version);
+        let changed = before
+            .is_none_or(|before| before.state != beat.state || before.version != beat.version);
         let running_since = match beat.state {
             InstanceState::Running => before.and_then(|before| before.running_since).or(Some(now)),
             InstanceState::Evacuating => before.and_then(|before| before.running_since),
             InstanceState::Starting | InstanceState::Crashed => None,
         };
-        let stats = beat.yard_stats.clone().or_else(|| before.and_then(|before| before.stats.clone()));
-        let details = beat.yard_details.clone().or_else(|| before.and_then(|before| before.details.clone()));
+        let stats = beat
+            .yard_stats
+            .clone()
+            .or_else(|| before.and_then(|before| before.stats.clone()));
+        let details = beat
+            .yard_details
+            .clone()
+            .or_else(|| before.and_then(|before| before.details.clone()));
         if before.is_some_and(|before| before.process != beat.droplet) {
             self.remove(&beat.instance);
         }
@@ -209,21 +226,31 @@ impl Observed {
             return ExitNews::Repeated;
         }
         if self.exited.len() > EXITS_MOST
-            && let Some(oldest) = self.exited.iter().min_by_key(|(_, at)| **at).map(|(id, _)| id.clone())
+            && let Some(oldest) = self
+                .exited
+                .iter()
+                .min_by_key(|(_, at)| **at)
+                .map(|(id, _)| id.clone())
         {
             self.exited.remove(&oldest);
         }
         match exit.reason {
             ExitReason::Crashed => {
                 let description = describe(exit);
-                let crashes = self.crashes.entry((exit.droplet.clone(), exit.version.clone())).or_default();
+                let crashes = self
+                    .crashes
+                    .entry((exit.droplet.clone(), exit.version.clone()))
+                    .or_default();
                 crashes.count = crashes.count.saturating_add(1);
                 let of_index = crashes.by_index.entry(exit.index).or_default();
                 *of_index = of_index.saturating_add(1);
                 crashes.last = format!("instance {}: {description}", exit.index);
                 crashes.last_at = now;
                 let before = self.instances.get(&exit.instance);
-                let dea = exit.yard_dea.clone().or_else(|| before.and_then(|before| before.dea.clone()));
+                let dea = exit
+                    .yard_dea
+                    .clone()
+                    .or_else(|| before.and_then(|before| before.dea.clone()));
                 let stats = before.and_then(|before| before.stats.clone());
                 self.put(Instance {
                     id: exit.instance.clone(),
@@ -232,7 +259,10 @@ impl Observed {
                     index: exit.index,
                     dea,
                     state: InstanceState::Crashed,
-                    state_since: exit.crash_timestamp.or(before.map(|before| before.state_since)).unwrap_or_default(),
+                    state_since: exit
+                        .crash_timestamp
+                        .or(before.map(|before| before.state_since))
+                        .unwrap_or_default(),
                     seen_at: now,
                     running_since: None,
                     stats,
@@ -255,20 +285,29 @@ impl Observed {
             .map(|(dea, agent)| (dea.clone(), now.saturating_sub(agent.last_beat)))
             .filter(|(_, silent_for)| *silent_for > lost_after)
             .collect();
-        let lost = silent.into_iter().map(|(dea, silent_for)| self.lose(&dea, silent_for)).collect();
+        let lost = silent
+            .into_iter()
+            .map(|(dea, silent_for)| self.lose(&dea, silent_for))
+            .collect();
         // A crash told by an agent we never hear again would stay for ever.
         let stray: Vec<InstanceId> = self
             .instances
             .values()
-            .filter(|one| one.dea.as_ref().is_none_or(|dea| !self.agents.contains_key(dea)))
+            .filter(|one| {
+                one.dea
+                    .as_ref()
+                    .is_none_or(|dea| !self.agents.contains_key(dea))
+            })
             .filter(|one| now.saturating_sub(one.seen_at) > lost_after)
             .map(|one| one.id.clone())
             .collect();
         for id in stray {
             self.remove(&id);
         }
-        self.exited.retain(|_, at| now.saturating_sub(*at) <= EXITS_REMEMBERED);
-        self.crashes.retain(|_, crashes| now.saturating_sub(crashes.last_at) <= CRASHES_REMEMBERED);
+        self.exited
+            .retain(|_, at| now.saturating_sub(*at) <= EXITS_REMEMBERED);
+        self.crashes
+            .retain(|_, crashes| now.saturating_sub(crashes.last_at) <= CRASHES_REMEMBERED);
         lost
     }
 
@@ -281,7 +320,11 @@ impl Observed {
             .map(|instance| instance.id.clone())
             .collect();
         let instances = ids.iter().filter_map(|id| self.remove(id)).collect();
-        LostAgent { dea: dea.clone(), silent_for, instances }
+        LostAgent {
+            dea: dea.clone(),
+            silent_for,
+            instances,
+        }
     }
 
     /// The bus was away: count nobody's silence before now.
@@ -293,7 +336,11 @@ impl Observed {
 
     /// Every one of these agents has told all of its instances at least once.
     pub fn is_warm<'a>(&self, agents: impl IntoIterator<Item = &'a DeaId>) -> bool {
-        agents.into_iter().all(|dea| self.agents.get(dea).is_some_and(|agent| agent.last_complete.is_some()))
+        agents.into_iter().all(|dea| {
+            self.agents
+                .get(dea)
+                .is_some_and(|agent| agent.last_complete.is_some())
+        })
     }
 
     pub fn agent(&self, dea: &DeaId) -> Option<&AgentSeen> {
@@ -310,7 +357,11 @@ impl Observed {
 
     /// The instances of one process, by id.
     pub fn of_process(&self, process: &ProcessGuid) -> impl Iterator<Item = &Instance> {
-        self.by_process.get(process).into_iter().flatten().filter_map(|id| self.instances.get(id))
+        self.by_process
+            .get(process)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.instances.get(id))
     }
 
     /// Every process something was seen of.
@@ -324,20 +375,33 @@ impl Observed {
 
     /// Versions that crashed lately.
     pub fn crashing(&self) -> impl Iterator<Item = (&ProcessGuid, &Version, &Crashes)> {
-        self.crashes.iter().map(|((process, version), crashes)| (process, version, crashes))
+        self.crashes
+            .iter()
+            .map(|((process, version), crashes)| (process, version, crashes))
     }
 
     /// How many instances are known, by state, for the metrics.
     pub fn count(&self, state: InstanceState) -> usize {
-        self.instances.values().filter(|instance| instance.state == state).count()
+        self.instances
+            .values()
+            .filter(|instance| instance.state == state)
+            .count()
     }
 
     /// Indices below `instances` of this version that run and have done so for `settled`.
-    pub fn running_indices(&self, scope: &ProcessScope<'_>, settled: Duration, now: Duration) -> BTreeSet<u32> {
+    pub fn running_indices(
+        &self,
+        scope: &ProcessScope<'_>,
+        settled: Duration,
+        now: Duration,
+    ) -> BTreeSet<u32> {
         self.of_process(scope.process)
             .filter(|one| one.version == *scope.version && one.index < scope.instances)
             .filter(|one| one.is_running())
-            .filter(|one| one.running_since.is_some_and(|since| now.saturating_sub(since) >= settled))
+            .filter(|one| {
+                one.running_since
+                    .is_some_and(|since| now.saturating_sub(since) >= settled)
+            })
             .map(|one| one.index)
             .collect()
     }
@@ -345,7 +409,10 @@ impl Observed {
     /// One entry for each wanted index: the best instance of the wanted version there.
     pub fn stats(&self, scope: &ProcessScope<'_>, unix_now: f64) -> Vec<IndexStats> {
         let mut best: BTreeMap<u32, (IndexState, &Instance)> = BTreeMap::new();
-        for one in self.of_process(scope.process).filter(|one| one.version == *scope.version) {
+        for one in self
+            .of_process(scope.process)
+            .filter(|one| one.version == *scope.version)
+        {
             let state = match one.state {
                 InstanceState::Running | InstanceState::Evacuating => IndexState::Running,
                 InstanceState::Starting => IndexState::Starting,
@@ -365,7 +432,11 @@ impl Observed {
                     state: *state,
                     instance: Some(one.id.clone()),
                     dea: one.dea.clone(),
-                    uptime: if one.state_since > 0.0 { (unix_now - one.state_since).max(0.0) } else { 0.0 },
+                    uptime: if one.state_since > 0.0 {
+                        (unix_now - one.state_since).max(0.0)
+                    } else {
+                        0.0
+                    },
                     since: (one.state_since > 0.0).then_some(one.state_since),
                     stats: one.stats.clone(),
                     details: one.details.clone(),
@@ -385,7 +456,10 @@ impl Observed {
     }
 
     fn put(&mut self, instance: Instance) {
-        self.by_process.entry(instance.process.clone()).or_default().insert(instance.id.clone());
+        self.by_process
+            .entry(instance.process.clone())
+            .or_default()
+            .insert(instance.id.clone());
         self.instances.insert(instance.id.clone(), instance);
     }
 
@@ -458,7 +532,13 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn heartbeat(name: &str, complete: Option<bool>, droplets: Vec<Beat>) -> Heartbeat {
-        Heartbeat { dea: dea(name), droplets, yard_complete: complete, yard_period: None, yard_zone: None }
+        Heartbeat {
+            dea: dea(name),
+            droplets,
+            yard_complete: complete,
+            yard_period: None,
+            yard_zone: None,
+        }
     }
 
     pub(crate) fn exit(id: &str, index: u32, reason: ExitReason) -> Exited {
@@ -480,21 +560,48 @@ pub(crate) mod tests {
     }
 
     fn ids(observed: &Observed) -> Vec<String> {
-        observed.of_process(&process("p")).map(|one| one.id.to_string()).collect()
+        observed
+            .of_process(&process("p"))
+            .map(|one| one.id.to_string())
+            .collect()
     }
 
     #[test]
     fn only_a_complete_heartbeat_makes_others_vanish() {
         use InstanceState::Running;
         let mut observed = Observed::default();
-        observed.heartbeat(&heartbeat("dea-1", Some(true), vec![beat("a", 0, Running), beat("b", 1, Running)]), seconds(0));
-        observed.heartbeat(&heartbeat("dea-1", Some(false), vec![beat("c", 2, Running)]), seconds(1));
+        observed.heartbeat(
+            &heartbeat(
+                "dea-1",
+                Some(true),
+                vec![beat("a", 0, Running), beat("b", 1, Running)],
+            ),
+            seconds(0),
+        );
+        observed.heartbeat(
+            &heartbeat("dea-1", Some(false), vec![beat("c", 2, Running)]),
+            seconds(1),
+        );
         assert_eq!(ids(&observed), ["a", "b", "c"]);
-        observed.heartbeat(&heartbeat("dea-1", None, vec![beat("d", 3, Running)]), seconds(1));
-        assert_eq!(ids(&observed), ["a", "b", "c", "d"], "a stranger's single beat is about one instance");
+        observed.heartbeat(
+            &heartbeat("dea-1", None, vec![beat("d", 3, Running)]),
+            seconds(1),
+        );
+        assert_eq!(
+            ids(&observed),
+            ["a", "b", "c", "d"],
+            "a stranger's single beat is about one instance"
+        );
         observed.heartbeat(&heartbeat("dea-2", Some(true), vec![]), seconds(2));
-        assert_eq!(ids(&observed).len(), 4, "another agent's beat says nothing about these");
-        observed.heartbeat(&heartbeat("dea-1", Some(true), vec![beat("b", 1, Running)]), seconds(3));
+        assert_eq!(
+            ids(&observed).len(),
+            4,
+            "another agent's beat says nothing about these"
+        );
+        observed.heartbeat(
+            &heartbeat("dea-1", Some(true), vec![beat("b", 1, Running)]),
+            seconds(3),
+        );
         assert_eq!(ids(&observed), ["b"]);
         observed.heartbeat(&heartbeat("dea-1", None, vec![]), seconds(4));
         assert!(ids(&observed).is_empty());
@@ -504,10 +611,30 @@ pub(crate) mod tests {
     #[test]
     fn a_late_heartbeat_does_not_revive_what_exited() {
         let mut observed = Observed::default();
-        observed.heartbeat(&heartbeat("dea-1", Some(true), vec![beat("a", 0, InstanceState::Running)]), seconds(0));
-        assert_eq!(observed.exited(&exit("a", 0, ExitReason::Stopped), seconds(1)), ExitNews::Ended);
-        assert_eq!(observed.exited(&exit("a", 0, ExitReason::Stopped), seconds(2)), ExitNews::Repeated);
-        observed.heartbeat(&heartbeat("dea-1", Some(true), vec![beat("a", 0, InstanceState::Running)]), seconds(2));
+        observed.heartbeat(
+            &heartbeat(
+                "dea-1",
+                Some(true),
+                vec![beat("a", 0, InstanceState::Running)],
+            ),
+            seconds(0),
+        );
+        assert_eq!(
+            observed.exited(&exit("a", 0, ExitReason::Stopped), seconds(1)),
+            ExitNews::Ended
+        );
+        assert_eq!(
+            observed.exited(&exit("a", 0, ExitReason::Stopped), seconds(2)),
+            ExitNews::Repeated
+        );
+        observed.heartbeat(
+            &heartbeat(
+                "dea-1",
+                Some(true),
+                vec![beat("a", 0, InstanceState::Running)],
+            ),
+            seconds(2),
+        );
         assert!(ids(&observed).is_empty());
     }
 
@@ -517,27 +644,49 @@ pub(crate) mod tests {
         let crash = exit("a", 0, ExitReason::Crashed);
         assert_eq!(
             observed.exited(&crash, seconds(1)),
-            ExitNews::Crashed { description: "exited with status 7".into() }
+            ExitNews::Crashed {
+                description: "exited with status 7".into()
+            }
         );
         assert_eq!(observed.exited(&crash, seconds(3)), ExitNews::Repeated);
         observed.exited(&exit("b", 0, ExitReason::Crashed), seconds(4));
         let crashes = observed.crashes(&process("p"), &version("v1")).unwrap();
-        assert_eq!((crashes.count, crashes.by_index[&0], crashes.last.as_str()), (2, 2, "instance 0: exited with status 7"));
-        let scope = ProcessScope { process: &process("p"), version: &version("v1"), instances: 2 };
+        assert_eq!(
+            (crashes.count, crashes.by_index[&0], crashes.last.as_str()),
+            (2, 2, "instance 0: exited with status 7")
+        );
+        let scope = ProcessScope {
+            process: &process("p"),
+            version: &version("v1"),
+            instances: 2,
+        };
         let stats = observed.stats(&scope, 130.0);
-        assert_eq!((stats[0].state, stats[1].state), (IndexState::Crashed, IndexState::Down));
+        assert_eq!(
+            (stats[0].state, stats[1].state),
+            (IndexState::Crashed, IndexState::Down)
+        );
         assert_eq!(stats[0].details.as_deref(), Some("exited with status 7"));
     }
 
     #[test]
     fn a_silent_agent_is_lost_with_its_instances_unless_the_bus_was_away() {
         let mut observed = Observed::default();
-        observed.heartbeat(&heartbeat("dea-1", Some(true), vec![beat("a", 0, InstanceState::Running)]), seconds(0));
+        observed.heartbeat(
+            &heartbeat(
+                "dea-1",
+                Some(true),
+                vec![beat("a", 0, InstanceState::Running)],
+            ),
+            seconds(0),
+        );
         assert!(observed.expire(seconds(30), seconds(30)).is_empty());
         observed.forgive_silence(seconds(40));
         assert!(observed.expire(seconds(60), seconds(30)).is_empty());
         let lost = observed.expire(seconds(71), seconds(30));
-        assert_eq!((lost.len(), lost[0].instances.len(), lost[0].silent_for), (1, 1, seconds(31)));
+        assert_eq!(
+            (lost.len(), lost[0].instances.len(), lost[0].silent_for),
+            (1, 1, seconds(31))
+        );
         assert!(ids(&observed).is_empty());
         assert!(observed.agent(&dea("dea-1")).is_none());
     }
@@ -548,7 +697,14 @@ pub(crate) mod tests {
         let agents = [dea("dea-1"), dea("dea-2")];
         assert!(observed.is_warm([]));
         observed.heartbeat(&heartbeat("dea-1", Some(true), vec![]), seconds(0));
-        observed.heartbeat(&heartbeat("dea-2", Some(false), vec![beat("a", 0, InstanceState::Running)]), seconds(0));
+        observed.heartbeat(
+            &heartbeat(
+                "dea-2",
+                Some(false),
+                vec![beat("a", 0, InstanceState::Running)],
+            ),
+            seconds(0),
+        );
         assert!(!observed.is_warm(&agents));
         observed.heartbeat(&heartbeat("dea-2", Some(true), vec![]), seconds(0));
         assert!(observed.is_warm(&agents));
@@ -560,14 +716,31 @@ pub(crate) mod tests {
         let mut old = beat("old", 1, Running);
         old.version = version("v0");
         let mut observed = Observed::default();
-        let beats = vec![beat("a", 0, Crashed), beat("b", 0, Running), old, beat("c", 2, Starting), beat("d", 9, Running)];
+        let beats = vec![
+            beat("a", 0, Crashed),
+            beat("b", 0, Running),
+            old,
+            beat("c", 2, Starting),
+            beat("d", 9, Running),
+        ];
         observed.heartbeat(&heartbeat("dea-1", Some(true), beats), seconds(0));
-        let scope = ProcessScope { process: &process("p"), version: &version("v1"), instances: 3 };
+        let scope = ProcessScope {
+            process: &process("p"),
+            version: &version("v1"),
+            instances: 3,
+        };
         let stats = observed.stats(&scope, 160.0);
         let states: Vec<&str> = stats.iter().map(|one| one.state.name()).collect();
         assert_eq!(states, ["RUNNING", "DOWN", "STARTING"]);
         assert_eq!(stats[0].uptime, 60.0);
-        assert_eq!(observed.running_indices(&scope, seconds(1), seconds(0)), BTreeSet::new(), "not settled yet");
-        assert_eq!(observed.running_indices(&scope, seconds(1), seconds(1)), BTreeSet::from([0]));
+        assert_eq!(
+            observed.running_indices(&scope, seconds(1), seconds(0)),
+            BTreeSet::new(),
+            "not settled yet"
+        );
+        assert_eq!(
+            observed.running_indices(&scope, seconds(1), seconds(1)),
+            BTreeSet::from([0])
+        );
     }
 }

@@ -42,14 +42,20 @@ pub struct AgentView {
 
 impl AgentView {
     fn instances_of(&self, siblings: &BTreeSet<ProcessGuid>) -> u32 {
-        siblings.iter().filter_map(|process| self.instances.get(process)).sum()
+        siblings
+            .iter()
+            .filter_map(|process| self.instances.get(process))
+            .sum()
     }
     fn fits(&self, request: &PlacementRequest) -> bool {
         self.free_memory_mb >= request.memory_mb && self.free_disk_mb >= request.disk_mb
     }
     fn could_ever_fit(&self, request: &PlacementRequest) -> bool {
-        self.total_memory_mb.is_none_or(|total| total >= request.memory_mb)
-            && self.total_disk_mb.is_none_or(|total| total >= request.disk_mb)
+        self.total_memory_mb
+            .is_none_or(|total| total >= request.memory_mb)
+            && self
+                .total_disk_mb
+                .is_none_or(|total| total >= request.disk_mb)
     }
 }
 
@@ -73,11 +79,24 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// Nobody advertised lately; `silent` are known but quiet, `leaving` shut down.
-    NoAgent { silent: Vec<DeaId>, leaving: Vec<DeaId> },
+    NoAgent {
+        silent: Vec<DeaId>,
+        leaving: Vec<DeaId>,
+    },
     /// Nobody has this stack; `offered` is what there is.
-    NoStack { stack: String, offered: BTreeSet<String> },
+    NoStack {
+        stack: String,
+        offered: BTreeSet<String>,
+    },
     /// It does not fit now. `ever` false: not even on an empty agent.
-    NoRoom { what: Resource, needed_mb: u64, best: DeaId, free_mb: u64, total_mb: Option<u64>, ever: bool },
+    NoRoom {
+        what: Resource,
+        needed_mb: u64,
+        best: DeaId,
+        free_mb: u64,
+        total_mb: Option<u64>,
+        ever: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,10 +146,21 @@ impl fmt::Display for Refusal {
                 Ok(())
             }
             Refusal::NoStack { stack, offered } => {
-                let offered = offered.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let offered = offered
+                    .iter()
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 write!(f, "needs stack {stack}; the agents offer {offered}")
             }
-            Refusal::NoRoom { what, needed_mb, best, free_mb, total_mb, ever } => {
+            Refusal::NoRoom {
+                what,
+                needed_mb,
+                best,
+                free_mb,
+                total_mb,
+                ever,
+            } => {
                 write!(f, "needs {needed_mb} MB {what}")?;
                 if !ever {
                     f.write_str(", more than any agent could ever give")?;
@@ -148,27 +178,51 @@ impl fmt::Display for Refusal {
 /// Chooses an agent (contract §5.1): those that advertised within `fresh`, are not leaving, have
 /// the stack and the room; of these the zones with the fewest siblings, of these the agents with
 /// the fewest siblings, of these the better half by free memory; of these one by `randomness`.
-pub fn choose(view: &[AgentView], request: &PlacementRequest, fresh: Duration, randomness: u64) -> Decision {
-    let mut candidates: Vec<&AgentView> = view.iter().filter(|agent| !agent.leaving && agent.age <= fresh).collect();
+pub fn choose(
+    view: &[AgentView],
+    request: &PlacementRequest,
+    fresh: Duration,
+    randomness: u64,
+) -> Decision {
+    let mut candidates: Vec<&AgentView> = view
+        .iter()
+        .filter(|agent| !agent.leaving && agent.age <= fresh)
+        .collect();
     candidates.sort_by(|a, b| a.id.cmp(&b.id));
     if candidates.is_empty() {
         let ids = |leaving: bool| {
-            let mut ids: Vec<DeaId> =
-                view.iter().filter(|agent| agent.leaving == leaving).map(|agent| agent.id.clone()).collect();
+            let mut ids: Vec<DeaId> = view
+                .iter()
+                .filter(|agent| agent.leaving == leaving)
+                .map(|agent| agent.id.clone())
+                .collect();
             ids.sort();
             ids
         };
-        return Decision::Refuse(Refusal::NoAgent { silent: ids(false), leaving: ids(true) });
+        return Decision::Refuse(Refusal::NoAgent {
+            silent: ids(false),
+            leaving: ids(true),
+        });
     }
-    let with_stack: Vec<&AgentView> =
-        candidates.iter().copied().filter(|agent| agent.stacks.contains(&request.stack)).collect();
+    let with_stack: Vec<&AgentView> = candidates
+        .iter()
+        .copied()
+        .filter(|agent| agent.stacks.contains(&request.stack))
+        .collect();
     if with_stack.is_empty() {
         return Decision::Refuse(Refusal::NoStack {
             stack: request.stack.clone(),
-            offered: candidates.iter().flat_map(|agent| agent.stacks.iter().cloned()).collect(),
+            offered: candidates
+                .iter()
+                .flat_map(|agent| agent.stacks.iter().cloned())
+                .collect(),
         });
     }
-    let roomy: Vec<&AgentView> = with_stack.iter().copied().filter(|agent| agent.fits(request)).collect();
+    let roomy: Vec<&AgentView> = with_stack
+        .iter()
+        .copied()
+        .filter(|agent| agent.fits(request))
+        .collect();
     if roomy.is_empty() {
         return Decision::Refuse(no_room(&with_stack, request));
     }
@@ -178,13 +232,36 @@ pub fn choose(view: &[AgentView], request: &PlacementRequest, fresh: Duration, r
     for agent in view {
         *by_zone.entry(agent.zone.as_str()).or_default() += agent.instances_of(&request.siblings);
     }
-    let in_zone = |agent: &AgentView| by_zone.get(agent.zone.as_str()).copied().unwrap_or_default();
-    let fewest_in_zone = roomy.iter().map(|agent| in_zone(agent)).min().unwrap_or_default();
-    let in_best_zones: Vec<&AgentView> = roomy.iter().copied().filter(|a| in_zone(a) == fewest_in_zone).collect();
-    let fewest = in_best_zones.iter().map(|agent| agent.instances_of(&request.siblings)).min().unwrap_or_default();
-    let mut best: Vec<&AgentView> =
-        in_best_zones.into_iter().filter(|agent| agent.instances_of(&request.siblings) == fewest).collect();
-    best.sort_by(|a, b| b.free_memory_mb.cmp(&a.free_memory_mb).then_with(|| a.id.cmp(&b.id)));
+    let in_zone = |agent: &AgentView| {
+        by_zone
+            .get(agent.zone.as_str())
+            .copied()
+            .unwrap_or_default()
+    };
+    let fewest_in_zone = roomy
+        .iter()
+        .map(|agent| in_zone(agent))
+        .min()
+        .unwrap_or_default();
+    let in_best_zones: Vec<&AgentView> = roomy
+        .iter()
+        .copied()
+        .filter(|a| in_zone(a) == fewest_in_zone)
+        .collect();
+    let fewest = in_best_zones
+        .iter()
+        .map(|agent| agent.instances_of(&request.siblings))
+        .min()
+        .unwrap_or_default();
+    let mut best: Vec<&AgentView> = in_best_zones
+        .into_iter()
+        .filter(|agent| agent.instances_of(&request.siblings) == fewest)
+        .collect();
+    best.sort_by(|a, b| {
+        b.free_memory_mb
+            .cmp(&a.free_memory_mb)
+            .then_with(|| a.id.cmp(&b.id))
+    });
     best.truncate(best.len().div_ceil(2));
 
     let count = u64::try_from(best.len()).unwrap_or(1).max(1);
@@ -207,13 +284,25 @@ pub fn choose(view: &[AgentView], request: &PlacementRequest, fresh: Duration, r
 /// Says which resource is short, and who comes closest.
 fn no_room(agents: &[&AgentView], request: &PlacementRequest) -> Refusal {
     let ever = agents.iter().any(|agent| agent.could_ever_fit(request));
-    let with_memory: Vec<&AgentView> =
-        agents.iter().copied().filter(|agent| agent.free_memory_mb >= request.memory_mb).collect();
+    let with_memory: Vec<&AgentView> = agents
+        .iter()
+        .copied()
+        .filter(|agent| agent.free_memory_mb >= request.memory_mb)
+        .collect();
     // When nobody could ever hold it, name the resource that makes it so.
     let never_for_disk = !ever
-        && agents.iter().any(|agent| agent.total_memory_mb.is_none_or(|total| total >= request.memory_mb));
+        && agents.iter().any(|agent| {
+            agent
+                .total_memory_mb
+                .is_none_or(|total| total >= request.memory_mb)
+        });
     if with_memory.is_empty() && !never_for_disk {
-        let best = best_of(agents, |agent| (agent.free_memory_mb, agent.total_memory_mb.unwrap_or_default()));
+        let best = best_of(agents, |agent| {
+            (
+                agent.free_memory_mb,
+                agent.total_memory_mb.unwrap_or_default(),
+            )
+        });
         Refusal::NoRoom {
             what: Resource::Memory,
             needed_mb: request.memory_mb,
@@ -223,8 +312,14 @@ fn no_room(agents: &[&AgentView], request: &PlacementRequest) -> Refusal {
             ever,
         }
     } else {
-        let among = if with_memory.is_empty() { agents } else { &with_memory };
-        let best = best_of(among, |agent| (agent.free_disk_mb, agent.total_disk_mb.unwrap_or_default()));
+        let among = if with_memory.is_empty() {
+            agents
+        } else {
+            &with_memory
+        };
+        let best = best_of(among, |agent| {
+            (agent.free_disk_mb, agent.total_disk_mb.unwrap_or_default())
+        });
         Refusal::NoRoom {
             what: Resource::Disk,
             needed_mb: request.disk_mb,
@@ -286,20 +381,34 @@ pub struct Debit {
 
 impl Pool {
     /// An agent told what it has free. Returns whether it was unknown or has become usable again.
-    pub fn advertised(&mut self, advertisement: Advertisement, now: Duration, fresh: Duration) -> bool {
+    pub fn advertised(
+        &mut self,
+        advertisement: Advertisement,
+        now: Duration,
+        fresh: Duration,
+    ) -> bool {
         let id = advertisement.id.clone();
         let appeared = self
             .agents
             .get(&id)
             .is_none_or(|known| known.leaving || now.saturating_sub(known.advertised_at) > fresh);
-        self.reservations.retain(|_, reservation| !(reservation.dea == id && reservation.seen));
-        self.agents.insert(id, Agent { advertisement, advertised_at: now, leaving: false });
+        self.reservations
+            .retain(|_, reservation| !(reservation.dea == id && reservation.seen));
+        self.agents.insert(
+            id,
+            Agent {
+                advertisement,
+                advertised_at: now,
+                leaving: false,
+            },
+        );
         appeared
     }
 
     /// An agent came up anew: what was on its way to its predecessor never arrived.
     pub fn came_up(&mut self, dea: &DeaId) {
-        self.reservations.retain(|_, reservation| reservation.dea != *dea);
+        self.reservations
+            .retain(|_, reservation| reservation.dea != *dea);
     }
 
     /// An agent takes no more work (it may advertise again after a restart).
@@ -311,8 +420,25 @@ impl Pool {
 
     /// Takes a choice off what the agent has. The same key again replaces the former reservation.
     pub fn reserve(&mut self, debit: Debit) {
-        let Debit { key, dea, memory_mb, disk_mb, process, expires_at } = debit;
-        self.reservations.insert(key, Reservation { dea, memory_mb, disk_mb, process, expires_at, seen: false });
+        let Debit {
+            key,
+            dea,
+            memory_mb,
+            disk_mb,
+            process,
+            expires_at,
+        } = debit;
+        self.reservations.insert(
+            key,
+            Reservation {
+                dea,
+                memory_mb,
+                disk_mb,
+                process,
+                expires_at,
+                seen: false,
+            },
+        );
     }
 
     /// The agent has shown that it holds this: from its next advertisement on it counts it itself.
@@ -329,13 +455,18 @@ impl Pool {
 
     /// Drops what expired, and agents not heard from for `forget_after`.
     pub fn expire(&mut self, now: Duration, forget_after: Duration) {
-        self.reservations.retain(|_, reservation| reservation.expires_at > now);
-        self.agents.retain(|_, agent| now.saturating_sub(agent.advertised_at) <= forget_after);
+        self.reservations
+            .retain(|_, reservation| reservation.expires_at > now);
+        self.agents
+            .retain(|_, agent| now.saturating_sub(agent.advertised_at) <= forget_after);
     }
 
     /// Every agent, with reservations taken off.
     pub fn view(&self, now: Duration) -> Vec<AgentView> {
-        self.agents.values().map(|agent| self.view_of(agent, now)).collect()
+        self.agents
+            .values()
+            .map(|agent| self.view_of(agent, now))
+            .collect()
     }
 
     fn view_of(&self, agent: &Agent, now: Duration) -> AgentView {
@@ -352,7 +483,11 @@ impl Pool {
             age: now.saturating_sub(agent.advertised_at),
             leaving: agent.leaving,
         };
-        for reservation in self.reservations.values().filter(|reservation| reservation.dea == ad.id) {
+        for reservation in self
+            .reservations
+            .values()
+            .filter(|reservation| reservation.dea == ad.id)
+        {
             view.free_memory_mb = view.free_memory_mb.saturating_sub(reservation.memory_mb);
             view.free_disk_mb = view.free_disk_mb.saturating_sub(reservation.disk_mb);
             if let Some(process) = &reservation.process {
@@ -402,7 +537,12 @@ mod tests {
     }
 
     fn request(memory_mb: u64) -> PlacementRequest {
-        PlacementRequest { stack: "host".into(), memory_mb, disk_mb: 100, siblings: BTreeSet::from([process("p")]) }
+        PlacementRequest {
+            stack: "host".into(),
+            memory_mb,
+            disk_mb: 100,
+            siblings: BTreeSet::from([process("p")]),
+        }
     }
 
     fn refusal(view: &[AgentView], request: &PlacementRequest) -> String {
@@ -421,21 +561,40 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_is_needed_and_what_the_best_agent_has() {
-        let agents = pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "a", 900, 2048)]).view(Duration::ZERO);
+        let agents =
+            pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "a", 900, 2048)]).view(Duration::ZERO);
         assert_eq!(
             refusal(&agents, &request(4096)),
             "needs 4096 MB memory, more than any agent could ever give; the best agent, dea-1, has 1800 MB free of 2048 MB"
         );
-        assert_eq!(refusal(&agents, &request(2000)), "needs 2000 MB memory; the best agent, dea-1, has 1800 MB free of 2048 MB");
-        let disk = PlacementRequest { disk_mb: 7900, ..request(100) };
-        assert_eq!(refusal(&agents, &disk), "needs 7900 MB disk; the best agent, dea-1, has 7200 MB free of 8192 MB");
-        let never = PlacementRequest { disk_mb: 9000, ..request(100) };
+        assert_eq!(
+            refusal(&agents, &request(2000)),
+            "needs 2000 MB memory; the best agent, dea-1, has 1800 MB free of 2048 MB"
+        );
+        let disk = PlacementRequest {
+            disk_mb: 7900,
+            ..request(100)
+        };
+        assert_eq!(
+            refusal(&agents, &disk),
+            "needs 7900 MB disk; the best agent, dea-1, has 7200 MB free of 8192 MB"
+        );
+        let never = PlacementRequest {
+            disk_mb: 9000,
+            ..request(100)
+        };
         assert_eq!(
             refusal(&agents, &never),
             "needs 9000 MB disk, more than any agent could ever give; the best agent, dea-1, has 7200 MB free of 8192 MB"
         );
-        let stack = PlacementRequest { stack: "jammy".into(), ..request(100) };
-        assert_eq!(refusal(&agents, &stack), "needs stack jammy; the agents offer host");
+        let stack = PlacementRequest {
+            stack: "jammy".into(),
+            ..request(100)
+        };
+        assert_eq!(
+            refusal(&agents, &stack),
+            "needs stack jammy; the agents offer host"
+        );
     }
 
     #[test]
@@ -454,17 +613,33 @@ mod tests {
         let mut agents = pool(&[ad("dea-1", "a", 1800, 2048)]);
         agents.leaving(&dea("dea-1"));
         assert!(agents.advertised(ad("dea-1", "a", 1000, 2048), Duration::from_secs(1), FRESH));
-        assert_eq!(placed(&agents.view(Duration::from_secs(1)), &request(10), 0), dea("dea-1"));
+        assert_eq!(
+            placed(&agents.view(Duration::from_secs(1)), &request(10), 0),
+            dea("dea-1")
+        );
     }
 
     #[test]
     fn zones_come_before_agents_and_agents_before_memory() {
         let mut crowded = ad("dea-1", "a", 8000, 8192);
         crowded.app_id_to_count.insert(process("p"), 1);
-        let agents = pool(&[crowded, ad("dea-2", "a", 7000, 8192), ad("dea-3", "b", 500, 8192)]).view(Duration::ZERO);
+        let agents = pool(&[
+            crowded,
+            ad("dea-2", "a", 7000, 8192),
+            ad("dea-3", "b", 500, 8192),
+        ])
+        .view(Duration::ZERO);
         for randomness in 0..4 {
-            assert_eq!(placed(&agents, &request(400), randomness), dea("dea-3"), "the zone without the app wins");
-            assert_eq!(placed(&agents, &request(600), randomness), dea("dea-2"), "then the agent without it");
+            assert_eq!(
+                placed(&agents, &request(400), randomness),
+                dea("dea-3"),
+                "the zone without the app wins"
+            );
+            assert_eq!(
+                placed(&agents, &request(600), randomness),
+                dea("dea-2"),
+                "then the agent without it"
+            );
         }
     }
 
@@ -484,9 +659,17 @@ mod tests {
         assert_eq!(free(&agents), 600);
         assert_eq!(agents.view(Duration::ZERO)[0].instances[&process("p")], 1);
         agents.advertised(ad("dea-1", "a", 1000, 2048), Duration::from_secs(1), FRESH);
-        assert_eq!(free(&agents), 600, "this advertisement may be older than the command");
+        assert_eq!(
+            free(&agents),
+            600,
+            "this advertisement may be older than the command"
+        );
         agents.seen("i");
-        assert_eq!(free(&agents), 600, "the last advertisement may not count it yet");
+        assert_eq!(
+            free(&agents),
+            600,
+            "the last advertisement may not count it yet"
+        );
         agents.advertised(ad("dea-1", "a", 600, 2048), Duration::from_secs(1), FRESH);
         assert_eq!(free(&agents), 600, "now the agent counts it itself");
 

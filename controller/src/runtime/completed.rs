@@ -13,7 +13,9 @@ use crate::store::droplets::{self, Droplet};
 use crate::store::{Json, StoreError};
 use daemon::Received;
 use futures_util::StreamExt;
-use proto::bus::staging::{Acknowledged, StagedDroplet, StagingCompleted, StagingError, StagingOutcome};
+use proto::bus::staging::{
+    Acknowledged, StagedDroplet, StagingCompleted, StagingError, StagingOutcome,
+};
 use proto::log::SOURCE_STAGING;
 use sha2::Digest;
 use sqlx::AnyConnection;
@@ -52,7 +54,9 @@ async fn commit(shared: &Shared, completed: &StagingCompleted) -> Result<(), Com
         Build::find(&mut reader, guid).await?
     };
     // Deleted with its app, or ended before: nothing left to say.
-    let Some(build) = build.filter(Build::is_staging) else { return Ok(()) };
+    let Some(build) = build.filter(Build::is_staging) else {
+        return Ok(());
+    };
     let written = match &completed.outcome {
         StagingOutcome::Failed(error) => failed(shared, build, error).await,
         StagingOutcome::Staged(staged) => match place(shared, guid, staged).await? {
@@ -68,11 +72,21 @@ async fn commit(shared: &Shared, completed: &StagingCompleted) -> Result<(), Com
 }
 
 /// Moves the uploaded archive to its checksum's place, if it is what the stager says.
-async fn place(shared: &Shared, build: &str, staged: &StagedDroplet) -> Result<Result<(), StagingError>, CommitError> {
+async fn place(
+    shared: &Shared,
+    build: &str,
+    staged: &StagedDroplet,
+) -> Result<Result<(), StagingError>, CommitError> {
     let upload = format!("uploads/{build}/droplet.tgz");
-    let refused = |message: String| StagingError { kind: "StagerError".to_string(), message, last_lines: Vec::new() };
+    let refused = |message: String| StagingError {
+        kind: "StagerError".to_string(),
+        message,
+        last_lines: Vec::new(),
+    };
     if staged.sha256.len() != 64 || !staged.sha256.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Ok(Err(refused("the stager reported no checksum of the droplet".to_string())));
+        return Ok(Err(refused(
+            "the stager reported no checksum of the droplet".to_string(),
+        )));
     }
     let target = format!("droplets/{}", staged.sha256);
     let Some((_, mut stream)) = shared.blobs.get(&upload).await? else {
@@ -94,7 +108,11 @@ async fn place(shared: &Shared, build: &str, staged: &StagedDroplet) -> Result<R
     Ok(Ok(()))
 }
 
-async fn succeeded(shared: &Shared, mut build: Build, staged: &StagedDroplet) -> Result<(), StoreError> {
+async fn succeeded(
+    shared: &Shared,
+    mut build: Build,
+    staged: &StagedDroplet,
+) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let droplet = Droplet {
         guid: uuid::Uuid::new_v4().to_string(),
@@ -117,16 +135,32 @@ async fn succeeded(shared: &Shared, mut build: Build, staged: &StagedDroplet) ->
     build.droplet_guid = Some(droplet.guid.clone());
     build.update(&mut tx, now).await?;
     droplet.insert(&mut tx).await?;
-    audit(&mut tx, &build, "audit.app.build.staged", serde_json::json!({"droplet_guid": droplet.guid}), now).await?;
+    audit(
+        &mut tx,
+        &build,
+        "audit.app.build.staged",
+        serde_json::json!({"droplet_guid": droplet.guid}),
+        now,
+    )
+    .await?;
     tx.commit().await?;
     metrics::counter!("controller_builds_total", "outcome" => "staged").increment(1);
-    info!(build = build.guid, app = build.app_guid, droplet = droplet.guid, "a droplet is staged");
+    info!(
+        build = build.guid,
+        app = build.app_guid,
+        droplet = droplet.guid,
+        "a droplet is staged"
+    );
     shared.log(&build.app_guid, SOURCE_STAGING, false, "Staging complete");
     Ok(())
 }
 
 /// Ends a build as failed, in rows and for the pusher.
-pub(super) async fn failed(shared: &Shared, mut build: Build, error: &StagingError) -> Result<(), StoreError> {
+pub(super) async fn failed(
+    shared: &Shared,
+    mut build: Build,
+    error: &StagingError,
+) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let mut tx = shared.store.write("record a failed build").await?;
     build.fail(&error.kind, &error.message);
@@ -135,8 +169,19 @@ pub(super) async fn failed(shared: &Shared, mut build: Build, error: &StagingErr
     audit(&mut tx, &build, "audit.app.build.failed", data, now).await?;
     tx.commit().await?;
     metrics::counter!("controller_builds_total", "outcome" => "failed").increment(1);
-    warn!(build = build.guid, app = build.app_guid, kind = error.kind, reason = error.message, "a build failed");
-    shared.log(&build.app_guid, SOURCE_STAGING, true, &format!("Staging failed: {}", error.message));
+    warn!(
+        build = build.guid,
+        app = build.app_guid,
+        kind = error.kind,
+        reason = error.message,
+        "a build failed"
+    );
+    shared.log(
+        &build.app_guid,
+        SOURCE_STAGING,
+        true,
+        &format!("Staging failed: {}", error.message),
+    );
     Ok(())
 }
 
@@ -147,11 +192,25 @@ async fn audit(
     mut data: serde_json::Value,
     now: i64,
 ) -> Result<(), StoreError> {
-    let Some(app) = App::find(connection, &build.app_guid).await? else { return Ok(()) };
-    let organization = super::launch::names(connection, &app).await?.organization_guid;
+    let Some(app) = App::find(connection, &build.app_guid).await? else {
+        return Ok(());
+    };
+    let organization = super::launch::names(connection, &app)
+        .await?
+        .organization_guid;
     data["build_guid"] = build.guid.clone().into();
     data["package_guid"] = build.package_guid.clone().into();
-    let by = By { guid: &build.created_by_guid, kind: "user", name: &build.created_by_name };
-    let on = On { guid: &app.guid, kind: "app", name: &app.name, space: Some(&app.space_guid), organization: Some(&organization) };
+    let by = By {
+        guid: &build.created_by_guid,
+        kind: "user",
+        name: &build.created_by_name,
+    };
+    let on = On {
+        guid: &app.guid,
+        kind: "app",
+        name: &app.name,
+        space: Some(&app.space_guid),
+        organization: Some(&organization),
+    };
     audit_events::record(connection, kind, by, on, data, now).await
 }

@@ -34,8 +34,12 @@ async fn write(shared: &Shared, exit: &Exited) -> Result<(), StoreError> {
         return Ok(());
     }
     // Deleted meanwhile: nobody to tell.
-    let Some(process) = processes::Process::find(&mut tx, exit.droplet.as_str()).await? else { return Ok(()) };
-    let Some(app) = apps::App::find(&mut tx, &process.app_guid).await? else { return Ok(()) };
+    let Some(process) = processes::Process::find(&mut tx, exit.droplet.as_str()).await? else {
+        return Ok(());
+    };
+    let Some(app) = apps::App::find(&mut tx, &process.app_guid).await? else {
+        return Ok(());
+    };
     let space = spaces::Space::find(&mut tx, &app.space_guid).await?;
     let event = AuditEvent {
         guid,

@@ -12,8 +12,8 @@ use crate::store::desired::{self, DesiredRow};
 use crate::store::facts::{self, Fact, Kind};
 use crate::store::{StoreError, leadership};
 use daemon::{BusError, Shutdown};
-use proto::bus::catalogue;
 use proto::bus::Empty;
+use proto::bus::catalogue;
 use proto::bus::dea::{Discover, Hello, Limits, StopInstances, UpdateInstances};
 use proto::bus::health::{ControllerEvent, HealthRequest, Updated};
 use proto::bus::stream::FactsAdvanced;
@@ -67,11 +67,16 @@ struct Term {
 
 pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut epoch = shared.epoch.clone();
-    let mut advanced = shared.bus.subscribe(&catalogue::facts_advanced().filter()).await?;
+    let mut advanced = shared
+        .bus
+        .subscribe(&catalogue::facts_advanced().filter())
+        .await?;
     let mut term: Option<Term> = None;
     let mut wait = FIRST_WAIT;
     loop {
-        let fine = term.as_ref().is_some_and(|term| term.deploying || term.warm_since.is_none());
+        let fine = term
+            .as_ref()
+            .is_some_and(|term| term.deploying || term.warm_since.is_none());
         let pause = if fine { FINE_TICK } else { TICK };
         tokio::select! {
             () = shared.wake.notified() => {}
@@ -100,7 +105,10 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Resu
             Ok(()) => wait = FIRST_WAIT,
             Err(error) => {
                 metrics::counter!("controller_rounds_failed_total").increment(1);
-                warn!(error = &error as &dyn std::error::Error, "a round failed and is begun anew");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a round failed and is begun anew"
+                );
                 shared.dirty.store(true, Ordering::Release);
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
@@ -122,10 +130,20 @@ async fn begin(shared: &Shared, epoch: i64) -> Option<Term> {
     match fenced.await {
         Ok(()) => {
             info!(epoch, "this controller leads");
-            Some(Term { epoch, last_full: None, deploying: false, warm_since: None, pruned_at: Duration::ZERO })
+            Some(Term {
+                epoch,
+                last_full: None,
+                deploying: false,
+                warm_since: None,
+                pruned_at: Duration::ZERO,
+            })
         }
         Err(error) => {
-            warn!(epoch, error = &error as &dyn std::error::Error, "this controller cannot begin to lead");
+            warn!(
+                epoch,
+                error = &error as &dyn std::error::Error,
+                "this controller cannot begin to lead"
+            );
             None
         }
     }
@@ -133,7 +151,9 @@ async fn begin(shared: &Shared, epoch: i64) -> Option<Term> {
 
 async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> {
     let now = shared.clock.now();
-    let full = term.last_full.is_none_or(|at| now.saturating_sub(at) >= FULL_ROUND);
+    let full = term
+        .last_full
+        .is_none_or(|at| now.saturating_sub(at) >= FULL_ROUND);
     let dirty = shared.dirty.swap(false, Ordering::AcqRel);
     let mut reader = shared.store.read().await?;
     let cursor = facts::cursor(&mut reader, CONSUMER).await?;
@@ -142,12 +162,21 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
         return Ok(());
     }
     metrics::counter!("controller_rounds_total").increment(1);
-    let rows: BTreeMap<ProcessGuid, DesiredRow> =
-        desired::all(&mut reader).await?.into_iter().map(|row| (row.process.clone(), row)).collect();
+    let rows: BTreeMap<ProcessGuid, DesiredRow> = desired::all(&mut reader)
+        .await?
+        .into_iter()
+        .map(|row| (row.process.clone(), row))
+        .collect();
     drop(reader);
 
     let (actions, warm) = decide(shared, &rows, &facts);
-    term.warm_since = if warm { term.warm_since.or_else(|| Some(clock::unix_micros())) } else { None };
+    let was_warm = term.warm_since.is_some();
+    term.warm_since = if warm {
+        term.warm_since.or_else(|| Some(clock::unix_micros()))
+    } else {
+        None
+    };
+    let full = full || (warm && !was_warm);
     carry_out(shared, term.epoch, &rows, actions).await?;
     tell_names(shared, term.epoch, &rows, &facts).await?;
     tell_health_manager(shared, &facts).await?;
@@ -156,7 +185,11 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
     }
     // What is not seen counts as not running: deployments wait until it would be seen.
     if let Some(warm_since) = term.warm_since
-        && (full || term.deploying || facts.iter().any(|fact| fact.kind == Kind::DeploymentChanged))
+        && (full
+            || term.deploying
+            || facts
+                .iter()
+                .any(|fact| fact.kind == Kind::DeploymentChanged))
     {
         term.deploying = rolling::drive(shared, term.epoch, warm_since).await?;
     }
@@ -182,18 +215,30 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
 
 /// Everything that is decided from the picture in memory, without waiting. Also says whether
 /// every agent was heard.
-fn decide(shared: &Shared, rows: &BTreeMap<ProcessGuid, DesiredRow>, facts: &[Fact]) -> (Vec<Action>, bool) {
+fn decide(
+    shared: &Shared,
+    rows: &BTreeMap<ProcessGuid, DesiredRow>,
+    facts: &[Fact],
+) -> (Vec<Action>, bool) {
     let now = shared.clock.now();
     let wanted: BTreeMap<ProcessGuid, Desired> = rows
         .iter()
         .map(|(process, row)| {
-            let desired = Desired { version: row.version.clone(), instances: row.instances, run: row.runs() };
+            let desired = Desired {
+                version: row.version.clone(),
+                instances: row.instances,
+                run: row.runs(),
+            };
             (process.clone(), desired)
         })
         .collect();
     let sight = {
         let state = shared.state();
-        Sight { now, warm: state.is_warm(now, shared.advertisement_ttl()), fresh: shared.lost_after() }
+        Sight {
+            now,
+            warm: state.is_warm(now, shared.advertisement_ttl()),
+            fresh: shared.lost_after(),
+        }
     };
     let mut guard = shared.state();
     let state = &mut *guard;
@@ -210,14 +255,23 @@ fn decide(shared: &Shared, rows: &BTreeMap<ProcessGuid, DesiredRow>, facts: &[Fa
     }
     state.ledger.keep_only(&wanted);
     state.waiting.retain(|process, waiting| {
-        let Some(wanted) = wanted.get(process).filter(|wanted| wanted.run) else { return false };
+        let Some(wanted) = wanted.get(process).filter(|wanted| wanted.run) else {
+            return false;
+        };
         waiting.retain(|index, _| *index < wanted.instances);
         !waiting.is_empty()
     });
-    for fact in facts.iter().filter(|fact| fact.kind == Kind::HealthRequested) {
+    for fact in facts
+        .iter()
+        .filter(|fact| fact.kind == Kind::HealthRequested)
+    {
         let age = clock::unix_micros().saturating_sub(fact.created_at);
-        let recent = u64::try_from(age).is_ok_and(|age| Duration::from_micros(age) < REQUEST_PATIENCE);
-        if let (true, Ok(request)) = (recent, serde_json::from_value::<HealthRequest>(fact.payload.clone())) {
+        let recent =
+            u64::try_from(age).is_ok_and(|age| Duration::from_micros(age) < REQUEST_PATIENCE);
+        if let (true, Ok(request)) = (
+            recent,
+            serde_json::from_value::<HealthRequest>(fact.payload.clone()),
+        ) {
             state.ask(now, request);
         }
     }
@@ -234,7 +288,12 @@ fn decide(shared: &Shared, rows: &BTreeMap<ProcessGuid, DesiredRow>, facts: &[Fa
         if now.saturating_sub(at) >= REQUEST_PATIENCE {
             continue;
         }
-        let verdict = dispatch::verify(&request, wanted.get(&request.droplet), &state.observed, &state.ledger);
+        let verdict = dispatch::verify(
+            &request,
+            wanted.get(&request.droplet),
+            &state.observed,
+            &state.ledger,
+        );
         for ignored in verdict.ignored {
             debug!(process = %request.droplet, reason = ignored, "a request of the health manager is not followed");
         }
@@ -254,19 +313,38 @@ fn restarts(
     facts: &[Fact],
 ) -> Vec<Action> {
     let mut actions = Vec::new();
-    for fact in facts.iter().filter(|fact| fact.kind == Kind::InstanceRestartRequested) {
-        let index = fact.payload.get("index").and_then(serde_json::Value::as_u64).and_then(|index| u32::try_from(index).ok());
-        let (Ok(process), Some(index)) = (ProcessGuid::new(fact.object.clone()), index) else { continue };
-        let Some(desired) = wanted.get(&process) else { continue };
+    for fact in facts
+        .iter()
+        .filter(|fact| fact.kind == Kind::InstanceRestartRequested)
+    {
+        let index = fact
+            .payload
+            .get("index")
+            .and_then(serde_json::Value::as_u64)
+            .and_then(|index| u32::try_from(index).ok());
+        let (Ok(process), Some(index)) = (ProcessGuid::new(fact.object.clone()), index) else {
+            continue;
+        };
+        let Some(desired) = wanted.get(&process) else {
+            continue;
+        };
         let instances: Vec<InstanceId> = state
             .observed
             .of_process(&process)
-            .filter(|one| one.index == index && one.version == desired.version && !state.ledger.is_stopping(&one.id))
+            .filter(|one| {
+                one.index == index
+                    && one.version == desired.version
+                    && !state.ledger.is_stopping(&one.id)
+            })
             .map(|one| one.id.clone())
             .collect();
         state.ledger.forget(&process, &desired.version, index);
         if !instances.is_empty() {
-            actions.push(Action::Stop { process, instances, because: "a user restarts this instance".to_string() });
+            actions.push(Action::Stop {
+                process,
+                instances,
+                because: "a user restarts this instance".to_string(),
+            });
         }
     }
     actions
@@ -281,7 +359,11 @@ async fn carry_out(
     let mut plans: BTreeMap<ProcessGuid, Option<LaunchPlan>> = BTreeMap::new();
     for action in actions {
         match action {
-            Action::Stop { process, instances, because } => {
+            Action::Stop {
+                process,
+                instances,
+                because,
+            } => {
                 info!(%process, count = instances.len(), because, "stopping instances");
                 let message = StopInstances {
                     droplet: process.clone(),
@@ -300,9 +382,21 @@ async fn carry_out(
                         state.ledger.sent_stop(instance.clone(), now);
                     }
                 }
-                event(shared, &format!("stopping {} instances of {process}: {because}", instances.len())).await;
+                event(
+                    shared,
+                    &format!(
+                        "stopping {} instances of {process}: {because}",
+                        instances.len()
+                    ),
+                )
+                .await;
             }
-            Action::Start { process, version, index, because } => {
+            Action::Start {
+                process,
+                version,
+                index,
+                because,
+            } => {
                 if !plans.contains_key(&process) {
                     let plan = load(shared, &process, &version, index).await?;
                     plans.insert(process.clone(), plan);
@@ -331,7 +425,12 @@ async fn load(
         Err(NoLaunch::Store(error)) => Err(error.into()),
         Err(NoLaunch::Told(reason)) => {
             debug!(%process, %version, reason, "a process cannot be started");
-            shared.state().waiting.entry(process.clone()).or_default().insert(index, reason);
+            shared
+                .state()
+                .waiting
+                .entry(process.clone())
+                .or_default()
+                .insert(index, reason);
             Ok(None)
         }
     }
@@ -362,7 +461,12 @@ async fn start(
     let give_up_at = now + plan.start_timeout(shared);
     let decision = {
         let mut state = shared.state();
-        let decision = placement::choose(&state.pool.view(now), &request, shared.advertisement_ttl(), rand::random());
+        let decision = placement::choose(
+            &state.pool.view(now),
+            &request,
+            shared.advertisement_ttl(),
+            rand::random(),
+        );
         match &decision {
             Decision::Place { dea, .. } => {
                 state.pool.reserve(Debit {
@@ -394,9 +498,16 @@ async fn start(
         decision
     };
     match decision {
-        Decision::Place { dea, because: chosen } => {
+        Decision::Place {
+            dea,
+            because: chosen,
+        } => {
             let message = plan.command_for(shared, index, &instance, epoch);
-            if let Err(error) = shared.bus.publish(&catalogue::dea_start_instance(&dea), &message).await {
+            if let Err(error) = shared
+                .bus
+                .publish(&catalogue::dea_start_instance(&dea), &message)
+                .await
+            {
                 let mut state = shared.state();
                 state.ledger.withdraw(&instance);
                 state.pool.withdrawn(instance.as_str());
@@ -404,19 +515,33 @@ async fn start(
             }
             info!(process = %plan.process, index, %instance, %dea, because, chosen, "starting an instance");
             metrics::counter!("controller_starts_total").increment(1);
-            event(shared, &format!("starting index {index} of {} on {dea}: {because}", plan.process)).await;
+            event(
+                shared,
+                &format!(
+                    "starting index {index} of {} on {dea}: {because}",
+                    plan.process
+                ),
+            )
+            .await;
         }
         Decision::Refuse(refusal) => {
             let reason = refusal.to_string();
             let news = {
                 let mut state = shared.state();
-                let before = state.waiting.entry(plan.process.clone()).or_default().insert(index, reason.clone());
+                let before = state
+                    .waiting
+                    .entry(plan.process.clone())
+                    .or_default()
+                    .insert(index, reason.clone());
                 before.as_ref() != Some(&reason)
             };
             if news {
                 metrics::counter!("controller_placements_refused_total").increment(1);
                 warn!(process = %plan.process, index, reason, "an instance is not placed");
-                let line = format!("Instance {index} of process {} waits: {reason}", plan.row.kind);
+                let line = format!(
+                    "Instance {index} of process {} waits: {reason}",
+                    plan.row.kind
+                );
                 shared.log(&plan.app.guid, SOURCE_API, true, &line);
                 discover(shared, &request);
             }
@@ -431,22 +556,34 @@ fn discover(shared: &Arc<Shared>, request: &PlacementRequest) {
     let shared = shared.clone();
     let question = Discover {
         droplet: None,
-        limits: Limits { mem: request.memory_mb, disk: request.disk_mb, ..Limits::default() },
+        limits: Limits {
+            mem: request.memory_mb,
+            disk: request.disk_mb,
+            ..Limits::default()
+        },
         stack: Some(request.stack.clone()),
         sha: None,
     };
-    shared.tasks.clone().spawn_once("discover-agents", async move {
-        let answers: Result<Vec<Hello>, BusError> =
-            shared.bus.request_many(&catalogue::dea_discover(), &question, DISCOVER).await;
-        let located = match answers {
-            Ok(answers) if answers.is_empty() => return,
-            Ok(_) => shared.bus.publish(&catalogue::dea_locate(), &Empty).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = located {
-            debug!(error = &error as &dyn std::error::Error, "agents could not be asked for room");
-        }
-    });
+    shared
+        .tasks
+        .clone()
+        .spawn_once("discover-agents", async move {
+            let answers: Result<Vec<Hello>, BusError> = shared
+                .bus
+                .request_many(&catalogue::dea_discover(), &question, DISCOVER)
+                .await;
+            let located = match answers {
+                Ok(answers) if answers.is_empty() => return,
+                Ok(_) => shared.bus.publish(&catalogue::dea_locate(), &Empty).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = located {
+                debug!(
+                    error = &error as &dyn std::error::Error,
+                    "agents could not be asked for room"
+                );
+            }
+        });
 }
 
 /// Tells the agents the names of processes whose routes changed, or all after an absence.
@@ -457,12 +594,18 @@ async fn tell_names(
     facts: &[Fact],
 ) -> Result<(), RoundError> {
     let all = std::mem::take(&mut shared.state().resend_uris);
-    let changed: BTreeSet<&str> =
-        facts.iter().filter(|fact| fact.kind == Kind::RoutesChanged).map(|fact| fact.object.as_str()).collect();
+    let changed: BTreeSet<&str> = facts
+        .iter()
+        .filter(|fact| fact.kind == Kind::RoutesChanged)
+        .map(|fact| fact.object.as_str())
+        .collect();
     if !all && changed.is_empty() {
         return Ok(());
     }
-    let told = tell_names_of(shared, epoch, rows, |row| all || changed.contains(row.app.as_str())).await;
+    let told = tell_names_of(shared, epoch, rows, |row| {
+        all || changed.contains(row.app.as_str())
+    })
+    .await;
     if told.is_err() && all {
         shared.state().resend_uris = true;
     }
@@ -479,7 +622,10 @@ async fn tell_names_of(
         let there = {
             let state = shared.state();
             state.observed.of_process(&row.process).next().is_some()
-                || state.ledger.launches().any(|(_, launch)| launch.process == row.process)
+                || state
+                    .ledger
+                    .launches()
+                    .any(|(_, launch)| launch.process == row.process)
         };
         if !there {
             continue;
@@ -494,7 +640,10 @@ async fn tell_names_of(
             version: Some(row.version.clone()),
             yard_epoch: Some(epoch),
         };
-        shared.bus.publish(&catalogue::dea_update(), &message).await?;
+        shared
+            .bus
+            .publish(&catalogue::dea_update(), &message)
+            .await?;
     }
     Ok(())
 }
@@ -507,8 +656,19 @@ async fn tell_health_manager(shared: &Shared, facts: &[Fact]) -> Result<(), Roun
         .map(|fact| fact.object.as_str())
         .collect();
     for process in changed {
-        let Ok(droplet) = ProcessGuid::new(process) else { continue };
-        shared.bus.publish(&catalogue::droplet_updated(), &Updated { droplet, cc_partition: None }).await?;
+        let Ok(droplet) = ProcessGuid::new(process) else {
+            continue;
+        };
+        shared
+            .bus
+            .publish(
+                &catalogue::droplet_updated(),
+                &Updated {
+                    droplet,
+                    cc_partition: None,
+                },
+            )
+            .await?;
     }
     Ok(())
 }
@@ -522,7 +682,10 @@ pub(super) async fn event(shared: &Shared, text: &str) {
         text.into(),
     ]);
     if let Err(error) = shared.bus.publish(&catalogue::cc_events(), &event).await {
-        debug!(error = &error as &dyn std::error::Error, "an event was not told");
+        debug!(
+            error = &error as &dyn std::error::Error,
+            "an event was not told"
+        );
     }
 }
 
@@ -539,11 +702,21 @@ pub(super) async fn announce_facts(shared: Arc<Shared>, shutdown: Shutdown) -> a
         };
         match newest.await {
             Ok(sequence) => {
-                if let Err(error) = shared.bus.publish(&catalogue::facts_advanced(), &FactsAdvanced { sequence }).await {
-                    debug!(error = &error as &dyn std::error::Error, "the growth of the facts was not told");
+                if let Err(error) = shared
+                    .bus
+                    .publish(&catalogue::facts_advanced(), &FactsAdvanced { sequence })
+                    .await
+                {
+                    debug!(
+                        error = &error as &dyn std::error::Error,
+                        "the growth of the facts was not told"
+                    );
                 }
             }
-            Err(error) => debug!(error = &error as &dyn std::error::Error, "the newest fact could not be read"),
+            Err(error) => debug!(
+                error = &error as &dyn std::error::Error,
+                "the newest fact could not be read"
+            ),
         }
     }
 }

@@ -58,12 +58,17 @@ pub(super) struct Names {
 
 pub(super) async fn names(connection: &mut AnyConnection, app: &App) -> Result<Names, StoreError> {
     let space = Space::find(connection, &app.space_guid).await?;
-    let organization_guid = space.as_ref().map(|space| space.organization_guid.clone()).unwrap_or_default();
+    let organization_guid = space
+        .as_ref()
+        .map(|space| space.organization_guid.clone())
+        .unwrap_or_default();
     let organization = Organization::find(connection, &organization_guid).await?;
     Ok(Names {
         space: space.map(|space| space.name).unwrap_or_default(),
         organization_guid,
-        organization: organization.map(|organization| organization.name).unwrap_or_default(),
+        organization: organization
+            .map(|organization| organization.name)
+            .unwrap_or_default(),
     })
 }
 
@@ -74,12 +79,20 @@ pub(super) async fn load(
     process: &ProcessGuid,
 ) -> Result<LaunchPlan, NoLaunch> {
     let gone = |what: &str| NoLaunch::Told(format!("{what} is gone"));
-    let row = Process::find(connection, process.as_str()).await?.ok_or_else(|| gone("the process"))?;
-    let app = App::find(connection, &row.app_guid).await?.ok_or_else(|| gone("the app"))?;
+    let row = Process::find(connection, process.as_str())
+        .await?
+        .ok_or_else(|| gone("the process"))?;
+    let app = App::find(connection, &row.app_guid)
+        .await?
+        .ok_or_else(|| gone("the app"))?;
     let Some(droplet_guid) = &row.droplet_guid else {
-        return Err(NoLaunch::Told("nothing was staged for this process".to_string()));
+        return Err(NoLaunch::Told(
+            "nothing was staged for this process".to_string(),
+        ));
     };
-    let droplet = Droplet::find(connection, droplet_guid).await?.ok_or_else(|| gone("the droplet"))?;
+    let droplet = Droplet::find(connection, droplet_guid)
+        .await?
+        .ok_or_else(|| gone("the droplet"))?;
     let command = row
         .command
         .clone()
@@ -87,7 +100,10 @@ pub(super) async fn load(
         .or_else(|| droplet.process_types.get(&row.kind).cloned())
         .filter(|command| !command.trim().is_empty())
         .ok_or_else(|| {
-            NoLaunch::Told(format!("there is no start command for the process type {}: give one, or a Procfile", row.kind))
+            NoLaunch::Told(format!(
+                "there is no start command for the process type {}: give one, or a Procfile",
+                row.kind
+            ))
         })?;
     let uris = routes::uris(connection, &app.guid, &row.kind).await?;
     let names = names(connection, &app).await?;
@@ -111,11 +127,20 @@ pub(super) async fn load(
 
 /// `NAME=value`
 pub(super) fn lines(environment: &BTreeMap<String, String>) -> Vec<String> {
-    environment.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 /// VCAP_APPLICATION without what only the agent knows (contract §5.8).
-fn application(shared: &Shared, app: &App, process: &Process, uris: &[String], names: &Names) -> Value {
+fn application(
+    shared: &Shared,
+    app: &App,
+    process: &Process,
+    uris: &[String],
+    names: &Names,
+) -> Value {
     json!({
         "cf_api": shared.config.public_url,
         "limits": {"mem": process.memory_mb, "disk": process.disk_mb, "fds": FILES},
@@ -147,14 +172,24 @@ impl LaunchPlan {
 
     /// How long an instance may take to become healthy.
     pub(super) fn start_timeout(&self, shared: &Shared) -> Duration {
-        match self.row.health_check_timeout.and_then(|seconds| u64::try_from(seconds).ok()) {
+        match self
+            .row
+            .health_check_timeout
+            .and_then(|seconds| u64::try_from(seconds).ok())
+        {
             Some(seconds) => Duration::from_secs(seconds),
             None => shared.settings().duration("dea/instance/start_timeout"),
         }
     }
 
     /// The command for one instance.
-    pub(super) fn command_for(&self, shared: &Shared, index: u32, instance: &InstanceId, epoch: i64) -> StartInstance {
+    pub(super) fn command_for(
+        &self,
+        shared: &Shared,
+        index: u32,
+        instance: &InstanceId,
+        epoch: i64,
+    ) -> StartInstance {
         let positive = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
         let kind = match self.row.health_check_type.as_str() {
             "http" => HealthCheckKind::Http,
@@ -174,7 +209,11 @@ impl LaunchPlan {
             executable_uri: shared.blobs.url(&http::Method::GET, &key, expires),
             version: self.version.clone(),
             services: Vec::new(),
-            limits: Limits { mem: self.memory_mb(), disk: self.disk_mb(), fds: FILES },
+            limits: Limits {
+                mem: self.memory_mb(),
+                disk: self.disk_mb(),
+                fds: FILES,
+            },
             env: self.environment.clone(),
             cc_partition: None,
             start_command: self.command.clone(),

@@ -7,7 +7,7 @@ use crate::store::facts;
 use daemon::{Policy, Received, Shutdown};
 use proto::bus::catalogue::{self, QUEUE_CONTROLLERS, QUEUE_CRASHES};
 use proto::bus::dea::{Advertisement, Hello, Shutdown as AgentShutdown};
-use proto::bus::health::{BulkCredentials, ExitReason, Exited, Heartbeat, HealthRequest};
+use proto::bus::health::{BulkCredentials, ExitReason, Exited, HealthRequest, Heartbeat};
 use proto::bus::staging::StagingCompleted;
 use proto::bus::{Empty, Filter, Payload};
 use std::sync::Arc;
@@ -21,17 +21,66 @@ const FORGET_AGENT: Duration = Duration::from_secs(300);
 
 /// Begins to listen to everything.
 pub(super) fn start(shared: &Arc<Shared>) {
-    follow(shared, "hear-advertisements", || catalogue::dea_advertise().filter(), advertised);
-    follow(shared, "hear-hellos", || catalogue::dea_hello().filter(), hello);
-    follow(shared, "hear-shutdowns", || catalogue::dea_shutdown().filter(), leaving);
-    follow(shared, "hear-heartbeats", || catalogue::dea_heartbeat().filter(), heartbeat);
-    follow(shared, "hear-exits", || catalogue::droplet_exited().filter(), exited);
-    follow(shared, "record-exits", || catalogue::droplet_exited().shared(QUEUE_CRASHES), record_exit);
-    follow(shared, "hear-health-requests", || catalogue::hm_requests().shared(QUEUE_CONTROLLERS), health_request);
-    follow(shared, "tell-bulk-credentials", || catalogue::bulk_credentials().shared(QUEUE_CONTROLLERS), bulk_credentials);
-    follow(shared, "hear-stagings", || catalogue::staging_completed().shared(QUEUE_CONTROLLERS), staging_completed);
+    follow(
+        shared,
+        "hear-advertisements",
+        || catalogue::dea_advertise().filter(),
+        advertised,
+    );
+    follow(
+        shared,
+        "hear-hellos",
+        || catalogue::dea_hello().filter(),
+        hello,
+    );
+    follow(
+        shared,
+        "hear-shutdowns",
+        || catalogue::dea_shutdown().filter(),
+        leaving,
+    );
+    follow(
+        shared,
+        "hear-heartbeats",
+        || catalogue::dea_heartbeat().filter(),
+        heartbeat,
+    );
+    follow(
+        shared,
+        "hear-exits",
+        || catalogue::droplet_exited().filter(),
+        exited,
+    );
+    follow(
+        shared,
+        "record-exits",
+        || catalogue::droplet_exited().shared(QUEUE_CRASHES),
+        record_exit,
+    );
+    follow(
+        shared,
+        "hear-health-requests",
+        || catalogue::hm_requests().shared(QUEUE_CONTROLLERS),
+        health_request,
+    );
+    follow(
+        shared,
+        "tell-bulk-credentials",
+        || catalogue::bulk_credentials().shared(QUEUE_CONTROLLERS),
+        bulk_credentials,
+    );
+    follow(
+        shared,
+        "hear-stagings",
+        || catalogue::staging_completed().shared(QUEUE_CONTROLLERS),
+        staging_completed,
+    );
     let sweeping = shared.clone();
-    shared.tasks.spawn("sweep-agents", Policy::Restart, move |shutdown| sweep(sweeping.clone(), shutdown));
+    shared
+        .tasks
+        .spawn("sweep-agents", Policy::Restart, move |shutdown| {
+            sweep(sweeping.clone(), shutdown)
+        });
 }
 
 fn follow<M: Payload>(
@@ -41,21 +90,24 @@ fn follow<M: Payload>(
     handle: fn(&Arc<Shared>, Received<M>),
 ) {
     let shared = shared.clone();
-    shared.tasks.clone().spawn(name, Policy::Restart, move |shutdown| {
-        let shared = shared.clone();
-        async move {
-            let mut subscription = shared.bus.subscribe(&filter()).await?;
-            loop {
-                tokio::select! {
-                    received = subscription.next() => match received {
-                        Some(received) => handle(&shared, received),
-                        None => anyhow::bail!("the subscription ended"),
-                    },
-                    () = shutdown.cancelled() => return Ok(()),
+    shared
+        .tasks
+        .clone()
+        .spawn(name, Policy::Restart, move |shutdown| {
+            let shared = shared.clone();
+            async move {
+                let mut subscription = shared.bus.subscribe(&filter()).await?;
+                loop {
+                    tokio::select! {
+                        received = subscription.next() => match received {
+                            Some(received) => handle(&shared, received),
+                            None => anyhow::bail!("the subscription ended"),
+                        },
+                        () = shutdown.cancelled() => return Ok(()),
+                    }
                 }
             }
-        }
-    });
+        });
 }
 
 fn advertised(shared: &Arc<Shared>, received: Received<Advertisement>) {
@@ -87,7 +139,10 @@ fn heartbeat(shared: &Arc<Shared>, received: Received<Heartbeat>) {
     let now = shared.clock.now();
     let beat = received.message;
     let mut state = shared.state();
-    let was_known = state.observed.agent(&beat.dea).is_some_and(|agent| agent.last_complete.is_some());
+    let was_known = state
+        .observed
+        .agent(&beat.dea)
+        .is_some_and(|agent| agent.last_complete.is_some());
     let changed = state.observed.heartbeat(&beat, now);
     for one in &beat.droplets {
         state.pool.seen(one.instance.as_str());
@@ -114,7 +169,9 @@ fn record_exit(shared: &Arc<Shared>, received: Received<Exited>) {
         ExitReason::Stopped | ExitReason::DeaShutdown | ExitReason::DeaEvacuation => {}
     }
     // Too many at once: unanswered, so told again.
-    let Ok(permit) = shared.reports.clone().try_acquire_owned() else { return };
+    let Ok(permit) = shared.reports.clone().try_acquire_owned() else {
+        return;
+    };
     let shared = shared.clone();
     shared.tasks.clone().spawn_once("record-exit", async move {
         crashes::record(&shared, received).await;
@@ -128,12 +185,16 @@ fn health_request(shared: &Arc<Shared>, received: Received<HealthRequest>) {
     if shared.epoch.borrow().is_some() {
         let taken = shared.state().ask(shared.clock.now(), received.message);
         if !taken {
-            warn!("too many requests of the health manager wait; one was dropped and will be repeated");
+            warn!(
+                "too many requests of the health manager wait; one was dropped and will be repeated"
+            );
         }
         shared.seen();
         return;
     }
-    let Ok(permit) = shared.reports.clone().try_acquire_owned() else { return };
+    let Ok(permit) = shared.reports.clone().try_acquire_owned() else {
+        return;
+    };
     let shared = shared.clone();
     shared.tasks.clone().spawn_once("hand-on-health-request", async move {
         if let Err(error) = hand_on(&shared, &received.message).await {
@@ -146,8 +207,18 @@ fn health_request(shared: &Arc<Shared>, received: Received<HealthRequest>) {
 async fn hand_on(shared: &Shared, request: &HealthRequest) -> Result<(), crate::store::StoreError> {
     // Texts and numbers only: it was JSON a moment ago.
     let payload = serde_json::to_value(request).unwrap_or_default();
-    let mut tx = shared.store.write("hand on a request of the health manager").await?;
-    facts::append(&mut tx, facts::Kind::HealthRequested, request.droplet.as_str(), payload, super::clock::unix_micros()).await?;
+    let mut tx = shared
+        .store
+        .write("hand on a request of the health manager")
+        .await?;
+    facts::append(
+        &mut tx,
+        facts::Kind::HealthRequested,
+        request.droplet.as_str(),
+        payload,
+        super::clock::unix_micros(),
+    )
+    .await?;
     tx.commit().await?;
     shared.committed.notify_one();
     Ok(())
@@ -155,25 +226,36 @@ async fn hand_on(shared: &Shared, request: &HealthRequest) -> Result<(), crate::
 
 fn bulk_credentials(shared: &Arc<Shared>, received: Received<Empty>) {
     let shared = shared.clone();
-    shared.tasks.clone().spawn_once("tell-bulk-credentials", async move {
-        let credentials = BulkCredentials {
-            user: shared.config.bulk_user.clone(),
-            password: shared.config.bulk_password.clone(),
-            yard_url: Some(format!("http://{}", shared.config.advertise)),
-        };
-        if let Err(error) = received.respond(&credentials).await {
-            warn!(error = &error as &dyn std::error::Error, "the bulk credentials could not be told");
-        }
-    });
+    shared
+        .tasks
+        .clone()
+        .spawn_once("tell-bulk-credentials", async move {
+            let credentials = BulkCredentials {
+                user: shared.config.bulk_user.clone(),
+                password: shared.config.bulk_password.clone(),
+                yard_url: Some(format!("http://{}", shared.config.advertise)),
+            };
+            if let Err(error) = received.respond(&credentials).await {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the bulk credentials could not be told"
+                );
+            }
+        });
 }
 
 fn staging_completed(shared: &Arc<Shared>, received: Received<StagingCompleted>) {
-    let Ok(permit) = shared.reports.clone().try_acquire_owned() else { return };
+    let Ok(permit) = shared.reports.clone().try_acquire_owned() else {
+        return;
+    };
     let shared = shared.clone();
-    shared.tasks.clone().spawn_once("commit-staging", async move {
-        completed::handle(&shared, received).await;
-        drop(permit);
-    });
+    shared
+        .tasks
+        .clone()
+        .spawn_once("commit-staging", async move {
+            completed::handle(&shared, received).await;
+            drop(permit);
+        });
 }
 
 /// Looks for silence, and notices when the bus comes and goes.
@@ -190,7 +272,8 @@ async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Result<()> {
         }
         let now = shared.clock.now();
         let status = bus.borrow_and_update().clone();
-        let returned = status.connected && (!was_connected || shared.state().connected_since.is_none());
+        let returned =
+            status.connected && (!was_connected || shared.state().connected_since.is_none());
         if returned {
             let mut state = shared.state();
             state.connected_since = Some(now);
@@ -203,7 +286,10 @@ async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Result<()> {
         if returned {
             // Agents advertise at once, so that placement knows them.
             if let Err(error) = shared.bus.publish(&catalogue::dea_locate(), &Empty).await {
-                warn!(error = &error as &dyn std::error::Error, "the agents could not be asked to show up");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the agents could not be asked to show up"
+                );
             }
             shared.seen();
         }
@@ -232,8 +318,11 @@ fn expire(shared: &Shared, now: Duration) {
 fn gauges(state: &State) {
     use proto::bus::health::InstanceState;
     let count = |what| state.observed.count(what) as f64;
-    metrics::gauge!("controller_instances", "state" => "running").set(count(InstanceState::Running));
-    metrics::gauge!("controller_instances", "state" => "starting").set(count(InstanceState::Starting));
-    metrics::gauge!("controller_instances", "state" => "crashed").set(count(InstanceState::Crashed));
+    metrics::gauge!("controller_instances", "state" => "running")
+        .set(count(InstanceState::Running));
+    metrics::gauge!("controller_instances", "state" => "starting")
+        .set(count(InstanceState::Starting));
+    metrics::gauge!("controller_instances", "state" => "crashed")
+        .set(count(InstanceState::Crashed));
     metrics::gauge!("controller_processes_waiting").set(state.waiting.len() as f64);
 }

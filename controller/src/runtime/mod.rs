@@ -92,14 +92,21 @@ struct Shared {
 
 impl Runtime {
     /// Listens, campaigns, and acts when it leads.
-    pub async fn start(store: Store, blobs: Blobs, deps: &Deps, config: RuntimeConfig) -> anyhow::Result<Runtime> {
+    pub async fn start(
+        store: Store,
+        blobs: Blobs,
+        deps: &Deps,
+        config: RuntimeConfig,
+    ) -> anyhow::Result<Runtime> {
         let shared = Arc::new(Shared {
             store,
             blobs,
             bus: deps.bus.clone(),
             cluster: deps.cluster.clone(),
             settings: deps.cluster.settings(),
-            epoch: deps.cluster.campaign(LEADERSHIP, &deps.component, &deps.tasks),
+            epoch: deps
+                .cluster
+                .campaign(LEADERSHIP, &deps.component, &deps.tasks),
             component: deps.component.clone(),
             config,
             clock: Clock::start(),
@@ -113,11 +120,15 @@ impl Runtime {
         });
         listen::start(&shared);
         let dispatching = shared.clone();
-        deps.tasks.spawn("dispatcher", Policy::Restart, move |shutdown| dispatcher::run(dispatching.clone(), shutdown));
+        deps.tasks
+            .spawn("dispatcher", Policy::Restart, move |shutdown| {
+                dispatcher::run(dispatching.clone(), shutdown)
+            });
         let announcing = shared.clone();
-        deps.tasks.spawn("facts-announcer", Policy::Restart, move |shutdown| {
-            dispatcher::announce_facts(announcing.clone(), shutdown)
-        });
+        deps.tasks
+            .spawn("facts-announcer", Policy::Restart, move |shutdown| {
+                dispatcher::announce_facts(announcing.clone(), shutdown)
+            });
         let counting = shared.clone();
         deps.varz(move || status::counters(&counting));
         Ok(Runtime { shared })
@@ -131,9 +142,18 @@ impl Runtime {
 
     /// What is seen of each index of a process. An index on its way shows as starting, one that
     /// waits for room as down with the reason.
-    pub fn stats(&self, process: &ProcessGuid, version: &Version, instances: u32) -> Vec<IndexStats> {
+    pub fn stats(
+        &self,
+        process: &ProcessGuid,
+        version: &Version,
+        instances: u32,
+    ) -> Vec<IndexStats> {
         let state = self.shared.state();
-        let scope = ProcessScope { process, version, instances };
+        let scope = ProcessScope {
+            process,
+            version,
+            instances,
+        };
         let mut stats = state.observed.stats(&scope, clock::unix_seconds());
         let waiting = state.waiting.get(process);
         for one in &mut stats {
@@ -141,7 +161,11 @@ impl Runtime {
                 IndexState::Running | IndexState::Starting => continue,
                 IndexState::Down | IndexState::Crashed => {}
             }
-            if state.ledger.in_flight(process, version, one.index).is_some() {
+            if state
+                .ledger
+                .in_flight(process, version, one.index)
+                .is_some()
+            {
                 one.state = IndexState::Starting;
             } else if one.state == IndexState::Down
                 && let Some(reason) = waiting.and_then(|waiting| waiting.get(&one.index))
@@ -183,7 +207,9 @@ impl Runtime {
 impl Shared {
     /// The picture in memory. Never held across an await.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn settings(&self) -> Arc<Settings> {

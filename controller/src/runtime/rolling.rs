@@ -33,7 +33,11 @@ struct Rows {
 
 /// Takes one step of each active deployment. True while there are any. `seeing_since` (Unix
 /// microseconds): the time before, when nobody saw and acted, counts against no deployment.
-pub(super) async fn drive(shared: &Shared, epoch: i64, seeing_since: i64) -> Result<bool, RoundError> {
+pub(super) async fn drive(
+    shared: &Shared,
+    epoch: i64,
+    seeing_since: i64,
+) -> Result<bool, RoundError> {
     let mut reader = shared.store.read().await?;
     let active = deployments::active(&mut reader).await?;
     let mut all = Vec::new();
@@ -49,53 +53,94 @@ pub(super) async fn drive(shared: &Shared, epoch: i64, seeing_since: i64) -> Res
         let guid = rows.deployment.guid.clone();
         match advance(shared, epoch, rows, seeing_since).await {
             Ok(()) => {}
-            Err(StoreError::Stale { .. }) => debug!(deployment = guid, "its rows changed meanwhile"),
+            Err(StoreError::Stale { .. }) => {
+                debug!(deployment = guid, "its rows changed meanwhile")
+            }
             Err(error) => return Err(error.into()),
         }
     }
     Ok(some)
 }
 
-async fn read(connection: &mut AnyConnection, deployment: Deployment) -> Result<Option<Rows>, StoreError> {
-    let Some(app) = App::find(connection, &deployment.app_guid).await? else { return Ok(None) };
+async fn read(
+    connection: &mut AnyConnection,
+    deployment: Deployment,
+) -> Result<Option<Rows>, StoreError> {
+    let Some(app) = App::find(connection, &deployment.app_guid).await? else {
+        return Ok(None);
+    };
     let (mut new, mut others) = (None, Vec::new());
-    for process in processes::of_app(connection, &app.guid).await?.into_iter().filter(|process| process.kind == WEB) {
+    for process in processes::of_app(connection, &app.guid)
+        .await?
+        .into_iter()
+        .filter(|process| process.kind == WEB)
+    {
         if process.guid == deployment.new_process_guid {
             new = Some(process);
         } else {
             others.push(process);
         }
     }
-    Ok(Some(Rows { deployment, app, new, others }))
+    Ok(Some(Rows {
+        deployment,
+        app,
+        new,
+        others,
+    }))
 }
 
-async fn advance(shared: &Shared, epoch: i64, rows: Rows, seeing_since: i64) -> Result<(), StoreError> {
+async fn advance(
+    shared: &Shared,
+    epoch: i64,
+    rows: Rows,
+    seeing_since: i64,
+) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let Some(new) = &rows.new else {
         return finalize(shared, epoch, rows, Ending::Canceled("its process is gone")).await;
     };
     let Some((mut rolling, seen)) = picture(shared, &rows, new) else {
-        return finalize(shared, epoch, rows, Ending::Canceled("a row holds an id that is none")).await;
+        return finalize(
+            shared,
+            epoch,
+            rows,
+            Ending::Canceled("a row holds an id that is none"),
+        )
+        .await;
     };
     rolling.step_since = rolling.step_since.max(micros(seeing_since));
     let settings = shared.settings();
     let policy = Policy {
         start_timeout: settings.duration("controller/deployment/start_timeout"),
-        max_crashes: u32::try_from(settings.integer("controller/deployment/max_crashes")).unwrap_or(1),
+        max_crashes: u32::try_from(settings.integer("controller/deployment/max_crashes"))
+            .unwrap_or(1),
     };
     match deployment::step(&rolling, &seen, &policy, micros(now)) {
         Step::Wait { because } => {
-            debug!(deployment = rows.deployment.guid, because, "a deployment waits");
+            debug!(
+                deployment = rows.deployment.guid,
+                because, "a deployment waits"
+            );
             Ok(())
         }
-        Step::Scale { new, others, because } => scale(shared, epoch, rows, new, &others, &because).await,
+        Step::Scale {
+            new,
+            others,
+            because,
+        } => scale(shared, epoch, rows, new, &others, &because).await,
         Step::TakeBack { error } => take_back(shared, epoch, rows, error).await,
         Step::Finish { because } => {
-            info!(deployment = rows.deployment.guid, because, "a deployment is done");
+            info!(
+                deployment = rows.deployment.guid,
+                because, "a deployment is done"
+            );
             finalize(shared, epoch, rows, Ending::Deployed).await
         }
         Step::Removed { because } => {
-            info!(deployment = rows.deployment.guid, because, "a deployment is taken back");
+            info!(
+                deployment = rows.deployment.guid,
+                because, "a deployment is taken back"
+            );
             finalize(shared, epoch, rows, Ending::Canceled("")).await
         }
     }
@@ -115,8 +160,15 @@ fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen
     let state = shared.state();
     let running = |process: &Process| -> Option<u32> {
         let (guid, version) = ids(process)?;
-        let scope = ProcessScope { process: &guid, version: &version, instances: count(process.instances) };
-        Some(u32::try_from(state.observed.running_indices(&scope, SETTLE, now).len()).unwrap_or(u32::MAX))
+        let scope = ProcessScope {
+            process: &guid,
+            version: &version,
+            instances: count(process.instances),
+        };
+        Some(
+            u32::try_from(state.observed.running_indices(&scope, SETTLE, now).len())
+                .unwrap_or(u32::MAX),
+        )
     };
     let (guid, version) = ids(new)?;
     let crashes = state.observed.crashes(&guid, &version);
@@ -129,7 +181,11 @@ fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen
     let mut others = Vec::new();
     for other in &rows.others {
         let process = ProcessGuid::new(other.guid.clone()).ok()?;
-        let live = state.observed.of_process(&process).filter(|one| one.is_live()).count();
+        let live = state
+            .observed
+            .of_process(&process)
+            .filter(|one| one.is_live())
+            .count();
         others.push(Other {
             process,
             instances: count(other.instances),
@@ -139,12 +195,19 @@ fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen
     }
     let deployment = &rows.deployment;
     let rolling = Rolling {
-        phase: if deployment.reason == deployments::CANCELING { Phase::Canceling } else { Phase::Deploying },
+        phase: if deployment.reason == deployments::CANCELING {
+            Phase::Canceling
+        } else {
+            Phase::Deploying
+        },
         wanted: count(deployment.wanted_instances),
         max_in_flight: count(deployment.max_in_flight).max(1),
         new_instances: count(new.instances),
         others,
-        previous: deployment.old_process_guid.clone().and_then(|guid| ProcessGuid::new(guid).ok()),
+        previous: deployment
+            .old_process_guid
+            .clone()
+            .and_then(|guid| ProcessGuid::new(guid).ok()),
         step_since: micros(deployment.step_since),
         app_started: rows.app.is_started(),
     };
@@ -152,7 +215,10 @@ fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen
 }
 
 fn ids(process: &Process) -> Option<(ProcessGuid, Version)> {
-    Some((ProcessGuid::new(process.guid.clone()).ok()?, Version::new(process.version.clone()).ok()?))
+    Some((
+        ProcessGuid::new(process.guid.clone()).ok()?,
+        Version::new(process.version.clone()).ok()?,
+    ))
 }
 
 async fn scale(
@@ -168,28 +234,58 @@ async fn scale(
     leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
     rows.deployment.step_since = now;
     rows.deployment.update(&mut tx, now).await?;
-    if let Some(new) = rows.new.as_mut().filter(|new| count(new.instances) != new_count) {
+    if let Some(new) = rows
+        .new
+        .as_mut()
+        .filter(|new| count(new.instances) != new_count)
+    {
         resize(&mut tx, new, new_count, now).await?;
     }
     for (guid, wanted) in others {
-        if let Some(other) = rows.others.iter_mut().find(|other| other.guid == guid.as_str()) {
+        if let Some(other) = rows
+            .others
+            .iter_mut()
+            .find(|other| other.guid == guid.as_str())
+        {
             resize(&mut tx, other, *wanted, now).await?;
         }
     }
     tx.commit().await?;
-    info!(deployment = rows.deployment.guid, new = new_count, because, "a deployment takes a step");
+    info!(
+        deployment = rows.deployment.guid,
+        new = new_count,
+        because,
+        "a deployment takes a step"
+    );
     wake(shared);
     Ok(())
 }
 
-async fn resize(connection: &mut AnyConnection, process: &mut Process, instances: u32, now: i64) -> Result<(), StoreError> {
+async fn resize(
+    connection: &mut AnyConnection,
+    process: &mut Process,
+    instances: u32,
+    now: i64,
+) -> Result<(), StoreError> {
     process.instances = i64::from(instances);
     process.update(connection, now).await?;
-    facts::append(connection, Kind::ProcessChanged, &process.guid, serde_json::json!({}), now).await?;
+    facts::append(
+        connection,
+        Kind::ProcessChanged,
+        &process.guid,
+        serde_json::json!({}),
+        now,
+    )
+    .await?;
     Ok(())
 }
 
-async fn take_back(shared: &Shared, epoch: i64, mut rows: Rows, error: String) -> Result<(), StoreError> {
+async fn take_back(
+    shared: &Shared,
+    epoch: i64,
+    mut rows: Rows,
+    error: String,
+) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let mut tx = shared.store.write("take a deployment back").await?;
     leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
@@ -197,10 +293,27 @@ async fn take_back(shared: &Shared, epoch: i64, mut rows: Rows, error: String) -
     rows.deployment.error = Some(error.clone());
     rows.deployment.step_since = now;
     rows.deployment.update(&mut tx, now).await?;
-    facts::append(&mut tx, Kind::DeploymentChanged, &rows.deployment.guid, serde_json::json!({}), now).await?;
+    facts::append(
+        &mut tx,
+        Kind::DeploymentChanged,
+        &rows.deployment.guid,
+        serde_json::json!({}),
+        now,
+    )
+    .await?;
     tx.commit().await?;
-    warn!(deployment = rows.deployment.guid, app = rows.app.guid, error, "a deployment failed and is taken back");
-    shared.log(&rows.app.guid, SOURCE_API, true, &format!("The deployment is taken back: {error}"));
+    warn!(
+        deployment = rows.deployment.guid,
+        app = rows.app.guid,
+        error,
+        "a deployment failed and is taken back"
+    );
+    shared.log(
+        &rows.app.guid,
+        SOURCE_API,
+        true,
+        &format!("The deployment is taken back: {error}"),
+    );
     wake(shared);
     Ok(())
 }
@@ -212,23 +325,40 @@ enum Ending {
 }
 
 /// Ends a deployment: one web process is left.
-async fn finalize(shared: &Shared, epoch: i64, mut rows: Rows, ending: Ending) -> Result<(), StoreError> {
+async fn finalize(
+    shared: &Shared,
+    epoch: i64,
+    mut rows: Rows,
+    ending: Ending,
+) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let deployed = matches!(ending, Ending::Deployed);
     let keep = match ending {
         Ending::Deployed => rows.deployment.new_process_guid.clone(),
         Ending::Canceled(_) => {
             let previous = rows.deployment.old_process_guid.as_ref();
-            let found = rows.others.iter().find(|other| Some(&other.guid) == previous).or_else(|| rows.others.last());
+            let found = rows
+                .others
+                .iter()
+                .find(|other| Some(&other.guid) == previous)
+                .or_else(|| rows.others.last());
             // Nothing to go back to: an app keeps its web process.
-            found.map_or_else(|| rows.deployment.new_process_guid.clone(), |other| other.guid.clone())
+            found.map_or_else(
+                || rows.deployment.new_process_guid.clone(),
+                |other| other.guid.clone(),
+            )
         }
     };
     let mut tx = shared.store.write("end a deployment").await?;
     leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
     let deployment = &mut rows.deployment;
     deployment.status = deployments::FINALIZED.to_string();
-    deployment.reason = if deployed { deployments::DEPLOYED } else { deployments::CANCELED }.to_string();
+    deployment.reason = if deployed {
+        deployments::DEPLOYED
+    } else {
+        deployments::CANCELED
+    }
+    .to_string();
     if let Ending::Canceled(why) = ending
         && deployment.error.is_none()
         && !why.is_empty()
@@ -239,28 +369,62 @@ async fn finalize(shared: &Shared, epoch: i64, mut rows: Rows, ending: Ending) -
     for mut process in rows.others.into_iter().chain(rows.new) {
         if process.guid == keep {
             process.deployment_guid = None;
-            let back_to = deployment.previous_droplet_guid.as_ref().filter(|_| !deployed);
+            let back_to = deployment
+                .previous_droplet_guid
+                .as_ref()
+                .filter(|_| !deployed);
             if back_to.is_some() && process.droplet_guid.as_ref() != back_to {
                 // A restart in between gave it the newer droplet.
                 process.droplet_guid = back_to.cloned();
                 process.version = uuid::Uuid::new_v4().to_string();
             }
-            resize(&mut tx, &mut process, count(deployment.wanted_instances), now).await?;
+            resize(
+                &mut tx,
+                &mut process,
+                count(deployment.wanted_instances),
+                now,
+            )
+            .await?;
         } else {
             Process::delete(&mut tx, &process.guid).await?;
-            facts::append(&mut tx, Kind::ProcessRemoved, &process.guid, serde_json::json!({}), now).await?;
+            facts::append(
+                &mut tx,
+                Kind::ProcessRemoved,
+                &process.guid,
+                serde_json::json!({}),
+                now,
+            )
+            .await?;
         }
     }
-    let droplet = if deployed { Some(deployment.droplet_guid.clone()) } else { deployment.previous_droplet_guid.clone() };
+    let droplet = if deployed {
+        Some(deployment.droplet_guid.clone())
+    } else {
+        deployment.previous_droplet_guid.clone()
+    };
     if droplet.is_some() && rows.app.current_droplet_guid != droplet {
         rows.app.current_droplet_guid = droplet;
         rows.app.update(&mut tx, now).await?;
     }
-    facts::append(&mut tx, Kind::DeploymentChanged, &deployment.guid, serde_json::json!({}), now).await?;
+    facts::append(
+        &mut tx,
+        Kind::DeploymentChanged,
+        &deployment.guid,
+        serde_json::json!({}),
+        now,
+    )
+    .await?;
     tx.commit().await?;
     let outcome = if deployed { "deployed" } else { "taken back" };
     metrics::counter!("controller_deployments_total", "outcome" => outcome).increment(1);
-    event(shared, &format!("deployment {} of {}: {outcome}", deployment.guid, rows.app.guid)).await;
+    event(
+        shared,
+        &format!(
+            "deployment {} of {}: {outcome}",
+            deployment.guid, rows.app.guid
+        ),
+    )
+    .await;
     wake(shared);
     Ok(())
 }

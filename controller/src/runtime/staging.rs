@@ -50,7 +50,11 @@ impl From<StoreError> for Stopped {
 }
 
 fn failure(kind: &str, message: impl Into<String>) -> Stopped {
-    Stopped::Failed(StagingError { kind: kind.to_string(), message: message.into(), last_lines: Vec::new() })
+    Stopped::Failed(StagingError {
+        kind: kind.to_string(),
+        message: message.into(),
+        last_lines: Vec::new(),
+    })
 }
 
 /// Fails what is overdue or lost, and begins a unit for each build that has none.
@@ -61,7 +65,10 @@ pub(super) async fn take_up(shared: &Arc<Shared>, epoch: i64) -> Result<(), Roun
     };
     let now = clock::unix_micros();
     let running: BTreeSet<&str> = staging.iter().map(|build| build.guid.as_str()).collect();
-    shared.state().builds.retain(|guid, _| running.contains(guid.as_str()));
+    shared
+        .state()
+        .builds
+        .retain(|guid, _| running.contains(guid.as_str()));
     for build in staging {
         if let Some(error) = end_of(shared, &build, now) {
             fail(shared, epoch, build, &error).await?;
@@ -71,23 +78,37 @@ pub(super) async fn take_up(shared: &Arc<Shared>, epoch: i64) -> Result<(), Roun
             let mut state = shared.state();
             let fresh = !state.builds.contains_key(&build.guid);
             if fresh {
-                let progress = BuildProgress { app: build.app_guid.clone(), phase: "requested".to_string() };
+                let progress = BuildProgress {
+                    app: build.app_guid.clone(),
+                    phase: "requested".to_string(),
+                };
                 state.builds.insert(build.guid.clone(), progress);
             }
             fresh
         };
         if fresh {
             let shared = shared.clone();
-            shared.tasks.clone().spawn_once("stage", async move { stage(&shared, epoch, build).await });
+            shared
+                .tasks
+                .clone()
+                .spawn_once("stage", async move { stage(&shared, epoch, build).await });
         }
     }
     Ok(())
 }
 
 /// Ends a build in the leader's name.
-async fn fail(shared: &Shared, epoch: i64, build: Build, error: &StagingError) -> Result<(), StoreError> {
+async fn fail(
+    shared: &Shared,
+    epoch: i64,
+    build: Build,
+    error: &StagingError,
+) -> Result<(), StoreError> {
     {
-        let mut tx = shared.store.write("check leadership before a build ends").await?;
+        let mut tx = shared
+            .store
+            .write("check leadership before a build ends")
+            .await?;
         leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
         tx.commit().await?;
     }
@@ -100,19 +121,41 @@ async fn fail(shared: &Shared, epoch: i64, build: Build, error: &StagingError) -
 
 /// Why a build is over although nobody said so.
 fn end_of(shared: &Shared, build: &Build, now: i64) -> Option<StagingError> {
-    let error = |kind: &str, message: String| StagingError { kind: kind.to_string(), message, last_lines: Vec::new() };
+    let error = |kind: &str, message: String| StagingError {
+        kind: kind.to_string(),
+        message,
+        last_lines: Vec::new(),
+    };
     if build.deadline <= now {
-        let took = u64::try_from(build.deadline.saturating_sub(build.created_at)).unwrap_or_default();
+        let took =
+            u64::try_from(build.deadline.saturating_sub(build.created_at)).unwrap_or_default();
         let seconds = took.saturating_add(500_000) / 1_000_000;
-        return Some(error("StagingTimeExpired", format!("staging did not end within {seconds} s")));
+        return Some(error(
+            "StagingTimeExpired",
+            format!("staging did not end within {seconds} s"),
+        ));
     }
-    let dea = build.dea.as_ref().and_then(|dea| DeaId::new(dea.clone()).ok())?;
+    let dea = build
+        .dea
+        .as_ref()
+        .and_then(|dea| DeaId::new(dea.clone()).ok())?;
     let state = shared.state();
     let seen = shared.clock.now();
-    let listened = state.connected_since.is_some_and(|since| seen.saturating_sub(since) > shared.lost_after());
+    let listened = state
+        .connected_since
+        .is_some_and(|since| seen.saturating_sub(since) > shared.lost_after());
     let silent = state.observed.agent(&dea).is_none()
-        && state.pool.view(seen).iter().all(|agent| agent.id != dea || agent.age > shared.lost_after());
-    (listened && silent).then(|| error("StagerError", format!("the agent {dea}, on which it was staged, was lost")))
+        && state
+            .pool
+            .view(seen)
+            .iter()
+            .all(|agent| agent.id != dea || agent.age > shared.lost_after());
+    (listened && silent).then(|| {
+        error(
+            "StagerError",
+            format!("the agent {dea}, on which it was staged, was lost"),
+        )
+    })
 }
 
 async fn stage(shared: &Shared, epoch: i64, build: Build) {
@@ -133,7 +176,11 @@ async fn stage(shared: &Shared, epoch: i64, build: Build) {
                 Err(error) => Err(error),
             };
             if let Err(error) = ended {
-                warn!(build = guid, error = &error as &dyn std::error::Error, "a failed build could not be recorded");
+                warn!(
+                    build = guid,
+                    error = &error as &dyn std::error::Error,
+                    "a failed build could not be recorded"
+                );
                 forget(shared, &guid);
             }
         }
@@ -166,12 +213,24 @@ async fn hand_over(shared: &Shared, epoch: i64, mut build: Build) -> Result<DeaI
     };
     let app = app.ok_or_else(|| failure("StagerError", "the app is gone"))?;
     let package = package.ok_or_else(|| failure("StagerError", "the package is gone"))?;
-    let Some(package_sum) = package.sha256.clone().filter(|_| package.state == packages::READY) else {
-        return Err(failure("StagerError", format!("the package is not ready: it is {}", package.state)));
+    let Some(package_sum) = package
+        .sha256
+        .clone()
+        .filter(|_| package.state == packages::READY)
+    else {
+        return Err(failure(
+            "StagerError",
+            format!("the package is not ready: it is {}", package.state),
+        ));
     };
     let resent = build.dea.is_some();
     if !resent {
-        shared.log(&app.guid, SOURCE_API, false, &format!("Creating build {} of package {}", build.guid, package.guid));
+        shared.log(
+            &app.guid,
+            SOURCE_API,
+            false,
+            &format!("Creating build {} of package {}", build.guid, package.guid),
+        );
     }
     await_bus(shared).await?;
     let mut refusals = 0;
@@ -193,7 +252,12 @@ async fn hand_over(shared: &Shared, epoch: i64, mut build: Build) -> Result<DeaI
             return Err(Stopped::Failed(error));
         }
         // It filled up since it advertised: choose again from what is known now.
-        shared.log(&app.guid, SOURCE_STAGING, true, &format!("{dea} refused the staging: {}; trying again", error.message));
+        shared.log(
+            &app.guid,
+            SOURCE_STAGING,
+            true,
+            &format!("{dea} refused the staging: {}; trying again", error.message),
+        );
         build.dea = None;
         tokio::time::sleep(PAUSE).await;
     }
@@ -201,10 +265,14 @@ async fn hand_over(shared: &Shared, epoch: i64, mut build: Build) -> Result<DeaI
 
 async fn await_bus(shared: &Shared) -> Result<(), Stopped> {
     let mut status = shared.bus.status();
-    let there = tokio::time::timeout(BUS_PATIENCE, status.wait_for(|status| status.connected)).await;
+    let there =
+        tokio::time::timeout(BUS_PATIENCE, status.wait_for(|status| status.connected)).await;
     match there {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(failure("StagerError", "the message bus is away: nothing can be staged now")),
+        Ok(Err(_)) | Err(_) => Err(failure(
+            "StagerError",
+            "the message bus is away: nothing can be staged now",
+        )),
     }
 }
 
@@ -222,8 +290,12 @@ async fn choose(shared: &Shared, epoch: i64, build: &mut Build) -> Result<DeaId,
         let now = shared.clock.now();
         let decision = {
             let mut state = shared.state();
-            let decision =
-                placement::choose(&state.pool.view(now), &request, shared.advertisement_ttl(), rand::random());
+            let decision = placement::choose(
+                &state.pool.view(now),
+                &request,
+                shared.advertisement_ttl(),
+                rand::random(),
+            );
             if let Decision::Place { dea, .. } = &decision {
                 state.pool.reserve(Debit {
                     key: build.guid.clone(),
@@ -248,7 +320,12 @@ async fn choose(shared: &Shared, epoch: i64, build: &mut Build) -> Result<DeaId,
                     return Err(failure("InsufficientResources", reason));
                 }
                 if reason != said {
-                    shared.log(&build.app_guid, SOURCE_STAGING, true, &format!("Waiting for room: {reason}"));
+                    shared.log(
+                        &build.app_guid,
+                        SOURCE_STAGING,
+                        true,
+                        &format!("Waiting for room: {reason}"),
+                    );
                     progress(shared, &build.guid, &format!("waits: {reason}"));
                     said = reason;
                 }
@@ -274,17 +351,26 @@ async fn compose(
     package_sum: &str,
     dea: &DeaId,
 ) -> Result<StagingRequest, Stopped> {
-    let invalid = |error: proto::ids::InvalidId| failure("StagerError", format!("a row holds an id that is none: {error}"));
+    let invalid = |error: proto::ids::InvalidId| {
+        failure(
+            "StagerError",
+            format!("a row holds an id that is none: {error}"),
+        )
+    };
     let (names, web) = {
         let mut reader = shared.store.read().await?;
-        (names(&mut reader, app).await?, processes::of_type(&mut reader, &app.guid, "web").await?)
+        (
+            names(&mut reader, app).await?,
+            processes::of_type(&mut reader, &app.guid, "web").await?,
+        )
     };
     let now = clock::unix_micros();
     let expires = build.deadline / 1_000_000 + URL_SLACK;
     let cache = format!("caches/{}-{}.tgz", app.guid, build.stack);
     let url = |method: &http::Method, key: &str| shared.blobs.url(method, key, expires);
     // The operator's first, so that the user's may override them.
-    let mut environment: BTreeMap<String, String> = shared.settings().environment("staging/environment");
+    let mut environment: BTreeMap<String, String> =
+        shared.settings().environment("staging/environment");
     environment.extend(app.environment.0.clone());
     let application = serde_json::json!({
         "cf_api": shared.config.public_url,
@@ -303,7 +389,8 @@ async fn compose(
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
     environment.insert("VCAP_SERVICES".to_string(), "{}".to_string());
     environment.insert("MEMORY_LIMIT".to_string(), format!("{}m", build.memory_mb));
-    let seconds_left = u64::try_from(build.deadline.saturating_sub(now)).unwrap_or_default() / 1_000_000;
+    let seconds_left =
+        u64::try_from(build.deadline.saturating_sub(now)).unwrap_or_default() / 1_000_000;
     Ok(StagingRequest {
         app_id: AppGuid::new(app.guid.clone()).map_err(invalid)?,
         task_id: TaskId::new(build.guid.clone()).map_err(invalid)?,
@@ -315,7 +402,10 @@ async fn compose(
             start_command: web.and_then(|web| web.command),
         },
         download_uri: url(&http::Method::GET, &format!("packages/{package_sum}")),
-        upload_uri: url(&http::Method::PUT, &format!("uploads/{}/droplet.tgz", build.guid)),
+        upload_uri: url(
+            &http::Method::PUT,
+            &format!("uploads/{}/droplet.tgz", build.guid),
+        ),
         buildpack_cache_download_uri: Some(url(&http::Method::GET, &cache)),
         buildpack_cache_upload_uri: Some(url(&http::Method::PUT, &cache)),
         admin_buildpacks: Vec::new(),
@@ -329,22 +419,34 @@ async fn compose(
 }
 
 /// Asks a stager; waits a while for one to be there.
-async fn send(shared: &Shared, epoch: i64, build: &Build, request: &StagingRequest) -> Result<StagingReply, Stopped> {
+async fn send(
+    shared: &Shared,
+    epoch: i64,
+    build: &Build,
+    request: &StagingRequest,
+) -> Result<StagingReply, Stopped> {
     let topic = catalogue::stager(&shared.config.stager_queue);
     let started = tokio::time::Instant::now();
     let mut said = false;
     loop {
         if *shared.epoch.borrow() != Some(epoch) {
-            return Err(Stopped::Abandoned("another controller leads now".to_string()));
+            return Err(Stopped::Abandoned(
+                "another controller leads now".to_string(),
+            ));
         }
         let error: BusError = match shared.bus.request(&topic, request, ANSWER).await {
             Ok(reply) => return Ok(reply),
             Err(error) => error,
         };
         let reason = match &error {
-            BusError::NoResponders(_) => format!("no stager is running: nobody listens on {}", topic.subject()),
+            BusError::NoResponders(_) => format!(
+                "no stager is running: nobody listens on {}",
+                topic.subject()
+            ),
             BusError::Timeout { .. } => format!("no stager answers on {}", topic.subject()),
-            BusError::Disconnected(_) => "the message bus is away: nothing can be staged now".to_string(),
+            BusError::Disconnected(_) => {
+                "the message bus is away: nothing can be staged now".to_string()
+            }
             other => format!("the stager could not be asked: {other}"),
         };
         let patience = match &error {
@@ -357,7 +459,12 @@ async fn send(shared: &Shared, epoch: i64, build: &Build, request: &StagingReque
             return Err(failure("StagerError", reason));
         }
         if !said {
-            shared.log(&build.app_guid, SOURCE_STAGING, true, &format!("Waiting for a stager: {reason}"));
+            shared.log(
+                &build.app_guid,
+                SOURCE_STAGING,
+                true,
+                &format!("Waiting for a stager: {reason}"),
+            );
             progress(shared, &build.guid, &format!("waits: {reason}"));
             said = true;
         }

@@ -43,7 +43,9 @@ pub(super) struct State {
 impl State {
     /// Every agent has told what it runs, so that what is not seen is not there.
     pub fn is_warm(&self, now: Duration, advertisement_ttl: Duration) -> bool {
-        let Some(since) = self.connected_since else { return false };
+        let Some(since) = self.connected_since else {
+            return false;
+        };
         let listened = now.saturating_sub(since);
         if listened < FIRST_ANSWERS {
             return false;
@@ -77,6 +79,8 @@ impl State {
     }
 
     pub fn waiting_reason(&self, process: &ProcessGuid) -> Option<String> {
-        self.waiting.get(process).and_then(|waiting| waiting.values().next().cloned())
+        self.waiting
+            .get(process)
+            .and_then(|waiting| waiting.values().next().cloned())
     }
 }

@@ -36,8 +36,10 @@ pub(super) async fn document(shared: &Shared) -> Value {
         .waiting
         .iter()
         .map(|(process, indices)| {
-            let reasons: Vec<Value> =
-                indices.iter().map(|(index, reason)| json!({"index": index, "reason": reason})).collect();
+            let reasons: Vec<Value> = indices
+                .iter()
+                .map(|(index, reason)| json!({"index": index, "reason": reason}))
+                .collect();
             json!({"process": process, "instances": reasons})
         })
         .collect();
@@ -108,7 +110,10 @@ async fn leader(shared: &Shared) -> Option<String> {
     match shared.cluster.get(&key).await {
         Ok(stored) => stored.map(|stored| stored.value),
         Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the leader could not be read");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the leader could not be read"
+            );
             None
         }
     }

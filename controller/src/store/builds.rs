@@ -52,9 +52,23 @@ impl Build {
 
 /// Those not ended, the oldest first.
 pub async fn staging(connection: &mut AnyConnection) -> Result<Vec<Build>, StoreError> {
-    Build::fetch(connection, Filter::new().equals("state", STAGING).order("created_at", false), "list running builds").await
+    Build::fetch(
+        connection,
+        Filter::new()
+            .equals("state", STAGING)
+            .order("created_at", false),
+        "list running builds",
+    )
+    .await
 }
 
 pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Build>, StoreError> {
-    Build::fetch(connection, Filter::new().equals("app_guid", app).order("created_at", true), "list the builds of an app").await
+    Build::fetch(
+        connection,
+        Filter::new()
+            .equals("app_guid", app)
+            .order("created_at", true),
+        "list the builds of an app",
+    )
+    .await
 }

@@ -48,13 +48,21 @@ impl Deployment {
 }
 
 pub async fn active(connection: &mut AnyConnection) -> Result<Vec<Deployment>, StoreError> {
-    let filter = Filter::new().equals("status", ACTIVE).order("created_at", false);
+    let filter = Filter::new()
+        .equals("status", ACTIVE)
+        .order("created_at", false);
     Deployment::fetch(connection, filter, "list active deployments").await
 }
 
 /// The active ones of an app; more than one only inside the transaction that supersedes.
-pub async fn active_of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Deployment>, StoreError> {
-    let filter = Filter::new().equals("app_guid", app).equals("status", ACTIVE).order("created_at", false);
+pub async fn active_of_app(
+    connection: &mut AnyConnection,
+    app: &str,
+) -> Result<Vec<Deployment>, StoreError> {
+    let filter = Filter::new()
+        .equals("app_guid", app)
+        .equals("status", ACTIVE)
+        .order("created_at", false);
     Deployment::fetch(connection, filter, "list the active deployments of an app").await
 }
 
@@ -71,7 +79,10 @@ pub async fn supersede(
         deployment.status = FINALIZED.to_string();
         deployment.reason = SUPERSEDED.to_string();
         deployment.update(connection, now).await?;
-        back_to.get_or_insert((deployment.old_process_guid.clone(), deployment.previous_droplet_guid.clone()));
+        back_to.get_or_insert((
+            deployment.old_process_guid.clone(),
+            deployment.previous_droplet_guid.clone(),
+        ));
     }
     Ok(back_to)
 }

@@ -35,9 +35,19 @@ impl DesiredRow {
         DesiredProcess {
             id: self.process.clone(),
             instances: self.instances,
-            state: if self.app_started { "STARTED" } else { "STOPPED" }.to_string(),
+            state: if self.app_started {
+                "STARTED"
+            } else {
+                "STOPPED"
+            }
+            .to_string(),
             memory: self.memory_mb,
-            package_state: if self.has_droplet { "STAGED" } else { "PENDING" }.to_string(),
+            package_state: if self.has_droplet {
+                "STAGED"
+            } else {
+                "PENDING"
+            }
+            .to_string(),
             version: self.version.clone(),
             updated_at: self.updated_at as f64 / 1e6,
         }
@@ -50,7 +60,8 @@ const SELECT: &str = "SELECT p.id, p.guid, p.app_guid, p.type, p.version, p.inst
 
 /// All of it, in the order of creation.
 pub async fn all(connection: &mut AnyConnection) -> Result<Vec<DesiredRow>, StoreError> {
-    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| format!("{SELECT} ORDER BY p.id"));
+    static SQL: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| format!("{SELECT} ORDER BY p.id"));
     let rows = sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))
         .fetch_all(connection)
         .await
@@ -59,7 +70,11 @@ pub async fn all(connection: &mut AnyConnection) -> Result<Vec<DesiredRow>, Stor
 }
 
 /// One page for the bulk API: rows with an id greater than `after`.
-pub async fn page(connection: &mut AnyConnection, after: i64, limit: i64) -> Result<Vec<DesiredRow>, StoreError> {
+pub async fn page(
+    connection: &mut AnyConnection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<DesiredRow>, StoreError> {
     static SQL: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| format!("{SELECT} WHERE p.id > $1 ORDER BY p.id LIMIT $2"));
     let rows = sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))
@@ -72,8 +87,12 @@ pub async fn page(connection: &mut AnyConnection, after: i64, limit: i64) -> Res
 }
 
 /// One process.
-pub async fn one(connection: &mut AnyConnection, process: &str) -> Result<Option<DesiredRow>, StoreError> {
-    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| format!("{SELECT} WHERE p.guid = $1"));
+pub async fn one(
+    connection: &mut AnyConnection,
+    process: &str,
+) -> Result<Option<DesiredRow>, StoreError> {
+    static SQL: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| format!("{SELECT} WHERE p.guid = $1"));
     let rows = sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))
         .bind(process.to_string())
         .fetch_all(connection)
@@ -83,7 +102,10 @@ pub async fn one(connection: &mut AnyConnection, process: &str) -> Result<Option
 }
 
 fn decode(rows: &[AnyRow]) -> Result<Vec<DesiredRow>, StoreError> {
-    rows.iter().map(decode_one).collect::<Result<_, _>>().map_err(StoreError::during("read what should run"))
+    rows.iter()
+        .map(decode_one)
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::during("read what should run"))
 }
 
 fn decode_one(row: &AnyRow) -> Result<DesiredRow, sqlx::Error> {

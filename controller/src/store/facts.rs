@@ -58,7 +58,10 @@ impl Kind {
     }
 
     pub fn parse(name: &str) -> Kind {
-        Kind::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or(Kind::Unknown)
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .unwrap_or(Kind::Unknown)
     }
 }
 
@@ -93,14 +96,24 @@ pub async fn append(
     now: i64,
 ) -> Result<i64, StoreError> {
     let sequence = super::next_number(connection, "facts").await?;
-    FactRow { sequence, kind: kind.name().to_string(), object: object.to_string(), payload: Json(payload), created_at: now }
-        .insert(connection)
-        .await?;
+    FactRow {
+        sequence,
+        kind: kind.name().to_string(),
+        object: object.to_string(),
+        payload: Json(payload),
+        created_at: now,
+    }
+    .insert(connection)
+    .await?;
     Ok(sequence)
 }
 
 /// The facts after `sequence`, in order, at most `limit`.
-pub async fn after(connection: &mut AnyConnection, sequence: i64, limit: i64) -> Result<Vec<Fact>, StoreError> {
+pub async fn after(
+    connection: &mut AnyConnection,
+    sequence: i64,
+    limit: i64,
+) -> Result<Vec<Fact>, StoreError> {
     let operation = "read facts";
     let sql = FactRow::select("WHERE sequence > $1 ORDER BY sequence LIMIT $2");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -147,7 +160,11 @@ pub async fn cursor(connection: &mut AnyConnection, consumer: &str) -> Result<i6
 }
 
 /// Moves a cursor on; never back.
-pub async fn advance(connection: &mut AnyConnection, consumer: &str, sequence: i64) -> Result<(), StoreError> {
+pub async fn advance(
+    connection: &mut AnyConnection,
+    consumer: &str,
+    sequence: i64,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO cursors (consumer, sequence) VALUES ($1, $2) \
          ON CONFLICT (consumer) DO UPDATE SET sequence = $2 WHERE cursors.sequence < $2",

@@ -11,7 +11,11 @@ use sqlx::AnyConnection;
 
 /// Refuses with [`StoreError::Stale`] if a newer leader has written. The first statement of every
 /// transaction a leader writes in.
-pub async fn fence(connection: &mut AnyConnection, name: &str, epoch: i64) -> Result<(), StoreError> {
+pub async fn fence(
+    connection: &mut AnyConnection,
+    name: &str,
+    epoch: i64,
+) -> Result<(), StoreError> {
     let done = sqlx::query(
         "INSERT INTO leadership (name, epoch) VALUES ($1, $2) \
          ON CONFLICT (name) DO UPDATE SET epoch = $2 WHERE leadership.epoch <= $2",
@@ -22,7 +26,11 @@ pub async fn fence(connection: &mut AnyConnection, name: &str, epoch: i64) -> Re
     .await
     .map_err(StoreError::during("check leadership"))?;
     if done.rows_affected() == 0 {
-        return Err(StoreError::Stale { operation: "check leadership", noun: "leadership of", guid: name.to_string() });
+        return Err(StoreError::Stale {
+            operation: "check leadership",
+            noun: "leadership of",
+            guid: name.to_string(),
+        });
     }
     Ok(())
 }

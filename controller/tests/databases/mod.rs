@@ -1,7 +1,12 @@
 //! Empty databases of both kinds for tests: SQLite in a temporary folder, and a PostgreSQL server
 //! of its own, ended with the value.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests"
+)]
 
 use controller::store::Store;
 use std::path::{Path, PathBuf};
@@ -20,12 +25,21 @@ pub struct Database {
 pub async fn each(test: &str) -> Vec<Database> {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("test.sqlite").display());
-    let mut all =
-        vec![Database { kind: "SQLite", store: Store::open(&url).await.unwrap(), server: None, folder }];
+    let mut all = vec![Database {
+        kind: "SQLite",
+        store: Store::open(&url).await.unwrap(),
+        server: None,
+        folder,
+    }];
     match Postgres::start() {
         Some((server, folder)) => {
             let store = server.open().await;
-            all.push(Database { kind: "PostgreSQL", store, server: Some(server), folder });
+            all.push(Database {
+                kind: "PostgreSQL",
+                store,
+                server: Some(server),
+                folder,
+            });
         }
         None => eprintln!("SKIPPED {test} on PostgreSQL: initdb is not installed"),
     }
@@ -53,7 +67,9 @@ fn command(program: &Path, as_nobody: bool) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+    command
+        .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"])
+        .arg(program);
     command
 }
 
@@ -61,25 +77,48 @@ impl Postgres {
     fn start() -> Option<(Postgres, tempfile::TempDir)> {
         let programs = programs()?;
         let folder = tempfile::tempdir().unwrap();
-        let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+        let root = std::fs::metadata("/proc/self")
+            .is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
         if root {
-            let owned = Command::new("chown").arg("nobody:nogroup").arg(folder.path()).status().unwrap();
+            let owned = Command::new("chown")
+                .arg("nobody:nogroup")
+                .arg(folder.path())
+                .status()
+                .unwrap();
             assert!(owned.success());
         }
         let data = folder.path().join("data");
         let made = command(&programs.join("initdb"), root)
-            .args(["--auth=trust", "--username=test", "--encoding=UTF8", "--no-sync", "-D"])
+            .args([
+                "--auth=trust",
+                "--username=test",
+                "--encoding=UTF8",
+                "--no-sync",
+                "-D",
+            ])
             .arg(&data)
             .current_dir(folder.path())
             .stdout(Stdio::null())
             .status()
             .unwrap();
         assert!(made.success(), "initdb failed");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let child = command(&programs.join("postgres"), root)
             .arg("-D")
             .arg(&data)
-            .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-c", "fsync=off", "-k"])
+            .args([
+                "-p",
+                &port.to_string(),
+                "-h",
+                "127.0.0.1",
+                "-c",
+                "fsync=off",
+                "-k",
+            ])
             .arg(folder.path())
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -96,7 +135,9 @@ impl Postgres {
         loop {
             match Store::open(&url).await {
                 Ok(store) => return store,
-                Err(error) if begun.elapsed() > Duration::from_secs(20) => panic!("PostgreSQL does not come up: {error:?}"),
+                Err(error) if begun.elapsed() > Duration::from_secs(20) => {
+                    panic!("PostgreSQL does not come up: {error:?}")
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
@@ -106,7 +147,9 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // TERM waits for clients; INT ends them, and the workers with the server.
-        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        let _ = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(5) {
             if matches!(self.child.try_wait(), Ok(Some(_))) {

@@ -1,6 +1,11 @@
 //! A controller's runtime between a real bus, a real cluster store and played agents and stagers.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests"
+)]
 
 use controller::blobs::Blobs;
 use controller::runtime::{Runtime, RuntimeConfig};
@@ -28,7 +33,9 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub fn has_servers(test: &str) -> bool {
     ["nats-server", "etcd"].into_iter().all(|program| {
         let path = std::env::var("PATH").unwrap_or_default();
-        let found = path.split(':').any(|folder| Path::new(folder).join(program).exists());
+        let found = path
+            .split(':')
+            .any(|folder| Path::new(folder).join(program).exists());
         if !found {
             eprintln!("SKIPPED {test}: {program} is not installed");
         }
@@ -37,11 +44,21 @@ pub fn has_servers(test: &str) -> bool {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 pub fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros()).unwrap()
+    i64::try_from(
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_micros(),
+    )
+    .unwrap()
 }
 
 /// Waits until `check` gives something; shows its last refusal if it never does.
@@ -50,7 +67,9 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T,
     loop {
         match check().await {
             Ok(value) => return value,
-            Err(status) if begun.elapsed() > SOON => panic!("{what}, not within {SOON:?}: {status}"),
+            Err(status) if begun.elapsed() > SOON => {
+                panic!("{what}, not within {SOON:?}: {status}")
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
@@ -60,7 +79,14 @@ struct Server(Child);
 
 impl Server {
     fn start(command: &mut Command) -> Server {
-        Server(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Server(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 }
 
@@ -94,7 +120,10 @@ pub struct World {
 impl World {
     pub async fn start() -> World {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("controller.sqlite").display());
+        let url = format!(
+            "sqlite://{}",
+            folder.path().join("controller.sqlite").display()
+        );
         World::in_folder(folder, Store::open(&url).await.unwrap()).await
     }
 
@@ -116,20 +145,47 @@ impl World {
                 format!("{{user: {id}, password: secret, permissions: {allowed}}}")
             })
             .collect();
-        let text = format!("listen: \"127.0.0.1:{nats_port}\"\nauthorization {{ users = [\n{}\n] }}\n", users.join("\n"));
+        let text = format!(
+            "listen: \"127.0.0.1:{nats_port}\"\nauthorization {{ users = [\n{}\n] }}\n",
+            users.join("\n")
+        );
         std::fs::write(folder.path().join("nats.conf"), text).unwrap();
         let client = format!("http://127.0.0.1:{etcd_port}");
         let peer = format!("http://127.0.0.1:{peer}");
         let etcd = Server::start(
             Command::new("etcd")
-                .args(["--name", "one", "--listen-client-urls", &client, "--advertise-client-urls", &client])
-                .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-                .args(["--initial-cluster", &format!("one={peer}"), "--unsafe-no-fsync"])
+                .args([
+                    "--name",
+                    "one",
+                    "--listen-client-urls",
+                    &client,
+                    "--advertise-client-urls",
+                    &client,
+                ])
+                .args([
+                    "--listen-peer-urls",
+                    &peer,
+                    "--initial-advertise-peer-urls",
+                    &peer,
+                ])
+                .args([
+                    "--initial-cluster",
+                    &format!("one={peer}"),
+                    "--unsafe-no-fsync",
+                ])
                 .arg("--data-dir")
                 .arg(folder.path().join("etcd")),
         );
         let blobs = Blobs::open(&folder.path().join("blobs"), b"secret", "127.0.0.1:1").unwrap();
-        let mut world = World { folder, nats_port, nats: None, etcd_port, _etcd: etcd, store, blobs };
+        let mut world = World {
+            folder,
+            nats_port,
+            nats: None,
+            etcd_port,
+            _etcd: etcd,
+            store,
+            blobs,
+        };
         world.bus_up();
         world.space().await;
         world
@@ -137,7 +193,9 @@ impl World {
 
     pub fn bus_up(&mut self) {
         let config = self.folder.path().join("nats.conf");
-        self.nats = Some(Server::start(Command::new("nats-server").arg("-c").arg(config)));
+        self.nats = Some(Server::start(
+            Command::new("nats-server").arg("-c").arg(config),
+        ));
     }
 
     pub fn bus_down(&mut self) {
@@ -153,9 +211,14 @@ impl World {
     }
 
     pub async fn connect(&self, user: &str) -> Bus {
-        let bus = Bus::connect(&self.bus(user), &ComponentId::new(user).unwrap()).await.unwrap();
+        let bus = Bus::connect(&self.bus(user), &ComponentId::new(user).unwrap())
+            .await
+            .unwrap();
         let mut status = bus.status();
-        tokio::time::timeout(SOON, status.wait_for(|status| status.connected)).await.unwrap().unwrap();
+        tokio::time::timeout(SOON, status.wait_for(|status| status.connected))
+            .await
+            .unwrap()
+            .unwrap();
         bus
     }
 
@@ -180,7 +243,9 @@ impl World {
             bulk_password: "secret".into(),
             stager_queue: StagerQueue::new("default").unwrap(),
         };
-        let runtime = Runtime::start(self.store.clone(), self.blobs.clone(), &deps, config).await.unwrap();
+        let runtime = Runtime::start(self.store.clone(), self.blobs.clone(), &deps, config)
+            .await
+            .unwrap();
         (runtime, deps)
     }
 
@@ -227,7 +292,10 @@ impl World {
             state: "STARTED".into(),
             buildpacks: Json::default(),
             stack: "host".into(),
-            environment: Json(BTreeMap::from([("GREETING".to_string(), "hello".to_string())])),
+            environment: Json(BTreeMap::from([(
+                "GREETING".to_string(),
+                "hello".to_string(),
+            )])),
             current_droplet_guid: Some(format!("{guid}-droplet")),
             labels: Json::default(),
             annotations: Json::default(),
@@ -236,7 +304,10 @@ impl World {
             row_version: 1,
         };
         app.insert(&mut tx).await.unwrap();
-        droplet(guid, &format!("{guid}-droplet")).insert(&mut tx).await.unwrap();
+        droplet(guid, &format!("{guid}-droplet"))
+            .insert(&mut tx)
+            .await
+            .unwrap();
         let process = Process {
             id: processes::next_id(&mut tx).await.unwrap(),
             guid: guid.into(),
@@ -259,7 +330,15 @@ impl World {
             row_version: 1,
         };
         process.insert(&mut tx).await.unwrap();
-        facts::append(&mut tx, Kind::ProcessChanged, guid, serde_json::json!({}), time).await.unwrap();
+        facts::append(
+            &mut tx,
+            Kind::ProcessChanged,
+            guid,
+            serde_json::json!({}),
+            time,
+        )
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
         process
     }
@@ -275,7 +354,15 @@ impl World {
         let mut process = Process::find(&mut tx, guid).await.unwrap().unwrap();
         change(&mut process);
         process.update(&mut tx, now()).await.unwrap();
-        facts::append(&mut tx, Kind::ProcessChanged, guid, serde_json::json!({}), now()).await.unwrap();
+        facts::append(
+            &mut tx,
+            Kind::ProcessChanged,
+            guid,
+            serde_json::json!({}),
+            now(),
+        )
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
     }
 }
@@ -349,9 +436,24 @@ impl Agent {
             fewest: Mutex::new(usize::MAX),
         });
         let agent = Agent { inner };
-        let mut starts = agent.inner.bus.subscribe(&catalogue::dea_start_instance(&agent.inner.id).filter()).await.unwrap();
-        let mut stops = agent.inner.bus.subscribe(&catalogue::dea_stop().filter()).await.unwrap();
-        let mut updates = agent.inner.bus.subscribe(&catalogue::dea_update().filter()).await.unwrap();
+        let mut starts = agent
+            .inner
+            .bus
+            .subscribe(&catalogue::dea_start_instance(&agent.inner.id).filter())
+            .await
+            .unwrap();
+        let mut stops = agent
+            .inner
+            .bus
+            .subscribe(&catalogue::dea_stop().filter())
+            .await
+            .unwrap();
+        let mut updates = agent
+            .inner
+            .bus
+            .subscribe(&catalogue::dea_update().filter())
+            .await
+            .unwrap();
         agent.inner.bus.flush().await.unwrap();
         let me = agent.clone();
         tokio::spawn(async move {
@@ -380,7 +482,12 @@ impl Agent {
             loop {
                 let now_connected = me.inner.bus.status().borrow().connected;
                 if now_connected && !connected {
-                    let hello = Hello { id: me.inner.id.clone(), ip: "127.0.0.1".into(), port: 0, version: 0.1 };
+                    let hello = Hello {
+                        id: me.inner.id.clone(),
+                        ip: "127.0.0.1".into(),
+                        port: 0,
+                        version: 0.1,
+                    };
                     let _ = me.inner.bus.publish(&catalogue::dea_hello(), &hello).await;
                 }
                 connected = now_connected;
@@ -397,7 +504,13 @@ impl Agent {
     }
 
     pub fn copies(&self) -> Vec<Copy> {
-        self.inner.copies.lock().unwrap().values().cloned().collect()
+        self.inner
+            .copies
+            .lock()
+            .unwrap()
+            .values()
+            .cloned()
+            .collect()
     }
 
     pub fn ids(&self) -> Vec<InstanceId> {
@@ -405,7 +518,10 @@ impl Agent {
     }
 
     pub fn running(&self) -> usize {
-        self.copies().iter().filter(|copy| copy.state == InstanceState::Running).count()
+        self.copies()
+            .iter()
+            .filter(|copy| copy.state == InstanceState::Running)
+            .count()
     }
 
     pub fn starts(&self) -> Vec<StartInstance> {
@@ -430,10 +546,19 @@ impl Agent {
             state: InstanceState::Starting,
             memory_mb: start.limits.mem,
         };
-        let again = self.inner.copies.lock().unwrap().insert(id.clone(), copy).is_some();
+        let again = self
+            .inner
+            .copies
+            .lock()
+            .unwrap()
+            .insert(id.clone(), copy)
+            .is_some();
         assert!(!again, "one instance was started twice");
         let used: u64 = self.copies().iter().map(|copy| copy.memory_mb).sum();
-        assert!(used <= self.inner.total_mb, "more was placed here than there is room for");
+        assert!(
+            used <= self.inner.total_mb,
+            "more was placed here than there is room for"
+        );
         let behaviour = (self.inner.behaviour.lock().unwrap())(&start);
         self.inner.starts.lock().unwrap().push(start);
         self.tell(&id).await;
@@ -450,7 +575,9 @@ impl Agent {
     }
 
     pub async fn end(&self, id: &InstanceId, reason: ExitReason) {
-        let Some(copy) = self.inner.copies.lock().unwrap().remove(id) else { return };
+        let Some(copy) = self.inner.copies.lock().unwrap().remove(id) else {
+            return;
+        };
         let running = self.running();
         {
             let mut fewest = self.inner.fewest.lock().unwrap();
@@ -472,8 +599,11 @@ impl Agent {
             yard_phase: None,
         };
         for _ in 0..5 {
-            let told: Result<Acknowledged, _> =
-                self.inner.bus.request(&catalogue::droplet_exited(), &exit, Duration::from_secs(2)).await;
+            let told: Result<Acknowledged, _> = self
+                .inner
+                .bus
+                .request(&catalogue::droplet_exited(), &exit, Duration::from_secs(2))
+                .await;
             if told.is_ok() {
                 break;
             }
@@ -506,7 +636,11 @@ impl Agent {
             yard_period: None,
             yard_zone: None,
         };
-        let _ = self.inner.bus.publish(&catalogue::dea_heartbeat(), &beat).await;
+        let _ = self
+            .inner
+            .bus
+            .publish(&catalogue::dea_heartbeat(), &beat)
+            .await;
     }
 
     async fn beat(&self) {
@@ -514,7 +648,11 @@ impl Agent {
     }
 
     async fn tell(&self, id: &InstanceId) {
-        let beats = self.beats().into_iter().filter(|beat| beat.instance == *id).collect();
+        let beats = self
+            .beats()
+            .into_iter()
+            .filter(|beat| beat.instance == *id)
+            .collect();
         self.send(beats, false).await;
     }
 
@@ -530,12 +668,18 @@ impl Agent {
             available_memory: self.inner.total_mb - used,
             available_disk: 100_000,
             app_id_to_count: counts,
-            placement_properties: PlacementProperties { zone: "default".into() },
+            placement_properties: PlacementProperties {
+                zone: "default".into(),
+            },
             url: None,
             yard_total_memory: Some(self.inner.total_mb),
             yard_total_disk: Some(100_000),
         };
-        let _ = self.inner.bus.publish(&catalogue::dea_advertise(), &advertisement).await;
+        let _ = self
+            .inner
+            .bus
+            .publish(&catalogue::dea_advertise(), &advertisement)
+            .await;
     }
 }
 
@@ -546,14 +690,21 @@ pub async fn stager(
 ) -> (Bus, Arc<Mutex<Vec<StagingRequest>>>) {
     let bus = world.connect("stager-1").await;
     let queue = StagerQueue::new("default").unwrap();
-    let mut requests = bus.subscribe(&catalogue::stager(&queue).shared(catalogue::QUEUE_STAGERS)).await.unwrap();
+    let mut requests = bus
+        .subscribe(&catalogue::stager(&queue).shared(catalogue::QUEUE_STAGERS))
+        .await
+        .unwrap();
     bus.flush().await.unwrap();
     let seen: Arc<Mutex<Vec<StagingRequest>>> = Arc::default();
     let kept = seen.clone();
     tokio::spawn(async move {
         while let Some(request) = requests.next().await {
             let error = answer(&request.message);
-            let reply = StagingReply { task_id: request.message.task_id.clone(), task_log: String::new(), error };
+            let reply = StagingReply {
+                task_id: request.message.task_id.clone(),
+                task_log: String::new(),
+                error,
+            };
             kept.lock().unwrap().push(request.message.clone());
             request.respond(&reply).await.unwrap();
         }

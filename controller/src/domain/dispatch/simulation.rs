@@ -67,7 +67,11 @@ struct World {
 impl World {
     fn new() -> World {
         World {
-            wanted: Desired { version: version("v0"), instances: 2, run: true },
+            wanted: Desired {
+                version: version("v0"),
+                instances: 2,
+                run: true,
+            },
             versions: 0,
             copies: BTreeMap::new(),
             observed: Observed::default(),
@@ -92,8 +96,12 @@ impl World {
             Event::Stop => self.wanted.run = false,
             Event::Start => self.wanted.run = true,
             Event::Crash(which) => {
-                let here: Vec<String> =
-                    self.copies.iter().filter(|(_, copy)| copy.arrives_at <= self.now).map(|(id, _)| id.clone()).collect();
+                let here: Vec<String> = self
+                    .copies
+                    .iter()
+                    .filter(|(_, copy)| copy.arrives_at <= self.now)
+                    .map(|(id, _)| id.clone())
+                    .collect();
                 if let Some(id) = here.get(which) {
                     self.end(&id.clone(), ExitReason::Crashed);
                 }
@@ -105,7 +113,9 @@ impl World {
     }
 
     fn end(&mut self, id: &str, reason: ExitReason) {
-        let Some(copy) = self.copies.remove(id) else { return };
+        let Some(copy) = self.copies.remove(id) else {
+            return;
+        };
         self.exits.push(Exited {
             droplet: process("p"),
             version: copy.version,
@@ -147,20 +157,33 @@ impl World {
                 version: copy.version.clone(),
                 instance: instance(id),
                 index: copy.index,
-                state: if copy.runs_at <= self.now { InstanceState::Running } else { InstanceState::Starting },
+                state: if copy.runs_at <= self.now {
+                    InstanceState::Running
+                } else {
+                    InstanceState::Starting
+                },
                 state_timestamp: 1.0,
                 cc_partition: None,
                 yard_stats: None,
                 yard_details: None,
             })
             .collect();
-        self.observed.heartbeat(&heartbeat("dea-1", Some(true), beats), now);
+        self.observed
+            .heartbeat(&heartbeat("dea-1", Some(true), beats), now);
         let desired = BTreeMap::from([(process("p"), self.wanted.clone())]);
         self.ledger.settle(&self.observed, now);
         self.ledger.keep_only(&desired);
-        let sight = Sight { now, warm: true, fresh: seconds(30) };
+        let sight = Sight {
+            now,
+            warm: true,
+            fresh: seconds(30),
+        };
         let actions = plan(&desired, &self.observed, &self.ledger, sight);
-        assert_eq!(actions, plan(&desired, &self.observed, &self.ledger, sight), "deterministic");
+        assert_eq!(
+            actions,
+            plan(&desired, &self.observed, &self.ledger, sight),
+            "deterministic"
+        );
         self.act(actions);
         self.health_manager();
     }
@@ -171,7 +194,9 @@ impl World {
             let live: Vec<InstanceId> = self
                 .observed
                 .of_process(&process("p"))
-                .filter(|one| one.version == self.wanted.version && one.index == index && one.is_live())
+                .filter(|one| {
+                    one.version == self.wanted.version && one.index == index && one.is_live()
+                })
                 .map(|one| one.id.clone())
                 .collect();
             let wanted = self.wanted.run && index < self.wanted.instances;
@@ -208,8 +233,13 @@ impl World {
         for action in actions {
             match action {
                 Action::Start { version, index, .. } => {
-                    if !self.wanted.run || index >= self.wanted.instances || version != self.wanted.version {
-                        self.trouble = Some(format!("index {index} of {version} was started, which nobody wants"));
+                    if !self.wanted.run
+                        || index >= self.wanted.instances
+                        || version != self.wanted.version
+                    {
+                        self.trouble = Some(format!(
+                            "index {index} of {version} was started, which nobody wants"
+                        ));
                     }
                     self.next += 1;
                     let id = format!("i{}", self.next);
@@ -226,13 +256,20 @@ impl World {
                     let delay = std::mem::take(&mut self.delay);
                     if !std::mem::take(&mut self.lose) {
                         let arrives_at = self.now + delay;
-                        let copy = Copy { version, index, arrives_at, runs_at: arrives_at + 500, stops_at: None };
+                        let copy = Copy {
+                            version,
+                            index,
+                            arrives_at,
+                            runs_at: arrives_at + 500,
+                            stops_at: None,
+                        };
                         self.copies.insert(id, copy);
                     }
                 }
                 Action::Stop { instances, .. } => {
                     for id in instances {
-                        self.ledger.sent_stop(id.clone(), Duration::from_millis(self.now));
+                        self.ledger
+                            .sent_stop(id.clone(), Duration::from_millis(self.now));
                         if let Some(copy) = self.copies.get_mut(id.as_str()) {
                             copy.stops_at.get_or_insert(self.now + 500);
                         }
