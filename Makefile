@@ -27,17 +27,23 @@ setup-test:
 	@scripts/install-packages --test
 	@scripts/check-rust
 
-## build: every program, in the profile that the tests use too
+## build: every program
 build: setup
-	@echo "building (first time: some minutes)"
+	@echo "building (the first time takes some minutes)"
 	@cargo build --workspace --bins --locked
-	@RUSTFLAGS="-C target-feature=+crt-static" cargo build -p dea-shim --bin stackyard-init --target $(HOST) --locked
-	@ln -f target/$(HOST)/debug/stackyard-init $(BIN)/stackyard-init.static 2>/dev/null || cp target/$(HOST)/debug/stackyard-init $(BIN)/stackyard-init.static
+	@$(MAKE) --no-print-directory init
+
+# The init of a container is linked statically: it must run under any root filesystem.
+init:
+	@RUSTFLAGS="-C target-feature=+crt-static" cargo build -q -p dea-shim --bin stackyard-init --target $(HOST) --locked
+	@cp -f target/$(HOST)/debug/stackyard-init $(BIN)/stackyard-init.new && mv -f $(BIN)/stackyard-init.new $(BIN)/stackyard-init
 
 ## test: every test: pure ones, those with real servers, and whole clusters with real containers
-test: setup-test build
-	@scripts/quietly crates cargo test --workspace --exclude tests --locked --no-fail-fast
-	@scripts/quietly cluster cargo test -p tests --locked --no-fail-fast
+# Programs and tests are built together: built apart, cargo would compile many crates twice.
+test: setup-test
+	@scripts/quietly build cargo build --workspace --bins --tests --locked
+	@$(MAKE) --no-print-directory init
+	@scripts/quietly test cargo test --workspace --locked --no-fail-fast
 
 ## lint: format, clippy, the rules of docs/style
 lint: setup
@@ -46,4 +52,4 @@ lint: setup
 
 ## bench: measure what docs/benchmarks.md reports, and write it
 bench: setup-test build
-	@$(SUDO) cargo run -q -p tests --bin bench --locked
+	@$(SUDO) $(BIN)/bench

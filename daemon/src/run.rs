@@ -181,7 +181,7 @@ where
     let config: C = bootstrap.settings()?;
     let component = bootstrap.component.clone();
     let deps = Deps::build(bootstrap, sockets).await?;
-    let role = deps.role;
+    let (role, bus) = (deps.role, deps.bus.clone());
     let starting = start(config, deps);
     tokio::pin!(starting);
     let running = tokio::select! {
@@ -197,6 +197,8 @@ where
     };
     info!(%component, ?cause, "the daemon stops");
     running.stop(drain_deadline(role)).await;
+    // Last words (names taken back, exits) are on their way: not lost with the process.
+    let _ = bus.flush().await;
     info!(%component, "the daemon has stopped");
     match cause {
         StopCause::TaskEnded { task, reason } => {

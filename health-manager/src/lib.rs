@@ -1,4 +1,3 @@
-// NOTE (04:52): helper I has taken over this crate, with all you wrote. Helper F: please stop writing here; finish the router and report.
 //! The health manager: compares what should run with what runs, and asks for the difference.
 //!
 //! It starts and stops nothing itself: it asks the controller, which checks and places. The decision is
@@ -29,21 +28,38 @@ pub async fn start(_config: Config, deps: Deps) -> anyhow::Result<Running> {
         bus: deps.bus.clone(),
         cluster: deps.cluster.clone(),
         settings: deps.cluster.settings(),
-        leadership: deps.cluster.campaign("health-manager", &deps.component, &deps.tasks),
+        leadership: deps
+            .cluster
+            .campaign("health-manager", &deps.component, &deps.tasks),
         shared: Shared::new(),
         readiness,
     });
     let shown = manager.clone();
-    deps.varz(move || shown.shared.state().varz(shown.shared.now(), &shown.policy()));
+    deps.varz(move || {
+        shown
+            .shared
+            .state()
+            .varz(shown.shared.now(), &shown.policy())
+    });
 
     run(&deps, &manager, "heartbeats", Manager::hear_heartbeats);
     run(&deps, &manager, "exits", Manager::hear_exits);
     run(&deps, &manager, "updates", Manager::hear_updates);
     run(&deps, &manager, "silence", Manager::watch_silence);
-    run(&deps, &manager, "desired state", Manager::read_desired);
+    run(&deps, &manager, "desired-state", Manager::read_desired);
     run(&deps, &manager, "planner", Manager::plan_and_ask);
-    run(&deps, &manager, "status questions", questions::answer_status);
-    run(&deps, &manager, "health questions", questions::answer_health);
+    run(
+        &deps,
+        &manager,
+        "status-questions",
+        questions::answer_status,
+    );
+    run(
+        &deps,
+        &manager,
+        "health-questions",
+        questions::answer_health,
+    );
     tracing::info!("the health manager listens");
     Ok(Running::new(deps.tasks.clone()))
 }
@@ -54,5 +70,7 @@ where
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let manager = manager.clone();
-    deps.tasks.spawn(name, Policy::Restart, move |shutdown| task(manager.clone(), shutdown));
+    deps.tasks.spawn(name, Policy::Restart, move |shutdown| {
+        task(manager.clone(), shutdown)
+    });
 }

@@ -41,6 +41,9 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
 
+    // A terminal that is closed does not end the cluster.
+    let _hangup = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
+
     files::folder(&wanted.home, 0o755)?;
     let home = std::fs::canonicalize(&wanted.home)
         .with_context(|| format!("cannot find {}", wanted.home.display()))?;

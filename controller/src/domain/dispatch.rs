@@ -326,6 +326,9 @@ pub struct Verdict {
     pub actions: Vec<Action>,
     /// What was not done, and why not.
     pub ignored: Vec<String>,
+    /// Indices not started because they are live or on their way as far as is known here. The
+    /// health manager may have heard of an end before us: look again when more was heard.
+    pub held: Vec<u32>,
 }
 
 /// Checks a request of the health manager against the rows and what is seen now: it was planned a
@@ -381,6 +384,7 @@ fn verify_start(
                 .ignored
                 .push(format!("index {index} is not desired"));
         } else if live {
+            verdict.held.push(index);
             verdict
                 .ignored
                 .push(format!("index {index} runs or starts"));
@@ -388,6 +392,7 @@ fn verify_start(
             .in_flight(&request.droplet, &wanted.version, index)
             .is_some()
         {
+            verdict.held.push(index);
             verdict
                 .ignored
                 .push(format!("a start of index {index} is on its way"));
@@ -688,6 +693,7 @@ mod tests {
                 "index 3 is not desired"
             ]
         );
+        assert_eq!(verdict.held, [0, 2]);
         let other = wanted(3, true, "v2");
         assert!(
             verify(&request, other.get(&process("p")), &observed, &ledger)

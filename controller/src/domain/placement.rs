@@ -1,21 +1,12 @@
 //! Which agent gets an instance or a staging.
 //!
-//! Agents advertise what they have free ([`Pool::advertised`]). The controller is the only one who
-//! places, so it can keep its own account: between the choice and the first advertisement that
-//! must include it, the memory and disk of a choice are *reserved* here and taken off what the
-//! agent last said. Without that, a burst of starts would all go to the agent that looked
-//! emptiest a second ago.
-//!
-//! ```text
-//!   choose ──► reserve ──► (command sent) ──► seen in a heartbeat ──► next advertisement: released
-//!                 └──► expired, withdrawn, or the agent said hello anew: released
-//! ```
-//!
-//! What a newcomer gets wrong: an advertisement that arrives after the choice may have been written
-//! before it. A reservation therefore outlives advertisements until the agent has *shown* the
-//! instance; counting it twice for a moment refuses a little too much, never too little.
+//! [`choose`] looks at a view of all agents (made by [`Pool`], which takes off what is on its way
+//! already) and names one, or says what is missing and who comes closest.
 
-use proto::bus::dea::Advertisement;
+mod pool;
+
+pub use pool::{Debit, Pool, ReservationKey};
+
 use proto::ids::{DeaId, ProcessGuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -339,170 +330,11 @@ fn best_of<'a>(agents: &[&'a AgentView], key: impl Fn(&AgentView) -> (u64, u64))
         .expect("callers pass at least one agent")
 }
 
-/// What a reservation is known by: the id of the instance or of the build.
-pub type ReservationKey = String;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Reservation {
-    dea: DeaId,
-    memory_mb: u64,
-    disk_mb: u64,
-    process: Option<ProcessGuid>,
-    expires_at: Duration,
-    /// The agent has shown it: its next advertisement includes it.
-    seen: bool,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Agent {
-    advertisement: Advertisement,
-    advertised_at: Duration,
-    leaving: bool,
-}
-
-/// The agents known, and what is reserved on them. Times are measured from any fixed moment.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Pool {
-    agents: BTreeMap<DeaId, Agent>,
-    reservations: BTreeMap<ReservationKey, Reservation>,
-}
-
-/// What to hold on an agent until it shows it itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Debit {
-    pub key: ReservationKey,
-    pub dea: DeaId,
-    pub memory_mb: u64,
-    pub disk_mb: u64,
-    /// None: a staging.
-    pub process: Option<ProcessGuid>,
-    pub expires_at: Duration,
-}
-
-impl Pool {
-    /// An agent told what it has free. Returns whether it was unknown or has become usable again.
-    pub fn advertised(
-        &mut self,
-        advertisement: Advertisement,
-        now: Duration,
-        fresh: Duration,
-    ) -> bool {
-        let id = advertisement.id.clone();
-        let appeared = self
-            .agents
-            .get(&id)
-            .is_none_or(|known| known.leaving || now.saturating_sub(known.advertised_at) > fresh);
-        self.reservations
-            .retain(|_, reservation| !(reservation.dea == id && reservation.seen));
-        self.agents.insert(
-            id,
-            Agent {
-                advertisement,
-                advertised_at: now,
-                leaving: false,
-            },
-        );
-        appeared
-    }
-
-    /// An agent came up anew: what was on its way to its predecessor never arrived.
-    pub fn came_up(&mut self, dea: &DeaId) {
-        self.reservations
-            .retain(|_, reservation| reservation.dea != *dea);
-    }
-
-    /// An agent takes no more work (it may advertise again after a restart).
-    pub fn leaving(&mut self, dea: &DeaId) {
-        if let Some(agent) = self.agents.get_mut(dea) {
-            agent.leaving = true;
-        }
-    }
-
-    /// Takes a choice off what the agent has. The same key again replaces the former reservation.
-    pub fn reserve(&mut self, debit: Debit) {
-        let Debit {
-            key,
-            dea,
-            memory_mb,
-            disk_mb,
-            process,
-            expires_at,
-        } = debit;
-        self.reservations.insert(
-            key,
-            Reservation {
-                dea,
-                memory_mb,
-                disk_mb,
-                process,
-                expires_at,
-                seen: false,
-            },
-        );
-    }
-
-    /// The agent has shown that it holds this: from its next advertisement on it counts it itself.
-    pub fn seen(&mut self, key: &str) {
-        if let Some(reservation) = self.reservations.get_mut(key) {
-            reservation.seen = true;
-        }
-    }
-
-    /// It will not come: refused, ended, or never sent.
-    pub fn withdrawn(&mut self, key: &str) {
-        self.reservations.remove(key);
-    }
-
-    /// Drops what expired, and agents not heard from for `forget_after`.
-    pub fn expire(&mut self, now: Duration, forget_after: Duration) {
-        self.reservations
-            .retain(|_, reservation| reservation.expires_at > now);
-        self.agents
-            .retain(|_, agent| now.saturating_sub(agent.advertised_at) <= forget_after);
-    }
-
-    /// Every agent, with reservations taken off.
-    pub fn view(&self, now: Duration) -> Vec<AgentView> {
-        self.agents
-            .values()
-            .map(|agent| self.view_of(agent, now))
-            .collect()
-    }
-
-    fn view_of(&self, agent: &Agent, now: Duration) -> AgentView {
-        let ad = &agent.advertisement;
-        let mut view = AgentView {
-            id: ad.id.clone(),
-            zone: ad.placement_properties.zone.clone(),
-            stacks: ad.stacks.iter().cloned().collect(),
-            free_memory_mb: ad.available_memory,
-            free_disk_mb: ad.available_disk,
-            total_memory_mb: ad.yard_total_memory,
-            total_disk_mb: ad.yard_total_disk,
-            instances: ad.app_id_to_count.clone(),
-            age: now.saturating_sub(agent.advertised_at),
-            leaving: agent.leaving,
-        };
-        for reservation in self
-            .reservations
-            .values()
-            .filter(|reservation| reservation.dea == ad.id)
-        {
-            view.free_memory_mb = view.free_memory_mb.saturating_sub(reservation.memory_mb);
-            view.free_disk_mb = view.free_disk_mb.saturating_sub(reservation.disk_mb);
-            if let Some(process) = &reservation.process {
-                *view.instances.entry(process.clone()).or_default() += 1;
-            }
-        }
-        view
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use proto::bus::dea::PlacementProperties;
+    use proto::bus::dea::{Advertisement, PlacementProperties};
 
     const FRESH: Duration = Duration::from_secs(10);
 

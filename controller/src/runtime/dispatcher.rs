@@ -4,21 +4,17 @@
 //! it half way, the next round sees the same facts and the changed world. Rounds that have nothing
 //! to do cost one small statement.
 
-use super::launch::{self, LaunchPlan, NoLaunch};
+use super::commands::{carry_out, tell_health_manager, tell_names};
 use super::{LEADERSHIP, Shared, clock, rolling, staging};
-use crate::domain::dispatch::{self, Action, Desired, Launch, Settled, Sight};
-use crate::domain::placement::{self, Debit, Decision, PlacementRequest};
+use crate::domain::dispatch::{self, Action, Desired, Settled, Sight};
 use crate::store::desired::{self, DesiredRow};
 use crate::store::facts::{self, Fact, Kind};
 use crate::store::{StoreError, leadership};
 use daemon::{BusError, Shutdown};
-use proto::bus::Empty;
 use proto::bus::catalogue;
-use proto::bus::dea::{Discover, Hello, Limits, StopInstances, UpdateInstances};
-use proto::bus::health::{ControllerEvent, HealthRequest, Updated};
+use proto::bus::health::HealthRequest;
 use proto::bus::stream::FactsAdvanced;
-use proto::ids::{InstanceId, ProcessGuid, Version};
-use proto::log::SOURCE_API;
+use proto::ids::{InstanceId, ProcessGuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,12 +32,13 @@ const FINE_TICK: Duration = Duration::from_millis(200);
 /// After a round that failed; doubles while they keep failing.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How long answers to `dea.discover` are gathered.
-const DISCOVER: Duration = Duration::from_millis(500);
 /// Facts read in one round.
 const FACTS: i64 = 1000;
 /// A request of the health manager that waited longer is dropped: it asks again.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
+/// A request for what still runs, as far as is known here, is looked at again for this long: the exit
+/// it was planned from may arrive after it.
+const HELD_REQUEST: Duration = Duration::from_secs(2);
 /// Facts every consumer has read are kept this long, for people.
 const KEEP_FACTS: Duration = Duration::from_secs(86_400);
 
@@ -284,7 +281,7 @@ fn decide(
             asked.insert((process.clone(), *index));
         }
     }
-    while let Some((at, request)) = state.requests.pop_front() {
+    for (at, mut request) in std::mem::take(&mut state.requests) {
         if now.saturating_sub(at) >= REQUEST_PATIENCE {
             continue;
         }
@@ -302,6 +299,10 @@ fn decide(
             Action::Start { process, index, .. } => asked.insert((process.clone(), *index)),
             Action::Stop { .. } => true,
         }));
+        if !verdict.held.is_empty() && now.saturating_sub(at) < HELD_REQUEST {
+            request.indices = verdict.held;
+            state.requests.push_back((at, request));
+        }
     }
     (actions, sight.warm)
 }
@@ -348,345 +349,6 @@ fn restarts(
         }
     }
     actions
-}
-
-async fn carry_out(
-    shared: &Arc<Shared>,
-    epoch: i64,
-    rows: &BTreeMap<ProcessGuid, DesiredRow>,
-    actions: Vec<Action>,
-) -> Result<(), RoundError> {
-    let mut plans: BTreeMap<ProcessGuid, Option<LaunchPlan>> = BTreeMap::new();
-    for action in actions {
-        match action {
-            Action::Stop {
-                process,
-                instances,
-                because,
-            } => {
-                info!(%process, count = instances.len(), because, "stopping instances");
-                let message = StopInstances {
-                    droplet: process.clone(),
-                    version: None,
-                    instances: Some(instances.clone()),
-                    indices: None,
-                    states: None,
-                    yard_epoch: Some(epoch),
-                };
-                shared.bus.publish(&catalogue::dea_stop(), &message).await?;
-                metrics::counter!("controller_stops_total").increment(instances.len() as u64);
-                let now = shared.clock.now();
-                {
-                    let mut state = shared.state();
-                    for instance in &instances {
-                        state.ledger.sent_stop(instance.clone(), now);
-                    }
-                }
-                event(
-                    shared,
-                    &format!(
-                        "stopping {} instances of {process}: {because}",
-                        instances.len()
-                    ),
-                )
-                .await;
-            }
-            Action::Start {
-                process,
-                version,
-                index,
-                because,
-            } => {
-                if !plans.contains_key(&process) {
-                    let plan = load(shared, &process, &version, index).await?;
-                    plans.insert(process.clone(), plan);
-                }
-                if let Some(Some(plan)) = plans.get(&process)
-                    && plan.version == version
-                {
-                    start(shared, epoch, rows, plan, index, &because).await?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Reads what starts of this process need; what makes them impossible is shown as its waiting.
-async fn load(
-    shared: &Shared,
-    process: &ProcessGuid,
-    version: &Version,
-    index: u32,
-) -> Result<Option<LaunchPlan>, RoundError> {
-    let mut reader = shared.store.read().await?;
-    match launch::load(shared, &mut reader, process).await {
-        Ok(plan) => Ok(Some(plan)),
-        Err(NoLaunch::Store(error)) => Err(error.into()),
-        Err(NoLaunch::Told(reason)) => {
-            debug!(%process, %version, reason, "a process cannot be started");
-            shared
-                .state()
-                .waiting
-                .entry(process.clone())
-                .or_default()
-                .insert(index, reason);
-            Ok(None)
-        }
-    }
-}
-
-async fn start(
-    shared: &Arc<Shared>,
-    epoch: i64,
-    rows: &BTreeMap<ProcessGuid, DesiredRow>,
-    plan: &LaunchPlan,
-    index: u32,
-    because: &str,
-) -> Result<(), RoundError> {
-    let siblings = rows
-        .values()
-        .filter(|row| row.app == plan.row.app_guid && row.kind == plan.row.kind)
-        .map(|row| row.process.clone())
-        .collect();
-    let request = PlacementRequest {
-        stack: plan.droplet.stack.clone(),
-        memory_mb: plan.memory_mb(),
-        disk_mb: plan.disk_mb(),
-        siblings,
-    };
-    let instance = InstanceId::new(uuid::Uuid::new_v4().simple().to_string())
-        .expect("32 hex digits are an identifier");
-    let now = shared.clock.now();
-    let give_up_at = now + plan.start_timeout(shared);
-    let decision = {
-        let mut state = shared.state();
-        let decision = placement::choose(
-            &state.pool.view(now),
-            &request,
-            shared.advertisement_ttl(),
-            rand::random(),
-        );
-        match &decision {
-            Decision::Place { dea, .. } => {
-                state.pool.reserve(Debit {
-                    key: instance.to_string(),
-                    dea: dea.clone(),
-                    memory_mb: request.memory_mb,
-                    disk_mb: request.disk_mb,
-                    process: Some(plan.process.clone()),
-                    expires_at: give_up_at,
-                });
-                state.ledger.sent_start(
-                    instance.clone(),
-                    Launch {
-                        process: plan.process.clone(),
-                        version: plan.version.clone(),
-                        index,
-                        dea: dea.clone(),
-                        sent_at: now,
-                        give_up_at,
-                    },
-                );
-                if let Some(waiting) = state.waiting.get_mut(&plan.process) {
-                    waiting.remove(&index);
-                }
-                state.waiting.retain(|_, waiting| !waiting.is_empty());
-            }
-            Decision::Refuse(_) => state.ledger.forget(&plan.process, &plan.version, index),
-        }
-        decision
-    };
-    match decision {
-        Decision::Place {
-            dea,
-            because: chosen,
-        } => {
-            let message = plan.command_for(shared, index, &instance, epoch);
-            if let Err(error) = shared
-                .bus
-                .publish(&catalogue::dea_start_instance(&dea), &message)
-                .await
-            {
-                let mut state = shared.state();
-                state.ledger.withdraw(&instance);
-                state.pool.withdrawn(instance.as_str());
-                return Err(error.into());
-            }
-            info!(process = %plan.process, index, %instance, %dea, because, chosen, "starting an instance");
-            metrics::counter!("controller_starts_total").increment(1);
-            event(
-                shared,
-                &format!(
-                    "starting index {index} of {} on {dea}: {because}",
-                    plan.process
-                ),
-            )
-            .await;
-        }
-        Decision::Refuse(refusal) => {
-            let reason = refusal.to_string();
-            let news = {
-                let mut state = shared.state();
-                let before = state
-                    .waiting
-                    .entry(plan.process.clone())
-                    .or_default()
-                    .insert(index, reason.clone());
-                before.as_ref() != Some(&reason)
-            };
-            if news {
-                metrics::counter!("controller_placements_refused_total").increment(1);
-                warn!(process = %plan.process, index, reason, "an instance is not placed");
-                let line = format!(
-                    "Instance {index} of process {} waits: {reason}",
-                    plan.row.kind
-                );
-                shared.log(&plan.app.guid, SOURCE_API, true, &line);
-                discover(shared, &request);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Nobody known has room: asks everybody. An agent with room that we do not know of (it advertised
-/// while we were away) is made to advertise, which brings the next round.
-fn discover(shared: &Arc<Shared>, request: &PlacementRequest) {
-    let shared = shared.clone();
-    let question = Discover {
-        droplet: None,
-        limits: Limits {
-            mem: request.memory_mb,
-            disk: request.disk_mb,
-            ..Limits::default()
-        },
-        stack: Some(request.stack.clone()),
-        sha: None,
-    };
-    shared
-        .tasks
-        .clone()
-        .spawn_once("discover-agents", async move {
-            let answers: Result<Vec<Hello>, BusError> = shared
-                .bus
-                .request_many(&catalogue::dea_discover(), &question, DISCOVER)
-                .await;
-            let located = match answers {
-                Ok(answers) if answers.is_empty() => return,
-                Ok(_) => shared.bus.publish(&catalogue::dea_locate(), &Empty).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = located {
-                debug!(
-                    error = &error as &dyn std::error::Error,
-                    "agents could not be asked for room"
-                );
-            }
-        });
-}
-
-/// Tells the agents the names of processes whose routes changed, or all after an absence.
-async fn tell_names(
-    shared: &Shared,
-    epoch: i64,
-    rows: &BTreeMap<ProcessGuid, DesiredRow>,
-    facts: &[Fact],
-) -> Result<(), RoundError> {
-    let all = std::mem::take(&mut shared.state().resend_uris);
-    let changed: BTreeSet<&str> = facts
-        .iter()
-        .filter(|fact| fact.kind == Kind::RoutesChanged)
-        .map(|fact| fact.object.as_str())
-        .collect();
-    if !all && changed.is_empty() {
-        return Ok(());
-    }
-    let told = tell_names_of(shared, epoch, rows, |row| {
-        all || changed.contains(row.app.as_str())
-    })
-    .await;
-    if told.is_err() && all {
-        shared.state().resend_uris = true;
-    }
-    told
-}
-
-async fn tell_names_of(
-    shared: &Shared,
-    epoch: i64,
-    rows: &BTreeMap<ProcessGuid, DesiredRow>,
-    concerned: impl Fn(&DesiredRow) -> bool,
-) -> Result<(), RoundError> {
-    for row in rows.values().filter(|row| row.runs() && concerned(row)) {
-        let there = {
-            let state = shared.state();
-            state.observed.of_process(&row.process).next().is_some()
-                || state
-                    .ledger
-                    .launches()
-                    .any(|(_, launch)| launch.process == row.process)
-        };
-        if !there {
-            continue;
-        }
-        let uris = {
-            let mut reader = shared.store.read().await?;
-            crate::store::routes::uris(&mut reader, &row.app, &row.kind).await?
-        };
-        let message = UpdateInstances {
-            droplet: row.process.clone(),
-            uris,
-            version: Some(row.version.clone()),
-            yard_epoch: Some(epoch),
-        };
-        shared
-            .bus
-            .publish(&catalogue::dea_update(), &message)
-            .await?;
-    }
-    Ok(())
-}
-
-/// `droplet.updated`: the health manager reads these again.
-async fn tell_health_manager(shared: &Shared, facts: &[Fact]) -> Result<(), RoundError> {
-    let changed: BTreeSet<&str> = facts
-        .iter()
-        .filter(|fact| matches!(fact.kind, Kind::ProcessChanged | Kind::ProcessRemoved))
-        .map(|fact| fact.object.as_str())
-        .collect();
-    for process in changed {
-        let Ok(droplet) = ProcessGuid::new(process) else {
-            continue;
-        };
-        shared
-            .bus
-            .publish(
-                &catalogue::droplet_updated(),
-                &Updated {
-                    droplet,
-                    cc_partition: None,
-                },
-            )
-            .await?;
-    }
-    Ok(())
-}
-
-/// `vcap.cc.events`, for onlookers: may be missed.
-pub(super) async fn event(shared: &Shared, text: &str) {
-    let event = ControllerEvent(vec![
-        clock::unix_seconds().into(),
-        "SYSTEM".into(),
-        shared.component.as_str().into(),
-        text.into(),
-    ]);
-    if let Err(error) = shared.bus.publish(&catalogue::cc_events(), &event).await {
-        debug!(
-            error = &error as &dyn std::error::Error,
-            "an event was not told"
-        );
-    }
 }
 
 /// After commits, tells the other controllers how far the log of facts has grown.

@@ -17,6 +17,7 @@
 //! nothing is planned at all, because what is seen ages without anybody's fault.
 
 mod clock;
+mod commands;
 mod completed;
 mod crashes;
 mod dispatcher;
@@ -48,8 +49,6 @@ pub const LEADERSHIP: &str = "controller";
 /// What the runtime must know of its surroundings.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
-    /// Domain of the cluster, e.g. `yard.internal`.
-    pub domain: String,
     /// Address of the API for apps (`cf_api`).
     pub public_url: String,
     /// `host:port` at which components reach this controller.

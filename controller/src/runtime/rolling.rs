@@ -4,7 +4,8 @@
 //! row's version, so a step planned from rows that changed meanwhile is refused as a whole and
 //! planned anew in the next round.
 
-use super::dispatcher::{RoundError, event};
+use super::commands::event;
+use super::dispatcher::RoundError;
 use super::{LEADERSHIP, Shared, clock};
 use crate::domain::deployment::{self, Other, Phase, Policy, Rolling, SETTLE, Seen, Step};
 use crate::domain::observed::ProcessScope;

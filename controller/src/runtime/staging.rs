@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the bus is waited for.
 const BUS_PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often another choice is made when the chosen agent does not take it. Longer than the
+/// advertisement of an agent that died stays valid.
+const REFUSALS: u32 = 12;
 /// Uploads may end a while after the deadline of the staging itself.
 const URL_SLACK: i64 = 600;
 
@@ -248,16 +251,14 @@ async fn hand_over(shared: &Shared, epoch: i64, mut build: Build) -> Result<DeaI
         };
         shared.state().pool.withdrawn(&build.guid);
         refusals += 1;
-        if error.kind != "InsufficientResources" || refusals > 3 {
+        if error.kind != "InsufficientResources" || refusals > REFUSALS {
             return Err(Stopped::Failed(error));
         }
         // It filled up since it advertised: choose again from what is known now.
-        shared.log(
-            &app.guid,
-            SOURCE_STAGING,
-            true,
-            &format!("{dea} refused the staging: {}; trying again", error.message),
-        );
+        if refusals == 1 {
+            let line = format!("{} Trying again.", error.message);
+            shared.log(&app.guid, SOURCE_STAGING, true, &line);
+        }
         build.dea = None;
         tokio::time::sleep(PAUSE).await;
     }

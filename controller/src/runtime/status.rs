@@ -63,6 +63,8 @@ pub(super) async fn document(shared: &Shared) -> Value {
         .collect();
     let planning = if !bus.connected {
         "nothing is planned: the bus is away"
+    } else if leads.is_none() && leader.is_none() {
+        "nothing is planned: no controller leads"
     } else if leads.is_none() {
         "another controller plans"
     } else if !state.is_warm(now, ttl) {

@@ -236,7 +236,6 @@ impl World {
         .unwrap();
         let deps = Deps::build(bootstrap, Sockets::none()).await.unwrap();
         let config = RuntimeConfig {
-            domain: "yard.internal".into(),
             public_url: "http://api.yard.internal".into(),
             advertise: "127.0.0.1:1".into(),
             bulk_user: "bulk".into(),

@@ -314,6 +314,9 @@ impl Bus {
         // The server handles a connection's messages in order, so its answer to a message to
         // ourselves ("nobody listens there") comes after all before it.
         let probe = format!("{}.flush", self.inner.inbox);
+        if self.inner.client.connection_state() != State::Connected {
+            return Err(BusError::Disconnected("the rest".to_string()));
+        }
         let request = async_nats::Request::new()
             .payload(Vec::new().into())
             .timeout(Some(PUBLISH_DEADLINE));

@@ -5,9 +5,9 @@ use crate::domain::Millis;
 use crate::domain::desired::Wanted;
 use anyhow::{Context, bail, ensure};
 use daemon::Bus;
+use proto::bus::Empty;
 use proto::bus::catalogue;
 use proto::bus::health::{BulkCredentials, BulkPage};
-use proto::bus::Empty;
 use proto::ids::ProcessGuid;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +32,11 @@ impl BulkReader {
             .no_proxy()
             .build()
             .context("the HTTP client for the bulk API cannot be made")?;
-        Ok(BulkReader { bus, http, credentials: None })
+        Ok(BulkReader {
+            bus,
+            http,
+            credentials: None,
+        })
     }
 
     /// The whole set. Fails rather than giving a part.
@@ -43,12 +47,21 @@ impl BulkReader {
             set.len() < MAX_PROCESSES
         })
         .await?;
-        ensure!(set.len() < MAX_PROCESSES, "there are more than {MAX_PROCESSES} processes");
+        ensure!(
+            set.len() < MAX_PROCESSES,
+            "there are more than {MAX_PROCESSES} processes"
+        );
         Ok(set)
     }
 
     /// One process: by its row if that is known, else among the rows after `last_row`. `None` if it is gone.
-    pub async fn one(&mut self, process: &ProcessGuid, row: Option<i64>, last_row: i64, begun: Millis) -> anyhow::Result<Option<Wanted>> {
+    pub async fn one(
+        &mut self,
+        process: &ProcessGuid,
+        row: Option<i64>,
+        last_row: i64,
+        begun: Millis,
+    ) -> anyhow::Result<Option<Wanted>> {
         let mut found = None;
         let (after, batch) = match row {
             Some(row) => (row - 1, 1),
@@ -65,16 +78,26 @@ impl BulkReader {
     }
 
     /// Goes through the pages after `after` while `each` says so.
-    async fn pages(&mut self, after: i64, batch: u32, mut each: impl FnMut(i64, &proto::bus::health::DesiredProcess) -> bool) -> anyhow::Result<()> {
+    async fn pages(
+        &mut self,
+        after: i64,
+        batch: u32,
+        mut each: impl FnMut(i64, &proto::bus::health::DesiredProcess) -> bool,
+    ) -> anyhow::Result<()> {
         let mut after = after;
         loop {
             let page = self.page(after, batch).await?;
             if page.results.is_empty() {
                 return Ok(());
             }
-            ensure!(page.bulk_token.id > after, "the bulk API does not come forward: it stays at {after}");
+            ensure!(
+                page.bulk_token.id > after,
+                "the bulk API does not come forward: it stays at {after}"
+            );
             for (row, process) in &page.results {
-                let row = row.parse().with_context(|| format!("the bulk API names a row {row:?}"))?;
+                let row = row
+                    .parse()
+                    .with_context(|| format!("the bulk API names a row {row:?}"))?;
                 if !each(row, process) {
                     return Ok(());
                 }
@@ -111,19 +134,37 @@ impl BulkReader {
                 self.credentials.insert(asked).clone()
             }
         };
-        let Some(url) = credentials.yard_url else { bail!("the controller does not tell its address") };
-        let response = self
+        let Some(url) = credentials.yard_url else {
+            bail!("the controller does not tell its address")
+        };
+        let mut response = self
             .http
             .get(format!("{}/bulk/apps", url.trim_end_matches('/')))
-            .query(&[("batch_size", batch.to_string()), ("bulk_token", format!("{{\"id\":{after}}}"))])
+            .query(&[
+                ("batch_size", batch.to_string()),
+                ("bulk_token", format!("{{\"id\":{after}}}")),
+            ])
             .basic_auth(&credentials.user, Some(&credentials.password))
             .send()
             .await
             .context("the bulk API does not answer")?;
-        ensure!(response.status().is_success(), "the bulk API answers {}", response.status());
-        let length = response.content_length().unwrap_or(0);
-        ensure!(length <= MAX_PAGE_BYTES as u64, "the bulk API answers with {length} bytes");
-        let bytes = response.bytes().await.context("the bulk API's answer breaks off")?;
+        ensure!(
+            response.status().is_success(),
+            "the bulk API answers {}",
+            response.status()
+        );
+        let mut bytes = Vec::new();
+        while let Some(part) = response
+            .chunk()
+            .await
+            .context("the bulk API's answer breaks off")?
+        {
+            ensure!(
+                bytes.len() + part.len() <= MAX_PAGE_BYTES,
+                "the bulk API answers with more than {MAX_PAGE_BYTES} bytes"
+            );
+            bytes.extend_from_slice(&part);
+        }
         serde_json::from_slice(&bytes).context("the bulk API's answer makes no sense")
     }
 }

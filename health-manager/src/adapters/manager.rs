@@ -21,7 +21,7 @@ use tokio::sync::watch;
 /// Everything is planned at least this often.
 const FULL_PLAN: Duration = Duration::from_secs(10);
 /// Events that come together are planned together.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(2);
 /// Silence is looked for at least this often.
 const SWEEP: Duration = Duration::from_secs(1);
 /// First and longest wait before a failed reading is tried again.
@@ -49,16 +49,30 @@ impl Manager {
 
     /// Hears heartbeats.
     pub async fn hear_heartbeats(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
-        let mut beats = self.bus.subscribe(&catalogue::dea_heartbeat().filter()).await?;
+        let mut beats = self
+            .bus
+            .subscribe(&catalogue::dea_heartbeat().filter())
+            .await?;
+        // Now that we hear, whoever is there may say what it has. While the bus is away, its return does this.
+        if self.bus.flush().await.is_ok() {
+            let _ = self
+                .bus
+                .publish(&catalogue::healthmanager_start(), &Empty)
+                .await;
+        }
         loop {
             let beat = tokio::select! {
                 beat = beats.next() => beat,
                 () = shutdown.cancelled() => return Ok(()),
             };
-            let Some(beat) = beat else { bail!("the subscription to dea.heartbeat ended") };
+            let Some(beat) = beat else {
+                bail!("the subscription to dea.heartbeat ended")
+            };
             let (now, policy) = (self.shared.now(), self.policy());
             let mut state = self.shared.state();
-            let change = state.world.heartbeat(&beat.message, now, unix_now(), &policy);
+            let change = state
+                .world
+                .heartbeat(&beat.message, now, unix_now(), &policy);
             if change.new_agent {
                 tracing::info!(dea = %beat.message.dea, instances = beat.message.droplets.len(), "an agent is heard");
             }
@@ -72,13 +86,18 @@ impl Manager {
 
     /// Hears of exits. The controller acknowledges them, not we.
     pub async fn hear_exits(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
-        let mut exits = self.bus.subscribe(&catalogue::droplet_exited().filter()).await?;
+        let mut exits = self
+            .bus
+            .subscribe(&catalogue::droplet_exited().filter())
+            .await?;
         loop {
             let exit = tokio::select! {
                 exit = exits.next() => exit,
                 () = shutdown.cancelled() => return Ok(()),
             };
-            let Some(exit) = exit else { bail!("the subscription to droplet.exited ended") };
+            let Some(exit) = exit else {
+                bail!("the subscription to droplet.exited ended")
+            };
             let (now, policy) = (self.shared.now(), self.policy());
             let mut state = self.shared.state();
             if state.world.exited(&exit.message, now, unix_now(), &policy) {
@@ -93,14 +112,22 @@ impl Manager {
 
     /// Hears which processes changed.
     pub async fn hear_updates(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
-        let mut updates = self.bus.subscribe(&catalogue::droplet_updated().filter()).await?;
+        let mut updates = self
+            .bus
+            .subscribe(&catalogue::droplet_updated().filter())
+            .await?;
         loop {
             let update = tokio::select! {
                 update = updates.next() => update,
                 () = shutdown.cancelled() => return Ok(()),
             };
-            let Some(update) = update else { bail!("the subscription to droplet.updated ended") };
-            self.shared.state().updated.insert(update.message.droplet.clone());
+            let Some(update) = update else {
+                bail!("the subscription to droplet.updated ended")
+            };
+            self.shared
+                .state()
+                .updated
+                .insert(update.message.droplet.clone());
             self.shared.read_now.notify_one();
         }
     }
@@ -108,28 +135,17 @@ impl Manager {
     /// Notices that the bus comes and goes, and that agents are silent.
     pub async fn watch_silence(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
         let mut status = self.bus.status();
-        let mut heard: Option<u64> = None;
+        let mut greeted: Option<u64> = None;
         loop {
-            let (connected, reconnects) = {
+            let (connected, connection) = {
                 let status = status.borrow_and_update();
                 (status.connected, status.reconnects)
             };
-            if connected && heard != Some(reconnects) {
-                self.shared.state().world.connected(self.shared.now());
-                // Whoever is there says what it has.
-                if let Err(error) = self.bus.publish(&catalogue::healthmanager_start(), &Empty).await {
-                    tracing::warn!(%error, "healthmanager.start could not be published");
-                } else {
-                    heard = Some(reconnects);
-                }
-                self.shared.read_now.notify_one();
-                self.plan_all();
-            }
-            if !connected && heard.is_some() {
-                tracing::warn!("the bus is away: nothing is planned");
-                heard = None;
-                self.shared.state().world.disconnected();
-                self.plan_all();
+            if !connected {
+                greeted = None;
+                self.bus_went();
+            } else if greeted != Some(connection) {
+                greeted = self.bus_came().await.then_some(connection);
             }
             if connected {
                 self.sweep();
@@ -139,6 +155,38 @@ impl Manager {
                 () = tokio::time::sleep(SWEEP) => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
+        }
+    }
+
+    /// Hearing begins anew: what was said meanwhile is gone, so everything is asked again. Whether
+    /// the question was sent.
+    async fn bus_came(&self) -> bool {
+        {
+            let now = self.shared.now();
+            let mut state = self.shared.state();
+            state.world.connected(now);
+            state.reread = true;
+        }
+        let greeting = self
+            .bus
+            .publish(&catalogue::healthmanager_start(), &Empty)
+            .await;
+        if let Err(error) = &greeting {
+            tracing::warn!(%error, "the agents could not be asked what they run");
+        }
+        self.shared.read_now.notify_one();
+        self.plan_all();
+        greeting.is_ok()
+    }
+
+    fn bus_went(&self) {
+        let mut state = self.shared.state();
+        let heard = state.world.hearing_since.is_some();
+        state.world.disconnected();
+        drop(state);
+        if heard {
+            tracing::warn!("the bus is away: nothing is planned");
+            self.plan_all();
         }
     }
 
@@ -165,24 +213,36 @@ impl Manager {
     /// Keeps the desired state.
     pub async fn read_desired(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
         let mut reader = BulkReader::new(self.bus.clone())?;
-        let mut next_full = tokio::time::Instant::now();
+        let mut settings = self.settings.clone();
+        let mut last_full = tokio::time::Instant::now();
+        let mut due = last_full;
         let mut retry = FIRST_RETRY;
         loop {
             tokio::select! {
                 () = self.shared.read_now.notified() => {}
-                () = tokio::time::sleep_until(next_full) => {}
+                () = tokio::time::sleep_until(due) => {}
+                changed = settings.changed() => {
+                    changed.context("the settings ended")?;
+                    due = due.min(last_full + self.refresh());
+                    continue;
+                }
                 () = shutdown.cancelled() => return Ok(()),
             }
             if !self.bus.status().borrow().connected {
-                next_full = tokio::time::Instant::now() + FIRST_RETRY;
+                due = tokio::time::Instant::now() + FIRST_RETRY;
                 continue;
             }
-            let never = self.shared.state().world.desired.complete_as_of.is_none();
+            let whole = {
+                let mut state = self.shared.state();
+                let reread = std::mem::take(&mut state.reread);
+                reread || state.world.desired.complete_as_of.is_none()
+            } || tokio::time::Instant::now() >= due;
+            let begun = tokio::time::Instant::now();
             let reading = async {
-                if never || tokio::time::Instant::now() >= next_full {
+                if whole {
                     self.read_all(&mut reader).await
                 } else {
-                    self.read_updated(&mut reader).await.map(|()| false)
+                    self.read_updated(&mut reader).await
                 }
             };
             let result = tokio::select! {
@@ -190,10 +250,11 @@ impl Manager {
                 () = shutdown.cancelled() => return Ok(()),
             };
             match result {
-                Ok(full) => {
+                Ok(()) => {
                     retry = FIRST_RETRY;
-                    if full {
-                        next_full = tokio::time::Instant::now() + self.settings.borrow().duration("health-manager/desired/refresh");
+                    if whole {
+                        last_full = begun;
+                        due = begun + self.refresh();
                     }
                 }
                 Err(error) => {
@@ -203,14 +264,20 @@ impl Manager {
                     state.report.failed_fetches += 1;
                     state.report.last_fetch_error = Some(text);
                     drop(state);
-                    next_full = tokio::time::Instant::now() + retry;
+                    due = tokio::time::Instant::now() + retry;
                     retry = (retry * 2).min(LAST_RETRY);
                 }
             }
         }
     }
 
-    async fn read_all(&self, reader: &mut BulkReader) -> anyhow::Result<bool> {
+    fn refresh(&self) -> Duration {
+        self.settings
+            .borrow()
+            .duration("health-manager/desired/refresh")
+    }
+
+    async fn read_all(&self, reader: &mut BulkReader) -> anyhow::Result<()> {
         let begun = self.shared.now();
         // What changes from here on may be missing in the set, and is read again after it.
         self.shared.state().updated.clear();
@@ -228,15 +295,22 @@ impl Manager {
         if more {
             self.shared.read_now.notify_one();
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn read_updated(&self, reader: &mut BulkReader) -> anyhow::Result<()> {
         loop {
             let (process, row, last_row) = {
                 let mut state = self.shared.state();
-                let Some(process) = state.updated.pop_first() else { return Ok(()) };
-                let row = state.world.desired.processes.get(&process).map(|wanted| wanted.row);
+                let Some(process) = state.updated.pop_first() else {
+                    return Ok(());
+                };
+                let row = state
+                    .world
+                    .desired
+                    .processes
+                    .get(&process)
+                    .map(|wanted| wanted.row);
                 (process, row, state.world.desired.last_row())
             };
             let begun = self.shared.now();
@@ -276,17 +350,22 @@ impl Manager {
             }
             tokio::time::sleep(GATHER).await;
             let leads = leadership.borrow_and_update().is_some();
-            let (requests, next) = self.make_plan(leads);
-            let wait = next.map_or(FULL_PLAN, |at| Duration::from_millis(at.saturating_sub(self.shared.now())));
-            let soonest = tokio::time::Instant::now() + wait.clamp(GATHER, FULL_PLAN);
-            full_at = soonest;
-            for request in requests {
-                self.ask(&request).await;
+            let made = self.make_plan(leads);
+            let now = self.shared.now();
+            let due = made
+                .next
+                .map(|at| Duration::from_millis(at.saturating_sub(now)).max(GATHER));
+            let due = due.map_or(FULL_PLAN, |wait| wait.min(FULL_PLAN));
+            let due = tokio::time::Instant::now() + due;
+            // The plan of a part must not put off what the whole is waiting for.
+            full_at = if made.all { due } else { full_at.min(due) };
+            for request in &made.messages {
+                self.ask(request).await;
             }
         }
     }
 
-    fn make_plan(&self, leads: bool) -> (Vec<HealthRequest>, Option<u64>) {
+    fn make_plan(&self, leads: bool) -> Made {
         let (now, policy) = (self.shared.now(), self.policy());
         let mut state = self.shared.state();
         let all = std::mem::take(&mut state.all);
@@ -296,22 +375,18 @@ impl Manager {
         }
         let scope = if all { Scope::All } else { Scope::Only(&dirty) };
         let mut made = plan(&state.world, scope, now, &policy);
+        let mut left_to_the_leader = 0;
         if !leads {
             // What is noticed is remembered, so that a new leader does not begin its graces anew; nothing is asked.
+            left_to_the_leader = made.requests.len();
             made.requests.clear();
         }
         state.world.commit(&made, now);
         state.report.leads = leads;
         if all {
-            state.keep_reasons(&made);
-        } else if made.next.is_none() {
-            made.next = Some(now + FULL_PLAN.as_millis() as u64);
+            state.keep_reasons(&made, left_to_the_leader);
+            state.measure(now, &policy);
         }
-        let next = match all {
-            true => made.next,
-            // A part's time does not move the rest's: look at all when the part is due, or soon.
-            false => made.next.map(|next| next.min(now + 1000)),
-        };
         for request in &made.requests {
             match request.operation {
                 Operation::Start { .. } => state.report.starts += 1,
@@ -319,7 +394,11 @@ impl Manager {
             }
         }
         drop(state);
-        (messages(&made), next)
+        Made {
+            messages: messages(&made),
+            next: made.next,
+            all,
+        }
     }
 
     async fn ask(&self, request: &HealthRequest) {
@@ -340,6 +419,15 @@ impl Manager {
             }
         }
     }
+}
+
+/// A plan on its way out.
+struct Made {
+    messages: Vec<HealthRequest>,
+    /// When time alone would change it.
+    next: Option<u64>,
+    /// It is about everything.
+    all: bool,
 }
 
 /// One message for each process, operation, version and reason.
@@ -369,7 +457,10 @@ fn messages(made: &Plan) -> Vec<HealthRequest> {
             Operation::Stop { instance } => message.instances.push(instance.clone()),
         }
     }
-    order.into_iter().filter_map(|key| grouped.remove(&key)).collect()
+    order
+        .into_iter()
+        .filter_map(|key| grouped.remove(&key))
+        .collect()
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

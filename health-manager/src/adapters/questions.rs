@@ -10,19 +10,29 @@ use std::sync::Arc;
 const MAX_ASKED: usize = 10_000;
 
 pub async fn answer_status(manager: Arc<Manager>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut questions = manager.bus.subscribe(&catalogue::healthmanager_status().filter()).await?;
+    let mut questions = manager
+        .bus
+        .subscribe(&catalogue::healthmanager_status().filter())
+        .await?;
     loop {
         let question = tokio::select! {
             question = questions.next() => question,
             () = shutdown.cancelled() => return Ok(()),
         };
-        let Some(question) = question else { anyhow::bail!("the subscription to healthmanager.status ended") };
+        let Some(question) = question else {
+            anyhow::bail!("the subscription to healthmanager.status ended")
+        };
         if !manager.leads() {
             continue;
         }
         let asked = &question.message;
         let policy = manager.policy();
-        let answer = manager.shared.state().world.status(&asked.droplet, &asked.state, asked.version.as_ref(), &policy);
+        let answer = manager.shared.state().world.status(
+            &asked.droplet,
+            &asked.state,
+            asked.version.as_ref(),
+            &policy,
+        );
         if let Some(answer) = answer
             && let Err(error) = question.respond(&answer).await
         {
@@ -32,18 +42,27 @@ pub async fn answer_status(manager: Arc<Manager>, shutdown: Shutdown) -> anyhow:
 }
 
 pub async fn answer_health(manager: Arc<Manager>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut questions = manager.bus.subscribe(&catalogue::healthmanager_health().filter()).await?;
+    let mut questions = manager
+        .bus
+        .subscribe(&catalogue::healthmanager_health().filter())
+        .await?;
     loop {
         let question = tokio::select! {
             question = questions.next() => question,
             () = shutdown.cancelled() => return Ok(()),
         };
-        let Some(question) = question else { anyhow::bail!("the subscription to healthmanager.health ended") };
+        let Some(question) = question else {
+            anyhow::bail!("the subscription to healthmanager.health ended")
+        };
         if !manager.leads() {
             continue;
         }
         for asked in question.message.droplets.iter().take(MAX_ASKED) {
-            let answer = manager.shared.state().world.health(&asked.droplet, &asked.version);
+            let answer = manager
+                .shared
+                .state()
+                .world
+                .health(&asked.droplet, &asked.version);
             if let Some(answer) = answer
                 && let Err(error) = question.respond(&answer).await
             {

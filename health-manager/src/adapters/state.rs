@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
+/// The reason that the plan itself does not know.
+const NOT_LEADING: &str = "another health manager leads, or the cluster store is away";
+
 /// Shared by the tasks of the health manager.
 pub struct Shared {
     inner: Mutex<State>,
@@ -28,6 +31,8 @@ pub struct State {
     pub dirty: BTreeSet<ProcessGuid>,
     /// Everything is to be planned anew.
     pub all: bool,
+    /// The whole desired state is to be read again.
+    pub reread: bool,
     /// Processes whose desired state is to be read again.
     pub updated: BTreeSet<ProcessGuid>,
     pub report: Report,
@@ -50,7 +55,12 @@ pub struct Report {
 
 impl Shared {
     pub fn new() -> Arc<Shared> {
-        Arc::new(Shared { inner: Mutex::default(), wake: Notify::new(), read_now: Notify::new(), base: Instant::now() })
+        Arc::new(Shared {
+            inner: Mutex::default(),
+            wake: Notify::new(),
+            read_now: Notify::new(),
+            base: Instant::now(),
+        })
     }
 
     pub fn now(&self) -> Millis {
@@ -58,18 +68,39 @@ impl Shared {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.inner
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 pub fn unix_now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 impl State {
     /// Keeps why the whole plan does not do more.
-    pub fn keep_reasons(&mut self, plan: &Plan) {
-        self.report.held = plan.held.iter().map(|(held, count)| (held.text(), *count)).collect();
+    pub fn keep_reasons(&mut self, plan: &Plan, left_to_the_leader: usize) {
+        self.report.held = plan
+            .held
+            .iter()
+            .map(|(held, count)| (held.text(), *count))
+            .collect();
+        if left_to_the_leader > 0 {
+            self.report.held.insert(NOT_LEADING, left_to_the_leader);
+        }
+    }
+
+    /// Writes the gauges.
+    pub fn measure(&self, now: Millis, policy: &Policy) {
+        for (name, count) in self.world.counts() {
+            metrics::gauge!("health_count", "of" => name).set(count as f64);
+        }
+        metrics::gauge!("health_starts_unacknowledged")
+            .set(self.world.unacknowledged(now, policy) as f64);
+        metrics::gauge!("health_leads").set(if self.report.leads { 1.0 } else { 0.0 });
     }
 
     pub fn varz(&self, now: Millis, policy: &Policy) -> serde_json::Value {
@@ -90,7 +121,12 @@ impl State {
             "warm": self.world.is_warm(now, policy),
         });
         if let Some(varz) = varz.as_object_mut() {
-            varz.extend(self.world.counts().into_iter().map(|(name, count)| (name.to_string(), count.into())));
+            varz.extend(
+                self.world
+                    .counts()
+                    .into_iter()
+                    .map(|(name, count)| (name.to_string(), count.into())),
+            );
         }
         varz
     }

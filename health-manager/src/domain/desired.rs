@@ -65,7 +65,12 @@ impl Desired {
         let newer: Vec<(ProcessGuid, Wanted)> = self
             .processes
             .iter()
-            .filter(|(process, wanted)| wanted.read_at > begun && set.get(*process).is_none_or(|read| read.updated_at <= wanted.updated_at))
+            .filter(|(process, wanted)| {
+                wanted.read_at > begun
+                    && set
+                        .get(*process)
+                        .is_none_or(|read| read.updated_at <= wanted.updated_at)
+            })
             .map(|(process, wanted)| (process.clone(), wanted.clone()))
             .collect();
         self.processes = set;
@@ -92,6 +97,10 @@ impl Desired {
 
     /// The row after which new ones are found.
     pub fn last_row(&self) -> i64 {
-        self.processes.values().map(|wanted| wanted.row).max().unwrap_or(0)
+        self.processes
+            .values()
+            .map(|wanted| wanted.row)
+            .max()
+            .unwrap_or(0)
     }
 }

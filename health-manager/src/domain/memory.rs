@@ -37,7 +37,10 @@ pub struct Asked {
 
 impl Asked {
     pub fn again(before: Option<Asked>, now: Millis) -> Asked {
-        Asked { last: now, times: before.map_or(1, |before| before.times.saturating_add(1)) }
+        Asked {
+            last: now,
+            times: before.map_or(1, |before| before.times.saturating_add(1)),
+        }
     }
 }
 
@@ -83,20 +86,46 @@ impl Memory {
         self.versions.get(&(process.clone(), version.clone()))
     }
 
-    pub fn of_mut(&mut self, process: &ProcessGuid, version: &Version, now: Millis) -> &mut VersionMemory {
-        let memory = self.versions.entry((process.clone(), version.clone())).or_default();
+    pub fn of_mut(
+        &mut self,
+        process: &ProcessGuid,
+        version: &Version,
+        now: Millis,
+    ) -> &mut VersionMemory {
+        let memory = self
+            .versions
+            .entry((process.clone(), version.clone()))
+            .or_default();
         memory.touched = now;
         memory
     }
 
     /// An instance is gone.
-    pub fn ended(&mut self, process: &ProcessGuid, version: &Version, ending: Ending, now: Millis, policy: &Policy) {
-        let index = self.of_mut(process, version, now).indices.entry(ending.index).or_default();
+    pub fn ended(
+        &mut self,
+        process: &ProcessGuid,
+        version: &Version,
+        ending: Ending,
+        now: Millis,
+        policy: &Policy,
+    ) {
+        let index = self
+            .of_mut(process, version, now)
+            .indices
+            .entry(ending.index)
+            .or_default();
         index.asked = None;
-        index.missing = Some(Missing { since: now, why: ending.why });
+        index.missing = Some(Missing {
+            since: now,
+            why: ending.why,
+        });
         if ending.why == MissingReason::Crashed {
             let ran_well = ending.ran.is_some_and(|ran| ran >= policy.reset_after);
-            index.crashes = if ran_well { 1 } else { index.crashes.saturating_add(1) };
+            index.crashes = if ran_well {
+                1
+            } else {
+                index.crashes.saturating_add(1)
+            };
             index.crashed_at = now;
             index.crashed_at_unix = ending.unix as i64;
         }

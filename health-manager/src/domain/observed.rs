@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const REMEMBER_ENDED: Millis = 2 * 3600 * 1000;
 /// Most of them.
 const MAX_ENDED: usize = 200_000;
+/// Longest period of heartbeats that is believed, in seconds.
+const MAX_PERIOD: f64 = 3600.0;
 
 /// One instance as last seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +50,17 @@ impl Seen {
 pub struct Agent {
     pub last_beat: Millis,
     pub last_complete: Option<Millis>,
+    /// How often it says to beat.
+    pub period: Millis,
     pub instances: BTreeSet<(ProcessGuid, InstanceId)>,
+}
+
+impl Agent {
+    /// How long it may be silent. Where agents beat less often than the setting for their loss
+    /// foresees, two beats may be missed: else every agent would be lost and found in turns.
+    fn patience(&self, lost_after: Millis) -> Millis {
+        lost_after.max(self.period.saturating_mul(5) / 2)
+    }
 }
 
 /// Something that vanished or crashed, for the memory.
@@ -92,13 +104,23 @@ impl Observed {
     /// Takes in a heartbeat. `unix` is now in unix seconds, to translate the agent's times.
     pub fn heartbeat(&mut self, beat: &Heartbeat, now: Millis, unix: f64) -> Change {
         let complete = beat.yard_complete.unwrap_or(beat.droplets.len() != 1);
-        let mut change = Change { new_agent: !self.agents.contains_key(&beat.dea), ..Change::default() };
-        let agent = self.agents.entry(beat.dea.clone()).or_insert_with(|| Agent {
-            last_beat: now,
-            last_complete: None,
-            instances: BTreeSet::new(),
-        });
+        let mut change = Change {
+            new_agent: !self.agents.contains_key(&beat.dea),
+            ..Change::default()
+        };
+        let agent = self
+            .agents
+            .entry(beat.dea.clone())
+            .or_insert_with(|| Agent {
+                last_beat: now,
+                last_complete: None,
+                period: 0,
+                instances: BTreeSet::new(),
+            });
         agent.last_beat = now;
+        if let Some(seconds) = beat.yard_period {
+            agent.period = (seconds.clamp(0.0, MAX_PERIOD) * 1000.0) as Millis;
+        }
         let mut unnamed = BTreeSet::new();
         if complete {
             agent.last_complete = Some(now);
@@ -110,13 +132,31 @@ impl Observed {
             self.take_in(&beat.dea, one, key, now, unix, &mut change);
         }
         for (process, instance) in unnamed {
-            self.lose(process, instance, &beat.dea, LossReason::Vanished, &mut change);
+            self.lose(
+                process,
+                instance,
+                &beat.dea,
+                LossReason::Vanished,
+                &mut change,
+            );
         }
         change
     }
 
-    fn take_in(&mut self, dea: &DeaId, one: &Beat, key: (ProcessGuid, InstanceId), now: Millis, unix: f64, change: &mut Change) {
-        let known_end = self.ended.get_mut(&one.instance).map(|at| *at = now).is_some();
+    fn take_in(
+        &mut self,
+        dea: &DeaId,
+        one: &Beat,
+        key: (ProcessGuid, InstanceId),
+        now: Millis,
+        unix: f64,
+        change: &mut Change,
+    ) {
+        let known_end = self
+            .ended
+            .get_mut(&one.instance)
+            .map(|at| *at = now)
+            .is_some();
         if known_end && one.state != InstanceState::Crashed {
             return;
         }
@@ -133,7 +173,11 @@ impl Observed {
         };
         if one.state == InstanceState::Crashed && !known_end {
             // The beat is the first to tell. What ran until now is in `seen` of the loss.
-            let before = self.processes.get(&key.0).and_then(|all| all.get(&key.1)).cloned();
+            let before = self
+                .processes
+                .get(&key.0)
+                .and_then(|all| all.get(&key.1))
+                .cloned();
             self.remember_end(&one.instance, now);
             change.losses.push(Loss {
                 process: key.0.clone(),
@@ -173,10 +217,18 @@ impl Observed {
     }
 
     /// An instance ended. `None` if that was known already; else what was known of it.
-    pub fn exited(&mut self, process: &ProcessGuid, instance: &InstanceId, now: Millis) -> Option<Option<Seen>> {
+    pub fn exited(
+        &mut self,
+        process: &ProcessGuid,
+        instance: &InstanceId,
+        now: Millis,
+    ) -> Option<Option<Seen>> {
         let known = self.ended.contains_key(instance);
         self.remember_end(instance, now);
-        let seen = self.processes.get_mut(process).and_then(|all| all.remove(instance));
+        let seen = self
+            .processes
+            .get_mut(process)
+            .and_then(|all| all.remove(instance));
         if let Some(seen) = &seen
             && let Some(agent) = self.agents.get_mut(&seen.dea)
         {
@@ -186,19 +238,35 @@ impl Observed {
         (!known).then_some(seen)
     }
 
-    fn lose(&mut self, process: ProcessGuid, instance: InstanceId, dea: &DeaId, why: LossReason, change: &mut Change) {
-        let Some(all) = self.processes.get_mut(&process) else { return };
+    fn lose(
+        &mut self,
+        process: ProcessGuid,
+        instance: InstanceId,
+        dea: &DeaId,
+        why: LossReason,
+        change: &mut Change,
+    ) {
+        let Some(all) = self.processes.get_mut(&process) else {
+            return;
+        };
         // Another agent may have brought it since.
         if all.get(&instance).is_none_or(|seen| seen.dea != *dea) {
             return;
         }
-        let Some(seen) = all.remove(&instance) else { return };
+        let Some(seen) = all.remove(&instance) else {
+            return;
+        };
         if all.is_empty() {
             self.processes.remove(&process);
         }
         change.processes.insert(process.clone());
         if seen.state != InstanceState::Crashed {
-            change.losses.push(Loss { process, instance, seen, why });
+            change.losses.push(Loss {
+                process,
+                instance,
+                seen,
+                why,
+            });
         }
     }
 
@@ -208,22 +276,20 @@ impl Observed {
         let lost: Vec<DeaId> = self
             .agents
             .iter()
-            .filter(|(_, agent)| now.saturating_sub(agent.last_beat) > lost_after)
+            .filter(|(_, agent)| now.saturating_sub(agent.last_beat) > agent.patience(lost_after))
             .map(|(dea, _)| dea.clone())
             .collect();
         for dea in &lost {
-            let Some(agent) = self.agents.remove(dea) else { continue };
+            let Some(agent) = self.agents.remove(dea) else {
+                continue;
+            };
             for (process, instance) in agent.instances {
                 self.lose(process, instance, dea, LossReason::AgentLost, &mut change);
             }
         }
-        self.ended.retain(|_, at| now.saturating_sub(*at) < REMEMBER_ENDED);
+        self.ended
+            .retain(|_, at| now.saturating_sub(*at) < REMEMBER_ENDED);
         (lost, change)
-    }
-
-    /// When the next agent would be lost.
-    pub fn next_loss(&self, lost_after: Millis) -> Option<Millis> {
-        self.agents.values().map(|agent| agent.last_beat.saturating_add(lost_after).saturating_add(1)).min()
     }
 
     /// Nobody could be heard for a while: silence until now means nothing.
@@ -236,7 +302,11 @@ impl Observed {
     fn remember_end(&mut self, instance: &InstanceId, now: Millis) {
         self.ended.insert(instance.clone(), now);
         if self.ended.len() > MAX_ENDED {
-            let oldest = self.ended.iter().min_by_key(|(_, at)| **at).map(|(id, _)| id.clone());
+            let oldest = self
+                .ended
+                .iter()
+                .min_by_key(|(_, at)| **at)
+                .map(|(id, _)| id.clone());
             if let Some(oldest) = oldest {
                 self.ended.remove(&oldest);
             }
@@ -248,6 +318,10 @@ impl Observed {
     }
 
     pub fn count(&self, state: InstanceState) -> usize {
-        self.processes.values().flat_map(BTreeMap::values).filter(|seen| seen.state == state).count()
+        self.processes
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter(|seen| seen.state == state)
+            .count()
     }
 }

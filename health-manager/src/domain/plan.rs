@@ -10,7 +10,7 @@
 //! |---|---|
 //! | STARTING or RUNNING | nothing; more than one with one RUNNING: stop all but the oldest RUNNING |
 //! | EVACUATING only | start a replacement now; stop it when the replacement is RUNNING |
-//! | nothing, crashed | start after the back-off; index ≠ 0 waits until some instance runs |
+//! | nothing, crashed | start after the back-off; beyond the immediate restarts index ≠ 0 waits until some instance runs |
 //! | nothing, agent lost / shut down / evacuated | start now |
 //! | nothing, nobody knows why | start after the grace |
 //!
@@ -22,7 +22,7 @@ use super::desired::{Wanted, WantedState};
 use super::memory::{IndexMemory, MissingReason, VersionMemory};
 use super::observed::Seen;
 use super::policy::Policy;
-use super::world::{World, occupies_window};
+use super::world::{FIRST_ANSWERS, World, occupies_window};
 use proto::bus::health::InstanceState;
 use proto::ids::{InstanceId, ProcessGuid, Version};
 use std::cmp::Reverse;
@@ -33,7 +33,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Because {
     /// Its predecessor is being moved away.
     Evacuating,
-    Crashed { crashes: u32 },
+    Crashed {
+        crashes: u32,
+    },
     AgentLost,
     AgentShutdown,
     Missing,
@@ -129,7 +131,9 @@ impl Held {
             Held::Window => "as many starts are under way as may be",
             Held::Asked => "asked for a moment ago",
             Held::NotAllRunning => "a stop waits until all that is desired runs",
-            Held::StaleInstance => "an instance to stop was not seen lately or is newer than the desired state",
+            Held::StaleInstance => {
+                "an instance to stop was not seen lately or is newer than the desired state"
+            }
         }
     }
 }
@@ -188,13 +192,23 @@ pub fn plan(world: &World, scope: Scope<'_>, now: Millis, policy: &Policy) -> Pl
     if !warm {
         plan.hold(Held::Listening);
         if let Some(since) = world.hearing_since {
-            let two_thirds = since + policy.lost_after * 2 / 3;
-            plan.look_at(if now < two_thirds { two_thirds } else { since + policy.lost_after });
+            let answers = since.saturating_add(FIRST_ANSWERS);
+            plan.look_at(if now < answers {
+                answers
+            } else {
+                since.saturating_add(policy.lost_after)
+            });
         }
     }
     let mut starts: Vec<(Urgency, Request)> = Vec::new();
     let mut one = |process: &ProcessGuid, plan: &mut Plan| {
-        let planner = Planner { world, process, warm, now, policy };
+        let planner = Planner {
+            world,
+            process,
+            warm,
+            now,
+            policy,
+        };
         match world.desired.processes.get(process) {
             Some(wanted) => planner.wanted(wanted, &mut starts, plan),
             None => planner.undesired(plan),
@@ -202,8 +216,12 @@ pub fn plan(world: &World, scope: Scope<'_>, now: Millis, policy: &Policy) -> Pl
     };
     match scope {
         Scope::All => {
-            let all: BTreeSet<&ProcessGuid> =
-                world.desired.processes.keys().chain(world.observed.processes.keys()).collect();
+            let all: BTreeSet<&ProcessGuid> = world
+                .desired
+                .processes
+                .keys()
+                .chain(world.observed.processes.keys())
+                .collect();
             for process in all {
                 one(process, &mut plan);
             }
@@ -221,7 +239,9 @@ pub fn plan(world: &World, scope: Scope<'_>, now: Millis, policy: &Policy) -> Pl
     let arrived = plan
         .settled
         .iter()
-        .filter_map(|(process, version, index)| world.memory.of(process, version)?.indices.get(index)?.asked)
+        .filter_map(|(process, version, index)| {
+            world.memory.of(process, version)?.indices.get(index)?.asked
+        })
         .filter(|asked| occupies_window(*asked, now, policy))
         .count();
     let under_way = world.unacknowledged(now, policy).saturating_sub(arrived);
@@ -231,7 +251,12 @@ pub fn plan(world: &World, scope: Scope<'_>, now: Millis, policy: &Policy) -> Pl
         plan.look_at(now + 1000);
     }
     let stops = std::mem::take(&mut plan.requests);
-    plan.requests = starts.into_iter().take(room).map(|(_, request)| request).chain(stops).collect();
+    plan.requests = starts
+        .into_iter()
+        .take(room)
+        .map(|(_, request)| request)
+        .chain(stops)
+        .collect();
     plan
 }
 
@@ -288,19 +313,37 @@ impl<'a> Planner<'a> {
             match (seen.state, seen.version == wanted.version) {
                 (InstanceState::Crashed, _) => {}
                 (_, false) => others.push((instance, seen, Because::OldVersion)),
-                (_, true) if seen.index >= wanted.instances => others.push((instance, seen, Because::Extra)),
-                (InstanceState::Evacuating, true) => by_index.entry(seen.index).or_default().evacuating.push((instance, seen)),
+                (_, true) if seen.index >= wanted.instances => {
+                    others.push((instance, seen, Because::Extra))
+                }
+                (InstanceState::Evacuating, true) => by_index
+                    .entry(seen.index)
+                    .or_default()
+                    .evacuating
+                    .push((instance, seen)),
                 (InstanceState::Starting | InstanceState::Running, true) => {
-                    by_index.entry(seen.index).or_default().live.push((instance, seen));
+                    by_index
+                        .entry(seen.index)
+                        .or_default()
+                        .live
+                        .push((instance, seen));
                 }
             }
         }
         let nothing = AtIndex::default();
         let at = |index: u32| by_index.get(&index).unwrap_or(&nothing);
-        let all_run = (0..wanted.instances)
-            .all(|index| at(index).live.iter().any(|(_, seen)| surely_runs(seen, self.now, self.policy)));
-        let missing = (0..wanted.instances).filter(|index| at(*index).live.is_empty()).count() as u32;
-        let some_run = by_index.values().any(|at| at.runs() || !at.evacuating.is_empty());
+        let all_run = (0..wanted.instances).all(|index| {
+            at(index)
+                .live
+                .iter()
+                .any(|(_, seen)| surely_runs(seen, self.now, self.policy))
+        });
+        let missing = (0..wanted.instances)
+            .filter(|index| at(*index).live.is_empty())
+            .count() as u32;
+        let some_run = by_index
+            .values()
+            .any(|at| at.runs() || !at.evacuating.is_empty());
         let memory = self.world.memory.of(self.process, &wanted.version);
         for index in 0..wanted.instances {
             let at = at(index);
@@ -320,7 +363,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one place calls it, with what it has just worked out")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place calls it, with what it has just worked out"
+    )]
     fn start(
         &self,
         wanted: &Wanted,
@@ -336,18 +382,26 @@ impl<'a> Planner<'a> {
         let known = memory.and_then(|memory| memory.indices.get(&index));
         let memory = known.unwrap_or(&empty);
         if memory.missing.is_none() {
-            plan.noticed.push((self.process.clone(), wanted.version.clone(), index));
+            plan.noticed
+                .push((self.process.clone(), wanted.version.clone(), index));
         }
-        let crashed = memory.missing.is_some_and(|missing| missing.why == MissingReason::Crashed);
+        let crashed = memory
+            .missing
+            .is_some_and(|missing| missing.why == MissingReason::Crashed);
         let (because, class) = if !at.evacuating.is_empty() && !crashed {
             (Because::Evacuating, 3)
         } else {
             match memory.missing.map(|missing| (missing.why, missing.since)) {
                 Some((MissingReason::AgentLost, _)) => (Because::AgentLost, 2),
-                Some((MissingReason::AgentShutdown | MissingReason::AgentEvacuation, _)) => (Because::AgentShutdown, 2),
+                Some((MissingReason::AgentShutdown | MissingReason::AgentEvacuation, _)) => {
+                    (Because::AgentShutdown, 2)
+                }
                 Some((MissingReason::Crashed, _)) => {
-                    let due = memory.crashed_at.saturating_add(self.policy.delay_after(memory.crashes));
-                    if index != 0 && !some_run {
+                    let due = memory
+                        .crashed_at
+                        .saturating_add(self.policy.delay_after(memory.crashes));
+                    let flapping = memory.crashes > self.policy.immediate_restarts;
+                    if index != 0 && flapping && !some_run {
                         plan.hold(Held::Canary);
                         return;
                     }
@@ -356,8 +410,13 @@ impl<'a> Planner<'a> {
                         plan.look_at(due);
                         return;
                     }
-                    let class = if memory.crashes > self.policy.immediate_restarts { 0 } else { 1 };
-                    (Because::Crashed { crashes: memory.crashes }, class)
+                    let class = if flapping { 0 } else { 1 };
+                    (
+                        Because::Crashed {
+                            crashes: memory.crashes,
+                        },
+                        class,
+                    )
                 }
                 Some((MissingReason::Unknown, since)) => {
                     let due = since.saturating_add(self.policy.grace);
@@ -379,7 +438,9 @@ impl<'a> Planner<'a> {
             }
         };
         if let Some(asked) = memory.asked {
-            let again = asked.last.saturating_add(self.policy.repeat_after(asked.times));
+            let again = asked
+                .last
+                .saturating_add(self.policy.repeat_after(asked.times));
             if self.now < again {
                 plan.hold(Held::Asked);
                 plan.look_at(again);
@@ -394,14 +455,28 @@ impl<'a> Planner<'a> {
             last_updated: wanted.updated_at,
             flapping: memory.crashes > self.policy.immediate_restarts,
         };
-        starts.push((Urgency { class, missing: share }, request));
+        starts.push((
+            Urgency {
+                class,
+                missing: share,
+            },
+            request,
+        ));
     }
 
     /// Some instance holds the index: it is not missing, and all but one may go.
-    fn keep_one(&self, wanted: &Wanted, index: u32, at: &AtIndex<'_>, memory: Option<&VersionMemory>, plan: &mut Plan) {
+    fn keep_one(
+        &self,
+        wanted: &Wanted,
+        index: u32,
+        at: &AtIndex<'_>,
+        memory: Option<&VersionMemory>,
+        plan: &mut Plan,
+    ) {
         let known = memory.and_then(|memory| memory.indices.get(&index));
         if known.is_some_and(|index| index.missing.is_some() || index.asked.is_some()) {
-            plan.settled.push((self.process.clone(), wanted.version.clone(), index));
+            plan.settled
+                .push((self.process.clone(), wanted.version.clone(), index));
         }
         let oldest = at
             .live
@@ -409,7 +484,11 @@ impl<'a> Planner<'a> {
             .filter(|(_, seen)| surely_runs(seen, self.now, self.policy))
             .min_by_key(|(instance, seen)| (seen.since, *instance));
         let Some((kept, _)) = oldest else { return };
-        let mut rest: Vec<_> = at.live.iter().filter(|(instance, _)| instance != kept).collect();
+        let mut rest: Vec<_> = at
+            .live
+            .iter()
+            .filter(|(instance, _)| instance != kept)
+            .collect();
         rest.sort_by_key(|(instance, seen)| (Reverse(seen.since), *instance));
         for (instance, seen) in rest {
             self.stop(instance, seen, Because::Duplicate, wanted.updated_at, plan);
@@ -425,7 +504,12 @@ impl<'a> Planner<'a> {
                 continue;
             }
             // What is younger than the set may have come into being after it was read.
-            if self.world.desired.complete_as_of.is_none_or(|read| read <= seen.first_seen) {
+            if self
+                .world
+                .desired
+                .complete_as_of
+                .is_none_or(|read| read <= seen.first_seen)
+            {
                 plan.hold(Held::StaleInstance);
                 continue;
             }
@@ -433,7 +517,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn stop(&self, instance: &InstanceId, seen: &Seen, because: Because, last_updated: f64, plan: &mut Plan) {
+    fn stop(
+        &self,
+        instance: &InstanceId,
+        seen: &Seen,
+        because: Because,
+        last_updated: f64,
+        plan: &mut Plan,
+    ) {
         if !self.warm {
             return;
         }
@@ -441,9 +532,15 @@ impl<'a> Planner<'a> {
             plan.hold(Held::StaleInstance);
             return;
         }
-        let asked = self.world.memory.of(self.process, &seen.version).and_then(|memory| memory.stops.get(instance));
+        let asked = self
+            .world
+            .memory
+            .of(self.process, &seen.version)
+            .and_then(|memory| memory.stops.get(instance));
         if let Some(asked) = asked {
-            let again = asked.last.saturating_add(self.policy.repeat_after(asked.times));
+            let again = asked
+                .last
+                .saturating_add(self.policy.repeat_after(asked.times));
             if self.now < again {
                 plan.hold(Held::Asked);
                 plan.look_at(again);
@@ -453,7 +550,9 @@ impl<'a> Planner<'a> {
         plan.requests.push(Request {
             process: self.process.clone(),
             version: seen.version.clone(),
-            operation: Operation::Stop { instance: instance.clone() },
+            operation: Operation::Stop {
+                instance: instance.clone(),
+            },
             because,
             last_updated,
             flapping: false,
@@ -462,8 +561,11 @@ impl<'a> Planner<'a> {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
-mod tests;
+#[path = "properties_tests.rs"]
+mod properties;
 #[cfg(test)]
 #[path = "simulation_tests.rs"]
 mod simulation;
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -38,7 +38,11 @@ const EPOCH: f64 = 1_700_000_000.0;
 impl Given {
     /// Heard and read, at second 100.
     pub fn new() -> Given {
-        let mut given = Given { world: World::default(), policy: policy(), now: 0 };
+        let mut given = Given {
+            world: World::default(),
+            policy: policy(),
+            now: 0,
+        };
         given.world.connected(0);
         given.now = 100_000;
         given
@@ -77,12 +81,21 @@ impl Given {
     }
 
     /// A complete beat: `("i0", "p", "v1", 0, Running, since)`.
-    pub fn beat(mut self, from: &str, all: &[(&str, &str, &str, u32, InstanceState, u64)]) -> Given {
+    pub fn beat(
+        mut self,
+        from: &str,
+        all: &[(&str, &str, &str, u32, InstanceState, u64)],
+    ) -> Given {
         self.hear(from, Some(true), all);
         self
     }
 
-    pub fn hear(&mut self, from: &str, complete: Option<bool>, all: &[(&str, &str, &str, u32, InstanceState, u64)]) {
+    pub fn hear(
+        &mut self,
+        from: &str,
+        complete: Option<bool>,
+        all: &[(&str, &str, &str, u32, InstanceState, u64)],
+    ) {
         let droplets = all
             .iter()
             .map(|(id, name, at, index, state, since)| Beat {
@@ -97,7 +110,13 @@ impl Given {
                 yard_details: None,
             })
             .collect();
-        let beat = Heartbeat { dea: dea(from), droplets, yard_complete: complete, yard_period: None, yard_zone: None };
+        let beat = Heartbeat {
+            dea: dea(from),
+            droplets,
+            yard_complete: complete,
+            yard_period: None,
+            yard_zone: None,
+        };
         let unix = self.unix();
         self.world.heartbeat(&beat, self.now, unix, &self.policy);
     }
@@ -139,8 +158,13 @@ pub(super) fn show(plan: &Plan) -> Vec<String> {
     plan.requests
         .iter()
         .map(|request| match &request.operation {
-            Operation::Start { index } => format!("start {} {index} ({:?})", request.process, request.because),
-            Operation::Stop { instance } => format!("stop {} {instance} ({:?})", request.process, request.because),
+            Operation::Start { index } => {
+                format!("start {} {index} ({:?})", request.process, request.because)
+            }
+            Operation::Stop { instance } => format!(
+                "stop {} {instance} ({:?})",
+                request.process, request.because
+            ),
         })
         .collect()
 }
@@ -149,9 +173,13 @@ use InstanceState::{Crashed, Evacuating, Running, Starting};
 
 #[test]
 fn what_runs_as_desired_is_left_alone() {
-    let mut given = Given::new()
-        .desired(&[("p", "v1", 2, "STARTED")])
-        .beat("d1", &[("i0", "p", "v1", 0, Running, 1), ("i1", "p", "v1", 1, Starting, 1)]);
+    let mut given = Given::new().desired(&[("p", "v1", 2, "STARTED")]).beat(
+        "d1",
+        &[
+            ("i0", "p", "v1", 0, Running, 1),
+            ("i1", "p", "v1", 1, Starting, 1),
+        ],
+    );
     let plan = given.plan();
     assert_eq!(plan, Plan::default());
     assert!(given.act().is_empty());
@@ -159,7 +187,9 @@ fn what_runs_as_desired_is_left_alone() {
 
 #[test]
 fn what_is_missing_for_no_known_reason_is_started_after_the_grace() {
-    let mut given = Given::new().desired(&[("p", "v1", 2, "STARTED")]).beat("d1", &[("i0", "p", "v1", 0, Running, 1)]);
+    let mut given = Given::new()
+        .desired(&[("p", "v1", 2, "STARTED")])
+        .beat("d1", &[("i0", "p", "v1", 0, Running, 1)]);
     assert!(given.act().is_empty());
     assert_eq!(given.plan().held, BTreeMap::from([(Held::Grace, 1)]));
     assert_eq!(given.plan().next, Some(130_000));
@@ -171,11 +201,24 @@ fn what_is_missing_for_no_known_reason_is_started_after_the_grace() {
     let mut given = given.at(134);
     assert!(given.act().is_empty());
     let mut given = given.at(135).desired(&[("p", "v1", 2, "STARTED")]);
-    assert_eq!(given.act(), ["start p 1 (Missing)"], "again while it is not seen");
-    let mut given = given.at(136).beat("d1", &[("i0", "p", "v1", 0, Running, 1), ("i1", "p", "v1", 1, Starting, 1)]);
+    assert_eq!(
+        given.act(),
+        ["start p 1 (Missing)"],
+        "again while it is not seen"
+    );
+    let mut given = given.at(136).beat(
+        "d1",
+        &[
+            ("i0", "p", "v1", 0, Running, 1),
+            ("i1", "p", "v1", 1, Starting, 1),
+        ],
+    );
     assert!(given.act().is_empty());
     given.world.tidy(given.now, &given.policy);
-    assert!(given.world.memory.versions.is_empty(), "nothing to remember of what is well");
+    assert!(
+        given.world.memory.versions.is_empty(),
+        "nothing to remember of what is well"
+    );
 }
 
 #[test]
@@ -184,7 +227,9 @@ fn a_crash_is_answered_at_once_three_times_and_then_later_and_later() {
     let mut delays = Vec::new();
     for round in 0..9 {
         let id = format!("i{round}");
-        given = given.beat("d1", &[(&id, "p", "v1", 0, Running, 1_000_000)]).exit(&id, "p", "v1", 0, ExitReason::Crashed);
+        given = given
+            .beat("d1", &[(&id, "p", "v1", 0, Running, 1_000_000)])
+            .exit(&id, "p", "v1", 0, ExitReason::Crashed);
         let crashed = given.now;
         while given.act().is_empty() {
             let next = given.plan().next.unwrap();
@@ -196,7 +241,10 @@ fn a_crash_is_answered_at_once_three_times_and_then_later_and_later() {
         given.now += 1000;
     }
     assert_eq!(delays, [0, 0, 0, 30, 60, 120, 240, 480, 960]);
-    let answer = given.world.status(&process("p"), "FLAPPING", None, &given.policy).unwrap();
+    let answer = given
+        .world
+        .status(&process("p"), "FLAPPING", None, &given.policy)
+        .unwrap();
     assert_eq!(answer.indices.unwrap().len(), 1);
 }
 
@@ -205,8 +253,12 @@ fn an_instance_that_ran_well_counts_its_crashes_anew() {
     let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]);
     for round in 0..10u64 {
         let id = format!("i{round}");
-        given = given.beat("d1", &[(&id, "p", "v1", 0, Running, 100 + round * 400)]).at(100 + round * 400 + 301);
-        given = given.desired(&[("p", "v1", 1, "STARTED")]).beat("d1", &[(&id, "p", "v1", 0, Running, 100 + round * 400)]);
+        given = given
+            .beat("d1", &[(&id, "p", "v1", 0, Running, 100 + round * 400)])
+            .at(100 + round * 400 + 301);
+        given = given
+            .desired(&[("p", "v1", 1, "STARTED")])
+            .beat("d1", &[(&id, "p", "v1", 0, Running, 100 + round * 400)]);
         given = given.exit(&id, "p", "v1", 0, ExitReason::Crashed);
         assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 1 })"]);
         given = given.at(100 + (round + 1) * 400);
@@ -215,9 +267,13 @@ fn an_instance_that_ran_well_counts_its_crashes_anew() {
 
 #[test]
 fn the_same_crash_told_twice_counts_once() {
-    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).beat("d1", &[("i0", "p", "v1", 0, Running, 1)]);
+    let mut given = Given::new()
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .beat("d1", &[("i0", "p", "v1", 0, Running, 1)]);
     for _ in 0..5 {
-        given = given.exit("i0", "p", "v1", 0, ExitReason::Crashed).beat("d1", &[("i0", "p", "v1", 0, Crashed, 100)]);
+        given = given
+            .exit("i0", "p", "v1", 0, ExitReason::Crashed)
+            .beat("d1", &[("i0", "p", "v1", 0, Crashed, 100)]);
     }
     assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 1 })"]);
     // A beat that was under way when it died does not bring it back.
@@ -226,68 +282,188 @@ fn the_same_crash_told_twice_counts_once() {
     given = given.desired(&[("p", "v1", 1, "STARTED")]);
     assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 1 })"]);
     // The heartbeat may be the first to tell.
-    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).beat("d1", &[("i9", "p", "v1", 0, Crashed, 99)]);
+    let mut given = Given::new()
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .beat("d1", &[("i9", "p", "v1", 0, Crashed, 99)]);
     assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 1 })"]);
-    let crashed = given.world.status(&process("p"), "CRASHED", None, &given.policy).unwrap();
+    let crashed = given
+        .world
+        .status(&process("p"), "CRASHED", None, &given.policy)
+        .unwrap();
     assert_eq!(crashed.instances.unwrap()[0].instance, instance("i9"));
 }
 
 #[test]
-fn index_zero_is_the_canary() {
-    let mut given = Given::new()
-        .desired(&[("p", "v1", 3, "STARTED")])
-        .exit("a", "p", "v1", 0, ExitReason::Crashed)
-        .exit("b", "p", "v1", 1, ExitReason::Crashed)
-        .exit("c", "p", "v1", 2, ExitReason::Crashed);
-    assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 1 })"]);
-    assert_eq!(given.plan().held.get(&Held::Canary), Some(&2));
-    let mut given = given.at(101).beat("d1", &[("d", "p", "v1", 0, Starting, 101)]);
+fn index_zero_is_the_canary_of_what_crashes_again_and_again() {
+    let mut given = Given::new().desired(&[("p", "v1", 3, "STARTED")]);
+    // Within the immediate restarts each index is answered for itself.
+    for round in 0..3 {
+        for index in 0..3 {
+            let id = format!("i{round}-{index}");
+            given = given.exit(&id, "p", "v1", index, ExitReason::Crashed);
+        }
+        assert_eq!(given.act().len(), 3);
+    }
+    for index in 0..3 {
+        given = given.exit(&format!("x{index}"), "p", "v1", index, ExitReason::Crashed);
+    }
     assert!(given.act().is_empty());
-    let mut given = given.at(102).beat("d1", &[("d", "p", "v1", 0, Running, 102)]);
-    assert_eq!(given.act(), ["start p 1 (Crashed { crashes: 1 })", "start p 2 (Crashed { crashes: 1 })"]);
+    assert_eq!(
+        given.plan().held,
+        BTreeMap::from([(Held::BackOff, 1), (Held::Canary, 2)])
+    );
+    let mut given = given.at(130);
+    assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 4 })"]);
+    assert_eq!(given.plan().held.get(&Held::Canary), Some(&2));
+    let mut given = given
+        .at(131)
+        .beat("d1", &[("d", "p", "v1", 0, Starting, 131)]);
+    assert!(given.act().is_empty());
+    let mut given = given
+        .at(132)
+        .beat("d1", &[("d", "p", "v1", 0, Running, 132)]);
+    assert_eq!(
+        given.act(),
+        [
+            "start p 1 (Crashed { crashes: 4 })",
+            "start p 2 (Crashed { crashes: 4 })"
+        ]
+    );
+}
+
+#[test]
+fn an_app_that_was_stopped_is_given_the_whole_grace_again() {
+    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]);
+    assert!(given.act().is_empty());
+    let mut given = given.at(120).desired(&[("p", "v1", 1, "STOPPED")]);
+    given.world.tidy(given.now, &given.policy);
+    let mut given = given.at(140).desired(&[("p", "v1", 1, "STARTED")]);
+    assert!(given.act().is_empty());
+    assert_eq!(given.plan().next, Some(170_000));
+}
+
+#[test]
+fn an_agent_that_beats_seldom_is_not_lost_between_its_beats() {
+    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]);
+    let beat = Heartbeat {
+        dea: dea("d1"),
+        droplets: Vec::new(),
+        yard_complete: Some(true),
+        yard_period: Some(60.0),
+        yard_zone: None,
+    };
+    let unix = given.unix();
+    given.world.heartbeat(&beat, given.now, unix, &given.policy);
+    let lost = |given: &mut Given| given.world.sweep(given.now, unix, &given.policy).0.len();
+    let mut given = given.at(250);
+    assert_eq!(lost(&mut given), 0);
+    let mut given = given.at(251);
+    assert_eq!(lost(&mut given), 1);
+}
+
+#[test]
+fn after_a_return_of_the_bus_stops_wait_for_the_agents_or_for_their_time() {
+    let seen = [("i0", "p", "v1", 0, Running, 1)];
+    let mut given = Given::new().desired(&[]).beat("d1", &seen);
+    given.world.connected(given.now);
+    assert_eq!(given.plan().next, Some(102_000));
+    // The only agent told all it has, but another may still be about to.
+    let mut given = given.at(101).beat("d1", &seen).desired(&[]);
+    assert!(given.act().is_empty());
+    let mut given = given.at(102).desired(&[]);
+    assert_eq!(given.act(), ["stop p i0 (Undesired)"]);
+    // One that is known did not tell yet.
+    let mut given = Given::new().beat("d1", &seen).beat("d2", &[]).at(101);
+    given.world.connected(given.now);
+    let mut given = given.at(104).beat("d1", &seen).desired(&[]);
+    assert!(given.act().is_empty());
+    assert_eq!(given.plan().next, Some(131_000));
 }
 
 #[test]
 fn the_instances_of_a_lost_agent_are_started_at_once() {
     let mut given = Given::new()
         .desired(&[("p", "v1", 2, "STARTED"), ("q", "v1", 1, "STARTED")])
-        .beat("d1", &[("i0", "p", "v1", 0, Running, 1), ("q0", "q", "v1", 0, Running, 1)])
+        .beat(
+            "d1",
+            &[
+                ("i0", "p", "v1", 0, Running, 1),
+                ("q0", "q", "v1", 0, Running, 1),
+            ],
+        )
         .beat("d2", &[("i1", "p", "v1", 1, Running, 1)]);
-    given = given.at(125).beat("d2", &[("i1", "p", "v1", 1, Running, 1)]).at(131);
+    given = given
+        .at(125)
+        .beat("d2", &[("i1", "p", "v1", 1, Running, 1)])
+        .at(131);
     let unix = given.unix();
     let (lost, change) = given.world.sweep(given.now, unix, &given.policy);
     assert_eq!(lost, [dea("d1")]);
     assert_eq!(change.processes.len(), 2);
-    assert_eq!(given.act(), ["start q 0 (AgentLost)", "start p 0 (AgentLost)"], "the one that lost more first");
+    assert_eq!(
+        given.act(),
+        ["start q 0 (AgentLost)", "start p 0 (AgentLost)"],
+        "the one that lost more first"
+    );
 
     // The replacements run, then the agent comes back: the newest goes.
-    given = given.at(135).desired(&[("p", "v1", 2, "STARTED"), ("q", "v1", 1, "STARTED")]);
-    given = given.beat("d2", &[("i1", "p", "v1", 1, Running, 1), ("i9", "p", "v1", 0, Starting, 134), ("q9", "q", "v1", 0, Running, 134)]);
+    given = given
+        .at(135)
+        .desired(&[("p", "v1", 2, "STARTED"), ("q", "v1", 1, "STARTED")]);
+    given = given.beat(
+        "d2",
+        &[
+            ("i1", "p", "v1", 1, Running, 1),
+            ("i9", "p", "v1", 0, Starting, 134),
+            ("q9", "q", "v1", 0, Running, 134),
+        ],
+    );
     assert!(given.act().is_empty());
-    given = given.beat("d1", &[("i0", "p", "v1", 0, Running, 1), ("q0", "q", "v1", 0, Running, 1)]);
-    assert_eq!(given.act(), ["stop p i9 (Duplicate)", "stop q q9 (Duplicate)"]);
+    given = given.beat(
+        "d1",
+        &[
+            ("i0", "p", "v1", 0, Running, 1),
+            ("q0", "q", "v1", 0, Running, 1),
+        ],
+    );
+    assert_eq!(
+        given.act(),
+        ["stop p i9 (Duplicate)", "stop q q9 (Duplicate)"]
+    );
 }
 
 #[test]
 fn an_agent_that_goes_orderly_is_replaced_at_once() {
     for reason in [ExitReason::DeaShutdown, ExitReason::DeaEvacuation] {
-        let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).exit("i0", "p", "v1", 0, reason);
+        let mut given = Given::new()
+            .desired(&[("p", "v1", 1, "STARTED")])
+            .exit("i0", "p", "v1", 0, reason);
         assert_eq!(given.act(), ["start p 0 (AgentShutdown)"]);
     }
-    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).exit("i0", "p", "v1", 0, ExitReason::Stopped);
+    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).exit(
+        "i0",
+        "p",
+        "v1",
+        0,
+        ExitReason::Stopped,
+    );
     assert!(given.act().is_empty(), "whoever stopped it knows why");
 }
 
 #[test]
 fn an_evacuating_instance_leaves_when_its_replacement_runs() {
-    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).beat("d1", &[("i0", "p", "v1", 0, Evacuating, 99)]);
+    let mut given = Given::new()
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .beat("d1", &[("i0", "p", "v1", 0, Evacuating, 99)]);
     assert_eq!(given.act(), ["start p 0 (Evacuating)"]);
     given = given.beat("d2", &[("i1", "p", "v1", 0, Starting, 100)]);
     assert!(given.act().is_empty());
     given = given.beat("d2", &[("i1", "p", "v1", 0, Running, 100)]);
     assert_eq!(given.act(), ["stop p i0 (Replaced)"]);
     // A replacement that crashes is not started in a circle.
-    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).beat("d1", &[("i0", "p", "v1", 0, Evacuating, 99)]);
+    let mut given = Given::new()
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .beat("d1", &[("i0", "p", "v1", 0, Evacuating, 99)]);
     for round in 0..4 {
         given = given.exit(&format!("x{round}"), "p", "v1", 0, ExitReason::Crashed);
     }
@@ -297,11 +473,29 @@ fn an_evacuating_instance_leaves_when_its_replacement_runs() {
 
 #[test]
 fn extras_go_only_when_all_that_is_desired_runs() {
-    let extra = [("i0", "p", "v1", 0, Running, 1), ("i1", "p", "v1", 1, Starting, 1), ("i2", "p", "v1", 2, Running, 1), ("o0", "p", "v0", 0, Running, 1)];
-    let mut given = Given::new().desired(&[("p", "v1", 2, "STARTED")]).beat("d1", &extra);
+    let extra = [
+        ("i0", "p", "v1", 0, Running, 1),
+        ("i1", "p", "v1", 1, Starting, 1),
+        ("i2", "p", "v1", 2, Running, 1),
+        ("o0", "p", "v0", 0, Running, 1),
+    ];
+    let mut given = Given::new()
+        .desired(&[("p", "v1", 2, "STARTED")])
+        .beat("d1", &extra);
     assert!(given.act().is_empty());
-    assert_eq!(given.plan().held, BTreeMap::from([(Held::NotAllRunning, 2)]));
-    let mut given = given.beat("d1", &[extra[0], ("i1", "p", "v1", 1, Running, 1), extra[2], extra[3]]);
+    assert_eq!(
+        given.plan().held,
+        BTreeMap::from([(Held::NotAllRunning, 2)])
+    );
+    let mut given = given.beat(
+        "d1",
+        &[
+            extra[0],
+            ("i1", "p", "v1", 1, Running, 1),
+            extra[2],
+            extra[3],
+        ],
+    );
     assert_eq!(given.act(), ["stop p i2 (Extra)", "stop p o0 (OldVersion)"]);
     assert!(given.act().is_empty(), "asked a moment ago");
 }
@@ -310,16 +504,37 @@ fn extras_go_only_when_all_that_is_desired_runs() {
 fn of_duplicates_the_oldest_running_one_stays() {
     let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).beat(
         "d1",
-        &[("a", "p", "v1", 0, Starting, 1), ("b", "p", "v1", 0, Running, 50), ("c", "p", "v1", 0, Running, 20), ("d", "p", "v1", 0, Running, 90)],
+        &[
+            ("a", "p", "v1", 0, Starting, 1),
+            ("b", "p", "v1", 0, Running, 50),
+            ("c", "p", "v1", 0, Running, 20),
+            ("d", "p", "v1", 0, Running, 90),
+        ],
     );
-    assert_eq!(given.act(), ["stop p d (Duplicate)", "stop p b (Duplicate)", "stop p a (Duplicate)"]);
-    let mut given = Given::new()
-        .desired(&[("p", "v1", 1, "STARTED")])
-        .beat("d1", &[("a", "p", "v1", 0, Starting, 1), ("b", "p", "v1", 0, Starting, 2)]);
+    assert_eq!(
+        given.act(),
+        [
+            "stop p d (Duplicate)",
+            "stop p b (Duplicate)",
+            "stop p a (Duplicate)"
+        ]
+    );
+    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).beat(
+        "d1",
+        &[
+            ("a", "p", "v1", 0, Starting, 1),
+            ("b", "p", "v1", 0, Starting, 2),
+        ],
+    );
     assert!(given.act().is_empty(), "none of them runs yet");
     // The oldest is on an agent that was not heard lately, it may be dead: what surely runs stays.
-    let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]).beat("d1", &[("a", "p", "v1", 0, Running, 1)]);
-    given = given.at(125).desired(&[("p", "v1", 1, "STARTED")]).beat("d2", &[("b", "p", "v1", 0, Running, 120)]);
+    let mut given = Given::new()
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .beat("d1", &[("a", "p", "v1", 0, Running, 1)]);
+    given = given
+        .at(125)
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .beat("d2", &[("b", "p", "v1", 0, Running, 120)]);
     assert_eq!(given.act(), ["stop p a (Duplicate)"]);
 }
 
@@ -329,16 +544,30 @@ fn what_nobody_desires_is_stopped_on_fresh_and_complete_knowledge_only() {
     // Seen after the set was read: it may be newer than the set.
     let mut given = Given::new().desired(&[]).at(101).beat("d1", &lonely);
     assert!(given.act().is_empty());
-    assert_eq!(given.plan().held, BTreeMap::from([(Held::StaleInstance, 1)]));
+    assert_eq!(
+        given.plan().held,
+        BTreeMap::from([(Held::StaleInstance, 1)])
+    );
     let mut given = given.at(102).desired(&[]);
     assert_eq!(given.act(), ["stop p i0 (Undesired)"]);
     // Nothing without a set, nothing from an old one, nothing while the bus is away.
     let mut given = Given::new().beat("d1", &lonely);
     assert!(given.act().is_empty());
-    assert_eq!(given.plan().held, BTreeMap::from([(Held::NoDesiredState, 1)]));
-    let mut given = Given::new().beat("d1", &lonely).at(101).desired(&[]).at(222).beat("d1", &lonely);
+    assert_eq!(
+        given.plan().held,
+        BTreeMap::from([(Held::NoDesiredState, 1)])
+    );
+    let mut given = Given::new()
+        .beat("d1", &lonely)
+        .at(101)
+        .desired(&[])
+        .at(222)
+        .beat("d1", &lonely);
     assert!(given.act().is_empty());
-    assert_eq!(given.plan().held, BTreeMap::from([(Held::StaleDesiredState, 1)]));
+    assert_eq!(
+        given.plan().held,
+        BTreeMap::from([(Held::StaleDesiredState, 1)])
+    );
     let mut given = Given::new().beat("d1", &lonely).at(101).desired(&[]);
     given.world.disconnected();
     assert!(given.act().is_empty());
@@ -353,24 +582,39 @@ fn what_nobody_desires_is_stopped_on_fresh_and_complete_knowledge_only() {
 
 #[test]
 fn a_stopped_app_is_stopped_and_an_unstaged_one_left_alone() {
-    let seen = [("i0", "p", "v1", 0, Running, 1), ("i1", "p", "v1", 1, Crashed, 1)];
-    let mut given = Given::new().beat("d1", &seen).at(101).desired(&[("p", "v1", 2, "STOPPED")]);
+    let seen = [
+        ("i0", "p", "v1", 0, Running, 1),
+        ("i1", "p", "v1", 1, Crashed, 1),
+    ];
+    let mut given = Given::new()
+        .beat("d1", &seen)
+        .at(101)
+        .desired(&[("p", "v1", 2, "STOPPED")]);
     assert_eq!(given.act(), ["stop p i0 (Stopped)"]);
-    let mut given = Given::new().beat("d1", &seen).at(101).desired(&[("p", "v1", 2, "PENDING")]);
+    let mut given = Given::new()
+        .beat("d1", &seen)
+        .at(101)
+        .desired(&[("p", "v1", 2, "PENDING")]);
     assert!(given.act().is_empty());
 }
 
 #[test]
 fn not_more_starts_than_the_window_and_evacuations_first() {
     let names: Vec<String> = (0..5).map(|n| format!("p{n}")).collect();
-    let set: Vec<(&str, &str, u32, &str)> = names.iter().map(|name| (name.as_str(), "v1", 1, "STARTED")).collect();
+    let set: Vec<(&str, &str, u32, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), "v1", 1, "STARTED"))
+        .collect();
     let mut given = Given::new().desired(&set);
     given.policy.window = 2;
     for name in &names[..4] {
         given = given.exit(&format!("x{name}"), name, "v1", 0, ExitReason::DeaShutdown);
     }
     given = given.beat("d1", &[("e", "p4", "v1", 0, Evacuating, 1)]);
-    assert_eq!(given.act(), ["start p4 0 (Evacuating)", "start p0 0 (AgentShutdown)"]);
+    assert_eq!(
+        given.act(),
+        ["start p4 0 (Evacuating)", "start p0 0 (AgentShutdown)"]
+    );
     assert!(given.act().is_empty());
     assert_eq!(given.plan().held.get(&Held::Window), Some(&3));
     // One is seen: one more may go.
@@ -386,33 +630,74 @@ fn starts_in_vain_do_not_hold_up_the_others() {
     let mut asked_b = false;
     given = given.exit("y", "b", "v1", 0, ExitReason::DeaShutdown);
     for second in 100..200 {
-        given = given.at(second).desired(&[("a", "v1", 1, "STARTED"), ("b", "v1", 1, "STARTED")]);
-        asked_b |= given.act().iter().any(|request| request.starts_with("start b"));
+        given = given
+            .at(second)
+            .desired(&[("a", "v1", 1, "STARTED"), ("b", "v1", 1, "STARTED")]);
+        asked_b |= given
+            .act()
+            .iter()
+            .any(|request| request.starts_with("start b"));
     }
     assert!(asked_b);
 }
 
 #[test]
 fn a_partial_beat_says_nothing_of_the_others() {
-    let mut given = Given::new()
-        .desired(&[("p", "v1", 2, "STARTED")])
-        .beat("d1", &[("i0", "p", "v1", 0, Running, 1), ("i1", "p", "v1", 1, Running, 1)]);
+    let mut given = Given::new().desired(&[("p", "v1", 2, "STARTED")]).beat(
+        "d1",
+        &[
+            ("i0", "p", "v1", 0, Running, 1),
+            ("i1", "p", "v1", 1, Running, 1),
+        ],
+    );
     given.hear("d1", Some(false), &[("i0", "p", "v1", 0, Running, 1)]);
     // A stranger's beat about one instance is partial, about none or several it is complete.
     given.hear("d1", None, &[("i0", "p", "v1", 0, Running, 1)]);
-    assert_eq!(given.world.health(&process("p"), &version("v1")).unwrap().healthy, 2);
+    assert_eq!(
+        given
+            .world
+            .health(&process("p"), &version("v1"))
+            .unwrap()
+            .healthy,
+        2
+    );
     given.hear("d1", None, &[]);
-    assert_eq!(given.world.health(&process("p"), &version("v1")).unwrap().healthy, 0);
+    assert_eq!(
+        given
+            .world
+            .health(&process("p"), &version("v1"))
+            .unwrap()
+            .healthy,
+        0
+    );
 }
 
 #[test]
 fn a_change_read_singly_outlives_an_older_set() {
     let mut given = Given::new().desired(&[("p", "v1", 1, "STARTED")]);
-    let read = DesiredProcess { id: process("p"), instances: 5, state: "STARTED".into(), memory: 1, package_state: "STAGED".into(), version: version("v2"), updated_at: 9.0 };
-    given.world.desired.update(&process("p"), Some(Wanted::read(1, &read, 105_000)));
+    let read = DesiredProcess {
+        id: process("p"),
+        instances: 5,
+        state: "STARTED".into(),
+        memory: 1,
+        package_state: "STAGED".into(),
+        version: version("v2"),
+        updated_at: 9.0,
+    };
+    given
+        .world
+        .desired
+        .update(&process("p"), Some(Wanted::read(1, &read, 105_000)));
     let old = given.world.desired.processes.clone();
     let mut set = old.clone();
-    set.insert(process("p"), Wanted { updated_at: 1.0, instances: 1, ..old[&process("p")].clone() });
+    set.insert(
+        process("p"),
+        Wanted {
+            updated_at: 1.0,
+            instances: 1,
+            ..old[&process("p")].clone()
+        },
+    );
     given.world.desired.replace(set, 104_000);
     assert_eq!(given.world.desired.processes[&process("p")].instances, 5);
 }

@@ -33,7 +33,10 @@ impl Policy {
             grace: millis("health-manager/missing/grace"),
             lost_after: millis("health-manager/agent/lost_after"),
             stale_after: millis("health-manager/desired/stale_after"),
-            immediate_restarts: u32::try_from(settings.integer("health-manager/crash/immediate_restarts")).unwrap_or(0),
+            immediate_restarts: u32::try_from(
+                settings.integer("health-manager/crash/immediate_restarts"),
+            )
+            .unwrap_or(0),
             first_delay: millis("health-manager/crash/first_delay"),
             max_delay: millis("health-manager/crash/max_delay"),
             reset_after: millis("health-manager/crash/reset_after"),
@@ -55,7 +58,9 @@ impl Policy {
 
     /// Wait before what was asked `times` times is asked again.
     pub fn repeat_after(&self, times: u32) -> Millis {
-        let factor = 1u64.checked_shl(times.saturating_sub(1)).unwrap_or(u64::MAX);
+        let factor = 1u64
+            .checked_shl(times.saturating_sub(1))
+            .unwrap_or(u64::MAX);
         self.repeat.saturating_mul(factor).min(MAX_REPEAT)
     }
 }
@@ -67,15 +72,22 @@ mod tests {
     #[test]
     fn the_back_off_is_that_of_the_contract() {
         let policy = Policy::read(&Settings::default());
-        let seconds: Vec<u64> = (0..=12).map(|crashes| policy.delay_after(crashes) / 1000).collect();
-        assert_eq!(seconds, [0, 0, 0, 0, 30, 60, 120, 240, 480, 960, 960, 960, 960]);
+        let seconds: Vec<u64> = (0..=12)
+            .map(|crashes| policy.delay_after(crashes) / 1000)
+            .collect();
+        assert_eq!(
+            seconds,
+            [0, 0, 0, 0, 30, 60, 120, 240, 480, 960, 960, 960, 960]
+        );
         assert_eq!(policy.delay_after(u32::MAX), 960_000);
     }
 
     #[test]
     fn requests_are_repeated_less_and_less_often() {
         let policy = Policy::read(&Settings::default());
-        let seconds: Vec<u64> = (1..=6).map(|times| policy.repeat_after(times) / 1000).collect();
+        let seconds: Vec<u64> = (1..=6)
+            .map(|times| policy.repeat_after(times) / 1000)
+            .collect();
         assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
         assert_eq!(policy.repeat_after(u32::MAX), 60_000);
     }

@@ -89,7 +89,12 @@ impl Simulation {
     fn spawn(&mut self, version: u32, index: u32) {
         self.next += 1;
         let agent = (self.next as usize) % AGENTS;
-        self.agents[agent].push(Real { id: self.next, version, index, started: self.now });
+        self.agents[agent].push(Real {
+            id: self.next,
+            version,
+            index,
+            started: self.now,
+        });
     }
 
     fn running(&self, real: &Real) -> bool {
@@ -101,7 +106,9 @@ impl Simulation {
         self.agents
             .iter()
             .flatten()
-            .filter(|real| real.version == self.version && self.running(real) && real.index < self.instances)
+            .filter(|real| {
+                real.version == self.version && self.running(real) && real.index < self.instances
+            })
             .map(|real| real.index)
             .collect()
     }
@@ -117,7 +124,10 @@ impl Simulation {
             updated_at: self.unix(),
         };
         let at = self.millis();
-        self.world.desired.replace(BTreeMap::from([(process("p"), Wanted::read(1, &read, at))]), at);
+        self.world.desired.replace(
+            BTreeMap::from([(process("p"), Wanted::read(1, &read, at))]),
+            at,
+        );
     }
 
     fn beat(&mut self, agent: usize) {
@@ -128,14 +138,24 @@ impl Simulation {
                 version: version(&format!("v{}", real.version)),
                 instance: instance(&format!("i{}", real.id)),
                 index: real.index,
-                state: if self.running(real) { InstanceState::Running } else { InstanceState::Starting },
+                state: if self.running(real) {
+                    InstanceState::Running
+                } else {
+                    InstanceState::Starting
+                },
                 state_timestamp: EPOCH + real.started as f64,
                 cc_partition: None,
                 yard_stats: None,
                 yard_details: None,
             })
             .collect();
-        let beat = Heartbeat { dea: dea(&format!("d{agent}")), droplets, yard_complete: Some(true), yard_period: None, yard_zone: None };
+        let beat = Heartbeat {
+            dea: dea(&format!("d{agent}")),
+            droplets,
+            yard_complete: Some(true),
+            yard_period: None,
+            yard_zone: None,
+        };
         let (now, unix) = (self.millis(), self.unix());
         self.world.heartbeat(&beat, now, unix, &self.policy);
     }
@@ -152,7 +172,9 @@ impl Simulation {
         if !away {
             for agent in 0..AGENTS {
                 // Changes are told at once, the rest every ten seconds; here: every five.
-                if self.now >= self.silent_until[agent] && (self.now + agent as u64).is_multiple_of(5) {
+                if self.now >= self.silent_until[agent]
+                    && (self.now + agent as u64).is_multiple_of(5)
+                {
                     self.beat(agent);
                 }
             }
@@ -164,11 +186,22 @@ impl Simulation {
         }
         let now = self.millis();
         let made = plan(&self.world, Scope::All, now, &self.policy);
-        prop_assert_eq!(&made, &plan(&self.world, Scope::All, now, &self.policy), "the same world, the same plan");
-        prop_assert!(!away || made.requests.is_empty(), "nothing is asked while the bus is away");
+        prop_assert_eq!(
+            &made,
+            &plan(&self.world, Scope::All, now, &self.policy),
+            "the same world, the same plan"
+        );
+        prop_assert!(
+            !away || made.requests.is_empty(),
+            "nothing is asked while the bus is away"
+        );
         self.world.commit(&made, now);
         let again = plan(&self.world, Scope::All, now, &self.policy);
-        prop_assert!(again.requests.is_empty(), "what was asked is not asked again at once: {:?}", again.requests);
+        prop_assert!(
+            again.requests.is_empty(),
+            "what was asked is not asked again at once: {:?}",
+            again.requests
+        );
         self.requests += made.requests.len();
         self.obey(&made)
     }
@@ -182,22 +215,35 @@ impl Simulation {
                     prop_assert!(*index < wanted.instances);
                     prop_assert_eq!(&request.version, &wanted.version);
                     // The controller checks again.
-                    if *index < self.instances && request.version == version(&format!("v{}", self.version)) {
+                    if *index < self.instances
+                        && request.version == version(&format!("v{}", self.version))
+                    {
                         self.spawn(self.version, *index);
                     }
                 }
                 Operation::Stop { instance: id } => {
                     let number: u64 = id.as_str()[1..].parse().unwrap();
                     let before = self.serving();
-                    let was = self.agents.iter().flatten().find(|real| real.id == number).cloned();
+                    let was = self
+                        .agents
+                        .iter()
+                        .flatten()
+                        .find(|real| real.id == number)
+                        .cloned();
                     for agent in &mut self.agents {
                         agent.retain(|real| real.id != number);
                     }
                     let wanted = &self.world.desired.processes[&process("p")];
-                    let current = wanted.instances == self.instances && wanted.version == version(&format!("v{}", self.version));
+                    let current = wanted.instances == self.instances
+                        && wanted.version == version(&format!("v{}", self.version));
                     let stale = self.silent_until.iter().any(|until| self.now < until + 40);
                     if current && !stale && was.is_some() {
-                        prop_assert_eq!(before, self.serving(), "a stop took away what is desired: {:?}", request);
+                        prop_assert_eq!(
+                            before,
+                            self.serving(),
+                            "a stop took away what is desired: {:?}",
+                            request
+                        );
                     }
                 }
             }
@@ -206,7 +252,12 @@ impl Simulation {
     }
 
     fn crash_oldest(&mut self) {
-        let oldest = self.agents.iter().flatten().min_by_key(|real| real.id).cloned();
+        let oldest = self
+            .agents
+            .iter()
+            .flatten()
+            .min_by_key(|real| real.id)
+            .cloned();
         let Some(real) = oldest else { return };
         for agent in &mut self.agents {
             agent.retain(|one| one.id != real.id);

@@ -6,13 +6,17 @@ use super::memory::{Asked, Ending, Memory, Missing, MissingReason};
 use super::observed::{Change, Loss, LossReason, Observed};
 use super::plan::{Operation, Plan};
 use super::policy::Policy;
-use proto::bus::health::{ExitReason, Exited, Health, HealthStatus, Heartbeat, InstanceState};
 use proto::bus::health::{CrashedInstance, FlappingIndex};
+use proto::bus::health::{ExitReason, Exited, Health, HealthStatus, Heartbeat, InstanceState};
 use proto::ids::{DeaId, ProcessGuid, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long the memory of a version that is not desired is kept: the desired state may lag behind.
 const KEEP_UNDESIRED: Millis = 600_000;
+
+/// How long answers to `healthmanager.start` may be on their way. An agent that is later is missed
+/// without harm: its instances count as missing, which has its grace, and no stop rests on absence.
+pub const FIRST_ANSWERS: Millis = 2000;
 
 /// The world as this health manager knows it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,17 +43,25 @@ impl World {
     /// Whether what is not seen is not there: every agent had its time to speak since the bus is heard,
     /// or each known one has told all it has.
     pub fn is_warm(&self, now: Millis, policy: &Policy) -> bool {
-        let Some(since) = self.hearing_since else { return false };
+        let Some(since) = self.hearing_since else {
+            return false;
+        };
         let waited = now.saturating_sub(since) >= policy.lost_after;
         let all_told = !self.observed.agents.is_empty()
             && self.desired.complete_as_of.is_some()
             && self.observed.agents.values().all(|agent| agent.last_complete.is_some_and(|at| at >= since))
-            // Who was never heard cannot be waited for by name; two periods of a heartbeat must do.
-            && now.saturating_sub(since) >= policy.lost_after * 2 / 3;
+            // Who was never heard cannot be waited for by name.
+            && now.saturating_sub(since) >= FIRST_ANSWERS;
         waited || all_told
     }
 
-    pub fn heartbeat(&mut self, beat: &Heartbeat, now: Millis, unix: f64, policy: &Policy) -> Change {
+    pub fn heartbeat(
+        &mut self,
+        beat: &Heartbeat,
+        now: Millis,
+        unix: f64,
+        policy: &Policy,
+    ) -> Change {
         let change = self.observed.heartbeat(beat, now, unix);
         self.remember(&change.losses, now, unix, policy);
         change
@@ -68,15 +80,26 @@ impl World {
                 LossReason::AgentLost => MissingReason::AgentLost,
                 LossReason::Vanished => MissingReason::Unknown,
             };
-            let ran = loss.seen.is_running().then(|| now.saturating_sub(loss.seen.since));
-            let ending = Ending { index: loss.seen.index, why, ran, unix };
-            self.memory.ended(&loss.process, &loss.seen.version, ending, now, policy);
+            let ran = loss
+                .seen
+                .is_running()
+                .then(|| now.saturating_sub(loss.seen.since));
+            let ending = Ending {
+                index: loss.seen.index,
+                why,
+                ran,
+                unix,
+            };
+            self.memory
+                .ended(&loss.process, &loss.seen.version, ending, now, policy);
         }
     }
 
     /// `droplet.exited`. Whether it was news.
     pub fn exited(&mut self, exited: &Exited, now: Millis, unix: f64, policy: &Policy) -> bool {
-        let Some(seen) = self.observed.exited(&exited.droplet, &exited.instance, now) else { return false };
+        let Some(seen) = self.observed.exited(&exited.droplet, &exited.instance, now) else {
+            return false;
+        };
         let why = match exited.reason {
             ExitReason::Crashed => MissingReason::Crashed,
             ExitReason::DeaShutdown => MissingReason::AgentShutdown,
@@ -84,10 +107,18 @@ impl World {
             // Somebody wanted it stopped; if it is still desired, whoever did will start it again.
             ExitReason::Stopped => MissingReason::Unknown,
         };
-        let ran = seen.filter(|seen| seen.is_running()).map(|seen| now.saturating_sub(seen.since));
+        let ran = seen
+            .filter(|seen| seen.is_running())
+            .map(|seen| now.saturating_sub(seen.since));
         let unix = exited.crash_timestamp.unwrap_or(unix);
-        let ending = Ending { index: exited.index, why, ran, unix };
-        self.memory.ended(&exited.droplet, &exited.version, ending, now, policy);
+        let ending = Ending {
+            index: exited.index,
+            why,
+            ran,
+            unix,
+        };
+        self.memory
+            .ended(&exited.droplet, &exited.version, ending, now, policy);
         true
     }
 
@@ -101,8 +132,16 @@ impl World {
             }
         }
         for (process, version, index) in &plan.noticed {
-            let index = self.memory.of_mut(process, version, now).indices.entry(*index).or_default();
-            index.missing.get_or_insert(Missing { since: now, why: MissingReason::Unknown });
+            let index = self
+                .memory
+                .of_mut(process, version, now)
+                .indices
+                .entry(*index)
+                .or_default();
+            index.missing.get_or_insert(Missing {
+                since: now,
+                why: MissingReason::Unknown,
+            });
         }
         for request in &plan.requests {
             let memory = self.memory.of_mut(&request.process, &request.version, now);
@@ -113,7 +152,9 @@ impl World {
                 }
                 Operation::Stop { instance } => {
                     let before = memory.stops.get(instance).copied();
-                    memory.stops.insert(instance.clone(), Asked::again(before, now));
+                    memory
+                        .stops
+                        .insert(instance.clone(), Asked::again(before, now));
                 }
             }
         }
@@ -123,19 +164,37 @@ impl World {
     pub fn tidy(&mut self, now: Millis, policy: &Policy) {
         let (desired, observed) = (&self.desired, &self.observed);
         self.memory.versions.retain(|(process, version), memory| {
-            for (_, seen) in observed.of(process).filter(|(_, seen)| seen.version == *version && seen.is_running()) {
+            for (_, seen) in observed
+                .of(process)
+                .filter(|(_, seen)| seen.version == *version && seen.is_running())
+            {
                 if now.saturating_sub(seen.since) >= policy.reset_after
                     && let Some(index) = memory.indices.get_mut(&seen.index)
                 {
                     index.crashes = 0;
                 }
             }
-            memory.stops.retain(|instance, _| observed.of(process).any(|(id, _)| id == instance));
-            let wanted = desired.processes.get(process).filter(|wanted| wanted.version == *version);
+            memory
+                .stops
+                .retain(|instance, _| observed.of(process).any(|(id, _)| id == instance));
+            let wanted = desired
+                .processes
+                .get(process)
+                .filter(|wanted| wanted.version == *version);
             match wanted {
                 Some(wanted) => {
+                    if wanted.state != WantedState::Started {
+                        // When it is started again, nothing has been missing yet.
+                        for index in memory.indices.values_mut() {
+                            index.missing = None;
+                            index.asked = None;
+                        }
+                    }
                     memory.indices.retain(|number, index| {
-                        *number < wanted.instances && (index.missing.is_some() || index.asked.is_some() || index.crashes > 0)
+                        *number < wanted.instances
+                            && (index.missing.is_some()
+                                || index.asked.is_some()
+                                || index.crashes > 0)
                     });
                     !(memory.indices.is_empty() && memory.stops.is_empty())
                 }
@@ -150,19 +209,37 @@ impl World {
             .versions
             .values()
             .flat_map(|memory| memory.indices.values())
-            .filter(|index| index.asked.is_some_and(|asked| occupies_window(asked, now, policy)))
+            .filter(|index| {
+                index
+                    .asked
+                    .is_some_and(|asked| occupies_window(asked, now, policy))
+            })
             .count()
     }
 
     /// Answers `healthmanager.health`.
     pub fn health(&self, process: &ProcessGuid, version: &Version) -> Option<Health> {
         self.desired.processes.get(process)?;
-        let healthy = self.observed.of(process).filter(|(_, seen)| seen.version == *version && seen.is_running()).count();
-        Some(Health { droplet: process.clone(), version: version.clone(), healthy: healthy as u32 })
+        let healthy = self
+            .observed
+            .of(process)
+            .filter(|(_, seen)| seen.version == *version && seen.is_running())
+            .count();
+        Some(Health {
+            droplet: process.clone(),
+            version: version.clone(),
+            healthy: healthy as u32,
+        })
     }
 
     /// Answers `healthmanager.status`: `FLAPPING` or `CRASHED`.
-    pub fn status(&self, process: &ProcessGuid, state: &str, version: Option<&Version>, policy: &Policy) -> Option<HealthStatus> {
+    pub fn status(
+        &self,
+        process: &ProcessGuid,
+        state: &str,
+        version: Option<&Version>,
+        policy: &Policy,
+    ) -> Option<HealthStatus> {
         let wanted = self.desired.processes.get(process)?;
         match state {
             "FLAPPING" => {
@@ -171,18 +248,33 @@ impl World {
                     .into_iter()
                     .flat_map(|memory| &memory.indices)
                     .filter(|(_, index)| index.crashes > policy.immediate_restarts)
-                    .map(|(number, index)| FlappingIndex { index: *number, since: index.crashed_at_unix as f64 })
+                    .map(|(number, index)| FlappingIndex {
+                        index: *number,
+                        since: index.crashed_at_unix as f64,
+                    })
                     .collect();
-                Some(HealthStatus { indices: Some(indices), instances: None })
+                Some(HealthStatus {
+                    indices: Some(indices),
+                    instances: None,
+                })
             }
             "CRASHED" => {
                 let crashed = self
                     .observed
                     .of(process)
-                    .filter(|(_, seen)| seen.state == InstanceState::Crashed && version.is_none_or(|version| seen.version == *version))
-                    .map(|(id, seen)| CrashedInstance { instance: id.clone(), since: seen.since_unix })
+                    .filter(|(_, seen)| {
+                        seen.state == InstanceState::Crashed
+                            && version.is_none_or(|version| seen.version == *version)
+                    })
+                    .map(|(id, seen)| CrashedInstance {
+                        instance: id.clone(),
+                        since: seen.since_unix,
+                    })
                     .collect();
-                Some(HealthStatus { indices: None, instances: Some(crashed) })
+                Some(HealthStatus {
+                    indices: None,
+                    instances: Some(crashed),
+                })
             }
             _ => None,
         }
@@ -202,19 +294,46 @@ impl World {
             .memory
             .versions
             .iter()
-            .filter(|((process, version), _)| self.desired.processes.get(process).is_some_and(|wanted| wanted.version == *version && wanted.state == WantedState::Started))
+            .filter(|((process, version), _)| {
+                self.desired.processes.get(process).is_some_and(|wanted| {
+                    wanted.version == *version && wanted.state == WantedState::Started
+                })
+            })
             .flat_map(|(_, memory)| memory.indices.values())
             .filter(|index| index.missing.is_some())
             .count();
         BTreeMap::from([
             ("total_processes", self.desired.processes.len()),
-            ("started_processes", self.desired.processes.values().filter(started).count()),
-            ("desired_instances", self.desired.processes.values().filter(started).map(|wanted| wanted.instances as usize).sum()),
+            (
+                "started_processes",
+                self.desired.processes.values().filter(started).count(),
+            ),
+            (
+                "desired_instances",
+                self.desired
+                    .processes
+                    .values()
+                    .filter(started)
+                    .map(|wanted| wanted.instances as usize)
+                    .sum(),
+            ),
             ("processes_with_running_instances", running.len()),
-            ("running_instances", self.observed.count(InstanceState::Running)),
-            ("starting_instances", self.observed.count(InstanceState::Starting)),
-            ("crashed_instances", self.observed.count(InstanceState::Crashed)),
-            ("evacuating_instances", self.observed.count(InstanceState::Evacuating)),
+            (
+                "running_instances",
+                self.observed.count(InstanceState::Running),
+            ),
+            (
+                "starting_instances",
+                self.observed.count(InstanceState::Starting),
+            ),
+            (
+                "crashed_instances",
+                self.observed.count(InstanceState::Crashed),
+            ),
+            (
+                "evacuating_instances",
+                self.observed.count(InstanceState::Evacuating),
+            ),
             ("missing_instances", missing),
             ("agents", self.observed.agents.len()),
         ])

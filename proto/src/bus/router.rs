@@ -62,6 +62,10 @@ pub struct Registration {
     pub endpoint_updated_at_ns: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<RouteOptions>,
+    /// When unregistering: the instance crashed and is to be replaced. A route that loses its last
+    /// instance this way is answered 503 for a while, not 404.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_returns: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

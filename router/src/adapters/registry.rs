@@ -23,6 +23,8 @@ use std::time::Duration;
 const BATCH: usize = 1000;
 /// Shortest time between two writes of the file.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
+/// Whoever was slower to come back to the bus than we missed `router.start`: it is said twice.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
 /// Shortest interval at which clients may register, told to them.
 const MINIMUM_REGISTER_INTERVAL: u64 = 5;
 
@@ -56,6 +58,7 @@ enum Event {
     Register(Option<Received<Registration>>),
     Sweep,
     Save,
+    AnnounceAgain,
     Bus,
     Draining,
 }
@@ -109,6 +112,7 @@ impl Keeper {
         let mut reconnects = 0;
         status.mark_changed();
         let mut dirty = false;
+        let mut again: Option<tokio::time::Instant> = None;
         let mut sweep = tokio::time::Instant::now() + self.policy.load().sweep;
         let mut save = tokio::time::Instant::now() + SAVE_EVERY;
         loop {
@@ -121,6 +125,7 @@ impl Keeper {
                 message = come.next() => Event::Register(message),
                 () = tokio::time::sleep_until(sweep) => Event::Sweep,
                 () = tokio::time::sleep_until(save), if dirty => Event::Save,
+                () = tokio::time::sleep_until(again.unwrap_or(save)), if again.is_some() => Event::AnnounceAgain,
             };
             let changed = match event {
                 Event::Unregister(None) | Event::Register(None) => {
@@ -140,6 +145,7 @@ impl Keeper {
                     if now_connected && (!connected || now_reconnects != reconnects) {
                         registry.refresh_all(self.clock.now());
                         self.announce().await;
+                        again = Some(tokio::time::Instant::now() + ANNOUNCE_AGAIN);
                     }
                     if connected && !now_connected {
                         tracing::warn!("the bus is away: routes are kept as they are");
@@ -158,6 +164,13 @@ impl Keeper {
                     };
                     self.after_sweep(&registry, changed);
                     changed
+                }
+                Event::AnnounceAgain => {
+                    again = None;
+                    if connected {
+                        self.announce().await;
+                    }
+                    Changed::default()
                 }
                 Event::Save => {
                     dirty = false;

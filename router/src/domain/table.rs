@@ -31,6 +31,11 @@ pub type Millis = u64;
 const SHARDS: usize = 256;
 /// How long an unregistration outweighs an older registration that arrives late.
 const GRAVE: Millis = 60_000;
+/// The same where the messages carry no time: long enough for two subscriptions to overtake each
+/// other, too short for an instance to come back.
+const SHORT_GRAVE: Millis = 250;
+/// Most of them: beyond, a late registration may win for one period.
+const MAX_GRAVES: usize = 100_000;
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -216,6 +221,8 @@ pub struct Announcement {
     pub updated_at_ns: u64,
     /// Uris that name no route.
     pub invalid: usize,
+    /// An unregistration that expects a successor.
+    pub returns: bool,
 }
 
 impl Announcement {
@@ -277,6 +284,7 @@ impl Announcement {
                 .and_then(|ns| u64::try_from(ns).ok())
                 .unwrap_or(0),
             invalid,
+            returns: message.yard_returns.unwrap_or(false),
         })
     }
 }
@@ -414,9 +422,10 @@ pub struct Registry {
     graves: HashMap<(RouteName, Address), Grave>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Grave {
     updated_at_ns: u64,
+    instance_id: Option<Box<str>>,
     since: Millis,
 }
 
@@ -447,7 +456,7 @@ impl Registry {
             }
         }
         for name in &announcement.names {
-            if self.is_buried(name, announcement) {
+            if self.is_buried(name, announcement, now) {
                 changed.outdated += 1;
                 continue;
             }
@@ -517,25 +526,39 @@ impl Registry {
         changed
     }
 
-    fn is_buried(&self, name: &RouteName, announcement: &Announcement) -> bool {
-        announcement.updated_at_ns != 0
-            && self
-                .graves
-                .get(&(name.clone(), announcement.identity.address.clone()))
-                .is_some_and(|grave| announcement.updated_at_ns <= grave.updated_at_ns)
+    fn is_buried(&self, name: &RouteName, announcement: &Announcement, now: Millis) -> bool {
+        if self.graves.is_empty() {
+            return false;
+        }
+        let address = announcement.identity.address.clone();
+        let Some(grave) = self.graves.get(&(name.clone(), address)) else {
+            return false;
+        };
+        let ids = (&grave.instance_id, &announcement.identity.instance_id);
+        if matches!(ids, (Some(gone), Some(here)) if gone != here) {
+            return false;
+        }
+        if announcement.updated_at_ns != 0 && grave.updated_at_ns != 0 {
+            return announcement.updated_at_ns <= grave.updated_at_ns;
+        }
+        grave.instance_id.is_some()
+            && grave.instance_id == announcement.identity.instance_id
+            && now.saturating_sub(grave.since) < SHORT_GRAVE
     }
 
-    /// Removes the endpoint from each of the names. A name that loses its last endpoint is forgotten:
-    /// its owner said so.
+    /// Removes the endpoint from each of the names. A name that loses its last endpoint is forgotten,
+    /// its owner said so; unless a successor is expected.
     pub fn unregister(&mut self, announcement: &Announcement, now: Millis) -> Changed {
         let mut changed = Changed::default();
         let identity = &announcement.identity;
         for name in &announcement.names {
-            if announcement.updated_at_ns != 0 {
+            let worth = announcement.updated_at_ns != 0 || identity.instance_id.is_some();
+            if worth && self.graves.len() < MAX_GRAVES {
                 self.graves.insert(
                     (name.clone(), identity.address.clone()),
                     Grave {
                         updated_at_ns: announcement.updated_at_ns,
+                        instance_id: identity.instance_id.clone(),
                         since: now,
                     },
                 );
@@ -547,7 +570,13 @@ impl Registry {
                 .members
                 .iter()
                 .position(|member| member.endpoint.identity.address == identity.address);
-            let Some(place) = place else { continue };
+            let Some(place) = place else {
+                if pool.members.is_empty() && !announcement.returns {
+                    self.table.put(name, None);
+                    changed.removed += 1;
+                }
+                continue;
+            };
             let member = &pool.members[place];
             let known = &member.endpoint.identity;
             let other_instance = matches!(
@@ -567,11 +596,13 @@ impl Registry {
             members.remove(place);
             changed.removed += 1;
             let turn = pool.turn.clone();
-            let rest = (!members.is_empty()).then(|| Pool {
+            let emptied = (members.is_empty() && announcement.returns).then_some(now);
+            let known = !members.is_empty() || emptied.is_some();
+            let rest = known.then(|| Pool {
                 name: name.clone(),
                 members,
                 turn,
-                emptied: None,
+                emptied,
             });
             self.table.put(name, rest);
         }

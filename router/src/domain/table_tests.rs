@@ -165,6 +165,53 @@ fn a_late_registration_does_not_undo_an_unregistration() {
 }
 
 #[test]
+fn a_registration_overtaken_by_the_farewell_of_its_instance_does_not_last() {
+    let mut registry = Registry::default();
+    let of = |id: &str| Registration {
+        private_instance_id: Some(id.into()),
+        ..message(&["a.example.com"], 1)
+    };
+    registry.register(&read(&of("one")), 0);
+    registry.unregister(&read(&of("one")), 1000);
+    assert_eq!(registry.register(&read(&of("one")), 1001).outdated, 1);
+    assert_eq!(
+        registry.register(&read(&of("two")), 1002).added,
+        1,
+        "another instance at once"
+    );
+    registry.unregister(&read(&of("two")), 1003);
+    assert_eq!(
+        registry.register(&read(&of("two")), 1300).added,
+        1,
+        "the same one later"
+    );
+}
+
+#[test]
+fn a_name_whose_instance_will_be_replaced_stays_known() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com"], 1)), 0);
+    let crashed = Registration {
+        yard_returns: Some(true),
+        ..message(&["a.example.com"], 1)
+    };
+    registry.unregister(&read(&crashed), 10);
+    assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![]));
+    registry.register(&read(&message(&["a.example.com"], 2)), 20);
+    assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![2]));
+    registry.unregister(&read(&crashed), 30);
+    registry.unregister(
+        &read(&Registration {
+            yard_returns: Some(true),
+            ..message(&["a.example.com"], 2)
+        }),
+        40,
+    );
+    registry.prune(120_041, 120_000);
+    assert_eq!(ports(registry.table(), "a.example.com", ""), None);
+}
+
+#[test]
 fn stale_endpoints_go_and_their_name_stays_known_for_a_while() {
     let mut registry = Registry::default();
     registry.register(&read(&message(&["a.example.com"], 1)), 0);

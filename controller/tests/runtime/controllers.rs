@@ -1,0 +1,268 @@
+//! Several controllers, the bulk API, and the bus going away.
+
+use crate::deployments::{deploy, ended};
+use crate::world::{Agent, World, eventually, has_servers};
+use crate::{databases, runs, states};
+use controller::domain::observed::IndexState;
+use controller::runtime::Runtime;
+use controller::store::facts::{self, Kind};
+use proto::bus::catalogue;
+use proto::bus::health::{ExitReason, HealthOperation, HealthRequest, InstanceState};
+use proto::ids::{ProcessGuid, Version};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_the_bus_stops_nothing_and_doubles_nothing() {
+    if !has_servers("an_outage_of_the_bus_stops_nothing_and_doubles_nothing") {
+        return;
+    }
+    let mut world = World::start().await;
+    let (runtime, _deps) = world.controller("controller-1").await;
+    let agent = Agent::start(&world, "dea-1", 4096).await;
+    world.app("a", 2, 256).await;
+    runtime.nudge();
+    runs(&world, &runtime, "a").await;
+    let before = agent.ids();
+    world.bus_down();
+    eventually("the bus is away", async || {
+        let status = runtime.status().await;
+        if status["bus"]["connected"] == false {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
+    .await;
+    world.change("a", |process| process.instances = 3).await;
+    runtime.nudge();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(agent.ids(), before);
+    runs_still(&world, &runtime, 2).await;
+    world.bus_up();
+    runs(&world, &runtime, "a").await;
+    assert_eq!(agent.starts().len(), 3);
+    assert!(before.iter().all(|id| agent.ids().contains(id)));
+    eventually("names are told again", async || {
+        if agent.updates().is_empty() {
+            Err("not yet".to_string())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+}
+
+/// What was seen before the outage is still shown.
+async fn runs_still(world: &World, runtime: &Runtime, count: usize) {
+    let process = world.process("a").await.unwrap();
+    let running = states(runtime, &process)
+        .into_iter()
+        .filter(|state| *state == IndexState::Running)
+        .count();
+    assert_eq!(running, count);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_of_the_health_manager_reaches_the_leader_through_any_controller() {
+    if !has_servers("a_request_of_the_health_manager_reaches_the_leader_through_any_controller") {
+        return;
+    }
+    let world = World::start().await;
+    let (first, _first_deps) = world.controller("controller-1").await;
+    let (second, _second_deps) = world.controller("controller-2").await;
+    let agent = Agent::start(&world, "dea-1", 4096).await;
+    let process = world.app("a", 10, 100).await;
+    first.nudge();
+    runs(&world, &first, "a").await;
+    runs(&world, &second, "a").await;
+    for id in agent.ids() {
+        agent.end(&id, ExitReason::Crashed).await;
+    }
+    let health = world.connect("health-manager-1").await;
+    // Each goes to one of the two, by chance.
+    for index in 0..10 {
+        let request = HealthRequest {
+            droplet: ProcessGuid::new("a").unwrap(),
+            op: HealthOperation::Start,
+            last_updated: 0.0,
+            version: Some(Version::new(&*process.version).unwrap()),
+            indices: vec![index],
+            instances: vec![],
+            flapping: None,
+            yard_reason: None,
+        };
+        health
+            .publish(&catalogue::hm_requests(), &request)
+            .await
+            .unwrap();
+    }
+    runs(&world, &first, "a").await;
+    assert_eq!(agent.starts().len(), 20);
+    let mut reader = world.store.read().await.unwrap();
+    let facts = facts::after(&mut reader, 0, 100).await.unwrap();
+    assert!(
+        facts.iter().any(|fact| fact.kind == Kind::HealthRequested),
+        "all ten went to the leader"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bulk_api_gives_pages_to_who_knows_the_password() {
+    use base64::Engine;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+    if !has_servers("the_bulk_api_gives_pages_to_who_knows_the_password") {
+        return;
+    }
+    let world = World::start().await;
+    let (runtime, _deps) = world.controller("controller-1").await;
+    world.app("a", 1, 256).await;
+    world.app("b", 0, 256).await;
+    let router = controller::api::internal_bulk::router(runtime);
+    let get = async |path: &str, login: &str| {
+        let login = base64::engine::general_purpose::STANDARD.encode(login);
+        let request = http::Request::get(path).header("authorization", format!("Basic {login}"));
+        let response = router
+            .clone()
+            .oneshot(request.body(axum::body::Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (
+            status,
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default(),
+        )
+    };
+    assert_eq!(get("/bulk/apps", "bulk:wrong").await.0, 401);
+    let (status, first) = get(
+        "/bulk/apps?batch_size=1&bulk_token=%7B%22id%22:0%7D",
+        "bulk:secret",
+    )
+    .await;
+    assert_eq!(status, 200);
+    let id = first["bulk_token"]["id"].as_i64().unwrap();
+    assert_eq!(first["results"][id.to_string()]["id"], "a");
+    let (_, second) = get(
+        &format!("/bulk/apps?batch_size=9&bulk_token=%7B%22id%22:{id}%7D"),
+        "bulk:secret",
+    )
+    .await;
+    assert_eq!(second["results"].as_object().unwrap().len(), 1);
+    let last = second["bulk_token"]["id"].as_i64().unwrap();
+    let (_, end) = get(
+        &format!("/bulk/apps?bulk_token=%7B%22id%22:{last}%7D"),
+        "bulk:secret",
+    )
+    .await;
+    assert_eq!(end["results"], serde_json::json!({}));
+    assert_eq!(
+        get("/bulk/counts?model=user", "bulk:secret").await.1,
+        serde_json::json!({"counts": {"user": 0}})
+    );
+    assert_eq!(get("/bulk/apps?bulk_token=x", "bulk:secret").await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_controller_takes_over_and_doubles_nothing() {
+    let test = "another_controller_takes_over_and_doubles_nothing";
+    if !has_servers(test) {
+        return;
+    }
+    for database in databases::each(test).await {
+        let world = World::with_store(database.store.clone()).await;
+        take_over(&world).await;
+    }
+}
+
+async fn take_over(world: &World) {
+    let (first, first_deps) = world.controller("controller-1").await;
+    eventually("the first leads", async || {
+        if first.leads() {
+            Ok(())
+        } else {
+            Err("nobody leads".to_string())
+        }
+    })
+    .await;
+    let (second, _second_deps) = world.controller("controller-2").await;
+    let agent = Agent::start(world, "dea-1", 4096).await;
+    world.app("a", 3, 256).await;
+    second.nudge();
+    runs(world, &first, "a").await;
+    runs(world, &second, "a").await;
+    assert!(!second.leads());
+
+    first_deps.tasks.stop(Duration::from_secs(2)).await;
+    eventually("the second leads", async || {
+        if second.leads() {
+            Ok(())
+        } else {
+            Err("not yet".to_string())
+        }
+    })
+    .await;
+    world.change("a", |process| process.instances = 4).await;
+    second.nudge();
+    runs(world, &second, "a").await;
+    let starts = agent.starts();
+    let indices: BTreeSet<u32> = starts.iter().map(|start| start.index).collect();
+    assert_eq!(
+        (starts.len(), indices.len()),
+        (4, 4),
+        "each index was started once"
+    );
+    let epochs: Vec<i64> = starts.iter().filter_map(|start| start.yard_epoch).collect();
+    assert!(epochs[3] > epochs[0], "{epochs:?}");
+    assert!(
+        agent
+            .copies()
+            .iter()
+            .all(|copy| copy.state == InstanceState::Running)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_goes_on_under_the_next_leader() {
+    if !has_servers("a_deployment_goes_on_under_the_next_leader") {
+        return;
+    }
+    let world = World::start().await;
+    let (first, first_deps) = world.controller("controller-1").await;
+    eventually("the first leads", async || {
+        if first.leads() { Ok(()) } else { Err("no") }.map_err(str::to_string)
+    })
+    .await;
+    let (second, _second_deps) = world.controller("controller-2").await;
+    let agent = Agent::start(&world, "dea-1", 4096).await;
+    world.app("a", 3, 256).await;
+    first.nudge();
+    runs(&world, &first, "a").await;
+    agent.fewest();
+    deploy(&world, 3).await;
+    first.nudge();
+    eventually("the first step is taken", async || {
+        let new = world.process("a-new").await.ok_or("gone")?;
+        if new.instances > 0 {
+            Ok(())
+        } else {
+            Err("not yet".to_string())
+        }
+    })
+    .await;
+    first_deps.tasks.stop(Duration::from_secs(2)).await;
+    let deployment = ended(&world, &second).await;
+    assert_eq!(deployment.reason, "DEPLOYED");
+    eventually("only the new run", async || {
+        let copies = agent.copies();
+        let done = copies.len() == 3 && copies.iter().all(|copy| copy.process.as_str() == "a-new");
+        if done {
+            Ok(())
+        } else {
+            Err(format!("{copies:?}"))
+        }
+    })
+    .await;
+    assert!(agent.fewest() >= 3, "fewer ran in between");
+}

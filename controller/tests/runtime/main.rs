@@ -1,0 +1,44 @@
+//! The runtime between real servers and played agents.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod apps;
+mod builds;
+mod controllers;
+#[path = "../databases/mod.rs"]
+mod databases;
+mod deployments;
+#[path = "../world/mod.rs"]
+mod world;
+
+use controller::domain::observed::IndexState;
+use controller::runtime::Runtime;
+use controller::store::processes::Process;
+use proto::ids::{ProcessGuid, Version};
+use world::{World, eventually};
+
+pub fn states(runtime: &Runtime, process: &Process) -> Vec<IndexState> {
+    let (guid, version) = (
+        ProcessGuid::new(&*process.guid).unwrap(),
+        Version::new(&*process.version).unwrap(),
+    );
+    runtime
+        .stats(&guid, &version, u32::try_from(process.instances).unwrap())
+        .iter()
+        .map(|one| one.state)
+        .collect()
+}
+
+pub async fn runs(world: &World, runtime: &Runtime, guid: &str) {
+    eventually("all instances run", async || {
+        let process = world.process(guid).await.ok_or("no process")?;
+        let states = states(runtime, &process);
+        let all = states.iter().all(|state| *state == IndexState::Running);
+        if all && !states.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{states:?}, {}", runtime.status().await))
+        }
+    })
+    .await;
+}
