@@ -1,4 +1,11 @@
 //! The controller: the public API, the record of what is wanted, and the one who places.
+//!
+//! ```text
+//!   HTTP ─► api ─► ops ─► store (one transaction: rows, audit event, facts) ─► nudge ─► runtime
+//!                   └──── domain (pure): access, manifests, names, placement, plans ──────┘
+//! ```
+//!
+//! Several controllers may share one database: each answers the API, one leads and acts.
 
 pub mod api;
 pub mod blobs;
@@ -6,3 +13,167 @@ pub mod domain;
 pub mod ops;
 pub mod runtime;
 pub mod store;
+
+use anyhow::Context;
+use api::Api;
+use blobs::Blobs;
+use daemon::{Deps, Policy, Running, Shutdown};
+use ops::tokens::Tokens;
+use ops::{Live, Ops};
+use proto::ids::{ProcessGuid, StagerQueue, Version};
+use runtime::{Runtime, RuntimeConfig};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::Store;
+
+/// The role's settings in the bootstrap file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen if no socket of the name `socket` was inherited.
+    pub address: SocketAddr,
+    #[serde(default = "socket")]
+    pub socket: String,
+    /// `host:port` under which agents, stagers and the health manager reach this controller.
+    pub advertise: SocketAddr,
+    /// `sqlite://PATH` or `postgres://…`
+    pub database: String,
+    /// Folder of the blob store.
+    pub blobs: PathBuf,
+    /// `http://api.DOMAIN:PORT`
+    pub public_url: String,
+    /// First password of the account `admin`.
+    pub admin_password_file: PathBuf,
+    /// Key of the tokens' signatures, at least 32 characters.
+    pub token_key_file: PathBuf,
+    /// Key of the blob URLs' signatures, at least 32 characters.
+    pub blob_key_file: PathBuf,
+    pub bulk_user: String,
+    pub bulk_password: String,
+    pub stager_queue: StagerQueue,
+}
+
+fn socket() -> String {
+    "api".to_string()
+}
+
+/// Starts the daemon.
+pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
+    let listener = match deps.sockets.take_tcp(&config.socket) {
+        Some(listener) => listener,
+        None => std::net::TcpListener::bind(config.address)
+            .with_context(|| format!("cannot listen on {}", config.address))?,
+    };
+    listener.set_nonblocking(true).context("the listening socket cannot be made non-blocking")?;
+    let readiness = deps.readiness();
+    readiness.set("database", false, "not yet opened");
+    readiness.set("api", false, "not yet served");
+
+    let store = Store::open(&config.database).await.context("opening the database")?;
+    readiness.set("database", true, "open");
+    let blobs = Blobs::open(&config.blobs, secret(&config.blob_key_file)?.as_bytes(), &config.advertise.to_string())
+        .context("opening the blob store")?;
+    let runtime_config = RuntimeConfig {
+        public_url: config.public_url.clone(),
+        advertise: config.advertise.to_string(),
+        bulk_user: config.bulk_user.clone(),
+        bulk_password: config.bulk_password.clone(),
+        stager_queue: config.stager_queue.clone(),
+    };
+    let runtime = Runtime::start(store.clone(), blobs.clone(), &deps, runtime_config).await?;
+    let domain = deps.bootstrap.cluster.domain.clone();
+    let scratch = deps.bootstrap.folder.join("scratch");
+    renew(&scratch)?;
+    let ops = Ops {
+        store,
+        blobs,
+        live: live(&runtime),
+        settings: deps.cluster.settings(),
+        scratch,
+        public_url: config.public_url.as_str().into(),
+        tokens: Arc::new(Tokens::new(secret(&config.token_key_file)?.as_bytes(), format!("http://uaa.{domain}"))),
+        tasks: deps.tasks.clone(),
+    };
+    ops.prepare(&secret(&config.admin_password_file)?, &domain).await.context("preparing the cluster")?;
+
+    let sweeping = ops.clone();
+    deps.tasks.spawn("sweep", Policy::Restart, move |shutdown| sweep(sweeping.clone(), shutdown));
+
+    let api = Api { ops, cluster: Some(deps.cluster.clone()), domain: domain.as_str().into() };
+    let routes = api::router(api).merge(api::internal_bulk::router(runtime));
+    deps.tasks.spawn("http", Policy::Critical, move |shutdown| {
+        let (listener, routes) = (listener.try_clone(), routes.clone());
+        async move {
+            let listener = tokio::net::TcpListener::from_std(listener.context("cloning the listening socket")?)?;
+            serve(listener, routes, shutdown).await
+        }
+    });
+    readiness.set("api", true, "served");
+    api::announce::start(&deps, &domain, &config.advertise.to_string());
+    Ok(Running::new(deps.tasks))
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    routes: axum::Router,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let end = async move { shutdown.draining().await };
+    axum::serve(listener, routes).with_graceful_shutdown(end).await?;
+    Ok(())
+}
+
+/// Old blobs and rows are looked for now and then.
+async fn sweep(ops: Ops, shutdown: Shutdown) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = shutdown.draining() => return Ok(()),
+            () = tokio::time::sleep(ops::sweep::PERIOD) => {}
+        }
+        match ops.sweep().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "blobs that nothing names were removed"),
+            Err(error) => tracing::warn!(error = %error, "looking for old blobs failed; the next round tries again"),
+        }
+    }
+}
+
+/// What the API asks of the running half.
+fn live(runtime: &Runtime) -> Live {
+    let (stats, nudge, status, log) = (runtime.clone(), runtime.clone(), runtime.clone(), runtime.clone());
+    Live {
+        stats: Arc::new(move |process| {
+            let (Ok(guid), Ok(version)) = (ProcessGuid::new(&process.guid), Version::new(&process.version)) else {
+                return Vec::new();
+            };
+            stats.stats(&guid, &version, u32::try_from(process.instances).unwrap_or(0))
+        }),
+        nudge: Arc::new(move || nudge.nudge()),
+        status: Arc::new(move || {
+            let status = status.clone();
+            Box::pin(async move { status.status().await })
+        }),
+        log: Arc::new(move |app, text| log.log(app, &text)),
+    }
+}
+
+/// The content of a key or password file, without the line break.
+fn secret(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = text.trim();
+    anyhow::ensure!(!text.is_empty(), "{} is empty", path.display());
+    Ok(text.to_string())
+}
+
+/// An empty folder: half-done uploads of an earlier run are of no use.
+fn renew(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("emptying {}", folder.display()));
+        }
+        _ => {}
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))
+}

@@ -10,7 +10,7 @@ pub async fn run(bootstrap: Bootstrap, sockets: Sockets) -> anyhow::Result<StopC
         Role::Collector => daemon::run(bootstrap, sockets, collector::start).await,
         Role::Dea => daemon::run(bootstrap, sockets, dea::start).await,
         Role::HealthManager => daemon::run(bootstrap, sockets, health_manager::start).await,
-        Role::Controller => anyhow::bail!("this build has no controller"),
+        Role::Controller => daemon::run(bootstrap, sockets, controller::start).await,
         Role::Registrar => {
             anyhow::bail!("a registrar is a foreign component, this executable has none")
         }
