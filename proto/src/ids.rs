@@ -23,7 +23,10 @@ fn check(text: &str) -> Result<(), InvalidId> {
     if text.len() > 128 {
         return Err(InvalidId::TooLong(text.len()));
     }
-    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '_')) {
+    match text
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '_'))
+    {
         Some(c) => Err(InvalidId::Character(c)),
         None => Ok(()),
     }
@@ -129,6 +132,11 @@ mod tests {
         assert_eq!(DeaId::new("*"), Err(InvalidId::Character('*')));
         assert_eq!(DeaId::new(""), Err(InvalidId::Empty));
         assert!(serde_json::from_str::<DeaId>("\"dea>1\"").is_err());
-        assert_eq!(serde_json::from_str::<DeaId>("\"dea-1\"").map(String::from).ok(), Some("dea-1".to_string()));
+        assert_eq!(
+            serde_json::from_str::<DeaId>("\"dea-1\"")
+                .map(String::from)
+                .ok(),
+            Some("dea-1".to_string())
+        );
     }
 }

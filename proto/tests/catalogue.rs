@@ -12,7 +12,11 @@ fn every_subject_stands_once_and_answered_ones_say_with_what() {
     for entry in CATALOGUE {
         assert!(seen.insert(entry.pattern), "{} twice", entry.pattern);
         if let Some((_, member)) = entry.queue {
-            assert!(entry.subscribers.contains(&member), "{}: its queue is of nobody who subscribes", entry.pattern);
+            assert!(
+                entry.subscribers.contains(&member),
+                "{}: its queue is of nobody who subscribes",
+                entry.pattern
+            );
         }
     }
 }
@@ -21,19 +25,45 @@ fn every_subject_stands_once_and_answered_ones_say_with_what() {
 fn an_agent_reads_its_own_start_commands_only() {
     let id = ComponentId::new("dea-2").expect("a valid id");
     let permissions = permissions(Role::Dea, &id);
-    assert!(permissions.subscribe.contains(&"dea.dea-2.start".to_string()));
-    assert!(!permissions.subscribe.iter().any(|subject| subject == "dea.*.start"));
+    assert!(
+        permissions
+            .subscribe
+            .contains(&"dea.dea-2.start".to_string())
+    );
+    assert!(
+        !permissions
+            .subscribe
+            .iter()
+            .any(|subject| subject == "dea.*.start")
+    );
     assert!(permissions.publish.contains(&"yard.log.dea-2".to_string()));
-    assert!(!permissions.publish.iter().any(|subject| subject == "dea.stop"));
-    assert!(permissions.subscribe.contains(&"_INBOX_dea-2.>".to_string()));
+    assert!(
+        !permissions
+            .publish
+            .iter()
+            .any(|subject| subject == "dea.stop")
+    );
+    assert!(
+        permissions
+            .subscribe
+            .contains(&"_INBOX_dea-2.>".to_string())
+    );
 }
 
 #[test]
 fn only_the_controller_commands_agents() {
-    for role in Role::ALL.into_iter().filter(|role| *role != Role::Controller) {
+    for role in Role::ALL
+        .into_iter()
+        .filter(|role| *role != Role::Controller)
+    {
         let id = ComponentId::new("x-1").expect("a valid id");
         let publish = permissions(role, &id).publish;
-        assert!(!publish.iter().any(|subject| subject == "dea.*.start" || subject == "dea.update"), "{role:?}");
+        assert!(
+            !publish
+                .iter()
+                .any(|subject| subject == "dea.*.start" || subject == "dea.update"),
+            "{role:?}"
+        );
     }
 }
 
@@ -49,9 +79,16 @@ fn the_documentation_shows_the_table() {
     for entry in CATALOGUE {
         let names = |roles: &[Role]| match roles {
             [] => "tools".to_string(),
-            roles => roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", "),
+            roles => roles
+                .iter()
+                .map(|role| role.name())
+                .collect::<Vec<_>>()
+                .join(", "),
         };
-        let queue = entry.queue.map(|(queue, member)| format!(" ({} share as `{queue}`)", member.name())).unwrap_or_default();
+        let queue = entry
+            .queue
+            .map(|(queue, member)| format!(" ({} share as `{queue}`)", member.name()))
+            .unwrap_or_default();
         writeln!(
             text,
             "| `{}` | {} | {} ({}) | {} | {} | {}{queue} | {} |",
@@ -78,8 +115,17 @@ fn the_documentation_shows_the_configuration() {
          `2m`, `1h`; sizes `64KiB`, `10MiB`, `2GiB`.\n\n| key | takes | default | meaning |\n|---|---|---|---|\n",
     );
     for key in proto::config::KEYS {
-        let restart = if key.needs_restart { " *Takes effect when the daemon starts anew.*" } else { "" };
-        writeln!(text, "| `{}` | {} | `{}` | {}{restart} |", key.path, key.kind, key.default, key.doc).expect("writing to a text");
+        let restart = if key.needs_restart {
+            " *Takes effect when the daemon starts anew.*"
+        } else {
+            ""
+        };
+        writeln!(
+            text,
+            "| `{}` | {} | `{}` | {}{restart} |",
+            key.path, key.kind, key.default, key.doc
+        )
+        .expect("writing to a text");
     }
     committed("docs/config.md", &text);
 }
@@ -91,5 +137,8 @@ fn committed(file: &str, text: &str) {
         std::fs::write(&path, text).expect("writing a generated document");
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == text, "{file} is stale: run YARD_REGENERATE=1 cargo test -p proto");
+    assert!(
+        kept == text,
+        "{file} is stale: run YARD_REGENERATE=1 cargo test -p proto"
+    );
 }

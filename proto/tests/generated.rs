@@ -13,10 +13,14 @@ fn generated_code_matches_its_proto_file() {
     config
         .compile_protos(&[root.join("proto/stream.proto")], &[root.join("proto")])
         .expect("protoc is needed for this test: apt-get install protobuf-compiler");
-    let fresh = std::fs::read_to_string(folder.path().join("stackyard.stream.rs")).expect("protoc's output");
+    let fresh = std::fs::read_to_string(folder.path().join("stackyard.stream.rs"))
+        .expect("protoc's output");
     if std::env::var_os("YARD_REGENERATE").is_some() {
         std::fs::write(&committed, &fresh).expect("writing the generated code");
     }
     let kept = std::fs::read_to_string(&committed).expect("the committed generated code");
-    assert!(kept == fresh, "stackyard.stream.rs differs from stream.proto: run with YARD_REGENERATE=1");
+    assert!(
+        kept == fresh,
+        "stackyard.stream.rs differs from stream.proto: run with YARD_REGENERATE=1"
+    );
 }

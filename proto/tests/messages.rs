@@ -3,7 +3,9 @@
 //! decode to a value that survives its own round trip, or be refused; random bytes never panic.
 
 use proptest::prelude::*;
-use proto::bus::{CATALOGUE, Encoding, Payload, component::*, dea::*, health::*, router::*, staging::*, stream::*};
+use proto::bus::{
+    CATALOGUE, Encoding, Payload, component::*, dea::*, health::*, router::*, staging::*, stream::*,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -104,7 +106,8 @@ fn essential(value: Value) -> Value {
 fn golden_samples_decode_and_encode_to_the_same_document() {
     for sample in SAMPLES {
         let bytes = golden(sample.name);
-        let encoded = (sample.again)(&bytes).unwrap_or_else(|| panic!("{} is refused", sample.name));
+        let encoded =
+            (sample.again)(&bytes).unwrap_or_else(|| panic!("{} is refused", sample.name));
         let before: Value = serde_json::from_slice(&bytes).expect("a golden sample is JSON");
         let after: Value = serde_json::from_slice(&encoded).expect("what we encode is JSON");
         let mut after = essential(after);
@@ -124,9 +127,20 @@ fn is_default(value: &Value) -> bool {
 #[test]
 fn every_json_payload_of_the_catalogue_has_a_golden_sample() {
     let sampled: BTreeSet<&str> = SAMPLES.iter().map(|sample| sample.payload).collect();
-    for entry in CATALOGUE.iter().filter(|entry| entry.encoding == Encoding::Json) {
-        for payload in [Some(entry.payload), entry.reply].into_iter().flatten().filter(|payload| *payload != "Empty") {
-            assert!(sampled.contains(payload), "{}: no golden sample of {payload}", entry.pattern);
+    for entry in CATALOGUE
+        .iter()
+        .filter(|entry| entry.encoding == Encoding::Json)
+    {
+        for payload in [Some(entry.payload), entry.reply]
+            .into_iter()
+            .flatten()
+            .filter(|payload| *payload != "Empty")
+        {
+            assert!(
+                sampled.contains(payload),
+                "{}: no golden sample of {payload}",
+                entry.pattern
+            );
         }
     }
 }
@@ -134,10 +148,18 @@ fn every_json_payload_of_the_catalogue_has_a_golden_sample() {
 #[test]
 fn unknown_fields_are_ignored() {
     for sample in SAMPLES {
-        let mut value: Value = serde_json::from_slice(&golden(sample.name)).expect("a golden sample is JSON");
+        let mut value: Value =
+            serde_json::from_slice(&golden(sample.name)).expect("a golden sample is JSON");
         if let Value::Object(map) = &mut value {
-            map.insert("from_the_future".to_string(), serde_json::json!({"deep": [1, 2, 3]}));
-            assert!((sample.again)(value.to_string().as_bytes()).is_some(), "{}", sample.name);
+            map.insert(
+                "from_the_future".to_string(),
+                serde_json::json!({"deep": [1, 2, 3]}),
+            );
+            assert!(
+                (sample.again)(value.to_string().as_bytes()).is_some(),
+                "{}",
+                sample.name
+            );
         }
     }
 }
@@ -147,7 +169,11 @@ fn mutate(value: &mut Value, choices: &mut impl Iterator<Item = u32>, with: &Val
     let choice = choices.next().unwrap_or(0) as usize;
     match value {
         Value::Object(map) if !map.is_empty() => {
-            let key = map.keys().nth(choice % map.len()).cloned().expect("the map is not empty");
+            let key = map
+                .keys()
+                .nth(choice % map.len())
+                .cloned()
+                .expect("the map is not empty");
             if choice.is_multiple_of(5) {
                 map.remove(&key);
             } else if let Some(inner) = map.get_mut(&key) {
@@ -158,7 +184,12 @@ fn mutate(value: &mut Value, choices: &mut impl Iterator<Item = u32>, with: &Val
             let place = choice % items.len();
             mutate(&mut items[place], choices, with);
         }
-        Value::Object(_) | Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+        Value::Object(_)
+        | Value::Array(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_) => {
             *value = with.clone();
         }
     }
@@ -219,6 +250,10 @@ proptest! {
 
 #[test]
 fn deep_nesting_is_refused_not_a_stack_overflow() {
-    let deep = format!("{{\"droplets\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!(
+        "{{\"droplets\":{}{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
     assert!(Heartbeat::decode(deep.as_bytes()).is_err());
 }

@@ -43,7 +43,8 @@ pub struct Output {
 impl Output {
     /// The standard output as one JSON document.
     pub fn json(&self) -> anyhow::Result<serde_json::Value> {
-        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON document: {:?}", self.stdout))
+        serde_json::from_str(&self.stdout)
+            .with_context(|| format!("no JSON document: {:?}", self.stdout))
     }
 
     /// The output, or an error with all that was printed if the status is not 0.
@@ -51,7 +52,12 @@ impl Output {
         if self.status == 0 {
             Ok(self)
         } else {
-            bail!("status {}\nstdout: {}\nstderr: {}", self.status, self.stdout, self.stderr)
+            bail!(
+                "status {}\nstdout: {}\nstderr: {}",
+                self.status,
+                self.stdout,
+                self.stderr
+            )
         }
     }
 }
@@ -68,12 +74,17 @@ pub fn programs() -> PathBuf {
 
 /// The root of the source tree.
 pub fn source_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the source tree exists")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the source tree exists")
 }
 
 /// A port nobody listens on now.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
 }
 
 impl Cluster {
@@ -82,14 +93,25 @@ impl Cluster {
         if !nix::unistd::geteuid().is_root() {
             bail!("a cluster needs root: run the tests as root");
         }
-        for program in ["yard", "stackyard", "stackyard-supervisor", "stackyard-init"] {
+        for program in [
+            "yard",
+            "stackyard",
+            "stackyard-supervisor",
+            "stackyard-init",
+        ] {
             if !programs().join(program).exists() {
-                bail!("{} is missing: run `make build` first", programs().join(program).display());
+                bail!(
+                    "{} is missing: run `make build` first",
+                    programs().join(program).display()
+                );
             }
         }
         let folder = tempfile::Builder::new().prefix("yard-test-").tempdir()?;
         // Apps run under other users: the way to their files must be open.
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        std::fs::set_permissions(
+            folder.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )?;
         let port = free_port()?;
         let domain = format!("t{port}.internal");
         let http = reqwest::Client::builder()
@@ -108,7 +130,14 @@ impl Cluster {
         let up = cluster.up().await;
         if let Err(error) = &up {
             cluster.print_logs();
-            let _ = cluster.yard(["destroy", "--yes", "--home", &cluster.home.display().to_string()]).await;
+            let _ = cluster
+                .yard([
+                    "destroy",
+                    "--yes",
+                    "--home",
+                    &cluster.home.display().to_string(),
+                ])
+                .await;
             bail!("the cluster did not come up: {error:#}");
         }
         Ok(cluster)
@@ -117,15 +146,28 @@ impl Cluster {
     pub async fn up(&self) -> anyhow::Result<Output> {
         let home = self.home.display().to_string();
         self.yard([
-            "up", "--home", &home, "--domain", &self.domain, "--port", &self.port.to_string(), "--deas",
-            &self.deas.to_string(), "--no-hosts", "--no-links", "--timeout", "90",
+            "up",
+            "--home",
+            &home,
+            "--domain",
+            &self.domain,
+            "--port",
+            &self.port.to_string(),
+            "--deas",
+            &self.deas.to_string(),
+            "--no-hosts",
+            "--no-links",
+            "--timeout",
+            "90",
         ])
         .await?
         .success()
     }
 
     pub async fn down(&self) -> anyhow::Result<Output> {
-        self.yard(["down", "--home", &self.home.display().to_string()]).await?.success()
+        self.yard(["down", "--home", &self.home.display().to_string()])
+            .await?
+            .success()
     }
 
     /// Runs `yard` as a user of this cluster.
@@ -178,7 +220,10 @@ impl Cluster {
 
     /// The folder of this test run.
     pub fn root(&self) -> PathBuf {
-        self.home.parent().map(Path::to_path_buf).unwrap_or_default()
+        self.home
+            .parent()
+            .map(Path::to_path_buf)
+            .unwrap_or_default()
     }
 
     /// `name.domain`
@@ -210,14 +255,16 @@ impl Cluster {
 
     pub fn cluster_file(&self) -> anyhow::Result<ClusterFile> {
         let path = self.home.join("cluster.json");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("reading {}", path.display()))?;
         Ok(serde_json::from_str(&text)?)
     }
 
     /// What the node says of its components.
     pub fn node_status(&self) -> anyhow::Result<NodeStatus> {
         let socket = Path::new(&self.cluster_file()?.run_folder).join("node.sock");
-        let mut stream = UnixStream::connect(&socket).with_context(|| format!("connecting to {}", socket.display()))?;
+        let mut stream = UnixStream::connect(&socket)
+            .with_context(|| format!("connecting to {}", socket.display()))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let mut request = serde_json::to_vec(&NodeRequest::Status)?;
         request.push(b'\n');
@@ -241,26 +288,39 @@ impl Cluster {
     /// `kill -9` of a component.
     pub fn kill(&self, component: &str) -> anyhow::Result<i32> {
         let pid = self.pid(component)?;
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )?;
         Ok(pid)
     }
 
     /// Waits until a component runs as another process than `old` and is ready.
     pub async fn wait_restarted(&self, component: &str, old: i32) -> anyhow::Result<()> {
-        crate::eventually(&format!("{component} ready again"), Duration::from_secs(30), || async {
-            let status = self.node_status()?;
-            let entry = status.components.iter().find(|entry| entry.name == component).context("no such component")?;
-            match (entry.pid, entry.state) {
-                (Some(pid), ComponentState::Ready) if pid as i32 != old => Ok(()),
-                (pid, state) => bail!("pid {pid:?}, {state:?}: {}", entry.detail),
-            }
-        })
+        crate::eventually(
+            &format!("{component} ready again"),
+            Duration::from_secs(30),
+            || async {
+                let status = self.node_status()?;
+                let entry = status
+                    .components
+                    .iter()
+                    .find(|entry| entry.name == component)
+                    .context("no such component")?;
+                match (entry.pid, entry.state) {
+                    (Some(pid), ComponentState::Ready) if pid as i32 != old => Ok(()),
+                    (pid, state) => bail!("pid {pid:?}, {state:?}: {}", entry.detail),
+                }
+            },
+        )
         .await
     }
 
     /// The last lines of every component's log, for a failed run.
     pub fn print_logs(&self) {
-        let Ok(entries) = std::fs::read_dir(self.home.join("logs")) else { return };
+        let Ok(entries) = std::fs::read_dir(self.home.join("logs")) else {
+            return;
+        };
         for entry in entries.flatten() {
             let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();

@@ -6,7 +6,11 @@ use std::process::Command;
 /// Fails with a list of everything that still belongs to the cluster.
 pub fn check(cluster: &ClusterFile, home: &str) -> anyhow::Result<()> {
     let found = find(cluster, home);
-    if found.is_empty() { Ok(()) } else { anyhow::bail!("left behind:\n  {}", found.join("\n  ")) }
+    if found.is_empty() {
+        Ok(())
+    } else {
+        anyhow::bail!("left behind:\n  {}", found.join("\n  "))
+    }
 }
 
 /// Processes, mounts, control groups, firewall tables, interfaces, loop devices and run folders.
@@ -14,7 +18,9 @@ pub fn find(cluster: &ClusterFile, home: &str) -> Vec<String> {
     let mut found = Vec::new();
     let marks = [home, cluster.run_folder.as_str()];
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
         if pid == std::process::id() {
             continue;
         }
@@ -24,12 +30,26 @@ pub fn find(cluster: &ClusterFile, home: &str) -> Vec<String> {
             found.push(format!("process {pid}: {command}"));
         }
     }
-    for line in std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
+    for line in std::fs::read_to_string("/proc/self/mountinfo")
+        .unwrap_or_default()
+        .lines()
+    {
         if marks.iter().any(|mark| line.contains(mark)) {
             found.push(format!("mount: {line}"));
         }
     }
-    for line in output("find", &["/sys/fs/cgroup", "-maxdepth", "3", "-type", "d", "-name", &format!("*{}*", cluster.id)]) {
+    for line in output(
+        "find",
+        &[
+            "/sys/fs/cgroup",
+            "-maxdepth",
+            "3",
+            "-type",
+            "d",
+            "-name",
+            &format!("*{}*", cluster.id),
+        ],
+    ) {
         found.push(format!("control group: {line}"));
     }
     for line in output("nft", &["list", "tables"]) {
@@ -56,7 +76,10 @@ pub fn find(cluster: &ClusterFile, home: &str) -> Vec<String> {
 
 fn output(program: &str, arguments: &[&str]) -> Vec<String> {
     match Command::new(program).args(arguments).output() {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect(),
+        Ok(output) => String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(str::to_string)
+            .collect(),
         Err(_) => Vec::new(),
     }
 }

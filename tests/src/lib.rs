@@ -4,6 +4,9 @@
 //! A suite is a program with `harness = false` whose tests share one cluster ([`runner`]): starting
 //! a cluster costs seconds, a test of a pushed app should not.
 
+#![expect(clippy::print_stdout, reason = "a test runner speaks to its user")]
+#![expect(clippy::disallowed_methods, reason = "a harness has no supervisor")]
+
 pub mod cluster;
 pub mod leftovers;
 pub mod load;

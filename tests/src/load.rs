@@ -37,10 +37,18 @@ impl Seen {
     /// Fails if any request did, or if there were hardly any.
     pub fn without_failure(&self, at_least: u64) -> anyhow::Result<()> {
         if !self.failures.is_empty() {
-            anyhow::bail!("{} of {} requests failed, first: {:?}", self.failures.len(), self.answered, &self.failures[..self.failures.len().min(5)]);
+            anyhow::bail!(
+                "{} of {} requests failed, first: {:?}",
+                self.failures.len(),
+                self.answered,
+                &self.failures[..self.failures.len().min(5)]
+            );
         }
         if self.answered < at_least {
-            anyhow::bail!("only {} requests were answered, at least {at_least} were expected", self.answered);
+            anyhow::bail!(
+                "only {} requests were answered, at least {at_least} were expected",
+                self.answered
+            );
         }
         Ok(())
     }
@@ -58,16 +66,27 @@ impl Load {
                 let url = format!("http://127.0.0.1:{}{path}", cluster.port);
                 let host = format!("{host}:{}", cluster.port);
                 tokio::spawn(async move {
-                    let client = reqwest::Client::builder().no_proxy().build().expect("a client without options");
+                    let client = reqwest::Client::builder()
+                        .no_proxy()
+                        .build()
+                        .expect("a client without options");
                     while !stop.load(Ordering::Relaxed) {
                         let start = Instant::now();
-                        let outcome = client.get(&url).header("Host", &host).timeout(Duration::from_secs(20)).send().await;
+                        let outcome = client
+                            .get(&url)
+                            .header("Host", &host)
+                            .timeout(Duration::from_secs(20))
+                            .send()
+                            .await;
                         let outcome = match outcome {
                             Ok(response) => {
                                 let status = response.status();
                                 match response.text().await {
                                     Ok(body) if status == 200 => Ok(body),
-                                    Ok(body) => Err(format!("{status}: {}", body.lines().next().unwrap_or_default())),
+                                    Ok(body) => Err(format!(
+                                        "{status}: {}",
+                                        body.lines().next().unwrap_or_default()
+                                    )),
                                     Err(error) => Err(chain(&error)),
                                 }
                             }
@@ -77,9 +96,18 @@ impl Load {
                             Ok(body) => {
                                 shared.answered.fetch_add(1, Ordering::Relaxed);
                                 let line = body.lines().next().unwrap_or_default().to_string();
-                                *shared.bodies.lock().expect("no holder panics").entry(line).or_default() += 1;
+                                *shared
+                                    .bodies
+                                    .lock()
+                                    .expect("no holder panics")
+                                    .entry(line)
+                                    .or_default() += 1;
                             }
-                            Err(failure) => shared.failures.lock().expect("no holder panics").push((begin.elapsed(), failure)),
+                            Err(failure) => shared
+                                .failures
+                                .lock()
+                                .expect("no holder panics")
+                                .push((begin.elapsed(), failure)),
                         }
                         let took = start.elapsed();
                         {
@@ -91,7 +119,11 @@ impl Load {
                 })
             })
             .collect();
-        Load { stop, shared, workers }
+        Load {
+            stop,
+            shared,
+            workers,
+        }
     }
 
     pub fn answered(&self) -> u64 {
@@ -109,7 +141,12 @@ impl Load {
         }
         Seen {
             answered: self.shared.answered.load(Ordering::Relaxed),
-            failures: self.shared.failures.lock().expect("no holder panics").clone(),
+            failures: self
+                .shared
+                .failures
+                .lock()
+                .expect("no holder panics")
+                .clone(),
             bodies: self.shared.bodies.lock().expect("no holder panics").clone(),
             slowest: *self.shared.slowest.lock().expect("no holder panics"),
         }

@@ -40,14 +40,21 @@ impl Tally {
 
 /// The words of the command line that are no flags: a test runs if its name contains one of them.
 pub fn filters() -> Vec<String> {
-    std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect()
+    std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect()
 }
 
 /// Runs those tests that the command line names (all, if none).
 pub async fn run<S>(subject: &S, tests: Vec<Test<S>>, tally: &mut Tally) {
     let filters = filters();
     for test in tests {
-        if !filters.is_empty() && !filters.iter().any(|filter| test.name.contains(filter.as_str())) {
+        if !filters.is_empty()
+            && !filters
+                .iter()
+                .any(|filter| test.name.contains(filter.as_str()))
+        {
             tally.filtered += 1;
             continue;
         }
@@ -61,11 +68,17 @@ pub async fn run<S>(subject: &S, tests: Vec<Test<S>>, tally: &mut Tally) {
             }
             Ok(Err(error)) => {
                 tally.failed += 1;
-                println!("test {} ... FAILED ({seconds:.1} s)\n    {error:#}", test.name);
+                println!(
+                    "test {} ... FAILED ({seconds:.1} s)\n    {error:#}",
+                    test.name
+                );
             }
             Err(_) => {
                 tally.failed += 1;
-                println!("test {} ... FAILED ({seconds:.1} s): it panicked", test.name);
+                println!(
+                    "test {} ... FAILED ({seconds:.1} s): it panicked",
+                    test.name
+                );
             }
         }
     }

@@ -20,12 +20,23 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("health-manager", BTreeSet::from(daemon)),
         ("stager", BTreeSet::from(daemon)),
         ("collector", BTreeSet::from(daemon)),
-        ("dea", BTreeSet::from(["proto", "daemon", "sys", "dea-shim"])),
+        (
+            "dea",
+            BTreeSet::from(["proto", "daemon", "sys", "dea-shim"]),
+        ),
         ("dea-shim", BTreeSet::from(["sys"])),
         (
             "node",
             BTreeSet::from([
-                "proto", "daemon", "sys", "controller", "router", "dea", "health-manager", "stager", "collector",
+                "proto",
+                "daemon",
+                "sys",
+                "controller",
+                "router",
+                "dea",
+                "health-manager",
+                "stager",
+                "collector",
             ]),
         ),
         ("cli", BTreeSet::from(["proto"])),
@@ -40,19 +51,35 @@ fn crates_depend_on_each_other_as_designed() {
         .no_deps()
         .exec()
         .expect("cargo metadata");
-    let members: BTreeSet<String> = metadata.packages.iter().map(|package| package.name.to_string()).collect();
+    let members: BTreeSet<String> = metadata
+        .packages
+        .iter()
+        .map(|package| package.name.to_string())
+        .collect();
     let allowed = allowed();
     for package in &metadata.packages {
         let name = package.name.to_string();
-        let may = allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in the map of the design"));
-        for dependency in package.dependencies.iter().filter(|dependency| members.contains(&dependency.name)) {
-            assert!(may.contains(dependency.name.as_str()), "{name} may not depend on {}", dependency.name);
+        let may = allowed
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("{name} is not in the map of the design"));
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|dependency| members.contains(&dependency.name))
+        {
+            assert!(
+                may.contains(dependency.name.as_str()),
+                "{name} may not depend on {}",
+                dependency.name
+            );
         }
     }
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         let name = entry.file_name();
@@ -88,20 +115,39 @@ fn code(path: &Path) -> String {
 #[test]
 fn pure_code_does_no_io_and_reads_no_clock() {
     let forbidden = [
-        "tokio::", "std::fs", "std::net::Tcp", "std::net::Udp", "std::process::Command", "std::env::", "SystemTime::now",
-        "Instant::now", "async_nats", "etcd_client", "sqlx::", "reqwest", "rand::rng", "thread_rng", "Uuid::new_v4",
-        "OffsetDateTime::now", ".await",
+        "tokio::",
+        "std::fs",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "std::process::Command",
+        "std::env::",
+        "SystemTime::now",
+        "Instant::now",
+        "async_nats",
+        "etcd_client",
+        "sqlx::",
+        "reqwest",
+        "rand::rng",
+        "thread_rng",
+        "Uuid::new_v4",
+        "OffsetDateTime::now",
+        ".await",
     ];
     let mut checked = 0;
     for path in all_sources() {
-        let pure = path.components().any(|part| part.as_os_str() == "domain") || path.starts_with(root().join("proto/src"));
+        let pure = path.components().any(|part| part.as_os_str() == "domain")
+            || path.starts_with(root().join("proto/src"));
         if !pure {
             continue;
         }
         checked += 1;
         let code = code(&path);
         for word in forbidden {
-            assert!(!code.contains(word), "{}: pure code uses {word}", path.display());
+            assert!(
+                !code.contains(word),
+                "{}: pure code uses {word}",
+                path.display()
+            );
         }
     }
     assert!(checked > 10, "only {checked} pure files were found");
@@ -109,16 +155,32 @@ fn pure_code_does_no_io_and_reads_no_clock() {
 
 #[test]
 fn only_the_catalogue_writes_subjects() {
-    let starts = ["\"dea.", "\"router.", "\"healthmanager.", "\"droplet.", "\"vcap.", "\"cloudcontroller", "\"yard.log", "\"yard.dea", "\"yard.task", "\"yard.staging"];
+    let starts = [
+        "\"dea.",
+        "\"router.",
+        "\"healthmanager.",
+        "\"droplet.",
+        "\"vcap.",
+        "\"cloudcontroller",
+        "\"yard.log",
+        "\"yard.dea",
+        "\"yard.task",
+        "\"yard.staging",
+    ];
     for path in all_sources() {
-        let allowed = path.starts_with(root().join("proto")) || path.starts_with(root().join("tests"));
+        let allowed =
+            path.starts_with(root().join("proto")) || path.starts_with(root().join("tests"));
         // The tests of a crate may spell subjects: they play a stranger on the bus.
         if allowed || path.components().any(|part| part.as_os_str() == "tests") {
             continue;
         }
         let code = code(&path);
         for start in starts {
-            assert!(!code.contains(start), "{}: writes a subject ({start}…); only the catalogue may", path.display());
+            assert!(
+                !code.contains(start),
+                "{}: writes a subject ({start}…); only the catalogue may",
+                path.display()
+            );
         }
     }
 }
@@ -132,7 +194,11 @@ fn only_the_store_writes_sql() {
         }
         let code = code(&path);
         for word in ["sqlx::query", "query_as(", "query_scalar("] {
-            assert!(!code.contains(word), "{}: SQL belongs into controller/src/store", path.display());
+            assert!(
+                !code.contains(word),
+                "{}: SQL belongs into controller/src/store",
+                path.display()
+            );
         }
     }
 }
@@ -140,8 +206,15 @@ fn only_the_store_writes_sql() {
 #[test]
 fn a_file_has_one_subject() {
     for path in all_sources() {
-        let lines = std::fs::read_to_string(&path).expect("a source file").lines().count();
-        assert!(lines <= 900, "{} has {lines} lines: look for its second subject", path.display());
+        let lines = std::fs::read_to_string(&path)
+            .expect("a source file")
+            .lines()
+            .count();
+        assert!(
+            lines <= 900,
+            "{} has {lines} lines: look for its second subject",
+            path.display()
+        );
     }
 }
 
@@ -152,6 +225,10 @@ fn unsafe_code_lives_in_sys() {
             continue;
         }
         let code = code(&path);
-        assert!(!code.contains("unsafe {") && !code.contains("unsafe fn"), "{}: unsafe code belongs into sys", path.display());
+        assert!(
+            !code.contains("unsafe {") && !code.contains("unsafe fn"),
+            "{}: unsafe code belongs into sys",
+            path.display()
+        );
     }
 }

@@ -61,7 +61,11 @@ impl Agent {
         self.answer(
             "locate",
             || catalogue::dea_locate().filter(),
-            |agent, _| agent.nudges.advertise.notify_one(),
+            |agent, _| {
+                agent.nudges.advertise.notify_one();
+                // A controller that just came up also wants to know what runs.
+                agent.nudges.beat.notify_one();
+            },
         );
         self.answer(
             "healthmanager-start",

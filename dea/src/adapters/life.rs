@@ -298,8 +298,11 @@ impl Life {
             Effect::CheckHealth => self.check(),
             Effect::Register => self.agent.announce_routes(&self.record.instance).await,
             Effect::Unregister => {
+                // Asked to stop: gone for good. Anything else: another one is on its way, and
+                // routers ask clients to come back instead of denying the name.
+                let returns = !matches!(self.machine.state(), State::Stopping { .. });
                 self.agent
-                    .withdraw_routes(&self.record.instance, None)
+                    .withdraw_routes(&self.record.instance, None, returns)
                     .await
             }
             Effect::Terminate => self.signal(Signal::Terminate).await,
@@ -459,7 +462,7 @@ impl Life {
             self.agent.announce_routes(&self.record.instance).await;
             if !lost.is_empty() {
                 self.agent
-                    .withdraw_routes(&self.record.instance, Some(lost))
+                    .withdraw_routes(&self.record.instance, Some(lost), false)
                     .await;
             }
         }

@@ -22,11 +22,13 @@ impl Agent {
             return None;
         }
         let host = self.config.address.to_string();
-        Some(
+        let mut registration =
             entry
                 .record
-                .registration(uris, &self.id, &self.config.zone, &host, port),
-        )
+                .registration(uris, &self.id, &self.config.zone, &host, port);
+        // Two subjects have no order between them: routers believe the later time.
+        registration.endpoint_updated_at_ns = Some((self.now().unix * 1e9) as i64);
+        Some(registration)
     }
 
     /// Tells the routers the instance's names, if it is to be found there. A lost message is made
@@ -53,8 +55,13 @@ impl Agent {
         }
     }
 
-    /// Takes names of the instance away: the given ones or all.
-    pub async fn withdraw_routes(&self, instance: &InstanceId, uris: Option<Vec<String>>) {
+    /// Takes names of the instance away: the given ones or all. `returns`: it is about to be replaced.
+    pub async fn withdraw_routes(
+        &self,
+        instance: &InstanceId,
+        uris: Option<Vec<String>>,
+        returns: bool,
+    ) {
         let _in_order = self.routes_in_order.lock().await;
         let registration = {
             let table = self.table();
@@ -63,11 +70,13 @@ impl Agent {
                 .get(instance)
                 .and_then(|entry| self.registration(entry, uris))
         };
-        if let Some(registration) = registration
-            && let Err(error) = self
-                .bus
-                .publish(&catalogue::router_unregister(), &registration)
-                .await
+        if let Some(mut registration) = registration
+            && let Err(error) = {
+                registration.yard_returns = Some(returns).filter(|returns| *returns);
+                self.bus
+                    .publish(&catalogue::router_unregister(), &registration)
+                    .await
+            }
         {
             tracing::warn!(%error, "an unregistration was not sent; routers find out by themselves");
         }

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
@@ -61,7 +62,10 @@ pub fn unpack(archive: &Path, root: &Path, owner: Option<u32>) -> Result<(), Unp
         match archive::judge(kind, &path, target.as_deref(), mode)? {
             Entry::Nothing => {}
             Entry::Folder { path, mode } => place.folder(&path, mode)?,
-            Entry::File { path, mode } => place.file(&path, mode, &mut entry)?,
+            Entry::File { path, mode } => {
+                let modified = entry.header().mtime().unwrap_or(0);
+                place.file(&path, mode, modified, &mut entry)?;
+            }
             Entry::SymbolicLink { path, target } => place.symbolic_link(&path, &target)?,
             Entry::HardLink { path, target } => place.hard_link(&path, &target)?,
         }
@@ -149,7 +153,15 @@ impl Place<'_> {
             .map_err(write("setting the mode of", &full))
     }
 
-    fn file(&mut self, path: &Path, mode: u32, content: &mut impl Read) -> Result<(), UnpackError> {
+    /// The time of the last change is kept: servers make their validators (ETag) of it, and those
+    /// must agree among the agents.
+    fn file(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        modified: u64,
+        content: &mut impl Read,
+    ) -> Result<(), UnpackError> {
         let full = self.fresh(path)?;
         let mut file = fs::OpenOptions::new()
             .write(true)
@@ -160,6 +172,10 @@ impl Place<'_> {
         io::copy(content, &mut file).map_err(write("writing", &full))?;
         file.set_permissions(fs::Permissions::from_mode(mode))
             .map_err(write("setting the mode of", &full))?;
+        if let Some(modified) = UNIX_EPOCH.checked_add(Duration::from_secs(modified)) {
+            file.set_modified(modified)
+                .map_err(write("setting the time of", &full))?;
+        }
         self.own(&full)
     }
 

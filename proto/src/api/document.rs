@@ -15,11 +15,18 @@ pub struct Link {
 
 impl Link {
     pub fn to(href: impl Into<String>) -> Link {
-        Link { href: href.into(), ..Link::default() }
+        Link {
+            href: href.into(),
+            ..Link::default()
+        }
     }
 
     pub fn post(href: impl Into<String>) -> Link {
-        Link { href: href.into(), method: Some("POST".into()), meta: None }
+        Link {
+            href: href.into(),
+            method: Some("POST".into()),
+            meta: None,
+        }
     }
 }
 
@@ -48,7 +55,9 @@ pub struct ToOne {
 
 impl ToOne {
     pub fn new(guid: impl Into<String>) -> ToOne {
-        ToOne { data: Some(GuidRef { guid: guid.into() }) }
+        ToOne {
+            data: Some(GuidRef { guid: guid.into() }),
+        }
     }
 
     pub fn guid(&self) -> Option<&str> {
@@ -112,7 +121,13 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     pub fn buildpack(buildpacks: Vec<String>, stack: impl Into<String>) -> Lifecycle {
-        Lifecycle { kind: "buildpack".into(), data: LifecycleData { buildpacks: Some(buildpacks), stack: Some(stack.into()) } }
+        Lifecycle {
+            kind: "buildpack".into(),
+            data: LifecycleData {
+                buildpacks: Some(buildpacks),
+                stack: Some(stack.into()),
+            },
+        }
     }
 }
 

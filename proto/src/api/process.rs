@@ -57,7 +57,10 @@ pub struct HealthCheck {
 
 impl Default for HealthCheck {
     fn default() -> Self {
-        HealthCheck { kind: "process".into(), data: HealthCheckData::default() }
+        HealthCheck {
+            kind: "process".into(),
+            data: HealthCheckData::default(),
+        }
     }
 }
 

@@ -13,7 +13,10 @@ pub struct Root {
 
 impl Root {
     pub fn href(&self, name: &str) -> Option<&str> {
-        self.links.get(name)?.as_ref().map(|link| link.href.as_str())
+        self.links
+            .get(name)?
+            .as_ref()
+            .map(|link| link.href.as_str())
     }
 }
 

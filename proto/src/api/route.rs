@@ -101,7 +101,12 @@ pub struct CreateRoute {
 
 impl Destination {
     pub fn of_app(guid: impl Into<String>) -> Destination {
-        Destination { app: DestinationApp { guid: guid.into(), process: None }, ..Destination::default() }
+        Destination {
+            app: DestinationApp {
+                guid: guid.into(),
+                process: None,
+            },
+            ..Destination::default()
+        }
     }
 }
-

@@ -180,15 +180,25 @@ pub fn permissions(role: Role, id: &ComponentId) -> Permissions {
     let mut permissions = Permissions::default();
     for entry in CATALOGUE {
         if entry.publishers.contains(&role) {
-            permissions.publish.push(narrowed(entry, id, entry.pattern.starts_with("yard.log.")));
+            permissions
+                .publish
+                .push(narrowed(entry, id, entry.pattern.starts_with("yard.log.")));
         }
         if entry.subscribers.contains(&role) {
-            permissions.subscribe.push(narrowed(entry, id, !entry.pattern.starts_with("yard.log.")));
+            permissions.subscribe.push(narrowed(
+                entry,
+                id,
+                !entry.pattern.starts_with("yard.log."),
+            ));
         }
     }
-    permissions.subscribe.push(format!("{}.>", inbox_prefix(id)));
+    permissions
+        .subscribe
+        .push(format!("{}.>", inbox_prefix(id)));
     // Nobody listens there: the server's answer says that it has taken everything before.
-    permissions.publish.push(format!("{}.flush", inbox_prefix(id)));
+    permissions
+        .publish
+        .push(format!("{}.flush", inbox_prefix(id)));
     permissions
 }
 

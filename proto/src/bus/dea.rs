@@ -90,7 +90,11 @@ fn fds() -> u64 {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { mem: 256, disk: 1024, fds: fds() }
+        Limits {
+            mem: 256,
+            disk: 1024,
+            fds: fds(),
+        }
     }
 }
 
@@ -179,7 +183,11 @@ pub struct StopInstances {
     pub droplet: ProcessGuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "instance_ids")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        alias = "instance_ids"
+    )]
     pub instances: Option<Vec<InstanceId>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indices: Option<Vec<u32>>,
@@ -206,7 +214,11 @@ pub struct FindInstances {
     pub droplet: ProcessGuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "instance_ids")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        alias = "instance_ids"
+    )]
     pub instances: Option<Vec<InstanceId>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indices: Option<Vec<u32>>,

@@ -61,7 +61,10 @@ pub struct Topic<M> {
 
 impl<M> Topic<M> {
     pub(crate) fn new(subject: impl Into<String>) -> Self {
-        Topic { subject: subject.into(), message: PhantomData }
+        Topic {
+            subject: subject.into(),
+            message: PhantomData,
+        }
     }
     pub fn subject(&self) -> &str {
         &self.subject
@@ -97,7 +100,11 @@ pub struct Filter<M> {
 
 impl<M> Filter<M> {
     pub(crate) fn new(subject: impl Into<String>, queue: Option<String>) -> Self {
-        Filter { subject: subject.into(), queue, message: PhantomData }
+        Filter {
+            subject: subject.into(),
+            queue,
+            message: PhantomData,
+        }
     }
     pub fn subject(&self) -> &str {
         &self.subject

@@ -44,7 +44,11 @@ pub struct Registration {
     /// A number as text: Cloud Foundry's routers take no number here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_instance_index: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::router::null_is_default")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "super::router::null_is_default"
+    )]
     pub tags: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_cert_domain_san: Option<String>,

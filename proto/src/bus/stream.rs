@@ -6,4 +6,12 @@ mod generated {
 }
 pub use generated::*;
 
-super::protobuf!(LogBatch, RunTask, RunTaskReply, StopTask, TaskExited, Ack, FactsAdvanced);
+super::protobuf!(
+    LogBatch,
+    RunTask,
+    RunTaskReply,
+    StopTask,
+    TaskExited,
+    Ack,
+    FactsAdvanced
+);

@@ -26,7 +26,9 @@ impl Key {
     }
 
     pub fn default_value(&self) -> Value {
-        self.kind.parse(self.default).expect("a test parses every default of the schema")
+        self.kind
+            .parse(self.default)
+            .expect("a test parses every default of the schema")
     }
 }
 
@@ -42,60 +44,445 @@ const GIB: u64 = 1 << 30;
 const LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
 const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { path, kind, default, needs_restart: false, doc }
+    Key {
+        path,
+        kind,
+        default,
+        needs_restart: false,
+        doc,
+    }
 }
 
 pub const KEYS: &[Key] = &[
-    key("cluster/log/level", LEVELS, "info", "Log level of every daemon."),
-    key("controller/apps/default_disk", Kind::Size { min: 8 * MIB, max: 1024 * GIB }, "1GiB", "Disk of an instance whose manifest names none."),
-    key("controller/apps/default_memory", Kind::Size { min: 8 * MIB, max: 1024 * GIB }, "256MiB", "Memory of an instance whose manifest names none."),
-    key("controller/apps/max_instances", Kind::Integer { min: 1, max: 100_000 }, "1000", "Most instances one process may be scaled to."),
-    key("controller/packages/max_size", Kind::Size { min: MIB, max: 64 * GIB }, "1GiB", "Largest upload of an app."),
-    key("controller/packages/max_unpacked_size", Kind::Size { min: MIB, max: 256 * GIB }, "4GiB", "Most bytes a package may unpack to."),
-    key("controller/packages/max_files", Kind::Integer { min: 10, max: 10_000_000 }, "200000", "Most entries a package may hold."),
-    key("controller/deployment/start_timeout", Kind::Duration { min: secs(1), max: secs(3600) }, "3m", "How long a new instance of a deployment may take to run before the deployment fails."),
-    key("controller/deployment/max_crashes", Kind::Integer { min: 1, max: 100 }, "3", "Crashes of the new version after which a deployment is taken back."),
-    key("controller/tokens/access_lifetime", Kind::Duration { min: secs(60), max: secs(86_400) }, "20m", "Lifetime of an access token."),
-    key("controller/tokens/refresh_lifetime", Kind::Duration { min: secs(300), max: secs(31_536_000) }, "30d", "Lifetime of a refresh token."),
-    key("dea/advertise/period", Kind::Duration { min: ms(200), max: secs(60) }, "5s", "How often an agent tells its free resources."),
-    key("dea/heartbeat/period", Kind::Duration { min: ms(200), max: secs(60) }, "10s", "How often an agent tells which instances it has."),
-    key("dea/register/period", Kind::Duration { min: ms(500), max: secs(300) }, "20s", "How often an agent repeats its route registrations."),
-    key("dea/overcommit/memory", Kind::Number { min: 0.1, max: 100.0 }, "1.0", "An agent offers its memory times this."),
-    key("dea/overcommit/disk", Kind::Number { min: 0.1, max: 100.0 }, "1.0", "An agent offers its disk times this."),
-    key("dea/instance/drain", Kind::Duration { min: ms(0), max: secs(60) }, "1s", "Time between taking an instance's routes away and TERM: requests under way may end."),
-    key("dea/instance/stop_grace", Kind::Duration { min: ms(100), max: secs(600) }, "10s", "Time between TERM and KILL."),
-    key("dea/instance/start_timeout", Kind::Duration { min: secs(1), max: secs(3600) }, "60s", "How long an instance may take to become healthy if its app does not say."),
-    key("dea/instance/crash_retention", Kind::Duration { min: secs(0), max: secs(86_400) }, "1h", "How long the sandbox of a crashed instance is kept (the newest of each app)."),
-    key("dea/instance/max_pids", Kind::Integer { min: 16, max: 1_000_000 }, "512", "Most processes and threads of one instance."),
-    key("dea/log/max_line_rate", Kind::Integer { min: 10, max: 10_000_000 }, "10000", "Most log lines a second of one instance; more are dropped and counted."),
-    key("health-manager/missing/grace", Kind::Duration { min: secs(0), max: secs(3600) }, "30s", "Wait before an instance that is missing without a known reason is started."),
-    key("health-manager/agent/lost_after", Kind::Duration { min: secs(1), max: secs(3600) }, "30s", "An agent silent for this long is lost and its instances are started elsewhere."),
-    key("health-manager/desired/refresh", Kind::Duration { min: secs(1), max: secs(3600) }, "60s", "How often the whole desired state is read."),
-    key("health-manager/desired/stale_after", Kind::Duration { min: secs(2), max: secs(7200) }, "2m", "Nothing is planned from a desired state older than this."),
-    key("health-manager/crash/immediate_restarts", Kind::Integer { min: 0, max: 100 }, "3", "Crashes that are answered by a restart at once."),
-    key("health-manager/crash/first_delay", Kind::Duration { min: ms(100), max: secs(3600) }, "30s", "Delay of the first restart that is not immediate; doubles with each crash."),
-    key("health-manager/crash/max_delay", Kind::Duration { min: ms(100), max: secs(86_400) }, "16m", "Longest delay of a restart."),
-    key("health-manager/crash/reset_after", Kind::Duration { min: secs(1), max: secs(86_400) }, "5m", "An instance that ran this long starts counting its crashes anew."),
-    key("health-manager/starts/window", Kind::Integer { min: 1, max: 100_000 }, "60", "Most starts asked for and not yet seen to happen."),
-    key("router/access_log/enabled", Kind::Bool, "true", "Write one line per request."),
-    key("router/limits/max_header_bytes", Kind::Size { min: KIB, max: 16 * MIB }, "1MiB", "Largest request line and headers together; more is answered 431."),
-    key("router/limits/max_connections_per_endpoint", Kind::Integer { min: 0, max: 1_000_000 }, "0", "Most requests at once to one instance, 0 for no limit; more are answered 503."),
-    key("router/limits/max_attempts", Kind::Integer { min: 1, max: 20 }, "3", "Most instances tried for one request."),
-    key("router/timeouts/connect", Kind::Duration { min: ms(50), max: secs(120) }, "5s", "Time to connect to an instance."),
-    key("router/timeouts/response", Kind::Duration { min: ms(100), max: secs(86_400) }, "15m", "Time an instance may take until its response headers."),
-    key("router/timeouts/request_header", Kind::Duration { min: ms(100), max: secs(3600) }, "30s", "Time a client may take to send its headers."),
-    key("router/timeouts/idle", Kind::Duration { min: secs(1), max: secs(86_400) }, "15m", "Time a client's connection may stay without a request."),
-    key("router/prune/sweep", Kind::Duration { min: ms(100), max: secs(3600) }, "30s", "How often stale registrations are looked for."),
-    key("router/prune/stale_after", Kind::Duration { min: secs(1), max: secs(86_400) }, "2m", "A registration not repeated for this long is stale."),
-    key("router/balancing/algorithm", Kind::Choice(&["random-of-two", "least-connection", "round-robin"]), "random-of-two", "How an instance is chosen where its route does not say."),
-    key("collector/recent/lines_per_app", Kind::Integer { min: 10, max: 1_000_000 }, "2000", "Log lines kept for each app."),
-    key("collector/recent/max_memory", Kind::Size { min: MIB, max: 64 * GIB }, "128MiB", "Memory for recent lines of all apps together."),
-    key("staging/environment", Kind::Environment, "{}", "Environment of every staging: package index, proxy."),
-    key("staging/memory", Kind::Size { min: 64 * MIB, max: 256 * GIB }, "1GiB", "Memory of a staging."),
-    key("staging/disk", Kind::Size { min: 64 * MIB, max: 256 * GIB }, "4GiB", "Disk of a staging."),
-    key("staging/timeout", Kind::Duration { min: secs(5), max: secs(86_400) }, "15m", "Longest staging."),
-    key("node/restart/first_delay", Kind::Duration { min: ms(10), max: secs(60) }, "100ms", "Wait before a daemon that died is started again; doubles while it keeps dying."),
-    key("node/restart/max_delay", Kind::Duration { min: ms(100), max: secs(3600) }, "30s", "Longest such wait."),
+    key(
+        "cluster/log/level",
+        LEVELS,
+        "info",
+        "Log level of every daemon.",
+    ),
+    key(
+        "controller/apps/default_disk",
+        Kind::Size {
+            min: 8 * MIB,
+            max: 1024 * GIB,
+        },
+        "1GiB",
+        "Disk of an instance whose manifest names none.",
+    ),
+    key(
+        "controller/apps/default_memory",
+        Kind::Size {
+            min: 8 * MIB,
+            max: 1024 * GIB,
+        },
+        "256MiB",
+        "Memory of an instance whose manifest names none.",
+    ),
+    key(
+        "controller/apps/max_instances",
+        Kind::Integer {
+            min: 1,
+            max: 100_000,
+        },
+        "1000",
+        "Most instances one process may be scaled to.",
+    ),
+    key(
+        "controller/packages/max_size",
+        Kind::Size {
+            min: MIB,
+            max: 64 * GIB,
+        },
+        "1GiB",
+        "Largest upload of an app.",
+    ),
+    key(
+        "controller/packages/max_unpacked_size",
+        Kind::Size {
+            min: MIB,
+            max: 256 * GIB,
+        },
+        "4GiB",
+        "Most bytes a package may unpack to.",
+    ),
+    key(
+        "controller/packages/max_files",
+        Kind::Integer {
+            min: 10,
+            max: 10_000_000,
+        },
+        "200000",
+        "Most entries a package may hold.",
+    ),
+    key(
+        "controller/deployment/start_timeout",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(3600),
+        },
+        "3m",
+        "How long a new instance of a deployment may take to run before the deployment fails.",
+    ),
+    key(
+        "controller/deployment/max_crashes",
+        Kind::Integer { min: 1, max: 100 },
+        "3",
+        "Crashes of the new version after which a deployment is taken back.",
+    ),
+    key(
+        "controller/tokens/access_lifetime",
+        Kind::Duration {
+            min: secs(60),
+            max: secs(86_400),
+        },
+        "20m",
+        "Lifetime of an access token.",
+    ),
+    key(
+        "controller/tokens/refresh_lifetime",
+        Kind::Duration {
+            min: secs(300),
+            max: secs(31_536_000),
+        },
+        "30d",
+        "Lifetime of a refresh token.",
+    ),
+    key(
+        "dea/advertise/period",
+        Kind::Duration {
+            min: ms(200),
+            max: secs(60),
+        },
+        "5s",
+        "How often an agent tells its free resources.",
+    ),
+    key(
+        "dea/heartbeat/period",
+        Kind::Duration {
+            min: ms(200),
+            max: secs(60),
+        },
+        "10s",
+        "How often an agent tells which instances it has.",
+    ),
+    key(
+        "dea/register/period",
+        Kind::Duration {
+            min: ms(500),
+            max: secs(300),
+        },
+        "20s",
+        "How often an agent repeats its route registrations.",
+    ),
+    key(
+        "dea/overcommit/memory",
+        Kind::Number {
+            min: 0.1,
+            max: 100.0,
+        },
+        "1.0",
+        "An agent offers its memory times this.",
+    ),
+    key(
+        "dea/overcommit/disk",
+        Kind::Number {
+            min: 0.1,
+            max: 100.0,
+        },
+        "1.0",
+        "An agent offers its disk times this.",
+    ),
+    key(
+        "dea/instance/drain",
+        Kind::Duration {
+            min: ms(0),
+            max: secs(60),
+        },
+        "1s",
+        "Time between taking an instance's routes away and TERM: requests under way may end.",
+    ),
+    key(
+        "dea/instance/stop_grace",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(600),
+        },
+        "10s",
+        "Time between TERM and KILL.",
+    ),
+    key(
+        "dea/instance/start_timeout",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(3600),
+        },
+        "60s",
+        "How long an instance may take to become healthy if its app does not say.",
+    ),
+    key(
+        "dea/instance/crash_retention",
+        Kind::Duration {
+            min: secs(0),
+            max: secs(86_400),
+        },
+        "1h",
+        "How long the sandbox of a crashed instance is kept (the newest of each app).",
+    ),
+    key(
+        "dea/instance/max_pids",
+        Kind::Integer {
+            min: 16,
+            max: 1_000_000,
+        },
+        "512",
+        "Most processes and threads of one instance.",
+    ),
+    key(
+        "dea/log/max_line_rate",
+        Kind::Integer {
+            min: 10,
+            max: 10_000_000,
+        },
+        "10000",
+        "Most log lines a second of one instance; more are dropped and counted.",
+    ),
+    key(
+        "health-manager/missing/grace",
+        Kind::Duration {
+            min: secs(0),
+            max: secs(3600),
+        },
+        "30s",
+        "Wait before an instance that is missing without a known reason is started.",
+    ),
+    key(
+        "health-manager/agent/lost_after",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(3600),
+        },
+        "30s",
+        "An agent silent for this long is lost and its instances are started elsewhere.",
+    ),
+    key(
+        "health-manager/desired/refresh",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(3600),
+        },
+        "60s",
+        "How often the whole desired state is read.",
+    ),
+    key(
+        "health-manager/desired/stale_after",
+        Kind::Duration {
+            min: secs(2),
+            max: secs(7200),
+        },
+        "2m",
+        "Nothing is planned from a desired state older than this.",
+    ),
+    key(
+        "health-manager/crash/immediate_restarts",
+        Kind::Integer { min: 0, max: 100 },
+        "3",
+        "Crashes that are answered by a restart at once.",
+    ),
+    key(
+        "health-manager/crash/first_delay",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(3600),
+        },
+        "30s",
+        "Delay of the first restart that is not immediate; doubles with each crash.",
+    ),
+    key(
+        "health-manager/crash/max_delay",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(86_400),
+        },
+        "16m",
+        "Longest delay of a restart.",
+    ),
+    key(
+        "health-manager/crash/reset_after",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "5m",
+        "An instance that ran this long starts counting its crashes anew.",
+    ),
+    key(
+        "health-manager/starts/window",
+        Kind::Integer {
+            min: 1,
+            max: 100_000,
+        },
+        "60",
+        "Most starts asked for and not yet seen to happen.",
+    ),
+    key(
+        "router/access_log/enabled",
+        Kind::Bool,
+        "true",
+        "Write one line per request.",
+    ),
+    key(
+        "router/limits/max_header_bytes",
+        Kind::Size {
+            min: KIB,
+            max: 16 * MIB,
+        },
+        "1MiB",
+        "Largest request line and headers together; more is answered 431.",
+    ),
+    key(
+        "router/limits/max_connections_per_endpoint",
+        Kind::Integer {
+            min: 0,
+            max: 1_000_000,
+        },
+        "0",
+        "Most requests at once to one instance, 0 for no limit; more are answered 503.",
+    ),
+    key(
+        "router/limits/max_attempts",
+        Kind::Integer { min: 1, max: 20 },
+        "3",
+        "Most instances tried for one request.",
+    ),
+    key(
+        "router/timeouts/connect",
+        Kind::Duration {
+            min: ms(50),
+            max: secs(120),
+        },
+        "5s",
+        "Time to connect to an instance.",
+    ),
+    key(
+        "router/timeouts/response",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(86_400),
+        },
+        "15m",
+        "Time an instance may take until its response headers.",
+    ),
+    key(
+        "router/timeouts/request_header",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(3600),
+        },
+        "30s",
+        "Time a client may take to send its headers.",
+    ),
+    key(
+        "router/timeouts/idle",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "15m",
+        "Time a client's connection may stay without a request.",
+    ),
+    key(
+        "router/prune/sweep",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(3600),
+        },
+        "30s",
+        "How often stale registrations are looked for.",
+    ),
+    key(
+        "router/prune/stale_after",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "2m",
+        "A registration not repeated for this long is stale.",
+    ),
+    key(
+        "router/balancing/algorithm",
+        Kind::Choice(&["random-of-two", "least-connection", "round-robin"]),
+        "random-of-two",
+        "How an instance is chosen where its route does not say.",
+    ),
+    key(
+        "collector/recent/lines_per_app",
+        Kind::Integer {
+            min: 10,
+            max: 1_000_000,
+        },
+        "2000",
+        "Log lines kept for each app.",
+    ),
+    key(
+        "collector/recent/max_memory",
+        Kind::Size {
+            min: MIB,
+            max: 64 * GIB,
+        },
+        "128MiB",
+        "Memory for recent lines of all apps together.",
+    ),
+    key(
+        "staging/environment",
+        Kind::Environment,
+        "{}",
+        "Environment of every staging: package index, proxy.",
+    ),
+    key(
+        "staging/memory",
+        Kind::Size {
+            min: 64 * MIB,
+            max: 256 * GIB,
+        },
+        "1GiB",
+        "Memory of a staging.",
+    ),
+    key(
+        "staging/disk",
+        Kind::Size {
+            min: 64 * MIB,
+            max: 256 * GIB,
+        },
+        "4GiB",
+        "Disk of a staging.",
+    ),
+    key(
+        "staging/timeout",
+        Kind::Duration {
+            min: secs(5),
+            max: secs(86_400),
+        },
+        "15m",
+        "Longest staging.",
+    ),
+    key(
+        "node/restart/first_delay",
+        Kind::Duration {
+            min: ms(10),
+            max: secs(60),
+        },
+        "100ms",
+        "Wait before a daemon that died is started again; doubles while it keeps dying.",
+    ),
+    key(
+        "node/restart/max_delay",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(3600),
+        },
+        "30s",
+        "Longest such wait.",
+    ),
 ];
 
 #[cfg(test)]
@@ -106,9 +493,21 @@ mod tests {
     #[test]
     fn every_default_is_a_value_of_its_kind_and_reads_back() {
         for key in KEYS {
-            let value = key.parse(key.default).unwrap_or_else(|error| panic!("{}: {error}", key.path));
-            assert_eq!(key.parse(&value.to_string()), Ok(value.clone()), "{}", key.path);
-            assert_eq!(Value::from_json(&key.kind, &value.to_json()), Ok(value), "{}", key.path);
+            let value = key
+                .parse(key.default)
+                .unwrap_or_else(|error| panic!("{}: {error}", key.path));
+            assert_eq!(
+                key.parse(&value.to_string()),
+                Ok(value.clone()),
+                "{}",
+                key.path
+            );
+            assert_eq!(
+                Value::from_json(&key.kind, &value.to_json()),
+                Ok(value),
+                "{}",
+                key.path
+            );
         }
     }
 
@@ -117,7 +516,11 @@ mod tests {
         let mut seen = BTreeSet::new();
         for key in KEYS {
             assert!(seen.insert(key.path), "{} twice", key.path);
-            assert!((2..=3).contains(&key.path.split('/').count()), "{}", key.path);
+            assert!(
+                (2..=3).contains(&key.path.split('/').count()),
+                "{}",
+                key.path
+            );
         }
     }
 
@@ -125,7 +528,16 @@ mod tests {
     fn what_is_out_of_bounds_is_refused_with_what_would_fit() {
         let key = Key::find("router/limits/max_attempts").expect("a known key");
         let error = key.parse("0").expect_err("too small");
-        assert!(error.to_string().contains("a whole number from 1 to 20"), "{error}");
-        assert!(Key::find("dea/heartbeat/period").expect("a known key").parse("10").is_err(), "a unit is needed");
+        assert!(
+            error.to_string().contains("a whole number from 1 to 20"),
+            "{error}"
+        );
+        assert!(
+            Key::find("dea/heartbeat/period")
+                .expect("a known key")
+                .parse("10")
+                .is_err(),
+            "a unit is needed"
+        );
     }
 }

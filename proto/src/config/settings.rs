@@ -14,7 +14,9 @@ pub struct Settings {
 
 impl Settings {
     /// Takes the stored values; unknown paths and unreadable values are returned, not used.
-    pub fn from_stored<'a>(stored: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Settings, Vec<String>) {
+    pub fn from_stored<'a>(
+        stored: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> (Settings, Vec<String>) {
         let mut settings = Settings::default();
         let mut ignored = Vec::new();
         for (path, text) in stored {
@@ -35,7 +37,12 @@ impl Settings {
     /// The value in force, for any key of the schema.
     pub fn value(&self, path: &str) -> Option<Value> {
         let key = Key::find(path)?;
-        Some(self.stored.get(key.path).cloned().unwrap_or_else(|| key.default_value()))
+        Some(
+            self.stored
+                .get(key.path)
+                .cloned()
+                .unwrap_or_else(|| key.default_value()),
+        )
     }
 
     /// Whether somebody set it.
@@ -46,12 +53,19 @@ impl Settings {
     /// Every key with its value in force.
     pub fn effective(&self) -> impl Iterator<Item = (&'static Key, Value)> + '_ {
         KEYS.iter().map(|key| {
-            (key, self.stored.get(key.path).cloned().unwrap_or_else(|| key.default_value()))
+            (
+                key,
+                self.stored
+                    .get(key.path)
+                    .cloned()
+                    .unwrap_or_else(|| key.default_value()),
+            )
         })
     }
 
     fn expected(&self, path: &str) -> Value {
-        self.value(path).unwrap_or_else(|| panic!("{path} is not in the configuration schema"))
+        self.value(path)
+            .unwrap_or_else(|| panic!("{path} is not in the configuration schema"))
     }
 
     pub fn bool(&self, path: &str) -> bool {

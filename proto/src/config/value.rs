@@ -7,14 +7,28 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     Bool,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     /// A decimal number.
-    Number { min: f64, max: f64 },
+    Number {
+        min: f64,
+        max: f64,
+    },
     /// Written `250ms`, `10s`, `2m`, `1h`.
-    Duration { min: Duration, max: Duration },
+    Duration {
+        min: Duration,
+        max: Duration,
+    },
     /// Bytes, written `64KiB`, `10MiB`, `2GiB`.
-    Size { min: u64, max: u64 },
-    Text { max: usize },
+    Size {
+        min: u64,
+        max: u64,
+    },
+    Text {
+        max: usize,
+    },
     Choice(&'static [&'static str]),
     /// Lines `NAME=value`, written as a JSON object of texts.
     Environment,
@@ -47,10 +61,20 @@ impl fmt::Display for Kind {
             Kind::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
             Kind::Number { min, max } => write!(f, "a number from {min} to {max}"),
             Kind::Duration { min, max } => {
-                write!(f, "a duration from {} to {}, like 500ms, 10s, 2m, 1h", show_duration(*min), show_duration(*max))
+                write!(
+                    f,
+                    "a duration from {} to {}, like 500ms, 10s, 2m, 1h",
+                    show_duration(*min),
+                    show_duration(*max)
+                )
             }
             Kind::Size { min, max } => {
-                write!(f, "a size from {} to {}, like 64KiB, 10MiB, 2GiB", show_size(*min), show_size(*max))
+                write!(
+                    f,
+                    "a size from {} to {}, like 64KiB, 10MiB, 2GiB",
+                    show_size(*min),
+                    show_size(*max)
+                )
             }
             Kind::Text { max } => write!(f, "a text of at most {max} characters"),
             Kind::Choice(choices) => write!(f, "one of {}", choices.join(", ")),
@@ -63,7 +87,10 @@ impl Kind {
     /// Reads what a person wrote, or what the store holds.
     pub fn parse(&self, text: &str) -> Result<Value, InvalidValue> {
         let text = text.trim();
-        let invalid = || InvalidValue { given: shorten(text), expected: self.to_string() };
+        let invalid = || InvalidValue {
+            given: shorten(text),
+            expected: self.to_string(),
+        };
         match self {
             Kind::Bool => match text {
                 "true" | "on" | "yes" => Ok(Value::Bool(true)),
@@ -79,7 +106,9 @@ impl Kind {
                 _ => Err(invalid()),
             },
             Kind::Duration { min, max } => match parse_duration(text) {
-                Some(duration) if (*min..=*max).contains(&duration) => Ok(Value::Duration(duration)),
+                Some(duration) if (*min..=*max).contains(&duration) => {
+                    Ok(Value::Duration(duration))
+                }
                 _ => Err(invalid()),
             },
             Kind::Size { min, max } => match parse_size(text) {
@@ -94,13 +123,22 @@ impl Kind {
                 }
             }
             Kind::Choice(choices) => {
-                if choices.contains(&text) { Ok(Value::Text(text.to_string())) } else { Err(invalid()) }
+                if choices.contains(&text) {
+                    Ok(Value::Text(text.to_string()))
+                } else {
+                    Err(invalid())
+                }
             }
             Kind::Environment => {
                 let map: std::collections::BTreeMap<String, String> =
                     serde_json::from_str(text).map_err(|_| invalid())?;
-                let fine = |name: &String| !name.is_empty() && !name.contains('=') && !name.contains('\0');
-                if map.keys().all(fine) { Ok(Value::Environment(map)) } else { Err(invalid()) }
+                let fine =
+                    |name: &String| !name.is_empty() && !name.contains('=') && !name.contains('\0');
+                if map.keys().all(fine) {
+                    Ok(Value::Environment(map))
+                } else {
+                    Err(invalid())
+                }
             }
         }
     }
@@ -169,7 +207,12 @@ pub fn show_duration(duration: Duration) -> String {
     if millis == 0 {
         return "0s".to_string();
     }
-    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+    for (unit, size) in [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+    ] {
         if millis.is_multiple_of(size) {
             return format!("{}{unit}", millis / size);
         }

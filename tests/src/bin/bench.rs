@@ -4,6 +4,11 @@
 //! runtime) it is measured in the same rounds and the figure is a ratio; absolute figures hold for
 //! the machine that is named at the top of the document.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a program of the harness speaks to its user"
+)]
+
 use anyhow::{Context, ensure};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -36,7 +41,12 @@ impl Figure {
     }
 
     fn row(&self) -> String {
-        let (low, high) = self.values.iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
+        let (low, high) = self
+            .values
+            .iter()
+            .fold((f64::MAX, f64::MIN), |(low, high), value| {
+                (low.min(*value), high.max(*value))
+            });
         format!(
             "| {} | {:.2} {} | {low:.2} – {high:.2} | {} | {} |",
             self.what,
@@ -76,7 +86,9 @@ async fn measure(cluster: &Cluster) -> anyhow::Result<String> {
     crashes(cluster, &mut figures).await?;
     let ratio = starts(cluster, &mut figures).await?;
     idle(cluster, &mut figures).await?;
-    let mut text = String::from("# Benchmarks\n\nWritten by `make bench`. Medians of one run; the range is the least and the greatest value.\n\n");
+    let mut text = String::from(
+        "# Benchmarks\n\nWritten by `make bench`. Medians of one run; the range is the least and the greatest value.\n\n",
+    );
     writeln!(text, "{}\n", machine())?;
     text.push_str("| what | median | range | rounds | aim |\n|---|---|---|---|---|\n");
     for figure in &figures {
@@ -93,9 +105,21 @@ async fn pushes(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result<
     for round in 0..3 {
         let name = format!("page{round}");
         for (values, text) in [(&mut first, "one"), (&mut second, "two")] {
-            std::fs::write(folder.join("index.html"), format!("<!doctype html><p>{text} {round}</p>"))?;
+            std::fs::write(
+                folder.join("index.html"),
+                format!("<!doctype html><p>{text} {round}</p>"),
+            )?;
             let start = Instant::now();
-            cluster.ok(["push", &name, "--path", &folder.display().to_string(), "--memory", "64M"]).await?;
+            cluster
+                .ok([
+                    "push",
+                    &name,
+                    "--path",
+                    &folder.display().to_string(),
+                    "--memory",
+                    "64M",
+                ])
+                .await?;
             eventually("the pushed page", Duration::from_secs(20), || async {
                 let body = cluster.body(&cluster.host(&name), "/").await?;
                 ensure!(body.contains(text), "{body}");
@@ -105,8 +129,18 @@ async fn pushes(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result<
             values.push(start.elapsed().as_secs_f64());
         }
     }
-    figures.push(Figure { what: "first push of a static app, command to answer", values: first, unit: "s", aim: "8 s" });
-    figures.push(Figure { what: "second push of the same app, command to answer of the new version", values: second, unit: "s", aim: "3 s" });
+    figures.push(Figure {
+        what: "first push of a static app, command to answer",
+        values: first,
+        unit: "s",
+        aim: "8 s",
+    });
+    figures.push(Figure {
+        what: "second push of the same app, command to answer of the new version",
+        values: second,
+        unit: "s",
+        aim: "3 s",
+    });
     Ok(())
 }
 
@@ -124,12 +158,17 @@ async fn crashes(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result
     for round in 0..3 {
         // A new app each round: an app that crashes often is restarted with growing delays.
         let one = format!("crash{round}");
-        cluster.ok(["push", &one, "--path", &folder, "--memory", "64M"]).await?;
+        cluster
+            .ok(["push", &one, "--path", &folder, "--memory", "64M"])
+            .await?;
         let host = cluster.host(&one);
         cluster.body(&host, "/").await?;
         let _ = cluster.get(&host, "/crash").await;
         let start = Instant::now();
-        eventually("an answer", Duration::from_secs(20), || async { cluster.body(&host, "/").await }).await?;
+        eventually("an answer", Duration::from_secs(20), || async {
+            cluster.body(&host, "/").await
+        })
+        .await?;
         answering.push(start.elapsed().as_secs_f64() * 1000.0);
 
         cluster.ok(["scale", &one, "--instances", "2"]).await?;
@@ -155,23 +194,39 @@ async fn crashes(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result
                     since = Instant::now();
                 }
             }
-            ensure!(start.elapsed() < Duration::from_secs(20), "no twenty answers in a row");
+            ensure!(
+                start.elapsed() < Duration::from_secs(20),
+                "no twenty answers in a row"
+            );
         }
         rerouted.push((since - start).as_secs_f64() * 1000.0);
         cluster.ok(["delete", &one, "--force"]).await?;
     }
-    figures.push(Figure { what: "crash of the only instance to the next answer", values: answering, unit: "ms", aim: "1000 ms" });
-    figures.push(Figure { what: "crash of one of two instances to no more failed requests", values: rerouted, unit: "ms", aim: "–" });
+    figures.push(Figure {
+        what: "crash of the only instance to the next answer",
+        values: answering,
+        unit: "ms",
+        aim: "1000 ms",
+    });
+    figures.push(Figure {
+        what: "crash of one of two instances to no more failed requests",
+        values: rerouted,
+        unit: "ms",
+        aim: "–",
+    });
     Ok(())
 }
 
 /// Scaling by one, command received to answering, and the bare runtime on the same configuration.
 async fn starts(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result<String> {
     let folder = server(cluster)?.display().to_string();
-    cluster.ok(["push", "starts", "--path", &folder, "--memory", "64M"]).await?;
+    cluster
+        .ok(["push", "starts", "--path", &folder, "--memory", "64M"])
+        .await?;
     let mut sandbox = Vec::new();
     let mut bare = Vec::new();
-    let config = find_config(Path::new(&cluster.cluster_file()?.run_folder)).or_else(|| find_config(&cluster.home));
+    let config = find_config(Path::new(&cluster.cluster_file()?.run_folder))
+        .or_else(|| find_config(&cluster.home));
     for round in 0..10 {
         let before = starts_sum(cluster).await?;
         cluster.ok(["scale", "starts", "--instances", "2"]).await?;
@@ -190,7 +245,8 @@ async fn starts(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result<
     }
     cluster.ok(["delete", "starts", "--force"]).await?;
     let note = if bare.is_empty() {
-        "The bare runtime could not be measured: no configuration of an instance was found.".to_string()
+        "The bare runtime could not be measured: no configuration of an instance was found."
+            .to_string()
     } else {
         format!(
             "Instance start in the sandbox against the bare runtime on an equal configuration (`runc run` of `/bin/true`, no network): **{:.2}** (medians {:.1} ms and {:.1} ms).",
@@ -199,8 +255,18 @@ async fn starts(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result<
             median(&bare)
         )
     };
-    figures.push(Figure { what: "instance start in the agent, command received to process started", values: sandbox, unit: "ms", aim: "–" });
-    figures.push(Figure { what: "the bare runtime, start to exit of /bin/true", values: bare, unit: "ms", aim: "–" });
+    figures.push(Figure {
+        what: "instance start in the agent, command received to process started",
+        values: sandbox,
+        unit: "ms",
+        aim: "–",
+    });
+    figures.push(Figure {
+        what: "the bare runtime, start to exit of /bin/true",
+        values: bare,
+        unit: "ms",
+        aim: "–",
+    });
     Ok(note)
 }
 
@@ -213,9 +279,24 @@ async fn starts_sum(cluster: &Cluster) -> anyhow::Result<(f64, f64)> {
         .find(|component| component.name == "dea-1")
         .and_then(|component| component.admin.clone())
         .context("the agent has a status server")?;
-    let text = reqwest::Client::builder().no_proxy().build()?.get(format!("{admin}/metrics")).send().await?.text().await?;
-    let value = |name: &str| text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_whitespace().last()).and_then(|value| value.parse::<f64>().ok());
-    Ok((value("dea_instance_start_seconds_sum").unwrap_or(0.0), value("dea_instance_start_seconds_count").unwrap_or(0.0)))
+    let text = reqwest::Client::builder()
+        .no_proxy()
+        .build()?
+        .get(format!("{admin}/metrics"))
+        .send()
+        .await?
+        .text()
+        .await?;
+    let value = |name: &str| {
+        text.lines()
+            .find(|line| line.starts_with(name))
+            .and_then(|line| line.split_whitespace().last())
+            .and_then(|value| value.parse::<f64>().ok())
+    };
+    Ok((
+        value("dea_instance_start_seconds_sum").unwrap_or(0.0),
+        value("dea_instance_start_seconds_count").unwrap_or(0.0),
+    ))
 }
 
 fn find_config(folder: &Path) -> Option<PathBuf> {
@@ -225,7 +306,9 @@ fn find_config(folder: &Path) -> Option<PathBuf> {
             return Some(path);
         }
         if entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && path.file_name().is_none_or(|name| name != "rootfs" && name != "merged")
+            && path
+                .file_name()
+                .is_none_or(|name| name != "rootfs" && name != "merged")
             && let Some(found) = find_config(&path)
         {
             return Some(found);
@@ -241,7 +324,9 @@ fn bare_run(cluster: &Cluster, config: &Path, round: usize) -> anyhow::Result<f6
     let bundle = cluster.root().join(format!("bare{round}"));
     let rootfs = bundle.join("rootfs");
     std::fs::create_dir_all(&rootfs)?;
-    for folder in ["usr", "proc", "dev", "sys", "tmp", "etc", "run", "var", "home"] {
+    for folder in [
+        "usr", "proc", "dev", "sys", "tmp", "etc", "run", "var", "home",
+    ] {
         std::fs::create_dir_all(rootfs.join(folder))?;
     }
     for link in ["bin", "sbin", "lib", "lib64"] {
@@ -276,7 +361,11 @@ fn bare_run(cluster: &Cluster, config: &Path, round: usize) -> anyhow::Result<f6
         .arg(format!("yard-bench-{}-{round}", std::process::id()))
         .output()?;
     let took = start.elapsed().as_secs_f64() * 1000.0;
-    ensure!(output.status.success(), "the bare runtime failed: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "the bare runtime failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(took)
 }
 
@@ -290,13 +379,31 @@ async fn idle(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result<()
         .filter(|component| component.name != "nats" && component.name != "etcd")
         .filter_map(|component| component.pid)
         .collect();
-    let ticks = || ours.iter().map(|pid| cpu_ticks(*pid).unwrap_or(0)).sum::<u64>();
+    let ticks = || {
+        ours.iter()
+            .map(|pid| cpu_ticks(*pid).unwrap_or(0))
+            .sum::<u64>()
+    };
     let before = ticks();
     tokio::time::sleep(Duration::from_secs(10)).await;
     let used = (ticks() - before) as f64 / 100.0 / 10.0 * 100.0;
-    let memory = ours.iter().map(|pid| pss_kib(*pid).unwrap_or(0)).sum::<u64>() as f64 / 1024.0;
-    figures.push(Figure { what: "idle CPU of our daemons together, share of one core", values: vec![used], unit: "%", aim: "–" });
-    figures.push(Figure { what: "memory of our daemons together (PSS)", values: vec![memory], unit: "MiB", aim: "–" });
+    let memory = ours
+        .iter()
+        .map(|pid| pss_kib(*pid).unwrap_or(0))
+        .sum::<u64>() as f64
+        / 1024.0;
+    figures.push(Figure {
+        what: "idle CPU of our daemons together, share of one core",
+        values: vec![used],
+        unit: "%",
+        aim: "–",
+    });
+    figures.push(Figure {
+        what: "memory of our daemons together (PSS)",
+        values: vec![memory],
+        unit: "MiB",
+        aim: "–",
+    });
     Ok(())
 }
 
@@ -308,14 +415,36 @@ fn cpu_ticks(pid: u32) -> Option<u64> {
 
 fn pss_kib(pid: u32) -> Option<u64> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    rollup.lines().find(|line| line.starts_with("Pss:"))?.split_whitespace().nth(1)?.parse().ok()
+    rollup
+        .lines()
+        .find(|line| line.starts_with("Pss:"))?
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo").lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(':').nth(1)).unwrap_or("unknown CPU").trim().to_string();
-    let cores = std::thread::available_parallelism().map(usize::from).unwrap_or(0);
-    let memory = read("/proc/meminfo").lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) / 1024 / 1024;
+    let cpu = read("/proc/cpuinfo")
+        .lines()
+        .find(|line| line.starts_with("model name"))
+        .and_then(|line| line.split(':').nth(1))
+        .unwrap_or("unknown CPU")
+        .trim()
+        .to_string();
+    let cores = std::thread::available_parallelism()
+        .map(usize::from)
+        .unwrap_or(0);
+    let memory = read("/proc/meminfo")
+        .lines()
+        .next()
+        .and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
+        / 1024;
     let kernel = read("/proc/sys/kernel/osrelease").trim().to_string();
-    format!("Machine: {cpu}, {cores} cores, {memory} GiB, kernel {kernel}. Profile: dev (dependencies optimized a little, our own code not). Processes are not pinned. Command: `make bench`.")
+    format!(
+        "Machine: {cpu}, {cores} cores, {memory} GiB, kernel {kernel}. Profile: dev (dependencies optimized a little, our own code not). Processes are not pinned. Command: `make bench`."
+    )
 }
