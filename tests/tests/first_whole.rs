@@ -807,6 +807,27 @@ http.server.HTTPServer(("0.0.0.0", int(os.environ["PORT"])), Handler).serve_fore
     cluster.ok(["delete", "spy", "--force"]).await.map(drop)
 }
 
+async fn two_clusters_run_side_by_side(cluster: &Cluster) -> anyhow::Result<()> {
+    let other = Cluster::start(Options::default()).await?;
+    let tried = async {
+        for (each, text) in [(cluster, "first"), (&other, "second")] {
+            let folder = app(each, "side", &[("index.html", text)]);
+            push(each, "side", &folder, &["--memory", "64M"]).await?.success()?;
+        }
+        for (each, text) in [(cluster, "first"), (&other, "second")] {
+            let body = each.body(&each.host("side"), "/").await?;
+            ensure!(body.contains(text), "{body}");
+        }
+        anyhow::Ok(())
+    }
+    .await;
+    other.destroy().await?;
+    tried?;
+    // Taking one down leaves the other as it was.
+    cluster.body(&cluster.host("side"), "/").await?;
+    cluster.ok(["delete", "side", "--force"]).await.map(drop)
+}
+
 async fn down_leaves_nothing_and_up_brings_the_same_apps_back(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
@@ -868,6 +889,7 @@ fn main() {
                 an_app_that_ignores_term_is_killed,
                 bad_input_is_refused_clearly,
                 a_sandbox_cannot_reach_the_cluster,
+                two_clusters_run_side_by_side,
                 down_leaves_nothing_and_up_brings_the_same_apps_back,
             ],
             &mut tally,

@@ -6,12 +6,14 @@
 pub mod apps;
 pub mod audit_events;
 pub mod builds;
+pub mod config;
 pub mod deployments;
 pub mod domains;
 pub mod droplets;
 pub mod first_start;
 pub mod jobs;
 pub mod list;
+pub mod log_access;
 pub mod manifest;
 pub mod organizations;
 pub mod packages;

@@ -1,0 +1,184 @@
+//! `/v3/packages`, the upload of their bits, and the packages of an app.
+
+use super::apps::no_metadata;
+use super::extract::{Asked, Body, Caller};
+use super::organizations::MetadataChange;
+use super::spaces::One;
+use super::{Answer, Api, created, ok};
+use crate::blobs::{ReceiveError, receive};
+use crate::domain::times::rfc3339;
+use crate::ops::Refusal;
+use crate::ops::upload::Upload;
+use crate::store::packages::{AWAITING_UPLOAD, Package};
+use axum::Router;
+use axum::extract::multipart::{Field, MultipartRejection};
+use axum::extract::{DefaultBodyLimit, Multipart, Path, RawQuery, State};
+use axum::routing::{get, post};
+use proto::api::{Checksum, Link, Metadata, PackageData, PackageRelationships, Resource, ToOne};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Longest list of matched files, in bytes.
+const LONGEST_LIST: u64 = 64 << 20;
+/// Longest wait for the next part of an upload.
+const PART: Duration = Duration::from_secs(60);
+
+pub fn routes() -> Router<Api> {
+    // The bits go to disk and are bounded by a setting while they are received.
+    let upload = post(upload).layer(DefaultBodyLimit::disable());
+    Router::new()
+        .route("/v3/packages", get(list).post(create))
+        .route("/v3/packages/{guid}", get(show))
+        .route("/v3/packages/{guid}/upload", upload)
+        .route("/v3/apps/{guid}/packages", get(list_of_app))
+}
+
+pub(super) fn present(api: &Api, row: Package) -> proto::api::Package {
+    let base = format!("{}/v3", api.ops.public_url);
+    let own = format!("{base}/packages/{}", row.guid);
+    let mut links = BTreeMap::from([
+        ("self".to_string(), Link::to(own.clone())),
+        ("app".to_string(), Link::to(format!("{base}/apps/{}", row.app_guid))),
+        ("droplets".to_string(), Link::to(format!("{own}/droplets"))),
+    ]);
+    if row.state == AWAITING_UPLOAD {
+        links.insert("upload".to_string(), Link::post(format!("{own}/upload")));
+    }
+    proto::api::Package {
+        guid: row.guid,
+        kind: row.kind,
+        state: row.state,
+        data: PackageData { error: row.error, checksum: Checksum { kind: "sha256".into(), value: row.sha256 } },
+        created_at: rfc3339(row.created_at),
+        updated_at: rfc3339(row.updated_at),
+        metadata: Metadata::default(),
+        relationships: PackageRelationships { app: ToOne::new(row.app_guid) },
+        links,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    #[serde(rename = "type")]
+    kind: String,
+    relationships: Relationships,
+    data: Option<Value>,
+    metadata: Option<MetadataChange>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Relationships {
+    app: One,
+}
+
+async fn create(State(api): State<Api>, Caller(actor): Caller, RawQuery(query): RawQuery, Body(wanted): Body<New>) -> Answer {
+    if query.is_some_and(|query| !query.is_empty()) {
+        return Err(Refusal::BadQuery("a package is created without any: copying packages is not supported".into()));
+    }
+    no_metadata("packages", wanted.metadata.as_ref())?;
+    let is_empty = wanted.data.as_ref().is_none_or(|data| data.as_object().is_some_and(|data| data.is_empty()));
+    if wanted.kind == "bits" && !is_empty {
+        return Refusal::unprocessable("Data is not supported for packages of type 'bits'");
+    }
+    let row = api.ops.create_package(&actor, &wanted.relationships.app.data.guid, &wanted.kind).await?;
+    Ok(created(present(&api, row)))
+}
+
+async fn list(State(api): State<Api>, Caller(actor): Caller, asked: Asked) -> Answer {
+    let listing = api.ops.list_packages(&actor, None, &asked.query).await?;
+    Ok(asked.page(listing, |row| present(&api, row)))
+}
+
+async fn list_of_app(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>, asked: Asked) -> Answer {
+    let listing = api.ops.list_packages(&actor, Some(&app), &asked.query).await?;
+    Ok(asked.page(listing, |row| present(&api, row)))
+}
+
+async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+    Ok(ok(present(&api, api.ops.package(&actor, &guid).await?)))
+}
+
+async fn upload(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    multipart: Result<Multipart, MultipartRejection>,
+) -> Answer {
+    api.ops.may_upload(&actor, &guid).await?;
+    let multipart = multipart.map_err(|rejection| Refusal::BadRequest(rejection.body_text()))?;
+    let received = receive_parts(&api, multipart).await?;
+    // Work of its own: a client that goes away must not leave a package half processed.
+    let (answer, answered) = oneshot::channel();
+    let ops = api.ops.clone();
+    api.ops.tasks.spawn_once("finish-upload", async move {
+        // Nobody waits any more when the client went away; the row tells how it ended.
+        let _ = answer.send(ops.finish_upload(&actor, &guid, received).await);
+    });
+    let row = answered
+        .await
+        .map_err(|_| Refusal::Unavailable("The controller is stopping: create a new package and upload again".into()))??;
+    Ok(ok(present(&api, row)))
+}
+
+async fn receive_parts(api: &Api, mut multipart: Multipart) -> Result<Upload, Refusal> {
+    let mut upload = Upload { folder: api.ops.upload_folder()?, zip: None, resources: Vec::new() };
+    let mut listed = false;
+    loop {
+        let part = tokio::time::timeout(PART, multipart.next_field()).await.map_err(|_| broken_off())?;
+        let Some(field) = part.map_err(|error| Refusal::BadRequest(error.body_text()))? else { return Ok(upload) };
+        let name = field.name().unwrap_or_default().to_string();
+        match name.as_str() {
+            "bits" if upload.zip.is_none() => {
+                let path = upload.folder.path().join("package.zip");
+                let limit = api.ops.settings().size("controller/packages/max_size");
+                receive(&path, field, limit).await.map_err(refused)?;
+                upload.zip = Some(path);
+            }
+            "resources" if !listed => {
+                listed = true;
+                upload.resources = resources(field).await?;
+            }
+            "bits" | "resources" => return Err(Refusal::BadRequest(format!("the field '{name}' was sent twice"))),
+            _ => {
+                let name: String = name.chars().take(80).collect();
+                return Refusal::unprocessable(format!("Unknown field '{name}': an upload has 'bits' and 'resources'"));
+            }
+        }
+    }
+}
+
+fn broken_off() -> Refusal {
+    Refusal::BadRequest("the upload broke off".into())
+}
+
+fn refused(error: ReceiveError) -> Refusal {
+    match error {
+        ReceiveError::TooLarge { limit } => {
+            Refusal::TooLarge(format!("The package is larger than {limit} bytes (see the setting controller/packages/max_size)"))
+        }
+        ReceiveError::BrokenOff => broken_off(),
+        ReceiveError::Disk(source) => Refusal::internal("receiving a package")(source),
+    }
+}
+
+/// Reads the list of matched files, piece by piece, so that it is bounded.
+async fn resources(mut field: Field<'_>) -> Result<Vec<Resource>, Refusal> {
+    let mut text = Vec::new();
+    loop {
+        let piece = tokio::time::timeout(PART, field.chunk()).await.map_err(|_| broken_off())?;
+        let Some(piece) = piece.map_err(|error| Refusal::BadRequest(error.body_text()))? else { break };
+        if (text.len() + piece.len()) as u64 > LONGEST_LIST {
+            return Err(Refusal::TooLarge(format!("The list of resources is larger than {LONGEST_LIST} bytes")));
+        }
+        text.extend_from_slice(&piece);
+    }
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(&text).map_err(|error| Refusal::Unprocessable(format!("The field 'resources' is no list of resources: {error}")))
+}
