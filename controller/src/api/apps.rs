@@ -16,7 +16,9 @@ use crate::store::spaces::Space;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
-use proto::api::{AppEnvironment, AppFeature, AppRelationships, Included, Lifecycle, Link, Metadata, ToOne};
+use proto::api::{
+    AppEnvironment, AppFeature, AppRelationships, Included, Lifecycle, Link, Metadata, ToOne,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,13 +30,25 @@ pub fn routes() -> Router<Api> {
         .route("/v3/apps/{guid}/actions/start", post(start))
         .route("/v3/apps/{guid}/actions/stop", post(stop))
         .route("/v3/apps/{guid}/actions/restart", post(restart))
-        .route("/v3/apps/{guid}/actions/clear_buildpack_cache", post(clear_cache))
+        .route(
+            "/v3/apps/{guid}/actions/clear_buildpack_cache",
+            post(clear_cache),
+        )
         .route("/v3/apps/{guid}/env", get(environment))
-        .route("/v3/apps/{guid}/environment_variables", get(variables).patch(change_variables))
+        .route(
+            "/v3/apps/{guid}/environment_variables",
+            get(variables).patch(change_variables),
+        )
         .route("/v3/apps/{guid}/features", get(features))
-        .route("/v3/apps/{guid}/features/{name}", get(feature).patch(change_feature))
+        .route(
+            "/v3/apps/{guid}/features/{name}",
+            get(feature).patch(change_feature),
+        )
         .route("/v3/apps/{guid}/ssh_enabled", get(ssh_enabled))
-        .route("/v3/apps/{guid}/relationships/current_droplet", get(current_droplet).patch(set_current_droplet))
+        .route(
+            "/v3/apps/{guid}/relationships/current_droplet",
+            get(current_droplet).patch(set_current_droplet),
+        )
         .route("/v3/apps/{guid}/revisions", get(none_of_app))
         .route("/v3/apps/{guid}/revisions/deployed", get(none_of_app))
         .route("/v3/apps/{guid}/tasks", get(none_of_app).post(refuse_task))
@@ -45,15 +59,35 @@ pub(super) fn present(api: &Api, row: App) -> proto::api::App {
     let own = format!("{base}/apps/{}", row.guid);
     let mut links = BTreeMap::from([
         ("self".to_string(), Link::to(own.clone())),
-        ("space".to_string(), Link::to(format!("{base}/spaces/{}", row.space_guid))),
+        (
+            "space".to_string(),
+            Link::to(format!("{base}/spaces/{}", row.space_guid)),
+        ),
     ]);
-    for name in ["environment_variables", "processes", "packages", "droplets", "tasks", "revisions", "features"] {
+    for name in [
+        "environment_variables",
+        "processes",
+        "packages",
+        "droplets",
+        "tasks",
+        "revisions",
+        "features",
+    ] {
         links.insert(name.to_string(), Link::to(format!("{own}/{name}")));
     }
-    links.insert("current_droplet".to_string(), Link::to(format!("{own}/droplets/current")));
-    links.insert("deployed_revisions".to_string(), Link::to(format!("{own}/revisions/deployed")));
+    links.insert(
+        "current_droplet".to_string(),
+        Link::to(format!("{own}/droplets/current")),
+    );
+    links.insert(
+        "deployed_revisions".to_string(),
+        Link::to(format!("{own}/revisions/deployed")),
+    );
     for name in ["start", "stop", "restart", "clear_buildpack_cache"] {
-        links.insert(name.to_string(), Link::post(format!("{own}/actions/{name}")));
+        links.insert(
+            name.to_string(),
+            Link::post(format!("{own}/actions/{name}")),
+        );
     }
     proto::api::App {
         guid: row.guid,
@@ -62,7 +96,10 @@ pub(super) fn present(api: &Api, row: App) -> proto::api::App {
         lifecycle: Lifecycle::buildpack(row.buildpacks.0, row.stack),
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
-        metadata: Metadata { labels: row.labels.0, annotations: row.annotations.0 },
+        metadata: Metadata {
+            labels: row.labels.0,
+            annotations: row.annotations.0,
+        },
         relationships: AppRelationships {
             space: ToOne::new(row.space_guid),
             current_droplet: row.current_droplet_guid.map(ToOne::new).unwrap_or_default(),
@@ -107,13 +144,17 @@ impl LifecycleChange {
         if let Some(kind) = self.kind
             && kind != "buildpack"
         {
-            return Refusal::unprocessable(format!("Lifecycle type '{kind}' is not supported: 'buildpack' is"));
+            return Refusal::unprocessable(format!(
+                "Lifecycle type '{kind}' is not supported: 'buildpack' is"
+            ));
         }
         let data = self.data.unwrap_or_default();
         Ok(CheckedLifecycle {
             // null means "detect", or the default stack.
             buildpacks: data.buildpacks.map(Option::unwrap_or_default),
-            stack: data.stack.map(|stack| stack.unwrap_or_else(|| STACKS[0].to_string())),
+            stack: data
+                .stack
+                .map(|stack| stack.unwrap_or_else(|| STACKS[0].to_string())),
         })
     }
 }
@@ -182,22 +223,44 @@ fn settings(
 const INCLUDES: &[&str] = &["space", "space.organization"];
 
 /// The spaces of apps, and their organizations where asked for.
-async fn places(api: &Api, actor: &Actor, include: &[String], guids: &BTreeSet<String>) -> Result<Included, Refusal> {
+async fn places(
+    api: &Api,
+    actor: &Actor,
+    include: &[String],
+    guids: &BTreeSet<String>,
+) -> Result<Included, Refusal> {
     let mut found = Included::default();
     let rows = api.ops.list_spaces(actor, &these(guids)).await?.rows;
     if include.iter().any(|name| name == "space.organization") {
-        let guids: BTreeSet<String> = rows.iter().map(|row| row.organization_guid.clone()).collect();
-        let rows = api.ops.list_organizations(actor, &these(&guids)).await?.rows;
-        found.organizations = rows.into_iter().map(|row| organizations::present(api, row)).collect();
+        let guids: BTreeSet<String> = rows
+            .iter()
+            .map(|row| row.organization_guid.clone())
+            .collect();
+        let rows = api
+            .ops
+            .list_organizations(actor, &these(&guids))
+            .await?
+            .rows;
+        found.organizations = rows
+            .into_iter()
+            .map(|row| organizations::present(api, row))
+            .collect();
     }
-    found.spaces = rows.into_iter().map(|row| spaces::present(api, row)).collect();
+    found.spaces = rows
+        .into_iter()
+        .map(|row| spaces::present(api, row))
+        .collect();
     Ok(found)
 }
 
 async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -> Answer {
     let include = included(&mut asked, INCLUDES)?;
     let listing = api.ops.list_apps(&actor, &asked.query).await?;
-    let guids: BTreeSet<String> = listing.rows.iter().map(|row| row.space_guid.clone()).collect();
+    let guids: BTreeSet<String> = listing
+        .rows
+        .iter()
+        .map(|row| row.space_guid.clone())
+        .collect();
     let mut page = asked.document(listing, |row| present(&api, row));
     if !include.is_empty() {
         page.included = Some(places(&api, &actor, &include, &guids).await?);
@@ -205,32 +268,64 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
     Ok(ok(page))
 }
 
-async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>, mut asked: Asked) -> Answer {
+async fn show(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    mut asked: Asked,
+) -> Answer {
     let include = included(&mut asked, INCLUDES)?;
     let (row, _) = api.ops.app(&actor, &guid).await?;
     if include.is_empty() {
         return Ok(ok(present(&api, row)));
     }
-    let found = places(&api, &actor, &include, &BTreeSet::from([row.space_guid.clone()])).await?;
-    let mut document = serde_json::to_value(present(&api, row)).map_err(Refusal::internal("presenting an app"))?;
-    document["included"] = serde_json::to_value(found).map_err(Refusal::internal("presenting an app"))?;
+    let found = places(
+        &api,
+        &actor,
+        &include,
+        &BTreeSet::from([row.space_guid.clone()]),
+    )
+    .await?;
+    let mut document =
+        serde_json::to_value(present(&api, row)).map_err(Refusal::internal("presenting an app"))?;
+    document["included"] =
+        serde_json::to_value(found).map_err(Refusal::internal("presenting an app"))?;
     Ok(ok(document))
 }
 
 async fn create(State(api): State<Api>, Caller(actor): Caller, Body(wanted): Body<New>) -> Answer {
-    let settings = settings(wanted.name, wanted.lifecycle, wanted.environment_variables, wanted.metadata)?;
-    let row = api.ops.create_app(&actor, &wanted.relationships.space.data.guid, &settings).await?;
+    let settings = settings(
+        wanted.name,
+        wanted.lifecycle,
+        wanted.environment_variables,
+        wanted.metadata,
+    )?;
+    let row = api
+        .ops
+        .create_app(&actor, &wanted.relationships.space.data.guid, &settings)
+        .await?;
     Ok(created(present(&api, row)))
 }
 
-async fn update(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>, Body(wanted): Body<Change>) -> Answer {
+async fn update(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    Body(wanted): Body<Change>,
+) -> Answer {
     let settings = settings(wanted.name, wanted.lifecycle, None, wanted.metadata)?;
-    Ok(ok(present(&api, api.ops.update_app(&actor, &guid, &settings).await?)))
+    Ok(ok(present(
+        &api,
+        api.ops.update_app(&actor, &guid, &settings).await?,
+    )))
 }
 
 async fn remove(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     api.ops.delete_app(&actor, &guid).await?;
-    Ok(accepted_job(&api, &api.ops.record_job("app.delete", None).await?))
+    Ok(accepted_job(
+        &api,
+        &api.ops.record_job("app.delete", None).await?,
+    ))
 }
 
 async fn start(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
@@ -241,23 +336,52 @@ async fn stop(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<St
     Ok(ok(present(&api, api.ops.stop_app(&actor, &guid).await?)))
 }
 
-async fn restart(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+async fn restart(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
     Ok(ok(present(&api, api.ops.restart_app(&actor, &guid).await?)))
 }
 
-async fn clear_cache(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    let (app, _) = app_for(&mut *api.ops.store.read().await?, &actor, Action::Develop, &guid).await?;
+async fn clear_cache(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
+    let (app, _) = app_for(
+        &mut *api.ops.store.read().await?,
+        &actor,
+        Action::Develop,
+        &guid,
+    )
+    .await?;
     for stack in STACKS {
-        api.ops.blobs.delete(&format!("caches/{}-{stack}.tgz", app.guid)).await?;
+        api.ops
+            .blobs
+            .delete(&format!("caches/{}-{stack}.tgz", app.guid))
+            .await?;
     }
-    Ok(accepted_job(&api, &api.ops.record_job("app.clear_buildpack_cache", None).await?))
+    Ok(accepted_job(
+        &api,
+        &api.ops
+            .record_job("app.clear_buildpack_cache", None)
+            .await?,
+    ))
 }
 
 /// `VCAP_APPLICATION` as far as it does not depend on the instance.
 async fn application(api: &Api, actor: &Actor, app: &App, space: &Space) -> Result<Value, Refusal> {
-    let routes = api.ops.list_routes(actor, Some(&app.guid), &ListQuery::all()).await?.rows;
+    let routes = api
+        .ops
+        .list_routes(actor, Some(&app.guid), &ListQuery::all())
+        .await?
+        .rows;
     let uris: Vec<String> = routes.iter().map(|view| view.url()).collect();
-    let organization = api.ops.organization(actor, &space.organization_guid).await?;
+    let organization = api
+        .ops
+        .organization(actor, &space.organization_guid)
+        .await?;
     Ok(json!({
         "cf_api": &*api.ops.public_url,
         "application_id": app.guid,
@@ -273,10 +397,22 @@ async fn application(api: &Api, actor: &Actor, app: &App, space: &Space) -> Resu
     }))
 }
 
-async fn environment(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    let (app, space) = api.ops.show_environment(&actor, &guid, "audit.app.environment.show").await?;
+async fn environment(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
+    let (app, space) = api
+        .ops
+        .show_environment(&actor, &guid, "audit.app.environment.show")
+        .await?;
     let application = application(&api, &actor, &app, &space).await?;
-    let variables = app.environment.0.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    let variables = app
+        .environment
+        .0
+        .into_iter()
+        .map(|(name, value)| (name, Value::String(value)))
+        .collect();
     Ok(ok(AppEnvironment {
         environment_variables: variables,
         staging_env_json: BTreeMap::new(),
@@ -287,12 +423,20 @@ async fn environment(State(api): State<Api>, Caller(actor): Caller, Path(guid): 
 }
 
 fn present_variables(api: &Api, app: App) -> Value {
-    let link = |path: &str| json!({"href": format!("{}/v3/apps/{}{path}", api.ops.public_url, app.guid)});
+    let link =
+        |path: &str| json!({"href": format!("{}/v3/apps/{}{path}", api.ops.public_url, app.guid)});
     json!({"var": app.environment.0, "links": {"self": link("/environment_variables"), "app": link("")}})
 }
 
-async fn variables(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    let (app, _) = api.ops.show_environment(&actor, &guid, "audit.app.environment_variables.show").await?;
+async fn variables(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
+    let (app, _) = api
+        .ops
+        .show_environment(&actor, &guid, "audit.app.environment_variables.show")
+        .await?;
     Ok(ok(present_variables(&api, app)))
 }
 
@@ -318,24 +462,43 @@ async fn change_variables(
 }
 
 /// Name and what it would be. All are off and stay off.
-const FEATURES: &[(&str, &str)] =
-    &[("ssh", "Enable SSHing into the app."), ("revisions", "Enable versioning of an application")];
+const FEATURES: &[(&str, &str)] = &[
+    ("ssh", "Enable SSHing into the app."),
+    ("revisions", "Enable versioning of an application"),
+];
 
 fn present_feature((name, description): &(&str, &str)) -> AppFeature {
-    AppFeature { name: name.to_string(), description: description.to_string(), enabled: false }
+    AppFeature {
+        name: name.to_string(),
+        description: description.to_string(),
+        enabled: false,
+    }
 }
 
-async fn features(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>, asked: Asked) -> Answer {
+async fn features(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    asked: Asked,
+) -> Answer {
     api.ops.app(&actor, &guid).await?;
     let (rows, total) = (FEATURES.iter().collect(), FEATURES.len() as u64);
     Ok(asked.page(Listing { rows, total }, present_feature))
 }
 
 fn find_feature(name: &str) -> Result<AppFeature, Refusal> {
-    FEATURES.iter().find(|(known, _)| *known == name).map(present_feature).ok_or(Refusal::NotFound("Feature"))
+    FEATURES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(present_feature)
+        .ok_or(Refusal::NotFound("Feature"))
 }
 
-async fn feature(State(api): State<Api>, Caller(actor): Caller, Path((guid, name)): Path<(String, String)>) -> Answer {
+async fn feature(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path((guid, name)): Path<(String, String)>,
+) -> Answer {
     api.ops.app(&actor, &guid).await?;
     Ok(ok(find_feature(&name)?))
 }
@@ -352,15 +515,27 @@ async fn change_feature(
     Path((guid, name)): Path<(String, String)>,
     Body(wanted): Body<Switch>,
 ) -> Answer {
-    app_for(&mut *api.ops.store.read().await?, &actor, Action::Develop, &guid).await?;
+    app_for(
+        &mut *api.ops.store.read().await?,
+        &actor,
+        Action::Develop,
+        &guid,
+    )
+    .await?;
     let feature = find_feature(&name)?;
     if wanted.enabled {
-        return Refusal::unprocessable(format!("The feature '{name}' cannot be enabled: it is not supported"));
+        return Refusal::unprocessable(format!(
+            "The feature '{name}' cannot be enabled: it is not supported"
+        ));
     }
     Ok(ok(feature))
 }
 
-async fn ssh_enabled(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+async fn ssh_enabled(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
     api.ops.app(&actor, &guid).await?;
     Ok(ok(json!({"enabled": false, "reason": "Disabled globally"})))
 }
@@ -376,7 +551,11 @@ fn present_current_droplet(api: &Api, app: &str, droplet: &str) -> Value {
     })
 }
 
-async fn current_droplet(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+async fn current_droplet(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
     let droplet = api.ops.current_droplet(&actor, &guid).await?;
     Ok(ok(present_current_droplet(&api, &guid, &droplet.guid)))
 }
@@ -387,17 +566,34 @@ async fn set_current_droplet(
     Path(guid): Path<String>,
     Body(wanted): Body<One>,
 ) -> Answer {
-    api.ops.set_current_droplet(&actor, &guid, &wanted.data.guid).await?;
+    api.ops
+        .set_current_droplet(&actor, &guid, &wanted.data.guid)
+        .await?;
     Ok(ok(present_current_droplet(&api, &guid, &wanted.data.guid)))
 }
 
 /// A list of what no app has here.
-async fn none_of_app(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>, asked: Asked) -> Answer {
+async fn none_of_app(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    asked: Asked,
+) -> Answer {
     api.ops.app(&actor, &guid).await?;
-    Ok(asked.page(Listing { rows: Vec::<Value>::new(), total: 0 }, |row| row))
+    Ok(asked.page(
+        Listing {
+            rows: Vec::<Value>::new(),
+            total: 0,
+        },
+        |row| row,
+    ))
 }
 
-async fn refuse_task(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+async fn refuse_task(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
     api.ops.app(&actor, &guid).await?;
     Refusal::unprocessable("Tasks are not supported by this platform")
 }

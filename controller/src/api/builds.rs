@@ -24,12 +24,24 @@ pub fn routes() -> Router<Api> {
 pub(super) fn present(api: &Api, row: Build) -> proto::api::Build {
     let base = format!("{}/v3", api.ops.public_url);
     let mut links = BTreeMap::from([
-        ("self".to_string(), Link::to(format!("{base}/builds/{}", row.guid))),
-        ("app".to_string(), Link::to(format!("{base}/apps/{}", row.app_guid))),
-        ("package".to_string(), Link::to(format!("{base}/packages/{}", row.package_guid))),
+        (
+            "self".to_string(),
+            Link::to(format!("{base}/builds/{}", row.guid)),
+        ),
+        (
+            "app".to_string(),
+            Link::to(format!("{base}/apps/{}", row.app_guid)),
+        ),
+        (
+            "package".to_string(),
+            Link::to(format!("{base}/packages/{}", row.package_guid)),
+        ),
     ]);
     if let Some(droplet) = &row.droplet_guid {
-        links.insert("droplet".to_string(), Link::to(format!("{base}/droplets/{droplet}")));
+        links.insert(
+            "droplet".to_string(),
+            Link::to(format!("{base}/droplets/{droplet}")),
+        );
     }
     // Clients recognise the kind at the beginning of the text.
     let error = match (row.error_type, row.error) {
@@ -43,13 +55,21 @@ pub(super) fn present(api: &Api, row: Build) -> proto::api::Build {
         staging_memory_in_mb: u64::try_from(row.memory_mb).ok(),
         staging_disk_in_mb: u64::try_from(row.disk_mb).ok(),
         lifecycle: Lifecycle::buildpack(row.buildpacks.0, row.stack),
-        package: GuidRef { guid: row.package_guid },
+        package: GuidRef {
+            guid: row.package_guid,
+        },
         droplet: row.droplet_guid.map(|guid| GuidRef { guid }),
-        created_by: CreatedBy { guid: row.created_by_guid, name: row.created_by_name, email: String::new() },
+        created_by: CreatedBy {
+            guid: row.created_by_guid,
+            name: row.created_by_name,
+            email: String::new(),
+        },
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
         metadata: Metadata::default(),
-        relationships: BuildRelationships { app: ToOne::new(row.app_guid) },
+        relationships: BuildRelationships {
+            app: ToOne::new(row.app_guid),
+        },
         links,
     }
 }
@@ -74,7 +94,10 @@ async fn create(State(api): State<Api>, Caller(actor): Caller, Body(wanted): Bod
         memory_mb: wanted.staging_memory_in_mb,
         disk_mb: wanted.staging_disk_in_mb,
     };
-    Ok(created(present(&api, api.ops.create_build(&actor, &request).await?)))
+    Ok(created(present(
+        &api,
+        api.ops.create_build(&actor, &request).await?,
+    )))
 }
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
@@ -86,7 +109,15 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, asked: Asked) -> An
     Ok(asked.page(listing, |row| present(&api, row)))
 }
 
-async fn list_of_app(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>, asked: Asked) -> Answer {
-    let listing = api.ops.list_builds(&actor, Some(&app), &asked.query).await?;
+async fn list_of_app(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    asked: Asked,
+) -> Answer {
+    let listing = api
+        .ops
+        .list_builds(&actor, Some(&app), &asked.query)
+        .await?;
     Ok(asked.page(listing, |row| present(&api, row)))
 }

@@ -12,7 +12,8 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use proto::api::{
-    DeploymentDetails, DeploymentOptions, DeploymentRelationships, DeploymentStatus, GuidRef, Link, Metadata, NewProcess, ToOne,
+    DeploymentDetails, DeploymentOptions, DeploymentRelationships, DeploymentStatus, GuidRef, Link,
+    Metadata, NewProcess, ToOne,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -31,10 +32,16 @@ pub(super) fn present(api: &Api, row: Deployment) -> proto::api::Deployment {
     let own = format!("{base}/deployments/{}", row.guid);
     let mut links = BTreeMap::from([
         ("self".to_string(), Link::to(own.clone())),
-        ("app".to_string(), Link::to(format!("{base}/apps/{}", row.app_guid))),
+        (
+            "app".to_string(),
+            Link::to(format!("{base}/apps/{}", row.app_guid)),
+        ),
     ]);
     if row.is_active() {
-        links.insert("cancel".to_string(), Link::post(format!("{own}/actions/cancel")));
+        links.insert(
+            "cancel".to_string(),
+            Link::post(format!("{own}/actions/cancel")),
+        );
     }
     proto::api::Deployment {
         guid: row.guid,
@@ -48,14 +55,23 @@ pub(super) fn present(api: &Api, row: Deployment) -> proto::api::Deployment {
             },
         },
         strategy: row.strategy,
-        options: DeploymentOptions { max_in_flight: u32::try_from(row.max_in_flight).ok() },
-        droplet: Some(GuidRef { guid: row.droplet_guid }),
+        options: DeploymentOptions {
+            max_in_flight: u32::try_from(row.max_in_flight).ok(),
+        },
+        droplet: Some(GuidRef {
+            guid: row.droplet_guid,
+        }),
         previous_droplet: row.previous_droplet_guid.map(|guid| GuidRef { guid }),
-        new_processes: vec![NewProcess { guid: row.new_process_guid, kind: "web".to_string() }],
+        new_processes: vec![NewProcess {
+            guid: row.new_process_guid,
+            kind: "web".to_string(),
+        }],
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
         metadata: Metadata::default(),
-        relationships: DeploymentRelationships { app: ToOne::new(row.app_guid) },
+        relationships: DeploymentRelationships {
+            app: ToOne::new(row.app_guid),
+        },
         links,
     }
 }
@@ -95,7 +111,9 @@ fn check(wanted: &New, options: &Options) -> Result<u32, Refusal> {
     if let Some(strategy) = wanted.strategy.as_deref()
         && strategy != "rolling"
     {
-        return Refusal::unprocessable(format!("Strategy '{strategy}' is not a supported deployment strategy: 'rolling' is"));
+        return Refusal::unprocessable(format!(
+            "Strategy '{strategy}' is not a supported deployment strategy: 'rolling' is"
+        ));
     }
     if wanted.revision.is_some() {
         return Refusal::unprocessable("Revisions are not supported: name a droplet");
@@ -105,10 +123,15 @@ fn check(wanted: &New, options: &Options) -> Result<u32, Refusal> {
         ("web_instances", &options.web_instances),
         ("memory_in_mb", &options.memory_in_mb),
         ("disk_in_mb", &options.disk_in_mb),
-        ("log_rate_limit_in_bytes_per_second", &options.log_rate_limit_in_bytes_per_second),
+        (
+            "log_rate_limit_in_bytes_per_second",
+            &options.log_rate_limit_in_bytes_per_second,
+        ),
     ];
     if let Some((name, _)) = given.iter().find(|(_, value)| value.is_some()) {
-        return Refusal::unprocessable(format!("Options '{name}' is not supported: 'max_in_flight' is"));
+        return Refusal::unprocessable(format!(
+            "Options '{name}' is not supported: 'max_in_flight' is"
+        ));
     }
     match options.max_in_flight.unwrap_or(1) {
         0 => Refusal::unprocessable("Options max in flight must be an integer greater than 0"),
@@ -116,12 +139,19 @@ fn check(wanted: &New, options: &Options) -> Result<u32, Refusal> {
     }
 }
 
-async fn create(State(api): State<Api>, Caller(actor): Caller, Body(mut wanted): Body<New>) -> Answer {
+async fn create(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Body(mut wanted): Body<New>,
+) -> Answer {
     let options = wanted.options.take().unwrap_or_default();
     let max_in_flight = check(&wanted, &options)?;
     let droplet = wanted.droplet.as_ref().map(|droplet| droplet.guid.as_str());
     let app = &wanted.relationships.app.data.guid;
-    let row = api.ops.create_deployment(&actor, app, droplet, max_in_flight).await?;
+    let row = api
+        .ops
+        .create_deployment(&actor, app, droplet, max_in_flight)
+        .await?;
     Ok(created(present(&api, row)))
 }
 
@@ -135,11 +165,17 @@ async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<St
 }
 
 async fn cancel(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    Ok(ok(present(&api, api.ops.cancel_deployment(&actor, &guid).await?)))
+    Ok(ok(present(
+        &api,
+        api.ops.cancel_deployment(&actor, &guid).await?,
+    )))
 }
 
 /// Only deployments that pause could be continued, and ours do not.
 async fn resume(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     let row = api.ops.deployment(&actor, &guid).await?;
-    Refusal::unprocessable(format!("Cannot continue a {} deployment: deployments here never pause", row.reason))
+    Refusal::unprocessable(format!(
+        "Cannot continue a {} deployment: deployments here never pause",
+        row.reason
+    ))
 }

@@ -8,7 +8,9 @@ use crate::store::droplets::Droplet;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use proto::api::{Checksum, DropletBuildpack, DropletRelationships, Lifecycle, Link, Metadata, ToOne};
+use proto::api::{
+    Checksum, DropletBuildpack, DropletRelationships, Lifecycle, Link, Metadata, ToOne,
+};
 use std::collections::BTreeMap;
 
 pub fn routes() -> Router<Api> {
@@ -24,15 +26,24 @@ pub(super) fn present(api: &Api, row: Droplet) -> proto::api::Droplet {
     let base = format!("{}/v3", api.ops.public_url);
     let app = format!("{base}/apps/{}", row.app_guid);
     let mut links = BTreeMap::from([
-        ("self".to_string(), Link::to(format!("{base}/droplets/{}", row.guid))),
+        (
+            "self".to_string(),
+            Link::to(format!("{base}/droplets/{}", row.guid)),
+        ),
         (
             "assign_current_droplet".to_string(),
-            Link { method: Some("PATCH".into()), ..Link::to(format!("{app}/relationships/current_droplet")) },
+            Link {
+                method: Some("PATCH".into()),
+                ..Link::to(format!("{app}/relationships/current_droplet"))
+            },
         ),
         ("app".to_string(), Link::to(app)),
     ]);
     if let Some(package) = &row.package_guid {
-        links.insert("package".to_string(), Link::to(format!("{base}/packages/{package}")));
+        links.insert(
+            "package".to_string(),
+            Link::to(format!("{base}/packages/{package}")),
+        );
     }
     let buildpacks: Vec<DropletBuildpack> = row
         .buildpacks
@@ -49,17 +60,25 @@ pub(super) fn present(api: &Api, row: Droplet) -> proto::api::Droplet {
         guid: row.guid,
         state: row.state,
         error: None,
-        lifecycle: Lifecycle::buildpack(buildpacks.iter().map(|used| used.name.clone()).collect(), row.stack.clone()),
+        lifecycle: Lifecycle::buildpack(
+            buildpacks.iter().map(|used| used.name.clone()).collect(),
+            row.stack.clone(),
+        ),
         execution_metadata: String::new(),
         process_types: row.process_types.0,
-        checksum: Checksum { kind: "sha256".into(), value: Some(row.sha256) },
+        checksum: Checksum {
+            kind: "sha256".into(),
+            value: Some(row.sha256),
+        },
         buildpacks,
         stack: Some(row.stack),
         image: None,
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
         metadata: Metadata::default(),
-        relationships: DropletRelationships { app: ToOne::new(row.app_guid) },
+        relationships: DropletRelationships {
+            app: ToOne::new(row.app_guid),
+        },
         links,
     }
 }
@@ -73,11 +92,21 @@ async fn list(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
     listed(&api, caller, Of::Everything, asked).await
 }
 
-async fn list_of_app(State(api): State<Api>, caller: Caller, Path(app): Path<String>, asked: Asked) -> Answer {
+async fn list_of_app(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(app): Path<String>,
+    asked: Asked,
+) -> Answer {
     listed(&api, caller, Of::App(&app), asked).await
 }
 
-async fn list_of_package(State(api): State<Api>, caller: Caller, Path(package): Path<String>, asked: Asked) -> Answer {
+async fn list_of_package(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(package): Path<String>,
+    asked: Asked,
+) -> Answer {
     listed(&api, caller, Of::Package(&package), asked).await
 }
 
@@ -86,5 +115,8 @@ async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<St
 }
 
 async fn current(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>) -> Answer {
-    Ok(ok(present(&api, api.ops.current_droplet(&actor, &app).await?)))
+    Ok(ok(present(
+        &api,
+        api.ops.current_droplet(&actor, &app).await?,
+    )))
 }

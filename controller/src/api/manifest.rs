@@ -24,24 +24,44 @@ type Received = Result<Bytes, BytesRejection>;
 
 fn text(received: Received) -> Result<String, Refusal> {
     let bytes = received.map_err(|rejection| Refusal::TooLarge(rejection.body_text()))?;
-    String::from_utf8(bytes.into()).map_err(|_| Refusal::Unparsable("the manifest is not UTF-8".into()))
+    String::from_utf8(bytes.into())
+        .map_err(|_| Refusal::Unparsable("the manifest is not UTF-8".into()))
 }
 
 /// A manifest that cannot be read is refused at once; one that cannot be applied has a job that says why.
-async fn apply(State(api): State<Api>, Caller(actor): Caller, Path(space): Path<String>, received: Received) -> Answer {
+async fn apply(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(space): Path<String>,
+    received: Received,
+) -> Answer {
     const OPERATION: &str = "space.apply_manifest";
-    let manifest = api.ops.check_manifest(&actor, &space, &text(received)?).await?;
+    let manifest = api
+        .ops
+        .check_manifest(&actor, &space, &text(received)?)
+        .await?;
     let job = match api.ops.apply_manifest(&actor, &space, &manifest).await {
         Ok(()) => api.ops.record_job(OPERATION, None).await?,
         Err(refusal @ (Refusal::Unprocessable(_) | Refusal::AllUnprocessable(_))) => {
             let error = (10008, "CF-UnprocessableEntity", refusal.to_string());
-            api.ops.record_job(OPERATION, Some((error.0, error.1, &error.2))).await?
+            api.ops
+                .record_job(OPERATION, Some((error.0, error.1, &error.2)))
+                .await?
         }
         Err(refusal) => return Err(refusal),
     };
     Ok(accepted_job(&api, &job))
 }
 
-async fn diff(State(api): State<Api>, Caller(actor): Caller, Path(space): Path<String>, received: Received) -> Answer {
-    Ok(created(present(api.ops.diff_manifest(&actor, &space, &text(received)?).await?)))
+async fn diff(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(space): Path<String>,
+    received: Received,
+) -> Answer {
+    Ok(created(present(
+        api.ops
+            .diff_manifest(&actor, &space, &text(received)?)
+            .await?,
+    )))
 }

@@ -41,7 +41,10 @@ pub(super) fn present(api: &Api, row: Package) -> proto::api::Package {
     let own = format!("{base}/packages/{}", row.guid);
     let mut links = BTreeMap::from([
         ("self".to_string(), Link::to(own.clone())),
-        ("app".to_string(), Link::to(format!("{base}/apps/{}", row.app_guid))),
+        (
+            "app".to_string(),
+            Link::to(format!("{base}/apps/{}", row.app_guid)),
+        ),
         ("droplets".to_string(), Link::to(format!("{own}/droplets"))),
     ]);
     if row.state == AWAITING_UPLOAD {
@@ -51,11 +54,19 @@ pub(super) fn present(api: &Api, row: Package) -> proto::api::Package {
         guid: row.guid,
         kind: row.kind,
         state: row.state,
-        data: PackageData { error: row.error, checksum: Checksum { kind: "sha256".into(), value: row.sha256 } },
+        data: PackageData {
+            error: row.error,
+            checksum: Checksum {
+                kind: "sha256".into(),
+                value: row.sha256,
+            },
+        },
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
         metadata: Metadata::default(),
-        relationships: PackageRelationships { app: ToOne::new(row.app_guid) },
+        relationships: PackageRelationships {
+            app: ToOne::new(row.app_guid),
+        },
         links,
     }
 }
@@ -76,16 +87,29 @@ struct Relationships {
     app: One,
 }
 
-async fn create(State(api): State<Api>, Caller(actor): Caller, RawQuery(query): RawQuery, Body(wanted): Body<New>) -> Answer {
+async fn create(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    RawQuery(query): RawQuery,
+    Body(wanted): Body<New>,
+) -> Answer {
     if query.is_some_and(|query| !query.is_empty()) {
-        return Err(Refusal::BadQuery("a package is created without any: copying packages is not supported".into()));
+        return Err(Refusal::BadQuery(
+            "a package is created without any: copying packages is not supported".into(),
+        ));
     }
     no_metadata("packages", wanted.metadata.as_ref())?;
-    let is_empty = wanted.data.as_ref().is_none_or(|data| data.as_object().is_some_and(|data| data.is_empty()));
+    let is_empty = wanted
+        .data
+        .as_ref()
+        .is_none_or(|data| data.as_object().is_some_and(|data| data.is_empty()));
     if wanted.kind == "bits" && !is_empty {
         return Refusal::unprocessable("Data is not supported for packages of type 'bits'");
     }
-    let row = api.ops.create_package(&actor, &wanted.relationships.app.data.guid, &wanted.kind).await?;
+    let row = api
+        .ops
+        .create_package(&actor, &wanted.relationships.app.data.guid, &wanted.kind)
+        .await?;
     Ok(created(present(&api, row)))
 }
 
@@ -94,8 +118,16 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, asked: Asked) -> An
     Ok(asked.page(listing, |row| present(&api, row)))
 }
 
-async fn list_of_app(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>, asked: Asked) -> Answer {
-    let listing = api.ops.list_packages(&actor, Some(&app), &asked.query).await?;
+async fn list_of_app(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    asked: Asked,
+) -> Answer {
+    let listing = api
+        .ops
+        .list_packages(&actor, Some(&app), &asked.query)
+        .await?;
     Ok(asked.page(listing, |row| present(&api, row)))
 }
 
@@ -119,18 +151,28 @@ async fn upload(
         // Nobody waits any more when the client went away; the row tells how it ended.
         let _ = answer.send(ops.finish_upload(&actor, &guid, received).await);
     });
-    let row = answered
-        .await
-        .map_err(|_| Refusal::Unavailable("The controller is stopping: create a new package and upload again".into()))??;
+    let row = answered.await.map_err(|_| {
+        Refusal::Unavailable(
+            "The controller is stopping: create a new package and upload again".into(),
+        )
+    })??;
     Ok(ok(present(&api, row)))
 }
 
 async fn receive_parts(api: &Api, mut multipart: Multipart) -> Result<Upload, Refusal> {
-    let mut upload = Upload { folder: api.ops.upload_folder()?, zip: None, resources: Vec::new() };
+    let mut upload = Upload {
+        folder: api.ops.upload_folder()?,
+        zip: None,
+        resources: Vec::new(),
+    };
     let mut listed = false;
     loop {
-        let part = tokio::time::timeout(PART, multipart.next_field()).await.map_err(|_| broken_off())?;
-        let Some(field) = part.map_err(|error| Refusal::BadRequest(error.body_text()))? else { return Ok(upload) };
+        let part = tokio::time::timeout(PART, multipart.next_field())
+            .await
+            .map_err(|_| broken_off())?;
+        let Some(field) = part.map_err(|error| Refusal::BadRequest(error.body_text()))? else {
+            return Ok(upload);
+        };
         let name = field.name().unwrap_or_default().to_string();
         match name.as_str() {
             "bits" if upload.zip.is_none() => {
@@ -143,10 +185,16 @@ async fn receive_parts(api: &Api, mut multipart: Multipart) -> Result<Upload, Re
                 listed = true;
                 upload.resources = resources(field).await?;
             }
-            "bits" | "resources" => return Err(Refusal::BadRequest(format!("the field '{name}' was sent twice"))),
+            "bits" | "resources" => {
+                return Err(Refusal::BadRequest(format!(
+                    "the field '{name}' was sent twice"
+                )));
+            }
             _ => {
                 let name: String = name.chars().take(80).collect();
-                return Refusal::unprocessable(format!("Unknown field '{name}': an upload has 'bits' and 'resources'"));
+                return Refusal::unprocessable(format!(
+                    "Unknown field '{name}': an upload has 'bits' and 'resources'"
+                ));
             }
         }
     }
@@ -158,9 +206,9 @@ fn broken_off() -> Refusal {
 
 fn refused(error: ReceiveError) -> Refusal {
     match error {
-        ReceiveError::TooLarge { limit } => {
-            Refusal::TooLarge(format!("The package is larger than {limit} bytes (see the setting controller/packages/max_size)"))
-        }
+        ReceiveError::TooLarge { limit } => Refusal::TooLarge(format!(
+            "The package is larger than {limit} bytes (see the setting controller/packages/max_size)"
+        )),
         ReceiveError::BrokenOff => broken_off(),
         ReceiveError::Disk(source) => Refusal::internal("receiving a package")(source),
     }
@@ -170,15 +218,25 @@ fn refused(error: ReceiveError) -> Refusal {
 async fn resources(mut field: Field<'_>) -> Result<Vec<Resource>, Refusal> {
     let mut text = Vec::new();
     loop {
-        let piece = tokio::time::timeout(PART, field.chunk()).await.map_err(|_| broken_off())?;
-        let Some(piece) = piece.map_err(|error| Refusal::BadRequest(error.body_text()))? else { break };
+        let piece = tokio::time::timeout(PART, field.chunk())
+            .await
+            .map_err(|_| broken_off())?;
+        let Some(piece) = piece.map_err(|error| Refusal::BadRequest(error.body_text()))? else {
+            break;
+        };
         if (text.len() + piece.len()) as u64 > LONGEST_LIST {
-            return Err(Refusal::TooLarge(format!("The list of resources is larger than {LONGEST_LIST} bytes")));
+            return Err(Refusal::TooLarge(format!(
+                "The list of resources is larger than {LONGEST_LIST} bytes"
+            )));
         }
         text.extend_from_slice(&piece);
     }
     if text.iter().all(u8::is_ascii_whitespace) {
         return Ok(Vec::new());
     }
-    serde_json::from_slice(&text).map_err(|error| Refusal::Unprocessable(format!("The field 'resources' is no list of resources: {error}")))
+    serde_json::from_slice(&text).map_err(|error| {
+        Refusal::Unprocessable(format!(
+            "The field 'resources' is no list of resources: {error}"
+        ))
+    })
 }

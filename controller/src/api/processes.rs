@@ -15,8 +15,8 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get, post};
 use proto::api::{
-    HealthCheck, HealthCheckData, InstancePort, InstanceStats, InstanceUsage, Link, Metadata, ProcessInstance, ProcessRelationships,
-    ProcessStats, Scale, ToOne,
+    HealthCheck, HealthCheckData, InstancePort, InstanceStats, InstanceUsage, Link, Metadata,
+    ProcessInstance, ProcessRelationships, ProcessStats, Scale, ToOne,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -31,12 +31,24 @@ pub fn routes() -> Router<Api> {
         .route("/v3/processes/{guid}", get(show).patch(update))
         .route("/v3/processes/{guid}/actions/scale", post(scale))
         .route("/v3/processes/{guid}/stats", get(stats))
-        .route("/v3/processes/{guid}/instances/{index}", delete(restart_instance))
+        .route(
+            "/v3/processes/{guid}/instances/{index}",
+            delete(restart_instance),
+        )
         .route("/v3/apps/{guid}/processes", get(list_of_app))
-        .route("/v3/apps/{guid}/processes/{kind}", get(show_of_app).patch(update_of_app))
-        .route("/v3/apps/{guid}/processes/{kind}/actions/scale", post(scale_of_app))
+        .route(
+            "/v3/apps/{guid}/processes/{kind}",
+            get(show_of_app).patch(update_of_app),
+        )
+        .route(
+            "/v3/apps/{guid}/processes/{kind}/actions/scale",
+            post(scale_of_app),
+        )
         .route("/v3/apps/{guid}/processes/{kind}/stats", get(stats_of_app))
-        .route("/v3/apps/{guid}/processes/{kind}/instances/{index}", delete(restart_instance_of_app))
+        .route(
+            "/v3/apps/{guid}/processes/{kind}/instances/{index}",
+            delete(restart_instance_of_app),
+        )
 }
 
 fn positive(number: i64) -> u64 {
@@ -50,9 +62,15 @@ pub(super) fn present(api: &Api, view: ProcessView) -> proto::api::Process {
     let app = format!("{base}/apps/{}", row.app_guid);
     let links = BTreeMap::from([
         ("self".to_string(), Link::to(own.clone())),
-        ("scale".to_string(), Link::post(format!("{own}/actions/scale"))),
+        (
+            "scale".to_string(),
+            Link::post(format!("{own}/actions/scale")),
+        ),
         ("stats".to_string(), Link::to(format!("{own}/stats"))),
-        ("space".to_string(), Link::to(format!("{app}?include=space"))),
+        (
+            "space".to_string(),
+            Link::to(format!("{app}?include=space")),
+        ),
         ("app".to_string(), Link::to(app)),
     ]);
     proto::api::Process {
@@ -78,7 +96,10 @@ pub(super) fn present(api: &Api, view: ProcessView) -> proto::api::Process {
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
         metadata: Metadata::default(),
-        relationships: ProcessRelationships { app: ToOne::new(row.app_guid), revision: None },
+        relationships: ProcessRelationships {
+            app: ToOne::new(row.app_guid),
+            revision: None,
+        },
         process_instances: None,
         links,
     }
@@ -86,7 +107,11 @@ pub(super) fn present(api: &Api, view: ProcessView) -> proto::api::Process {
 
 /// Whole seconds, for clients that read integers only.
 fn seconds(seconds: f64) -> u64 {
-    if seconds.is_finite() && seconds > 0.0 { seconds as u64 } else { 0 }
+    if seconds.is_finite() && seconds > 0.0 {
+        seconds as u64
+    } else {
+        0
+    }
 }
 
 fn present_instance(process: &Process, seen: IndexStats) -> InstanceStats {
@@ -109,8 +134,11 @@ fn present_instance(process: &Process, seen: IndexStats) -> InstanceStats {
         document.mem_quota = Some(measured.mem_quota);
         document.disk_quota = Some(measured.disk_quota);
         document.fds_quota = measured.fds_quota;
-        document.instance_ports =
-            vec![InstancePort { external: Some(measured.port), internal: INSIDE_PORT, ..InstancePort::default() }];
+        document.instance_ports = vec![InstancePort {
+            external: Some(measured.port),
+            internal: INSIDE_PORT,
+            ..InstancePort::default()
+        }];
         document.host = measured.host;
         document.usage = InstanceUsage {
             time: (measured.usage.time > 0.0).then(|| rfc3339((measured.usage.time * 1e6) as i64)),
@@ -126,18 +154,32 @@ fn present_instance(process: &Process, seen: IndexStats) -> InstanceStats {
 async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -> Answer {
     let embed = asked.take("embed").unwrap_or_default();
     if let Some(other) = embed.iter().find(|name| *name != "process_instances") {
-        return Err(Refusal::BadQuery(format!("Invalid embed: '{other}'. Valid values are: 'process_instances'")));
+        return Err(Refusal::BadQuery(format!(
+            "Invalid embed: '{other}'. Valid values are: 'process_instances'"
+        )));
     }
     let listing = api.ops.list_processes(&actor, None, &asked.query).await?;
     if embed.is_empty() {
         return Ok(asked.page(listing, |view| present(&api, view)));
     }
     // As in the stats: a stopped app has no instances, whatever is still on its way out.
-    let apps: BTreeSet<String> = listing.rows.iter().map(|view| view.process.app_guid.clone()).collect();
+    let apps: BTreeSet<String> = listing
+        .rows
+        .iter()
+        .map(|view| view.process.app_guid.clone())
+        .collect();
     let apps = api.ops.list_apps(&actor, &these(&apps)).await?.rows;
-    let started: BTreeSet<String> = apps.into_iter().filter(|app| app.is_started()).map(|app| app.guid).collect();
+    let started: BTreeSet<String> = apps
+        .into_iter()
+        .filter(|app| app.is_started())
+        .map(|app| app.guid)
+        .collect();
     Ok(asked.page(listing, |view| {
-        let seen = if started.contains(&view.process.app_guid) { (api.ops.live.stats)(&view.process) } else { Vec::new() };
+        let seen = if started.contains(&view.process.app_guid) {
+            (api.ops.live.stats)(&view.process)
+        } else {
+            Vec::new()
+        };
         let mut document = present(&api, view);
         document.process_instances = Some(seen.into_iter().map(embedded).collect());
         document
@@ -145,11 +187,23 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
 }
 
 fn embedded(seen: IndexStats) -> ProcessInstance {
-    ProcessInstance { index: seen.index, state: seen.state.name().to_string(), since: seconds(seen.uptime) }
+    ProcessInstance {
+        index: seen.index,
+        state: seen.state.name().to_string(),
+        since: seconds(seen.uptime),
+    }
 }
 
-async fn list_of_app(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>, asked: Asked) -> Answer {
-    let listing = api.ops.list_processes(&actor, Some(&app), &asked.query).await?;
+async fn list_of_app(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    asked: Asked,
+) -> Answer {
+    let listing = api
+        .ops
+        .list_processes(&actor, Some(&app), &asked.query)
+        .await?;
     Ok(asked.page(listing, |view| present(&api, view)))
 }
 
@@ -157,13 +211,19 @@ async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<St
     Ok(ok(present(&api, api.ops.process(&actor, &guid).await?)))
 }
 
-async fn show_of_app(State(api): State<Api>, Caller(actor): Caller, Path((app, kind)): Path<(String, String)>) -> Answer {
+async fn show_of_app(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path((app, kind)): Path<(String, String)>,
+) -> Answer {
     let guid = api.ops.process_of_type(&actor, &app, &kind).await?;
     Ok(ok(present(&api, api.ops.process(&actor, &guid).await?)))
 }
 
 /// Tells null (`Some(None)`) from absent (`None`), together with `#[serde(default)]`.
-pub(super) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub(super) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -205,8 +265,13 @@ impl Change {
         if self.user.is_some() {
             return Refusal::unprocessable("User cannot be chosen: processes run as 'vcap'");
         }
-        if self.readiness_health_check.is_some_and(|check| check.kind.is_some_and(|kind| kind != "process")) {
-            return Refusal::unprocessable("Readiness health check type can only be \"process\": readiness checks are not supported");
+        if self
+            .readiness_health_check
+            .is_some_and(|check| check.kind.is_some_and(|kind| kind != "process"))
+        {
+            return Refusal::unprocessable(
+                "Readiness health check type can only be \"process\": readiness checks are not supported",
+            );
         }
         let check = self.health_check.unwrap_or_default();
         let data = check.data.unwrap_or_default();
@@ -221,8 +286,18 @@ impl Change {
     }
 }
 
-async fn update(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>, Body(wanted): Body<Change>) -> Answer {
-    Ok(ok(present(&api, api.ops.update_process(&actor, &guid, &wanted.settings()?).await?)))
+async fn update(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    Body(wanted): Body<Change>,
+) -> Answer {
+    Ok(ok(present(
+        &api,
+        api.ops
+            .update_process(&actor, &guid, &wanted.settings()?)
+            .await?,
+    )))
 }
 
 async fn update_of_app(
@@ -232,11 +307,24 @@ async fn update_of_app(
     Body(wanted): Body<Change>,
 ) -> Answer {
     let guid = api.ops.process_of_type(&actor, &app, &kind).await?;
-    Ok(ok(present(&api, api.ops.update_process(&actor, &guid, &wanted.settings()?).await?)))
+    Ok(ok(present(
+        &api,
+        api.ops
+            .update_process(&actor, &guid, &wanted.settings()?)
+            .await?,
+    )))
 }
 
-async fn scale(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>, Body(wanted): Body<Scale>) -> Answer {
-    Ok(accepted_document(present(&api, api.ops.scale_process(&actor, &guid, &wanted).await?)))
+async fn scale(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    Body(wanted): Body<Scale>,
+) -> Answer {
+    Ok(accepted_document(present(
+        &api,
+        api.ops.scale_process(&actor, &guid, &wanted).await?,
+    )))
 }
 
 async fn scale_of_app(
@@ -246,20 +334,33 @@ async fn scale_of_app(
     Body(wanted): Body<Scale>,
 ) -> Answer {
     let guid = api.ops.process_of_type(&actor, &app, &kind).await?;
-    Ok(accepted_document(present(&api, api.ops.scale_process(&actor, &guid, &wanted).await?)))
+    Ok(accepted_document(present(
+        &api,
+        api.ops.scale_process(&actor, &guid, &wanted).await?,
+    )))
 }
 
 async fn answer_stats(api: &Api, actor: &Actor, guid: &str) -> Answer {
     let (process, seen) = api.ops.process_stats(actor, guid).await?;
-    let resources = seen.into_iter().map(|one| present_instance(&process, one)).collect();
-    Ok(ok(ProcessStats { resources, pagination: None }))
+    let resources = seen
+        .into_iter()
+        .map(|one| present_instance(&process, one))
+        .collect();
+    Ok(ok(ProcessStats {
+        resources,
+        pagination: None,
+    }))
 }
 
 async fn stats(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     answer_stats(&api, &actor, &guid).await
 }
 
-async fn stats_of_app(State(api): State<Api>, Caller(actor): Caller, Path((app, kind)): Path<(String, String)>) -> Answer {
+async fn stats_of_app(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path((app, kind)): Path<(String, String)>,
+) -> Answer {
     let guid = api.ops.process_of_type(&actor, &app, &kind).await?;
     answer_stats(&api, &actor, &guid).await
 }
@@ -269,7 +370,11 @@ fn index(text: &str) -> Result<u32, Refusal> {
     text.parse().map_err(|_| Refusal::NotFound("Instance"))
 }
 
-async fn restart_instance(State(api): State<Api>, Caller(actor): Caller, Path((guid, at)): Path<(String, String)>) -> Answer {
+async fn restart_instance(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path((guid, at)): Path<(String, String)>,
+) -> Answer {
     api.ops.restart_instance(&actor, &guid, index(&at)?).await?;
     Ok(no_content())
 }
@@ -296,8 +401,13 @@ mod tests {
     fn null_gives_back_to_the_droplet_and_absent_changes_nothing() {
         assert_eq!(change("{}").unwrap(), ProcessSettings::default());
         assert_eq!(change(r#"{"command":null}"#).unwrap().command, Some(None));
-        assert_eq!(change(r#"{"command":"x"}"#).unwrap().command, Some(Some("x".into())));
-        let http = change(r#"{"health_check":{"type":"http","data":{"endpoint":"/up","timeout":null}}}"#).unwrap();
+        assert_eq!(
+            change(r#"{"command":"x"}"#).unwrap().command,
+            Some(Some("x".into()))
+        );
+        let http =
+            change(r#"{"health_check":{"type":"http","data":{"endpoint":"/up","timeout":null}}}"#)
+                .unwrap();
         assert_eq!(http.health_check_type.as_deref(), Some("http"));
         assert_eq!(http.health_check_endpoint, Some(Some("/up".into())));
         assert_eq!(http.health_check_timeout, Some(None));

@@ -16,5 +16,7 @@ pub(super) fn present(resources: Vec<Resource>) -> ResourceMatches {
 }
 
 async fn create(State(api): State<Api>, _: Caller, Body(asked): Body<ResourceMatches>) -> Answer {
-    Ok(created(present(api.ops.match_resources(asked.resources).await?)))
+    Ok(created(present(
+        api.ops.match_resources(asked.resources).await?,
+    )))
 }

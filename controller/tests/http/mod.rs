@@ -54,6 +54,11 @@ impl Reply {
 impl Http {
     /// With the first start done: an administrator, org and space `default`, the shared domain.
     pub async fn start() -> Http {
+        Http::with(Live::none(), None).await
+    }
+
+    /// With what a cluster shows, and its store.
+    pub async fn with(live: Live, cluster: Option<daemon::Cluster>) -> Http {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.sqlite").display());
         let scratch = folder.path().join("scratch");
@@ -62,7 +67,7 @@ impl Http {
         let ops = Ops {
             store: Store::open(&url).await.unwrap(),
             blobs: Blobs::open(&folder.path().join("blobs"), b"a key of signatures", "127.0.0.1:1").unwrap(),
-            live: Live::none(),
+            live,
             settings,
             scratch,
             public_url: PUBLIC.into(),
@@ -70,7 +75,7 @@ impl Http {
             tasks: daemon::Supervisor::new(),
         };
         ops.prepare(PASSWORD, DOMAIN).await.unwrap();
-        let router = api::router(Api { ops: ops.clone(), cluster: None, domain: DOMAIN.into() });
+        let router = api::router(Api { ops: ops.clone(), cluster, domain: DOMAIN.into() });
         Http { router, ops, _settings: sender, _folder: folder }
     }
 
@@ -81,6 +86,11 @@ impl Http {
         let bytes = response.into_body().collect().await.unwrap().to_bytes().to_vec();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Reply { status, location, bytes, json }
+    }
+
+    /// The answer before its body is read: for streams.
+    pub async fn open(&self, request: Request<Body>) -> axum::response::Response {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     pub async fn form(&self, path: &str, client: Option<&str>, form: &str) -> Reply {

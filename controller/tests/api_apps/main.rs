@@ -1,0 +1,12 @@
+//! Apps and all that is pushed, staged, started, scaled and replaced with them, as it is spoken over
+//! HTTP. Nothing runs behind it: builds end by hand.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+mod apps;
+#[path = "../http/mod.rs"]
+mod http;
+mod processes;
+mod push;
+mod steps;
+mod uploads;
