@@ -323,10 +323,8 @@ async fn a_killed_agent_finds_its_instances_again(cluster: &Cluster) -> anyhow::
     tokio::time::sleep(Duration::from_secs(1)).await;
     let after = cluster.ok(["app", "adopted", "--json"]).await?.json()?;
     let guid = |value: &serde_json::Value| {
-        let text = value.to_string();
-        text.split("\"instance_guid\":\"")
-            .nth(1)
-            .and_then(|rest| rest.split('"').next())
+        value["processes"][0]["instances"][0]["guid"]
+            .as_str()
             .map(str::to_string)
     };
     ensure!(guid(&before).is_some(), "the instance has a guid: {before}");
@@ -373,7 +371,7 @@ async fn configuration_acts_live(cluster: &Cluster) -> anyhow::Result<()> {
         .await?
         .success()?;
     let host = cluster.host("config");
-    let log = cluster.home.join("router-1/access.log");
+    let log = cluster.home.join("router/access.log");
     let lines = || {
         std::fs::read_to_string(&log)
             .unwrap_or_default()
@@ -812,7 +810,9 @@ async fn two_clusters_run_side_by_side(cluster: &Cluster) -> anyhow::Result<()> 
     let tried = async {
         for (each, text) in [(cluster, "first"), (&other, "second")] {
             let folder = app(each, "side", &[("index.html", text)]);
-            push(each, "side", &folder, &["--memory", "64M"]).await?.success()?;
+            push(each, "side", &folder, &["--memory", "64M"])
+                .await?
+                .success()?;
         }
         for (each, text) in [(cluster, "first"), (&other, "second")] {
             let body = each.body(&each.host("side"), "/").await?;
