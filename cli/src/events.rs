@@ -59,7 +59,6 @@ fn describe(data: &Value) -> String {
         "instance_index",
         "reason",
         "exit_description",
-        "exit_status",
         "instances",
         "memory",
         "memory_in_mb",
@@ -76,11 +75,18 @@ fn describe(data: &Value) -> String {
     ];
     let request = data.get("request").cloned().unwrap_or(Value::Null);
     let mut parts = Vec::new();
+    // What a crash says in words says the rest too.
+    let in_words = data.get("exit_description").is_some();
     for key in TELLING {
+        if in_words && *key == "reason" {
+            continue;
+        }
         if let Some(value) = data.get(key).or_else(|| request.get(key)) {
             match value {
                 Value::Null => {}
                 Value::String(text) if text.is_empty() => {}
+                Value::String(text) if *key == "exit_description" => parts.push(text.clone()),
+                Value::String(text) if *key == "cell_id" => parts.push(format!("on {text}")),
                 Value::String(text) => parts.push(format!("{key}: {text}")),
                 Value::Object(_) | Value::Array(_) => {}
                 other => parts.push(format!("{key}: {other}")),
@@ -99,7 +105,7 @@ mod tests {
     fn descriptions_name_what_explains() {
         assert_eq!(
             describe(&json!({"exit_description": "out of memory", "index": 1, "secret": "x"})),
-            "index: 1, exit_description: out of memory"
+            "index: 1, out of memory"
         );
         assert_eq!(
             describe(&json!({"request": {"instances": 3, "state": ""}})),

@@ -25,6 +25,9 @@ pub enum Code {
     PipeClosed,
 }
 
+/// Lines repeated below an error.
+pub const LAST_LINES: usize = 20;
+
 /// Shown by `yard help exit-codes` and at the end of `yard --help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -64,6 +67,8 @@ pub struct Failure {
     pub what: String,
     /// What the user can do.
     pub fix: Option<String>,
+    /// The last lines of what failed, for readers of standard error.
+    pub lines: Vec<String>,
     pub cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -73,6 +78,7 @@ impl Failure {
             code,
             what: what.into(),
             fix: None,
+            lines: Vec::new(),
             cause: None,
         }
     }
@@ -90,6 +96,13 @@ impl Failure {
         self
     }
 
+    /// What the failed thing said last; at most [`LAST_LINES`] are kept.
+    pub fn last_lines(mut self, lines: Vec<String>) -> Failure {
+        let from = lines.len().saturating_sub(LAST_LINES);
+        self.lines = lines.into_iter().skip(from).collect();
+        self
+    }
+
     pub fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
         self.cause = Some(cause.into());
         self
@@ -101,9 +114,23 @@ impl Failure {
         self
     }
 
-    /// For people: one line (two with the fix), the chain of causes below if asked for.
+    /// For programs: what `--json` prints instead of a result.
+    pub fn document(&self) -> serde_json::Value {
+        serde_json::json!({ "error": {
+            "exit_code": self.code.number(),
+            "message": self.what,
+            "fix": self.fix,
+            "last_lines": self.lines,
+        } })
+    }
+
+    /// For people: one line, the last lines of what failed, the fix; the chain of causes below if
+    /// asked for.
     pub fn render(&self, verbose: bool) -> String {
         let mut text = format!("error: {}\n", one_line(&self.what));
+        for line in &self.lines {
+            text.push_str(&format!("  | {}\n", line.trim_end()));
+        }
         if let Some(fix) = &self.fix {
             text.push_str(&format!("  try: {fix}\n"));
         }
@@ -176,6 +203,23 @@ mod tests {
             0,
             "`yard logs app | head` is no failure"
         );
+    }
+
+    #[test]
+    fn the_last_lines_stand_between_the_error_and_what_to_do() {
+        let lines = (1..=30).map(|number| format!("line {number}")).collect();
+        let failure = Failure::new(Code::StagingFailed, "staging shop failed")
+            .fix("read")
+            .last_lines(lines);
+        let text = failure.render(false);
+        assert!(
+            text.starts_with("error: staging shop failed\n  | line 11\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("  | line 30\n  try: read\n"), "{text}");
+        let document = failure.document();
+        assert_eq!(document["error"]["exit_code"], 6);
+        assert_eq!(document["error"]["last_lines"][19], "line 30");
     }
 
     #[test]

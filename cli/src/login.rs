@@ -273,7 +273,7 @@ pub async fn target(args: TargetArgs, out: &Output, store: Store) -> Outcome {
     show(out, &target)
 }
 
-pub fn logout(out: &Output, store: Store) -> Outcome {
+pub async fn logout(out: &Output, store: Store) -> Outcome {
     let Some(target) = store.read()?.in_use().cloned() else {
         return out.show(&serde_json::json!({ "logged_out": false }), |_| {
             "not logged in".to_string()
@@ -286,6 +286,7 @@ pub fn logout(out: &Output, store: Store) -> Outcome {
             target.user = None;
         }
     })?;
+    client::spend(&target).await;
     out.show(
         &serde_json::json!({ "logged_out": true, "api": target.api }),
         |_| format!("logged out of {}", target.api),

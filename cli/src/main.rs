@@ -33,12 +33,16 @@ use targets::Store;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let verbose = cli.global.verbose;
+    let json = cli.global.json;
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure.code != Code::PipeClosed {
                 // If standard error is gone, nobody can be told.
                 let _ = std::io::stderr().write_all(failure.render(verbose).as_bytes());
+                if json {
+                    Output::error_document(&failure.document());
+                }
             }
             ExitCode::from(failure.code.number())
         }
@@ -87,7 +91,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Events(args) => events::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
         Command::Login(args) => login::login(args, &out, store).await,
-        Command::Logout => login::logout(&out, store),
+        Command::Logout => login::logout(&out, store).await,
         Command::Target(args) => login::target(args, &out, store).await,
         Command::Completions { shell } => completions(shell),
         Command::ExitCodes => exit_codes(&out),

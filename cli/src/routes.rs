@@ -62,7 +62,7 @@ pub async fn list(out: &Output, store: Store) -> Outcome {
         .iter()
         .map(|app| (app.guid.as_str(), app.name.as_str()))
         .collect();
-    let lines: Vec<Line> = routes
+    let mut lines: Vec<Line> = routes
         .iter()
         .map(|route| Line {
             guid: route.guid.clone(),
@@ -81,6 +81,7 @@ pub async fn list(out: &Output, store: Store) -> Outcome {
                 .collect(),
         })
         .collect();
+    lines.sort_by(|a, b| a.url.cmp(&b.url));
     let empty = format!("no routes in the space {}", space.name);
     out.show(&lines, |lines| {
         table(

@@ -101,7 +101,7 @@ fn a_crash_exits_5_with_its_reason_and_the_last_lines() {
         stderr.contains("the app shop crashed: exit status 3"),
         "{stderr}"
     );
-    assert!(stdout.contains("last words"), "{stdout}");
+    assert!(stderr.contains("last words"), "{stdout}{stderr}");
 }
 
 #[test]

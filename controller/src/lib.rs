@@ -61,6 +61,7 @@ fn socket() -> String {
 
 /// Starts the daemon.
 pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
+    let started = ops::now();
     let listener = match deps.sockets.take_tcp(&config.socket) {
         Some(listener) => listener,
         None => std::net::TcpListener::bind(config.address)
@@ -99,7 +100,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     ops.prepare(&secret(&config.admin_password_file)?, &domain).await.context("preparing the cluster")?;
 
     let sweeping = ops.clone();
-    deps.tasks.spawn("sweep", Policy::Restart, move |shutdown| sweep(sweeping.clone(), shutdown));
+    deps.tasks.spawn("sweep", Policy::Restart, move |shutdown| sweep(sweeping.clone(), started, shutdown));
 
     let api = Api { ops, cluster: Some(deps.cluster.clone()), domain: domain.as_str().into() };
     let routes = api::router(api).merge(api::internal_bulk::router(runtime));
@@ -126,8 +127,11 @@ async fn serve(
 }
 
 /// Old blobs and rows are looked for now and then.
-async fn sweep(ops: Ops, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()> {
     loop {
+        if let Err(error) = ops.fail_interrupted_uploads(started).await {
+            tracing::warn!(error = %error, "interrupted uploads could not be failed; the next round tries again");
+        }
         tokio::select! {
             () = shutdown.draining() => return Ok(()),
             () = tokio::time::sleep(ops::sweep::PERIOD) => {}

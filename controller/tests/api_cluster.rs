@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod databases;
 mod http;
 mod world;
 
@@ -121,4 +122,13 @@ async fn the_state_of_the_cluster_is_told_in_the_words_of_the_command_line() {
     let dora = admin.with_role("dora", "space_developer", "space", &space).await;
     let seen = dora.get("/yard/v1/status").await.expect(200);
     assert_eq!((&seen["waiting"], seen["agents"].as_array().unwrap().len()), (&json!([]), 1));
+}
+
+/// Which kind of database the API stands on here.
+mod database {
+    use crate::databases::Database;
+
+    pub async fn empty() -> Database {
+        Database::sqlite().await
+    }
 }

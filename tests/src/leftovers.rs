@@ -13,6 +13,24 @@ pub fn check(cluster: &ClusterFile, home: &str) -> anyhow::Result<()> {
     }
 }
 
+/// The process of the node that keeps the cluster in this home.
+pub fn node_process(home: &str) -> Option<i32> {
+    std::fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let pid = entry.file_name().to_string_lossy().parse::<i32>().ok()?;
+            let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let words: Vec<String> = command
+                .split(|byte| *byte == 0)
+                .map(|word| String::from_utf8_lossy(word).into_owned())
+                .collect();
+            let is_node = words.first()?.ends_with("/stackyard")
+                && words.get(1).is_some_and(|word| word == "node");
+            (is_node && words.iter().any(|word| word == home)).then_some(pid)
+        })
+}
+
 /// Processes, mounts, control groups, firewall tables, interfaces, loop devices and run folders.
 pub fn find(cluster: &ClusterFile, home: &str) -> Vec<String> {
     let mut found = Vec::new();

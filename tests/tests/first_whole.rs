@@ -312,6 +312,50 @@ async fn each_daemon_may_be_killed_under_load(cluster: &Cluster) -> anyhow::Resu
     wait_running(cluster, "steady", 2, Duration::from_secs(20)).await
 }
 
+async fn a_killed_node_harms_nobody_and_adopts_its_daemons(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let folder = server(cluster, "nodeless");
+    push(cluster, "nodeless", &folder, &["--memory", "64M"])
+        .await?
+        .success()?;
+    let pids = |status: proto::node::NodeStatus| {
+        status
+            .components
+            .into_iter()
+            .map(|component| (component.name, component.pid))
+            .collect::<Vec<_>>()
+    };
+    let before = pids(cluster.node_status()?);
+    let load = Load::start(cluster, &cluster.host("nodeless"), "/", 4);
+    let node = tests::leftovers::node_process(&cluster.home.display().to_string())
+        .context("the node has a process")?;
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(node),
+        nix::sys::signal::Signal::SIGKILL,
+    )?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.up().await?;
+    let after = pids(cluster.node_status()?);
+    ensure!(
+        before == after,
+        "the same processes go on: {before:?} {after:?}"
+    );
+    let killed = cluster.kill("router-1")?;
+    cluster.wait_restarted("router-1", killed).await?;
+    let seen = load.stop().await;
+    ensure!(
+        seen.failures.len() <= 4,
+        "only what was in flight in the router breaks: {:?}",
+        seen.failures
+    );
+    ensure!(seen.answered > 50, "only {} were answered", seen.answered);
+    cluster
+        .ok(["delete", "nodeless", "--force"])
+        .await
+        .map(drop)
+}
+
 async fn a_killed_agent_finds_its_instances_again(cluster: &Cluster) -> anyhow::Result<()> {
     let folder = server(cluster, "adopted");
     push(cluster, "adopted", &folder, &["--memory", "64M"])
@@ -879,6 +923,7 @@ fn main() {
                 a_crashed_instance_is_back_within_a_second,
                 a_killed_agent_finds_its_instances_again,
                 each_daemon_may_be_killed_under_load,
+                a_killed_node_harms_nobody_and_adopts_its_daemons,
                 the_bus_may_be_away_for_thirty_seconds,
                 configuration_acts_live,
                 logs_are_live_and_recent,

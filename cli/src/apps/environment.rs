@@ -84,7 +84,16 @@ fn render(environment: &AppEnvironment) -> String {
 }
 
 pub async fn set(args: SetArgs, out: &Output, store: Store) -> Outcome {
-    let variables = parse(&args.variables).map_err(Failure::usage)?;
+    // Values may begin with a hyphen, so options behind them arrive here too.
+    let (words, json) = match args.variables.split_last() {
+        Some((last, words)) if last == "--json" && parse(words).is_ok() => (words, true),
+        _ => (&args.variables[..], out.json),
+    };
+    let variables = parse(words).map_err(Failure::usage)?;
+    let out = match json {
+        true => &Output::new(true),
+        false => out,
+    };
     change(&args.app, variables, out, store).await
 }
 

@@ -123,8 +123,15 @@ fn row(line: &Line, out: &Output) -> [Cell; 4] {
         .processes
         .iter()
         .filter(|process| process.wanted > 0 || process.running > 0 || process.kind == "web");
-    let processes = shown
-        .map(|process| format!("{} {}/{}", process.kind, process.running, process.wanted))
+    // While a deployment goes on there are two of a type: `web 2/2 + 1/1`.
+    let mut by_kind: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for process in shown {
+        let count = format!("{}/{}", process.running, process.wanted);
+        by_kind.entry(&process.kind).or_default().push(count);
+    }
+    let processes = by_kind
+        .iter()
+        .map(|(kind, counts)| format!("{kind} {}", counts.join(" + ")))
         .collect::<Vec<_>>()
         .join(", ");
     [

@@ -4,6 +4,7 @@ pub mod environment;
 pub mod find;
 pub mod lifecycle;
 pub mod list;
+mod room;
 pub mod scale;
 pub mod staging;
 pub mod summary;

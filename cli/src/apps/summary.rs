@@ -125,7 +125,9 @@ pub async fn run(args: AppArgs, out: &Output, store: Store) -> Outcome {
 pub async fn show(client: &Client, out: &Output, app: &App) -> Outcome {
     let app: App = client.get(&format!("/v3/apps/{}", app.guid), &[]).await?;
     let summary = gather(client, &app, OffsetDateTime::now_utc()).await?;
-    out.show(&summary, |summary| render(summary, out))
+    out.show(&summary, |summary| {
+        render(summary, out, OffsetDateTime::now_utc())
+    })
 }
 
 async fn gather(client: &Client, app: &App, now: OffsetDateTime) -> Outcome<Summary> {
@@ -223,7 +225,7 @@ fn instance_summary(stats: InstanceStats, now: OffsetDateTime) -> InstanceSummar
     }
 }
 
-fn render(summary: &Summary, out: &Output) -> String {
+fn render(summary: &Summary, out: &Output, now: OffsetDateTime) -> String {
     let or_none = |text: String| {
         if text.is_empty() {
             "none".to_string()
@@ -241,9 +243,7 @@ fn render(summary: &Summary, out: &Output) -> String {
     let staged = summary
         .staged_at
         .as_deref()
-        .map_or("never".to_string(), |at| {
-            human::ago(at, OffsetDateTime::now_utc())
-        });
+        .map_or("never".to_string(), |at| human::ago(at, now));
     rows.push(("staged", staged));
     if let Some(reason) = &summary.deployment {
         rows.push(("deployment", reason.to_lowercase()));
@@ -264,7 +264,10 @@ fn render(summary: &Summary, out: &Output) -> String {
             human::megabytes(process.disk_in_mb),
             process.health_check,
         ));
-        let rows = process.instances.iter().map(|instance| row(instance, out));
+        let rows = process
+            .instances
+            .iter()
+            .map(|instance| row(instance, out, now));
         text.push_str(&table::table(
             ["#", "state", "since", "cpu", "memory", "disk", "details"],
             rows,
@@ -274,7 +277,7 @@ fn render(summary: &Summary, out: &Output) -> String {
     text
 }
 
-fn row(instance: &InstanceSummary, out: &Output) -> [table::Cell; 7] {
+fn row(instance: &InstanceSummary, out: &Output, now: OffsetDateTime) -> [table::Cell; 7] {
     let color = match instance.state.as_str() {
         "RUNNING" => Color::Good,
         "CRASHED" => Color::Bad,
@@ -289,8 +292,7 @@ fn row(instance: &InstanceSummary, out: &Output) -> [table::Cell; 7] {
     let since = instance
         .since
         .as_deref()
-        .and_then(human::parse_time)
-        .map(human::moment)
+        .map(|since| human::ago(since, now))
         .unwrap_or_default();
     [
         format!("#{}", instance.index).into(),
@@ -397,13 +399,14 @@ mod tests {
                 color: false,
                 live: false,
             },
+            now,
         );
         assert!(
             text.contains("web: 1/2, 256M memory, 1G disk, health by port, ./run\n"),
             "{text}"
         );
         assert!(
-            text.contains("#0  running  2026-03-04 05:05:00Z  12.3%  32M of 256M  5M of 1G\n"),
+            text.contains("#0  running  1m07s ago  12.3%  32M of 256M  5M of 1G\n"),
             "{text}"
         );
         assert!(text.contains("exit status 1"), "{text}");

@@ -5,6 +5,7 @@
 //! STARTING for ever. The crashes that happened since we began to wait are counted from the audit
 //! events too.
 
+use super::room::{self, Patience, Want};
 use crate::apps::find;
 use crate::client::{Client, Pace};
 use crate::failure::{Code, Failure, Outcome};
@@ -17,8 +18,6 @@ use tokio::time::Instant;
 
 /// Crashes of one process, none of its instances running, after which waiting is pointless.
 const CRASHES_ENOUGH: usize = 3;
-/// Log lines shown of an app that did not start.
-const LAST_LINES: usize = 20;
 
 /// One look at a process.
 #[derive(Debug, Clone, Default)]
@@ -174,7 +173,7 @@ impl<'a> Watch<'a> {
         let mut pace = Pace::new();
         let mut crashes = Vec::new();
         let mut asked = Instant::now();
-        let mut shown = None;
+        let mut patience = Patience::default();
         loop {
             let looks = look(self.client, self.app).await?;
             if asked.elapsed() >= Duration::from_secs(1) {
@@ -191,7 +190,13 @@ impl<'a> Watch<'a> {
                 }
                 Verdict::Up | Verdict::Waiting { .. } => {}
             }
-            let reason = waiting_reason(&looks);
+            let want = waiting_reason(&looks).map(Want::read);
+            if let Some(news) = patience.look(want.as_ref(), running, started.elapsed()) {
+                bar.suspend(|| self.out.say(format!("  waiting: {news}")))?;
+            }
+            if let Some(want) = patience.lost() {
+                return Err(room::no_room(name, &want, running, wanted).into());
+            }
             if started.elapsed() >= within {
                 let why = looks
                     .iter()
@@ -207,12 +212,6 @@ impl<'a> Watch<'a> {
                 )));
             }
             bar.set_message(format!("{running} of {wanted} running"));
-            if let Some(reason) = reason
-                && shown.as_ref() != Some(&reason)
-            {
-                bar.suspend(|| self.out.say(format!("  waiting: {reason}")))?;
-                shown = Some(reason);
-            }
             tokio::time::sleep(pace.step()).await;
         }
     }
@@ -241,6 +240,7 @@ impl<'a> Watch<'a> {
         let mut pace = Pace::new();
         let mut looked = Instant::now();
         let mut shown = 0;
+        let mut patience = Patience::default();
         loop {
             let seen: Deployment = self.client.get(&path, &[]).await?;
             if seen.status.value == "FINALIZED" {
@@ -255,11 +255,21 @@ impl<'a> Watch<'a> {
                             .details
                             .error
                             .unwrap_or_else(|| reason.to_lowercase());
+                        let old = self.what_is_left().await;
                         Err(End::Down(format!(
-                            "the new version of {name} was taken back, the old one keeps running: {why}"
+                            "the new version of {name} was taken back, {old}: {why}"
                         )))
                     }
                 };
+            }
+            // Taken back already: how long the old instances take to be there again is no news.
+            if seen.status.reason == "CANCELING"
+                && let Some(why) = seen.status.details.error
+            {
+                let old = self.what_is_left().await;
+                return Err(End::Down(format!(
+                    "the new version of {name} is taken back, {old}: {why}"
+                )));
             }
             if started.elapsed() >= within {
                 // The user was told that it failed: so it must not succeed behind his back.
@@ -270,7 +280,8 @@ impl<'a> Watch<'a> {
                 )));
             }
             if looked.elapsed() >= Duration::from_secs(1) {
-                let running = self.new_running(&seen).await;
+                let looks = self.new_instances(&seen).await;
+                let running = looks.iter().map(|look| look.running() as usize).sum();
                 if running > shown {
                     shown = running;
                     bar.suspend(|| {
@@ -278,65 +289,74 @@ impl<'a> Watch<'a> {
                             .say(format!("  {} up", human::count(running, "new instance")))
                     })?;
                 }
+                let want = waiting_reason(&looks).map(Want::read);
+                let up = u32::try_from(running).unwrap_or(u32::MAX);
+                if let Some(news) = patience.look(want.as_ref(), up, started.elapsed()) {
+                    bar.suspend(|| self.out.say(format!("  waiting: {news}")))?;
+                }
+                // A full cluster may get room; the controller takes the deployment back if not.
+                if let Some(Want::Never(why)) = patience.lost() {
+                    self.client.act(&format!("{path}/actions/cancel")).await?;
+                    let old = self.what_is_left().await;
+                    return Err(room::no_room_to_replace(name, old, &why).into());
+                }
                 looked = Instant::now();
             }
             tokio::time::sleep(pace.step()).await;
         }
     }
 
-    /// How many instances of the new version run; only for show.
-    async fn new_running(&self, deployment: &Deployment) -> usize {
-        let mut running = 0;
+    /// What is to be said of the old version when the new one is taken back.
+    async fn what_is_left(&self) -> &'static str {
+        match look(self.client, self.app).await {
+            Ok(looks) if totals(&looks).0 == 0 => "and nothing of it runs",
+            _ => "the old one keeps running",
+        }
+    }
+
+    /// The instances of the new version; none where they cannot be read.
+    async fn new_instances(&self, deployment: &Deployment) -> Vec<Look> {
+        let mut looks = Vec::new();
         for process in &deployment.new_processes {
             let stats = self
                 .client
                 .get::<ProcessStats>(&format!("/v3/processes/{}/stats", process.guid), &[])
                 .await
                 .unwrap_or_default();
-            running += stats
-                .resources
-                .iter()
-                .filter(|instance| instance.state == "RUNNING")
-                .count();
+            looks.push(Look {
+                kind: process.kind.clone(),
+                wanted: 0,
+                instances: stats.resources,
+            });
         }
-        running
+        looks
     }
 
-    /// The failure of a start, after its last log lines were shown.
+    /// The failure of a start, with the last log lines of the app.
     async fn down(&self, what: String) -> Failure {
-        let _ = self.show_last_lines().await;
-        Failure::new(Code::AppDown, what).fix(format!(
-            "`yard logs {0} --recent`, `yard events {0}`",
-            self.app.name
-        ))
+        // They only help: without them the failure is told all the same.
+        let lines = self.last_lines().await.unwrap_or_default();
+        Failure::new(Code::AppDown, what)
+            .last_lines(lines)
+            .fix(format!(
+                "`yard logs {0} --recent`, `yard events {0}`",
+                self.app.name
+            ))
     }
 
-    async fn show_last_lines(&self) -> Outcome {
+    async fn last_lines(&self) -> Outcome<Vec<String>> {
         // The collector gets lines in batches: the last words of the app are on their way.
         tokio::time::sleep(Duration::from_millis(250)).await;
         let lines = self.client.recent_logs(&self.app.guid, 200).await?;
-        let lines: Vec<_> = lines
-            .into_iter()
+        let plain = Output {
+            color: false,
+            ..*self.out
+        };
+        Ok(lines
+            .iter()
             .filter(|line| line.source_type != proto::log::SOURCE_STAGING)
-            .collect();
-        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
-        if !last.is_empty() {
-            self.out
-                .say(format!("Last log lines of {}:", self.app.name))?;
-        }
-        for line in last {
-            self.out.say(format!(
-                "  {}",
-                crate::logs::render(
-                    line,
-                    &Output {
-                        color: false,
-                        ..*self.out
-                    }
-                )
-            ))?;
-        }
-        Ok(())
+            .map(|line| crate::logs::render(line, &plain).trim().to_string())
+            .collect())
     }
 
     async fn new_crashes(&self) -> Vec<Crash> {
@@ -352,12 +372,13 @@ impl<'a> Watch<'a> {
 }
 
 /// Why nothing runs yet, where an instance says so (no agent has room, for example).
-fn waiting_reason(looks: &[Look]) -> Option<String> {
+fn waiting_reason(looks: &[Look]) -> Option<&str> {
     looks
         .iter()
         .flat_map(|look| &look.instances)
         .filter(|instance| instance.state == "DOWN")
-        .find_map(|instance| instance.details.clone().filter(|text| !text.is_empty()))
+        .filter_map(|instance| instance.details.as_deref())
+        .find(|text| !text.is_empty())
 }
 
 /// The reason in an `app.crash` or `audit.app.process.crash` event.

@@ -77,6 +77,9 @@ impl Fault {
             .fix("`yard status` shows what is missing, `sudo yard up` starts it");
         }
         match self.status {
+            401 if self.title == "CF-NotAuthenticated" => {
+                Failure::new(Code::NotAllowed, "not logged in").fix("`yard login`")
+            }
             401 => Failure::new(Code::NotAllowed, format!("not logged in: {}", self.detail))
                 .fix("`yard login`"),
             403 => Failure::new(Code::NotAllowed, self.detail),

@@ -18,7 +18,7 @@ pub use jobs::Pace;
 pub use logs::{LogItem, LogStream};
 pub use names::{AppUrl, domain_of_api, item, normalize_api};
 pub use resolver::resolves_to;
-pub use tokens::{discover, log_in};
+pub use tokens::{discover, log_in, spend};
 pub use transport::address_of;
 pub use upload::Bits;
 

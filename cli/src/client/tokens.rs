@@ -90,6 +90,20 @@ pub async fn log_in(target: &Target, user: &str, password: &str) -> Outcome<Toke
         })
 }
 
+/// Makes a stored refresh token worthless. The token server has no request to revoke one, but a
+/// token is spent by its use: so it is used, and what comes in exchange is thrown away unread by
+/// anybody. A cluster that does not answer does not keep anyone from logging out.
+pub async fn spend(target: &Target) {
+    if let Some(refresh) = &target.refresh_token {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh.as_str()),
+        ];
+        let spent = token_request(target, &form);
+        let _ = tokio::time::timeout(Duration::from_secs(2), spent).await;
+    }
+}
+
 async fn token_request(target: &Target, form: &[(&str, &str)]) -> Outcome<TokenResponse> {
     let http = transport::http(&target.api, target.connect.as_deref())?;
     let url = format!("{}/oauth/token", target.login);

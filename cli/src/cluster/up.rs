@@ -110,7 +110,11 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
     }
     let deadline = started + Duration::from_secs(args.timeout.max(1));
     let (cluster, status) = until_ready(&home, child.as_mut(), out, deadline).await?;
-    let mut notes = if args.no_links { Vec::new() } else { link::put_on_path(&stackyard) };
+    let mut notes = if args.no_links {
+        Vec::new()
+    } else {
+        link::put_on_path(&stackyard)
+    };
     let api = home::api_of(&cluster);
     let user = match log_in(&cluster, &home, caller.clone(), deadline).await {
         Ok(()) => Some("admin"),

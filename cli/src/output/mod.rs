@@ -15,6 +15,11 @@ use crate::failure::Outcome;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether standard output has its document. A command that fails after it printed its result
+/// (`doctor`, for one) must not print a second one.
+static DOCUMENT_WRITTEN: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -49,7 +54,17 @@ impl Output {
         Ok(stdout.flush()?)
     }
 
+    /// The document of a failure, unless there was one already.
+    pub fn error_document(document: &serde_json::Value) {
+        if DOCUMENT_WRITTEN.load(Ordering::Relaxed) {
+            return;
+        }
+        // Standard error has the same in words; if this one is closed, so be it.
+        let _ = writeln!(std::io::stdout(), "{document:#}");
+    }
+
     pub fn document<T: Serialize>(&self, document: &T) -> Outcome {
+        DOCUMENT_WRITTEN.store(true, Ordering::Relaxed);
         let mut text = serde_json::to_vec_pretty(document).map_err(|error| {
             crate::failure::Failure::failed("write the result as JSON").because(error)
         })?;

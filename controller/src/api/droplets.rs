@@ -3,7 +3,8 @@
 use super::extract::{Asked, Caller};
 use super::{Answer, Api, ok};
 use crate::domain::times::rfc3339;
-use crate::ops::droplets::Of;
+use crate::ops::droplets::{Of, SeenDroplet};
+use crate::ops::{HIDDEN, HIDDEN_IN_LISTS};
 use crate::store::droplets::Droplet;
 use axum::Router;
 use axum::extract::{Path, State};
@@ -83,9 +84,21 @@ pub(super) fn present(api: &Api, row: Droplet) -> proto::api::Droplet {
     }
 }
 
+/// Without the start commands, which may hold passwords.
+fn hidden(mut document: proto::api::Droplet, instead: &str) -> proto::api::Droplet {
+    document.execution_metadata = instead.to_string();
+    document.process_types = BTreeMap::from([("redacted_message".to_string(), instead.to_string())]);
+    document
+}
+
+fn present_one(api: &Api, seen: SeenDroplet) -> proto::api::Droplet {
+    let document = present(api, seen.droplet);
+    if seen.with_secrets { document } else { hidden(document, HIDDEN) }
+}
+
 async fn listed(api: &Api, caller: Caller, of: Of<'_>, asked: Asked) -> Answer {
     let listing = api.ops.list_droplets(&caller.0, of, &asked.query).await?;
-    Ok(asked.page(listing, |row| present(api, row)))
+    Ok(asked.page(listing, |row| hidden(present(api, row), HIDDEN_IN_LISTS)))
 }
 
 async fn list(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
@@ -111,11 +124,11 @@ async fn list_of_package(
 }
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    Ok(ok(present(&api, api.ops.droplet(&actor, &guid).await?)))
+    Ok(ok(present_one(&api, api.ops.droplet(&actor, &guid).await?)))
 }
 
 async fn current(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>) -> Answer {
-    Ok(ok(present(
+    Ok(ok(present_one(
         &api,
         api.ops.current_droplet(&actor, &app).await?,
     )))

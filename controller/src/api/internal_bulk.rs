@@ -22,11 +22,14 @@ const DEFAULT_BATCH: i64 = 500;
 const LARGEST_BATCH: i64 = 5000;
 
 /// The two addresses, for the address components use.
-pub fn router(runtime: Runtime) -> Router {
+pub fn routes() -> Router<Runtime> {
     Router::new()
         .route("/bulk/apps", get(apps))
         .route("/bulk/counts", get(counts))
-        .with_state(runtime)
+}
+
+pub fn router(runtime: Runtime) -> Router {
+    routes().with_state(runtime)
 }
 
 #[derive(Debug, Deserialize)]

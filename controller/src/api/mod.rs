@@ -20,6 +20,7 @@ pub mod internal;
 pub mod internal_bulk;
 pub mod jobs;
 pub mod manifest;
+pub mod openapi;
 pub mod organizations;
 pub mod packages;
 pub mod processes;
@@ -57,7 +58,7 @@ pub struct Api {
 pub type Answer = Result<Response, Refusal>;
 
 /// Every address of the API.
-pub fn router(api: Api) -> Router {
+pub fn routes() -> Router<Api> {
     Router::new()
         .merge(root::routes())
         .merge(apps::routes())
@@ -79,7 +80,13 @@ pub fn router(api: Api) -> Router {
         .merge(catalogue::routes())
         .merge(uaa::routes())
         .merge(yard::routes())
+        .merge(openapi::routes())
         .merge(internal::routes())
+}
+
+/// The API, with answers for what it does not know.
+pub fn router(api: Api) -> Router {
+    routes()
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))

@@ -8,7 +8,7 @@ use super::{Answer, Api, accepted_document, no_content, ok};
 use crate::domain::access::Actor;
 use crate::domain::observed::{IndexState, IndexStats};
 use crate::domain::times::rfc3339;
-use crate::ops::Refusal;
+use crate::ops::{HIDDEN_IN_LISTS, Refusal};
 use crate::ops::processes::{ProcessSettings, ProcessView};
 use crate::store::processes::Process;
 use axum::Router;
@@ -105,6 +105,12 @@ pub(super) fn present(api: &Api, view: ProcessView) -> proto::api::Process {
     }
 }
 
+/// In lists nobody sees the commands: they may hold passwords.
+fn present_listed(api: &Api, view: ProcessView) -> proto::api::Process {
+    let command = Some(HIDDEN_IN_LISTS.to_string());
+    present(api, ProcessView { command, ..view })
+}
+
 /// Whole seconds, for clients that read integers only.
 fn seconds(seconds: f64) -> u64 {
     if seconds.is_finite() && seconds > 0.0 {
@@ -160,7 +166,7 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
     }
     let listing = api.ops.list_processes(&actor, None, &asked.query).await?;
     if embed.is_empty() {
-        return Ok(asked.page(listing, |view| present(&api, view)));
+        return Ok(asked.page(listing, |view| present_listed(&api, view)));
     }
     // As in the stats: a stopped app has no instances, whatever is still on its way out.
     let apps: BTreeSet<String> = listing
@@ -180,7 +186,7 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
         } else {
             Vec::new()
         };
-        let mut document = present(&api, view);
+        let mut document = present_listed(&api, view);
         document.process_instances = Some(seen.into_iter().map(embedded).collect());
         document
     }))
@@ -204,7 +210,7 @@ async fn list_of_app(
         .ops
         .list_processes(&actor, Some(&app), &asked.query)
         .await?;
-    Ok(asked.page(listing, |view| present(&api, view)))
+    Ok(asked.page(listing, |view| present_listed(&api, view)))
 }
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {

@@ -12,7 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
 use daemon::{Cluster, Shutdown, Stored};
 use futures_util::Stream;
-use proto::api::{ClusterStatus, ConfigChange, ConfigList, Leader, SeenAgent, WaitingThing};
+use proto::api::{ClusterStatus, ConfigChange, ConfigList, Leader, SeenAgent, SeenComponent, WaitingThing};
 use proto::config::KEYS;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -149,6 +149,10 @@ async fn status(State(api): State<Api>, Caller(actor): Caller) -> Answer {
 fn present_status(seen: Value, is_admin: bool) -> Value {
     let Value::Object(mut seen) = seen else { return json!(ClusterStatus::default()) };
     let agents = seen.remove("agents").and_then(|agents| serde_json::from_value::<Vec<Agent>>(agents).ok()).unwrap_or_default();
+    let components = seen
+        .remove("components")
+        .and_then(|components| serde_json::from_value::<Vec<SeenComponent>>(components).ok())
+        .unwrap_or_default();
     let waiting =
         seen.remove("waiting").and_then(|waiting| serde_json::from_value::<Vec<Waiting>>(waiting).ok()).unwrap_or_default();
     let builds = seen.get("builds").and_then(|builds| serde_json::from_value::<Vec<Build>>(builds.clone()).ok()).unwrap_or_default();
@@ -156,7 +160,7 @@ fn present_status(seen: Value, is_admin: bool) -> Value {
     let epoch = seen.remove("epoch").and_then(|epoch| epoch.as_i64());
     let is_me = seen.remove("leads").and_then(|leads| leads.as_bool()).unwrap_or(false);
     let status = ClusterStatus {
-        components: Vec::new(),
+        components,
         agents: agents.into_iter().map(Agent::present).collect(),
         leader: leader.map(|name| Leader { name, epoch: epoch.unwrap_or(0), is_me }),
         waiting: waiting.into_iter().map(Waiting::present).chain(builds.into_iter().map(Build::present)).collect(),

@@ -198,6 +198,12 @@ pub fn sight(actor: &Actor) -> Sight {
     }
 }
 
+/// Organizations in which the actor gives roles, in them or in one of their spaces: there he finds users.
+pub fn gives_roles_in(actor: &Actor) -> BTreeSet<String> {
+    let gives = |grant: &&Grant| matches!(grant.role, RoleKind::OrganizationManager | RoleKind::SpaceManager);
+    actor.grants.iter().filter(gives).map(|grant| grant.organization.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -427,6 +427,15 @@ mod tests {
             refusal(&agents, &stack),
             "needs stack jammy; the agents offer host"
         );
+        // Clients tell by these clauses that waiting is in vain.
+        let in_vain = |request: &PlacementRequest| {
+            let text = refusal(&agents, request);
+            proto::api::WAITS_IN_VAIN
+                .iter()
+                .any(|clause| text.contains(clause))
+        };
+        assert!(in_vain(&request(4096)) && in_vain(&never) && in_vain(&stack));
+        assert!(!in_vain(&request(2000)) && !in_vain(&disk));
     }
 
     #[test]

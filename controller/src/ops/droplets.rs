@@ -1,7 +1,7 @@
 //! Droplets, as they are listed.
 
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, apps, space_for, visible_spaces};
+use super::{Ops, Refusal, apps, sees_secrets, space_for, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::store::apps::App;
 use crate::store::droplets::Droplet;
@@ -12,6 +12,13 @@ const COLUMNS: Columns = Columns {
     orders: &[],
 };
 
+/// A droplet, and whether the actor may see the start commands in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenDroplet {
+    pub droplet: Droplet,
+    pub with_secrets: bool,
+}
+
 /// Which droplets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Of<'a> {
@@ -21,19 +28,20 @@ pub enum Of<'a> {
 }
 
 impl Ops {
-    pub async fn droplet(&self, actor: &Actor, guid: &str) -> Result<Droplet, Refusal> {
+    pub async fn droplet(&self, actor: &Actor, guid: &str) -> Result<SeenDroplet, Refusal> {
         let mut connection = self.store.read().await?;
         let droplet = Droplet::find(&mut connection, guid).await?.ok_or(Refusal::NotFound("Droplet"))?;
         let app = App::find(&mut connection, &droplet.app_guid).await?.ok_or(Refusal::NotFound("Droplet"))?;
-        space_for(&mut connection, actor, Action::Read, &app.space_guid, "Droplet").await?;
-        Ok(droplet)
+        let space = space_for(&mut connection, actor, Action::Read, &app.space_guid, "Droplet").await?;
+        Ok(SeenDroplet { droplet, with_secrets: sees_secrets(actor, &space) })
     }
 
-    pub async fn current_droplet(&self, actor: &Actor, app: &str) -> Result<Droplet, Refusal> {
+    pub async fn current_droplet(&self, actor: &Actor, app: &str) -> Result<SeenDroplet, Refusal> {
         let mut connection = self.store.read().await?;
-        let (app, _) = apps::app_for(&mut connection, actor, Action::Read, app).await?;
+        let (app, space) = apps::app_for(&mut connection, actor, Action::Read, app).await?;
         let guid = app.current_droplet_guid.ok_or(Refusal::NotFound("Droplet"))?;
-        Droplet::find(&mut connection, &guid).await?.ok_or(Refusal::NotFound("Droplet"))
+        let droplet = Droplet::find(&mut connection, &guid).await?.ok_or(Refusal::NotFound("Droplet"))?;
+        Ok(SeenDroplet { droplet, with_secrets: sees_secrets(actor, &space) })
     }
 
     pub async fn list_droplets(&self, actor: &Actor, of: Of<'_>, query: &ListQuery) -> Result<Listing<Droplet>, Refusal> {

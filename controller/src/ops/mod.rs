@@ -65,15 +65,18 @@ pub struct Ops {
     pub tasks: Supervisor,
 }
 
+/// What is seen of each index of a process.
+pub type AskStats = dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync;
+/// The cluster as this controller sees it.
+pub type AskStatus = dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync;
+
 /// What the API asks of the running half, and tells it.
 #[derive(Clone)]
 pub struct Live {
-    /// What is seen of each index of a process.
-    pub stats: Arc<dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync>,
+    pub stats: Arc<AskStats>,
     /// Facts were committed.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
-    /// The cluster as this controller sees it.
-    pub status: Arc<dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync>,
+    pub status: Arc<AskStatus>,
     /// A line into the log of an app.
     pub log: Arc<dyn Fn(&str, String) + Send + Sync>,
 }
@@ -89,6 +92,10 @@ impl Live {
         }
     }
 }
+
+/// Instead of a start command: in lists, and for who may not see what may hold passwords.
+pub const HIDDEN_IN_LISTS: &str = "[PRIVATE DATA HIDDEN IN LISTS]";
+pub const HIDDEN: &str = "[PRIVATE DATA HIDDEN]";
 
 /// Unix microseconds: the only clock of this crate's operations.
 pub fn now() -> i64 {
@@ -135,6 +142,12 @@ pub async fn space_for(
     let space = Space::find(connection, space).await?.ok_or(Refusal::NotFound(noun))?;
     authorize(actor, action, &Object::Space { guid: &space.guid, organization: &space.organization_guid }, noun)?;
     Ok(space)
+}
+
+/// Whether an actor may see what may hold passwords in a space.
+pub fn sees_secrets(actor: &Actor, space: &Space) -> bool {
+    let object = Object::Space { guid: &space.guid, organization: &space.organization_guid };
+    access::decide(actor, Action::ReadSecrets, &object).allowed
 }
 
 /// Guids of the spaces an actor sees; None: all.

@@ -93,6 +93,7 @@ impl Ops {
         match &outcome {
             Ok(digests) => {
                 package.state = packages::READY.to_string();
+                package.error = None;
                 package.sha1 = Some(digests.sha1.clone());
                 package.sha256 = Some(digests.sha256.clone());
                 package.size_bytes = Some(digests.size_bytes as i64);

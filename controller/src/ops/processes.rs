@@ -2,7 +2,7 @@
 
 use super::apps::app_for;
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use super::{HIDDEN, Ops, Refusal, by, new_guid, now, on, sees_secrets, space_for, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::domain::observed::IndexStats;
 use crate::store::apps::App;
@@ -39,6 +39,13 @@ pub struct ProcessSettings {
 pub struct ProcessView {
     pub process: Process,
     pub command: Option<String>,
+}
+
+impl ProcessView {
+    /// The command may hold passwords.
+    fn for_eyes_of(self, actor: &Actor, space: &Space) -> ProcessView {
+        if sees_secrets(actor, space) { self } else { ProcessView { command: Some(HIDDEN.to_string()), ..self } }
+    }
 }
 
 /// Makes a process in the caller's transaction.
@@ -166,8 +173,8 @@ impl Ops {
 
     pub async fn process(&self, actor: &Actor, guid: &str) -> Result<ProcessView, Refusal> {
         let mut connection = self.store.read().await?;
-        let (process, _, _) = process_for(&mut connection, actor, Action::Read, guid).await?;
-        view(&mut connection, process).await
+        let (process, _, space) = process_for(&mut connection, actor, Action::Read, guid).await?;
+        Ok(view(&mut connection, process).await?.for_eyes_of(actor, &space))
     }
 
     /// The guid of the process of a type of an app.
@@ -206,7 +213,7 @@ impl Ops {
         let data = json!({"process_guid": process.guid, "process_type": process.kind, "request": scale});
         audit_events::record(&mut tx, "audit.app.process.scale", by(actor), target, data, now).await?;
         facts::append(&mut tx, facts::Kind::ProcessChanged, &process.guid, json!({}), now).await?;
-        let view = view(&mut tx, process).await?;
+        let view = view(&mut tx, process).await?.for_eyes_of(actor, &space);
         tx.commit().await?;
         self.nudge();
         Ok(view)

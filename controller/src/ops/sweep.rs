@@ -18,6 +18,9 @@ const JOBS: i64 = 86_400_000_000;
 /// Audit events are forgotten after this, in microseconds.
 const EVENTS: i64 = 31 * 86_400_000_000;
 
+/// What the owner of a package reads.
+const INTERRUPTED: &str = "the upload was interrupted: push again";
+
 impl Ops {
     /// One round. Returns how many blobs were removed.
     pub async fn sweep(&self) -> Result<usize, Refusal> {
@@ -50,6 +53,19 @@ impl Ops {
             }
         }
         Ok(removed)
+    }
+
+    /// Packages that were being processed when a controller died: nobody will finish them. `started`: when
+    /// this process did (Unix microseconds); younger ones may be its own. Of several controllers another one
+    /// may still be at work on an older one: it makes the package ready all the same, at its end.
+    pub async fn fail_interrupted_uploads(&self, started: i64) -> Result<u64, Refusal> {
+        let mut tx = self.store.write("fail interrupted uploads").await?;
+        let failed = sweep::fail_processing(&mut tx, started, INTERRUPTED, now()).await?;
+        tx.commit().await?;
+        if failed > 0 {
+            tracing::warn!(failed, "uploads that an earlier process did not finish were failed");
+        }
+        Ok(failed)
     }
 
     async fn named(&self, prefix: &str) -> Result<BTreeSet<String>, Refusal> {

@@ -137,7 +137,15 @@ fn complete(zip: Option<&Path>, resources: &[Fetched], bounds: Bounds, target: &
     let file = File::create(target).map_err(Refusal::internal("writing a package"))?;
     let mut writer = ZipWriter::new(std::io::BufWriter::new(file));
     if let Some(source) = &mut source {
-        for number in 0..source.len() {
+        // The table of contents stands in the order of the zip, with the resources after it.
+        for (number, entry) in entries.iter().enumerate().take(source.len()) {
+            if let EntryKind::Symlink { target } = &entry.kind {
+                // A raw copy keeps the permissions only, and would make a file of it.
+                writer
+                    .add_symlink(&entry.name, target, SimpleFileOptions::default())
+                    .map_err(Refusal::internal("adding a symlink to a package"))?;
+                continue;
+            }
             let entry = source.by_index_raw(number).map_err(not_a_zip)?;
             writer.raw_copy_file(entry).map_err(Refusal::internal("copying an entry of a package"))?;
         }

@@ -3,9 +3,10 @@
 use super::list::{Columns, ListQuery, Listing};
 use super::tokens::ORIGIN;
 use super::{Ops, Refusal, authorize, by, new_guid, now};
-use crate::domain::access::{Action, Actor, Object};
+use crate::domain::access::{self, Action, Actor, Object};
 use crate::domain::names;
 use crate::store::audit_events::{self, On};
+use crate::store::query::Filter;
 use crate::store::users::{self, User};
 use crate::store::{StoreError, refresh_tokens};
 use serde_json::json;
@@ -17,6 +18,18 @@ const COLUMNS: Columns = Columns {
 };
 
 const SHORTEST_PASSWORD: usize = 8;
+
+/// Users with a role in an organization or in one of its spaces: each ends before `IN`.
+const MEMBERS: [&str; 2] = [
+    "SELECT user_guid FROM roles WHERE organization_guid",
+    "SELECT r.user_guid FROM roles r JOIN spaces s ON s.guid = r.space_guid WHERE s.organization_guid",
+];
+
+/// Organizations whose users the actor sees: who gives roles must find whom to give them. Others see
+/// themselves; names of others come with the roles of a place.
+fn visible(actor: &Actor) -> Vec<String> {
+    access::gives_roles_in(actor).into_iter().collect()
+}
 
 fn on(user: &User) -> On<'_> {
     On { guid: &user.guid, kind: "user", name: &user.username, space: None, organization: None }
@@ -34,15 +47,18 @@ impl Ops {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         if !actor.is_admin {
-            // Names of others are shown with the roles of a place, not all together.
-            filter = filter.equals("guid", &actor.guid);
+            filter = filter.own_or_any_in(&actor.guid, MEMBERS, &visible(actor));
         }
         Ok(User::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
     }
 
     pub async fn user(&self, actor: &Actor, guid: &str) -> Result<User, Refusal> {
-        authorize(actor, Action::Manage, &Object::User(guid), "User").map_err(|_| Refusal::NotFound("User"))?;
-        User::find(&mut *self.store.read().await?, guid).await?.ok_or(Refusal::NotFound("User"))
+        let mut connection = self.store.read().await?;
+        if actor.is_admin || actor.guid == guid {
+            return User::find(&mut connection, guid).await?.ok_or(Refusal::NotFound("User"));
+        }
+        let filter = Filter::new().equals("guid", guid).own_or_any_in(&actor.guid, MEMBERS, &visible(actor));
+        User::fetch(&mut connection, filter, "find user").await?.pop().ok_or(Refusal::NotFound("User"))
     }
 
     /// Makes an account; `Refusal::Conflict` if the name is taken.

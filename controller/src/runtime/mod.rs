@@ -19,6 +19,7 @@
 mod clock;
 mod commands;
 mod completed;
+mod components;
 mod crashes;
 mod dispatcher;
 mod launch;

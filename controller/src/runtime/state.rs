@@ -1,5 +1,6 @@
 //! What a controller holds in memory: rebuilt from the bus, lost without harm.
 
+use super::components::Answered;
 use crate::domain::dispatch::Ledger;
 use crate::domain::observed::Observed;
 use crate::domain::placement::Pool;
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub builds: BTreeMap<String, BuildProgress>,
     /// Since when the bus is there.
     pub connected_since: Option<Duration>,
+    /// Who answered that he is there.
+    pub components: Option<Answered>,
     /// Names must be told again to every process: an agent or the bus was away.
     pub resend_uris: bool,
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 pub(super) async fn document(shared: &Shared) -> Value {
     let leader = leader(shared).await;
+    let components = super::components::seen(shared).await;
     let leads = *shared.epoch.borrow();
     let bus = shared.bus.status().borrow().clone();
     let ttl = shared.advertisement_ttl();
@@ -74,12 +75,13 @@ pub(super) async fn document(shared: &Shared) -> Value {
     };
     json!({
         "controller": shared.component,
-        "leader": leader,
+        "leader": leader.as_ref().map(|(name, _)| name),
         "leads": leads.is_some(),
-        "epoch": leads,
+        "epoch": leader.as_ref().map(|(_, epoch)| epoch),
         "bus": {"connected": bus.connected, "seconds": bus.since.elapsed().as_secs_f64(), "reconnects": bus.reconnects},
         "planning": planning,
         "starts_in_flight": state.ledger.launches().count(),
+        "components": components,
         "agents": agents,
         "waiting": waiting,
         "crashing": crashing,
@@ -103,14 +105,15 @@ pub(super) fn counters(shared: &Shared) -> Value {
     })
 }
 
-/// Who leads, from the cluster store; None when it does not say.
-async fn leader(shared: &Shared) -> Option<String> {
-    if shared.epoch.borrow().is_some() {
-        return Some(shared.component.to_string());
+/// Who leads, since which epoch; None when the cluster store does not say.
+async fn leader(shared: &Shared) -> Option<(String, i64)> {
+    if let Some(epoch) = *shared.epoch.borrow() {
+        return Some((shared.component.to_string(), epoch));
     }
     let key = format!("{}{LEADERSHIP}", daemon::cluster::LEADERS);
     match shared.cluster.get(&key).await {
-        Ok(stored) => stored.map(|stored| stored.value),
+        // The key is written once in a term: its revision is the one it was created at.
+        Ok(stored) => stored.map(|stored| (stored.value, stored.revision)),
         Err(error) => {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,

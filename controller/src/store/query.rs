@@ -74,6 +74,20 @@ impl Filter {
         self
     }
 
+    /// This row by its guid, or those that `select` (a query ending before `IN`) names: twice, for each of
+    /// two columns, as in `SELECT user_guid FROM roles WHERE …`.
+    pub fn own_or_any_in<S: AsRef<str>>(mut self, own: &str, selects: [&'static str; 2], values: &[S]) -> Filter {
+        let own = self.placeholder(Bound::Text(own.replace('\0', "\u{fffd}")));
+        let mut alternatives = vec![format!("guid = {own}")];
+        for select in selects {
+            let inner = Filter { values: std::mem::take(&mut self.values), ..Filter::new() }.any_in("guid", select, values);
+            self.values = inner.values;
+            alternatives.extend(inner.conditions);
+        }
+        self.conditions.push(format!("({})", alternatives.join(" OR ")));
+        self
+    }
+
     /// One column is in its list, or the other in its own.
     pub fn any_of_two(mut self, first: &'static str, firsts: &[String], second: &'static str, seconds: &[String]) -> Filter {
         let one = Filter { values: std::mem::take(&mut self.values), ..Filter::new() }.any(first, firsts);

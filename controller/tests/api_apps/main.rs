@@ -4,9 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod apps;
+#[path = "../databases/mod.rs"]
+mod databases;
 #[path = "../http/mod.rs"]
 mod http;
 mod processes;
 mod push;
 mod steps;
 mod uploads;
+
+/// Which kind of database the API stands on here.
+mod database {
+    use crate::databases::Database;
+
+    pub async fn empty() -> Database {
+        Database::sqlite().await
+    }
+}

@@ -21,26 +21,37 @@ pub struct Database {
     folder: tempfile::TempDir,
 }
 
+impl Database {
+    /// An empty SQLite database.
+    pub async fn sqlite() -> Database {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.sqlite").display());
+        Database {
+            kind: "SQLite",
+            store: Store::open(&url).await.unwrap(),
+            server: None,
+            folder,
+        }
+    }
+
+    /// An empty PostgreSQL database with its server; None where it is not installed.
+    pub async fn postgres() -> Option<Database> {
+        let (server, folder) = Postgres::start()?;
+        let store = server.open().await;
+        Some(Database {
+            kind: "PostgreSQL",
+            store,
+            server: Some(server),
+            folder,
+        })
+    }
+}
+
 /// One of each kind; says loudly when PostgreSQL is not installed.
 pub async fn each(test: &str) -> Vec<Database> {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", folder.path().join("test.sqlite").display());
-    let mut all = vec![Database {
-        kind: "SQLite",
-        store: Store::open(&url).await.unwrap(),
-        server: None,
-        folder,
-    }];
-    match Postgres::start() {
-        Some((server, folder)) => {
-            let store = server.open().await;
-            all.push(Database {
-                kind: "PostgreSQL",
-                store,
-                server: Some(server),
-                folder,
-            });
-        }
+    let mut all = vec![Database::sqlite().await];
+    match Database::postgres().await {
+        Some(database) => all.push(database),
         None => eprintln!("SKIPPED {test} on PostgreSQL: initdb is not installed"),
     }
     all

@@ -1,13 +1,19 @@
-//! The API in this process, over an empty SQLite database and without a cluster.
+//! The API in this process, over an empty database and without a cluster. The root of the test
+//! program says which kind of database: its module `database` has `async fn empty() -> Database`.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests"
+)]
 
+use crate::databases::Database;
 use axum::body::Body;
 use controller::api::{self, Api};
 use controller::blobs::Blobs;
 use controller::ops::tokens::Tokens;
 use controller::ops::{Live, Ops};
-use controller::store::Store;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use proto::config::Settings;
@@ -24,6 +30,7 @@ pub struct Http {
     pub ops: Ops,
     _settings: tokio::sync::watch::Sender<Arc<Settings>>,
     _folder: tempfile::TempDir,
+    _database: Database,
 }
 
 /// An answer that was read whole.
@@ -47,7 +54,10 @@ impl Reply {
     /// The first error, which is what clients look at.
     #[track_caller]
     pub fn refused(self, status: u16) -> String {
-        self.expect(status)["errors"][0]["detail"].as_str().unwrap().to_string()
+        self.expect(status)["errors"][0]["detail"]
+            .as_str()
+            .unwrap()
+            .to_string()
     }
 }
 
@@ -60,32 +70,64 @@ impl Http {
     /// With what a cluster shows, and its store.
     pub async fn with(live: Live, cluster: Option<daemon::Cluster>) -> Http {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("test.sqlite").display());
+        let database = crate::database::empty().await;
         let scratch = folder.path().join("scratch");
         std::fs::create_dir_all(&scratch).unwrap();
         let (sender, settings) = tokio::sync::watch::channel(Arc::new(Settings::default()));
         let ops = Ops {
-            store: Store::open(&url).await.unwrap(),
-            blobs: Blobs::open(&folder.path().join("blobs"), b"a key of signatures", "127.0.0.1:1").unwrap(),
+            store: database.store.clone(),
+            blobs: Blobs::open(
+                &folder.path().join("blobs"),
+                b"a key of signatures",
+                "127.0.0.1:1",
+            )
+            .unwrap(),
             live,
             settings,
             scratch,
             public_url: PUBLIC.into(),
-            tokens: Arc::new(Tokens::new(b"a key of thirty-two characters!!", "http://uaa.yard.internal".into())),
+            tokens: Arc::new(Tokens::new(
+                b"a key of thirty-two characters!!",
+                "http://uaa.yard.internal".into(),
+            )),
             tasks: daemon::Supervisor::new(),
         };
         ops.prepare(PASSWORD, DOMAIN).await.unwrap();
-        let router = api::router(Api { ops: ops.clone(), cluster, domain: DOMAIN.into() });
-        Http { router, ops, _settings: sender, _folder: folder }
+        let router = api::router(Api {
+            ops: ops.clone(),
+            cluster,
+            domain: DOMAIN.into(),
+        });
+        Http {
+            router,
+            ops,
+            _settings: sender,
+            _folder: folder,
+            _database: database,
+        }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let location = response.headers().get(header::LOCATION).map(|value| value.to_str().unwrap().to_string());
+        let location = response
+            .headers()
+            .get(header::LOCATION)
+            .map(|value| value.to_str().unwrap().to_string());
         let status = response.status();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .to_vec();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply { status, location, bytes, json }
+        Reply {
+            status,
+            location,
+            bytes,
+            json,
+        }
     }
 
     /// The answer before its body is read: for streams.
@@ -94,20 +136,28 @@ impl Http {
     }
 
     pub async fn form(&self, path: &str, client: Option<&str>, form: &str) -> Reply {
-        let mut request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let mut request =
+            Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         if let Some(client) = client {
             use base64::Engine;
             let encoded = base64::engine::general_purpose::STANDARD.encode(client);
             request = request.header(header::AUTHORIZATION, format!("Basic {encoded}"));
         }
-        self.send(request.body(Body::from(form.to_string())).unwrap()).await
+        self.send(request.body(Body::from(form.to_string())).unwrap())
+            .await
     }
 
     pub async fn log_in(&self, user: &str, password: &str) -> User<'_> {
         let password = password.replace(' ', "%20").replace('\'', "%27");
         let form = format!("grant_type=password&username={user}&password={password}");
-        let tokens = self.form("/oauth/token", Some("cf:"), &form).await.expect(200);
-        User { http: self, token: tokens["access_token"].as_str().unwrap().to_string() }
+        let tokens = self
+            .form("/oauth/token", Some("cf:"), &form)
+            .await
+            .expect(200);
+        User {
+            http: self,
+            token: tokens["access_token"].as_str().unwrap().to_string(),
+        }
     }
 
     pub async fn admin(&self) -> User<'_> {
@@ -123,8 +173,10 @@ pub struct User<'a> {
 
 impl<'a> User<'a> {
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("bearer {}", self.token));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("bearer {}", self.token));
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -150,12 +202,18 @@ impl<'a> User<'a> {
 
     /// The guid of the first thing in a list.
     pub async fn first(&self, path: &str) -> String {
-        self.get(path).await.expect(200)["resources"][0]["guid"].as_str().unwrap().to_string()
+        self.get(path).await.expect(200)["resources"][0]["guid"]
+            .as_str()
+            .unwrap()
+            .to_string()
     }
 
     /// Makes something and returns its guid.
     pub async fn make(&self, path: &str, body: Value) -> String {
-        self.post(path, body).await.expect(201)["guid"].as_str().unwrap().to_string()
+        self.post(path, body).await.expect(201)["guid"]
+            .as_str()
+            .unwrap()
+            .to_string()
     }
 
     /// An account with a role in a place (`space` or `organization`), logged in.
@@ -166,7 +224,12 @@ impl<'a> User<'a> {
         });
         self.post("/Users", account).await.expect(201);
         let relationships = json!({"user": {"data": {"username": name, "origin": "uaa"}}, noun: {"data": {"guid": guid}}});
-        self.post("/v3/roles", json!({"type": role, "relationships": relationships})).await.expect(201);
+        self.post(
+            "/v3/roles",
+            json!({"type": role, "relationships": relationships}),
+        )
+        .await
+        .expect(201);
         self.http.log_in(name, "long enough").await
     }
 }

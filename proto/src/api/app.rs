@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct App {
     pub guid: String,
     pub name: String,
@@ -20,10 +21,12 @@ pub struct App {
     #[serde(default)]
     pub relationships: AppRelationships,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppRelationships {
     #[serde(default)]
     pub space: ToOne,
@@ -33,6 +36,7 @@ pub struct AppRelationships {
 
 /// `GET /v3/apps/:guid/env`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppEnvironment {
     #[serde(default)]
     pub environment_variables: BTreeMap<String, serde_json::Value>,
@@ -50,12 +54,14 @@ pub struct AppEnvironment {
 
 /// `GET|PATCH /v3/apps/:guid/environment_variables`. In a PATCH null takes a variable away.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnvironmentVariables {
     pub var: BTreeMap<String, Option<String>>,
 }
 
 /// `GET /v3/apps/:guid/features/:name`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppFeature {
     pub name: String,
     pub description: String,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who did what to what, when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEvent {
     pub guid: String,
     /// `audit.app.start`, `app.crash`…
@@ -23,10 +24,12 @@ pub struct AuditEvent {
     #[serde(default)]
     pub organization: Option<GuidRef>,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditParty {
     pub guid: String,
     #[serde(rename = "type")]

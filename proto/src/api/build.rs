@@ -4,6 +4,7 @@ use super::{GuidRef, Lifecycle, Links, Metadata, ToOne};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Build {
     pub guid: String,
     /// `STAGING`, `STAGED`, `FAILED`
@@ -30,16 +31,19 @@ pub struct Build {
     #[serde(default)]
     pub relationships: BuildRelationships,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BuildRelationships {
     #[serde(default)]
     pub app: ToOne,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedBy {
     #[serde(default)]
     pub guid: String,

@@ -4,12 +4,14 @@ use serde::{Deserialize, Serialize};
 
 /// `GET /yard/v1/config`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigList {
     pub resources: Vec<ConfigEntry>,
 }
 
 /// One key with the value in force.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigEntry {
     pub path: String,
     /// JSON form of the kind: `"10s"`, `"64MiB"`, `3`, `true`.
@@ -31,6 +33,7 @@ pub struct ConfigEntry {
 
 /// `PUT /yard/v1/config/<path>`. DELETE takes `?revision=n`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigChange {
     pub value: serde_json::Value,
@@ -41,6 +44,7 @@ pub struct ConfigChange {
 
 /// `GET /yard/v1/status`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterStatus {
     #[serde(default)]
     pub components: Vec<SeenComponent>,
@@ -55,6 +59,7 @@ pub struct ClusterStatus {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeenComponent {
     pub name: String,
     #[serde(default)]
@@ -67,6 +72,7 @@ pub struct SeenComponent {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeenAgent {
     pub id: String,
     #[serde(default)]
@@ -88,6 +94,7 @@ pub struct SeenAgent {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Leader {
     pub name: String,
     pub epoch: i64,
@@ -97,6 +104,7 @@ pub struct Leader {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitingThing {
     /// `build`, `instance`, `deployment`
     pub kind: String,

@@ -4,6 +4,7 @@ use super::{GuidRef, Links, Metadata, ToOne};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Deployment {
     pub guid: String,
     pub status: DeploymentStatus,
@@ -26,10 +27,12 @@ pub struct Deployment {
     #[serde(default)]
     pub relationships: DeploymentRelationships,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentStatus {
     /// `ACTIVE` or `FINALIZED`
     pub value: String,
@@ -40,6 +43,7 @@ pub struct DeploymentStatus {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentDetails {
     #[serde(default)]
     pub last_healthy_at: Option<String>,
@@ -51,12 +55,14 @@ pub struct DeploymentDetails {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewProcess {
     pub guid: String,
     #[serde(rename = "type")]
@@ -64,6 +70,7 @@ pub struct NewProcess {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentRelationships {
     #[serde(default)]
     pub app: ToOne,
@@ -71,6 +78,7 @@ pub struct DeploymentRelationships {
 
 /// `POST /v3/deployments`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateDeployment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 /// `{"href": …}`
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Link {
     pub href: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,6 +34,7 @@ impl Link {
 pub type Links = BTreeMap<String, Link>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Metadata {
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -42,12 +44,14 @@ pub struct Metadata {
 
 /// The other end of a relationship.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GuidRef {
     pub guid: String,
 }
 
 /// `{"data": {"guid": …}}`, or `{"data": null}` where there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToOne {
     #[serde(default)]
     pub data: Option<GuidRef>,
@@ -67,6 +71,7 @@ impl ToOne {
 
 /// `{"data": [{"guid": …}]}`
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToMany {
     #[serde(default)]
     pub data: Vec<GuidRef>,
@@ -83,6 +88,7 @@ pub struct Page<T> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pagination {
     #[serde(default)]
     pub total_results: u64,
@@ -99,6 +105,7 @@ pub struct Pagination {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Included {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<super::User>,
@@ -112,6 +119,7 @@ pub struct Included {
 
 /// `{"type": "buildpack", "data": {…}}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Lifecycle {
     #[serde(rename = "type")]
     pub kind: String,
@@ -132,6 +140,7 @@ impl Lifecycle {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LifecycleData {
     #[serde(default)]
     pub buildpacks: Option<Vec<String>>,
@@ -140,6 +149,7 @@ pub struct LifecycleData {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Checksum {
     /// `sha256` or `sha1`
     #[serde(rename = "type", default)]

@@ -4,6 +4,7 @@ use super::{GuidRef, Links, Metadata, ToMany, ToOne};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Domain {
     pub guid: String,
     pub name: String,
@@ -22,10 +23,12 @@ pub struct Domain {
     #[serde(default)]
     pub relationships: DomainRelationships,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DomainRelationships {
     /// None: shared by all organizations.
     #[serde(default)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Droplet {
     pub guid: String,
     pub state: String,
@@ -33,10 +34,12 @@ pub struct Droplet {
     #[serde(default)]
     pub relationships: DropletRelationships,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DropletBuildpack {
     pub name: String,
     #[serde(default)]
@@ -48,6 +51,7 @@ pub struct DropletBuildpack {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DropletRelationships {
     #[serde(default)]
     pub app: ToOne,

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 /// `{"errors":[…]}`: clients act on the status and the exact text of the first one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorDocument {
     pub errors: Vec<ApiError>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiError {
     pub code: i64,
     /// `CF-…`
@@ -18,6 +20,7 @@ pub struct ApiError {
 
 /// What the token endpoints answer instead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenError {
     /// `unauthorized`, `invalid_token`, `invalid_grant`…
     pub error: String,

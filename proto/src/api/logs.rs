@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One line; the `data` of an event without a name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogLine {
     /// Unix nanoseconds.
     pub timestamp: i64,
@@ -19,6 +20,7 @@ pub struct LogLine {
 
 /// `event: lost`: lines that were dropped, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogLoss {
     pub lines: u64,
     pub place: String,

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v3/spaces/:guid/manifest_diff`: what applying a manifest would change.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ManifestDiff {
     pub diff: Vec<ManifestChange>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ManifestChange {
     /// `add`, `remove`, `replace`
     pub op: String,

@@ -4,6 +4,7 @@ use super::{Links, Metadata};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Organization {
     pub guid: String,
     pub name: String,
@@ -18,5 +19,6 @@ pub struct Organization {
     #[serde(default)]
     pub relationships: serde_json::Value,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }

@@ -4,6 +4,7 @@ use super::{Checksum, Links, Metadata, ToOne};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Package {
     pub guid: String,
     /// `bits`
@@ -22,10 +23,12 @@ pub struct Package {
     #[serde(default)]
     pub relationships: PackageRelationships,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PackageData {
     #[serde(default)]
     pub error: Option<String>,
@@ -34,6 +37,7 @@ pub struct PackageData {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PackageRelationships {
     #[serde(default)]
     pub app: ToOne,

@@ -4,6 +4,7 @@ use super::{Links, Metadata, ToOne};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Process {
     pub guid: String,
     #[serde(rename = "type")]
@@ -35,10 +36,12 @@ pub struct Process {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_instances: Option<Vec<ProcessInstance>>,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProcessRelationships {
     #[serde(default)]
     pub app: ToOne,
@@ -47,6 +50,7 @@ pub struct ProcessRelationships {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthCheck {
     /// `port`, `http` or `process`
     #[serde(rename = "type")]
@@ -65,6 +69,7 @@ impl Default for HealthCheck {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthCheckData {
     /// Seconds an instance may take to become healthy.
     #[serde(default)]
@@ -81,6 +86,7 @@ pub struct HealthCheckData {
 
 /// Embedded in lists of processes (`embed=process_instances`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProcessInstance {
     pub index: u32,
     pub state: String,
@@ -90,6 +96,7 @@ pub struct ProcessInstance {
 
 /// `POST …/actions/scale`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Scale {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,13 +112,19 @@ pub struct Scale {
 
 /// `GET /v3/processes/:guid/stats`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProcessStats {
     pub resources: Vec<InstanceStats>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pagination: Option<super::Pagination>,
 }
 
+/// A `DOWN` instance whose `details` hold one of these clauses waits for what no agent could ever
+/// give it; with other details it waits for room, or for an agent.
+pub const WAITS_IN_VAIN: [&str; 2] = ["more than any agent could ever give", "needs stack "];
+
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceStats {
     #[serde(rename = "type")]
     pub kind: String,
@@ -143,7 +156,7 @@ pub struct InstanceStats {
     pub fds_quota: u64,
     #[serde(default)]
     pub isolation_segment: Option<String>,
-    /// Why it crashed, or what it waits for.
+    /// Why it crashed, or what it waits for: for a `DOWN` one see [`WAITS_IN_VAIN`].
     #[serde(default)]
     pub details: Option<String>,
     #[serde(default)]
@@ -151,6 +164,7 @@ pub struct InstanceStats {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstancePort {
     #[serde(default)]
     pub external: Option<u16>,
@@ -164,6 +178,7 @@ pub struct InstancePort {
 
 /// Empty (`{}`) where nothing was measured yet.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceUsage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,

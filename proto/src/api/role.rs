@@ -4,6 +4,7 @@ use super::{Links, ToOne};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Role {
     pub guid: String,
     /// `organization_user`, `space_developer`…
@@ -16,10 +17,12 @@ pub struct Role {
     #[serde(default)]
     pub relationships: RoleRelationships,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RoleRelationships {
     #[serde(default)]
     pub user: ToOne,

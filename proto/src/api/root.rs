@@ -22,6 +22,7 @@ impl Root {
 
 /// `GET /v3/info`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Info {
     #[serde(default)]
     pub build: String,

@@ -4,6 +4,7 @@ use super::{Links, Metadata, ToOne};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Route {
     pub guid: String,
     pub protocol: String,
@@ -27,10 +28,12 @@ pub struct Route {
     #[serde(default)]
     pub relationships: RouteRelationships,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RouteRelationships {
     #[serde(default)]
     pub space: ToOne,
@@ -40,13 +43,16 @@ pub struct RouteRelationships {
 
 /// `GET|POST|PATCH /v3/routes/:guid/destinations`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Destinations {
     pub destinations: Vec<Destination>,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Destination {
     /// Absent in a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +71,7 @@ pub struct Destination {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DestinationApp {
     pub guid: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +79,7 @@ pub struct DestinationApp {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DestinationProcess {
     #[serde(rename = "type")]
     pub kind: String,
@@ -79,12 +87,14 @@ pub struct DestinationProcess {
 
 /// `GET /v3/domains/:guid/route_reservations`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RouteReservation {
     pub matching_route: bool,
 }
 
 /// `POST /v3/routes`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateRoute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,

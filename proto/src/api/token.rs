@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenResponse {
     pub access_token: String,
     /// Each use gives a new one; the used one is spent.
@@ -21,6 +22,7 @@ pub struct TokenResponse {
 
 /// The payload of an access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Claims {
     pub jti: String,
     pub sub: String,
@@ -44,6 +46,7 @@ pub struct Claims {
 
 /// `GET /login`: what to ask a person for, as `[kind, caption]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoginInfo {
     #[serde(default)]
     pub app: BTreeMap<String, String>,

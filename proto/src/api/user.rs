@@ -4,6 +4,7 @@ use super::{Links, Metadata};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct User {
     pub guid: String,
     #[serde(default)]
@@ -19,5 +20,6 @@ pub struct User {
     #[serde(default)]
     pub metadata: Metadata,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
 }

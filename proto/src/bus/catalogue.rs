@@ -131,7 +131,7 @@ macro_rules! entry {
 /// Every subject on the bus.
 pub const CATALOGUE: &[Entry] = &[
     entry!("vcap.component.announce" Event Json "Component", [Controller, Router, Dea, HealthManager, Stager, Collector] => [], "A component came up."),
-    entry!("vcap.component.discover" Query Json "Empty" -> "Component", [] => [Controller, Router, Dea, HealthManager, Stager, Collector], "Any tool asks who is there; every component answers."),
+    entry!("vcap.component.discover" Query Json "Empty" -> "Component", [Controller] => [Controller, Router, Dea, HealthManager, Stager, Collector], "A controller or a tool asks who is there; every component answers."),
     entry!("router.start" Event Json "RouterStart", [Router] => [Dea, Controller, Collector], "A router came up or reconnected: register everything again."),
     entry!("router.greet" Query Json "Empty" -> "RouterStart", [Dea, Controller, Collector, Registrar] => [Router], "How often shall I register?"),
     entry!("router.register" Heartbeat Json "Registration", [Dea, Controller, Collector, Registrar] => [Router], "These names are served at this address."),

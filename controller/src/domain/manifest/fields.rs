@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
             _ => None,
         };
         match bytes {
-            Some(bytes) if bytes >= 1 << 20 && bytes < 1 << 50 => Some(bytes.div_ceil(1 << 20)),
+            Some(bytes) if (1 << 20..1 << 50).contains(&bytes) => Some(bytes.div_ceil(1 << 20)),
             _ => {
                 self.wrong(key, "a size with a unit of measurement, like 64M or 1G");
                 None

@@ -1,0 +1,38 @@
+//! All that is spoken over HTTP once more, on PostgreSQL: it has races that SQLite cannot have, and
+//! refuses what SQLite lets pass.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+#[path = "../api_apps/apps.rs"]
+mod apps;
+#[path = "../databases/mod.rs"]
+mod databases;
+#[path = "../http/mod.rs"]
+mod http;
+#[path = "../api_places/places.rs"]
+mod places;
+#[path = "../api_apps/processes.rs"]
+mod processes;
+#[path = "../api_apps/push.rs"]
+mod push;
+#[path = "../api_apps/steps.rs"]
+mod steps;
+#[path = "../api_apps/uploads.rs"]
+mod uploads;
+
+/// Which kind of database the API stands on here.
+mod database {
+    use crate::databases::Database;
+
+    pub async fn empty() -> Database {
+        match Database::postgres().await {
+            Some(database) => database,
+            None => {
+                eprintln!(
+                    "SKIPPED the API on PostgreSQL: initdb is not installed; SQLite takes its place"
+                );
+                Database::sqlite().await
+            }
+        }
+    }
+}
