@@ -105,6 +105,28 @@ fn a_crash_exits_5_with_its_reason_and_the_last_lines() {
 }
 
 #[test]
+fn an_app_that_fits_nowhere_is_not_waited_for() {
+    let cluster = Cluster::start(Mood {
+        too_large: true,
+        ..Mood::default()
+    });
+    cluster.log_in();
+    let folder = app();
+    let (code, stdout, stderr) =
+        shown(&cluster.yard(&["push", "shop", "-p", &text(folder.path()), "--json"], ""));
+    assert_eq!(code, 5, "{stderr}");
+    assert!(
+        stderr.contains("waiting: needs 921600 MB memory"),
+        "{stderr}"
+    );
+    let document: Value = serde_json::from_str(&stdout).expect("a failure is a document too");
+    assert_eq!(document["error"]["exit_code"], 5);
+    let message = document["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("cannot be placed"), "{message}");
+    assert!(message.contains("900 MB free of 1024 MB"), "{message}");
+}
+
+#[test]
 fn a_bad_folder_or_manifest_asks_nothing_of_the_cluster() {
     let cluster = Cluster::start(Mood::default());
     cluster.log_in();

@@ -138,3 +138,7 @@ CREATE TABLE cursors (consumer TEXT PRIMARY KEY, sequence BIGINT NOT NULL);
 CREATE TABLE leadership (name TEXT PRIMARY KEY, epoch BIGINT NOT NULL);
 
 INSERT INTO sequences (name, value) VALUES ('processes', 0), ('facts', 0);
+
+-- What each version of a process runs with, as it was at the version's first start (JSON).
+CREATE TABLE process_versions (
+    version TEXT PRIMARY KEY, process_guid TEXT NOT NULL, settings TEXT NOT NULL, created_at BIGINT NOT NULL);

@@ -67,15 +67,23 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         None => std::net::TcpListener::bind(config.address)
             .with_context(|| format!("cannot listen on {}", config.address))?,
     };
-    listener.set_nonblocking(true).context("the listening socket cannot be made non-blocking")?;
+    listener
+        .set_nonblocking(true)
+        .context("the listening socket cannot be made non-blocking")?;
     let readiness = deps.readiness();
     readiness.set("database", false, "not yet opened");
     readiness.set("api", false, "not yet served");
 
-    let store = Store::open(&config.database).await.context("opening the database")?;
+    let store = Store::open(&config.database)
+        .await
+        .context("opening the database")?;
     readiness.set("database", true, "open");
-    let blobs = Blobs::open(&config.blobs, secret(&config.blob_key_file)?.as_bytes(), &config.advertise.to_string())
-        .context("opening the blob store")?;
+    let blobs = Blobs::open(
+        &config.blobs,
+        secret(&config.blob_key_file)?.as_bytes(),
+        &config.advertise.to_string(),
+    )
+    .context("opening the blob store")?;
     let runtime_config = RuntimeConfig {
         public_url: config.public_url.clone(),
         advertise: config.advertise.to_string(),
@@ -94,20 +102,33 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         settings: deps.cluster.settings(),
         scratch,
         public_url: config.public_url.as_str().into(),
-        tokens: Arc::new(Tokens::new(secret(&config.token_key_file)?.as_bytes(), format!("http://uaa.{domain}"))),
+        tokens: Arc::new(Tokens::new(
+            secret(&config.token_key_file)?.as_bytes(),
+            format!("http://uaa.{domain}"),
+        )),
         tasks: deps.tasks.clone(),
     };
-    ops.prepare(&secret(&config.admin_password_file)?, &domain).await.context("preparing the cluster")?;
+    ops.prepare(&secret(&config.admin_password_file)?, &domain)
+        .await
+        .context("preparing the cluster")?;
 
     let sweeping = ops.clone();
-    deps.tasks.spawn("sweep", Policy::Restart, move |shutdown| sweep(sweeping.clone(), started, shutdown));
+    deps.tasks.spawn("sweep", Policy::Restart, move |shutdown| {
+        sweep(sweeping.clone(), started, shutdown)
+    });
 
-    let api = Api { ops, cluster: Some(deps.cluster.clone()), domain: domain.as_str().into() };
+    let api = Api {
+        ops,
+        cluster: Some(deps.cluster.clone()),
+        domain: domain.as_str().into(),
+    };
     let routes = api::router(api).merge(api::internal_bulk::router(runtime));
     deps.tasks.spawn("http", Policy::Critical, move |shutdown| {
         let (listener, routes) = (listener.try_clone(), routes.clone());
         async move {
-            let listener = tokio::net::TcpListener::from_std(listener.context("cloning the listening socket")?)?;
+            let listener = tokio::net::TcpListener::from_std(
+                listener.context("cloning the listening socket")?,
+            )?;
             serve(listener, routes, shutdown).await
         }
     });
@@ -122,7 +143,9 @@ async fn serve(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let end = async move { shutdown.draining().await };
-    axum::serve(listener, routes).with_graceful_shutdown(end).await?;
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(end)
+        .await?;
     Ok(())
 }
 
@@ -139,20 +162,34 @@ async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()>
         match ops.sweep().await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "blobs that nothing names were removed"),
-            Err(error) => tracing::warn!(error = %error, "looking for old blobs failed; the next round tries again"),
+            Err(error) => {
+                tracing::warn!(error = %error, "looking for old blobs failed; the next round tries again")
+            }
         }
     }
 }
 
 /// What the API asks of the running half.
 fn live(runtime: &Runtime) -> Live {
-    let (stats, nudge, status, log) = (runtime.clone(), runtime.clone(), runtime.clone(), runtime.clone());
+    let (stats, nudge, status, log) = (
+        runtime.clone(),
+        runtime.clone(),
+        runtime.clone(),
+        runtime.clone(),
+    );
     Live {
         stats: Arc::new(move |process| {
-            let (Ok(guid), Ok(version)) = (ProcessGuid::new(&process.guid), Version::new(&process.version)) else {
+            let (Ok(guid), Ok(version)) = (
+                ProcessGuid::new(&process.guid),
+                Version::new(&process.version),
+            ) else {
                 return Vec::new();
             };
-            stats.stats(&guid, &version, u32::try_from(process.instances).unwrap_or(0))
+            stats.stats(
+                &guid,
+                &version,
+                u32::try_from(process.instances).unwrap_or(0),
+            )
         }),
         nudge: Arc::new(move || nudge.nudge()),
         status: Arc::new(move || {
@@ -165,7 +202,8 @@ fn live(runtime: &Runtime) -> Live {
 
 /// The content of a key or password file, without the line break.
 fn secret(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let text = text.trim();
     anyhow::ensure!(!text.is_empty(), "{} is empty", path.display());
     Ok(text.to_string())

@@ -19,13 +19,22 @@ use world::{Agent, SOON, World, eventually, has_servers};
 const KEY: &str = "/yard/v1/config/router/limits/max_attempts";
 
 async fn put(user: &User<'_>, value: Value, revision: Option<i64>) -> http::Reply {
-    user.send(Method::PUT, KEY, Some(json!({"value": value, "revision": revision}))).await
+    user.send(
+        Method::PUT,
+        KEY,
+        Some(json!({"value": value, "revision": revision})),
+    )
+    .await
 }
 
 /// The data of the next event of a stream; comments are passed over.
 async fn next_event(body: &mut Body) -> Value {
     loop {
-        let frame = tokio::time::timeout(SOON, body.frame()).await.expect("an event comes").unwrap().unwrap();
+        let frame = tokio::time::timeout(SOON, body.frame())
+            .await
+            .expect("an event comes")
+            .unwrap()
+            .unwrap();
         let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
         if let Some(data) = text.strip_prefix("data:") {
             return serde_json::from_str(data.trim()).unwrap();
@@ -44,47 +53,97 @@ async fn nobody_overwrites_a_setting_that_he_has_not_seen() {
     let admin = http.admin().await;
     let list = eventually("the cluster store answers", async || {
         let reply = admin.get("/yard/v1/config").await;
-        if reply.status.is_success() { Ok(reply.json) } else { Err(format!("{reply:?}")) }
+        if reply.status.is_success() {
+            Ok(reply.json)
+        } else {
+            Err(format!("{reply:?}"))
+        }
     })
     .await;
-    assert_eq!(list["resources"].as_array().unwrap().len(), proto::config::KEYS.len());
+    assert_eq!(
+        list["resources"].as_array().unwrap().len(),
+        proto::config::KEYS.len()
+    );
     let before: ConfigEntry = serde_json::from_value(admin.get(KEY).await.expect(200)).unwrap();
-    assert_eq!((before.value, before.is_set, before.revision), (json!(3), false, None));
+    assert_eq!(
+        (before.value, before.is_set, before.revision),
+        (json!(3), false, None)
+    );
 
-    let request = Request::get("/yard/v1/config/watch").header("authorization", format!("bearer {}", admin.token));
+    let request = Request::get("/yard/v1/config/watch")
+        .header("authorization", format!("bearer {}", admin.token));
     let response = http.open(request.body(Body::empty()).unwrap()).await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut changes = response.into_body();
 
-    let first: ConfigEntry = serde_json::from_value(put(&admin, json!(5), None).await.expect(200)).unwrap();
+    let first: ConfigEntry =
+        serde_json::from_value(put(&admin, json!(5), None).await.expect(200)).unwrap();
     assert_eq!((&first.value, first.is_set), (&json!(5), true));
     let event = next_event(&mut changes).await;
-    assert_eq!((&event["path"], &event["value"]), (&json!("router/limits/max_attempts"), &json!(5)));
+    assert_eq!(
+        (&event["path"], &event["value"]),
+        (&json!("router/limits/max_attempts"), &json!(5))
+    );
     put(&admin, json!("6"), first.revision).await.expect(200);
     assert_eq!(next_event(&mut changes).await["value"], 6);
     let late = put(&admin, json!(7), first.revision).await.refused(409);
     assert!(late.contains("is 6 at revision"), "{late}");
     let stale = first.revision.unwrap();
-    admin.delete(&format!("{KEY}?revision={stale}")).await.expect(409);
+    admin
+        .delete(&format!("{KEY}?revision={stale}"))
+        .await
+        .expect(409);
     admin.delete(KEY).await.expect(204);
     admin.delete(KEY).await.expect(204);
     assert_eq!(admin.get(KEY).await.expect(200)["is_set"], false);
     let unset = next_event(&mut changes).await;
-    assert_eq!((&unset["value"], &unset["is_set"]), (&json!(3), &json!(false)));
+    assert_eq!(
+        (&unset["value"], &unset["is_set"]),
+        (&json!(3), &json!(false))
+    );
 
-    let events = admin.get("/v3/audit_events?types=audit.config.update&order_by=created_at").await.expect(200);
-    let steps: Vec<(&Value, &Value)> =
-        events["resources"].as_array().unwrap().iter().map(|event| (&event["data"]["was"], &event["data"]["is"])).collect();
-    assert_eq!(steps, [(&Value::Null, &json!(5)), (&json!(5), &json!(6)), (&json!(6), &Value::Null)]);
+    let events = admin
+        .get("/v3/audit_events?types=audit.config.update&order_by=created_at")
+        .await
+        .expect(200);
+    let steps: Vec<(&Value, &Value)> = events["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (&event["data"]["was"], &event["data"]["is"]))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            (&Value::Null, &json!(5)),
+            (&json!(5), &json!(6)),
+            (&json!(6), &Value::Null)
+        ]
+    );
 
     let secret = json!({"value": {"PIP_INDEX_URL": "http://user:password@host"}});
-    admin.send(Method::PUT, "/yard/v1/config/staging/environment", Some(secret)).await.expect(200);
-    let events = admin.get("/v3/audit_events?types=audit.config.update&order_by=-created_at").await;
-    assert!(!String::from_utf8(events.bytes).unwrap().contains("user:password"));
+    admin
+        .send(
+            Method::PUT,
+            "/yard/v1/config/staging/environment",
+            Some(secret),
+        )
+        .await
+        .expect(200);
+    let events = admin
+        .get("/v3/audit_events?types=audit.config.update&order_by=-created_at")
+        .await;
+    assert!(
+        !String::from_utf8(events.bytes)
+            .unwrap()
+            .contains("user:password")
+    );
 
     // A stream does not hold up the end of the daemon.
     http.ops.tasks.stop(SOON).await;
-    let rest = tokio::time::timeout(SOON, changes.collect()).await.expect("the stream ends");
+    let rest = tokio::time::timeout(SOON, changes.collect())
+        .await
+        .expect("the stream ends");
     assert!(rest.is_ok());
 }
 
@@ -102,26 +161,61 @@ async fn the_state_of_the_cluster_is_told_in_the_words_of_the_command_line() {
         let runtime = asked.clone();
         Box::pin(async move { runtime.status().await }) as _
     });
-    let http = Http::with(Live { status, ..Live::none() }, Some(deps.cluster.clone())).await;
+    let http = Http::with(
+        Live {
+            status,
+            ..Live::none()
+        },
+        Some(deps.cluster.clone()),
+    )
+    .await;
     runtime.nudge();
     let admin = http.admin().await;
     let status = eventually("the agent is seen and the app waits", async || {
         let document = admin.get("/yard/v1/status").await.expect(200);
-        let status: ClusterStatus = serde_json::from_value(document.clone()).map_err(|error| format!("{error}: {document}"))?;
-        let led = status.leader.as_ref().is_some_and(|leader| leader.is_me && leader.epoch > 0);
-        if led && status.agents.len() == 1 && !status.waiting.is_empty() { Ok(status) } else { Err(document.to_string()) }
+        let status: ClusterStatus = serde_json::from_value(document.clone())
+            .map_err(|error| format!("{error}: {document}"))?;
+        let there = status
+            .components
+            .iter()
+            .any(|one| one.name == "controller-1" && one.role == "controller");
+        let led = there
+            && status
+                .leader
+                .as_ref()
+                .is_some_and(|leader| leader.is_me && leader.epoch > 0);
+        if led && status.agents.len() == 1 && !status.waiting.is_empty() {
+            Ok(status)
+        } else {
+            Err(document.to_string())
+        }
     })
     .await;
     let agent = &status.agents[0];
-    assert_eq!((agent.id.as_str(), agent.state.as_str(), agent.total_memory_in_mb), ("dea-1", "ready", Some(1000)));
+    assert_eq!(
+        (
+            agent.id.as_str(),
+            agent.state.as_str(),
+            agent.total_memory_in_mb
+        ),
+        ("dea-1", "ready", Some(1000))
+    );
     let waiting = &status.waiting[0];
-    assert_eq!((waiting.kind.as_str(), waiting.guid.as_str()), ("instance", "large"));
+    assert_eq!(
+        (waiting.kind.as_str(), waiting.guid.as_str()),
+        ("instance", "large")
+    );
     assert!(waiting.because.starts_with("#0"), "{}", waiting.because);
 
     let space = admin.first("/v3/spaces").await;
-    let dora = admin.with_role("dora", "space_developer", "space", &space).await;
+    let dora = admin
+        .with_role("dora", "space_developer", "space", &space)
+        .await;
     let seen = dora.get("/yard/v1/status").await.expect(200);
-    assert_eq!((&seen["waiting"], seen["agents"].as_array().unwrap().len()), (&json!([]), 1));
+    assert_eq!(
+        (&seen["waiting"], seen["agents"].as_array().unwrap().len()),
+        (&json!([]), 1)
+    );
 }
 
 /// Which kind of database the API stands on here.

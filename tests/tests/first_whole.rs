@@ -640,6 +640,37 @@ async fn apps_that_do_not_start_say_why(cluster: &Cluster) -> anyhow::Result<()>
     cluster.ok(["delete", "big", "--force"]).await.map(drop)
 }
 
+async fn a_push_that_fails_leaves_the_old_version_whole(cluster: &Cluster) -> anyhow::Result<()> {
+    let folder = server(cluster, "whole");
+    push(cluster, "whole", &folder, &["--memory", "64M"])
+        .await?
+        .success()?;
+    cluster.ok(["set-env", "whole", "RELEASE", "two"]).await?;
+    let failed = push(cluster, "whole", &folder, &["--memory", "900G"]).await?;
+    ensure!(
+        failed.status == 5 && failed.stderr.contains("921600"),
+        "status {}: {}",
+        failed.status,
+        failed.stderr
+    );
+    let host = cluster.host("whole");
+    let before = cluster.body(&host, "/").await?;
+    ensure!(
+        before.starts_with("one"),
+        "the old version goes on: {before}"
+    );
+    // Its instance also comes back as the old version: with its memory and its environment.
+    let _ = cluster.get(&host, "/crash").await;
+    let after = eventually(
+        "an answer after the crash",
+        Duration::from_secs(10),
+        || async { cluster.body(&host, "/").await },
+    )
+    .await?;
+    ensure!(after == before, "the old version comes back: {after}");
+    cluster.ok(["delete", "whole", "--force"]).await.map(drop)
+}
+
 async fn a_greedy_app_is_stopped_with_the_reason(cluster: &Cluster) -> anyhow::Result<()> {
     let folder = server(cluster, "greedy");
     push(cluster, "greedy", &folder, &["--memory", "64M"])
@@ -930,6 +961,7 @@ fn main() {
                 environment_and_routes_change,
                 a_failing_build_names_its_step_and_leaves_the_old_version,
                 apps_that_do_not_start_say_why,
+                a_push_that_fails_leaves_the_old_version_whole,
                 a_greedy_app_is_stopped_with_the_reason,
                 an_app_that_ignores_term_is_killed,
                 bad_input_is_refused_clearly,

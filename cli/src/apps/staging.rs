@@ -5,7 +5,7 @@ use crate::failure::{Code, Failure, LAST_LINES, Outcome};
 use crate::output::{Output, human};
 use proto::api::{App, Build, Droplet};
 use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -15,8 +15,6 @@ const WITHIN: Duration = Duration::from_secs(3600);
 /// one is worth waiting for its last words.
 const QUIET_AFTER_SUCCESS: Duration = Duration::from_millis(60);
 const QUIET_AFTER_FAILURE: Duration = Duration::from_millis(400);
-/// How long a line waits for others that were told before it. Daemons send theirs each 100 ms.
-const HELD_FOR: Duration = Duration::from_millis(150);
 
 /// What came of it.
 #[derive(Debug)]
@@ -34,11 +32,11 @@ pub async fn stage(client: &Client, out: &Output, app: &App, package: &str) -> O
         .post("/v3/builds", &json!({ "package": { "guid": package } }))
         .await
         .map_err(|failure| failure.doing(format!("stage the app {}", app.name)))?;
-    let streamed = lines.is_some();
     let mut said = Said::default();
     let build = follow(client, out, build, &mut lines, &mut said).await?;
     if build.state != "STAGED" {
-        if !streamed {
+        if lines.is_none() {
+            said = Said::default();
             show_recent(client, out, app, &build, &mut said).await?;
         }
         let why = build.error.unwrap_or_else(|| "no reason was given".into());
@@ -90,7 +88,6 @@ async fn follow(
     let deadline = Instant::now() + WITHIN;
     let mut pace = Pace::new();
     let mut poll_at = Instant::now() + pace.step();
-    let mut order = InOrder::default();
     while build.state == "STAGING" {
         if Instant::now() >= deadline {
             return Err(Failure::new(
@@ -103,19 +100,13 @@ async fn follow(
             ));
         }
         // Either a line or the time to look again; a lost stream leaves only the looking.
-        let wake_at = order
-            .due()
-            .map_or(poll_at, |due| poll_at.min(Instant::from_std(due)));
-        match tokio::time::timeout_at(wake_at, next_line(lines)).await {
-            Ok(item) => order.take(item, Instant::now().into_std()),
-            Err(_) if wake_at < poll_at => {}
+        match tokio::time::timeout_at(poll_at, next_line(lines)).await {
+            Ok(Some(item)) => show(out, item, said)?,
+            Ok(None) => {}
             Err(_) => {
                 build = client.get(&path, &[]).await?;
                 poll_at = Instant::now() + pace.step();
             }
-        }
-        for item in order.ripe(Instant::now().into_std()) {
-            show(out, item, said)?;
         }
     }
     // The reason is known; the lines that explain it may still be on their way.
@@ -126,12 +117,9 @@ async fn follow(
     };
     while lines.is_some() {
         match timeout(quiet, next_line(lines)).await {
-            Ok(item) => order.take(item, Instant::now().into_std()),
-            Err(_) => break,
+            Ok(Some(item)) => show(out, item, said)?,
+            Ok(None) | Err(_) => break,
         }
-    }
-    for item in order.rest() {
-        show(out, item, said)?;
     }
     Ok(build)
 }
@@ -145,57 +133,6 @@ async fn next_line(lines: &mut Option<LogStream>) -> Option<LogItem> {
         *lines = None;
     }
     item
-}
-
-/// Lines come from several daemons in batches: each is held for a moment, so that those told
-/// earlier by another stand before it.
-#[derive(Debug, Default)]
-struct InOrder {
-    /// By time told and order of arrival; with the time of arrival.
-    held: BTreeMap<(i64, u64), (std::time::Instant, LogItem)>,
-    arrived: u64,
-}
-
-impl InOrder {
-    fn take(&mut self, item: Option<LogItem>, now: std::time::Instant) {
-        let Some(item) = item else { return };
-        let told = match &item {
-            LogItem::Line(line) => line.timestamp,
-            // Behind what is held already.
-            LogItem::Lost(_) => self
-                .held
-                .last_key_value()
-                .map_or(i64::MIN, |(key, _)| key.0),
-        };
-        self.arrived += 1;
-        self.held.insert((told, self.arrived), (now, item));
-    }
-
-    /// When the next one was held long enough.
-    fn due(&self) -> Option<std::time::Instant> {
-        self.held.values().map(|(at, _)| *at + HELD_FOR).min()
-    }
-
-    /// Those held long enough, and all that stand before them.
-    fn ripe(&mut self, now: std::time::Instant) -> Vec<LogItem> {
-        let last = self
-            .held
-            .iter()
-            .rfind(|(_, (at, _))| *at + HELD_FOR <= now)
-            .map(|(key, _)| *key);
-        match last {
-            Some((told, number)) => {
-                let later = self.held.split_off(&(told, number + 1));
-                let ripe = std::mem::replace(&mut self.held, later);
-                ripe.into_values().map(|(_, item)| item).collect()
-            }
-            None => Vec::new(),
-        }
-    }
-
-    fn rest(self) -> Vec<LogItem> {
-        self.held.into_values().map(|(_, item)| item).collect()
-    }
 }
 
 fn show(out: &Output, item: LogItem, said: &mut Said) -> Outcome {
@@ -276,41 +213,6 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_shown_in_the_order_they_were_told() {
-        let line = |timestamp: i64, text: &str| {
-            Some(LogItem::Line(proto::api::LogLine {
-                timestamp,
-                source_type: "STG".into(),
-                instance: "0".into(),
-                stderr: false,
-                text: text.into(),
-            }))
-        };
-        let texts = |items: Vec<LogItem>| -> Vec<String> {
-            items
-                .into_iter()
-                .map(|item| match item {
-                    LogItem::Line(line) => line.text,
-                    LogItem::Lost(_) => "lost".into(),
-                })
-                .collect()
-        };
-        let start = std::time::Instant::now();
-        let mut order = InOrder::default();
-        order.take(line(30, "complete"), start);
-        assert!(order.ripe(start + HELD_FOR / 2).is_empty());
-        order.take(line(10, "unpacking"), start + HELD_FOR / 2);
-        order.take(line(10, "2 files"), start + HELD_FOR / 2);
-        order.take(line(40, "later"), start + HELD_FOR / 2);
-        assert_eq!(
-            texts(order.ripe(start + HELD_FOR)),
-            ["unpacking", "2 files", "complete"]
-        );
-        assert_eq!(order.due(), Some(start + HELD_FOR / 2 + HELD_FOR));
-        assert_eq!(texts(order.rest()), ["later"]);
-    }
 
     #[test]
     fn only_the_failed_step_is_repeated() {

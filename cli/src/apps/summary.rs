@@ -149,9 +149,10 @@ async fn gather(client: &Client, app: &App, now: OffsetDateTime) -> Outcome<Summ
     let deployments: Page<Deployment> = client.get("/v3/deployments", &query).await?;
     let mut processes = Vec::new();
     for process in find::processes(client, app).await? {
-        let stats: proto::api::ProcessStats = client
-            .get(&format!("/v3/processes/{}/stats", process.guid), &[])
-            .await?;
+        let address = format!("/v3/processes/{}", process.guid);
+        let stats: proto::api::ProcessStats = client.get(&format!("{address}/stats"), &[]).await?;
+        // Lists hide the command.
+        let process: proto::api::Process = client.get(&address, &[]).await?;
         processes.push(process_summary(process, stats.resources, now));
     }
     Ok(Summary {

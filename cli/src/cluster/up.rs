@@ -233,7 +233,8 @@ fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Outp
             .port
             .or(cluster.map(|cluster| cluster.port))
             .unwrap_or(8080),
-        runs_already: false,
+        // A node that was killed leaves its daemons, and they hold its port.
+        runs_already: doctor::daemons_live(home),
     };
     let findings = doctor::examine(&wanted);
     let faults = findings

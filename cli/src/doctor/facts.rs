@@ -18,6 +18,29 @@ pub struct Wanted {
     pub runs_already: bool,
 }
 
+/// Whether daemons of the cluster in `home` live: they outlive their node, and hold its port.
+pub fn daemons_live(home: &Path) -> bool {
+    let mark = home.join("node/bootstrap");
+    let mark = mark.as_os_str().as_encoded_bytes();
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            entry
+                .file_name()
+                .as_encoded_bytes()
+                .iter()
+                .all(u8::is_ascii_digit)
+        })
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .any(|command| {
+            command
+                .split(|byte| *byte == 0)
+                .any(|word| word.starts_with(mark))
+        })
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortState {
     Free,

@@ -7,7 +7,7 @@ mod check;
 mod facts;
 
 pub use check::{Finding, Level, packages_line};
-pub use facts::Wanted;
+pub use facts::{Wanted, daemons_live};
 
 use crate::cluster::{home, socket};
 use crate::failure::{Code, Failure, Outcome};
@@ -54,6 +54,7 @@ pub async fn run(args: DoctorArgs, out: &Output) -> Outcome {
         ),
         None => false,
     };
+    let runs_already = runs_already || daemons_live(&home);
     let wanted = Wanted {
         home,
         bind: args

@@ -515,7 +515,7 @@ mod tests {
         let manifest = read(text, &Variables::new())?;
         let apps = plan(
             Some(&manifest),
-            Path::new("/work"),
+            Path::new("/code"),
             name,
             overrides,
             Some("yard.internal"),
@@ -608,7 +608,7 @@ mod tests {
         let manifest = read(text, &Variables::new()).expect("a manifest");
         let apps = plan(
             Some(&manifest),
-            Path::new("/work"),
+            Path::new("/code"),
             Some("a"),
             &Overrides {
                 instances: Some(1),
@@ -618,7 +618,7 @@ mod tests {
         )
         .expect("a plan");
         assert_eq!(apps.len(), 1);
-        assert_eq!(apps[0].path.as_deref(), Some(Path::new("/work/src")));
+        assert_eq!(apps[0].path.as_deref(), Some(Path::new("/code/src")));
         assert_eq!(
             apps[0].document.get("path"),
             None,

@@ -15,6 +15,8 @@ pub struct Mood {
     pub running: bool,
     pub staging_fails: bool,
     pub crashes: bool,
+    /// No agent could ever hold an instance.
+    pub too_large: bool,
     /// The first access token is refused once.
     pub token_expires: bool,
 }
@@ -271,6 +273,10 @@ fn reply(request: &Request, port: u16, mood: &Mood, number: usize) -> Answer {
         ("GET", "/v3/apps/app-1/processes") => list(json!([{ "guid": "app-1", "type": "web", "instances": 1, "memory_in_mb": 256, "disk_in_mb": 1024,
             "health_check": { "type": "port", "data": {} } }])),
         ("GET", "/v3/processes/app-1/stats") => {
+            if mood.too_large {
+                let details = "needs 921600 MB memory, more than any agent could ever give; the best agent, dea-1, has 900 MB free of 1024 MB";
+                return answer(200, json!({ "resources": [{ "type": "web", "index": 0, "state": "DOWN", "details": details }] }));
+            }
             let state = if mood.crashes { "CRASHED" } else { "RUNNING" };
             answer(200, json!({ "resources": [{ "type": "web", "index": 0, "state": state, "details": if mood.crashes { "exit status 3" } else { "" } }] }))
         }

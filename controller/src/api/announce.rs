@@ -12,19 +12,26 @@ const HOSTS: [&str; 3] = ["api", "uaa", "login"];
 /// Registers `advertise` (`host:port`) under the public names for as long as the daemon runs.
 pub fn start(deps: &Deps, domain: &str, advertise: &str) {
     let Some(registration) = registration(domain, deps.component.as_str(), advertise) else {
-        tracing::error!(advertise, "the address to advertise has no port: no router will find the API");
+        tracing::error!(
+            advertise,
+            "the address to advertise has no port: no router will find the API"
+        );
         return;
     };
     let (bus, cluster) = (deps.bus.clone(), deps.cluster.clone());
-    deps.tasks.spawn("registration", Policy::Restart, move |shutdown| {
-        keep(registration.clone(), bus.clone(), cluster.clone(), shutdown)
-    });
+    deps.tasks
+        .spawn("registration", Policy::Restart, move |shutdown| {
+            keep(registration.clone(), bus.clone(), cluster.clone(), shutdown)
+        });
 }
 
 fn registration(domain: &str, component: &str, advertise: &str) -> Option<Registration> {
     let (host, port) = advertise.rsplit_once(':')?;
     Some(Registration {
-        uris: HOSTS.iter().map(|name| format!("{name}.{domain}")).collect(),
+        uris: HOSTS
+            .iter()
+            .map(|name| format!("{name}.{domain}"))
+            .collect(),
         host: host.trim_matches(['[', ']']).to_string(),
         port: Some(port.parse().ok()?),
         private_instance_id: Some(component.to_string()),
@@ -35,7 +42,12 @@ fn registration(domain: &str, component: &str, advertise: &str) -> Option<Regist
 
 /// Registers now, with every period, and whenever a router or the bus came back; takes the names
 /// back as soon as no more requests are to come.
-async fn keep(registration: Registration, bus: Bus, cluster: Cluster, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn keep(
+    registration: Registration,
+    bus: Bus,
+    cluster: Cluster,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let mut routers = bus.subscribe(&catalogue::router_start().filter()).await?;
     let mut status = bus.status();
     let mut settings = cluster.settings();
@@ -45,7 +57,10 @@ async fn keep(registration: Registration, bus: Bus, cluster: Cluster, shutdown: 
             // The next round repeats it; a reconnect starts one.
             tracing::debug!(%error, "the names could not be registered");
         }
-        let period = settings.borrow_and_update().duration("dea/register/period").max(Duration::from_millis(500));
+        let period = settings
+            .borrow_and_update()
+            .duration("dea/register/period")
+            .max(Duration::from_millis(500));
         tokio::select! {
             () = tokio::time::sleep(period) => {}
             router = routers.next() => anyhow::ensure!(router.is_some(), "the subscription to routers ended"),
@@ -71,8 +86,18 @@ mod tests {
     #[test]
     fn the_public_names_lead_to_the_advertised_address() {
         let registration = registration("yard.internal", "controller-1", "127.0.0.1:8081").unwrap();
-        assert_eq!(registration.uris, ["api.yard.internal", "uaa.yard.internal", "login.yard.internal"]);
-        assert_eq!((registration.host.as_str(), registration.port), ("127.0.0.1", Some(8081)));
+        assert_eq!(
+            registration.uris,
+            [
+                "api.yard.internal",
+                "uaa.yard.internal",
+                "login.yard.internal"
+            ]
+        );
+        assert_eq!(
+            (registration.host.as_str(), registration.port),
+            ("127.0.0.1", Some(8081))
+        );
         assert!(super::registration("yard.internal", "controller-1", "127.0.0.1").is_none());
     }
 }

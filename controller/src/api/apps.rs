@@ -557,7 +557,11 @@ async fn current_droplet(
     Path(guid): Path<String>,
 ) -> Answer {
     let droplet = api.ops.current_droplet(&actor, &guid).await?;
-    Ok(ok(present_current_droplet(&api, &guid, &droplet.droplet.guid)))
+    Ok(ok(present_current_droplet(
+        &api,
+        &guid,
+        &droplet.droplet.guid,
+    )))
 }
 
 async fn set_current_droplet(

@@ -11,7 +11,9 @@ use proto::api::{AuditParty, GuidRef, Link};
 use std::collections::BTreeMap;
 
 pub fn routes() -> Router<Api> {
-    Router::new().route("/v3/audit_events", get(list)).route("/v3/audit_events/{guid}", get(show))
+    Router::new()
+        .route("/v3/audit_events", get(list))
+        .route("/v3/audit_events/{guid}", get(show))
 }
 
 pub(super) fn present(api: &Api, row: AuditEvent) -> proto::api::AuditEvent {
@@ -19,14 +21,25 @@ pub(super) fn present(api: &Api, row: AuditEvent) -> proto::api::AuditEvent {
     proto::api::AuditEvent {
         links: BTreeMap::from([(
             "self".to_string(),
-            Link::to(format!("{}/v3/audit_events/{}", api.ops.public_url, row.guid)),
+            Link::to(format!(
+                "{}/v3/audit_events/{}",
+                api.ops.public_url, row.guid
+            )),
         )]),
         guid: row.guid,
         kind: row.kind,
         created_at: at.clone(),
         updated_at: at,
-        actor: AuditParty { guid: row.actor_guid, kind: row.actor_type, name: row.actor_name },
-        target: AuditParty { guid: row.target_guid, kind: row.target_type, name: row.target_name },
+        actor: AuditParty {
+            guid: row.actor_guid,
+            kind: row.actor_type,
+            name: row.actor_name,
+        },
+        target: AuditParty {
+            guid: row.target_guid,
+            kind: row.target_type,
+            name: row.target_name,
+        },
         data: row.data.0,
         space: row.space_guid.map(|guid| GuidRef { guid }),
         organization: row.organization_guid.map(|guid| GuidRef { guid }),

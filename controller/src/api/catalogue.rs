@@ -17,19 +17,34 @@ use sha2::Digest;
 pub fn routes() -> Router<Api> {
     let mut router = Router::new()
         .route("/v3/feature_flags", get(list_flags))
-        .route("/v3/feature_flags/{name}", get(show_flag).patch(change_flag))
+        .route(
+            "/v3/feature_flags/{name}",
+            get(show_flag).patch(change_flag),
+        )
         .route("/v3/stacks", get(list_stacks).post(refuse_stack))
         .route("/v3/stacks/{guid}", get(show_stack))
-        .route("/v3/buildpacks", get(list_buildpacks).post(refuse_buildpack))
+        .route(
+            "/v3/buildpacks",
+            get(list_buildpacks).post(refuse_buildpack),
+        )
         .route("/v3/buildpacks/", post(refuse_buildpack))
-        .route("/v3/buildpacks/{guid}", get(show_buildpack).patch(refuse_buildpack).delete(refuse_buildpack))
+        .route(
+            "/v3/buildpacks/{guid}",
+            get(show_buildpack)
+                .patch(refuse_buildpack)
+                .delete(refuse_buildpack),
+        )
         .route("/v3/processes/{guid}/sidecars", get(empty_list))
         .route("/v3/apps/{guid}/sidecars", get(empty_list))
-        .route("/v3/environment_variable_groups/{name}", get(variable_group).patch(refuse_variable_group));
+        .route(
+            "/v3/environment_variable_groups/{name}",
+            get(variable_group).patch(refuse_variable_group),
+        );
     for (path, one, what) in ABSENT {
-        router = router
-            .route(path, absent(what))
-            .route(&format!("{path}/{{guid}}"), get(move || async move { Refusal::NotFound(one) }));
+        router = router.route(path, absent(what)).route(
+            &format!("{path}/{{guid}}"),
+            get(move || async move { Refusal::NotFound(one) }),
+        );
     }
     router
 }
@@ -39,13 +54,29 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("/v3/service_offerings", "Service offering", "Services"),
     ("/v3/service_plans", "Service plan", "Services"),
     ("/v3/service_brokers", "Service broker", "Service brokers"),
-    ("/v3/service_instances", "Service instance", "Service instances"),
-    ("/v3/service_credential_bindings", "Service credential binding", "Service bindings"),
-    ("/v3/service_route_bindings", "Service route binding", "Route services"),
+    (
+        "/v3/service_instances",
+        "Service instance",
+        "Service instances",
+    ),
+    (
+        "/v3/service_credential_bindings",
+        "Service credential binding",
+        "Service bindings",
+    ),
+    (
+        "/v3/service_route_bindings",
+        "Service route binding",
+        "Route services",
+    ),
     ("/v3/security_groups", "Security group", "Security groups"),
     ("/v3/organization_quotas", "Organization quota", "Quotas"),
     ("/v3/space_quotas", "Space quota", "Quotas"),
-    ("/v3/isolation_segments", "Isolation segment", "Isolation segments"),
+    (
+        "/v3/isolation_segments",
+        "Isolation segment",
+        "Isolation segments",
+    ),
     ("/v3/tasks", "Task", "Tasks"),
 ];
 
@@ -59,7 +90,13 @@ fn refuse(what: &str) -> Refusal {
 
 /// Whatever is asked of nothing, the answer is nothing.
 async fn empty_list(_: Caller, asked: Asked) -> Answer {
-    Ok(asked.page(Listing { rows: Vec::<Value>::new(), total: 0 }, |row| row))
+    Ok(asked.page(
+        Listing {
+            rows: Vec::<Value>::new(),
+            total: 0,
+        },
+        |row| row,
+    ))
 }
 
 /// The same guid on every controller and after every start.
@@ -67,25 +104,37 @@ fn guid_of(kind: &str, name: &str) -> String {
     let digest = sha2::Sha256::digest(format!("{kind}/{name}").as_bytes());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    uuid::Builder::from_custom_bytes(bytes)
+        .into_uuid()
+        .to_string()
 }
 
 /// A page of a list that is known whole. `filters`: parameter and field of the documents.
 fn page(asked: &Asked, mut all: Vec<Value>, filters: &[(&str, &str)], orders: &[&str]) -> Answer {
     for (parameter, values) in &asked.query.filters {
         let Some((_, field)) = filters.iter().find(|(known, _)| known == parameter) else {
-            let valid: Vec<String> = filters.iter().map(|(name, _)| format!("'{name}'")).collect();
+            let valid: Vec<String> = filters
+                .iter()
+                .map(|(name, _)| format!("'{name}'"))
+                .collect();
             return Err(Refusal::BadQuery(format!(
                 "Unknown query parameter(s): '{parameter}'. Valid parameters are: {}",
                 valid.join(", ")
             )));
         };
-        all.retain(|one| one[field].as_str().is_some_and(|value| values.iter().any(|wanted| wanted == value)));
+        all.retain(|one| {
+            one[field]
+                .as_str()
+                .is_some_and(|value| values.iter().any(|wanted| wanted == value))
+        });
     }
     if let Some(order) = asked.query.order_by.as_deref() {
         let name = order.trim_start_matches(['-', '+']);
         if !orders.contains(&name) {
-            return Err(Refusal::BadQuery(format!("Order by can only be: '{}'", orders.join("', '"))));
+            return Err(Refusal::BadQuery(format!(
+                "Order by can only be: '{}'",
+                orders.join("', '")
+            )));
         }
         if name == "name" {
             all.sort_by_key(|one| one["name"].as_str().unwrap_or_default().to_string());
@@ -95,7 +144,10 @@ fn page(asked: &Asked, mut all: Vec<Value>, filters: &[(&str, &str)], orders: &[
         }
     }
     let total = all.len() as u64;
-    let (skip, take) = (asked.query.window.offset() as usize, asked.query.window.limit() as usize);
+    let (skip, take) = (
+        asked.query.window.offset() as usize,
+        asked.query.window.limit() as usize,
+    );
     let rows: Vec<Value> = all.into_iter().skip(skip).take(take).collect();
     Ok(asked.page(Listing { rows, total }, |row| row))
 }
@@ -130,17 +182,26 @@ fn present_flag(api: &Api, name: &str, enabled: bool) -> Value {
 }
 
 async fn list_flags(State(api): State<Api>, _: Caller, asked: Asked) -> Answer {
-    let all = FLAGS.iter().map(|(name, enabled)| present_flag(&api, name, *enabled)).collect();
+    let all = FLAGS
+        .iter()
+        .map(|(name, enabled)| present_flag(&api, name, *enabled))
+        .collect();
     page(&asked, all, &[], &["name"])
 }
 
 async fn show_flag(State(api): State<Api>, _: Caller, Path(name): Path<String>) -> Answer {
-    let (name, enabled) = FLAGS.iter().find(|(known, _)| *known == name).ok_or(Refusal::NotFound("Feature flag"))?;
+    let (name, enabled) = FLAGS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or(Refusal::NotFound("Feature flag"))?;
     Ok(ok(present_flag(&api, name, *enabled)))
 }
 
 async fn change_flag(_: Caller, Path(name): Path<String>) -> Answer {
-    FLAGS.iter().find(|(known, _)| *known == name).ok_or(Refusal::NotFound("Feature flag"))?;
+    FLAGS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or(Refusal::NotFound("Feature flag"))?;
     Refusal::unprocessable("Feature flags cannot be changed: they say what this platform can do")
 }
 
@@ -159,11 +220,18 @@ fn stacks(api: &Api) -> Vec<Value> {
 }
 
 async fn list_stacks(State(api): State<Api>, _: Caller, asked: Asked) -> Answer {
-    page(&asked, stacks(&api), &[("guids", "guid"), ("names", "name")], &["name"])
+    page(
+        &asked,
+        stacks(&api),
+        &[("guids", "guid"), ("names", "name")],
+        &["name"],
+    )
 }
 
 async fn show_stack(State(api): State<Api>, _: Caller, Path(guid): Path<String>) -> Answer {
-    let stack = stacks(&api).into_iter().find(|stack| stack["guid"] == guid.as_str());
+    let stack = stacks(&api)
+        .into_iter()
+        .find(|stack| stack["guid"] == guid.as_str());
     Ok(ok(stack.ok_or(Refusal::NotFound("Stack"))?))
 }
 
@@ -186,12 +254,19 @@ fn buildpacks(api: &Api) -> Vec<Value> {
 }
 
 async fn list_buildpacks(State(api): State<Api>, _: Caller, asked: Asked) -> Answer {
-    let filters = [("guids", "guid"), ("names", "name"), ("stacks", "stack"), ("lifecycle", "lifecycle")];
+    let filters = [
+        ("guids", "guid"),
+        ("names", "name"),
+        ("stacks", "stack"),
+        ("lifecycle", "lifecycle"),
+    ];
     page(&asked, buildpacks(&api), &filters, &["position", "name"])
 }
 
 async fn show_buildpack(State(api): State<Api>, _: Caller, Path(guid): Path<String>) -> Answer {
-    let buildpack = buildpacks(&api).into_iter().find(|buildpack| buildpack["guid"] == guid.as_str());
+    let buildpack = buildpacks(&api)
+        .into_iter()
+        .find(|buildpack| buildpack["guid"] == guid.as_str());
     Ok(ok(buildpack.ok_or(Refusal::NotFound("Buildpack"))?))
 }
 
@@ -206,8 +281,13 @@ async fn variable_group(State(api): State<Api>, _: Caller, Path(name): Path<Stri
     if !["running", "staging"].contains(&name.as_str()) {
         return Err(Refusal::UnknownRequest);
     }
-    let own = format!("{}/v3/environment_variable_groups/{name}", api.ops.public_url);
-    Ok(ok(json!({"name": name, "var": {}, "updated_at": null, "links": {"self": {"href": own}}})))
+    let own = format!(
+        "{}/v3/environment_variable_groups/{name}",
+        api.ops.public_url
+    );
+    Ok(ok(
+        json!({"name": name, "var": {}, "updated_at": null, "links": {"self": {"href": own}}}),
+    ))
 }
 
 async fn refuse_variable_group(_: Caller) -> Answer {

@@ -18,8 +18,14 @@ pub fn routes() -> Router<Api> {
         .route("/v3/domains", get(list).post(create))
         .route("/v3/domains/{guid}", get(show).delete(remove))
         .route("/v3/domains/{guid}/route_reservations", get(reservations))
-        .route("/v3/organizations/{guid}/domains", get(list_of_organization))
-        .route("/v3/organizations/{guid}/domains/default", get(default_of_organization))
+        .route(
+            "/v3/organizations/{guid}/domains",
+            get(list_of_organization),
+        )
+        .route(
+            "/v3/organizations/{guid}/domains/default",
+            get(default_of_organization),
+        )
 }
 
 pub(super) fn present(api: &Api, row: Domain) -> proto::api::Domain {
@@ -27,7 +33,10 @@ pub(super) fn present(api: &Api, row: Domain) -> proto::api::Domain {
     proto::api::Domain {
         links: BTreeMap::from([
             ("self".to_string(), Link::to(own.clone())),
-            ("route_reservations".to_string(), Link::to(format!("{own}/route_reservations"))),
+            (
+                "route_reservations".to_string(),
+                Link::to(format!("{own}/route_reservations")),
+            ),
         ]),
         guid: row.guid,
         name: row.name,
@@ -55,12 +64,22 @@ async fn list_of_organization(
     Path(guid): Path<String>,
     asked: Asked,
 ) -> Answer {
-    let listing = api.ops.list_domains(&actor, Some(&guid), &asked.query).await?;
+    let listing = api
+        .ops
+        .list_domains(&actor, Some(&guid), &asked.query)
+        .await?;
     Ok(asked.page(listing, |row| present(&api, row)))
 }
 
-async fn default_of_organization(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    Ok(ok(present(&api, api.ops.default_domain(&actor, &guid).await?)))
+async fn default_of_organization(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
+    Ok(ok(present(
+        &api,
+        api.ops.default_domain(&actor, &guid).await?,
+    )))
 }
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
@@ -94,7 +113,9 @@ struct Many {
 pub(super) fn no_metadata(metadata: Option<&MetadataChange>, noun: &str) -> Result<(), Refusal> {
     match metadata {
         Some(metadata) if !(metadata.labels.is_empty() && metadata.annotations.is_empty()) => {
-            Refusal::unprocessable(format!("Labels and annotations of {noun} are not supported"))
+            Refusal::unprocessable(format!(
+                "Labels and annotations of {noun} are not supported"
+            ))
         }
         _ => Ok(()),
     }
@@ -105,20 +126,39 @@ async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<N
         return Refusal::unprocessable("Internal domains are not supported");
     }
     if let Some(group) = &new.router_group {
-        return Refusal::unprocessable(format!("There is no router group '{}': only HTTP routes are supported", group.guid));
+        return Refusal::unprocessable(format!(
+            "There is no router group '{}': only HTTP routes are supported",
+            group.guid
+        ));
     }
     no_metadata(new.metadata.as_ref(), "domains")?;
     let relationships = new.relationships.unwrap_or_default();
-    if relationships.shared_organizations.is_some_and(|shared| !shared.data.is_empty()) {
-        return Refusal::unprocessable("Sharing a private domain with other organizations is not supported");
+    if relationships
+        .shared_organizations
+        .is_some_and(|shared| !shared.data.is_empty())
+    {
+        return Refusal::unprocessable(
+            "Sharing a private domain with other organizations is not supported",
+        );
     }
-    let organization = relationships.organization.and_then(|owner| owner.data).map(|owner| owner.guid);
-    Ok(created(present(&api, api.ops.create_domain(&actor, &new.name, organization.as_deref()).await?)))
+    let organization = relationships
+        .organization
+        .and_then(|owner| owner.data)
+        .map(|owner| owner.guid);
+    Ok(created(present(
+        &api,
+        api.ops
+            .create_domain(&actor, &new.name, organization.as_deref())
+            .await?,
+    )))
 }
 
 async fn remove(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     api.ops.delete_domain(&actor, &guid).await?;
-    Ok(accepted_job(&api, &api.ops.record_job("domain.delete", None).await?))
+    Ok(accepted_job(
+        &api,
+        &api.ops.record_job("domain.delete", None).await?,
+    ))
 }
 
 /// Whether a route is taken, also by somebody the actor does not see.
@@ -128,10 +168,17 @@ async fn reservations(
     Path(guid): Path<String>,
     mut asked: Asked,
 ) -> Answer {
-    let mut one = |name: &str| asked.take(name).and_then(|values| values.into_iter().next()).unwrap_or_default();
+    let mut one = |name: &str| {
+        asked
+            .take(name)
+            .and_then(|values| values.into_iter().next())
+            .unwrap_or_default()
+    };
     let (host, path, port) = (one("host"), one("path"), one("port"));
     if let Some(other) = asked.query.filters.keys().next() {
-        return Err(Refusal::BadQuery(format!("Unknown query parameter(s): '{other}'. Valid parameters are: 'host', 'path', 'port'")));
+        return Err(Refusal::BadQuery(format!(
+            "Unknown query parameter(s): '{other}'. Valid parameters are: 'host', 'path', 'port'"
+        )));
     }
     api.ops.domain(&actor, &guid).await?;
     // There are no routes with ports.

@@ -87,13 +87,18 @@ pub(super) fn present(api: &Api, row: Droplet) -> proto::api::Droplet {
 /// Without the start commands, which may hold passwords.
 fn hidden(mut document: proto::api::Droplet, instead: &str) -> proto::api::Droplet {
     document.execution_metadata = instead.to_string();
-    document.process_types = BTreeMap::from([("redacted_message".to_string(), instead.to_string())]);
+    document.process_types =
+        BTreeMap::from([("redacted_message".to_string(), instead.to_string())]);
     document
 }
 
 fn present_one(api: &Api, seen: SeenDroplet) -> proto::api::Droplet {
     let document = present(api, seen.droplet);
-    if seen.with_secrets { document } else { hidden(document, HIDDEN) }
+    if seen.with_secrets {
+        document
+    } else {
+        hidden(document, HIDDEN)
+    }
 }
 
 async fn listed(api: &Api, caller: Caller, of: Of<'_>, asked: Asked) -> Answer {

@@ -16,45 +16,89 @@ struct Told {
 }
 
 fn told(status: StatusCode, code: i64, title: &'static str, detail: impl Into<String>) -> Told {
-    Told { status, code, title, details: vec![detail.into()] }
+    Told {
+        status,
+        code,
+        title,
+        details: vec![detail.into()],
+    }
 }
 
 fn tell(refusal: &Refusal) -> Told {
     use StatusCode as S;
     match refusal {
-        Refusal::NotFound(noun) => told(S::NOT_FOUND, 10010, "CF-ResourceNotFound", format!("{noun} not found")),
+        Refusal::NotFound(noun) => told(
+            S::NOT_FOUND,
+            10010,
+            "CF-ResourceNotFound",
+            format!("{noun} not found"),
+        ),
         Refusal::UnknownRequest => told(S::NOT_FOUND, 10000, "CF-NotFound", "Unknown request"),
-        Refusal::InvalidToken => told(S::UNAUTHORIZED, 1000, "CF-InvalidAuthToken", "Invalid Auth Token"),
-        Refusal::NotAuthenticated => told(S::UNAUTHORIZED, 10002, "CF-NotAuthenticated", "Authentication error"),
-        Refusal::NotAuthorized => {
-            told(S::FORBIDDEN, 10003, "CF-NotAuthorized", "You are not authorized to perform the requested action")
-        }
-        Refusal::Unprocessable(text) => told(S::UNPROCESSABLE_ENTITY, 10008, "CF-UnprocessableEntity", text),
+        Refusal::InvalidToken => told(
+            S::UNAUTHORIZED,
+            1000,
+            "CF-InvalidAuthToken",
+            "Invalid Auth Token",
+        ),
+        Refusal::NotAuthenticated => told(
+            S::UNAUTHORIZED,
+            10002,
+            "CF-NotAuthenticated",
+            "Authentication error",
+        ),
+        Refusal::NotAuthorized => told(
+            S::FORBIDDEN,
+            10003,
+            "CF-NotAuthorized",
+            "You are not authorized to perform the requested action",
+        ),
+        Refusal::Unprocessable(text) => told(
+            S::UNPROCESSABLE_ENTITY,
+            10008,
+            "CF-UnprocessableEntity",
+            text,
+        ),
         Refusal::AllUnprocessable(texts) => Told {
             status: S::UNPROCESSABLE_ENTITY,
             code: 10008,
             title: "CF-UnprocessableEntity",
             details: texts.clone(),
         },
-        Refusal::BadRequest(text) => told(S::BAD_REQUEST, 1004, "CF-BadRequest", format!("Bad request: {text}")),
-        Refusal::BadQuery(text) => {
-            told(S::BAD_REQUEST, 10005, "CF-BadQueryParameter", format!("The query parameter is invalid: {text}"))
-        }
-        Refusal::Unparsable(text) => {
-            told(S::BAD_REQUEST, 1001, "CF-MessageParseError", format!("Request invalid due to parse error: {text}"))
-        }
+        Refusal::BadRequest(text) => told(
+            S::BAD_REQUEST,
+            1004,
+            "CF-BadRequest",
+            format!("Bad request: {text}"),
+        ),
+        Refusal::BadQuery(text) => told(
+            S::BAD_REQUEST,
+            10005,
+            "CF-BadQueryParameter",
+            format!("The query parameter is invalid: {text}"),
+        ),
+        Refusal::Unparsable(text) => told(
+            S::BAD_REQUEST,
+            1001,
+            "CF-MessageParseError",
+            format!("Request invalid due to parse error: {text}"),
+        ),
         Refusal::BitsAlreadyUploaded => told(
             S::UNPROCESSABLE_ENTITY,
             150_004,
             "CF-PackageBitsAlreadyUploaded",
             "Bits may be uploaded only once. Create a new package to upload different bits.",
         ),
-        Refusal::InvalidBits(text) => {
-            told(S::UNPROCESSABLE_ENTITY, 160_001, "CF-AppBitsUploadInvalid", format!("The app upload is invalid: {text}"))
-        }
+        Refusal::InvalidBits(text) => told(
+            S::UNPROCESSABLE_ENTITY,
+            160_001,
+            "CF-AppBitsUploadInvalid",
+            format!("The app upload is invalid: {text}"),
+        ),
         Refusal::TooLarge(text) => told(S::PAYLOAD_TOO_LARGE, 160_004, "CF-UploadTooLarge", text),
         Refusal::Conflict(text) => told(S::CONFLICT, 10016, "CF-Conflict", text),
-        Refusal::Unavailable(text) => told(S::SERVICE_UNAVAILABLE, 10015, "CF-ServiceUnavailable", text),
+        Refusal::Unavailable(text) => {
+            told(S::SERVICE_UNAVAILABLE, 10015, "CF-ServiceUnavailable", text)
+        }
         Refusal::Store(error) => store(error),
         Refusal::Internal { .. } => told(
             S::INTERNAL_SERVER_ERROR,
@@ -68,10 +112,18 @@ fn tell(refusal: &Refusal) -> Told {
 fn store(error: &StoreError) -> Told {
     use StatusCode as S;
     match error {
-        StoreError::Stale { noun, .. } => {
-            told(S::CONFLICT, 10016, "CF-Conflict", format!("The {noun} was changed by somebody else meanwhile: try again"))
-        }
-        StoreError::Taken { .. } => told(S::UNPROCESSABLE_ENTITY, 10008, "CF-UnprocessableEntity", "It already exists."),
+        StoreError::Stale { noun, .. } => told(
+            S::CONFLICT,
+            10016,
+            "CF-Conflict",
+            format!("The {noun} was changed by somebody else meanwhile: try again"),
+        ),
+        StoreError::Taken { .. } => told(
+            S::UNPROCESSABLE_ENTITY,
+            10008,
+            "CF-UnprocessableEntity",
+            "It already exists.",
+        ),
         StoreError::Referenced { .. } => told(
             S::UNPROCESSABLE_ENTITY,
             10008,
@@ -114,7 +166,11 @@ impl IntoResponse for Refusal {
         let errors = told
             .details
             .into_iter()
-            .map(|detail| ApiError { code: told.code, title: told.title.to_string(), detail })
+            .map(|detail| ApiError {
+                code: told.code,
+                title: told.title.to_string(),
+                detail,
+            })
             .collect();
         (told.status, axum::Json(ErrorDocument { errors })).into_response()
     }
@@ -134,18 +190,28 @@ mod tests {
                 400,
                 "Bad request: Cannot stage package whose state is not ready.",
             ),
-            (Refusal::Unprocessable("App with the name 'a' already exists.".into()), 422, "App with the name 'a' already exists."),
+            (
+                Refusal::Unprocessable("App with the name 'a' already exists.".into()),
+                422,
+                "App with the name 'a' already exists.",
+            ),
         ];
         for (refusal, status, detail) in cases {
             let told = tell(&refusal);
-            assert_eq!((told.status.as_u16(), told.details), (status, vec![detail.to_string()]));
+            assert_eq!(
+                (told.status.as_u16(), told.details),
+                (status, vec![detail.to_string()])
+            );
         }
         assert_eq!(tell(&Refusal::InvalidToken).title, "CF-InvalidAuthToken");
     }
 
     #[test]
     fn an_inner_error_is_not_shown_to_strangers() {
-        let refusal = Refusal::Internal { operation: "reading", source: "/secret/path is missing".into() };
+        let refusal = Refusal::Internal {
+            operation: "reading",
+            source: "/secret/path is missing".into(),
+        };
         assert!(!tell(&refusal).details[0].contains("secret"));
         assert!(chain(&refusal).contains("secret"));
     }

@@ -69,13 +69,25 @@ impl Asked {
                 _ => {
                     rest.push(pair);
                     // A comma that belongs to a name is encoded twice.
-                    let values = value.split(',').map(decode).collect::<Result<Vec<String>, Refusal>>()?;
+                    let values = value
+                        .split(',')
+                        .map(decode)
+                        .collect::<Result<Vec<String>, Refusal>>()?;
                     filters.insert(name, values);
                 }
             }
         }
-        let window = Window::parse(page.as_deref(), per_page.as_deref()).map_err(Refusal::BadQuery)?;
-        Ok(Asked { query: ListQuery { window, order_by, filters }, url, rest: rest.join("&") })
+        let window =
+            Window::parse(page.as_deref(), per_page.as_deref()).map_err(Refusal::BadQuery)?;
+        Ok(Asked {
+            query: ListQuery {
+                window,
+                order_by,
+                filters,
+            },
+            url,
+            rest: rest.join("&"),
+        })
     }
 
     /// Takes out a parameter that the handler itself understands.
@@ -85,26 +97,46 @@ impl Asked {
 
     /// The page as a document.
     pub fn document<R, T>(&self, listing: Listing<R>, present: impl FnMut(R) -> T) -> Page<T> {
-        let pagination = self.query.window.links(&self.url, &self.rest, listing.total);
-        Page { pagination, resources: listing.rows.into_iter().map(present).collect(), included: None }
+        let pagination = self
+            .query
+            .window
+            .links(&self.url, &self.rest, listing.total);
+        Page {
+            pagination,
+            resources: listing.rows.into_iter().map(present).collect(),
+            included: None,
+        }
     }
 
     /// 200 with the page.
-    pub fn page<R, T: Serialize>(&self, listing: Listing<R>, present: impl FnMut(R) -> T) -> Response {
+    pub fn page<R, T: Serialize>(
+        &self,
+        listing: Listing<R>,
+        present: impl FnMut(R) -> T,
+    ) -> Response {
         super::ok(self.document(listing, present))
     }
 }
 
 /// Percent-decoding, `+` being a space.
 fn decode(text: &str) -> Result<String, Refusal> {
-    let invalid = || Refusal::BadQuery(format!("'{}' is not encoded properly", text.chars().take(80).collect::<String>()));
+    let invalid = || {
+        Refusal::BadQuery(format!(
+            "'{}' is not encoded properly",
+            text.chars().take(80).collect::<String>()
+        ))
+    };
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         match byte {
             b'+' => bytes.push(b' '),
             b'%' => {
-                let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16)).ok_or_else(invalid);
+                let mut digit = || {
+                    rest.next()
+                        .and_then(|byte| char::from(byte).to_digit(16))
+                        .ok_or_else(invalid)
+                };
                 let (high, low) = (digit()?, digit()?);
                 bytes.push((high * 16 + low) as u8);
             }
@@ -112,7 +144,11 @@ fn decode(text: &str) -> Result<String, Refusal> {
         }
     }
     let text = String::from_utf8(bytes).map_err(|_| invalid())?;
-    if text.contains('\0') { Err(invalid()) } else { Ok(text) }
+    if text.contains('\0') {
+        Err(invalid())
+    } else {
+        Ok(text)
+    }
 }
 
 /// A JSON document. What cannot be parsed is 400; what has another shape than expected is 422 and
@@ -138,7 +174,11 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if inner.is_data() {
-            let place = if path == "." { String::new() } else { format!("{path}: ") };
+            let place = if path == "." {
+                String::new()
+            } else {
+                format!("{path}: ")
+            };
             let fault = inner.to_string();
             let fault = fault.split(" at line ").next().unwrap_or_default();
             Refusal::Unprocessable(format!("{place}{fault}"))
@@ -155,14 +195,34 @@ mod tests {
 
     #[test]
     fn a_query_becomes_a_window_an_order_and_filters() {
-        let asked = Asked::parse("http://api/v3/apps".into(), "names=a%2Cb,c%252Cd&page=2&per_page=10&order_by=-name&paths=").unwrap();
-        assert_eq!(asked.query.window, Window { page: 2, per_page: 10 });
+        let asked = Asked::parse(
+            "http://api/v3/apps".into(),
+            "names=a%2Cb,c%252Cd&page=2&per_page=10&order_by=-name&paths=",
+        )
+        .unwrap();
+        assert_eq!(
+            asked.query.window,
+            Window {
+                page: 2,
+                per_page: 10
+            }
+        );
         assert_eq!(asked.query.order_by.as_deref(), Some("-name"));
-        assert_eq!(asked.query.list("names"), Some(["a".to_string(), "b".to_string(), "c,d".to_string()].as_slice()));
-        assert_eq!(asked.query.list("paths"), Some([String::new()].as_slice()), "an empty value is a value");
+        assert_eq!(
+            asked.query.list("names"),
+            Some(["a".to_string(), "b".to_string(), "c,d".to_string()].as_slice())
+        );
+        assert_eq!(
+            asked.query.list("paths"),
+            Some([String::new()].as_slice()),
+            "an empty value is a value"
+        );
         let page = asked.document(Listing::from((vec![1, 2], 40)), |row| row);
         let next = page.pagination.next.unwrap().href;
-        assert_eq!(next, "http://api/v3/apps?page=3&per_page=10&names=a%2Cb,c%252Cd&order_by=-name&paths=");
+        assert_eq!(
+            next,
+            "http://api/v3/apps?page=3&per_page=10&names=a%2Cb,c%252Cd&order_by=-name&paths="
+        );
         assert!(Asked::parse("x".into(), "names=%zz").is_err());
     }
 
@@ -183,6 +243,9 @@ mod tests {
         let fault = |text: &str| read::<Outer>(text.as_bytes()).unwrap_err().to_string();
         assert!(fault(r#"{"inner":{"count":"many"}}"#).starts_with("inner.count: invalid type"));
         assert!(fault(r#"{"inner":{"cuont":1}}"#).contains("unknown field `cuont`"));
-        assert!(matches!(read::<Outer>(b"{oops"), Err(Refusal::Unparsable(_))));
+        assert!(matches!(
+            read::<Outer>(b"{oops"),
+            Err(Refusal::Unparsable(_))
+        ));
     }
 }

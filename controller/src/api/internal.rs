@@ -19,7 +19,12 @@ use serde::Deserialize;
 pub fn routes() -> Router<Api> {
     // HEAD before GET: axum answers HEAD with GET otherwise, and would open the file for nothing.
     Router::new()
-        .route("/internal/blobs/{*key}", axum::routing::head(size_of_blob).get(get_blob).put(put_blob))
+        .route(
+            "/internal/blobs/{*key}",
+            axum::routing::head(size_of_blob)
+                .get(get_blob)
+                .put(put_blob),
+        )
         .route("/internal/log_access/{app_guid}", get(log_access))
 }
 
@@ -38,7 +43,13 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 
 fn is_permitted(api: &Api, method: &Method, key: &str, signed: &Signature) -> bool {
     signed.as_ref().is_ok_and(|Query(signed)| {
-        api.ops.blobs.permits(method, key, signed.expires, &signed.signature, now().div_euclid(1_000_000))
+        api.ops.blobs.permits(
+            method,
+            key,
+            signed.expires,
+            &signed.signature,
+            now().div_euclid(1_000_000),
+        )
     })
 }
 
@@ -50,7 +61,10 @@ async fn get_blob(State(api): State<Api>, Path(key): Path<String>, signed: Signa
     }
     match api.ops.blobs.get(&key).await {
         Ok(Some((size, stream))) => (
-            [(header::CONTENT_TYPE, "application/octet-stream".to_string()), (header::CONTENT_LENGTH, size.to_string())],
+            [
+                (header::CONTENT_TYPE, "application/octet-stream".to_string()),
+                (header::CONTENT_LENGTH, size.to_string()),
+            ],
             Body::from_stream(stream),
         )
             .into_response(),
@@ -60,12 +74,18 @@ async fn get_blob(State(api): State<Api>, Path(key): Path<String>, signed: Signa
 }
 
 /// A URL that lets its holder read also lets it ask.
-async fn size_of_blob(State(api): State<Api>, Path(key): Path<String>, signed: Signature) -> Response {
+async fn size_of_blob(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    signed: Signature,
+) -> Response {
     if !is_permitted(&api, &Method::GET, &key, &signed) {
         return plain(StatusCode::FORBIDDEN, "");
     }
     match api.ops.blobs.size(&key).await {
-        Ok(Some(size)) => ([(header::CONTENT_LENGTH, size.to_string())], Body::empty()).into_response(),
+        Ok(Some(size)) => {
+            ([(header::CONTENT_LENGTH, size.to_string())], Body::empty()).into_response()
+        }
         Ok(None) => plain(StatusCode::NOT_FOUND, ""),
         Err(error) => failed(&error),
     }
@@ -82,7 +102,12 @@ async fn put_blob(
     }
     // What a staging sends was made on its disk: nothing larger can be genuine.
     let limit = api.ops.settings().size("staging/disk");
-    match api.ops.blobs.put(&key, body.into_data_stream(), limit).await {
+    match api
+        .ops
+        .blobs
+        .put(&key, body.into_data_stream(), limit)
+        .await
+    {
         Ok(digests) => ok(serde_json::json!({
             "sha1": digests.sha1, "sha256": digests.sha256, "size_in_bytes": digests.size_bytes,
         })),
@@ -96,7 +121,10 @@ fn failed(error: &BlobError) -> Response {
         BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "the blob is too large\n"),
         BlobError::BrokenOff { .. } => (StatusCode::BAD_REQUEST, "the upload broke off\n"),
         BlobError::Store { .. } | BlobError::File { .. } => {
-            tracing::error!(error = error as &dyn std::error::Error, "a blob could not be moved");
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "a blob could not be moved"
+            );
             (StatusCode::INTERNAL_SERVER_ERROR, "the blob store failed\n")
         }
     };
@@ -104,7 +132,11 @@ fn failed(error: &BlobError) -> Response {
 }
 
 /// 200 if the bearer of the token may read the log of an app, else 401 or 404.
-async fn log_access(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>) -> Answer {
+async fn log_access(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+) -> Answer {
     match api.ops.check_log_access(&actor, &app).await {
         Ok(()) => Ok(ok(serde_json::json!({}))),
         // Whoever may not read it need not know that it is there.

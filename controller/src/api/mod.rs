@@ -100,7 +100,11 @@ async fn unknown() -> Refusal {
 
 /// A program error in one request ends this request only.
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    Refusal::Internal { operation: "answering the request", source: "the handler panicked".into() }.into_response()
+    Refusal::Internal {
+        operation: "answering the request",
+        source: "the handler panicked".into(),
+    }
+    .into_response()
 }
 
 /// 200 with a document.

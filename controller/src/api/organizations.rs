@@ -17,7 +17,10 @@ use std::collections::BTreeMap;
 pub fn routes() -> Router<Api> {
     Router::new()
         .route("/v3/organizations", get(list).post(create))
-        .route("/v3/organizations/{guid}", get(show).patch(update).delete(remove))
+        .route(
+            "/v3/organizations/{guid}",
+            get(show).patch(update).delete(remove),
+        )
         // Some clients write the slash.
         .route("/v3/organizations/{guid}/", delete(remove).patch(update))
         .route(
@@ -32,14 +35,20 @@ pub(super) fn present(api: &Api, row: Organization) -> proto::api::Organization 
         links: BTreeMap::from([
             ("self".to_string(), Link::to(own.clone())),
             ("domains".to_string(), Link::to(format!("{own}/domains"))),
-            ("default_domain".to_string(), Link::to(format!("{own}/domains/default"))),
+            (
+                "default_domain".to_string(),
+                Link::to(format!("{own}/domains/default")),
+            ),
         ]),
         guid: row.guid,
         name: row.name,
         suspended: row.suspended,
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
-        metadata: Metadata { labels: row.labels.0, annotations: row.annotations.0 },
+        metadata: Metadata {
+            labels: row.labels.0,
+            annotations: row.annotations.0,
+        },
         relationships: json!({"quota": {"data": null}}),
     }
 }
@@ -79,7 +88,11 @@ impl Wanted {
             return Refusal::unprocessable("Suspending an organization is not supported");
         }
         let metadata = self.metadata.unwrap_or_default();
-        Ok(PlaceSettings { name: self.name, labels: metadata.labels, annotations: metadata.annotations })
+        Ok(PlaceSettings {
+            name: self.name,
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+        })
     }
 }
 
@@ -89,11 +102,23 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, asked: Asked) -> An
 }
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    Ok(ok(present(&api, api.ops.organization(&actor, &guid).await?)))
+    Ok(ok(present(
+        &api,
+        api.ops.organization(&actor, &guid).await?,
+    )))
 }
 
-async fn create(State(api): State<Api>, Caller(actor): Caller, Body(wanted): Body<Wanted>) -> Answer {
-    Ok(created(present(&api, api.ops.create_organization(&actor, &wanted.settings()?).await?)))
+async fn create(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Body(wanted): Body<Wanted>,
+) -> Answer {
+    Ok(created(present(
+        &api,
+        api.ops
+            .create_organization(&actor, &wanted.settings()?)
+            .await?,
+    )))
 }
 
 async fn update(
@@ -102,15 +127,27 @@ async fn update(
     Path(guid): Path<String>,
     Body(wanted): Body<Wanted>,
 ) -> Answer {
-    Ok(ok(present(&api, api.ops.update_organization(&actor, &guid, &wanted.settings()?).await?)))
+    Ok(ok(present(
+        &api,
+        api.ops
+            .update_organization(&actor, &guid, &wanted.settings()?)
+            .await?,
+    )))
 }
 
 async fn remove(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     api.ops.delete_organization(&actor, &guid).await?;
-    Ok(accepted_job(&api, &api.ops.record_job("organization.delete", None).await?))
+    Ok(accepted_job(
+        &api,
+        &api.ops.record_job("organization.delete", None).await?,
+    ))
 }
 
-async fn isolation_segment(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+async fn isolation_segment(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
     api.ops.organization(&actor, &guid).await?;
     Ok(ok(json!({"data": null})))
 }

@@ -16,7 +16,11 @@ use std::collections::BTreeMap;
 pub const VERSION: &str = "3.180.0";
 
 pub fn routes() -> Router<Api> {
-    Router::new().route("/", get(root)).route("/v3", get(v3)).route("/v3/", get(v3)).route("/v3/info", get(info))
+    Router::new()
+        .route("/", get(root))
+        .route("/v3", get(v3))
+        .route("/v3/", get(v3))
+        .route("/v3/info", get(info))
 }
 
 /// The other hosts of the cluster, made of its domain and of scheme and port of the API's address.
@@ -29,9 +33,21 @@ pub(super) struct Hosts {
 impl Hosts {
     pub(super) fn of(api: &Api) -> Hosts {
         let public: Option<http::Uri> = api.ops.public_url.parse().ok();
-        let scheme = public.as_ref().and_then(http::Uri::scheme_str).unwrap_or("http").to_string();
-        let port = public.as_ref().and_then(http::Uri::port_u16).map(|port| format!(":{port}")).unwrap_or_default();
-        Hosts { scheme, port, domain: api.domain.to_string() }
+        let scheme = public
+            .as_ref()
+            .and_then(http::Uri::scheme_str)
+            .unwrap_or("http")
+            .to_string();
+        let port = public
+            .as_ref()
+            .and_then(http::Uri::port_u16)
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default();
+        Hosts {
+            scheme,
+            port,
+            domain: api.domain.to_string(),
+        }
     }
 
     pub(super) fn url(&self, host: &str) -> String {
@@ -42,7 +58,10 @@ impl Hosts {
 async fn root(State(api): State<Api>) -> Response {
     let hosts = Hosts::of(&api);
     let public = &api.ops.public_url;
-    let v3 = Link { meta: Some(json!({"version": VERSION})), ..Link::to(format!("{public}/v3")) };
+    let v3 = Link {
+        meta: Some(json!({"version": VERSION})),
+        ..Link::to(format!("{public}/v3"))
+    };
     let links = [
         ("self", Some(Link::to(public.to_string()))),
         ("cloud_controller_v2", None),
@@ -58,16 +77,41 @@ async fn root(State(api): State<Api>) -> Response {
         ("credhub", None),
         ("app_ssh", None),
     ];
-    ok(Root { links: links.into_iter().map(|(name, link)| (name.to_string(), link)).collect() })
+    ok(Root {
+        links: links
+            .into_iter()
+            .map(|(name, link)| (name.to_string(), link))
+            .collect(),
+    })
 }
 
 async fn v3(State(api): State<Api>) -> Response {
     let base = format!("{}/v3", api.ops.public_url);
     let nouns = [
-        "apps", "audit_events", "builds", "buildpacks", "deployments", "domains", "droplets", "feature_flags", "info", "jobs",
-        "organizations", "packages", "processes", "resource_matches", "roles", "routes", "spaces", "stacks", "users",
+        "apps",
+        "audit_events",
+        "builds",
+        "buildpacks",
+        "deployments",
+        "domains",
+        "droplets",
+        "feature_flags",
+        "info",
+        "jobs",
+        "organizations",
+        "packages",
+        "processes",
+        "resource_matches",
+        "roles",
+        "routes",
+        "spaces",
+        "stacks",
+        "users",
     ];
-    let mut links: Links = nouns.iter().map(|noun| (noun.to_string(), Link::to(format!("{base}/{noun}")))).collect();
+    let mut links: Links = nouns
+        .iter()
+        .map(|noun| (noun.to_string(), Link::to(format!("{base}/{noun}"))))
+        .collect();
     links.insert("self".into(), Link::to(base));
     ok(json!({"links": links}))
 }

@@ -13,7 +13,10 @@ use crate::store::routes;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get, patch};
-use proto::api::{DestinationApp, DestinationProcess, Destinations, Included, Link, Metadata, RouteRelationships, ToOne};
+use proto::api::{
+    DestinationApp, DestinationProcess, Destinations, Included, Link, Metadata, RouteRelationships,
+    ToOne,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +25,14 @@ pub fn routes() -> Router<Api> {
     Router::new()
         .route("/v3/routes", get(list).post(create))
         .route("/v3/routes/{guid}", get(show).patch(update).delete(remove))
-        .route("/v3/routes/{guid}/destinations", get(destinations).post(insert).patch(replace))
-        .route("/v3/routes/{guid}/destinations/{destination}", delete(unmap).merge(patch(update_destination)))
+        .route(
+            "/v3/routes/{guid}/destinations",
+            get(destinations).post(insert).patch(replace),
+        )
+        .route(
+            "/v3/routes/{guid}/destinations/{destination}",
+            delete(unmap).merge(patch(update_destination)),
+        )
         .route("/v3/apps/{guid}/routes", get(list_of_app))
         .route("/v3/spaces/{guid}/routes", delete(remove_unmapped))
 }
@@ -36,9 +45,18 @@ pub(super) fn present(api: &Api, view: RouteView) -> proto::api::Route {
     proto::api::Route {
         links: BTreeMap::from([
             ("self".to_string(), Link::to(own.clone())),
-            ("destinations".to_string(), Link::to(format!("{own}/destinations"))),
-            ("domain".to_string(), Link::to(format!("{base}/domains/{}", row.domain_guid))),
-            ("space".to_string(), Link::to(format!("{base}/spaces/{}", row.space_guid))),
+            (
+                "destinations".to_string(),
+                Link::to(format!("{own}/destinations")),
+            ),
+            (
+                "domain".to_string(),
+                Link::to(format!("{base}/domains/{}", row.domain_guid)),
+            ),
+            (
+                "space".to_string(),
+                Link::to(format!("{base}/spaces/{}", row.space_guid)),
+            ),
         ]),
         guid: row.guid,
         protocol: row.protocol,
@@ -46,12 +64,19 @@ pub(super) fn present(api: &Api, view: RouteView) -> proto::api::Route {
         path: row.path,
         port: port(row.port),
         url,
-        destinations: view.destinations.into_iter().map(present_destination).collect(),
+        destinations: view
+            .destinations
+            .into_iter()
+            .map(present_destination)
+            .collect(),
         options: Value::Object(row.options.0),
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
         metadata: Metadata::default(),
-        relationships: RouteRelationships { space: ToOne::new(row.space_guid), domain: ToOne::new(row.domain_guid) },
+        relationships: RouteRelationships {
+            space: ToOne::new(row.space_guid),
+            domain: ToOne::new(row.domain_guid),
+        },
     }
 }
 
@@ -64,7 +89,12 @@ fn present_destination(row: routes::Destination) -> proto::api::Destination {
     let at = rfc3339(row.created_at);
     proto::api::Destination {
         guid: Some(row.guid),
-        app: DestinationApp { guid: row.app_guid, process: Some(DestinationProcess { kind: row.process_type }) },
+        app: DestinationApp {
+            guid: row.app_guid,
+            process: Some(DestinationProcess {
+                kind: row.process_type,
+            }),
+        },
         weight: None,
         port: Some(row.port.and_then(port).unwrap_or(8080)),
         protocol: Some(row.protocol),
@@ -76,9 +106,16 @@ fn present_destination(row: routes::Destination) -> proto::api::Destination {
 fn present_destinations(api: &Api, view: RouteView) -> Destinations {
     let route = format!("{}/v3/routes/{}", api.ops.public_url, view.route.guid);
     Destinations {
-        destinations: view.destinations.into_iter().map(present_destination).collect(),
+        destinations: view
+            .destinations
+            .into_iter()
+            .map(present_destination)
+            .collect(),
         links: BTreeMap::from([
-            ("self".to_string(), Link::to(format!("{route}/destinations"))),
+            (
+                "self".to_string(),
+                Link::to(format!("{route}/destinations")),
+            ),
             ("route".to_string(), Link::to(route)),
         ]),
     }
@@ -87,12 +124,22 @@ fn present_destinations(api: &Api, view: RouteView) -> Destinations {
 async fn page(api: &Api, actor: &Actor, app: Option<&str>, mut asked: Asked) -> Answer {
     let include = included(&mut asked, &["space"])?;
     let listing = api.ops.list_routes(actor, app, &asked.query).await?;
-    let guids: BTreeSet<String> = listing.rows.iter().map(|view| view.route.space_guid.clone()).collect();
+    let guids: BTreeSet<String> = listing
+        .rows
+        .iter()
+        .map(|view| view.route.space_guid.clone())
+        .collect();
     let mut page = asked.document(listing, |view| present(api, view));
     if !include.is_empty() {
         let rows = api.ops.list_spaces(actor, &these(&guids)).await?.rows;
-        let spaces = rows.into_iter().map(|row| spaces::present(api, row)).collect();
-        page.included = Some(Included { spaces, ..Included::default() });
+        let spaces = rows
+            .into_iter()
+            .map(|row| spaces::present(api, row))
+            .collect();
+        page.included = Some(Included {
+            spaces,
+            ..Included::default()
+        });
     }
     Ok(ok(page))
 }
@@ -101,7 +148,12 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, asked: Asked) -> An
     page(&api, &actor, None, asked).await
 }
 
-async fn list_of_app(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>, asked: Asked) -> Answer {
+async fn list_of_app(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    asked: Asked,
+) -> Answer {
     page(&api, &actor, Some(&guid), asked).await
 }
 
@@ -137,20 +189,38 @@ struct Change {
 /// Refuses options that would change something.
 fn no_options(options: Option<&Map<String, Value>>) -> Result<(), Refusal> {
     match options.and_then(|options| options.iter().find(|(_, value)| !value.is_null())) {
-        Some((name, _)) => Refusal::unprocessable(format!("Options of routes are not supported: '{name}'")),
+        Some((name, _)) => {
+            Refusal::unprocessable(format!("Options of routes are not supported: '{name}'"))
+        }
         None => Ok(()),
     }
 }
 
 async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<New>) -> Answer {
     if let Some(port) = new.port.filter(|port| *port != 0) {
-        return Refusal::unprocessable(format!("Routes with a port are not supported: {port}; only HTTP routes are"));
+        return Refusal::unprocessable(format!(
+            "Routes with a port are not supported: {port}; only HTTP routes are"
+        ));
     }
     no_options(new.options.as_ref())?;
     no_metadata(new.metadata.as_ref(), "routes")?;
     let (host, path) = (new.host.unwrap_or_default(), new.path.unwrap_or_default());
-    let (space, domain) = (new.relationships.space.data.guid, new.relationships.domain.data.guid);
-    let view = api.ops.create_route(&actor, &space, &domain, Wanted { host: &host, path: &path }).await?;
+    let (space, domain) = (
+        new.relationships.space.data.guid,
+        new.relationships.domain.data.guid,
+    );
+    let view = api
+        .ops
+        .create_route(
+            &actor,
+            &space,
+            &domain,
+            Wanted {
+                host: &host,
+                path: &path,
+            },
+        )
+        .await?;
     Ok(created(present(&api, view)))
 }
 
@@ -168,7 +238,10 @@ async fn update(
 
 async fn remove(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     api.ops.delete_route(&actor, &guid).await?;
-    Ok(accepted_job(&api, &api.ops.record_job("route.delete", None).await?))
+    Ok(accepted_job(
+        &api,
+        &api.ops.record_job("route.delete", None).await?,
+    ))
 }
 
 async fn remove_unmapped(
@@ -184,11 +257,23 @@ async fn remove_unmapped(
         );
     }
     api.ops.delete_unmapped_routes(&actor, &guid).await?;
-    Ok(accepted_job(&api, &api.ops.record_job("space.delete_unmapped_routes", None).await?))
+    Ok(accepted_job(
+        &api,
+        &api.ops
+            .record_job("space.delete_unmapped_routes", None)
+            .await?,
+    ))
 }
 
-async fn destinations(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    Ok(ok(present_destinations(&api, api.ops.route(&actor, &guid).await?)))
+async fn destinations(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
+    Ok(ok(present_destinations(
+        &api,
+        api.ops.route(&actor, &guid).await?,
+    )))
 }
 
 #[derive(Debug, Deserialize)]
@@ -243,7 +328,10 @@ async fn map(api: &Api, actor: &Actor, route: &str, new: NewDestinations, replac
             protocol: one.protocol,
         })
         .collect();
-    let view = api.ops.map_route(actor, route, &destinations, replace).await?;
+    let view = api
+        .ops
+        .map_route(actor, route, &destinations, replace)
+        .await?;
     Ok(ok(present_destinations(api, view)))
 }
 
@@ -288,11 +376,15 @@ async fn update_destination(
     Body(change): Body<DestinationChange>,
 ) -> Answer {
     let view = api.ops.route(&actor, &guid).await?;
-    let found = view.destinations.into_iter().find(|one| one.guid == destination).ok_or(Refusal::NotFound("Destination"))?;
+    let found = view
+        .destinations
+        .into_iter()
+        .find(|one| one.guid == destination)
+        .ok_or(Refusal::NotFound("Destination"))?;
     match change.protocol.as_deref() {
         None | Some("http1") => Ok(ok(present_destination(found))),
-        Some(other) => {
-            Refusal::unprocessable(format!("Destinations: the protocol {other:?} is not supported; supported: http1"))
-        }
+        Some(other) => Refusal::unprocessable(format!(
+            "Destinations: the protocol {other:?} is not supported; supported: http1"
+        )),
     }
 }

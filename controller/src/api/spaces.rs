@@ -21,9 +21,18 @@ pub fn routes() -> Router<Api> {
     Router::new()
         .route("/v3/spaces", get(list).post(create))
         .route("/v3/spaces/{guid}", get(show).patch(update).delete(remove))
-        .route("/v3/spaces/{guid}/relationships/isolation_segment", get(isolation_segment).patch(set_isolation_segment))
-        .route("/v3/spaces/{guid}/running_security_groups", get(security_groups))
-        .route("/v3/spaces/{guid}/staging_security_groups", get(security_groups))
+        .route(
+            "/v3/spaces/{guid}/relationships/isolation_segment",
+            get(isolation_segment).patch(set_isolation_segment),
+        )
+        .route(
+            "/v3/spaces/{guid}/running_security_groups",
+            get(security_groups),
+        )
+        .route(
+            "/v3/spaces/{guid}/staging_security_groups",
+            get(security_groups),
+        )
         .route("/v3/spaces/{guid}/features", get(features))
         .route("/v3/spaces/{guid}/features/ssh", get(ssh).patch(set_ssh))
 }
@@ -34,15 +43,24 @@ pub(super) fn present(api: &Api, row: Space) -> proto::api::Space {
     proto::api::Space {
         links: BTreeMap::from([
             ("self".to_string(), Link::to(own.clone())),
-            ("organization".to_string(), Link::to(format!("{base}/organizations/{}", row.organization_guid))),
+            (
+                "organization".to_string(),
+                Link::to(format!("{base}/organizations/{}", row.organization_guid)),
+            ),
             ("features".to_string(), Link::to(format!("{own}/features"))),
-            ("apply_manifest".to_string(), Link::post(format!("{own}/actions/apply_manifest"))),
+            (
+                "apply_manifest".to_string(),
+                Link::post(format!("{own}/actions/apply_manifest")),
+            ),
         ]),
         guid: row.guid,
         name: row.name,
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
-        metadata: Metadata { labels: row.labels.0, annotations: row.annotations.0 },
+        metadata: Metadata {
+            labels: row.labels.0,
+            annotations: row.annotations.0,
+        },
         relationships: SpaceRelationships {
             organization: ToOne::new(row.organization_guid),
             quota: ToOne::default(),
@@ -80,7 +98,11 @@ struct Change {
 
 fn settings(name: Option<String>, metadata: Option<MetadataChange>) -> PlaceSettings {
     let metadata = metadata.unwrap_or_default();
-    PlaceSettings { name, labels: metadata.labels, annotations: metadata.annotations }
+    PlaceSettings {
+        name,
+        labels: metadata.labels,
+        annotations: metadata.annotations,
+    }
 }
 
 /// The values of `include`, all of them among the known ones.
@@ -104,7 +126,11 @@ pub(super) fn these(guids: &BTreeSet<String>) -> ListQuery {
 async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -> Answer {
     let include = included(&mut asked, &["organization"])?;
     let listing = api.ops.list_spaces(&actor, &asked.query).await?;
-    let guids: BTreeSet<String> = listing.rows.iter().map(|row| row.organization_guid.clone()).collect();
+    let guids: BTreeSet<String> = listing
+        .rows
+        .iter()
+        .map(|row| row.organization_guid.clone())
+        .collect();
     let mut page = asked.document(listing, |row| present(&api, row));
     if !include.is_empty() {
         page.included = Some(with_organizations(&api, &actor, &guids).await?);
@@ -112,10 +138,20 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
     Ok(ok(page))
 }
 
-async fn with_organizations(api: &Api, actor: &Actor, guids: &BTreeSet<String>) -> Result<Included, Refusal> {
+async fn with_organizations(
+    api: &Api,
+    actor: &Actor,
+    guids: &BTreeSet<String>,
+) -> Result<Included, Refusal> {
     let rows = api.ops.list_organizations(actor, &these(guids)).await?.rows;
-    let organizations = rows.into_iter().map(|row| organizations::present(api, row)).collect();
-    Ok(Included { organizations, ..Included::default() })
+    let organizations = rows
+        .into_iter()
+        .map(|row| organizations::present(api, row))
+        .collect();
+    Ok(Included {
+        organizations,
+        ..Included::default()
+    })
 }
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
@@ -124,7 +160,10 @@ async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<St
 
 async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<New>) -> Answer {
     let organization = new.relationships.organization.data.guid;
-    let space = api.ops.create_space(&actor, &organization, &settings(new.name, new.metadata)).await?;
+    let space = api
+        .ops
+        .create_space(&actor, &organization, &settings(new.name, new.metadata))
+        .await?;
     Ok(created(present(&api, space)))
 }
 
@@ -134,16 +173,26 @@ async fn update(
     Path(guid): Path<String>,
     Body(change): Body<Change>,
 ) -> Answer {
-    let space = api.ops.update_space(&actor, &guid, &settings(change.name, change.metadata)).await?;
+    let space = api
+        .ops
+        .update_space(&actor, &guid, &settings(change.name, change.metadata))
+        .await?;
     Ok(ok(present(&api, space)))
 }
 
 async fn remove(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     api.ops.delete_space(&actor, &guid).await?;
-    Ok(accepted_job(&api, &api.ops.record_job("space.delete", None).await?))
+    Ok(accepted_job(
+        &api,
+        &api.ops.record_job("space.delete", None).await?,
+    ))
 }
 
-async fn isolation_segment(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+async fn isolation_segment(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
     api.ops.space(&actor, &guid).await?;
     Ok(ok(json!({"data": null})))
 }
@@ -165,14 +214,24 @@ async fn security_groups(
     asked: Asked,
 ) -> Answer {
     api.ops.space(&actor, &guid).await?;
-    Ok(asked.page(Listing { rows: Vec::<Value>::new(), total: 0 }, |row| row))
+    Ok(asked.page(
+        Listing {
+            rows: Vec::<Value>::new(),
+            total: 0,
+        },
+        |row| row,
+    ))
 }
 
 fn ssh_feature() -> Value {
     json!({"name": "ssh", "description": "Enable SSHing into apps in the space.", "enabled": false})
 }
 
-async fn features(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+async fn features(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
     api.ops.space(&actor, &guid).await?;
     Ok(ok(json!({"features": [ssh_feature()]})))
 }

@@ -11,12 +11,12 @@ use crate::ops::Refusal;
 use crate::ops::list::ListQuery;
 use crate::ops::tokens::{Denied, ORIGIN};
 use crate::store::users::User;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use axum::Router;
 use base64::Engine;
 use http::{HeaderMap, StatusCode, header};
 use proto::api::{LoginInfo, TokenError};
@@ -44,8 +44,16 @@ struct Fault {
     description: String,
 }
 
-fn fault<T>(status: StatusCode, error: &'static str, description: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault { status, error, description: description.into() })
+fn fault<T>(
+    status: StatusCode,
+    error: &'static str,
+    description: impl Into<String>,
+) -> Result<T, Fault> {
+    Err(Fault {
+        status,
+        error,
+        description: description.into(),
+    })
 }
 
 impl From<Refusal> for Fault {
@@ -66,23 +74,39 @@ impl From<Refusal> for Fault {
                 let response = refusal.into_response();
                 let status = response.status();
                 let description = status.canonical_reason().unwrap_or("error").to_string();
-                let error = if status.is_server_error() { "server_error" } else { "invalid_request" };
-                return Fault { status, error, description };
+                let error = if status.is_server_error() {
+                    "server_error"
+                } else {
+                    "invalid_request"
+                };
+                return Fault {
+                    status,
+                    error,
+                    description,
+                };
             }
         };
-        Fault { status, error, description }
+        Fault {
+            status,
+            error,
+            description,
+        }
     }
 }
 
 impl From<Denied> for Fault {
     fn from(denied: Denied) -> Fault {
         match denied {
-            Denied::BadCredentials => {
-                Fault { status: StatusCode::UNAUTHORIZED, error: "unauthorized", description: denied.to_string() }
-            }
-            Denied::InvalidGrant(why) => {
-                Fault { status: StatusCode::UNAUTHORIZED, error: "invalid_token", description: why.to_string() }
-            }
+            Denied::BadCredentials => Fault {
+                status: StatusCode::UNAUTHORIZED,
+                error: "unauthorized",
+                description: denied.to_string(),
+            },
+            Denied::InvalidGrant(why) => Fault {
+                status: StatusCode::UNAUTHORIZED,
+                error: "invalid_token",
+                description: why.to_string(),
+            },
             Denied::Refused(refusal) => refusal.into(),
         }
     }
@@ -90,8 +114,16 @@ impl From<Denied> for Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let document = TokenError { error: self.error.to_string(), error_description: self.description };
-        (self.status, [(header::CACHE_CONTROL, "no-store")], axum::Json(document)).into_response()
+        let document = TokenError {
+            error: self.error.to_string(),
+            error_description: self.description,
+        };
+        (
+            self.status,
+            [(header::CACHE_CONTROL, "no-store")],
+            axum::Json(document),
+        )
+            .into_response()
     }
 }
 
@@ -126,23 +158,49 @@ struct Grant {
 fn check_client(headers: &HeaderMap, grant: &Grant) -> Result<(), Fault> {
     let given = headers.get(header::AUTHORIZATION).map(|value| {
         let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
-        let basic = scheme.eq_ignore_ascii_case("basic").then_some(encoded.trim())?;
-        let text = String::from_utf8(base64::engine::general_purpose::STANDARD.decode(basic).ok()?).ok()?;
+        let basic = scheme
+            .eq_ignore_ascii_case("basic")
+            .then_some(encoded.trim())?;
+        let text = String::from_utf8(
+            base64::engine::general_purpose::STANDARD
+                .decode(basic)
+                .ok()?,
+        )
+        .ok()?;
         let (name, secret) = text.split_once(':')?;
         Some((name.to_string(), secret.to_string()))
     });
     let (name, secret) = match given {
         Some(Some(basic)) => basic,
-        Some(None) => return fault(StatusCode::UNAUTHORIZED, "invalid_client", "The Authorization header is not 'Basic name:secret'"),
+        Some(None) => {
+            return fault(
+                StatusCode::UNAUTHORIZED,
+                "invalid_client",
+                "The Authorization header is not 'Basic name:secret'",
+            );
+        }
         None => match &grant.client_id {
-            Some(name) => (name.clone(), grant.client_secret.clone().unwrap_or_default()),
-            None => return fault(StatusCode::UNAUTHORIZED, "invalid_client", format!("A client must be named: '{CLIENT}' with an empty secret")),
+            Some(name) => (
+                name.clone(),
+                grant.client_secret.clone().unwrap_or_default(),
+            ),
+            None => {
+                return fault(
+                    StatusCode::UNAUTHORIZED,
+                    "invalid_client",
+                    format!("A client must be named: '{CLIENT}' with an empty secret"),
+                );
+            }
         },
     };
     if name == CLIENT && secret.is_empty() {
         return Ok(());
     }
-    fault(StatusCode::UNAUTHORIZED, "invalid_client", format!("There is no client '{name}' with this secret: '{CLIENT}' has an empty one"))
+    fault(
+        StatusCode::UNAUTHORIZED,
+        "invalid_client",
+        format!("There is no client '{name}' with this secret: '{CLIENT}' has an empty one"),
+    )
 }
 
 async fn token(
@@ -153,7 +211,13 @@ async fn token(
 ) -> Result<Response, Fault> {
     let Form(grant) = match form {
         Ok(form) => form,
-        Err(rejection) => return fault(StatusCode::BAD_REQUEST, "invalid_request", rejection.body_text()),
+        Err(rejection) => {
+            return fault(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                rejection.body_text(),
+            );
+        }
     };
     let missing = |name: &str| Fault {
         status: StatusCode::BAD_REQUEST,
@@ -165,7 +229,11 @@ async fn token(
             check_client(&headers, &grant)?;
             check_hint(uri.query().unwrap_or_default())?;
             if grant.passcode.is_some() {
-                return fault(StatusCode::BAD_REQUEST, "invalid_grant", "One-time passcodes are not supported: log in with name and password");
+                return fault(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_grant",
+                    "One-time passcodes are not supported: log in with name and password",
+                );
             }
             let username = grant.username.ok_or_else(|| missing("username"))?;
             let password = grant.password.ok_or_else(|| missing("password"))?;
@@ -173,7 +241,9 @@ async fn token(
         }
         "refresh_token" => {
             check_client(&headers, &grant)?;
-            let token = grant.refresh_token.ok_or_else(|| missing("refresh_token"))?;
+            let token = grant
+                .refresh_token
+                .ok_or_else(|| missing("refresh_token"))?;
             api.ops.refresh_grant(CLIENT, &token).await?
         }
         "client_credentials" => {
@@ -187,7 +257,9 @@ async fn token(
             return fault(
                 StatusCode::BAD_REQUEST,
                 "unsupported_grant_type",
-                format!("The grant type '{other}' is not supported; supported: password, refresh_token"),
+                format!(
+                    "The grant type '{other}' is not supported; supported: password, refresh_token"
+                ),
             );
         }
     };
@@ -212,11 +284,15 @@ fn check_hint(query: &str) -> Result<(), Fault> {
     else {
         return Ok(());
     };
-    let origin = serde_json::from_str::<Hint>(&text).ok().and_then(|hint| hint.origin);
+    let origin = serde_json::from_str::<Hint>(&text)
+        .ok()
+        .and_then(|hint| hint.origin);
     match origin {
-        Some(origin) if origin != ORIGIN => {
-            fault(StatusCode::BAD_REQUEST, "invalid_request", format!("There is no identity provider '{origin}'; there is '{ORIGIN}'"))
-        }
+        Some(origin) if origin != ORIGIN => fault(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            format!("There is no identity provider '{origin}'; there is '{ORIGIN}'"),
+        ),
         _ => Ok(()),
     }
 }
@@ -245,14 +321,20 @@ fn filter(text: &str) -> Option<Vec<(String, String)>> {
             return None;
         }
         let quoted = after.trim_start();
-        let quote = quoted.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
+        let quote = quoted
+            .chars()
+            .next()
+            .filter(|quote| ['"', '\''].contains(quote))?;
         let (value, after) = quoted[1..].split_once(quote)?;
         parts.push((name.to_string(), value.to_string()));
         rest = after.trim_start();
         if rest.is_empty() {
             return Some(parts);
         }
-        rest = rest.get(..4).filter(|and| and.eq_ignore_ascii_case("and ")).map(|_| rest[4..].trim_start())?;
+        rest = rest
+            .get(..4)
+            .filter(|and| and.eq_ignore_ascii_case("and "))
+            .map(|_| rest[4..].trim_start())?;
     }
 }
 
@@ -260,12 +342,21 @@ fn filter(text: &str) -> Option<Vec<(String, String)>> {
 async fn list_users(
     State(api): State<Api>,
     caller: Result<Caller, Refusal>,
-    query: Result<axum::extract::Query<BTreeMap<String, String>>, axum::extract::rejection::QueryRejection>,
+    query: Result<
+        axum::extract::Query<BTreeMap<String, String>>,
+        axum::extract::rejection::QueryRejection,
+    >,
 ) -> Result<Response, Fault> {
     let Caller(actor) = caller?;
     let axum::extract::Query(query) = match query {
         Ok(query) => query,
-        Err(rejection) => return fault(StatusCode::BAD_REQUEST, "invalid_request", rejection.body_text()),
+        Err(rejection) => {
+            return fault(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                rejection.body_text(),
+            );
+        }
     };
     let mut listed = ListQuery::all();
     if let Some(text) = query.get("filter") {
@@ -273,7 +364,9 @@ async fn list_users(
             return fault(
                 StatusCode::BAD_REQUEST,
                 "scim",
-                format!("Invalid filter expression: [{text}]; supported: userName, id and origin with eq and \"…\", joined by and"),
+                format!(
+                    "Invalid filter expression: [{text}]; supported: userName, id and origin with eq and \"…\", joined by and"
+                ),
             );
         };
         for (name, value) in parts {
@@ -281,7 +374,13 @@ async fn list_users(
                 "username" => "usernames",
                 "id" => "guids",
                 "origin" => "origins",
-                _ => return fault(StatusCode::BAD_REQUEST, "scim", format!("Invalid filter expression: '{name}' is not known")),
+                _ => {
+                    return fault(
+                        StatusCode::BAD_REQUEST,
+                        "scim",
+                        format!("Invalid filter expression: '{name}' is not known"),
+                    );
+                }
             };
             listed = listed.with(parameter, &[&value]);
         }
@@ -298,7 +397,13 @@ async fn list_users(
 }
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Fault> {
-    serde_json::from_slice(body).or_else(|error| fault(StatusCode::BAD_REQUEST, "invalid_scim_resource", error.to_string()))
+    serde_json::from_slice(body).or_else(|error| {
+        fault(
+            StatusCode::BAD_REQUEST,
+            "invalid_scim_resource",
+            error.to_string(),
+        )
+    })
 }
 
 #[derive(Deserialize)]
@@ -325,10 +430,21 @@ async fn create_user(
     let Caller(actor) = caller?;
     let new: NewUser = read(&body)?;
     let Some(password) = new.password else {
-        return fault(StatusCode::BAD_REQUEST, "invalid_scim_resource", "A password is needed");
+        return fault(
+            StatusCode::BAD_REQUEST,
+            "invalid_scim_resource",
+            "A password is needed",
+        );
     };
-    let origin = new.origin.as_deref().filter(|origin| !origin.is_empty()).unwrap_or(ORIGIN);
-    let user = api.ops.create_account(&actor, &new.username, &password, origin).await?;
+    let origin = new
+        .origin
+        .as_deref()
+        .filter(|origin| !origin.is_empty())
+        .unwrap_or(ORIGIN);
+    let user = api
+        .ops
+        .create_account(&actor, &new.username, &password, origin)
+        .await?;
     Ok((StatusCode::CREATED, axum::Json(present(user))).into_response())
 }
 
@@ -367,9 +483,15 @@ async fn change_password(
 ) -> Result<Response, Fault> {
     let Caller(actor) = caller?;
     let change: PasswordChange = read(&body)?;
-    match api.ops.change_password(&actor, &guid, change.old.as_deref(), &change.new).await {
+    match api
+        .ops
+        .change_password(&actor, &guid, change.old.as_deref(), &change.new)
+        .await
+    {
         Ok(()) => Ok(ok(json!({"status": "ok", "message": "password updated"}))),
-        Err(Refusal::Unprocessable(why)) => fault(StatusCode::UNPROCESSABLE_ENTITY, "invalid_password", why),
+        Err(Refusal::Unprocessable(why)) => {
+            fault(StatusCode::UNPROCESSABLE_ENTITY, "invalid_password", why)
+        }
         Err(refusal) => Err(refusal.into()),
     }
 }
@@ -385,8 +507,19 @@ mod tests {
             filter("userName eq \"dora\" and origin eq \"uaa\""),
             Some(vec![pair("userName", "dora"), pair("origin", "uaa")])
         );
-        assert_eq!(filter("userName Eq \"a and b\""), Some(vec![pair("userName", "a and b")]));
-        for text in ["", "userName", "userName co \"x\"", "userName eq x", "userName eq \"x", "userName eq \"x\" or a eq \"b\"", "a eq é"] {
+        assert_eq!(
+            filter("userName Eq \"a and b\""),
+            Some(vec![pair("userName", "a and b")])
+        );
+        for text in [
+            "",
+            "userName",
+            "userName co \"x\"",
+            "userName eq x",
+            "userName eq \"x",
+            "userName eq \"x\" or a eq \"b\"",
+            "a eq é",
+        ] {
             assert_eq!(filter(text), None, "{text}");
         }
     }

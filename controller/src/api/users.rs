@@ -61,17 +61,31 @@ async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<N
         return Err(Refusal::NotAuthorized);
     }
     let unknown = |who: &str| {
-        Refusal::Unprocessable(format!("There is no account '{who}': make it with POST /Users first, which sets its password"))
+        Refusal::Unprocessable(format!(
+            "There is no account '{who}': make it with POST /Users first, which sets its password"
+        ))
     };
     let user = match (new.guid, new.username) {
-        (Some(guid), None) => api.ops.user(&actor, &guid).await.map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => unknown(&guid),
-            refusal => refusal,
-        })?,
+        (Some(guid), None) => {
+            api.ops
+                .user(&actor, &guid)
+                .await
+                .map_err(|refusal| match refusal {
+                    Refusal::NotFound(_) => unknown(&guid),
+                    refusal => refusal,
+                })?
+        }
         (None, Some(username)) => {
             let origin = new.origin.as_deref().unwrap_or(ORIGIN);
-            let query = ListQuery::all().with("usernames", &[&username]).with("origins", &[origin]);
-            api.ops.list_users(&actor, &query).await?.rows.pop().ok_or_else(|| unknown(&username))?
+            let query = ListQuery::all()
+                .with("usernames", &[&username])
+                .with("origins", &[origin]);
+            api.ops
+                .list_users(&actor, &query)
+                .await?
+                .rows
+                .pop()
+                .ok_or_else(|| unknown(&username))?
         }
         _ => return Refusal::unprocessable("Either 'guid' or 'username' is needed"),
     };
@@ -80,5 +94,8 @@ async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<N
 
 async fn remove(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     api.ops.delete_user(&actor, &guid).await?;
-    Ok(accepted_job(&api, &api.ops.record_job("user.delete", None).await?))
+    Ok(accepted_job(
+        &api,
+        &api.ops.record_job("user.delete", None).await?,
+    ))
 }

@@ -12,7 +12,9 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
 use daemon::{Cluster, Shutdown, Stored};
 use futures_util::Stream;
-use proto::api::{ClusterStatus, ConfigChange, ConfigList, Leader, SeenAgent, SeenComponent, WaitingThing};
+use proto::api::{
+    ClusterStatus, ConfigChange, ConfigList, Leader, SeenAgent, SeenComponent, WaitingThing,
+};
 use proto::config::KEYS;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,16 +36,23 @@ pub fn routes() -> Router<Api> {
 }
 
 fn cluster(api: &Api) -> Result<&Cluster, Refusal> {
-    api.cluster.as_ref().ok_or_else(|| Refusal::Unavailable("This API has no cluster store behind it".into()))
+    api.cluster
+        .as_ref()
+        .ok_or_else(|| Refusal::Unavailable("This API has no cluster store behind it".into()))
 }
 
 async fn list(State(api): State<Api>, Caller(actor): Caller) -> Answer {
-    Ok(ok(ConfigList { resources: api.ops.list_config(&actor, cluster(&api)?).await? }))
+    Ok(ok(ConfigList {
+        resources: api.ops.list_config(&actor, cluster(&api)?).await?,
+    }))
 }
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(path): Path<String>) -> Answer {
     api.ops.check_config_read(&actor, &path)?;
-    Ok(ok(api.ops.config_entry(&actor, cluster(&api)?, &path).await?))
+    Ok(ok(api
+        .ops
+        .config_entry(&actor, cluster(&api)?, &path)
+        .await?))
 }
 
 async fn set(
@@ -54,7 +63,16 @@ async fn set(
 ) -> Answer {
     // What cannot be right is told before anything is reached.
     api.ops.check_config(&actor, &path, Some(&change.value))?;
-    Ok(ok(api.ops.change_config(&actor, cluster(&api)?, &path, Some(&change.value), change.revision).await?))
+    Ok(ok(api
+        .ops
+        .change_config(
+            &actor,
+            cluster(&api)?,
+            &path,
+            Some(&change.value),
+            change.revision,
+        )
+        .await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,8 +88,11 @@ async fn unset(
     query: Result<Query<Revision>, QueryRejection>,
 ) -> Answer {
     api.ops.check_config(&actor, &path, None)?;
-    let Query(Revision { revision }) = query.map_err(|rejection| Refusal::BadQuery(rejection.body_text()))?;
-    api.ops.change_config(&actor, cluster(&api)?, &path, None, revision).await?;
+    let Query(Revision { revision }) =
+        query.map_err(|rejection| Refusal::BadQuery(rejection.body_text()))?;
+    api.ops
+        .change_config(&actor, cluster(&api)?, &path, None, revision)
+        .await?;
     Ok(no_content())
 }
 
@@ -82,8 +103,18 @@ async fn watch(State(api): State<Api>, Caller(actor): Caller) -> Answer {
     let hints = api.ops.watch_config(&cluster).await?;
     let known = api.ops.stored_config(&cluster).await?;
     let shutdown = api.ops.tasks.shutdown();
-    let watching = Watching { api, actor, cluster, hints, known, shutdown, waiting: VecDeque::new() };
-    Ok(Sse::new(watching.events()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    let watching = Watching {
+        api,
+        actor,
+        cluster,
+        hints,
+        known,
+        shutdown,
+        waiting: VecDeque::new(),
+    };
+    Ok(Sse::new(watching.events())
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response())
 }
 
 /// One reader of changes.
@@ -125,7 +156,9 @@ impl Watching {
                 () = self.shutdown.draining() => return None,
             }
             // A store that is away is read again with the next hint.
-            let Ok(now) = self.api.ops.stored_config(&self.cluster).await else { continue };
+            let Ok(now) = self.api.ops.stored_config(&self.cluster).await else {
+                continue;
+            };
             self.waiting = changes(&self.actor, &self.known, &now);
             self.known = now;
         }
@@ -133,7 +166,11 @@ impl Watching {
 }
 
 /// The keys whose stored value differs, as the reader sees them now.
-fn changes(actor: &Actor, before: &BTreeMap<String, Stored>, now: &BTreeMap<String, Stored>) -> VecDeque<Value> {
+fn changes(
+    actor: &Actor,
+    before: &BTreeMap<String, Stored>,
+    now: &BTreeMap<String, Stored>,
+) -> VecDeque<Value> {
     KEYS.iter()
         .filter(|key| config::is_visible(actor, key) && before.get(key.path) != now.get(key.path))
         .map(|key| json!(config::entry(key, now.get(key.path))))
@@ -141,29 +178,55 @@ fn changes(actor: &Actor, before: &BTreeMap<String, Stored>, now: &BTreeMap<Stri
 }
 
 async fn status(State(api): State<Api>, Caller(actor): Caller) -> Answer {
-    Ok(ok(present_status((api.ops.live.status)().await, actor.is_admin)))
+    Ok(ok(present_status(
+        (api.ops.live.status)().await,
+        actor.is_admin,
+    )))
 }
 
 /// The document of the running half in the words of the API. What there is no word for is passed on
 /// as it is; what concerns single apps only administrators see.
 fn present_status(seen: Value, is_admin: bool) -> Value {
-    let Value::Object(mut seen) = seen else { return json!(ClusterStatus::default()) };
-    let agents = seen.remove("agents").and_then(|agents| serde_json::from_value::<Vec<Agent>>(agents).ok()).unwrap_or_default();
+    let Value::Object(mut seen) = seen else {
+        return json!(ClusterStatus::default());
+    };
+    let agents = seen
+        .remove("agents")
+        .and_then(|agents| serde_json::from_value::<Vec<Agent>>(agents).ok())
+        .unwrap_or_default();
     let components = seen
         .remove("components")
         .and_then(|components| serde_json::from_value::<Vec<SeenComponent>>(components).ok())
         .unwrap_or_default();
-    let waiting =
-        seen.remove("waiting").and_then(|waiting| serde_json::from_value::<Vec<Waiting>>(waiting).ok()).unwrap_or_default();
-    let builds = seen.get("builds").and_then(|builds| serde_json::from_value::<Vec<Build>>(builds.clone()).ok()).unwrap_or_default();
-    let leader = seen.remove("leader").and_then(|leader| leader.as_str().map(str::to_string));
+    let waiting = seen
+        .remove("waiting")
+        .and_then(|waiting| serde_json::from_value::<Vec<Waiting>>(waiting).ok())
+        .unwrap_or_default();
+    let builds = seen
+        .get("builds")
+        .and_then(|builds| serde_json::from_value::<Vec<Build>>(builds.clone()).ok())
+        .unwrap_or_default();
+    let leader = seen
+        .remove("leader")
+        .and_then(|leader| leader.as_str().map(str::to_string));
     let epoch = seen.remove("epoch").and_then(|epoch| epoch.as_i64());
-    let is_me = seen.remove("leads").and_then(|leads| leads.as_bool()).unwrap_or(false);
+    let is_me = seen
+        .remove("leads")
+        .and_then(|leads| leads.as_bool())
+        .unwrap_or(false);
     let status = ClusterStatus {
         components,
         agents: agents.into_iter().map(Agent::present).collect(),
-        leader: leader.map(|name| Leader { name, epoch: epoch.unwrap_or(0), is_me }),
-        waiting: waiting.into_iter().map(Waiting::present).chain(builds.into_iter().map(Build::present)).collect(),
+        leader: leader.map(|name| Leader {
+            name,
+            epoch: epoch.unwrap_or(0),
+            is_me,
+        }),
+        waiting: waiting
+            .into_iter()
+            .map(Waiting::present)
+            .chain(builds.into_iter().map(Build::present))
+            .collect(),
     };
     let mut document = seen;
     if let Value::Object(known) = json!(status) {
@@ -197,7 +260,10 @@ struct Agent {
 
 impl Agent {
     fn present(self) -> SeenAgent {
-        let heard = [self.advertised_seconds_ago, self.heartbeat_seconds_ago].into_iter().flatten().fold(f64::INFINITY, f64::min);
+        let heard = [self.advertised_seconds_ago, self.heartbeat_seconds_ago]
+            .into_iter()
+            .flatten()
+            .fold(f64::INFINITY, f64::min);
         SeenAgent {
             id: self.id,
             zone: self.zone,
@@ -208,7 +274,11 @@ impl Agent {
             total_disk_in_mb: self.disk_total_mb.map(|size| size.max(0.0) as u64),
             instances: self.instances,
             seen_seconds_ago: if heard.is_finite() { heard } else { 0.0 },
-            state: if self.state == "silent" { "stale".to_string() } else { self.state },
+            state: if self.state == "silent" {
+                "stale".to_string()
+            } else {
+                self.state
+            },
         }
     }
 }
@@ -231,10 +301,21 @@ impl Waiting {
     fn present(self) -> WaitingThing {
         let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for one in self.instances {
-            by_reason.entry(one.reason).or_default().push(format!("#{}", one.index));
+            by_reason
+                .entry(one.reason)
+                .or_default()
+                .push(format!("#{}", one.index));
         }
-        let reasons: Vec<String> = by_reason.into_iter().map(|(reason, indices)| format!("{}: {reason}", indices.join(" "))).collect();
-        WaitingThing { kind: "instance".into(), guid: self.process, because: reasons.join("; "), ..WaitingThing::default() }
+        let reasons: Vec<String> = by_reason
+            .into_iter()
+            .map(|(reason, indices)| format!("{}: {reason}", indices.join(" ")))
+            .collect();
+        WaitingThing {
+            kind: "instance".into(),
+            guid: self.process,
+            because: reasons.join("; "),
+            ..WaitingThing::default()
+        }
     }
 }
 
@@ -250,6 +331,11 @@ impl Build {
             Value::String(phase) => phase,
             other => other.to_string(),
         };
-        WaitingThing { kind: "build".into(), guid: self.build, because, ..WaitingThing::default() }
+        WaitingThing {
+            kind: "build".into(),
+            guid: self.build,
+            because,
+            ..WaitingThing::default()
+        }
     }
 }

@@ -73,28 +73,48 @@ pub struct Blobs {
 impl Blobs {
     /// Opens (and makes) the store in `folder`. What an earlier run received half is dropped.
     pub fn open(folder: &Path, secret: &[u8], advertise: &str) -> Result<Blobs, BlobError> {
-        let failed = |source| BlobError::File { key: folder.display().to_string(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        match std::fs::remove_dir_all(folder.join("incoming")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let store = LocalFileSystem::new_with_prefix(folder).map_err(|source| BlobError::Store {
-            operation: "open",
+        let failed = |source| BlobError::File {
             key: folder.display().to_string(),
             source,
-        })?;
-        Ok(Blobs { store: Arc::new(store), secret: secret.into(), base: format!("http://{advertise}").into() })
+        };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        match std::fs::remove_dir_all(folder.join("incoming")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let store =
+            LocalFileSystem::new_with_prefix(folder).map_err(|source| BlobError::Store {
+                operation: "open",
+                key: folder.display().to_string(),
+                source,
+            })?;
+        Ok(Blobs {
+            store: Arc::new(store),
+            secret: secret.into(),
+            base: format!("http://{advertise}").into(),
+        })
     }
 
     /// A URL that lets its holder GET or PUT one blob until `expires` (Unix seconds).
     pub fn url(&self, method: &Method, key: &str, expires: i64) -> String {
         let signature = sign::signature(&self.secret, method.as_str(), key, expires);
-        format!("{}/internal/blobs/{key}?expires={expires}&method={method}&signature={signature}", self.base)
+        format!(
+            "{}/internal/blobs/{key}?expires={expires}&method={method}&signature={signature}",
+            self.base
+        )
     }
 
     /// Whether such a URL is genuine and not expired.
-    pub fn permits(&self, method: &Method, key: &str, expires: i64, signature: &str, unix_now: i64) -> bool {
+    pub fn permits(
+        &self,
+        method: &Method,
+        key: &str,
+        expires: i64,
+        signature: &str,
+        unix_now: i64,
+    ) -> bool {
         expires >= unix_now && sign::matches(&self.secret, method.as_str(), key, expires, signature)
     }
 
@@ -102,11 +122,21 @@ impl Blobs {
     pub async fn get(
         &self,
         key: &str,
-    ) -> Result<Option<(u64, impl Stream<Item = Result<Bytes, object_store::Error>> + Send + 'static)>, BlobError> {
+    ) -> Result<
+        Option<(
+            u64,
+            impl Stream<Item = Result<Bytes, object_store::Error>> + Send + 'static,
+        )>,
+        BlobError,
+    > {
         match self.store.get(&location(key)?).await {
             Ok(result) => Ok(Some((result.meta.size, result.into_stream()))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(BlobError::Store { operation: "get", key: key.into(), source }),
+            Err(source) => Err(BlobError::Store {
+                operation: "get",
+                key: key.into(),
+                source,
+            }),
         }
     }
 
@@ -115,7 +145,11 @@ impl Blobs {
         match self.store.head(&location(key)?).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(BlobError::Store { operation: "look for", key: key.into(), source }),
+            Err(source) => Err(BlobError::Store {
+                operation: "look for",
+                key: key.into(),
+                source,
+            }),
         }
     }
 
@@ -130,20 +164,34 @@ impl Blobs {
         let incoming = Location::from(format!("incoming/{}", uuid::Uuid::new_v4().simple()));
         let failed = |operation: &'static str| {
             let key = key.to_string();
-            move |source| BlobError::Store { operation, key: key.clone(), source }
+            move |source| BlobError::Store {
+                operation,
+                key: key.clone(),
+                source,
+            }
         };
-        let upload = self.store.put_multipart(&incoming).await.map_err(failed("begin to put"))?;
+        let upload = self
+            .store
+            .put_multipart(&incoming)
+            .await
+            .map_err(failed("begin to put"))?;
         let mut writer = WriteMultipart::new(upload);
         let received = self.pump(key, stream, limit, &mut writer).await;
         match received {
             Ok(digests) => {
                 writer.finish().await.map_err(failed("put"))?;
-                self.store.rename(&incoming, &target).await.map_err(failed("put into place"))?;
+                self.store
+                    .rename(&incoming, &target)
+                    .await
+                    .map_err(failed("put into place"))?;
                 Ok(digests)
             }
             Err(error) => {
                 if let Err(cause) = writer.abort().await {
-                    tracing::debug!(error = &cause as &dyn std::error::Error, "a broken upload was not cleaned at once");
+                    tracing::debug!(
+                        error = &cause as &dyn std::error::Error,
+                        "a broken upload was not cleaned at once"
+                    );
                 }
                 Err(error)
             }
@@ -158,7 +206,8 @@ impl Blobs {
         writer: &mut WriteMultipart,
     ) -> Result<Digests, BlobError> {
         let mut stream = std::pin::pin!(stream);
-        let (mut sha1, mut sha256, mut size_bytes) = (sha1::Sha1::new(), sha2::Sha256::new(), 0_u64);
+        let (mut sha1, mut sha256, mut size_bytes) =
+            (sha1::Sha1::new(), sha2::Sha256::new(), 0_u64);
         loop {
             let next = tokio::time::timeout(PIECE, stream.next()).await;
             let piece = match next {
@@ -168,35 +217,63 @@ impl Blobs {
             };
             size_bytes += piece.len() as u64;
             if size_bytes > limit {
-                return Err(BlobError::TooLarge { key: key.into(), limit });
+                return Err(BlobError::TooLarge {
+                    key: key.into(),
+                    limit,
+                });
             }
             sha1.update(&piece);
             sha256.update(&piece);
             writer
                 .wait_for_capacity(4)
                 .await
-                .map_err(|source| BlobError::Store { operation: "put", key: key.into(), source })?;
+                .map_err(|source| BlobError::Store {
+                    operation: "put",
+                    key: key.into(),
+                    source,
+                })?;
             writer.put(piece);
         }
-        Ok(Digests { sha1: hex(&sha1.finalize()), sha256: hex(&sha256.finalize()), size_bytes })
+        Ok(Digests {
+            sha1: hex(&sha1.finalize()),
+            sha256: hex(&sha256.finalize()),
+            size_bytes,
+        })
     }
 
     /// Stores a file.
     pub async fn put_file(&self, key: &str, path: &Path) -> Result<Digests, BlobError> {
         let file = tokio::fs::File::open(path)
             .await
-            .map_err(|source| BlobError::File { key: key.into(), source })?;
-        self.put(key, tokio_util::io::ReaderStream::with_capacity(file, 256 * 1024), u64::MAX).await
+            .map_err(|source| BlobError::File {
+                key: key.into(),
+                source,
+            })?;
+        self.put(
+            key,
+            tokio_util::io::ReaderStream::with_capacity(file, 256 * 1024),
+            u64::MAX,
+        )
+        .await
     }
 
     /// Copies a blob into a file.
     pub async fn fetch(&self, key: &str, path: &Path) -> Result<bool, BlobError> {
-        let Some((_, stream)) = self.get(key).await? else { return Ok(false) };
-        let file = |source| BlobError::File { key: key.into(), source };
+        let Some((_, stream)) = self.get(key).await? else {
+            return Ok(false);
+        };
+        let file = |source| BlobError::File {
+            key: key.into(),
+            source,
+        };
         let mut target = tokio::fs::File::create(path).await.map_err(file)?;
         let mut reader = tokio_util::io::StreamReader::new(stream.map_err(std::io::Error::other));
-        tokio::io::copy(&mut reader, &mut target).await.map_err(file)?;
-        tokio::io::AsyncWriteExt::flush(&mut target).await.map_err(file)?;
+        tokio::io::copy(&mut reader, &mut target)
+            .await
+            .map_err(file)?;
+        tokio::io::AsyncWriteExt::flush(&mut target)
+            .await
+            .map_err(file)?;
         Ok(true)
     }
 
@@ -205,7 +282,11 @@ impl Blobs {
         self.store
             .rename(&location(from)?, &location(to)?)
             .await
-            .map_err(|source| BlobError::Store { operation: "move", key: from.into(), source })
+            .map_err(|source| BlobError::Store {
+                operation: "move",
+                key: from.into(),
+                source,
+            })
     }
 
     /// Whether it was there.
@@ -213,13 +294,21 @@ impl Blobs {
         match self.store.delete(&location(key)?).await {
             Ok(()) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(source) => Err(BlobError::Store { operation: "delete", key: key.into(), source }),
+            Err(source) => Err(BlobError::Store {
+                operation: "delete",
+                key: key.into(),
+                source,
+            }),
         }
     }
 
     /// Keys under a prefix with the time of their last change (Unix seconds).
     pub async fn list(&self, prefix: &str) -> Result<Vec<(String, i64)>, BlobError> {
-        let failed = |source| BlobError::Store { operation: "list", key: prefix.into(), source };
+        let failed = |source| BlobError::Store {
+            operation: "list",
+            key: prefix.into(),
+            source,
+        };
         self.store
             .list(Some(&location(prefix)?))
             .map_ok(|meta| (meta.location.to_string(), meta.last_modified.timestamp()))
@@ -234,7 +323,9 @@ fn location(key: &str) -> Result<Location, BlobError> {
     let fine = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
     };
     if key.len() <= 512 && key.split('/').all(fine) {
         Ok(Location::from(key))
@@ -251,8 +342,15 @@ pub fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn pieces(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + use<> {
-        futures_util::stream::iter(parts.iter().map(|part| Ok(Bytes::from_static(part))).collect::<Vec<_>>())
+    fn pieces(
+        parts: &[&'static [u8]],
+    ) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + use<> {
+        futures_util::stream::iter(
+            parts
+                .iter()
+                .map(|part| Ok(Bytes::from_static(part)))
+                .collect::<Vec<_>>(),
+        )
     }
 
     fn open(folder: &Path) -> Blobs {
@@ -263,11 +361,17 @@ mod tests {
     async fn what_is_put_can_be_got_moved_and_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = open(folder.path());
-        let digests = blobs.put("uploads/b1/droplet.tgz", pieces(&[b"ab", b"c"]), 10).await.unwrap();
+        let digests = blobs
+            .put("uploads/b1/droplet.tgz", pieces(&[b"ab", b"c"]), 10)
+            .await
+            .unwrap();
         assert_eq!(digests.sha1, "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert_eq!(digests.size_bytes, 3);
         let place = format!("droplets/{}", digests.sha256);
-        blobs.rename("uploads/b1/droplet.tgz", &place).await.unwrap();
+        blobs
+            .rename("uploads/b1/droplet.tgz", &place)
+            .await
+            .unwrap();
         assert_eq!(blobs.size("uploads/b1/droplet.tgz").await.unwrap(), None);
         let (size, stream) = blobs.get(&place).await.unwrap().unwrap();
         let parts: Vec<Bytes> = stream.try_collect().await.unwrap();
@@ -281,16 +385,33 @@ mod tests {
     async fn a_broken_or_large_upload_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = open(folder.path());
-        assert!(matches!(blobs.put("caches/a.tgz", pieces(&[b"abcdef"]), 5).await, Err(BlobError::TooLarge { .. })));
-        let broken = pieces(&[b"ab"]).chain(futures_util::stream::iter([Err(std::io::Error::other("gone"))]));
-        assert!(matches!(blobs.put("caches/a.tgz", broken, 5).await, Err(BlobError::BrokenOff { .. })));
+        assert!(matches!(
+            blobs.put("caches/a.tgz", pieces(&[b"abcdef"]), 5).await,
+            Err(BlobError::TooLarge { .. })
+        ));
+        let broken = pieces(&[b"ab"]).chain(futures_util::stream::iter([Err(
+            std::io::Error::other("gone"),
+        )]));
+        assert!(matches!(
+            blobs.put("caches/a.tgz", broken, 5).await,
+            Err(BlobError::BrokenOff { .. })
+        ));
         assert_eq!(blobs.size("caches/a.tgz").await.unwrap(), None);
         assert!(blobs.list("incoming").await.unwrap().is_empty());
     }
 
     #[test]
     fn a_key_cannot_leave_the_store() {
-        for key in ["../x", "a/../b", "/etc/passwd", "", "a//b", "a/.hidden", "a\\b", "a b"] {
+        for key in [
+            "../x",
+            "a/../b",
+            "/etc/passwd",
+            "",
+            "a//b",
+            "a/.hidden",
+            "a\\b",
+            "a b",
+        ] {
             assert!(location(key).is_err(), "{key}");
         }
         assert!(location("caches/6b6a-host.tgz").is_ok());
@@ -302,7 +423,9 @@ mod tests {
         let blobs = open(folder.path());
         let url = blobs.url(&Method::GET, "droplets/abc", 100);
         let signature = url.rsplit("signature=").next().unwrap().to_string();
-        assert!(url.starts_with("http://127.0.0.1:1/internal/blobs/droplets/abc?expires=100&method=GET&signature="));
+        assert!(url.starts_with(
+            "http://127.0.0.1:1/internal/blobs/droplets/abc?expires=100&method=GET&signature="
+        ));
         assert!(blobs.permits(&Method::GET, "droplets/abc", 100, &signature, 99));
         assert!(!blobs.permits(&Method::GET, "droplets/abc", 100, &signature, 101));
         assert!(!blobs.permits(&Method::PUT, "droplets/abc", 100, &signature, 99));

@@ -23,7 +23,9 @@ pub async fn receive<E>(
     limit: u64,
 ) -> Result<u64, ReceiveError> {
     let mut stream = std::pin::pin!(stream);
-    let mut file = tokio::fs::File::create(path).await.map_err(ReceiveError::Disk)?;
+    let mut file = tokio::fs::File::create(path)
+        .await
+        .map_err(ReceiveError::Disk)?;
     let mut size = 0_u64;
     loop {
         let piece = match tokio::time::timeout(super::PIECE, stream.next()).await {

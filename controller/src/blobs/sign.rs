@@ -15,13 +15,20 @@ pub fn signature(secret: &[u8], method: &str, key: &str, expires: i64) -> String
 
 /// Compares in constant time.
 pub fn matches(secret: &[u8], method: &str, key: &str, expires: i64, signature: &str) -> bool {
-    let Some(given) = unhex(signature) else { return false };
-    mac(secret, method, key, expires).verify_slice(&given).is_ok()
+    let Some(given) = unhex(signature) else {
+        return false;
+    };
+    mac(secret, method, key, expires)
+        .verify_slice(&given)
+        .is_ok()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }

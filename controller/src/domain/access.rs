@@ -81,7 +81,10 @@ pub enum Action {
 pub enum Object<'a> {
     Platform,
     Organization(&'a str),
-    Space { guid: &'a str, organization: &'a str },
+    Space {
+        guid: &'a str,
+        organization: &'a str,
+    },
     User(&'a str),
 }
 
@@ -93,10 +96,16 @@ pub struct Decision {
 }
 
 const fn yes(because: &'static str) -> Decision {
-    Decision { allowed: true, because }
+    Decision {
+        allowed: true,
+        because,
+    }
 }
 const fn no(because: &'static str) -> Decision {
-    Decision { allowed: false, because }
+    Decision {
+        allowed: false,
+        because,
+    }
 }
 
 pub fn decide(actor: &Actor, action: Action, object: &Object<'_>) -> Decision {
@@ -106,14 +115,22 @@ pub fn decide(actor: &Actor, action: Action, object: &Object<'_>) -> Decision {
     match object {
         Object::Platform => match action {
             Action::Read => yes("everybody who is logged in may look"),
-            Action::ReadSecrets | Action::Develop | Action::Operate | Action::Manage | Action::Administer => {
-                no("only an administrator changes the platform")
-            }
+            Action::ReadSecrets
+            | Action::Develop
+            | Action::Operate
+            | Action::Manage
+            | Action::Administer => no("only an administrator changes the platform"),
         },
         Object::User(guid) => match action {
-            Action::Read | Action::Manage if *guid == actor.guid => yes("it is the user's own account"),
+            Action::Read | Action::Manage if *guid == actor.guid => {
+                yes("it is the user's own account")
+            }
             Action::Read => yes("users see each other's names"),
-            Action::ReadSecrets | Action::Develop | Action::Operate | Action::Manage | Action::Administer => {
+            Action::ReadSecrets
+            | Action::Develop
+            | Action::Operate
+            | Action::Manage
+            | Action::Administer => {
                 no("only an administrator changes the account of somebody else")
             }
         },
@@ -123,20 +140,37 @@ pub fn decide(actor: &Actor, action: Action, object: &Object<'_>) -> Decision {
 }
 
 fn in_organization(actor: &Actor, action: Action, guid: &str) -> Decision {
-    let manages = actor.grants.iter().any(|grant| grant.role == RoleKind::OrganizationManager && grant.place == guid);
+    let manages = actor
+        .grants
+        .iter()
+        .any(|grant| grant.role == RoleKind::OrganizationManager && grant.place == guid);
     match action {
-        Action::Read if actor.grants.iter().any(|grant| grant.organization == guid) => yes("the actor has a role in it"),
+        Action::Read if actor.grants.iter().any(|grant| grant.organization == guid) => {
+            yes("the actor has a role in it")
+        }
         Action::Manage if manages => yes("the actor manages the organization"),
         Action::Read => no("the actor has no role in the organization"),
-        Action::ReadSecrets | Action::Develop | Action::Operate | Action::Manage | Action::Administer => {
-            no("only a manager changes the organization")
-        }
+        Action::ReadSecrets
+        | Action::Develop
+        | Action::Operate
+        | Action::Manage
+        | Action::Administer => no("only a manager changes the organization"),
     }
 }
 
 fn in_space(actor: &Actor, action: Action, guid: &str, organization: &str) -> Decision {
-    let here = |roles: &[RoleKind]| actor.grants.iter().any(|grant| grant.place == guid && roles.contains(&grant.role));
-    let above = |roles: &[RoleKind]| actor.grants.iter().any(|grant| grant.place == organization && roles.contains(&grant.role));
+    let here = |roles: &[RoleKind]| {
+        actor
+            .grants
+            .iter()
+            .any(|grant| grant.place == guid && roles.contains(&grant.role))
+    };
+    let above = |roles: &[RoleKind]| {
+        actor
+            .grants
+            .iter()
+            .any(|grant| grant.place == organization && roles.contains(&grant.role))
+    };
     use RoleKind::{OrganizationManager, SpaceDeveloper, SpaceManager, SpaceSupporter};
     match action {
         Action::Read => {
@@ -149,7 +183,11 @@ fn in_space(actor: &Actor, action: Action, guid: &str, organization: &str) -> De
             }
         }
         Action::ReadSecrets | Action::Develop => {
-            if here(&[SpaceDeveloper]) { yes("the actor develops in the space") } else { no("only a developer of the space may") }
+            if here(&[SpaceDeveloper]) {
+                yes("the actor develops in the space")
+            } else {
+                no("only a developer of the space may")
+            }
         }
         Action::Operate => {
             if here(&[SpaceDeveloper, SpaceSupporter]) {
@@ -189,19 +227,38 @@ pub fn sight(actor: &Actor) -> Sight {
         return Sight::Everything;
     }
     let places = |wanted: &dyn Fn(&Grant) -> bool| -> BTreeSet<String> {
-        actor.grants.iter().filter(|grant| wanted(grant)).map(|grant| grant.place.clone()).collect()
+        actor
+            .grants
+            .iter()
+            .filter(|grant| wanted(grant))
+            .map(|grant| grant.place.clone())
+            .collect()
     };
     Sight::Only {
         spaces: places(&|grant| grant.role.is_of_space()),
         managed: places(&|grant| grant.role == RoleKind::OrganizationManager),
-        organizations: actor.grants.iter().map(|grant| grant.organization.clone()).collect(),
+        organizations: actor
+            .grants
+            .iter()
+            .map(|grant| grant.organization.clone())
+            .collect(),
     }
 }
 
 /// Organizations in which the actor gives roles, in them or in one of their spaces: there he finds users.
 pub fn gives_roles_in(actor: &Actor) -> BTreeSet<String> {
-    let gives = |grant: &&Grant| matches!(grant.role, RoleKind::OrganizationManager | RoleKind::SpaceManager);
-    actor.grants.iter().filter(gives).map(|grant| grant.organization.clone()).collect()
+    let gives = |grant: &&Grant| {
+        matches!(
+            grant.role,
+            RoleKind::OrganizationManager | RoleKind::SpaceManager
+        )
+    };
+    actor
+        .grants
+        .iter()
+        .filter(gives)
+        .map(|grant| grant.organization.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -209,8 +266,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ACTIONS: [Action; 6] =
-        [Action::Read, Action::ReadSecrets, Action::Develop, Action::Operate, Action::Manage, Action::Administer];
+    const ACTIONS: [Action; 6] = [
+        Action::Read,
+        Action::ReadSecrets,
+        Action::Develop,
+        Action::Operate,
+        Action::Manage,
+        Action::Administer,
+    ];
 
     fn actor(grants: &[(RoleKind, &str, &str)]) -> Actor {
         Actor {
@@ -229,27 +292,68 @@ mod tests {
     }
 
     fn allowed(actor: &Actor, object: &Object<'_>) -> Vec<Action> {
-        ACTIONS.into_iter().filter(|action| decide(actor, *action, object).allowed).collect()
+        ACTIONS
+            .into_iter()
+            .filter(|action| decide(actor, *action, object).allowed)
+            .collect()
     }
 
     #[test]
     fn each_role_in_a_space_allows_what_it_is_for() {
-        let space = Object::Space { guid: "s", organization: "o" };
-        let check = |role, expected: &[Action]| assert_eq!(allowed(&actor(&[(role, "s", "o")]), &space), expected, "{role:?}");
+        let space = Object::Space {
+            guid: "s",
+            organization: "o",
+        };
+        let check = |role, expected: &[Action]| {
+            assert_eq!(
+                allowed(&actor(&[(role, "s", "o")]), &space),
+                expected,
+                "{role:?}"
+            )
+        };
         check(RoleKind::SpaceAuditor, &[Action::Read]);
-        check(RoleKind::SpaceDeveloper, &[Action::Read, Action::ReadSecrets, Action::Develop, Action::Operate]);
+        check(
+            RoleKind::SpaceDeveloper,
+            &[
+                Action::Read,
+                Action::ReadSecrets,
+                Action::Develop,
+                Action::Operate,
+            ],
+        );
         check(RoleKind::SpaceSupporter, &[Action::Read, Action::Operate]);
         check(RoleKind::SpaceManager, &[Action::Read, Action::Manage]);
-        assert_eq!(allowed(&actor(&[(RoleKind::OrganizationManager, "o", "o")]), &space), [Action::Read, Action::Manage]);
-        assert_eq!(allowed(&actor(&[(RoleKind::OrganizationUser, "o", "o")]), &space), []);
-        assert_eq!(allowed(&actor(&[(RoleKind::SpaceDeveloper, "other", "o")]), &space), []);
+        assert_eq!(
+            allowed(&actor(&[(RoleKind::OrganizationManager, "o", "o")]), &space),
+            [Action::Read, Action::Manage]
+        );
+        assert_eq!(
+            allowed(&actor(&[(RoleKind::OrganizationUser, "o", "o")]), &space),
+            []
+        );
+        assert_eq!(
+            allowed(&actor(&[(RoleKind::SpaceDeveloper, "other", "o")]), &space),
+            []
+        );
     }
 
     #[test]
     fn nobody_but_an_administrator_changes_the_platform() {
-        let manager = actor(&[(RoleKind::OrganizationManager, "o", "o"), (RoleKind::SpaceManager, "s", "o")]);
+        let manager = actor(&[
+            (RoleKind::OrganizationManager, "o", "o"),
+            (RoleKind::SpaceManager, "s", "o"),
+        ]);
         assert_eq!(allowed(&manager, &Object::Platform), [Action::Read]);
-        assert_eq!(allowed(&Actor { is_admin: true, ..manager }, &Object::Platform), ACTIONS);
+        assert_eq!(
+            allowed(
+                &Actor {
+                    is_admin: true,
+                    ..manager
+                },
+                &Object::Platform
+            ),
+            ACTIONS
+        );
     }
 
     fn grants() -> impl Strategy<Value = Vec<(usize, u8, u8)>> {

@@ -17,7 +17,9 @@ pub struct Entry {
 pub enum EntryKind {
     File,
     Folder,
-    Symlink { target: String },
+    Symlink {
+        target: String,
+    },
     /// Devices, pipes…
     Other,
 }
@@ -47,7 +49,11 @@ fn no<T>(text: String) -> Result<T, Unacceptable> {
 /// Checks them all together.
 pub fn check(entries: &[Entry], bounds: Bounds) -> Result<Contents, Unacceptable> {
     if entries.len() as u64 > bounds.max_entries {
-        return no(format!("it holds {} entries, at most {} are allowed", entries.len(), bounds.max_entries));
+        return no(format!(
+            "it holds {} entries, at most {} are allowed",
+            entries.len(),
+            bounds.max_entries
+        ));
     }
     let mut contents = Contents::default();
     // Path to whether it is a folder: a file may not be where another entry has a folder.
@@ -63,7 +69,12 @@ pub fn check(entries: &[Entry], bounds: Bounds) -> Result<Contents, Unacceptable
                 check_link(&entry.name, &parts, target)?;
                 contents.files += 1;
             }
-            EntryKind::Other => return no(format!("the entry '{}' is neither a file, a folder nor a symlink", show(&entry.name))),
+            EntryKind::Other => {
+                return no(format!(
+                    "the entry '{}' is neither a file, a folder nor a symlink",
+                    show(&entry.name)
+                ));
+            }
         }
         contents.unpacked = contents.unpacked.saturating_add(entry.size);
         if contents.unpacked > bounds.max_unpacked {
@@ -89,7 +100,11 @@ pub fn check(entries: &[Entry], bounds: Bounds) -> Result<Contents, Unacceptable
         while let Some(at) = path[end..].find('/') {
             end += at;
             if seen.get(&path[..end]) == Some(&false) {
-                return no(format!("the entry '{}' lies beneath '{}', which is not a folder", show(path), show(&path[..end])));
+                return no(format!(
+                    "the entry '{}' lies beneath '{}', which is not a folder",
+                    show(path),
+                    show(&path[..end])
+                ));
             }
             end += 1;
         }
@@ -100,7 +115,10 @@ pub fn check(entries: &[Entry], bounds: Bounds) -> Result<Contents, Unacceptable
 /// The path of an entry in its parts; `.` is left out.
 pub fn parts(name: &str) -> Result<Vec<&str>, Unacceptable> {
     if name.contains('\0') || name.contains('\\') {
-        return no(format!("the entry '{}' has a name with a NUL or a backslash", show(name)));
+        return no(format!(
+            "the entry '{}' has a name with a NUL or a backslash",
+            show(name)
+        ));
     }
     if name.starts_with('/') {
         return no(format!("the entry '{}' has an absolute path", show(name)));
@@ -120,8 +138,18 @@ pub fn parts(name: &str) -> Result<Vec<&str>, Unacceptable> {
 }
 
 fn check_link(name: &str, parts: &[&str], target: &str) -> Result<(), Unacceptable> {
-    let out = || Unacceptable(format!("the symlink '{}' leads out of the app (to '{}')", show(name), show(target)));
-    if target.is_empty() || target.starts_with('/') || target.contains('\0') || target.contains('\\') {
+    let out = || {
+        Unacceptable(format!(
+            "the symlink '{}' leads out of the app (to '{}')",
+            show(name),
+            show(target)
+        ))
+    };
+    if target.is_empty()
+        || target.starts_with('/')
+        || target.contains('\0')
+        || target.contains('\\')
+    {
         return Err(out());
     }
     let mut depth = parts.len().saturating_sub(1);
@@ -137,7 +165,11 @@ fn check_link(name: &str, parts: &[&str], target: &str) -> Result<(), Unacceptab
 
 /// Names come from strangers: shortened, without control characters.
 fn show(name: &str) -> String {
-    let mut text: String = name.chars().take(120).map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut text: String = name
+        .chars()
+        .take(120)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
     if text.len() < name.len() && name.chars().count() > 120 {
         text.push('…');
     }
@@ -149,32 +181,76 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BOUNDS: Bounds = Bounds { max_entries: 5, max_unpacked: 1000 };
+    const BOUNDS: Bounds = Bounds {
+        max_entries: 5,
+        max_unpacked: 1000,
+    };
 
     fn file(name: &str) -> Entry {
-        Entry { name: name.into(), kind: EntryKind::File, size: 1 }
+        Entry {
+            name: name.into(),
+            kind: EntryKind::File,
+            size: 1,
+        }
     }
     fn link(name: &str, target: &str) -> Entry {
-        Entry { name: name.into(), kind: EntryKind::Symlink { target: target.into() }, size: 1 }
+        Entry {
+            name: name.into(),
+            kind: EntryKind::Symlink {
+                target: target.into(),
+            },
+            size: 1,
+        }
     }
 
     #[test]
     fn what_leads_out_of_the_app_is_refused_by_name() {
         for entry in [
-            file("../x"), file("a/../../x"), file("/etc/passwd"), file("a\\b"), link("a", "/etc/passwd"), link("a", "../x"),
-            link("a/b", "../../x"), link("a", ""), link("a/b", "c/../../../x"),
+            file("../x"),
+            file("a/../../x"),
+            file("/etc/passwd"),
+            file("a\\b"),
+            link("a", "/etc/passwd"),
+            link("a", "../x"),
+            link("a/b", "../../x"),
+            link("a", ""),
+            link("a/b", "c/../../../x"),
         ] {
             let error = check(std::slice::from_ref(&entry), BOUNDS).unwrap_err();
             assert!(error.0.contains(&entry.name), "{error}");
         }
-        assert!(check(&[file("a/b"), link("a/c", "../d"), file("d"), link("e", "a/./b")], BOUNDS).is_ok());
+        assert!(
+            check(
+                &[
+                    file("a/b"),
+                    link("a/c", "../d"),
+                    file("d"),
+                    link("e", "a/./b")
+                ],
+                BOUNDS
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn a_bomb_is_refused_before_it_goes_off() {
-        let big = Entry { name: "big".into(), kind: EntryKind::File, size: 1001 };
-        assert!(check(&[big], BOUNDS).unwrap_err().0.contains("unpacks to more than 1000"));
-        let huge = Entry { name: "huge".into(), kind: EntryKind::File, size: u64::MAX };
+        let big = Entry {
+            name: "big".into(),
+            kind: EntryKind::File,
+            size: 1001,
+        };
+        assert!(
+            check(&[big], BOUNDS)
+                .unwrap_err()
+                .0
+                .contains("unpacks to more than 1000")
+        );
+        let huge = Entry {
+            name: "huge".into(),
+            kind: EntryKind::File,
+            size: u64::MAX,
+        };
         assert!(check(&[file("a"), huge], BOUNDS).is_err());
         let many: Vec<Entry> = (0..6).map(|n| file(&n.to_string())).collect();
         assert!(check(&many, BOUNDS).unwrap_err().0.contains("6 entries"));
@@ -182,10 +258,24 @@ mod tests {
 
     #[test]
     fn nothing_may_lie_beneath_a_link_or_a_file() {
-        assert!(check(&[link("a", "b"), file("a/x")], BOUNDS).unwrap_err().0.contains("not a folder"));
+        assert!(
+            check(&[link("a", "b"), file("a/x")], BOUNDS)
+                .unwrap_err()
+                .0
+                .contains("not a folder")
+        );
         assert!(check(&[file("a"), file("a/b/x")], BOUNDS).is_err());
-        assert!(check(&[file("a"), file("./a")], BOUNDS).unwrap_err().0.contains("twice"));
-        let folder = Entry { name: "a/".into(), kind: EntryKind::Folder, size: 0 };
+        assert!(
+            check(&[file("a"), file("./a")], BOUNDS)
+                .unwrap_err()
+                .0
+                .contains("twice")
+        );
+        let folder = Entry {
+            name: "a/".into(),
+            kind: EntryKind::Folder,
+            size: 0,
+        };
         assert!(check(&[folder.clone(), folder, file("a/x")], BOUNDS).is_ok());
     }
 

@@ -61,7 +61,13 @@ pub struct ProcessManifest {
 #[error("{}", .0.join("; "))]
 pub struct InvalidManifest(pub Vec<String>);
 
-const TOP: &[&str] = &["version", "applications", "organization", "space", "metadata"];
+const TOP: &[&str] = &[
+    "version",
+    "applications",
+    "organization",
+    "space",
+    "metadata",
+];
 
 const PROCESS: &[&str] = &[
     "command",
@@ -107,16 +113,22 @@ const APP: &[&str] = &[
 pub fn parse(text: &str) -> Result<Manifest, InvalidManifest> {
     let one = |fault: String| InvalidManifest(vec![fault]);
     if text.len() > MAX_BYTES {
-        return Err(one(format!("The manifest is larger than {MAX_BYTES} bytes")));
+        return Err(one(format!(
+            "The manifest is larger than {MAX_BYTES} bytes"
+        )));
     }
     if anchors::has_any(text) {
-        return Err(one("Manifest does not support Anchors and Aliases".to_string()));
+        return Err(one(
+            "Manifest does not support Anchors and Aliases".to_string()
+        ));
     }
-    let yaml: yaml_serde::Value =
-        yaml_serde::from_str(text).map_err(|error| one(format!("The manifest is not valid YAML: {error}")))?;
+    let yaml: yaml_serde::Value = yaml_serde::from_str(text)
+        .map_err(|error| one(format!("The manifest is not valid YAML: {error}")))?;
     let document = fields::to_json(yaml, 0).map_err(one)?;
     let Value::Object(top) = document else {
-        return Err(one("The manifest must be a mapping with the key 'applications'".to_string()));
+        return Err(one(
+            "The manifest must be a mapping with the key 'applications'".to_string(),
+        ));
     };
     let mut faults = Vec::new();
     let mut top = Fields::new("The manifest", &top, &mut faults);
@@ -143,23 +155,46 @@ pub fn parse(text: &str) -> Result<Manifest, InvalidManifest> {
     let mut manifest = Manifest::default();
     for (place, app) in apps.iter().enumerate() {
         let Value::Object(app) = app else {
-            faults.push(format!("For application at index {place}: must be a mapping with the key 'name'"));
+            faults.push(format!(
+                "For application at index {place}: must be a mapping with the key 'name'"
+            ));
             continue;
         };
         let app = read_app(place, app, &mut faults);
         if !app.name.is_empty() && manifest.apps.iter().any(|other| other.name == app.name) {
-            faults.push(format!("For application '{}': the name is there twice", app.name));
+            faults.push(format!(
+                "For application '{}': the name is there twice",
+                app.name
+            ));
         }
         manifest.apps.push(app);
     }
-    if faults.is_empty() { Ok(manifest) } else { Err(InvalidManifest(faults)) }
+    if faults.is_empty() {
+        Ok(manifest)
+    } else {
+        Err(InvalidManifest(faults))
+    }
 }
 
-fn read_app(place: usize, map: &serde_json::Map<String, Value>, faults: &mut Vec<String>) -> AppManifest {
-    let name = map.get("name").and_then(Value::as_str).unwrap_or_default().to_string();
-    let heading =
-        if name.is_empty() { format!("For application at index {place}") } else { format!("For application '{name}'") };
-    let mut app = AppManifest { name: name.clone(), ..AppManifest::default() };
+fn read_app(
+    place: usize,
+    map: &serde_json::Map<String, Value>,
+    faults: &mut Vec<String>,
+) -> AppManifest {
+    let name = map
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_string();
+    let heading = if name.is_empty() {
+        format!("For application at index {place}")
+    } else {
+        format!("For application '{name}'")
+    };
+    let mut app = AppManifest {
+        name: name.clone(),
+        ..AppManifest::default()
+    };
     let mut fields = Fields::new(&heading, map, faults);
     fields.known(&[APP, PROCESS]);
     if !matches!(map.get("name"), Some(Value::String(_))) {
@@ -183,10 +218,16 @@ fn read_app(place: usize, map: &serde_json::Map<String, Value>, faults: &mut Vec
     }
     for process in processes.unwrap_or_default() {
         let Value::Object(process) = &process else {
-            faults.push(format!("{heading}: 'processes' must be a list of mappings, each with a 'type'"));
+            faults.push(format!(
+                "{heading}: 'processes' must be a list of mappings, each with a 'type'"
+            ));
             continue;
         };
-        let kind = process.get("type").and_then(Value::as_str).unwrap_or_default().to_string();
+        let kind = process
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_string();
         let mut fields = Fields::new(&format!("{heading}: process '{kind}'"), process, faults);
         fields.known(&[&["type"], PROCESS]);
         if !is_process_type(&kind) {
@@ -201,7 +242,11 @@ fn read_app(place: usize, map: &serde_json::Map<String, Value>, faults: &mut Vec
 
 /// What may be the type of a process.
 pub fn is_process_type(kind: &str) -> bool {
-    !kind.is_empty() && kind.len() <= 255 && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    !kind.is_empty()
+        && kind.len() <= 255
+        && kind
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 impl ProcessManifest {
@@ -218,7 +263,10 @@ impl ProcessManifest {
         lay(&mut self.disk_mb, over.disk_mb);
         lay(&mut self.health_check_type, over.health_check_type);
         lay(&mut self.health_check_endpoint, over.health_check_endpoint);
-        lay(&mut self.health_check_invocation_timeout, over.health_check_invocation_timeout);
+        lay(
+            &mut self.health_check_invocation_timeout,
+            over.health_check_invocation_timeout,
+        );
         lay(&mut self.health_check_interval, over.health_check_interval);
         lay(&mut self.timeout, over.timeout);
     }
@@ -239,15 +287,20 @@ fn read_process(fields: &mut Fields<'_>) -> ProcessManifest {
     }
     process.instances = fields.number("instances", 0, 100_000);
     process.memory_mb = fields.megabytes("memory");
-    process.disk_mb = fields.megabytes("disk_quota").or(fields.megabytes("disk-quota"));
+    process.disk_mb = fields
+        .megabytes("disk_quota")
+        .or(fields.megabytes("disk-quota"));
     process.timeout = fields.number("timeout", 1, 86_400);
-    process.health_check_invocation_timeout = fields.number("health-check-invocation-timeout", 1, 3600);
+    process.health_check_invocation_timeout =
+        fields.number("health-check-invocation-timeout", 1, 3600);
     process.health_check_interval = fields.number("health-check-interval", 1, 86_400);
     if let Some(kind) = fields.text("health-check-type") {
         match kind.as_str() {
             "port" | "http" | "process" => process.health_check_type = Some(kind),
             "none" => process.health_check_type = Some("process".to_string()),
-            _ => fields.fault(&format!("'health-check-type' must be \"port\", \"process\" or \"http\", not {kind:?}")),
+            _ => fields.fault(&format!(
+                "'health-check-type' must be \"port\", \"process\" or \"http\", not {kind:?}"
+            )),
         }
     }
     if let Some(endpoint) = fields.text("health-check-http-endpoint") {
@@ -256,7 +309,11 @@ fn read_process(fields: &mut Fields<'_>) -> ProcessManifest {
         } else {
             fields.fault("'health-check-http-endpoint' must be a path that begins with '/'");
         }
-        if process.health_check_type.as_deref().is_some_and(|kind| kind != "http") {
+        if process
+            .health_check_type
+            .as_deref()
+            .is_some_and(|kind| kind != "http")
+        {
             fields.fault("'health-check-http-endpoint' needs 'health-check-type: http'");
         }
     }
@@ -279,9 +336,15 @@ fn buildpacks(fields: &mut Fields<'_>) -> Option<Vec<String>> {
     match (one, many) {
         // As Cloud Foundry has it: `buildpack: null` and `default` mean "find out yourself".
         (Some(Value::Null), _) => Some(Vec::new()),
-        (Some(Value::String(name)), _) if matches!(name.as_str(), "" | "null" | "default") => Some(Vec::new()),
+        (Some(Value::String(name)), _) if matches!(name.as_str(), "" | "null" | "default") => {
+            Some(Vec::new())
+        }
         (Some(value), _) => text(fields, &value).map(|name| vec![name]),
-        (None, Some(list)) => Some(list.iter().filter_map(|value| text(fields, value)).collect()),
+        (None, Some(list)) => Some(
+            list.iter()
+                .filter_map(|value| text(fields, value))
+                .collect(),
+        ),
         (None, None) => None,
     }
 }
@@ -300,12 +363,18 @@ fn routes(fields: &mut Fields<'_>) -> Option<Vec<String>> {
                 ("route", Value::String(_)) => {}
                 ("protocol", Value::String(protocol)) if protocol == "http1" => {}
                 ("protocol", Value::String(protocol)) => {
-                    fields.fault(&format!("the route protocol {protocol:?} is not supported; supported: http1"));
+                    fields.fault(&format!(
+                        "the route protocol {protocol:?} is not supported; supported: http1"
+                    ));
                 }
                 ("options", Value::Object(options)) if options.is_empty() => {}
                 ("options", _) => fields.fault("route options are not supported"),
-                ("route" | "protocol", _) => fields.fault(&format!("'{key}' of a route must be a text")),
-                (key, _) => fields.fault(&format!("unknown key '{key}' of a route; known: route, protocol, options")),
+                ("route" | "protocol", _) => {
+                    fields.fault(&format!("'{key}' of a route must be a text"))
+                }
+                (key, _) => fields.fault(&format!(
+                    "unknown key '{key}' of a route; known: route, protocol, options"
+                )),
             }
         }
         match entry.get("route").and_then(Value::as_str) {
@@ -317,13 +386,17 @@ fn routes(fields: &mut Fields<'_>) -> Option<Vec<String>> {
 }
 
 fn metadata(fields: &mut Fields<'_>, app: &mut AppManifest) {
-    let Some(metadata) = fields.mapping("metadata") else { return };
+    let Some(metadata) = fields.mapping("metadata") else {
+        return;
+    };
     for (key, value) in &metadata {
         let target = match key.as_str() {
             "labels" => &mut app.labels,
             "annotations" => &mut app.annotations,
             _ => {
-                fields.fault(&format!("unknown key '{key}' of 'metadata'; known: labels, annotations"));
+                fields.fault(&format!(
+                    "unknown key '{key}' of 'metadata'; known: labels, annotations"
+                ));
                 continue;
             }
         };
@@ -353,7 +426,13 @@ fn unsupported(fields: &mut Fields<'_>) {
         Value::Object(map) => map.is_empty(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     };
-    for key in ["docker", "cnb-credentials", "services", "sidecars", "features"] {
+    for key in [
+        "docker",
+        "cnb-credentials",
+        "services",
+        "sidecars",
+        "features",
+    ] {
         if fields.any(key).is_some_and(|value| !is_empty(&value)) {
             fields.fault(&format!("'{key}' is not supported"));
         }
@@ -361,7 +440,9 @@ fn unsupported(fields: &mut Fields<'_>) {
     if let Some(lifecycle) = fields.text("lifecycle")
         && lifecycle != "buildpack"
     {
-        fields.fault(&format!("the lifecycle {lifecycle:?} is not supported; supported: buildpack"));
+        fields.fault(&format!(
+            "the lifecycle {lifecycle:?} is not supported; supported: buildpack"
+        ));
     }
     unsupported_of_process(fields);
 }

@@ -7,12 +7,25 @@ use std::collections::BTreeMap;
 
 /// Differences between what the manifest says of the app at `place` and what is there. `current`
 /// is None for an app that does not exist, otherwise every field of it is given.
-pub fn diff(place: usize, wanted: &AppManifest, current: Option<&AppManifest>) -> Vec<ManifestChange> {
+pub fn diff(
+    place: usize,
+    wanted: &AppManifest,
+    current: Option<&AppManifest>,
+) -> Vec<ManifestChange> {
     let root = format!("/applications/{place}");
     let wanted_fields = flatten(wanted);
     let Some(current) = current else {
-        let mut changes = vec![change("add", format!("{root}/name"), None, Some(json!(wanted.name)))];
-        changes.extend(wanted_fields.into_iter().map(|(path, value)| change("add", format!("{root}{path}"), None, Some(value))));
+        let mut changes = vec![change(
+            "add",
+            format!("{root}/name"),
+            None,
+            Some(json!(wanted.name)),
+        )];
+        changes.extend(
+            wanted_fields
+                .into_iter()
+                .map(|(path, value)| change("add", format!("{root}{path}"), None, Some(value))),
+        );
         return changes;
     };
     let current_fields = flatten(current);
@@ -20,7 +33,12 @@ pub fn diff(place: usize, wanted: &AppManifest, current: Option<&AppManifest>) -
     for (path, value) in wanted_fields {
         match current_fields.get(&path) {
             Some(was) if *was == value => {}
-            Some(was) => changes.push(change("replace", format!("{root}{path}"), Some(was.clone()), Some(value))),
+            Some(was) => changes.push(change(
+                "replace",
+                format!("{root}{path}"),
+                Some(was.clone()),
+                Some(value),
+            )),
             None => changes.push(change("add", format!("{root}{path}"), None, Some(value))),
         }
     }
@@ -28,7 +46,12 @@ pub fn diff(place: usize, wanted: &AppManifest, current: Option<&AppManifest>) -
 }
 
 fn change(op: &str, path: String, was: Option<Value>, value: Option<Value>) -> ManifestChange {
-    ManifestChange { op: op.to_string(), path, was, value }
+    ManifestChange {
+        op: op.to_string(),
+        path,
+        was,
+        value,
+    }
 }
 
 /// Path to value, for what is given.
@@ -39,13 +62,22 @@ fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
             fields.insert(path, value);
         }
     };
-    put("/buildpacks".into(), app.buildpacks.as_ref().map(|list| json!(list)));
-    put("/stack".into(), app.stack.as_ref().map(|stack| json!(stack)));
+    put(
+        "/buildpacks".into(),
+        app.buildpacks.as_ref().map(|list| json!(list)),
+    );
+    put(
+        "/stack".into(),
+        app.stack.as_ref().map(|stack| json!(stack)),
+    );
     for (name, value) in app.env.iter().flatten() {
         put(format!("/env/{name}"), Some(json!(value)));
     }
     for route in app.routes.iter().flatten() {
-        put(format!("/routes/{}", route.replace('/', "~1")), Some(json!({"route": route})));
+        put(
+            format!("/routes/{}", route.replace('/', "~1")),
+            Some(json!({"route": route})),
+        );
     }
     for (kind, process) in &app.processes {
         let ProcessManifest {
@@ -59,15 +91,34 @@ fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
             health_check_interval,
             timeout,
         } = process;
-        let mut set = |key: &str, value: Option<Value>| put(format!("/processes/{kind}/{key}"), value);
+        let mut set =
+            |key: &str, value: Option<Value>| put(format!("/processes/{kind}/{key}"), value);
         set("command", command.as_ref().map(|command| json!(command)));
         set("instances", instances.map(|number| json!(number)));
-        set("memory", memory_mb.map(|megabytes| json!(format!("{megabytes}M"))));
-        set("disk_quota", disk_mb.map(|megabytes| json!(format!("{megabytes}M"))));
-        set("health-check-type", health_check_type.as_ref().map(|kind| json!(kind)));
-        set("health-check-http-endpoint", health_check_endpoint.as_ref().map(|path| json!(path)));
-        set("health-check-invocation-timeout", health_check_invocation_timeout.map(|seconds| json!(seconds)));
-        set("health-check-interval", health_check_interval.map(|seconds| json!(seconds)));
+        set(
+            "memory",
+            memory_mb.map(|megabytes| json!(format!("{megabytes}M"))),
+        );
+        set(
+            "disk_quota",
+            disk_mb.map(|megabytes| json!(format!("{megabytes}M"))),
+        );
+        set(
+            "health-check-type",
+            health_check_type.as_ref().map(|kind| json!(kind)),
+        );
+        set(
+            "health-check-http-endpoint",
+            health_check_endpoint.as_ref().map(|path| json!(path)),
+        );
+        set(
+            "health-check-invocation-timeout",
+            health_check_invocation_timeout.map(|seconds| json!(seconds)),
+        );
+        set(
+            "health-check-interval",
+            health_check_interval.map(|seconds| json!(seconds)),
+        );
         set("timeout", timeout.map(|seconds| json!(seconds)));
     }
     fields
@@ -79,16 +130,32 @@ mod tests {
     use crate::domain::manifest::parse;
 
     fn app(text: &str) -> AppManifest {
-        parse(&format!("applications: [{text}]")).unwrap().apps.remove(0)
+        parse(&format!("applications: [{text}]"))
+            .unwrap()
+            .apps
+            .remove(0)
     }
 
     #[test]
     fn only_what_differs_is_told() {
         let current = app("{name: a, memory: 64M, instances: 1, env: {A: 1}}");
         assert_eq!(diff(0, &app("{name: a, memory: 64M}"), Some(&current)), []);
-        let changes = diff(0, &app("{name: a, memory: 128M, env: {A: 1, B: 2}}"), Some(&current));
-        let told: Vec<(&str, &str)> = changes.iter().map(|change| (change.op.as_str(), change.path.as_str())).collect();
-        assert_eq!(told, [("add", "/applications/0/env/B"), ("replace", "/applications/0/processes/web/memory")]);
+        let changes = diff(
+            0,
+            &app("{name: a, memory: 128M, env: {A: 1, B: 2}}"),
+            Some(&current),
+        );
+        let told: Vec<(&str, &str)> = changes
+            .iter()
+            .map(|change| (change.op.as_str(), change.path.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("add", "/applications/0/env/B"),
+                ("replace", "/applications/0/processes/web/memory")
+            ]
+        );
         assert_eq!(changes[1].was, Some(json!("64M")));
     }
 

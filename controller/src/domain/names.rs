@@ -25,7 +25,11 @@ pub fn check_name(name: &str) -> Result<(), InvalidName> {
 
 /// `host.domain/path`, as the bus and the router know a route.
 pub fn route_url(host: &str, domain: &str, path: &str) -> String {
-    if host.is_empty() { format!("{domain}{path}") } else { format!("{host}.{domain}{path}") }
+    if host.is_empty() {
+        format!("{domain}{path}")
+    } else {
+        format!("{host}.{domain}{path}")
+    }
 }
 
 /// Lower-cases and checks a host under a domain. Empty: the domain itself; `*`: any host.
@@ -35,9 +39,14 @@ pub fn check_host(host: &str, domain: &str) -> Result<String, InvalidName> {
         return Ok(host);
     }
     if host.len() > 63 {
-        return invalid(format!("Host '{host}' is too long (maximum is 63 characters)"));
+        return invalid(format!(
+            "Host '{host}' is too long (maximum is 63 characters)"
+        ));
     }
-    if !host.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_') {
+    if !host
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+    {
         return invalid(format!(
             "Host '{host}' must be either \"*\" or contain only letters, digits, \"-\" and \"_\""
         ));
@@ -46,7 +55,9 @@ pub fn check_host(host: &str, domain: &str) -> Result<String, InvalidName> {
         return invalid(format!("Host '{host}' must not start or end with \"-\""));
     }
     if host.len() + 1 + domain.len() > 253 {
-        return invalid(format!("Host '{host}' combined with domain name '{domain}' is too long (maximum is 253 characters)"));
+        return invalid(format!(
+            "Host '{host}' combined with domain name '{domain}' is too long (maximum is 253 characters)"
+        ));
     }
     Ok(host)
 }
@@ -84,14 +95,18 @@ pub fn check_domain(name: &str) -> Result<(), InvalidName> {
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && label
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     if name.split('.').all(label) {
         Ok(())
     } else {
-        invalid("Name can contain multiple subdomains, each of 1 to 63 lower-case letters, digits and \"-\"")
+        invalid(
+            "Name can contain multiple subdomains, each of 1 to 63 lower-case letters, digits and \"-\"",
+        )
     }
 }
 
@@ -110,25 +125,35 @@ pub fn host_of_app(name: &str) -> String {
 }
 
 const ADJECTIVES: &[&str] = &[
-    "brave", "bright", "calm", "clever", "eager", "fancy", "gentle", "happy", "humble", "jolly", "kind", "lively", "lucky",
-    "mellow", "merry", "noble", "patient", "proud", "quick", "quiet", "rapid", "shiny", "silent", "smart", "sturdy", "sunny",
-    "swift", "tidy", "wise", "witty",
+    "brave", "bright", "calm", "clever", "eager", "fancy", "gentle", "happy", "humble", "jolly",
+    "kind", "lively", "lucky", "mellow", "merry", "noble", "patient", "proud", "quick", "quiet",
+    "rapid", "shiny", "silent", "smart", "sturdy", "sunny", "swift", "tidy", "wise", "witty",
 ];
 const NOUNS: &[&str] = &[
-    "badger", "beaver", "bison", "camel", "crane", "dingo", "eagle", "falcon", "ferret", "gecko", "heron", "ibex", "jackal",
-    "koala", "lemur", "lynx", "marmot", "newt", "otter", "panda", "puffin", "quail", "rabbit", "raven", "salmon", "tapir",
-    "turtle", "walrus", "wombat", "zebra",
+    "badger", "beaver", "bison", "camel", "crane", "dingo", "eagle", "falcon", "ferret", "gecko",
+    "heron", "ibex", "jackal", "koala", "lemur", "lynx", "marmot", "newt", "otter", "panda",
+    "puffin", "quail", "rabbit", "raven", "salmon", "tapir", "turtle", "walrus", "wombat", "zebra",
 ];
 
 /// `app-lucky-otter-xy`: a host that is hardly taken. `random` is the caller's.
 pub fn random_host(app: &str, random: u64) -> String {
-    let pick = |words: &[&'static str], shift: u32| words[((random >> shift) % words.len() as u64) as usize];
+    let pick = |words: &[&'static str], shift: u32| {
+        words[((random >> shift) % words.len() as u64) as usize]
+    };
     let letter = |shift: u32| char::from(b'a' + ((random >> shift) % 26) as u8);
-    let suffix = format!("-{}-{}-{}{}", pick(ADJECTIVES, 0), pick(NOUNS, 16), letter(32), letter(40));
+    let suffix = format!(
+        "-{}-{}-{}{}",
+        pick(ADJECTIVES, 0),
+        pick(NOUNS, 16),
+        letter(32),
+        letter(40)
+    );
     let mut host = host_of_app(app);
     host.truncate(63 - suffix.len());
     let host = host.trim_end_matches('-');
-    format!("{host}{suffix}").trim_start_matches('-').to_string()
+    format!("{host}{suffix}")
+        .trim_start_matches('-')
+        .to_string()
 }
 
 /// A route as a manifest writes it, taken apart.
@@ -141,20 +166,33 @@ pub struct RouteName {
 
 /// Finds the domain of `host.domain/path` among those that exist: the longest that fits, with at
 /// most one label before it.
-pub fn parse_route<'a>(text: &str, domains: impl IntoIterator<Item = &'a str>) -> Result<RouteName, InvalidName> {
-    let bare = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or(text);
+pub fn parse_route<'a>(
+    text: &str,
+    domains: impl IntoIterator<Item = &'a str>,
+) -> Result<RouteName, InvalidName> {
+    let bare = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))
+        .unwrap_or(text);
     let (name, path) = match bare.find('/') {
         Some(at) => (&bare[..at], &bare[at..]),
         None => (bare, ""),
     };
     let path = if path == "/" { "" } else { path };
     if name.contains(':') {
-        return invalid(format!("The route '{text}' names a port; only HTTP routes are supported"));
+        return invalid(format!(
+            "The route '{text}' names a port; only HTTP routes are supported"
+        ));
     }
     let name = name.to_lowercase();
     let mut best: Option<(&str, &str)> = None;
     for domain in domains {
-        let host = if name == domain { Some("") } else { name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.')) };
+        let host = if name == domain {
+            Some("")
+        } else {
+            name.strip_suffix(domain)
+                .and_then(|rest| rest.strip_suffix('.'))
+        };
         let Some(host) = host else { continue };
         if best.is_none_or(|(_, longest)| domain.len() > longest.len()) {
             best = Some((host, domain));
@@ -167,7 +205,11 @@ pub fn parse_route<'a>(text: &str, domains: impl IntoIterator<Item = &'a str>) -
         return invalid(format!("No domains exist for route {text}"));
     }
     check_path(path)?;
-    Ok(RouteName { host: check_host(host, domain)?, domain: domain.to_string(), path: path.to_string() })
+    Ok(RouteName {
+        host: check_host(host, domain)?,
+        domain: domain.to_string(),
+        path: path.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -180,11 +222,18 @@ mod tests {
         let domains = ["yard.internal", "apps.yard.internal", "example.com"];
         let check = |text: &str, expected: Option<(&str, &str, &str)>| {
             let got = parse_route(text, domains).ok();
-            let expected = expected.map(|(host, domain, path)| RouteName { host: host.into(), domain: domain.into(), path: path.into() });
+            let expected = expected.map(|(host, domain, path)| RouteName {
+                host: host.into(),
+                domain: domain.into(),
+                path: path.into(),
+            });
             assert_eq!(got, expected, "{text}");
         };
         check("a.yard.internal", Some(("a", "yard.internal", "")));
-        check("a.apps.yard.internal/x/y", Some(("a", "apps.yard.internal", "/x/y")));
+        check(
+            "a.apps.yard.internal/x/y",
+            Some(("a", "apps.yard.internal", "/x/y")),
+        );
         check("https://A.example.com/", Some(("a", "example.com", "")));
         check("example.com", Some(("", "example.com", "")));
         check("*.example.com", Some(("*", "example.com", "")));

@@ -46,16 +46,31 @@ impl Window {
     pub fn links(self, url: &str, query: &str, total_results: u64) -> Pagination {
         let total_pages = total_results.div_ceil(self.per_page).max(1);
         let link = |page: u64| {
-            let rest = if query.is_empty() { String::new() } else { format!("&{query}") };
-            Some(Link::to(format!("{url}?page={page}&per_page={}{rest}", self.per_page)))
+            let rest = if query.is_empty() {
+                String::new()
+            } else {
+                format!("&{query}")
+            };
+            Some(Link::to(format!(
+                "{url}?page={page}&per_page={}{rest}",
+                self.per_page
+            )))
         };
         Pagination {
             total_results,
             total_pages,
             first: link(1),
             last: link(total_pages),
-            next: if self.page < total_pages { link(self.page + 1) } else { None },
-            previous: if self.page > 1 { link((self.page - 1).min(total_pages)) } else { None },
+            next: if self.page < total_pages {
+                link(self.page + 1)
+            } else {
+                None
+            },
+            previous: if self.page > 1 {
+                link((self.page - 1).min(total_pages))
+            } else {
+                None
+            },
         }
     }
 }
@@ -67,11 +82,32 @@ mod tests {
 
     #[test]
     fn what_is_no_page_is_refused() {
-        for (page, per_page) in [(Some("0"), None), (Some("x"), None), (None, Some("0")), (None, Some("5001")), (Some("-1"), None)] {
-            assert!(Window::parse(page, per_page).is_err(), "{page:?} {per_page:?}");
+        for (page, per_page) in [
+            (Some("0"), None),
+            (Some("x"), None),
+            (None, Some("0")),
+            (None, Some("5001")),
+            (Some("-1"), None),
+        ] {
+            assert!(
+                Window::parse(page, per_page).is_err(),
+                "{page:?} {per_page:?}"
+            );
         }
-        assert_eq!(Window::parse(None, None), Ok(Window { page: 1, per_page: 50 }));
-        assert_eq!(Window::parse(Some("2"), Some("5000")), Ok(Window { page: 2, per_page: 5000 }));
+        assert_eq!(
+            Window::parse(None, None),
+            Ok(Window {
+                page: 1,
+                per_page: 50
+            })
+        );
+        assert_eq!(
+            Window::parse(Some("2"), Some("5000")),
+            Ok(Window {
+                page: 2,
+                per_page: 5000
+            })
+        );
     }
 
     proptest! {

@@ -18,7 +18,11 @@ use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
-    filters: &[("guids", "guid"), ("names", "name"), ("space_guids", "space_guid")],
+    filters: &[
+        ("guids", "guid"),
+        ("names", "name"),
+        ("space_guids", "space_guid"),
+    ],
     others: &["organization_guids", "lifecycle_type", "stacks", "include"],
     orders: &[("name", "name"), ("state", "state")],
 };
@@ -42,7 +46,9 @@ pub async fn app_for(
     action: Action,
     guid: &str,
 ) -> Result<(App, Space), Refusal> {
-    let app = App::find(connection, guid).await?.ok_or(Refusal::NotFound("App"))?;
+    let app = App::find(connection, guid)
+        .await?
+        .ok_or(Refusal::NotFound("App"))?;
     let space = space_for(connection, actor, action, &app.space_guid, "App").await?;
     Ok((app, space))
 }
@@ -68,7 +74,10 @@ pub fn check_stack(stack: &str) -> Result<(), Refusal> {
     if super::STACKS.contains(&stack) {
         return Ok(());
     }
-    Refusal::unprocessable(format!("Stack must be an existing stack: \"{stack}\" is none (here are: {})", super::STACKS.join(", ")))
+    Refusal::unprocessable(format!(
+        "Stack must be an existing stack: \"{stack}\" is none (here are: {})",
+        super::STACKS.join(", ")
+    ))
 }
 
 pub fn lay_metadata(
@@ -77,10 +86,14 @@ pub fn lay_metadata(
 ) -> Result<(), Refusal> {
     for (key, value) in changes {
         if key.is_empty() || key.len() > 317 {
-            return Refusal::unprocessable(format!("Metadata key error: {key:?} must have 1 to 317 characters"));
+            return Refusal::unprocessable(format!(
+                "Metadata key error: {key:?} must have 1 to 317 characters"
+            ));
         }
         match value {
-            Some(value) if value.len() > 5000 => return Refusal::unprocessable(format!("Metadata value of {key:?} is too long")),
+            Some(value) if value.len() > 5000 => {
+                return Refusal::unprocessable(format!("Metadata value of {key:?} is too long"));
+            }
             Some(value) => labels.insert(key.clone(), value.clone()),
             None => labels.remove(key),
         };
@@ -98,7 +111,10 @@ pub async fn create_in(
     settings: &AppSettings,
 ) -> Result<App, Refusal> {
     names::check_name(name)?;
-    if apps::by_name(connection, &space.guid, name).await?.is_some() {
+    if apps::by_name(connection, &space.guid, name)
+        .await?
+        .is_some()
+    {
         return Refusal::unprocessable(format!("App with the name '{name}' already exists."));
     }
     let now = now();
@@ -120,12 +136,22 @@ pub async fn create_in(
     apply_settings(&mut app, settings)?;
     app.insert(connection).await.map_err(|error| match error {
         // Two made it at once (PostgreSQL): the other was first.
-        StoreError::Taken { .. } => Refusal::Unprocessable(format!("App with the name '{name}' already exists.")),
+        StoreError::Taken { .. } => {
+            Refusal::Unprocessable(format!("App with the name '{name}' already exists."))
+        }
         error => error.into(),
     })?;
     super::processes::create_in(ops, connection, &app, &app.guid, "web", 1).await?;
     let data = json!({"request": {"name": name}});
-    audit_events::record(connection, "audit.app.create", by(actor), on("app", &app.guid, &app.name, space), data, now).await?;
+    audit_events::record(
+        connection,
+        "audit.app.create",
+        by(actor),
+        on("app", &app.guid, &app.name, space),
+        data,
+        now,
+    )
+    .await?;
     Ok(app)
 }
 
@@ -150,24 +176,37 @@ pub fn apply_settings(app: &mut App, settings: &AppSettings) -> Result<(), Refus
 }
 
 fn check_variable(name: &str, value: Option<&str>) -> Result<(), Refusal> {
-    manifest::check_variable(name).map_err(|fault| Refusal::Unprocessable(format!("Environment variables: {fault}")))?;
+    manifest::check_variable(name)
+        .map_err(|fault| Refusal::Unprocessable(format!("Environment variables: {fault}")))?;
     if value.is_some_and(|value| value.contains('\0')) {
-        return Refusal::unprocessable(format!("Environment variables: the value of '{name}' contains a NUL"));
+        return Refusal::unprocessable(format!(
+            "Environment variables: the value of '{name}' contains a NUL"
+        ));
     }
     Ok(())
 }
 
 fn check_environment_size(environment: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    let size: usize = environment.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let size: usize = environment
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
     // Linux takes 2 MiB of arguments and environment together; the start command carries it over the bus.
     if size > 512 * 1024 {
-        return Refusal::unprocessable(format!("Environment variables: {size} bytes together, at most {} fit", 512 * 1024));
+        return Refusal::unprocessable(format!(
+            "Environment variables: {size} bytes together, at most {} fit",
+            512 * 1024
+        ));
     }
     Ok(())
 }
 
 /// Gives every process of the app what it is to run now and a version of its own.
-pub async fn renew_processes(connection: &mut AnyConnection, app: &App, now: i64) -> Result<(), Refusal> {
+pub async fn renew_processes(
+    connection: &mut AnyConnection,
+    app: &App,
+    now: i64,
+) -> Result<(), Refusal> {
     for mut process in processes::of_app(connection, &app.guid).await? {
         // The newer process of a deployment runs the newer droplet already.
         if process.deployment_guid.is_none() {
@@ -175,17 +214,32 @@ pub async fn renew_processes(connection: &mut AnyConnection, app: &App, now: i64
         }
         process.version = new_guid();
         process.update(connection, now).await?;
-        facts::append(connection, facts::Kind::ProcessChanged, &process.guid, json!({}), now).await?;
+        facts::append(
+            connection,
+            facts::Kind::ProcessChanged,
+            &process.guid,
+            json!({}),
+            now,
+        )
+        .await?;
     }
     Ok(())
 }
 
 impl Ops {
-    pub async fn list_apps(&self, actor: &Actor, query: &ListQuery) -> Result<Listing<App>, Refusal> {
+    pub async fn list_apps(
+        &self,
+        actor: &Actor,
+        query: &ListQuery,
+    ) -> Result<Listing<App>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         if let Some(organizations) = query.list("organization_guids") {
-            filter = filter.any_in("space_guid", "SELECT guid FROM spaces WHERE organization_guid", organizations);
+            filter = filter.any_in(
+                "space_guid",
+                "SELECT guid FROM spaces WHERE organization_guid",
+                organizations,
+            );
         }
         filter = filter.any_if("stack", query.list("stacks"));
         if let Some(kinds) = query.list("lifecycle_type")
@@ -196,29 +250,49 @@ impl Ops {
         if let Some(visible) = visible_spaces(&mut connection, actor).await? {
             filter = filter.any("space_guid", &visible);
         }
-        Ok(App::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(App::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 
     pub async fn app(&self, actor: &Actor, guid: &str) -> Result<(App, Space), Refusal> {
         app_for(&mut *self.store.read().await?, actor, Action::Read, guid).await
     }
 
-    pub async fn create_app(&self, actor: &Actor, space: &str, settings: &AppSettings) -> Result<App, Refusal> {
-        let name = settings.name.clone().ok_or_else(|| Refusal::Unprocessable("Name must be a string".into()))?;
+    pub async fn create_app(
+        &self,
+        actor: &Actor,
+        space: &str,
+        settings: &AppSettings,
+    ) -> Result<App, Refusal> {
+        let name = settings
+            .name
+            .clone()
+            .ok_or_else(|| Refusal::Unprocessable("Name must be a string".into()))?;
         let mut tx = self.store.write("create app").await?;
         let space = Space::find(&mut tx, space).await?.ok_or_else(|| {
-            Refusal::Unprocessable("Invalid space. Ensure that the space exists and you have access to it.".into())
+            Refusal::Unprocessable(
+                "Invalid space. Ensure that the space exists and you have access to it.".into(),
+            )
         })?;
         super::authorize(
             actor,
             Action::Develop,
-            &crate::domain::access::Object::Space { guid: &space.guid, organization: &space.organization_guid },
+            &crate::domain::access::Object::Space {
+                guid: &space.guid,
+                organization: &space.organization_guid,
+            },
             "Space",
         )
         .map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => {
-                Refusal::Unprocessable("Invalid space. Ensure that the space exists and you have access to it.".into())
-            }
+            Refusal::NotFound(_) => Refusal::Unprocessable(
+                "Invalid space. Ensure that the space exists and you have access to it.".into(),
+            ),
             refusal => refusal,
         })?;
         let app = create_in(self, &mut tx, actor, &space, &name, settings).await?;
@@ -228,15 +302,25 @@ impl Ops {
         Ok(app)
     }
 
-    pub async fn update_app(&self, actor: &Actor, guid: &str, settings: &AppSettings) -> Result<App, Refusal> {
+    pub async fn update_app(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        settings: &AppSettings,
+    ) -> Result<App, Refusal> {
         let mut tx = self.store.write("update app").await?;
         let (mut app, space) = app_for(&mut tx, actor, Action::Develop, guid).await?;
         if let Some(name) = &settings.name
             && *name != app.name
         {
             names::check_name(name)?;
-            if apps::by_name(&mut tx, &app.space_guid, name).await?.is_some() {
-                return Refusal::unprocessable(format!("App with the name '{name}' already exists."));
+            if apps::by_name(&mut tx, &app.space_guid, name)
+                .await?
+                .is_some()
+            {
+                return Refusal::unprocessable(format!(
+                    "App with the name '{name}' already exists."
+                ));
             }
             app.name = name.clone();
         }
@@ -244,7 +328,15 @@ impl Ops {
         let now = now();
         app.update(&mut tx, now).await?;
         let data = json!({"request": {"name": app.name}});
-        audit_events::record(&mut tx, "audit.app.update", by(actor), on("app", &app.guid, &app.name, &space), data, now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.update",
+            by(actor),
+            on("app", &app.guid, &app.name, &space),
+            data,
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(app)
     }
@@ -273,17 +365,39 @@ impl Ops {
         let now = now();
         app.update(&mut tx, now).await?;
         // Names only: values may be secrets.
-        let data = json!({"request": {"environment_variables": changes.keys().collect::<Vec<_>>()}});
-        audit_events::record(&mut tx, "audit.app.update", by(actor), on("app", &app.guid, &app.name, &space), data, now).await?;
+        let data =
+            json!({"request": {"environment_variables": changes.keys().collect::<Vec<_>>()}});
+        audit_events::record(
+            &mut tx,
+            "audit.app.update",
+            by(actor),
+            on("app", &app.guid, &app.name, &space),
+            data,
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(app)
     }
 
     /// The app with the right to see its environment; seeing it leaves an event.
-    pub async fn show_environment(&self, actor: &Actor, guid: &str, kind: &'static str) -> Result<(App, Space), Refusal> {
+    pub async fn show_environment(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        kind: &'static str,
+    ) -> Result<(App, Space), Refusal> {
         let mut tx = self.store.write("show the environment of an app").await?;
         let (app, space) = app_for(&mut tx, actor, Action::ReadSecrets, guid).await?;
-        audit_events::record(&mut tx, kind, by(actor), on("app", &app.guid, &app.name, &space), json!({}), now()).await?;
+        audit_events::record(
+            &mut tx,
+            kind,
+            by(actor),
+            on("app", &app.guid, &app.name, &space),
+            json!({}),
+            now(),
+        )
+        .await?;
         tx.commit().await?;
         Ok((app, space))
     }
@@ -297,10 +411,21 @@ impl Ops {
             app.state = STARTED.to_string();
             app.update(&mut tx, now).await?;
             renew_processes(&mut tx, &app, now).await?;
-            audit_events::record(&mut tx, "audit.app.start", by(actor), on("app", &app.guid, &app.name, &space), json!({}), now).await?;
+            audit_events::record(
+                &mut tx,
+                "audit.app.start",
+                by(actor),
+                on("app", &app.guid, &app.name, &space),
+                json!({}),
+                now,
+            )
+            .await?;
             tx.commit().await?;
             self.nudge();
-            (self.live.log)(&app.guid, format!("Updated app with guid {} (start)", app.guid));
+            (self.live.log)(
+                &app.guid,
+                format!("Updated app with guid {} (start)", app.guid),
+            );
         }
         Ok(app)
     }
@@ -313,12 +438,30 @@ impl Ops {
             app.state = STOPPED.to_string();
             app.update(&mut tx, now).await?;
             for process in processes::of_app(&mut tx, &app.guid).await? {
-                facts::append(&mut tx, facts::Kind::ProcessChanged, &process.guid, json!({}), now).await?;
+                facts::append(
+                    &mut tx,
+                    facts::Kind::ProcessChanged,
+                    &process.guid,
+                    json!({}),
+                    now,
+                )
+                .await?;
             }
-            audit_events::record(&mut tx, "audit.app.stop", by(actor), on("app", &app.guid, &app.name, &space), json!({}), now).await?;
+            audit_events::record(
+                &mut tx,
+                "audit.app.stop",
+                by(actor),
+                on("app", &app.guid, &app.name, &space),
+                json!({}),
+                now,
+            )
+            .await?;
             tx.commit().await?;
             self.nudge();
-            (self.live.log)(&app.guid, format!("Updated app with guid {} (stop)", app.guid));
+            (self.live.log)(
+                &app.guid,
+                format!("Updated app with guid {} (stop)", app.guid),
+            );
         }
         Ok(app)
     }
@@ -332,14 +475,27 @@ impl Ops {
         app.state = STARTED.to_string();
         app.update(&mut tx, now).await?;
         renew_processes(&mut tx, &app, now).await?;
-        audit_events::record(&mut tx, "audit.app.restart", by(actor), on("app", &app.guid, &app.name, &space), json!({}), now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.restart",
+            by(actor),
+            on("app", &app.guid, &app.name, &space),
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         self.nudge();
         (self.live.log)(&app.guid, format!("Restarted app with guid {}", app.guid));
         Ok(app)
     }
 
-    pub async fn set_current_droplet(&self, actor: &Actor, guid: &str, droplet: &str) -> Result<App, Refusal> {
+    pub async fn set_current_droplet(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        droplet: &str,
+    ) -> Result<App, Refusal> {
         let mut tx = self.store.write("assign a droplet").await?;
         let (mut app, space) = app_for(&mut tx, actor, Action::Develop, guid).await?;
         let droplet = Droplet::find(&mut tx, droplet).await?.filter(|droplet| droplet.app_guid == app.guid).ok_or_else(|| {
@@ -351,7 +507,15 @@ impl Ops {
         super::processes::follow_droplet(self, &mut tx, &app, &droplet).await?;
         let data = json!({"request": {"droplet_guid": droplet.guid}});
         let target = on("app", &app.guid, &app.name, &space);
-        audit_events::record(&mut tx, "audit.app.droplet.mapped", by(actor), target, data, now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.droplet.mapped",
+            by(actor),
+            target,
+            data,
+            now,
+        )
+        .await?;
         tx.commit().await?;
         self.nudge();
         Ok(app)
@@ -375,24 +539,62 @@ fn need_droplet(app: &App) -> Result<(), Refusal> {
 }
 
 /// Deletes an app with all its rows in the caller's transaction. Its blobs go with the next sweep.
-pub async fn delete_in(connection: &mut AnyConnection, actor: &Actor, app: &App, space: &Space) -> Result<(), Refusal> {
+pub async fn delete_in(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    app: &App,
+    space: &Space,
+) -> Result<(), Refusal> {
     let now = now();
     let removed = processes::of_app(connection, &app.guid).await?;
-    let had_routes = !routes::destinations_of_app(connection, &app.guid).await?.is_empty();
+    let had_routes = !routes::destinations_of_app(connection, &app.guid)
+        .await?
+        .is_empty();
     apps::delete_rows(connection, &app.guid).await?;
     let target = on("app", &app.guid, &app.name, space);
-    audit_events::record(connection, "audit.app.delete-request", by(actor), target, json!({}), now).await?;
+    audit_events::record(
+        connection,
+        "audit.app.delete-request",
+        by(actor),
+        target,
+        json!({}),
+        now,
+    )
+    .await?;
     for process in removed {
-        facts::append(connection, facts::Kind::ProcessRemoved, &process.guid, json!({"app": app.guid}), now).await?;
+        facts::append(
+            connection,
+            facts::Kind::ProcessRemoved,
+            &process.guid,
+            json!({"app": app.guid}),
+            now,
+        )
+        .await?;
     }
     if had_routes {
-        facts::append(connection, facts::Kind::RoutesChanged, &app.guid, json!({}), now).await?;
+        facts::append(
+            connection,
+            facts::Kind::RoutesChanged,
+            &app.guid,
+            json!({}),
+            now,
+        )
+        .await?;
     }
-    facts::append(connection, facts::Kind::AppDeleted, &app.guid, json!({"name": app.name}), now).await?;
+    facts::append(
+        connection,
+        facts::Kind::AppDeleted,
+        &app.guid,
+        json!({"name": app.name}),
+        now,
+    )
+    .await?;
     Ok(())
 }
 
 /// The rows of a process whose settings users see.
 pub async fn web_process(connection: &mut AnyConnection, app: &str) -> Result<Process, Refusal> {
-    processes::of_type(connection, app, "web").await?.ok_or(Refusal::NotFound("Process"))
+    processes::of_type(connection, app, "web")
+        .await?
+        .ok_or(Refusal::NotFound("Process"))
 }

@@ -13,19 +13,35 @@ const COLUMNS: Columns = Columns {
         ("space_guids", "space_guid"),
         ("organization_guids", "organization_guid"),
     ],
-    others: &["created_ats[gt]", "created_ats[lt]", "created_ats[gte]", "created_ats[lte]"],
+    others: &[
+        "created_ats[gt]",
+        "created_ats[lt]",
+        "created_ats[gte]",
+        "created_ats[lte]",
+    ],
     orders: &[("updated_at", "created_at")],
 };
 
 impl Ops {
-    pub async fn list_audit_events(&self, actor: &Actor, query: &ListQuery) -> Result<Listing<AuditEvent>, Refusal> {
+    pub async fn list_audit_events(
+        &self,
+        actor: &Actor,
+        query: &ListQuery,
+    ) -> Result<Listing<AuditEvent>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
-        for (parameter, operator) in
-            [("created_ats[gt]", ">"), ("created_ats[lt]", "<"), ("created_ats[gte]", ">="), ("created_ats[lte]", "<=")]
-        {
-            let Some([text, ..]) = query.list(parameter) else { continue };
-            let time = times::parse(text).ok_or_else(|| Refusal::BadQuery(format!("'{parameter}' is not an RFC 3339 time")))?;
+        for (parameter, operator) in [
+            ("created_ats[gt]", ">"),
+            ("created_ats[lt]", "<"),
+            ("created_ats[gte]", ">="),
+            ("created_ats[lte]", "<="),
+        ] {
+            let Some([text, ..]) = query.list(parameter) else {
+                continue;
+            };
+            let time = times::parse(text).ok_or_else(|| {
+                Refusal::BadQuery(format!("'{parameter}' is not an RFC 3339 time"))
+            })?;
             filter = filter.compare("created_at", operator, time);
         }
         if let Some(spaces) = visible_spaces(&mut connection, actor).await? {
@@ -35,14 +51,30 @@ impl Ops {
             };
             filter = filter.any_of_two("space_guid", &spaces, "organization_guid", &managed);
         }
-        Ok(AuditEvent::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(AuditEvent::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 
     pub async fn audit_event(&self, actor: &Actor, guid: &str) -> Result<AuditEvent, Refusal> {
         let mut connection = self.store.read().await?;
-        let event = AuditEvent::find(&mut connection, guid).await?.ok_or(Refusal::NotFound("Event"))?;
+        let event = AuditEvent::find(&mut connection, guid)
+            .await?
+            .ok_or(Refusal::NotFound("Event"))?;
         match visible_spaces(&mut connection, actor).await? {
-            Some(spaces) if !event.space_guid.as_ref().is_some_and(|space| spaces.contains(space)) => Err(Refusal::NotFound("Event")),
+            Some(spaces)
+                if !event
+                    .space_guid
+                    .as_ref()
+                    .is_some_and(|space| spaces.contains(space)) =>
+            {
+                Err(Refusal::NotFound("Event"))
+            }
             _ => Ok(event),
         }
     }

@@ -10,7 +10,12 @@ use crate::store::{Json, audit_events, facts};
 use serde_json::json;
 
 const COLUMNS: Columns = Columns {
-    filters: &[("states", "state"), ("app_guids", "app_guid"), ("package_guids", "package_guid"), ("guids", "guid")],
+    filters: &[
+        ("states", "state"),
+        ("app_guids", "app_guid"),
+        ("package_guids", "package_guid"),
+        ("guids", "guid"),
+    ],
     others: &[],
     orders: &[],
 };
@@ -26,22 +31,43 @@ pub struct BuildRequest {
 }
 
 impl Ops {
-    pub async fn create_build(&self, actor: &Actor, request: &BuildRequest) -> Result<Build, Refusal> {
+    pub async fn create_build(
+        &self,
+        actor: &Actor,
+        request: &BuildRequest,
+    ) -> Result<Build, Refusal> {
         let mut tx = self.store.write("create build").await?;
         let no_package = || {
-            Refusal::Unprocessable("Unable to use package. Ensure that the package exists and you have access to it.".into())
+            Refusal::Unprocessable(
+                "Unable to use package. Ensure that the package exists and you have access to it."
+                    .into(),
+            )
         };
-        let package = Package::find(&mut tx, &request.package).await?.ok_or_else(no_package)?;
-        let app = App::find(&mut tx, &package.app_guid).await?.ok_or_else(no_package)?;
-        let space = space_for(&mut tx, actor, Action::Develop, &app.space_guid, "Package").await.map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => no_package(),
-            refusal => refusal,
-        })?;
+        let package = Package::find(&mut tx, &request.package)
+            .await?
+            .ok_or_else(no_package)?;
+        let app = App::find(&mut tx, &package.app_guid)
+            .await?
+            .ok_or_else(no_package)?;
+        let space = space_for(&mut tx, actor, Action::Develop, &app.space_guid, "Package")
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::NotFound(_) => no_package(),
+                refusal => refusal,
+            })?;
         if package.state != packages::READY {
-            return Err(Refusal::BadRequest("Cannot stage package whose state is not ready.".into()));
+            return Err(Refusal::BadRequest(
+                "Cannot stage package whose state is not ready.".into(),
+            ));
         }
-        if builds::of_app(&mut tx, &app.guid).await?.iter().any(Build::is_staging) {
-            return Refusal::unprocessable("Only one build can be STAGING at a time per application.");
+        if builds::of_app(&mut tx, &app.guid)
+            .await?
+            .iter()
+            .any(Build::is_staging)
+        {
+            return Refusal::unprocessable(
+                "Only one build can be STAGING at a time per application.",
+            );
         }
         let buildpacks = match &request.buildpacks {
             Some(buildpacks) => apps::check_buildpacks(buildpacks)?,
@@ -63,8 +89,14 @@ impl Ops {
             buildpacks: Json(buildpacks),
             stack,
             dea: None,
-            memory_mb: request.memory_mb.unwrap_or_else(|| megabytes("staging/memory")).clamp(1, 1 << 30) as i64,
-            disk_mb: request.disk_mb.unwrap_or_else(|| megabytes("staging/disk")).clamp(1, 1 << 30) as i64,
+            memory_mb: request
+                .memory_mb
+                .unwrap_or_else(|| megabytes("staging/memory"))
+                .clamp(1, 1 << 30) as i64,
+            disk_mb: request
+                .disk_mb
+                .unwrap_or_else(|| megabytes("staging/disk"))
+                .clamp(1, 1 << 30) as i64,
             deadline: now + settings.duration("staging/timeout").as_micros() as i64,
             created_by_guid: actor.guid.clone(),
             created_by_name: actor.name.clone(),
@@ -75,8 +107,23 @@ impl Ops {
         build.insert(&mut tx).await?;
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"build_guid": build.guid, "package_guid": package.guid});
-        audit_events::record(&mut tx, "audit.app.build.create", by(actor), target, data, now).await?;
-        facts::append(&mut tx, facts::Kind::BuildRequested, &build.guid, json!({}), now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.build.create",
+            by(actor),
+            target,
+            data,
+            now,
+        )
+        .await?;
+        facts::append(
+            &mut tx,
+            facts::Kind::BuildRequested,
+            &build.guid,
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         self.nudge();
         Ok(build)
@@ -84,13 +131,29 @@ impl Ops {
 
     pub async fn build(&self, actor: &Actor, guid: &str) -> Result<Build, Refusal> {
         let mut connection = self.store.read().await?;
-        let build = Build::find(&mut connection, guid).await?.ok_or(Refusal::NotFound("Build"))?;
-        let app = App::find(&mut connection, &build.app_guid).await?.ok_or(Refusal::NotFound("Build"))?;
-        space_for(&mut connection, actor, Action::Read, &app.space_guid, "Build").await?;
+        let build = Build::find(&mut connection, guid)
+            .await?
+            .ok_or(Refusal::NotFound("Build"))?;
+        let app = App::find(&mut connection, &build.app_guid)
+            .await?
+            .ok_or(Refusal::NotFound("Build"))?;
+        space_for(
+            &mut connection,
+            actor,
+            Action::Read,
+            &app.space_guid,
+            "Build",
+        )
+        .await?;
         Ok(build)
     }
 
-    pub async fn list_builds(&self, actor: &Actor, app: Option<&str>, query: &ListQuery) -> Result<Listing<Build>, Refusal> {
+    pub async fn list_builds(
+        &self,
+        actor: &Actor,
+        app: Option<&str>,
+        query: &ListQuery,
+    ) -> Result<Listing<Build>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         if let Some(app) = app {
@@ -98,8 +161,19 @@ impl Ops {
             filter = filter.equals("app_guid", app);
         }
         if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", &visible);
+            filter = filter.any_in(
+                "app_guid",
+                "SELECT guid FROM apps WHERE space_guid",
+                &visible,
+            );
         }
-        Ok(Build::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(Build::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 }

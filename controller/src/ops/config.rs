@@ -38,13 +38,19 @@ pub fn entry(key: &Key, stored: Option<&Stored>) -> ConfigEntry {
 }
 
 fn away(error: ClusterError) -> Refusal {
-    tracing::warn!(error = &error as &dyn std::error::Error, "the configuration could not be reached");
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "the configuration could not be reached"
+    );
     Refusal::Unavailable("The cluster store does not answer: try again in a moment".into())
 }
 
 fn conflict(path: &str, conflict: &Conflict) -> Refusal {
     Refusal::Conflict(match &conflict.current {
-        Some(stored) => format!("'{path}' was changed meanwhile: it is {} at revision {}", stored.value, stored.revision),
+        Some(stored) => format!(
+            "'{path}' was changed meanwhile: it is {} at revision {}",
+            stored.value, stored.revision
+        ),
         None => format!("'{path}' was changed meanwhile: it is no longer set"),
     })
 }
@@ -52,29 +58,58 @@ fn conflict(path: &str, conflict: &Conflict) -> Refusal {
 /// The key of a path that the actor may see.
 fn known(actor: &Actor, path: &str) -> Result<&'static Key, Refusal> {
     let key = Key::find(path).ok_or(Refusal::NotFound("Configuration key"))?;
-    if is_visible(actor, key) { Ok(key) } else { Err(Refusal::NotAuthorized) }
+    if is_visible(actor, key) {
+        Ok(key)
+    } else {
+        Err(Refusal::NotAuthorized)
+    }
 }
 
 impl Ops {
     /// What is stored, by path; what is not in the schema too.
-    pub async fn stored_config(&self, cluster: &Cluster) -> Result<BTreeMap<String, Stored>, Refusal> {
+    pub async fn stored_config(
+        &self,
+        cluster: &Cluster,
+    ) -> Result<BTreeMap<String, Stored>, Refusal> {
         let pairs = cluster.list(PREFIX).await.map_err(away)?;
-        Ok(pairs.into_iter().map(|(key, stored)| (key.trim_start_matches(PREFIX).to_string(), stored)).collect())
+        Ok(pairs
+            .into_iter()
+            .map(|(key, stored)| (key.trim_start_matches(PREFIX).to_string(), stored))
+            .collect())
     }
 
-    pub async fn list_config(&self, actor: &Actor, cluster: &Cluster) -> Result<Vec<ConfigEntry>, Refusal> {
+    pub async fn list_config(
+        &self,
+        actor: &Actor,
+        cluster: &Cluster,
+    ) -> Result<Vec<ConfigEntry>, Refusal> {
         let stored = self.stored_config(cluster).await?;
-        Ok(KEYS.iter().filter(|key| is_visible(actor, key)).map(|key| entry(key, stored.get(key.path))).collect())
+        Ok(KEYS
+            .iter()
+            .filter(|key| is_visible(actor, key))
+            .map(|key| entry(key, stored.get(key.path)))
+            .collect())
     }
 
-    pub async fn config_entry(&self, actor: &Actor, cluster: &Cluster, path: &str) -> Result<ConfigEntry, Refusal> {
+    pub async fn config_entry(
+        &self,
+        actor: &Actor,
+        cluster: &Cluster,
+        path: &str,
+    ) -> Result<ConfigEntry, Refusal> {
         let key = known(actor, path)?;
-        let stored = cluster.get(&format!("{PREFIX}{path}")).await.map_err(away)?;
+        let stored = cluster
+            .get(&format!("{PREFIX}{path}"))
+            .await
+            .map_err(away)?;
         Ok(entry(key, stored.as_ref()))
     }
 
     /// A hint each time something may have changed.
-    pub async fn watch_config(&self, cluster: &Cluster) -> Result<tokio::sync::mpsc::Receiver<()>, Refusal> {
+    pub async fn watch_config(
+        &self,
+        cluster: &Cluster,
+    ) -> Result<tokio::sync::mpsc::Receiver<()>, Refusal> {
         cluster.watch(PREFIX).await.map_err(away)
     }
 
@@ -90,7 +125,12 @@ impl Ops {
         path: &str,
         value: Option<&serde_json::Value>,
     ) -> Result<(&'static Key, Option<Value>), Refusal> {
-        authorize(actor, Action::Administer, &Object::Platform, "Configuration key")?;
+        authorize(
+            actor,
+            Action::Administer,
+            &Object::Platform,
+            "Configuration key",
+        )?;
         let key = known(actor, path)?;
         let value = value
             .map(|value| Value::from_json(&key.kind, value))
@@ -116,13 +156,22 @@ impl Ops {
         let after = match &value {
             Some(value) => {
                 let text = value.to_json().to_string();
-                let done = cluster.compare_and_set(&place, expected, &text).await.map_err(away)?;
+                let done = cluster
+                    .compare_and_set(&place, expected, &text)
+                    .await
+                    .map_err(away)?;
                 let revision = done.map_err(|found| conflict(path, &found))?;
-                Some(Stored { value: text, revision })
+                Some(Stored {
+                    value: text,
+                    revision,
+                })
             }
             None => {
                 if let Some(expected) = expected {
-                    let done = cluster.compare_and_delete(&place, expected).await.map_err(away)?;
+                    let done = cluster
+                        .compare_and_delete(&place, expected)
+                        .await
+                        .map_err(away)?;
                     done.map_err(|found| conflict(path, &found))?;
                 }
                 None
@@ -146,9 +195,26 @@ impl Ops {
         let data = json!({"path": key.path, "was": shown(was), "is": shown(is)});
         tracing::info!(actor = %actor.name, path = key.path, is = %data["is"], "the configuration was changed");
         let record = async {
-            let mut tx = self.store.write("audit a change of the configuration").await?;
-            let target = On { guid: key.path, kind: "config", name: key.path, space: None, organization: None };
-            audit_events::record(&mut tx, "audit.config.update", by(actor), target, data.clone(), now()).await?;
+            let mut tx = self
+                .store
+                .write("audit a change of the configuration")
+                .await?;
+            let target = On {
+                guid: key.path,
+                kind: "config",
+                name: key.path,
+                space: None,
+                organization: None,
+            };
+            audit_events::record(
+                &mut tx,
+                "audit.config.update",
+                by(actor),
+                target,
+                data.clone(),
+                now(),
+            )
+            .await?;
             tx.commit().await
         };
         if let Err(error) = record.await {
@@ -164,12 +230,24 @@ mod tests {
     #[test]
     fn what_is_stored_and_cannot_be_read_shows_as_the_default_with_its_revision() {
         let key = Key::find("router/limits/max_attempts").expect("a known key");
-        let stored = |value: &str| Stored { value: value.into(), revision: 7 };
+        let stored = |value: &str| Stored {
+            value: value.into(),
+            revision: 7,
+        };
         let readable = entry(key, Some(&stored("5")));
-        assert_eq!((readable.value, readable.is_set, readable.revision), (json!(5), true, Some(7)));
+        assert_eq!(
+            (readable.value, readable.is_set, readable.revision),
+            (json!(5), true, Some(7))
+        );
         let unreadable = entry(key, Some(&stored("\"many\"")));
-        assert_eq!((unreadable.value, unreadable.is_set, unreadable.revision), (json!(3), false, Some(7)));
+        assert_eq!(
+            (unreadable.value, unreadable.is_set, unreadable.revision),
+            (json!(3), false, Some(7))
+        );
         let unset = entry(key, None);
-        assert_eq!((unset.value, unset.is_set, unset.revision), (json!(3), false, None));
+        assert_eq!(
+            (unset.value, unset.is_set, unset.revision),
+            (json!(3), false, None)
+        );
     }
 }

@@ -31,8 +31,12 @@ async fn deployment_for(
     action: Action,
     guid: &str,
 ) -> Result<(Deployment, App, Space), Refusal> {
-    let deployment = Deployment::find(connection, guid).await?.ok_or(Refusal::NotFound("Deployment"))?;
-    let app = App::find(connection, &deployment.app_guid).await?.ok_or(Refusal::NotFound("Deployment"))?;
+    let deployment = Deployment::find(connection, guid)
+        .await?
+        .ok_or(Refusal::NotFound("Deployment"))?;
+    let app = App::find(connection, &deployment.app_guid)
+        .await?
+        .ok_or(Refusal::NotFound("Deployment"))?;
     let space = space_for(connection, actor, action, &app.space_guid, "Deployment").await?;
     Ok((deployment, app, space))
 }
@@ -47,12 +51,15 @@ impl Ops {
         max_in_flight: u32,
     ) -> Result<Deployment, Refusal> {
         let mut tx = self.store.write("create deployment").await?;
-        let (mut app, space) = app_for(&mut tx, actor, Action::Develop, app).await.map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => {
-                Refusal::Unprocessable("Unable to use app. Ensure that the app exists and you have access to it.".into())
-            }
-            refusal => refusal,
-        })?;
+        let (mut app, space) = app_for(&mut tx, actor, Action::Develop, app)
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::NotFound(_) => Refusal::Unprocessable(
+                    "Unable to use app. Ensure that the app exists and you have access to it."
+                        .into(),
+                ),
+                refusal => refusal,
+            })?;
         let previous_droplet = app.current_droplet_guid.clone();
         let droplet = match droplet {
             Some(guid) => Droplet::find(&mut tx, guid).await?.filter(|droplet| droplet.app_guid == app.guid).ok_or_else(|| {
@@ -68,7 +75,9 @@ impl Ops {
         let now = now();
         let superseded = deployments::active_of_app(&mut tx, &app.guid).await?;
         // A deployment over a deployment replaces the same number of instances as that one.
-        let inherited = superseded.last().map(|deployment| deployment.wanted_instances);
+        let inherited = superseded
+            .last()
+            .map(|deployment| deployment.wanted_instances);
         let back_to = deployments::supersede(&mut tx, &app.guid, now).await?;
         let web = super::apps::web_process(&mut tx, &app.guid).await?;
         let wanted = inherited.unwrap_or(web.instances);
@@ -81,7 +90,10 @@ impl Ops {
 
         let (old_process, previous_droplet) = match back_to {
             Some((process, droplet)) => (process, droplet),
-            None => (Some(web.guid.clone()), web.droplet_guid.clone().or(previous_droplet)),
+            None => (
+                Some(web.guid.clone()),
+                web.droplet_guid.clone().or(previous_droplet),
+            ),
         };
         let guid = new_guid();
         let process = Process {
@@ -119,7 +131,15 @@ impl Ops {
         deployment.insert(&mut tx).await?;
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"deployment_guid": deployment.guid, "droplet_guid": droplet.guid, "strategy": "rolling"});
-        audit_events::record(&mut tx, "audit.app.deployment.create", by(actor), target, data, now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.deployment.create",
+            by(actor),
+            target,
+            data,
+            now,
+        )
+        .await?;
         // Processes of other types are not replaced in steps: they start anew now.
         for mut other in processes::of_app(&mut tx, &app.guid).await? {
             let is_web = other.kind == "web";
@@ -129,23 +149,55 @@ impl Ops {
                     other.version = new_guid();
                     other.update(&mut tx, now).await?;
                 }
-                facts::append(&mut tx, facts::Kind::ProcessChanged, &other.guid, json!({}), now).await?;
+                facts::append(
+                    &mut tx,
+                    facts::Kind::ProcessChanged,
+                    &other.guid,
+                    json!({}),
+                    now,
+                )
+                .await?;
             }
         }
-        facts::append(&mut tx, facts::Kind::ProcessChanged, &process.guid, json!({}), now).await?;
-        facts::append(&mut tx, facts::Kind::DeploymentChanged, &deployment.guid, json!({}), now).await?;
+        facts::append(
+            &mut tx,
+            facts::Kind::ProcessChanged,
+            &process.guid,
+            json!({}),
+            now,
+        )
+        .await?;
+        facts::append(
+            &mut tx,
+            facts::Kind::DeploymentChanged,
+            &deployment.guid,
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         self.nudge();
-        (self.live.log)(&app.guid, format!("Created deployment {} (rolling)", deployment.guid));
+        (self.live.log)(
+            &app.guid,
+            format!("Created deployment {} (rolling)", deployment.guid),
+        );
         Ok(deployment)
     }
 
     /// Asks for it to be taken back.
-    pub async fn cancel_deployment(&self, actor: &Actor, guid: &str) -> Result<Deployment, Refusal> {
+    pub async fn cancel_deployment(
+        &self,
+        actor: &Actor,
+        guid: &str,
+    ) -> Result<Deployment, Refusal> {
         let mut tx = self.store.write("cancel deployment").await?;
-        let (mut deployment, app, space) = deployment_for(&mut tx, actor, Action::Develop, guid).await?;
+        let (mut deployment, app, space) =
+            deployment_for(&mut tx, actor, Action::Develop, guid).await?;
         if !deployment.is_active() {
-            return Refusal::unprocessable(format!("Cannot cancel a {} deployment", deployment.reason));
+            return Refusal::unprocessable(format!(
+                "Cannot cancel a {} deployment",
+                deployment.reason
+            ));
         }
         let now = now();
         if deployment.reason != deployments::CANCELING {
@@ -155,8 +207,23 @@ impl Ops {
             deployment.update(&mut tx, now).await?;
             let target = on("app", &app.guid, &app.name, &space);
             let data = json!({"deployment_guid": deployment.guid});
-            audit_events::record(&mut tx, "audit.app.deployment.cancel", by(actor), target, data, now).await?;
-            facts::append(&mut tx, facts::Kind::DeploymentChanged, &deployment.guid, json!({}), now).await?;
+            audit_events::record(
+                &mut tx,
+                "audit.app.deployment.cancel",
+                by(actor),
+                target,
+                data,
+                now,
+            )
+            .await?;
+            facts::append(
+                &mut tx,
+                facts::Kind::DeploymentChanged,
+                &deployment.guid,
+                json!({}),
+                now,
+            )
+            .await?;
             tx.commit().await?;
             self.nudge();
         }
@@ -164,15 +231,34 @@ impl Ops {
     }
 
     pub async fn deployment(&self, actor: &Actor, guid: &str) -> Result<Deployment, Refusal> {
-        Ok(deployment_for(&mut *self.store.read().await?, actor, Action::Read, guid).await?.0)
+        Ok(
+            deployment_for(&mut *self.store.read().await?, actor, Action::Read, guid)
+                .await?
+                .0,
+        )
     }
 
-    pub async fn list_deployments(&self, actor: &Actor, query: &ListQuery) -> Result<Listing<Deployment>, Refusal> {
+    pub async fn list_deployments(
+        &self,
+        actor: &Actor,
+        query: &ListQuery,
+    ) -> Result<Listing<Deployment>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", &visible);
+            filter = filter.any_in(
+                "app_guid",
+                "SELECT guid FROM apps WHERE space_guid",
+                &visible,
+            );
         }
-        Ok(Deployment::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(Deployment::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 }

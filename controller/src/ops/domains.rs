@@ -4,15 +4,19 @@ use super::list::{Columns, ListQuery, Listing};
 use super::{Ops, Refusal, authorize, by, new_guid, now};
 use crate::domain::access::{Action, Actor, Object, Sight, sight};
 use crate::domain::names;
+use crate::store::StoreError;
 use crate::store::audit_events::{self, On};
 use crate::store::domains::{self, Domain};
 use crate::store::organizations::Organization;
-use crate::store::StoreError;
 use serde_json::json;
 use sqlx::AnyConnection;
 
 const COLUMNS: Columns = Columns {
-    filters: &[("guids", "guid"), ("names", "name"), ("organization_guids", "organization_guid")],
+    filters: &[
+        ("guids", "guid"),
+        ("names", "name"),
+        ("organization_guids", "organization_guid"),
+    ],
     others: &[],
     orders: &[("name", "name")],
 };
@@ -20,52 +24,102 @@ const COLUMNS: Columns = Columns {
 fn is_visible(actor: &Actor, domain: &Domain) -> bool {
     match (&domain.organization_guid, sight(actor)) {
         (None, _) | (_, Sight::Everything) => true,
-        (Some(organization), Sight::Only { organizations, .. }) => organizations.contains(organization),
+        (Some(organization), Sight::Only { organizations, .. }) => {
+            organizations.contains(organization)
+        }
     }
 }
 
 /// The domain that routes are made under where none is named: the oldest shared one, else the
 /// oldest of the organization.
-pub async fn default_of(connection: &mut AnyConnection, organization: &str) -> Result<Option<Domain>, StoreError> {
+pub async fn default_of(
+    connection: &mut AnyConnection,
+    organization: &str,
+) -> Result<Option<Domain>, StoreError> {
     let all = domains::all(connection).await?;
     let own = |domain: &&Domain| domain.organization_guid.as_deref() == Some(organization);
-    let shared = all.iter().find(|domain| domain.organization_guid.is_none() && !domain.internal);
+    let shared = all
+        .iter()
+        .find(|domain| domain.organization_guid.is_none() && !domain.internal);
     Ok(shared.or_else(|| all.iter().find(own)).cloned())
 }
 
 impl Ops {
     /// All, or those that an organization can use.
-    pub async fn list_domains(&self, actor: &Actor, organization: Option<&str>, query: &ListQuery) -> Result<Listing<Domain>, Refusal> {
+    pub async fn list_domains(
+        &self,
+        actor: &Actor,
+        organization: Option<&str>,
+        query: &ListQuery,
+    ) -> Result<Listing<Domain>, Refusal> {
         let mut connection = self.store.read().await?;
         if let Some(organization) = organization {
-            Organization::find(&mut connection, organization).await?.ok_or(Refusal::NotFound("Organization"))?;
-            authorize(actor, Action::Read, &Object::Organization(organization), "Organization")?;
+            Organization::find(&mut connection, organization)
+                .await?
+                .ok_or(Refusal::NotFound("Organization"))?;
+            authorize(
+                actor,
+                Action::Read,
+                &Object::Organization(organization),
+                "Organization",
+            )?;
         }
         let filter = query.filter(&COLUMNS)?;
         // Few rows: sight is decided here rather than in SQL.
         let mut rows = Domain::fetch(&mut connection, filter, "list domains").await?;
         rows.retain(|domain| is_visible(actor, domain));
         if let Some(organization) = organization {
-            rows.retain(|domain| domain.organization_guid.as_deref().is_none_or(|owner| owner == organization));
+            rows.retain(|domain| {
+                domain
+                    .organization_guid
+                    .as_deref()
+                    .is_none_or(|owner| owner == organization)
+            });
         }
         let total = rows.len() as u64;
-        let (skip, take) = (query.window.offset() as usize, query.window.limit() as usize);
-        Ok(Listing { rows: rows.into_iter().skip(skip).take(take).collect(), total })
+        let (skip, take) = (
+            query.window.offset() as usize,
+            query.window.limit() as usize,
+        );
+        Ok(Listing {
+            rows: rows.into_iter().skip(skip).take(take).collect(),
+            total,
+        })
     }
 
     pub async fn domain(&self, actor: &Actor, guid: &str) -> Result<Domain, Refusal> {
         let domain = Domain::find(&mut *self.store.read().await?, guid).await?;
-        domain.filter(|domain| is_visible(actor, domain)).ok_or(Refusal::NotFound("Domain"))
+        domain
+            .filter(|domain| is_visible(actor, domain))
+            .ok_or(Refusal::NotFound("Domain"))
     }
 
-    pub async fn default_domain(&self, actor: &Actor, organization: &str) -> Result<Domain, Refusal> {
+    pub async fn default_domain(
+        &self,
+        actor: &Actor,
+        organization: &str,
+    ) -> Result<Domain, Refusal> {
         let mut connection = self.store.read().await?;
-        Organization::find(&mut connection, organization).await?.ok_or(Refusal::NotFound("Organization"))?;
-        authorize(actor, Action::Read, &Object::Organization(organization), "Organization")?;
-        default_of(&mut connection, organization).await?.ok_or(Refusal::NotFound("Domain"))
+        Organization::find(&mut connection, organization)
+            .await?
+            .ok_or(Refusal::NotFound("Organization"))?;
+        authorize(
+            actor,
+            Action::Read,
+            &Object::Organization(organization),
+            "Organization",
+        )?;
+        default_of(&mut connection, organization)
+            .await?
+            .ok_or(Refusal::NotFound("Domain"))
     }
 
-    pub async fn create_domain(&self, actor: &Actor, name: &str, organization: Option<&str>) -> Result<Domain, Refusal> {
+    pub async fn create_domain(
+        &self,
+        actor: &Actor,
+        name: &str,
+        organization: Option<&str>,
+    ) -> Result<Domain, Refusal> {
         let name = name.to_lowercase();
         names::check_domain(&name)?;
         let mut tx = self.store.write("create domain").await?;
@@ -77,8 +131,16 @@ impl Ops {
                         "Organization with guid '{organization}' does not exist or you do not have access to it."
                     ))
                 };
-                Organization::find(&mut tx, organization).await?.ok_or_else(missing)?;
-                authorize(actor, Action::Manage, &Object::Organization(organization), "Organization").map_err(|refusal| match refusal {
+                Organization::find(&mut tx, organization)
+                    .await?
+                    .ok_or_else(missing)?;
+                authorize(
+                    actor,
+                    Action::Manage,
+                    &Object::Organization(organization),
+                    "Organization",
+                )
+                .map_err(|refusal| match refusal {
                     Refusal::NotFound(_) => missing(),
                     refusal => refusal,
                 })?;
@@ -86,11 +148,17 @@ impl Ops {
         }
         for other in domains::all(&mut tx).await? {
             if other.name == name {
-                return Refusal::unprocessable(format!("The domain name \"{name}\" is already in use"));
+                return Refusal::unprocessable(format!(
+                    "The domain name \"{name}\" is already in use"
+                ));
             }
             // A private domain beneath somebody else's would take names of his.
-            let nested = name.ends_with(&format!(".{}", other.name)) || other.name.ends_with(&format!(".{name}"));
-            if nested && other.organization_guid.is_some() && other.organization_guid.as_deref() != organization {
+            let nested = name.ends_with(&format!(".{}", other.name))
+                || other.name.ends_with(&format!(".{name}"));
+            if nested
+                && other.organization_guid.is_some()
+                && other.organization_guid.as_deref() != organization
+            {
                 return Refusal::unprocessable(format!(
                     "The domain name \"{name}\" cannot be created because \"{}\" is already reserved by another domain",
                     other.name
@@ -108,31 +176,67 @@ impl Ops {
             row_version: 1,
         };
         domain.insert(&mut tx).await.map_err(|error| match error {
-            StoreError::Taken { .. } => Refusal::Unprocessable(format!("The domain name \"{name}\" is already in use")),
+            StoreError::Taken { .. } => {
+                Refusal::Unprocessable(format!("The domain name \"{name}\" is already in use"))
+            }
             error => error.into(),
         })?;
-        let target = On { guid: &domain.guid, kind: "domain", name: &domain.name, space: None, organization };
-        audit_events::record(&mut tx, "audit.domain.create", by(actor), target, json!({}), now).await?;
+        let target = On {
+            guid: &domain.guid,
+            kind: "domain",
+            name: &domain.name,
+            space: None,
+            organization,
+        };
+        audit_events::record(
+            &mut tx,
+            "audit.domain.create",
+            by(actor),
+            target,
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(domain)
     }
 
     pub async fn delete_domain(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
         let mut tx = self.store.write("delete domain").await?;
-        let domain = Domain::find(&mut tx, guid).await?.filter(|domain| is_visible(actor, domain)).ok_or(Refusal::NotFound("Domain"))?;
+        let domain = Domain::find(&mut tx, guid)
+            .await?
+            .filter(|domain| is_visible(actor, domain))
+            .ok_or(Refusal::NotFound("Domain"))?;
         let (action, place) = match &domain.organization_guid {
             None => (Action::Administer, Object::Platform),
             Some(organization) => (Action::Manage, Object::Organization(organization)),
         };
         authorize(actor, action, &place, "Domain")?;
-        Domain::delete(&mut tx, guid).await.map_err(|error| match error {
-            StoreError::Referenced { .. } => {
-                Refusal::Unprocessable(format!("The domain '{}' still has routes: delete them first", domain.name))
-            }
-            error => error.into(),
-        })?;
-        let target = On { guid, kind: "domain", name: &domain.name, space: None, organization: domain.organization_guid.as_deref() };
-        audit_events::record(&mut tx, "audit.domain.delete-request", by(actor), target, json!({}), now()).await?;
+        Domain::delete(&mut tx, guid)
+            .await
+            .map_err(|error| match error {
+                StoreError::Referenced { .. } => Refusal::Unprocessable(format!(
+                    "The domain '{}' still has routes: delete them first",
+                    domain.name
+                )),
+                error => error.into(),
+            })?;
+        let target = On {
+            guid,
+            kind: "domain",
+            name: &domain.name,
+            space: None,
+            organization: domain.organization_guid.as_deref(),
+        };
+        audit_events::record(
+            &mut tx,
+            "audit.domain.delete-request",
+            by(actor),
+            target,
+            json!({}),
+            now(),
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }

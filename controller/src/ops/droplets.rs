@@ -7,7 +7,12 @@ use crate::store::apps::App;
 use crate::store::droplets::Droplet;
 
 const COLUMNS: Columns = Columns {
-    filters: &[("guids", "guid"), ("states", "state"), ("app_guids", "app_guid"), ("package_guids", "package_guid")],
+    filters: &[
+        ("guids", "guid"),
+        ("states", "state"),
+        ("app_guids", "app_guid"),
+        ("package_guids", "package_guid"),
+    ],
     others: &["space_guids"],
     orders: &[],
 };
@@ -30,21 +35,47 @@ pub enum Of<'a> {
 impl Ops {
     pub async fn droplet(&self, actor: &Actor, guid: &str) -> Result<SeenDroplet, Refusal> {
         let mut connection = self.store.read().await?;
-        let droplet = Droplet::find(&mut connection, guid).await?.ok_or(Refusal::NotFound("Droplet"))?;
-        let app = App::find(&mut connection, &droplet.app_guid).await?.ok_or(Refusal::NotFound("Droplet"))?;
-        let space = space_for(&mut connection, actor, Action::Read, &app.space_guid, "Droplet").await?;
-        Ok(SeenDroplet { droplet, with_secrets: sees_secrets(actor, &space) })
+        let droplet = Droplet::find(&mut connection, guid)
+            .await?
+            .ok_or(Refusal::NotFound("Droplet"))?;
+        let app = App::find(&mut connection, &droplet.app_guid)
+            .await?
+            .ok_or(Refusal::NotFound("Droplet"))?;
+        let space = space_for(
+            &mut connection,
+            actor,
+            Action::Read,
+            &app.space_guid,
+            "Droplet",
+        )
+        .await?;
+        Ok(SeenDroplet {
+            droplet,
+            with_secrets: sees_secrets(actor, &space),
+        })
     }
 
     pub async fn current_droplet(&self, actor: &Actor, app: &str) -> Result<SeenDroplet, Refusal> {
         let mut connection = self.store.read().await?;
         let (app, space) = apps::app_for(&mut connection, actor, Action::Read, app).await?;
-        let guid = app.current_droplet_guid.ok_or(Refusal::NotFound("Droplet"))?;
-        let droplet = Droplet::find(&mut connection, &guid).await?.ok_or(Refusal::NotFound("Droplet"))?;
-        Ok(SeenDroplet { droplet, with_secrets: sees_secrets(actor, &space) })
+        let guid = app
+            .current_droplet_guid
+            .ok_or(Refusal::NotFound("Droplet"))?;
+        let droplet = Droplet::find(&mut connection, &guid)
+            .await?
+            .ok_or(Refusal::NotFound("Droplet"))?;
+        Ok(SeenDroplet {
+            droplet,
+            with_secrets: sees_secrets(actor, &space),
+        })
     }
 
-    pub async fn list_droplets(&self, actor: &Actor, of: Of<'_>, query: &ListQuery) -> Result<Listing<Droplet>, Refusal> {
+    pub async fn list_droplets(
+        &self,
+        actor: &Actor,
+        of: Of<'_>,
+        query: &ListQuery,
+    ) -> Result<Listing<Droplet>, Refusal> {
         let mut filter = query.filter(&COLUMNS)?;
         match of {
             Of::Everything => {}
@@ -62,8 +93,19 @@ impl Ops {
             filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", spaces);
         }
         if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", &visible);
+            filter = filter.any_in(
+                "app_guid",
+                "SELECT guid FROM apps WHERE space_guid",
+                &visible,
+            );
         }
-        Ok(Droplet::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(Droplet::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 }

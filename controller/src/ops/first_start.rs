@@ -1,13 +1,13 @@
 //! The first start of a cluster: an administrator, a place to push to, a domain. Idempotent: what
 //! is there stays as it is.
 
+use super::tokens::ORIGIN;
 use super::{Ops, Refusal, new_guid, now};
 use crate::store::domains::{self, Domain};
 use crate::store::organizations::{self, Organization};
 use crate::store::spaces::Space;
 use crate::store::users::{self, User};
 use crate::store::{Json, audit_events};
-use super::tokens::ORIGIN;
 
 pub const ADMIN: &str = "admin";
 pub const DEFAULT: &str = "default";
@@ -59,7 +59,11 @@ impl Ops {
         Ok(())
     }
 
-    async fn default_organization(&self, connection: &mut sqlx::AnyConnection, now: i64) -> Result<(), Refusal> {
+    async fn default_organization(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        now: i64,
+    ) -> Result<(), Refusal> {
         let organization = Organization {
             guid: new_guid(),
             name: DEFAULT.to_string(),
@@ -83,7 +87,15 @@ impl Ops {
         };
         space.insert(connection).await?;
         let target = super::on("space", &space.guid, &space.name, &space);
-        audit_events::record(connection, "audit.space.create", audit_events::By::SYSTEM, target, serde_json::json!({}), now).await?;
+        audit_events::record(
+            connection,
+            "audit.space.create",
+            audit_events::By::SYSTEM,
+            target,
+            serde_json::json!({}),
+            now,
+        )
+        .await?;
         Ok(())
     }
 }

@@ -7,7 +7,11 @@ use crate::store::jobs::{COMPLETE, FAILED, Job};
 
 impl Ops {
     /// Records how an operation ended. `error`: code, title, detail.
-    pub async fn record_job(&self, operation: &str, error: Option<(i64, &str, &str)>) -> Result<Job, Refusal> {
+    pub async fn record_job(
+        &self,
+        operation: &str,
+        error: Option<(i64, &str, &str)>,
+    ) -> Result<Job, Refusal> {
         let now = now();
         let job = Job {
             guid: new_guid(),
@@ -28,6 +32,8 @@ impl Ops {
 
     /// Whoever knows the guid started it.
     pub async fn job(&self, guid: &str) -> Result<Job, Refusal> {
-        Job::find(&mut *self.store.read().await?, guid).await?.ok_or(Refusal::NotFound("Job"))
+        Job::find(&mut *self.store.read().await?, guid)
+            .await?
+            .ok_or(Refusal::NotFound("Job"))
     }
 }

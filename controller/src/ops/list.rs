@@ -30,12 +30,22 @@ const ORDERS: &[(&str, &str)] = &[("created_at", "created_at"), ("updated_at", "
 
 impl ListQuery {
     pub fn all() -> ListQuery {
-        let window = Window { page: 1, per_page: crate::domain::pagination::MAX_PER_PAGE };
-        ListQuery { window, order_by: None, filters: BTreeMap::new() }
+        let window = Window {
+            page: 1,
+            per_page: crate::domain::pagination::MAX_PER_PAGE,
+        };
+        ListQuery {
+            window,
+            order_by: None,
+            filters: BTreeMap::new(),
+        }
     }
 
     pub fn with(mut self, parameter: &str, values: &[&str]) -> ListQuery {
-        self.filters.insert(parameter.to_string(), values.iter().map(|value| value.to_string()).collect());
+        self.filters.insert(
+            parameter.to_string(),
+            values.iter().map(|value| value.to_string()).collect(),
+        );
         self
     }
 
@@ -45,12 +55,31 @@ impl ListQuery {
 
     /// The conditions and the order of a list; refuses parameters the list does not know.
     pub fn filter(&self, columns: &Columns) -> Result<Filter, Refusal> {
-        let known = |name: &str| columns.others.contains(&name) || columns.filters.iter().any(|(parameter, _)| *parameter == name);
-        let unknown: Vec<String> = self.filters.keys().filter(|name| !known(name)).map(|name| format!("'{name}'")).collect();
+        let known = |name: &str| {
+            columns.others.contains(&name)
+                || columns
+                    .filters
+                    .iter()
+                    .any(|(parameter, _)| *parameter == name)
+        };
+        let unknown: Vec<String> = self
+            .filters
+            .keys()
+            .filter(|name| !known(name))
+            .map(|name| format!("'{name}'"))
+            .collect();
         if !unknown.is_empty() {
-            let mut valid: Vec<String> = columns.filters.iter().map(|(name, _)| format!("'{name}'")).collect();
+            let mut valid: Vec<String> = columns
+                .filters
+                .iter()
+                .map(|(name, _)| format!("'{name}'"))
+                .collect();
             valid.extend(columns.others.iter().map(|name| format!("'{name}'")));
-            valid.extend(["'page'".to_string(), "'per_page'".to_string(), "'order_by'".to_string()]);
+            valid.extend([
+                "'page'".to_string(),
+                "'per_page'".to_string(),
+                "'order_by'".to_string(),
+            ]);
             return Err(Refusal::BadQuery(format!(
                 "Unknown query parameter(s): {}. Valid parameters are: {}",
                 unknown.join(", "),
@@ -62,14 +91,30 @@ impl ListQuery {
             filter = filter.any_if(column, self.list(parameter));
         }
         let (name, descending) = match self.order_by.as_deref() {
-            Some(order) => (order.strip_prefix(['-', '+']).unwrap_or(order), order.starts_with('-')),
+            Some(order) => (
+                order.strip_prefix(['-', '+']).unwrap_or(order),
+                order.starts_with('-'),
+            ),
             None => ("created_at", false),
         };
-        match columns.orders.iter().chain(ORDERS).find(|(order, _)| *order == name) {
+        match columns
+            .orders
+            .iter()
+            .chain(ORDERS)
+            .find(|(order, _)| *order == name)
+        {
             Some((_, column)) => Ok(filter.order(column, descending)),
             None => {
-                let orders: Vec<String> = columns.orders.iter().chain(ORDERS).map(|(order, _)| format!("'{order}'")).collect();
-                Err(Refusal::BadQuery(format!("Order by can only be: {}", orders.join(", "))))
+                let orders: Vec<String> = columns
+                    .orders
+                    .iter()
+                    .chain(ORDERS)
+                    .map(|(order, _)| format!("'{order}'"))
+                    .collect();
+                Err(Refusal::BadQuery(format!(
+                    "Order by can only be: {}",
+                    orders.join(", ")
+                )))
             }
         }
     }

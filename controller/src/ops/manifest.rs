@@ -28,8 +28,20 @@ fn read(text: &str) -> Result<Manifest, Refusal> {
 impl Ops {
     /// Reads the manifest without applying it: what is wrong with its text is told at once, what
     /// is wrong with its content by the job.
-    pub async fn check_manifest(&self, actor: &Actor, space: &str, text: &str) -> Result<Manifest, Refusal> {
-        space_for(&mut *self.store.read().await?, actor, Action::Develop, space, "Space").await?;
+    pub async fn check_manifest(
+        &self,
+        actor: &Actor,
+        space: &str,
+        text: &str,
+    ) -> Result<Manifest, Refusal> {
+        space_for(
+            &mut *self.store.read().await?,
+            actor,
+            Action::Develop,
+            space,
+            "Space",
+        )
+        .await?;
         let manifest = read(text)?;
         let mut faults = Vec::new();
         for app in &manifest.apps {
@@ -45,20 +57,42 @@ impl Ops {
                 check(apps::check_stack(stack));
             }
         }
-        if faults.is_empty() { Ok(manifest) } else { Err(Refusal::AllUnprocessable(faults)) }
+        if faults.is_empty() {
+            Ok(manifest)
+        } else {
+            Err(Refusal::AllUnprocessable(faults))
+        }
     }
 
-    pub async fn apply_manifest(&self, actor: &Actor, space: &str, manifest: &Manifest) -> Result<(), Refusal> {
+    pub async fn apply_manifest(
+        &self,
+        actor: &Actor,
+        space: &str,
+        manifest: &Manifest,
+    ) -> Result<(), Refusal> {
         let mut tx = self.store.write("apply manifest").await?;
         let space = space_for(&mut tx, actor, Action::Develop, space, "Space").await?;
         let mut created = Vec::new();
         for wanted in &manifest.apps {
-            let app = self.apply_app(&mut tx, actor, &space, wanted, &mut created).await.map_err(|refusal| match refusal {
-                Refusal::Unprocessable(text) => Refusal::Unprocessable(format!("For application '{}': {text}", wanted.name)),
-                refusal => refusal,
-            })?;
+            let app = self
+                .apply_app(&mut tx, actor, &space, wanted, &mut created)
+                .await
+                .map_err(|refusal| match refusal {
+                    Refusal::Unprocessable(text) => {
+                        Refusal::Unprocessable(format!("For application '{}': {text}", wanted.name))
+                    }
+                    refusal => refusal,
+                })?;
             let target = on("app", &app.guid, &app.name, &space);
-            audit_events::record(&mut tx, "audit.app.apply_manifest", by(actor), target, json!({}), now()).await?;
+            audit_events::record(
+                &mut tx,
+                "audit.app.apply_manifest",
+                by(actor),
+                target,
+                json!({}),
+                now(),
+            )
+            .await?;
         }
         tx.commit().await?;
         self.nudge();
@@ -94,7 +128,8 @@ impl Ops {
                 app
             }
             None => {
-                let app = apps::create_in(self, connection, actor, space, &wanted.name, &settings).await?;
+                let app = apps::create_in(self, connection, actor, space, &wanted.name, &settings)
+                    .await?;
                 created.push(app.guid.clone());
                 app
             }
@@ -102,7 +137,8 @@ impl Ops {
         for (kind, process) in &wanted.processes {
             self.apply_process(connection, &app, kind, process).await?;
         }
-        self.apply_routes(connection, actor, space, &app, wanted).await?;
+        self.apply_routes(connection, actor, space, &app, wanted)
+            .await?;
         Ok(app)
     }
 
@@ -117,7 +153,8 @@ impl Ops {
             Some(process) => process,
             None => {
                 let instances = wanted.instances.unwrap_or(1);
-                super::processes::create_in(self, connection, app, &new_guid(), kind, instances).await?
+                super::processes::create_in(self, connection, app, &new_guid(), kind, instances)
+                    .await?
             }
         };
         let before = process.clone();
@@ -134,14 +171,25 @@ impl Ops {
         }
         if process.instances != before.instances
             && kind == "web"
-            && !deployments::active_of_app(connection, &app.guid).await?.is_empty()
+            && !deployments::active_of_app(connection, &app.guid)
+                .await?
+                .is_empty()
         {
-            return Refusal::unprocessable("Cannot scale this process while a deployment is in flight.");
+            return Refusal::unprocessable(
+                "Cannot scale this process while a deployment is in flight.",
+            );
         }
         let now = now();
         process.update(connection, now).await?;
         if process.instances != before.instances {
-            facts::append(connection, facts::Kind::ProcessChanged, &process.guid, json!({}), now).await?;
+            facts::append(
+                connection,
+                facts::Kind::ProcessChanged,
+                &process.guid,
+                json!({}),
+                now,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -161,16 +209,29 @@ impl Ops {
             return Ok(());
         }
         if let Some(list) = &wanted.routes {
-            let domains: Vec<Domain> =
-                domains::all(connection).await?.into_iter().filter(|domain| route_ops::may_use(domain, space)).collect();
+            let domains: Vec<Domain> = domains::all(connection)
+                .await?
+                .into_iter()
+                .filter(|domain| route_ops::may_use(domain, space))
+                .collect();
             for text in list {
-                let name = names::parse_route(text, domains.iter().map(|domain| domain.name.as_str()))?;
-                let Some(domain) = domains.iter().find(|domain| domain.name == name.domain) else { continue };
-                self.lead(connection, actor, space, app, domain, &name.host, &name.path).await?;
+                let name =
+                    names::parse_route(text, domains.iter().map(|domain| domain.name.as_str()))?;
+                let Some(domain) = domains.iter().find(|domain| domain.name == name.domain) else {
+                    continue;
+                };
+                self.lead(
+                    connection, actor, space, app, domain, &name.host, &name.path,
+                )
+                .await?;
             }
             return Ok(());
         }
-        if !(wanted.random_route || wanted.default_route) || !routes::destinations_of_app(connection, &app.guid).await?.is_empty() {
+        if !(wanted.random_route || wanted.default_route)
+            || !routes::destinations_of_app(connection, &app.guid)
+                .await?
+                .is_empty()
+        {
             return Ok(());
         }
         let domain = domain_ops::default_of(connection, &space.organization_guid)
@@ -179,21 +240,33 @@ impl Ops {
         if wanted.random_route {
             for _ in 0..8 {
                 let host = names::random_host(&app.name, rand::random());
-                if routes::find_like(connection, &domain.guid, &host, "").await?.is_none() {
-                    return self.lead(connection, actor, space, app, &domain, &host, "").await;
+                if routes::find_like(connection, &domain.guid, &host, "")
+                    .await?
+                    .is_none()
+                {
+                    return self
+                        .lead(connection, actor, space, app, &domain, &host, "")
+                        .await;
                 }
             }
             return Refusal::unprocessable("No free random route was found");
         }
         let host = names::host_of_app(&app.name);
         if host.is_empty() {
-            return Refusal::unprocessable(format!("No host can be made of the app's name '{}': give it a route", app.name));
+            return Refusal::unprocessable(format!(
+                "No host can be made of the app's name '{}': give it a route",
+                app.name
+            ));
         }
-        self.lead(connection, actor, space, app, &domain, &host, "").await
+        self.lead(connection, actor, space, app, &domain, &host, "")
+            .await
     }
 
     /// Makes sure a route is there and leads to the app.
-    #[expect(clippy::too_many_arguments, reason = "a route is four of them, and every caller has them apart")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a route is four of them, and every caller has them apart"
+    )]
     async fn lead(
         &self,
         connection: &mut AnyConnection,
@@ -212,22 +285,33 @@ impl Ops {
                     "The route {url} is taken: it belongs to another space. Routes cannot be mapped to destinations in different spaces."
                 ));
             }
-            None => route_ops::create_in(connection, actor, space, domain, Wanted { host, path }).await?,
+            None => {
+                route_ops::create_in(connection, actor, space, domain, Wanted { host, path })
+                    .await?
+            }
         };
         route_ops::map_in(connection, actor, space, &route, app, "web").await
     }
 
     /// What applying the manifest would change.
-    pub async fn diff_manifest(&self, actor: &Actor, space: &str, text: &str) -> Result<Vec<ManifestChange>, Refusal> {
+    pub async fn diff_manifest(
+        &self,
+        actor: &Actor,
+        space: &str,
+        text: &str,
+    ) -> Result<Vec<ManifestChange>, Refusal> {
         let mut connection = self.store.read().await?;
         let space = space_for(&mut connection, actor, Action::ReadSecrets, space, "Space").await?;
         let manifest = read(text)?;
         let mut changes = Vec::new();
         for (place, wanted) in manifest.apps.iter().enumerate() {
-            let current = match crate::store::apps::by_name(&mut connection, &space.guid, &wanted.name).await? {
-                Some(app) => Some(current(&mut connection, &app).await?),
-                None => None,
-            };
+            let current =
+                match crate::store::apps::by_name(&mut connection, &space.guid, &wanted.name)
+                    .await?
+                {
+                    Some(app) => Some(current(&mut connection, &app).await?),
+                    None => None,
+                };
             changes.extend(manifest_diff::diff(place, wanted, current.as_ref()));
         }
         Ok(changes)
@@ -258,7 +342,9 @@ async fn current(connection: &mut AnyConnection, app: &App) -> Result<AppManifes
     };
     for process in processes::of_app(connection, &app.guid).await? {
         if process.deployment_guid.is_none() {
-            manifest.processes.insert(process.kind.clone(), current_process(&process));
+            manifest
+                .processes
+                .insert(process.kind.clone(), current_process(&process));
         }
     }
     Ok(manifest)

@@ -69,6 +69,8 @@ pub struct Ops {
 pub type AskStats = dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync;
 /// The cluster as this controller sees it.
 pub type AskStatus = dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync;
+/// A line into the log of an app.
+pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 
 /// What the API asks of the running half, and tells it.
 #[derive(Clone)]
@@ -77,8 +79,7 @@ pub struct Live {
     /// Facts were committed.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
     pub status: Arc<AskStatus>,
-    /// A line into the log of an app.
-    pub log: Arc<dyn Fn(&str, String) + Send + Sync>,
+    pub log: Arc<TellLog>,
 }
 
 impl Live {
@@ -99,7 +100,9 @@ pub const HIDDEN: &str = "[PRIVATE DATA HIDDEN]";
 
 /// Unix microseconds: the only clock of this crate's operations.
 pub fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
@@ -119,7 +122,12 @@ impl Ops {
 
 /// Refuses like something that does not exist what the actor may not even see, and with 403 what it
 /// sees but may not do.
-pub fn authorize(actor: &Actor, action: Action, object: &Object<'_>, noun: &'static str) -> Result<(), Refusal> {
+pub fn authorize(
+    actor: &Actor,
+    action: Action,
+    object: &Object<'_>,
+    noun: &'static str,
+) -> Result<(), Refusal> {
     if !access::decide(actor, Action::Read, object).allowed {
         return Err(Refusal::NotFound(noun));
     }
@@ -139,32 +147,70 @@ pub async fn space_for(
     space: &str,
     noun: &'static str,
 ) -> Result<Space, Refusal> {
-    let space = Space::find(connection, space).await?.ok_or(Refusal::NotFound(noun))?;
-    authorize(actor, action, &Object::Space { guid: &space.guid, organization: &space.organization_guid }, noun)?;
+    let space = Space::find(connection, space)
+        .await?
+        .ok_or(Refusal::NotFound(noun))?;
+    authorize(
+        actor,
+        action,
+        &Object::Space {
+            guid: &space.guid,
+            organization: &space.organization_guid,
+        },
+        noun,
+    )?;
     Ok(space)
 }
 
 /// Whether an actor may see what may hold passwords in a space.
 pub fn sees_secrets(actor: &Actor, space: &Space) -> bool {
-    let object = Object::Space { guid: &space.guid, organization: &space.organization_guid };
+    let object = Object::Space {
+        guid: &space.guid,
+        organization: &space.organization_guid,
+    };
     access::decide(actor, Action::ReadSecrets, &object).allowed
 }
 
 /// Guids of the spaces an actor sees; None: all.
-pub async fn visible_spaces(connection: &mut AnyConnection, actor: &Actor) -> Result<Option<Vec<String>>, StoreError> {
-    let Sight::Only { mut spaces, managed, .. } = access::sight(actor) else { return Ok(None) };
+pub async fn visible_spaces(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+) -> Result<Option<Vec<String>>, StoreError> {
+    let Sight::Only {
+        mut spaces,
+        managed,
+        ..
+    } = access::sight(actor)
+    else {
+        return Ok(None);
+    };
     for organization in managed {
-        spaces.extend(crate::store::spaces::of_organization(connection, &organization).await?.into_iter().map(|space| space.guid));
+        spaces.extend(
+            crate::store::spaces::of_organization(connection, &organization)
+                .await?
+                .into_iter()
+                .map(|space| space.guid),
+        );
     }
     Ok(Some(spaces.into_iter().collect()))
 }
 
 /// The actor of an audit event.
 pub fn by(actor: &Actor) -> By<'_> {
-    By { guid: &actor.guid, kind: "user", name: &actor.name }
+    By {
+        guid: &actor.guid,
+        kind: "user",
+        name: &actor.name,
+    }
 }
 
 /// The target of an audit event in a space.
 pub fn on<'a>(kind: &'a str, guid: &'a str, name: &'a str, space: &'a Space) -> On<'a> {
-    On { guid, kind, name, space: Some(&space.guid), organization: Some(&space.organization_guid) }
+    On {
+        guid,
+        kind,
+        name,
+        space: Some(&space.guid),
+        organization: Some(&space.organization_guid),
+    }
 }

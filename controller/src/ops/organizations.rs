@@ -10,8 +10,11 @@ use crate::store::{Json, StoreError, roles, spaces};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-const COLUMNS: Columns =
-    Columns { filters: &[("guids", "guid"), ("names", "name")], others: &[], orders: &[("name", "name")] };
+const COLUMNS: Columns = Columns {
+    filters: &[("guids", "guid"), ("names", "name")],
+    others: &[],
+    orders: &[("name", "name")],
+};
 
 fn on(organization: &Organization) -> On<'_> {
     On {
@@ -36,23 +39,48 @@ pub struct PlaceSettings {
 }
 
 impl Ops {
-    pub async fn list_organizations(&self, actor: &Actor, query: &ListQuery) -> Result<Listing<Organization>, Refusal> {
+    pub async fn list_organizations(
+        &self,
+        actor: &Actor,
+        query: &ListQuery,
+    ) -> Result<Listing<Organization>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         if let Sight::Only { organizations, .. } = sight(actor) {
             filter = filter.any("guid", &organizations.into_iter().collect::<Vec<_>>());
         }
-        Ok(Organization::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(Organization::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 
     pub async fn organization(&self, actor: &Actor, guid: &str) -> Result<Organization, Refusal> {
-        authorize(actor, Action::Read, &Object::Organization(guid), "Organization")?;
-        Organization::find(&mut *self.store.read().await?, guid).await?.ok_or(Refusal::NotFound("Organization"))
+        authorize(
+            actor,
+            Action::Read,
+            &Object::Organization(guid),
+            "Organization",
+        )?;
+        Organization::find(&mut *self.store.read().await?, guid)
+            .await?
+            .ok_or(Refusal::NotFound("Organization"))
     }
 
-    pub async fn create_organization(&self, actor: &Actor, settings: &PlaceSettings) -> Result<Organization, Refusal> {
+    pub async fn create_organization(
+        &self,
+        actor: &Actor,
+        settings: &PlaceSettings,
+    ) -> Result<Organization, Refusal> {
         authorize(actor, Action::Administer, &Object::Platform, "Organization")?;
-        let name = settings.name.clone().ok_or_else(|| Refusal::Unprocessable("Name can't be blank".into()))?;
+        let name = settings
+            .name
+            .clone()
+            .ok_or_else(|| Refusal::Unprocessable("Name can't be blank".into()))?;
         names::check_name(&name)?;
         let mut tx = self.store.write("create organization").await?;
         if organizations::by_name(&mut tx, &name).await?.is_some() {
@@ -71,19 +99,42 @@ impl Ops {
         };
         lay_metadata(&mut organization.labels, &settings.labels)?;
         lay_metadata(&mut organization.annotations, &settings.annotations)?;
-        organization.insert(&mut tx).await.map_err(|error| match error {
-            StoreError::Taken { .. } => taken(&name),
-            error => error.into(),
-        })?;
-        audit_events::record(&mut tx, "audit.organization.create", by(actor), on(&organization), json!({}), now).await?;
+        organization
+            .insert(&mut tx)
+            .await
+            .map_err(|error| match error {
+                StoreError::Taken { .. } => taken(&name),
+                error => error.into(),
+            })?;
+        audit_events::record(
+            &mut tx,
+            "audit.organization.create",
+            by(actor),
+            on(&organization),
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(organization)
     }
 
-    pub async fn update_organization(&self, actor: &Actor, guid: &str, settings: &PlaceSettings) -> Result<Organization, Refusal> {
-        authorize(actor, Action::Manage, &Object::Organization(guid), "Organization")?;
+    pub async fn update_organization(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        settings: &PlaceSettings,
+    ) -> Result<Organization, Refusal> {
+        authorize(
+            actor,
+            Action::Manage,
+            &Object::Organization(guid),
+            "Organization",
+        )?;
         let mut tx = self.store.write("update organization").await?;
-        let mut organization = Organization::find(&mut tx, guid).await?.ok_or(Refusal::NotFound("Organization"))?;
+        let mut organization = Organization::find(&mut tx, guid)
+            .await?
+            .ok_or(Refusal::NotFound("Organization"))?;
         if let Some(name) = &settings.name
             && *name != organization.name
         {
@@ -97,7 +148,15 @@ impl Ops {
         lay_metadata(&mut organization.annotations, &settings.annotations)?;
         let now = now();
         organization.update(&mut tx, now).await?;
-        audit_events::record(&mut tx, "audit.organization.update", by(actor), on(&organization), json!({}), now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.organization.update",
+            by(actor),
+            on(&organization),
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(organization)
     }
@@ -106,13 +165,23 @@ impl Ops {
     pub async fn delete_organization(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
         authorize(actor, Action::Administer, &Object::Platform, "Organization")?;
         let mut tx = self.store.write("delete organization").await?;
-        let organization = Organization::find(&mut tx, guid).await?.ok_or(Refusal::NotFound("Organization"))?;
+        let organization = Organization::find(&mut tx, guid)
+            .await?
+            .ok_or(Refusal::NotFound("Organization"))?;
         for space in spaces::of_organization(&mut tx, guid).await? {
             super::spaces::delete_in(&mut tx, actor, &space).await?;
         }
         organizations::delete_rows(&mut tx, guid).await?;
         roles::delete_of_organization(&mut tx, guid).await?;
-        audit_events::record(&mut tx, "audit.organization.delete-request", by(actor), on(&organization), json!({}), now()).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.organization.delete-request",
+            by(actor),
+            on(&organization),
+            json!({}),
+            now(),
+        )
+        .await?;
         tx.commit().await?;
         self.nudge();
         Ok(())

@@ -13,7 +13,12 @@ use serde_json::json;
 use sqlx::AnyConnection;
 
 const COLUMNS: Columns = Columns {
-    filters: &[("guids", "guid"), ("states", "state"), ("types", "type"), ("app_guids", "app_guid")],
+    filters: &[
+        ("guids", "guid"),
+        ("states", "state"),
+        ("types", "type"),
+        ("app_guids", "app_guid"),
+    ],
     others: &["space_guids"],
     orders: &[],
 };
@@ -24,24 +29,37 @@ async fn package_for(
     action: Action,
     guid: &str,
 ) -> Result<(Package, App, Space), Refusal> {
-    let package = Package::find(connection, guid).await?.ok_or(Refusal::NotFound("Package"))?;
-    let app = App::find(connection, &package.app_guid).await?.ok_or(Refusal::NotFound("Package"))?;
+    let package = Package::find(connection, guid)
+        .await?
+        .ok_or(Refusal::NotFound("Package"))?;
+    let app = App::find(connection, &package.app_guid)
+        .await?
+        .ok_or(Refusal::NotFound("Package"))?;
     let space = space_for(connection, actor, action, &app.space_guid, "Package").await?;
     Ok((package, app, space))
 }
 
 impl Ops {
-    pub async fn create_package(&self, actor: &Actor, app: &str, kind: &str) -> Result<Package, Refusal> {
+    pub async fn create_package(
+        &self,
+        actor: &Actor,
+        app: &str,
+        kind: &str,
+    ) -> Result<Package, Refusal> {
         if kind != "bits" {
-            return Refusal::unprocessable(format!("Type must be 'bits': {kind:?} packages are not supported"));
+            return Refusal::unprocessable(format!(
+                "Type must be 'bits': {kind:?} packages are not supported"
+            ));
         }
         let mut tx = self.store.write("create package").await?;
-        let (app, space) = app_for(&mut tx, actor, Action::Develop, app).await.map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => Refusal::Unprocessable(
-                "App is invalid. Ensure it exists and you have access to it.".into(),
-            ),
-            refusal => refusal,
-        })?;
+        let (app, space) = app_for(&mut tx, actor, Action::Develop, app)
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::NotFound(_) => Refusal::Unprocessable(
+                    "App is invalid. Ensure it exists and you have access to it.".into(),
+                ),
+                refusal => refusal,
+            })?;
         let now = now();
         let package = Package {
             guid: new_guid(),
@@ -59,14 +77,23 @@ impl Ops {
         package.insert(&mut tx).await?;
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"package_guid": package.guid});
-        audit_events::record(&mut tx, "audit.app.package.create", by(actor), target, data, now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.package.create",
+            by(actor),
+            target,
+            data,
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(package)
     }
 
     /// Whether bits may be sent for it now; asked before they are read.
     pub async fn may_upload(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
-        let (package, _, _) = package_for(&mut *self.store.read().await?, actor, Action::Develop, guid).await?;
+        let (package, _, _) =
+            package_for(&mut *self.store.read().await?, actor, Action::Develop, guid).await?;
         if package.state != packages::AWAITING_UPLOAD {
             return Err(Refusal::BitsAlreadyUploaded);
         }
@@ -75,7 +102,12 @@ impl Ops {
 
     /// Takes what was received, completes it with the files we have, and makes the package ready. A package
     /// that is not acceptable is refused, and its row says why.
-    pub async fn finish_upload(&self, actor: &Actor, guid: &str, upload: Upload) -> Result<Package, Refusal> {
+    pub async fn finish_upload(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        upload: Upload,
+    ) -> Result<Package, Refusal> {
         let mut tx = self.store.write("begin to process a package").await?;
         let (mut package, _, _) = package_for(&mut tx, actor, Action::Develop, guid).await?;
         if package.state != packages::AWAITING_UPLOAD {
@@ -106,7 +138,15 @@ impl Ops {
         package.update(&mut tx, now).await?;
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"package_guid": package.guid, "state": package.state});
-        audit_events::record(&mut tx, "audit.app.package.upload", by(actor), target, data, now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.package.upload",
+            by(actor),
+            target,
+            data,
+            now,
+        )
+        .await?;
         tx.commit().await?;
         match outcome {
             Ok(_) => {
@@ -118,10 +158,19 @@ impl Ops {
     }
 
     pub async fn package(&self, actor: &Actor, guid: &str) -> Result<Package, Refusal> {
-        Ok(package_for(&mut *self.store.read().await?, actor, Action::Read, guid).await?.0)
+        Ok(
+            package_for(&mut *self.store.read().await?, actor, Action::Read, guid)
+                .await?
+                .0,
+        )
     }
 
-    pub async fn list_packages(&self, actor: &Actor, app: Option<&str>, query: &ListQuery) -> Result<Listing<Package>, Refusal> {
+    pub async fn list_packages(
+        &self,
+        actor: &Actor,
+        app: Option<&str>,
+        query: &ListQuery,
+    ) -> Result<Listing<Package>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         if let Some(app) = app {
@@ -132,8 +181,19 @@ impl Ops {
             filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", spaces);
         }
         if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", &visible);
+            filter = filter.any_in(
+                "app_guid",
+                "SELECT guid FROM apps WHERE space_guid",
+                &visible,
+            );
         }
-        Ok(Package::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(Package::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 }

@@ -15,7 +15,11 @@ use serde_json::json;
 use sqlx::AnyConnection;
 
 const COLUMNS: Columns = Columns {
-    filters: &[("guids", "guid"), ("types", "type"), ("app_guids", "app_guid")],
+    filters: &[
+        ("guids", "guid"),
+        ("types", "type"),
+        ("app_guids", "app_guid"),
+    ],
     others: &["space_guids", "organization_guids", "embed"],
     orders: &[],
 };
@@ -44,7 +48,14 @@ pub struct ProcessView {
 impl ProcessView {
     /// The command may hold passwords.
     fn for_eyes_of(self, actor: &Actor, space: &Space) -> ProcessView {
-        if sees_secrets(actor, space) { self } else { ProcessView { command: Some(HIDDEN.to_string()), ..self } }
+        if sees_secrets(actor, space) {
+            self
+        } else {
+            ProcessView {
+                command: Some(HIDDEN.to_string()),
+                ..self
+            }
+        }
     }
 }
 
@@ -66,7 +77,9 @@ pub async fn create_in(
         kind: kind.to_string(),
         command: None,
         instances: i64::from(instances),
-        memory_mb: settings.size("controller/apps/default_memory").div_ceil(MIB) as i64,
+        memory_mb: settings
+            .size("controller/apps/default_memory")
+            .div_ceil(MIB) as i64,
         disk_mb: settings.size("controller/apps/default_disk").div_ceil(MIB) as i64,
         health_check_type: if kind == "web" { "port" } else { "process" }.to_string(),
         health_check_endpoint: None,
@@ -95,7 +108,11 @@ pub async fn follow_droplet(
     let present = processes::of_app(connection, &app.guid).await?;
     for kind in droplet.process_types.keys() {
         if !present.iter().any(|process| process.kind == *kind) {
-            let (guid, instances) = if kind == "web" { (app.guid.clone(), 1) } else { (new_guid(), 0) };
+            let (guid, instances) = if kind == "web" {
+                (app.guid.clone(), 1)
+            } else {
+                (new_guid(), 0)
+            };
             create_in(ops, connection, app, &guid, kind, instances).await?;
         }
     }
@@ -107,7 +124,9 @@ async fn view(connection: &mut AnyConnection, process: Process) -> Result<Proces
     if command.is_none() {
         let droplet = match &process.droplet_guid {
             Some(droplet) => Some(droplet.clone()),
-            None => App::find(connection, &process.app_guid).await?.and_then(|app| app.current_droplet_guid),
+            None => App::find(connection, &process.app_guid)
+                .await?
+                .and_then(|app| app.current_droplet_guid),
         };
         if let Some(droplet) = droplet {
             let droplet = Droplet::find(connection, &droplet).await?;
@@ -123,8 +142,12 @@ async fn process_for(
     action: Action,
     guid: &str,
 ) -> Result<(Process, App, Space), Refusal> {
-    let process = Process::find(connection, guid).await?.ok_or(Refusal::NotFound("Process"))?;
-    let app = App::find(connection, &process.app_guid).await?.ok_or(Refusal::NotFound("Process"))?;
+    let process = Process::find(connection, guid)
+        .await?
+        .ok_or(Refusal::NotFound("Process"))?;
+    let app = App::find(connection, &process.app_guid)
+        .await?
+        .ok_or(Refusal::NotFound("Process"))?;
     let space = space_for(connection, actor, action, &app.space_guid, "Process").await?;
     Ok((process, app, space))
 }
@@ -161,9 +184,19 @@ impl Ops {
             );
         }
         if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", &visible);
+            filter = filter.any_in(
+                "app_guid",
+                "SELECT guid FROM apps WHERE space_guid",
+                &visible,
+            );
         }
-        let (rows, total) = Process::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?;
+        let (rows, total) = Process::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?;
         let mut views = Vec::with_capacity(rows.len());
         for row in rows {
             views.push(view(&mut connection, row).await?);
@@ -174,18 +207,32 @@ impl Ops {
     pub async fn process(&self, actor: &Actor, guid: &str) -> Result<ProcessView, Refusal> {
         let mut connection = self.store.read().await?;
         let (process, _, space) = process_for(&mut connection, actor, Action::Read, guid).await?;
-        Ok(view(&mut connection, process).await?.for_eyes_of(actor, &space))
+        Ok(view(&mut connection, process)
+            .await?
+            .for_eyes_of(actor, &space))
     }
 
     /// The guid of the process of a type of an app.
-    pub async fn process_of_type(&self, actor: &Actor, app: &str, kind: &str) -> Result<String, Refusal> {
+    pub async fn process_of_type(
+        &self,
+        actor: &Actor,
+        app: &str,
+        kind: &str,
+    ) -> Result<String, Refusal> {
         let mut connection = self.store.read().await?;
         let (app, _) = app_for(&mut connection, actor, Action::Read, app).await?;
         let process = processes::of_type(&mut connection, &app.guid, kind).await?;
-        process.map(|process| process.guid).ok_or(Refusal::NotFound("Process"))
+        process
+            .map(|process| process.guid)
+            .ok_or(Refusal::NotFound("Process"))
     }
 
-    pub async fn update_process(&self, actor: &Actor, guid: &str, settings: &ProcessSettings) -> Result<ProcessView, Refusal> {
+    pub async fn update_process(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        settings: &ProcessSettings,
+    ) -> Result<ProcessView, Refusal> {
         let mut tx = self.store.write("update process").await?;
         let (mut process, app, space) = process_for(&mut tx, actor, Action::Develop, guid).await?;
         change(&mut process, settings)?;
@@ -193,26 +240,61 @@ impl Ops {
         process.update(&mut tx, now).await?;
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"process_guid": process.guid, "process_type": process.kind});
-        audit_events::record(&mut tx, "audit.app.process.update", by(actor), target, data, now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.process.update",
+            by(actor),
+            target,
+            data,
+            now,
+        )
+        .await?;
         let view = view(&mut tx, process).await?;
         tx.commit().await?;
         Ok(view)
     }
 
     /// The number of instances changes at once; memory and disk with the next start.
-    pub async fn scale_process(&self, actor: &Actor, guid: &str, scale: &Scale) -> Result<ProcessView, Refusal> {
+    pub async fn scale_process(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        scale: &Scale,
+    ) -> Result<ProcessView, Refusal> {
         let mut tx = self.store.write("scale process").await?;
         let (mut process, app, space) = process_for(&mut tx, actor, Action::Operate, guid).await?;
-        if process.kind == "web" && !deployments::active_of_app(&mut tx, &app.guid).await?.is_empty() {
-            return Refusal::unprocessable("Cannot scale this process while a deployment is in flight.");
+        if process.kind == "web"
+            && !deployments::active_of_app(&mut tx, &app.guid)
+                .await?
+                .is_empty()
+        {
+            return Refusal::unprocessable(
+                "Cannot scale this process while a deployment is in flight.",
+            );
         }
         self.rescale(&mut process, scale)?;
         let now = now();
         process.update(&mut tx, now).await?;
         let target = on("app", &app.guid, &app.name, &space);
-        let data = json!({"process_guid": process.guid, "process_type": process.kind, "request": scale});
-        audit_events::record(&mut tx, "audit.app.process.scale", by(actor), target, data, now).await?;
-        facts::append(&mut tx, facts::Kind::ProcessChanged, &process.guid, json!({}), now).await?;
+        let data =
+            json!({"process_guid": process.guid, "process_type": process.kind, "request": scale});
+        audit_events::record(
+            &mut tx,
+            "audit.app.process.scale",
+            by(actor),
+            target,
+            data,
+            now,
+        )
+        .await?;
+        facts::append(
+            &mut tx,
+            facts::Kind::ProcessChanged,
+            &process.guid,
+            json!({}),
+            now,
+        )
+        .await?;
         let view = view(&mut tx, process).await?.for_eyes_of(actor, &space);
         tx.commit().await?;
         self.nudge();
@@ -236,23 +318,41 @@ impl Ops {
         if let Some(disk) = scale.disk_in_mb {
             process.disk_mb = megabytes("Disk in mb", disk)?;
         }
-        if scale.log_rate_limit_in_bytes_per_second.is_some_and(|limit| limit != -1) {
-            return Refusal::unprocessable("Log rate limit in bytes per second other than -1 (unlimited) is not supported");
+        if scale
+            .log_rate_limit_in_bytes_per_second
+            .is_some_and(|limit| limit != -1)
+        {
+            return Refusal::unprocessable(
+                "Log rate limit in bytes per second other than -1 (unlimited) is not supported",
+            );
         }
         Ok(())
     }
 
     /// What is seen of each instance.
-    pub async fn process_stats(&self, actor: &Actor, guid: &str) -> Result<(Process, Vec<IndexStats>), Refusal> {
+    pub async fn process_stats(
+        &self,
+        actor: &Actor,
+        guid: &str,
+    ) -> Result<(Process, Vec<IndexStats>), Refusal> {
         let mut connection = self.store.read().await?;
         let (process, app, _) = process_for(&mut connection, actor, Action::Read, guid).await?;
         // A stopped app has no instances, whatever is still on its way out.
-        let stats = if app.is_started() { (self.live.stats)(&process) } else { Vec::new() };
+        let stats = if app.is_started() {
+            (self.live.stats)(&process)
+        } else {
+            Vec::new()
+        };
         Ok((process, stats))
     }
 
     /// Asks for one instance to be replaced.
-    pub async fn restart_instance(&self, actor: &Actor, guid: &str, index: u32) -> Result<(), Refusal> {
+    pub async fn restart_instance(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        index: u32,
+    ) -> Result<(), Refusal> {
         let mut tx = self.store.write("restart an instance").await?;
         let (process, app, space) = process_for(&mut tx, actor, Action::Operate, guid).await?;
         if i64::from(index) >= process.instances {
@@ -261,7 +361,15 @@ impl Ops {
         let now = now();
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"process_guid": process.guid, "process_type": process.kind, "process_index": index});
-        audit_events::record(&mut tx, "audit.app.process.terminate_instance", by(actor), target, data, now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.app.process.terminate_instance",
+            by(actor),
+            target,
+            data,
+            now,
+        )
+        .await?;
         let kind = facts::Kind::InstanceRestartRequested;
         facts::append(&mut tx, kind, &process.guid, json!({"index": index}), now).await?;
         tx.commit().await?;
@@ -273,14 +381,20 @@ impl Ops {
 fn megabytes(what: &str, value: u64) -> Result<i64, Refusal> {
     match i64::try_from(value) {
         Ok(value) if (1..=1 << 30).contains(&value) => Ok(value),
-        _ => Refusal::unprocessable(format!("{what} must be greater than 0 and at most {}", 1 << 30)),
+        _ => Refusal::unprocessable(format!(
+            "{what} must be greater than 0 and at most {}",
+            1 << 30
+        )),
     }
 }
 
 /// Puts settings into a row.
 pub fn change(process: &mut Process, settings: &ProcessSettings) -> Result<(), Refusal> {
     if let Some(command) = &settings.command {
-        if command.as_ref().is_some_and(|command| command.len() > 4096 || command.contains('\0')) {
+        if command
+            .as_ref()
+            .is_some_and(|command| command.len() > 4096 || command.contains('\0'))
+        {
             return Refusal::unprocessable("Command must have at most 4096 characters and no NUL");
         }
         process.command = command.clone().filter(|command| !command.trim().is_empty());
@@ -293,21 +407,43 @@ pub fn change(process: &mut Process, settings: &ProcessSettings) -> Result<(), R
         }
     }
     if let Some(endpoint) = &settings.health_check_endpoint {
-        if endpoint.as_ref().is_some_and(|endpoint| !endpoint.starts_with('/') || endpoint.len() > 255 || endpoint.contains(char::is_whitespace)) {
-            return Refusal::unprocessable("Health check endpoint must be a path that begins with '/'");
+        if endpoint.as_ref().is_some_and(|endpoint| {
+            !endpoint.starts_with('/')
+                || endpoint.len() > 255
+                || endpoint.contains(char::is_whitespace)
+        }) {
+            return Refusal::unprocessable(
+                "Health check endpoint must be a path that begins with '/'",
+            );
         }
         process.health_check_endpoint = endpoint.clone();
     }
     let seconds = |given: &Option<Option<u32>>, what: &str, into: &mut Option<i64>| match given {
-        Some(Some(0)) => Refusal::unprocessable(format!("Health check {what} must be greater than or equal to 1")),
-        Some(Some(seconds)) if *seconds > 86_400 => Refusal::unprocessable(format!("Health check {what} must be at most 86400")),
+        Some(Some(0)) => Refusal::unprocessable(format!(
+            "Health check {what} must be greater than or equal to 1"
+        )),
+        Some(Some(seconds)) if *seconds > 86_400 => {
+            Refusal::unprocessable(format!("Health check {what} must be at most 86400"))
+        }
         Some(seconds) => {
             *into = seconds.map(i64::from);
             Ok(())
         }
         None => Ok(()),
     };
-    seconds(&settings.health_check_timeout, "timeout", &mut process.health_check_timeout)?;
-    seconds(&settings.health_check_invocation_timeout, "invocation timeout", &mut process.health_check_invocation_timeout)?;
-    seconds(&settings.health_check_interval, "interval", &mut process.health_check_interval)
+    seconds(
+        &settings.health_check_timeout,
+        "timeout",
+        &mut process.health_check_timeout,
+    )?;
+    seconds(
+        &settings.health_check_invocation_timeout,
+        "invocation timeout",
+        &mut process.health_check_invocation_timeout,
+    )?;
+    seconds(
+        &settings.health_check_interval,
+        "interval",
+        &mut process.health_check_interval,
+    )
 }

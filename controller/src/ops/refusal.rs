@@ -61,7 +61,10 @@ impl Refusal {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        move |source| Refusal::Internal { operation, source: source.into() }
+        move |source| Refusal::Internal {
+            operation,
+            source: source.into(),
+        }
     }
 }
 
@@ -73,7 +76,10 @@ impl From<StoreError> for Refusal {
 
 impl From<BlobError> for Refusal {
     fn from(error: BlobError) -> Refusal {
-        Refusal::Internal { operation: "using the blob store", source: Box::new(error) }
+        Refusal::Internal {
+            operation: "using the blob store",
+            source: Box::new(error),
+        }
     }
 }
 

@@ -28,7 +28,10 @@ const COLUMNS: Columns = Columns {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Whom {
     Guid(String),
-    Name { username: String, origin: Option<String> },
+    Name {
+        username: String,
+        origin: Option<String>,
+    },
 }
 
 /// The place of a role, with the right to give roles there.
@@ -38,26 +41,53 @@ async fn place(
     organization: Option<&str>,
     space: Option<&str>,
 ) -> Result<(Option<Space>, Organization), Refusal> {
-    let missing = |noun: &str| Refusal::Unprocessable(format!("Invalid {noun}. Ensure that the {noun} exists and you have access to it."));
+    let missing = |noun: &str| {
+        Refusal::Unprocessable(format!(
+            "Invalid {noun}. Ensure that the {noun} exists and you have access to it."
+        ))
+    };
     let space = match space {
-        Some(guid) => Some(Space::find(connection, guid).await?.ok_or_else(|| missing("space"))?),
+        Some(guid) => Some(
+            Space::find(connection, guid)
+                .await?
+                .ok_or_else(|| missing("space"))?,
+        ),
         None => None,
     };
-    let guid = space.as_ref().map_or_else(|| organization.unwrap_or_default(), |space| &space.organization_guid).to_string();
-    let organization = Organization::find(connection, &guid).await?.ok_or_else(|| missing("organization"))?;
+    let guid = space
+        .as_ref()
+        .map_or_else(
+            || organization.unwrap_or_default(),
+            |space| &space.organization_guid,
+        )
+        .to_string();
+    let organization = Organization::find(connection, &guid)
+        .await?
+        .ok_or_else(|| missing("organization"))?;
     let object = match &space {
-        Some(space) => Object::Space { guid: &space.guid, organization: &organization.guid },
+        Some(space) => Object::Space {
+            guid: &space.guid,
+            organization: &organization.guid,
+        },
         None => Object::Organization(&organization.guid),
     };
     authorize(actor, Action::Manage, &object, "Role").map_err(|refusal| match refusal {
-        Refusal::NotFound(_) => missing(if space.is_some() { "space" } else { "organization" }),
+        Refusal::NotFound(_) => missing(if space.is_some() {
+            "space"
+        } else {
+            "organization"
+        }),
         refusal => refusal,
     })?;
     Ok((space, organization))
 }
 
 impl Ops {
-    pub async fn list_roles(&self, actor: &Actor, query: &ListQuery) -> Result<(Listing<Role>, Vec<User>), Refusal> {
+    pub async fn list_roles(
+        &self,
+        actor: &Actor,
+        query: &ListQuery,
+    ) -> Result<(Listing<Role>, Vec<User>), Refusal> {
         let mut connection = self.store.read().await?;
         let filter = query.filter(&COLUMNS)?;
         let mut rows = Role::fetch(&mut connection, filter, "list roles").await?;
@@ -67,15 +97,26 @@ impl Ops {
                 Sight::Everything => Default::default(),
             };
             rows.retain(|role| {
-                role.space_guid.as_ref().is_some_and(|space| spaces.contains(space))
-                    || role.organization_guid.as_ref().is_some_and(|organization| organizations.contains(organization))
+                role.space_guid
+                    .as_ref()
+                    .is_some_and(|space| spaces.contains(space))
+                    || role
+                        .organization_guid
+                        .as_ref()
+                        .is_some_and(|organization| organizations.contains(organization))
             });
         }
         let total = rows.len() as u64;
-        let (skip, take) = (query.window.offset() as usize, query.window.limit() as usize);
+        let (skip, take) = (
+            query.window.offset() as usize,
+            query.window.limit() as usize,
+        );
         let rows: Vec<Role> = rows.into_iter().skip(skip).take(take).collect();
         let mut included = Vec::new();
-        if query.list("include").is_some_and(|names| names.iter().any(|name| name == "user")) {
+        if query
+            .list("include")
+            .is_some_and(|names| names.iter().any(|name| name == "user"))
+        {
             let mut guids: Vec<&str> = rows.iter().map(|role| role.user_guid.as_str()).collect();
             guids.sort_unstable();
             guids.dedup();
@@ -96,25 +137,38 @@ impl Ops {
     ) -> Result<Role, Refusal> {
         let Some(kind) = RoleKind::parse(kind) else {
             let known: Vec<&str> = RoleKind::ALL.iter().map(|kind| kind.name()).collect();
-            return Refusal::unprocessable(format!("Type must be one of the allowed types [{}]", known.join(", ")));
+            return Refusal::unprocessable(format!(
+                "Type must be one of the allowed types [{}]",
+                known.join(", ")
+            ));
         };
         if kind.is_of_space() != space.is_some() || kind.is_of_space() == organization.is_some() {
             return Refusal::unprocessable(format!(
                 "Role of type {} needs the relationship '{}' and no other place",
                 kind.name(),
-                if kind.is_of_space() { "space" } else { "organization" }
+                if kind.is_of_space() {
+                    "space"
+                } else {
+                    "organization"
+                }
             ));
         }
         let mut tx = self.store.write("create role").await?;
         let (space, organization) = place(&mut tx, actor, organization, space).await?;
         let user = match whom {
             Whom::Guid(guid) => User::find(&mut tx, guid).await?,
-            Whom::Name { username, origin } => users::by_name(&mut tx, username, origin.as_deref().unwrap_or(ORIGIN)).await?,
+            Whom::Name { username, origin } => {
+                users::by_name(&mut tx, username, origin.as_deref().unwrap_or(ORIGIN)).await?
+            }
         };
         let Some(user) = user else {
             return match whom {
-                Whom::Guid(_) => Refusal::unprocessable("Invalid user. Ensure that the user exists and you have access to it."),
-                Whom::Name { username, .. } => Refusal::unprocessable(format!("No user exists with the username '{username}'.")),
+                Whom::Guid(_) => Refusal::unprocessable(
+                    "Invalid user. Ensure that the user exists and you have access to it.",
+                ),
+                Whom::Name { username, .. } => Refusal::unprocessable(format!(
+                    "No user exists with the username '{username}'."
+                )),
             };
         };
         let held = crate::store::roles::of_user(&mut tx, &user.guid).await?;
@@ -130,7 +184,11 @@ impl Ops {
                 Some(space) => ("space", &space.name),
                 None => ("organization", &organization.name),
             };
-            return Refusal::unprocessable(format!("User '{}' already has '{}' role in {noun} '{name}'.", user.username, kind.name()));
+            return Refusal::unprocessable(format!(
+                "User '{}' already has '{}' role in {noun} '{name}'.",
+                user.username,
+                kind.name()
+            ));
         }
         let now = now();
         let role = Role {
@@ -150,22 +208,40 @@ impl Ops {
             space: role.space_guid.as_deref(),
             organization: Some(&organization.guid),
         };
-        audit_events::record(&mut tx, &format!("audit.user.{}_add", kind.name()), by(actor), target, json!({}), now).await?;
+        audit_events::record(
+            &mut tx,
+            &format!("audit.user.{}_add", kind.name()),
+            by(actor),
+            target,
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(role)
     }
 
     pub async fn delete_role(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
         let mut tx = self.store.write("delete role").await?;
-        let role = Role::find(&mut tx, guid).await?.ok_or(Refusal::NotFound("Role"))?;
-        let (_, organization) = place(&mut tx, actor, role.organization_guid.as_deref(), role.space_guid.as_deref())
-            .await
-            .map_err(|refusal| match refusal {
-                Refusal::Unprocessable(_) => Refusal::NotFound("Role"),
-                refusal => refusal,
-            })?;
+        let role = Role::find(&mut tx, guid)
+            .await?
+            .ok_or(Refusal::NotFound("Role"))?;
+        let (_, organization) = place(
+            &mut tx,
+            actor,
+            role.organization_guid.as_deref(),
+            role.space_guid.as_deref(),
+        )
+        .await
+        .map_err(|refusal| match refusal {
+            Refusal::Unprocessable(_) => Refusal::NotFound("Role"),
+            refusal => refusal,
+        })?;
         Role::delete(&mut tx, guid).await?;
-        let name = User::find(&mut tx, &role.user_guid).await?.map(|user| user.username).unwrap_or_default();
+        let name = User::find(&mut tx, &role.user_guid)
+            .await?
+            .map(|user| user.username)
+            .unwrap_or_default();
         let target = On {
             guid: &role.user_guid,
             kind: "user",
@@ -173,7 +249,15 @@ impl Ops {
             space: role.space_guid.as_deref(),
             organization: Some(&organization.guid),
         };
-        audit_events::record(&mut tx, &format!("audit.user.{}_remove", role.kind), by(actor), target, json!({}), now()).await?;
+        audit_events::record(
+            &mut tx,
+            &format!("audit.user.{}_remove", role.kind),
+            by(actor),
+            target,
+            json!({}),
+            now(),
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }

@@ -69,7 +69,10 @@ fn exists(host: &str, domain: &str, path: &str) -> String {
 
 /// Whether a space may use a domain.
 pub fn may_use(domain: &Domain, space: &Space) -> bool {
-    domain.organization_guid.as_ref().is_none_or(|organization| *organization == space.organization_guid)
+    domain
+        .organization_guid
+        .as_ref()
+        .is_none_or(|organization| *organization == space.organization_guid)
 }
 
 /// Makes a route in the caller's transaction.
@@ -81,19 +84,41 @@ pub async fn create_in(
     wanted: Wanted<'_>,
 ) -> Result<Route, Refusal> {
     if !may_use(domain, space) {
-        return Refusal::unprocessable(format!("Invalid domain. Domain '{}' is not available in this organization.", domain.name));
+        return Refusal::unprocessable(format!(
+            "Invalid domain. Domain '{}' is not available in this organization.",
+            domain.name
+        ));
     }
     let host = names::check_host(wanted.host, &domain.name)?;
     names::check_path(wanted.path)?;
     if domain.organization_guid.is_none() && host.is_empty() {
-        return Refusal::unprocessable("Missing host. Routes in shared domains must have a host defined.");
+        return Refusal::unprocessable(
+            "Missing host. Routes in shared domains must have a host defined.",
+        );
     }
-    const SYSTEM: &[&str] = &["api", "uaa", "login", "log-cache", "st2", "events", "console"];
-    if domain.organization_guid.is_none() && wanted.path.is_empty() && SYSTEM.contains(&host.as_str()) {
-        return Refusal::unprocessable(format!("Route conflicts with a reserved system route: {host}.{}", domain.name));
+    const SYSTEM: &[&str] = &[
+        "api",
+        "uaa",
+        "login",
+        "log-cache",
+        "st2",
+        "events",
+        "console",
+    ];
+    if domain.organization_guid.is_none()
+        && wanted.path.is_empty()
+        && SYSTEM.contains(&host.as_str())
+    {
+        return Refusal::unprocessable(format!(
+            "Route conflicts with a reserved system route: {host}.{}",
+            domain.name
+        ));
     }
     let taken = || Refusal::Unprocessable(exists(&host, &domain.name, wanted.path));
-    if routes::find_like(connection, &domain.guid, &host, wanted.path).await?.is_some() {
+    if routes::find_like(connection, &domain.guid, &host, wanted.path)
+        .await?
+        .is_some()
+    {
         return Err(taken());
     }
     let now = now();
@@ -110,12 +135,23 @@ pub async fn create_in(
         updated_at: now,
         row_version: 1,
     };
-    route.insert(connection).await.map_err(|error| match error {
-        StoreError::Taken { .. } => taken(),
-        error => error.into(),
-    })?;
+    route
+        .insert(connection)
+        .await
+        .map_err(|error| match error {
+            StoreError::Taken { .. } => taken(),
+            error => error.into(),
+        })?;
     let url = names::route_url(&host, &domain.name, wanted.path);
-    audit_events::record(connection, "audit.route.create", by(actor), on("route", &route.guid, &url, space), json!({}), now).await?;
+    audit_events::record(
+        connection,
+        "audit.route.create",
+        by(actor),
+        on("route", &route.guid, &url, space),
+        json!({}),
+        now,
+    )
+    .await?;
     Ok(route)
 }
 
@@ -129,10 +165,14 @@ pub async fn map_in(
     process_type: &str,
 ) -> Result<(), Refusal> {
     if app.space_guid != route.space_guid {
-        return Refusal::unprocessable("Routes cannot be mapped to destinations in different spaces.");
+        return Refusal::unprocessable(
+            "Routes cannot be mapped to destinations in different spaces.",
+        );
     }
     let present = routes::destinations(connection, std::slice::from_ref(&route.guid)).await?;
-    if present.iter().any(|destination| destination.app_guid == app.guid && destination.process_type == process_type) {
+    if present.iter().any(|destination| {
+        destination.app_guid == app.guid && destination.process_type == process_type
+    }) {
         return Ok(());
     }
     let now = now();
@@ -148,8 +188,23 @@ pub async fn map_in(
     destination.insert(connection).await?;
     let target = on("app", &app.guid, &app.name, space);
     let data = json!({"route_guid": route.guid, "destination_guid": destination.guid, "process_type": process_type});
-    audit_events::record(connection, "audit.app.map-route", by(actor), target, data, now).await?;
-    facts::append(connection, facts::Kind::RoutesChanged, &app.guid, json!({}), now).await?;
+    audit_events::record(
+        connection,
+        "audit.app.map-route",
+        by(actor),
+        target,
+        data,
+        now,
+    )
+    .await?;
+    facts::append(
+        connection,
+        facts::Kind::RoutesChanged,
+        &app.guid,
+        json!({}),
+        now,
+    )
+    .await?;
     Ok(())
 }
 
@@ -162,11 +217,29 @@ pub async fn unmap_in(
 ) -> Result<(), Refusal> {
     let now = now();
     Destination::delete(connection, &destination.guid).await?;
-    let name = App::find(connection, &destination.app_guid).await?.map(|app| app.name).unwrap_or_default();
+    let name = App::find(connection, &destination.app_guid)
+        .await?
+        .map(|app| app.name)
+        .unwrap_or_default();
     let target = on("app", &destination.app_guid, &name, space);
     let data = json!({"route_guid": destination.route_guid, "destination_guid": destination.guid});
-    audit_events::record(connection, "audit.app.unmap-route", by(actor), target, data, now).await?;
-    facts::append(connection, facts::Kind::RoutesChanged, &destination.app_guid, json!({}), now).await?;
+    audit_events::record(
+        connection,
+        "audit.app.unmap-route",
+        by(actor),
+        target,
+        data,
+        now,
+    )
+    .await?;
+    facts::append(
+        connection,
+        facts::Kind::RoutesChanged,
+        &destination.app_guid,
+        json!({}),
+        now,
+    )
+    .await?;
     Ok(())
 }
 
@@ -176,48 +249,87 @@ async fn route_for(
     action: Action,
     guid: &str,
 ) -> Result<(Route, Space), Refusal> {
-    let route = Route::find(connection, guid).await?.ok_or(Refusal::NotFound("Route"))?;
+    let route = Route::find(connection, guid)
+        .await?
+        .ok_or(Refusal::NotFound("Route"))?;
     let space = space_for(connection, actor, action, &route.space_guid, "Route").await?;
     Ok((route, space))
 }
 
 /// Routes with their domains and destinations.
-async fn views(connection: &mut AnyConnection, rows: Vec<Route>) -> Result<Vec<RouteView>, Refusal> {
+async fn views(
+    connection: &mut AnyConnection,
+    rows: Vec<Route>,
+) -> Result<Vec<RouteView>, Refusal> {
     let guids: Vec<String> = rows.iter().map(|route| route.guid.clone()).collect();
     let mut destinations: BTreeMap<String, Vec<Destination>> = BTreeMap::new();
     // Databases bound the number of values of one statement.
     for some in guids.chunks(500) {
         for destination in routes::destinations(connection, some).await? {
-            destinations.entry(destination.route_guid.clone()).or_default().push(destination);
+            destinations
+                .entry(destination.route_guid.clone())
+                .or_default()
+                .push(destination);
         }
     }
-    let domains: BTreeMap<String, Domain> =
-        domains::all(connection).await?.into_iter().map(|domain| (domain.guid.clone(), domain)).collect();
+    let domains: BTreeMap<String, Domain> = domains::all(connection)
+        .await?
+        .into_iter()
+        .map(|domain| (domain.guid.clone(), domain))
+        .collect();
     rows.into_iter()
         .map(|route| {
-            let domain = domains.get(&route.domain_guid).cloned().ok_or(Refusal::NotFound("Domain"))?;
+            let domain = domains
+                .get(&route.domain_guid)
+                .cloned()
+                .ok_or(Refusal::NotFound("Domain"))?;
             let destinations = destinations.remove(&route.guid).unwrap_or_default();
-            Ok(RouteView { route, domain, destinations })
+            Ok(RouteView {
+                route,
+                domain,
+                destinations,
+            })
         })
         .collect()
 }
 
 async fn view(connection: &mut AnyConnection, route: Route) -> Result<RouteView, Refusal> {
-    views(connection, vec![route]).await?.pop().ok_or(Refusal::NotFound("Route"))
+    views(connection, vec![route])
+        .await?
+        .pop()
+        .ok_or(Refusal::NotFound("Route"))
 }
 
 /// Deletes a route with its destinations in the caller's transaction.
-async fn delete_in(connection: &mut AnyConnection, actor: &Actor, route: &Route, space: &Space) -> Result<(), Refusal> {
+async fn delete_in(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    route: &Route,
+    space: &Space,
+) -> Result<(), Refusal> {
     let now = now();
-    let apps: BTreeSet<String> = routes::destinations(connection, std::slice::from_ref(&route.guid))
-        .await?
-        .into_iter()
-        .map(|destination| destination.app_guid)
-        .collect();
+    let apps: BTreeSet<String> =
+        routes::destinations(connection, std::slice::from_ref(&route.guid))
+            .await?
+            .into_iter()
+            .map(|destination| destination.app_guid)
+            .collect();
     let domain = Domain::find(connection, &route.domain_guid).await?;
     Route::delete(connection, &route.guid).await?;
-    let url = names::route_url(&route.host, domain.as_ref().map_or("", |domain| domain.name.as_str()), &route.path);
-    audit_events::record(connection, "audit.route.delete-request", by(actor), on("route", &route.guid, &url, space), json!({}), now).await?;
+    let url = names::route_url(
+        &route.host,
+        domain.as_ref().map_or("", |domain| domain.name.as_str()),
+        &route.path,
+    );
+    audit_events::record(
+        connection,
+        "audit.route.delete-request",
+        by(actor),
+        on("route", &route.guid, &url, space),
+        json!({}),
+        now,
+    )
+    .await?;
     for app in apps {
         facts::append(connection, facts::Kind::RoutesChanged, &app, json!({}), now).await?;
     }
@@ -226,7 +338,12 @@ async fn delete_in(connection: &mut AnyConnection, actor: &Actor, route: &Route,
 
 impl Ops {
     /// Of one app, or of all that the actor sees.
-    pub async fn list_routes(&self, actor: &Actor, app: Option<&str>, query: &ListQuery) -> Result<Listing<RouteView>, Refusal> {
+    pub async fn list_routes(
+        &self,
+        actor: &Actor,
+        app: Option<&str>,
+        query: &ListQuery,
+    ) -> Result<Listing<RouteView>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         const LEADS_TO: &str = "SELECT route_guid FROM destinations WHERE app_guid";
@@ -238,17 +355,33 @@ impl Ops {
             filter = filter.any_in("guid", LEADS_TO, apps);
         }
         if let Some(organizations) = query.list("organization_guids") {
-            filter = filter.any_in("space_guid", "SELECT guid FROM spaces WHERE organization_guid", organizations);
+            filter = filter.any_in(
+                "space_guid",
+                "SELECT guid FROM spaces WHERE organization_guid",
+                organizations,
+            );
         }
-        if query.list("ports").is_some_and(|ports| ports.iter().any(|port| !port.is_empty())) {
+        if query
+            .list("ports")
+            .is_some_and(|ports| ports.iter().any(|port| !port.is_empty()))
+        {
             // There are no routes with ports.
             filter = filter.only("1 = 0");
         }
         if let Some(visible) = visible_spaces(&mut connection, actor).await? {
             filter = filter.any("space_guid", &visible);
         }
-        let (rows, total) = Route::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?;
-        Ok(Listing { rows: views(&mut connection, rows).await?, total })
+        let (rows, total) = Route::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?;
+        Ok(Listing {
+            rows: views(&mut connection, rows).await?,
+            total,
+        })
     }
 
     pub async fn route(&self, actor: &Actor, guid: &str) -> Result<RouteView, Refusal> {
@@ -257,16 +390,26 @@ impl Ops {
         view(&mut connection, route).await
     }
 
-    pub async fn create_route(&self, actor: &Actor, space: &str, domain: &str, wanted: Wanted<'_>) -> Result<RouteView, Refusal> {
+    pub async fn create_route(
+        &self,
+        actor: &Actor,
+        space: &str,
+        domain: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<RouteView, Refusal> {
         let mut tx = self.store.write("create route").await?;
-        let space = space_for(&mut tx, actor, Action::Develop, space, "Space").await.map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => {
-                Refusal::Unprocessable("Invalid space. Ensure that the space exists and you have access to it.".into())
-            }
-            refusal => refusal,
-        })?;
+        let space = space_for(&mut tx, actor, Action::Develop, space, "Space")
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::NotFound(_) => Refusal::Unprocessable(
+                    "Invalid space. Ensure that the space exists and you have access to it.".into(),
+                ),
+                refusal => refusal,
+            })?;
         let domain = Domain::find(&mut tx, domain).await?.ok_or_else(|| {
-            Refusal::Unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.".into())
+            Refusal::Unprocessable(
+                "Invalid domain. Ensure that the domain exists and you have access to it.".into(),
+            )
         })?;
         let route = create_in(&mut tx, actor, &space, &domain, wanted).await?;
         let view = view(&mut tx, route).await?;
@@ -310,18 +453,29 @@ impl Ops {
         let mut kept = BTreeSet::new();
         for wanted in destinations {
             if wanted.port.is_some_and(|port| port != 8080) {
-                return Refusal::unprocessable("Destinations: a port other than 8080 is not supported");
+                return Refusal::unprocessable(
+                    "Destinations: a port other than 8080 is not supported",
+                );
             }
             if let Some(protocol) = wanted.protocol.as_deref()
                 && protocol != "http1"
             {
-                return Refusal::unprocessable(format!("Destinations: the protocol {protocol:?} is not supported; supported: http1"));
+                return Refusal::unprocessable(format!(
+                    "Destinations: the protocol {protocol:?} is not supported; supported: http1"
+                ));
             }
-            let app = App::find(&mut tx, &wanted.app).await?.filter(|app| app.space_guid == route.space_guid);
+            let app = App::find(&mut tx, &wanted.app)
+                .await?
+                .filter(|app| app.space_guid == route.space_guid);
             let Some(app) = app else {
                 return match App::find(&mut tx, &wanted.app).await? {
-                    Some(_) => Refusal::unprocessable("Routes cannot be mapped to destinations in different spaces."),
-                    None => Refusal::unprocessable(format!("App(s) with guid(s) \"{}\" do not exist or you do not have access.", wanted.app)),
+                    Some(_) => Refusal::unprocessable(
+                        "Routes cannot be mapped to destinations in different spaces.",
+                    ),
+                    None => Refusal::unprocessable(format!(
+                        "App(s) with guid(s) \"{}\" do not exist or you do not have access.",
+                        wanted.app
+                    )),
                 };
             };
             let kind = wanted.process_type.as_deref().unwrap_or("web");
@@ -329,8 +483,13 @@ impl Ops {
             kept.insert((app.guid, kind.to_string()));
         }
         if replace {
-            for destination in routes::destinations(&mut tx, std::slice::from_ref(&route.guid)).await? {
-                if !kept.contains(&(destination.app_guid.clone(), destination.process_type.clone())) {
+            for destination in
+                routes::destinations(&mut tx, std::slice::from_ref(&route.guid)).await?
+            {
+                if !kept.contains(&(
+                    destination.app_guid.clone(),
+                    destination.process_type.clone(),
+                )) {
                     unmap_in(&mut tx, actor, &space, &destination).await?;
                 }
             }
@@ -341,7 +500,12 @@ impl Ops {
         Ok(view)
     }
 
-    pub async fn unmap_route(&self, actor: &Actor, guid: &str, destination: &str) -> Result<(), Refusal> {
+    pub async fn unmap_route(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        destination: &str,
+    ) -> Result<(), Refusal> {
         let mut tx = self.store.write("unmap route").await?;
         let (route, space) = route_for(&mut tx, actor, Action::Develop, guid).await?;
         let destination = Destination::find(&mut tx, destination).await?.filter(|found| found.route_guid == route.guid).ok_or_else(
@@ -354,9 +518,20 @@ impl Ops {
     }
 
     /// Whether there is a route like this.
-    pub async fn route_exists(&self, domain: &str, host: &str, path: &str) -> Result<bool, Refusal> {
+    pub async fn route_exists(
+        &self,
+        domain: &str,
+        host: &str,
+        path: &str,
+    ) -> Result<bool, Refusal> {
         let mut connection = self.store.read().await?;
-        Domain::find(&mut connection, domain).await?.ok_or(Refusal::NotFound("Domain"))?;
-        Ok(routes::find_like(&mut connection, domain, &host.to_lowercase(), path).await?.is_some())
+        Domain::find(&mut connection, domain)
+            .await?
+            .ok_or(Refusal::NotFound("Domain"))?;
+        Ok(
+            routes::find_like(&mut connection, domain, &host.to_lowercase(), path)
+                .await?
+                .is_some(),
+        )
     }
 }

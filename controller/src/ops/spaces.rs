@@ -2,7 +2,10 @@
 
 use super::list::{Columns, ListQuery, Listing};
 use super::organizations::PlaceSettings;
-use super::{Ops, Refusal, apps, apps::lay_metadata, authorize, by, new_guid, now, on, space_for, visible_spaces};
+use super::{
+    Ops, Refusal, apps, apps::lay_metadata, authorize, by, new_guid, now, on, space_for,
+    visible_spaces,
+};
 use crate::domain::access::{Action, Actor, Object};
 use crate::domain::names;
 use crate::store::organizations::Organization;
@@ -14,7 +17,11 @@ use serde_json::json;
 use sqlx::AnyConnection;
 
 const COLUMNS: Columns = Columns {
-    filters: &[("guids", "guid"), ("names", "name"), ("organization_guids", "organization_guid")],
+    filters: &[
+        ("guids", "guid"),
+        ("names", "name"),
+        ("organization_guids", "organization_guid"),
+    ],
     others: &["include"],
     orders: &[("name", "name")],
 };
@@ -23,33 +30,79 @@ fn taken() -> Refusal {
     Refusal::Unprocessable("Name must be unique per organization".into())
 }
 
-async fn is_taken(connection: &mut AnyConnection, organization: &str, name: &str) -> Result<bool, StoreError> {
-    let filter = Filter::new().equals("organization_guid", organization).equals("name", name);
-    Ok(!Space::fetch(connection, filter, "find space").await?.is_empty())
+async fn is_taken(
+    connection: &mut AnyConnection,
+    organization: &str,
+    name: &str,
+) -> Result<bool, StoreError> {
+    let filter = Filter::new()
+        .equals("organization_guid", organization)
+        .equals("name", name);
+    Ok(!Space::fetch(connection, filter, "find space")
+        .await?
+        .is_empty())
 }
 
 impl Ops {
-    pub async fn list_spaces(&self, actor: &Actor, query: &ListQuery) -> Result<Listing<Space>, Refusal> {
+    pub async fn list_spaces(
+        &self,
+        actor: &Actor,
+        query: &ListQuery,
+    ) -> Result<Listing<Space>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         if let Some(visible) = visible_spaces(&mut connection, actor).await? {
             filter = filter.any("guid", &visible);
         }
-        Ok(Space::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(Space::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 
     pub async fn space(&self, actor: &Actor, guid: &str) -> Result<Space, Refusal> {
-        space_for(&mut *self.store.read().await?, actor, Action::Read, guid, "Space").await
+        space_for(
+            &mut *self.store.read().await?,
+            actor,
+            Action::Read,
+            guid,
+            "Space",
+        )
+        .await
     }
 
-    pub async fn create_space(&self, actor: &Actor, organization: &str, settings: &PlaceSettings) -> Result<Space, Refusal> {
-        let name = settings.name.clone().ok_or_else(|| Refusal::Unprocessable("Name can't be blank".into()))?;
+    pub async fn create_space(
+        &self,
+        actor: &Actor,
+        organization: &str,
+        settings: &PlaceSettings,
+    ) -> Result<Space, Refusal> {
+        let name = settings
+            .name
+            .clone()
+            .ok_or_else(|| Refusal::Unprocessable("Name can't be blank".into()))?;
         names::check_name(&name)?;
         let mut tx = self.store.write("create space").await?;
-        let missing =
-            || Refusal::Unprocessable("Invalid organization. Ensure the organization exists and you have access to it.".into());
-        Organization::find(&mut tx, organization).await?.ok_or_else(missing)?;
-        authorize(actor, Action::Manage, &Object::Organization(organization), "Organization").map_err(|refusal| match refusal {
+        let missing = || {
+            Refusal::Unprocessable(
+                "Invalid organization. Ensure the organization exists and you have access to it."
+                    .into(),
+            )
+        };
+        Organization::find(&mut tx, organization)
+            .await?
+            .ok_or_else(missing)?;
+        authorize(
+            actor,
+            Action::Manage,
+            &Object::Organization(organization),
+            "Organization",
+        )
+        .map_err(|refusal| match refusal {
             Refusal::NotFound(_) => missing(),
             refusal => refusal,
         })?;
@@ -73,12 +126,25 @@ impl Ops {
             StoreError::Taken { .. } => taken(),
             error => error.into(),
         })?;
-        audit_events::record(&mut tx, "audit.space.create", by(actor), on("space", &space.guid, &space.name, &space), json!({}), now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.space.create",
+            by(actor),
+            on("space", &space.guid, &space.name, &space),
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(space)
     }
 
-    pub async fn update_space(&self, actor: &Actor, guid: &str, settings: &PlaceSettings) -> Result<Space, Refusal> {
+    pub async fn update_space(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        settings: &PlaceSettings,
+    ) -> Result<Space, Refusal> {
         let mut tx = self.store.write("update space").await?;
         let mut space = space_for(&mut tx, actor, Action::Manage, guid, "Space").await?;
         if let Some(name) = &settings.name
@@ -94,7 +160,15 @@ impl Ops {
         lay_metadata(&mut space.annotations, &settings.annotations)?;
         let now = now();
         space.update(&mut tx, now).await?;
-        audit_events::record(&mut tx, "audit.space.update", by(actor), on("space", &space.guid, &space.name, &space), json!({}), now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.space.update",
+            by(actor),
+            on("space", &space.guid, &space.name, &space),
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(space)
     }
@@ -103,7 +177,12 @@ impl Ops {
     pub async fn delete_space(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
         let mut tx = self.store.write("delete space").await?;
         let space = space_for(&mut tx, actor, Action::Read, guid, "Space").await?;
-        authorize(actor, Action::Manage, &Object::Organization(&space.organization_guid), "Space")?;
+        authorize(
+            actor,
+            Action::Manage,
+            &Object::Organization(&space.organization_guid),
+            "Space",
+        )?;
         delete_in(&mut tx, actor, &space).await?;
         tx.commit().await?;
         self.nudge();
@@ -112,17 +191,34 @@ impl Ops {
 }
 
 /// In the caller's transaction.
-pub async fn delete_in(connection: &mut AnyConnection, actor: &Actor, space: &Space) -> Result<(), Refusal> {
+pub async fn delete_in(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    space: &Space,
+) -> Result<(), Refusal> {
     for app in crate::store::apps::of_space(connection, &space.guid).await? {
         apps::delete_in(connection, actor, &app, space).await?;
     }
-    let routes = Route::fetch(connection, Filter::new().equals("space_guid", &space.guid), "list the routes of a space").await?;
+    let routes = Route::fetch(
+        connection,
+        Filter::new().equals("space_guid", &space.guid),
+        "list the routes of a space",
+    )
+    .await?;
     for route in routes {
         Route::delete(connection, &route.guid).await?;
     }
     roles::delete_of_space(connection, &space.guid).await?;
     Space::delete(connection, &space.guid).await?;
     let target = on("space", &space.guid, &space.name, space);
-    audit_events::record(connection, "audit.space.delete-request", by(actor), target, json!({}), now()).await?;
+    audit_events::record(
+        connection,
+        "audit.space.delete-request",
+        by(actor),
+        target,
+        json!({}),
+        now(),
+    )
+    .await?;
     Ok(())
 }

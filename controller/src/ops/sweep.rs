@@ -30,9 +30,13 @@ impl Ops {
         tx.commit().await?;
         let mut removed = 0;
         let unix_now = now_micros / 1_000_000;
-        for (prefix, youngest) in
-            [("packages", YOUNGEST), ("droplets", YOUNGEST), ("uploads", YOUNGEST), ("caches", YOUNGEST), ("resources", RESOURCES)]
-        {
+        for (prefix, youngest) in [
+            ("packages", YOUNGEST),
+            ("droplets", YOUNGEST),
+            ("uploads", YOUNGEST),
+            ("caches", YOUNGEST),
+            ("resources", RESOURCES),
+        ] {
             let old: Vec<String> = self
                 .blobs
                 .list(prefix)
@@ -63,7 +67,10 @@ impl Ops {
         let failed = sweep::fail_processing(&mut tx, started, INTERRUPTED, now()).await?;
         tx.commit().await?;
         if failed > 0 {
-            tracing::warn!(failed, "uploads that an earlier process did not finish were failed");
+            tracing::warn!(
+                failed,
+                "uploads that an earlier process did not finish were failed"
+            );
         }
         Ok(failed)
     }
@@ -83,7 +90,10 @@ impl Ops {
 /// `droplets/<sha256>`, `uploads/<build>/…`, `caches/<app>-<stack>.tgz`
 fn is_named(key: &str, named: &BTreeSet<String>) -> bool {
     let mut parts = key.split('/');
-    let (prefix, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (prefix, name) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     match prefix {
         "caches" => name.get(..36).is_some_and(|app| named.contains(app)),
         _ => named.contains(name),

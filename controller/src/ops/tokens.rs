@@ -11,7 +11,7 @@ use super::{Ops, Refusal, now};
 use crate::domain::access::{Actor, Grant, RoleKind};
 use crate::store::refresh_tokens::{self, RefreshToken};
 use crate::store::users::{self, User};
-use crate::store::{roles, StoreError};
+use crate::store::{StoreError, roles};
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use base64::Engine;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -60,19 +60,23 @@ impl Tokens {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
         validation.set_audience(&["cloud_controller"]);
-        jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).ok().map(|data| data.claims)
+        jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation)
+            .ok()
+            .map(|data| data.claims)
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u32, Instant)>> {
-        self.failures.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.failures
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// How long the next answer for this name must wait.
     fn delay(&self, name: &str) -> Duration {
         match self.failures().get(name) {
-            Some((count, since)) if since.elapsed() < FORGET => {
-                Duration::from_millis(50).saturating_mul(1 << (*count).min(10)).min(LONGEST_DELAY)
-            }
+            Some((count, since)) if since.elapsed() < FORGET => Duration::from_millis(50)
+                .saturating_mul(1 << (*count).min(10))
+                .min(LONGEST_DELAY),
             _ => Duration::ZERO,
         }
     }
@@ -85,7 +89,9 @@ impl Tokens {
                 failures.clear();
             }
         }
-        let entry = failures.entry(name.to_string()).or_insert((0, Instant::now()));
+        let entry = failures
+            .entry(name.to_string())
+            .or_insert((0, Instant::now()));
         *entry = (entry.0.saturating_add(1), Instant::now());
     }
 
@@ -114,25 +120,42 @@ impl From<StoreError> for Denied {
 impl Ops {
     /// argon2's text form of a password.
     pub async fn hash_password(&self, password: &str) -> Result<String, Refusal> {
-        let _permit = self.tokens.hashing.acquire().await.map_err(Refusal::internal("waiting to hash a password"))?;
+        let _permit = self
+            .tokens
+            .hashing
+            .acquire()
+            .await
+            .map_err(Refusal::internal("waiting to hash a password"))?;
         let password = password.to_string();
         tokio::task::spawn_blocking(move || {
             let salt = SaltString::encode_b64(uuid::Uuid::new_v4().as_bytes())?;
-            argon2::Argon2::default().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string())
+            argon2::Argon2::default()
+                .hash_password(password.as_bytes(), &salt)
+                .map(|hash| hash.to_string())
         })
         .await
         .map_err(Refusal::internal("hashing a password"))?
-        .map_err(|error| Refusal::Internal { operation: "hashing a password", source: error.to_string().into() })
+        .map_err(|error| Refusal::Internal {
+            operation: "hashing a password",
+            source: error.to_string().into(),
+        })
     }
 
     async fn password_fits(&self, hash: String, password: &str) -> Result<bool, Refusal> {
         if password.len() > LONGEST_PASSWORD {
             return Ok(false);
         }
-        let _permit = self.tokens.hashing.acquire().await.map_err(Refusal::internal("waiting to check a password"))?;
+        let _permit = self
+            .tokens
+            .hashing
+            .acquire()
+            .await
+            .map_err(Refusal::internal("waiting to check a password"))?;
         let password = password.to_string();
         tokio::task::spawn_blocking(move || match PasswordHash::new(&hash) {
-            Ok(parsed) => argon2::Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok(),
+            Ok(parsed) => argon2::Argon2::default()
+                .verify_password(password.as_bytes(), &parsed)
+                .is_ok(),
             Err(_) => false,
         })
         .await
@@ -145,7 +168,9 @@ impl Ops {
         let user = users::by_name(&mut *self.store.read().await?, username, ORIGIN).await?;
         // An unknown name costs the same time as a wrong password: names cannot be tried out.
         const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c3RhY2t5YXJkLW5vYm9keQ$xkEtpIm/mhwKqUHQj9IzTGyXXgDUWg8Kak1+Dj3DG00";
-        let hash = user.as_ref().map_or_else(|| NOBODY.to_string(), |user| user.password_hash.clone());
+        let hash = user
+            .as_ref()
+            .map_or_else(|| NOBODY.to_string(), |user| user.password_hash.clone());
         let fits = self.password_fits(hash, password).await?;
         match user {
             Some(user) if fits => {
@@ -159,7 +184,12 @@ impl Ops {
         }
     }
 
-    pub async fn password_grant(&self, client: &str, username: &str, password: &str) -> Result<TokenResponse, Denied> {
+    pub async fn password_grant(
+        &self,
+        client: &str,
+        username: &str,
+        password: &str,
+    ) -> Result<TokenResponse, Denied> {
         let user = self.check_password(username, password).await?;
         let mut tx = self.store.write("log in").await?;
         let response = self.issue(&mut tx, &user, client, "password").await?;
@@ -171,14 +201,19 @@ impl Ops {
     pub async fn refresh_grant(&self, client: &str, token: &str) -> Result<TokenResponse, Denied> {
         let hash = hash_of(token);
         let mut tx = self.store.write("refresh a token").await?;
-        let invalid = || Denied::InvalidGrant("The refresh token is invalid, spent or expired: log in again");
-        let stored = RefreshToken::find(&mut tx, &hash).await?.ok_or_else(invalid)?;
+        let invalid =
+            || Denied::InvalidGrant("The refresh token is invalid, spent or expired: log in again");
+        let stored = RefreshToken::find(&mut tx, &hash)
+            .await?
+            .ok_or_else(invalid)?;
         RefreshToken::delete(&mut tx, &hash).await?;
         if stored.expires_at < now() {
             tx.commit().await?;
             return Err(invalid());
         }
-        let user = User::find(&mut tx, &stored.user_guid).await?.ok_or_else(invalid)?;
+        let user = User::find(&mut tx, &stored.user_guid)
+            .await?
+            .ok_or_else(invalid)?;
         let response = self.issue(&mut tx, &user, client, "refresh_token").await?;
         tx.commit().await?;
         Ok(response)
@@ -192,8 +227,10 @@ impl Ops {
         grant_type: &str,
     ) -> Result<TokenResponse, Denied> {
         let settings = self.settings();
-        let (lifetime, refresh_lifetime) =
-            (settings.duration("controller/tokens/access_lifetime"), settings.duration("controller/tokens/refresh_lifetime"));
+        let (lifetime, refresh_lifetime) = (
+            settings.duration("controller/tokens/access_lifetime"),
+            settings.duration("controller/tokens/refresh_lifetime"),
+        );
         let now_micros = now();
         let iat = now_micros / 1_000_000;
         let expires_in = lifetime.as_secs();
@@ -214,8 +251,12 @@ impl Ops {
             iat,
             exp: iat + expires_in as i64,
         };
-        let access_token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.tokens.encoding)
-            .map_err(Refusal::internal("signing a token"))?;
+        let access_token = jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            &claims,
+            &self.tokens.encoding,
+        )
+        .map_err(Refusal::internal("signing a token"))?;
         let secret: [u8; 32] = rand::random();
         let refresh_token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
         refresh_tokens::delete_expired(connection, now_micros).await?;
@@ -242,7 +283,9 @@ impl Ops {
     pub async fn actor(&self, token: &str) -> Result<Actor, Refusal> {
         let claims = self.tokens.verify(token).ok_or(Refusal::InvalidToken)?;
         let mut connection = self.store.read().await?;
-        let user = User::find(&mut connection, &claims.user_id).await?.ok_or(Refusal::InvalidToken)?;
+        let user = User::find(&mut connection, &claims.user_id)
+            .await?
+            .ok_or(Refusal::InvalidToken)?;
         let grants = roles::granted_to(&mut connection, &user.guid).await?;
         Ok(actor_of(&user, grants))
     }
@@ -256,14 +299,23 @@ pub fn actor_of(user: &User, grants: Vec<roles::Granted>) -> Actor {
         grants: grants
             .into_iter()
             .filter_map(|granted| {
-                Some(Grant { role: RoleKind::parse(&granted.kind)?, place: granted.place, organization: granted.organization })
+                Some(Grant {
+                    role: RoleKind::parse(&granted.kind)?,
+                    place: granted.place,
+                    organization: granted.organization,
+                })
             })
             .collect(),
     }
 }
 
 fn scopes(is_admin: bool) -> Vec<String> {
-    let mut scopes = vec!["openid", "cloud_controller.read", "cloud_controller.write", "password.write"];
+    let mut scopes = vec![
+        "openid",
+        "cloud_controller.read",
+        "cloud_controller.write",
+        "password.write",
+    ];
     if is_admin {
         scopes.extend(["cloud_controller.admin", "scim.read", "scim.write"]);
     }
@@ -273,4 +325,3 @@ fn scopes(is_admin: bool) -> Vec<String> {
 fn hash_of(token: &str) -> String {
     crate::blobs::hex(&sha2::Sha256::digest(token.as_bytes()))
 }
-

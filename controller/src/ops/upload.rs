@@ -58,17 +58,26 @@ pub(super) async fn process(ops: &Ops, upload: &Upload) -> Result<Digests, Refus
     let target = upload.folder.path().join("complete.zip");
     let built = {
         let target = target.clone();
-        blocking("looking at a package", move || complete(zip.as_deref(), &fetched, bounds, &target)).await?
+        blocking("looking at a package", move || {
+            complete(zip.as_deref(), &fetched, bounds, &target)
+        })
+        .await?
     };
     let path = match (built, &upload.zip) {
         (true, _) => target,
         (false, Some(zip)) => zip.clone(),
-        (false, None) => return Err(Refusal::InvalidBits("no bits were sent: the app has no files".into())),
+        (false, None) => {
+            return Err(Refusal::InvalidBits(
+                "no bits were sent: the app has no files".into(),
+            ));
+        }
     };
     // Stored under a name of its own first: the checksum is known only then.
     let incoming = format!("uploads/package-{}", super::new_guid());
     let digests = ops.blobs.put_file(&incoming, &path).await?;
-    ops.blobs.rename(&incoming, &format!("packages/{}", digests.sha256)).await?;
+    ops.blobs
+        .rename(&incoming, &format!("packages/{}", digests.sha256))
+        .await?;
     Ok(digests)
 }
 
@@ -76,7 +85,9 @@ async fn blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal(operation))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Refusal::internal(operation))?
 }
 
 /// A matched file, copied out of the blob store.
@@ -86,35 +97,65 @@ struct Fetched {
     file: PathBuf,
 }
 
-async fn fetch_resources(ops: &Ops, upload: &Upload, bounds: Bounds) -> Result<Vec<Fetched>, Refusal> {
+async fn fetch_resources(
+    ops: &Ops,
+    upload: &Upload,
+    bounds: Bounds,
+) -> Result<Vec<Fetched>, Refusal> {
     if upload.resources.len() as u64 > bounds.max_entries {
-        return Err(Refusal::InvalidBits(format!("more than {} resources are named", bounds.max_entries)));
+        return Err(Refusal::InvalidBits(format!(
+            "more than {} resources are named",
+            bounds.max_entries
+        )));
     }
-    let total = upload.resources.iter().fold(0_u64, |sum, resource| sum.saturating_add(resource.size_in_bytes));
+    let total = upload.resources.iter().fold(0_u64, |sum, resource| {
+        sum.saturating_add(resource.size_in_bytes)
+    });
     if total > bounds.max_unpacked {
-        return Err(Refusal::InvalidBits(format!("the resources come to more than {} bytes", bounds.max_unpacked)));
+        return Err(Refusal::InvalidBits(format!(
+            "the resources come to more than {} bytes",
+            bounds.max_unpacked
+        )));
     }
     let mut fetched = Vec::new();
     for (number, resource) in upload.resources.iter().enumerate() {
-        let parts = archive::parts(&resource.path).map_err(|error| Refusal::InvalidBits(error.0))?;
+        let parts =
+            archive::parts(&resource.path).map_err(|error| Refusal::InvalidBits(error.0))?;
         if parts.is_empty() {
             return Err(Refusal::InvalidBits("a resource has no path".into()));
         }
-        let mode = u32::from_str_radix(&resource.mode, 8)
-            .map_err(|_| Refusal::InvalidBits(format!("the resource '{}' has no octal mode", resource.path)))?;
-        let key = super::resource_matches::key(&resource.checksum.value)
-            .ok_or_else(|| Refusal::InvalidBits(format!("the resource '{}' has no SHA-1", resource.path)))?;
+        let mode = u32::from_str_radix(&resource.mode, 8).map_err(|_| {
+            Refusal::InvalidBits(format!(
+                "the resource '{}' has no octal mode",
+                resource.path
+            ))
+        })?;
+        let key = super::resource_matches::key(&resource.checksum.value).ok_or_else(|| {
+            Refusal::InvalidBits(format!("the resource '{}' has no SHA-1", resource.path))
+        })?;
         let file = upload.folder.path().join(format!("resource-{number}"));
         if !ops.blobs.fetch(&key, &file).await? {
-            return Err(Refusal::InvalidBits(format!("the resource '{}' is not here (any more): send it", resource.path)));
+            return Err(Refusal::InvalidBits(format!(
+                "the resource '{}' is not here (any more): send it",
+                resource.path
+            )));
         }
-        fetched.push(Fetched { path: parts.join("/"), mode: mode & 0o777, file });
+        fetched.push(Fetched {
+            path: parts.join("/"),
+            mode: mode & 0o777,
+            file,
+        });
     }
     Ok(fetched)
 }
 
 /// Writes zip plus resources to `target`; false: there are no resources, the zip is complete.
-fn complete(zip: Option<&Path>, resources: &[Fetched], bounds: Bounds, target: &Path) -> Result<bool, Refusal> {
+fn complete(
+    zip: Option<&Path>,
+    resources: &[Fetched],
+    bounds: Bounds,
+    target: &Path,
+) -> Result<bool, Refusal> {
     let mut source = match zip {
         Some(path) => Some(open(path)?),
         None => None,
@@ -124,10 +165,19 @@ fn complete(zip: Option<&Path>, resources: &[Fetched], bounds: Bounds, target: &
         None => Vec::new(),
     };
     for resource in resources {
-        let size = resource.file.metadata().map_err(Refusal::internal("looking at a resource"))?.len();
-        entries.push(Entry { name: resource.path.clone(), kind: EntryKind::File, size });
+        let size = resource
+            .file
+            .metadata()
+            .map_err(Refusal::internal("looking at a resource"))?
+            .len();
+        entries.push(Entry {
+            name: resource.path.clone(),
+            kind: EntryKind::File,
+            size,
+        });
     }
-    let contents = archive::check(&entries, bounds).map_err(|error| Refusal::InvalidBits(error.0))?;
+    let contents =
+        archive::check(&entries, bounds).map_err(|error| Refusal::InvalidBits(error.0))?;
     if contents.files == 0 {
         return Err(Refusal::InvalidBits("the app has no files".into()));
     }
@@ -147,7 +197,9 @@ fn complete(zip: Option<&Path>, resources: &[Fetched], bounds: Bounds, target: &
                 continue;
             }
             let entry = source.by_index_raw(number).map_err(not_a_zip)?;
-            writer.raw_copy_file(entry).map_err(Refusal::internal("copying an entry of a package"))?;
+            writer
+                .raw_copy_file(entry)
+                .map_err(Refusal::internal("copying an entry of a package"))?;
         }
     }
     for resource in resources {
@@ -156,12 +208,19 @@ fn complete(zip: Option<&Path>, resources: &[Fetched], bounds: Bounds, target: &
             .compression_level(Some(1))
             .large_file(true)
             .unix_permissions(resource.mode);
-        writer.start_file(&resource.path, options).map_err(Refusal::internal("adding a file to a package"))?;
-        let mut file = File::open(&resource.file).map_err(Refusal::internal("reading a resource"))?;
-        std::io::copy(&mut file, &mut writer).map_err(Refusal::internal("adding a file to a package"))?;
+        writer
+            .start_file(&resource.path, options)
+            .map_err(Refusal::internal("adding a file to a package"))?;
+        let mut file =
+            File::open(&resource.file).map_err(Refusal::internal("reading a resource"))?;
+        std::io::copy(&mut file, &mut writer)
+            .map_err(Refusal::internal("adding a file to a package"))?;
     }
-    let mut file = writer.finish().map_err(Refusal::internal("finishing a package"))?;
-    file.flush().map_err(Refusal::internal("finishing a package"))?;
+    let mut file = writer
+        .finish()
+        .map_err(Refusal::internal("finishing a package"))?;
+    file.flush()
+        .map_err(Refusal::internal("finishing a package"))?;
     Ok(true)
 }
 
@@ -176,14 +235,20 @@ fn not_a_zip(error: zip::result::ZipError) -> Refusal {
 
 fn table_of_contents(source: &mut ZipArchive<File>, bounds: Bounds) -> Result<Vec<Entry>, Refusal> {
     if source.len() as u64 > bounds.max_entries {
-        return Err(Refusal::InvalidBits(format!("it holds {} entries, at most {} are allowed", source.len(), bounds.max_entries)));
+        return Err(Refusal::InvalidBits(format!(
+            "it holds {} entries, at most {} are allowed",
+            source.len(),
+            bounds.max_entries
+        )));
     }
     let mut entries = Vec::with_capacity(source.len());
     for number in 0..source.len() {
         let entry = source.by_index_raw(number).map_err(not_a_zip)?;
         let (name, size, mode) = (entry.name().to_string(), entry.size(), entry.unix_mode());
         if entry.encrypted() {
-            return Err(Refusal::InvalidBits(format!("the entry '{name}' is encrypted")));
+            return Err(Refusal::InvalidBits(format!(
+                "the entry '{name}' is encrypted"
+            )));
         }
         let is_folder = entry.is_dir();
         drop(entry);
@@ -192,14 +257,18 @@ fn table_of_contents(source: &mut ZipArchive<File>, bounds: Bounds) -> Result<Ve
             _ if is_folder => EntryKind::Folder,
             Some(0o120_000) => {
                 if size > LONGEST_LINK {
-                    return Err(Refusal::InvalidBits(format!("the symlink '{name}' is too long")));
+                    return Err(Refusal::InvalidBits(format!(
+                        "the symlink '{name}' is too long"
+                    )));
                 }
                 let mut target = String::new();
                 let entry = source.by_index(number).map_err(not_a_zip)?;
                 entry
                     .take(LONGEST_LINK)
                     .read_to_string(&mut target)
-                    .map_err(|_| Refusal::InvalidBits(format!("the symlink '{name}' cannot be read")))?;
+                    .map_err(|_| {
+                        Refusal::InvalidBits(format!("the symlink '{name}' cannot be read"))
+                    })?;
                 EntryKind::Symlink { target }
             }
             None | Some(0 | 0o100_000) => EntryKind::File,
@@ -212,11 +281,16 @@ fn table_of_contents(source: &mut ZipArchive<File>, bounds: Bounds) -> Result<Ve
 
 /// Keeps the larger files of a package one by one, in the background.
 pub(super) fn keep_resources(ops: &Ops, upload: Upload) {
-    let Some(zip) = upload.zip.clone() else { return };
+    let Some(zip) = upload.zip.clone() else {
+        return;
+    };
     let worker = ops.clone();
     ops.tasks.spawn_once("keep-resources", async move {
         if let Err(error) = keep(&worker, &upload, zip).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "files of a package were not kept for later pushes");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "files of a package were not kept for later pushes"
+            );
         }
     });
 }
@@ -224,12 +298,18 @@ pub(super) fn keep_resources(ops: &Ops, upload: Upload) {
 async fn keep(ops: &Ops, upload: &Upload, zip: PathBuf) -> Result<(), Refusal> {
     let large = {
         let zip = zip.clone();
-        blocking("listing the large files of a package", move || large_files(&zip)).await?
+        blocking("listing the large files of a package", move || {
+            large_files(&zip)
+        })
+        .await?
     };
     for number in large {
         let (zip, file) = (zip.clone(), upload.folder.path().join("keep"));
         let extracted = file.clone();
-        let sha1 = blocking("unpacking a file to keep", move || extract(&zip, number, &extracted)).await?;
+        let sha1 = blocking("unpacking a file to keep", move || {
+            extract(&zip, number, &extracted)
+        })
+        .await?;
         let Some(sha1) = sha1 else { continue };
         let key = format!("resources/{sha1}");
         if ops.blobs.size(&key).await?.is_none() {
@@ -244,7 +324,10 @@ fn large_files(zip: &Path) -> Result<Vec<usize>, Refusal> {
     let mut large = BTreeSet::new();
     for number in 0..source.len() {
         let entry = source.by_index_raw(number).map_err(not_a_zip)?;
-        let is_file = !entry.is_dir() && entry.unix_mode().is_none_or(|mode| matches!(mode & 0o170_000, 0 | 0o100_000));
+        let is_file = !entry.is_dir()
+            && entry
+                .unix_mode()
+                .is_none_or(|mode| matches!(mode & 0o170_000, 0 | 0o100_000));
         if is_file && (SMALLEST_RESOURCE..=LARGEST_RESOURCE).contains(&entry.size()) {
             large.insert(number);
         }
@@ -270,7 +353,8 @@ fn extract(zip: &Path, number: usize, target: &Path) -> Result<Option<String>, R
         };
         total += count as u64;
         sha1.update(&buffer[..count]);
-        file.write_all(&buffer[..count]).map_err(Refusal::internal("writing a file to keep"))?;
+        file.write_all(&buffer[..count])
+            .map_err(Refusal::internal("writing a file to keep"))?;
     }
     Ok((total == size).then(|| crate::blobs::hex(&sha1.finalize())))
 }
@@ -279,7 +363,10 @@ fn extract(zip: &Path, number: usize, target: &Path) -> Result<Option<String>, R
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { max_entries: 10, max_unpacked: 1 << 20 };
+    const BOUNDS: Bounds = Bounds {
+        max_entries: 10,
+        max_unpacked: 1 << 20,
+    };
 
     /// A zip of (name, unix mode with type, content).
     fn zip(folder: &Path, entries: &[(&str, u32, &str)]) -> PathBuf {
@@ -309,7 +396,9 @@ mod tests {
     #[test]
     fn a_package_that_leads_out_of_the_app_is_refused() {
         assert!(refused(&[("../evil", 0o644, "x")]).contains("'../evil' leads out of the app"));
-        assert!(refused(&[("link", 0o120_777, "/etc/passwd")]).contains("'link' leads out of the app"));
+        assert!(
+            refused(&[("link", 0o120_777, "/etc/passwd")]).contains("'link' leads out of the app")
+        );
         assert!(refused(&[("/abs", 0o644, "x")]).contains("absolute"));
         let bomb = "0".repeat((1 << 20) + 1);
         assert!(refused(&[("bomb", 0o644, &bomb)]).contains("unpacks to more than"));
@@ -328,19 +417,40 @@ mod tests {
     #[test]
     fn matched_files_are_added() {
         let folder = tempfile::tempdir().unwrap();
-        let path = zip(folder.path(), &[("a.txt", 0o644, "a"), ("link", 0o120_777, "a.txt")]);
+        let path = zip(
+            folder.path(),
+            &[("a.txt", 0o644, "a"), ("link", 0o120_777, "a.txt")],
+        );
         let resource = folder.path().join("r");
         std::fs::write(&resource, "resource").unwrap();
         let out = folder.path().join("out.zip");
-        let fetched = [Fetched { path: "lib/run.sh".into(), mode: 0o755, file: resource }];
+        let fetched = [Fetched {
+            path: "lib/run.sh".into(),
+            mode: 0o755,
+            file: resource,
+        }];
         assert!(complete(Some(&path), &fetched, BOUNDS, &out).unwrap());
         let mut archive = open(&out).unwrap();
         let entries = table_of_contents(&mut archive, BOUNDS).unwrap();
-        assert_eq!(entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a.txt", "link", "lib/run.sh"]);
-        assert_eq!(entries[1].kind, EntryKind::Symlink { target: "a.txt".into() });
+        assert_eq!(
+            entries
+                .iter()
+                .map(|entry| entry.name.as_str())
+                .collect::<Vec<_>>(),
+            ["a.txt", "link", "lib/run.sh"]
+        );
+        assert_eq!(
+            entries[1].kind,
+            EntryKind::Symlink {
+                target: "a.txt".into()
+            }
+        );
         let mut text = String::new();
         let mut entry = archive.by_name("lib/run.sh").unwrap();
         entry.read_to_string(&mut text).unwrap();
-        assert_eq!((text.as_str(), entry.unix_mode().map(|mode| mode & 0o777)), ("resource", Some(0o755)));
+        assert_eq!(
+            (text.as_str(), entry.unix_mode().map(|mode| mode & 0o777)),
+            ("resource", Some(0o755))
+        );
     }
 }

@@ -12,7 +12,11 @@ use crate::store::{StoreError, refresh_tokens};
 use serde_json::json;
 
 const COLUMNS: Columns = Columns {
-    filters: &[("guids", "guid"), ("usernames", "username"), ("origins", "origin")],
+    filters: &[
+        ("guids", "guid"),
+        ("usernames", "username"),
+        ("origins", "origin"),
+    ],
     others: &[],
     orders: &[],
 };
@@ -32,41 +36,76 @@ fn visible(actor: &Actor) -> Vec<String> {
 }
 
 fn on(user: &User) -> On<'_> {
-    On { guid: &user.guid, kind: "user", name: &user.username, space: None, organization: None }
+    On {
+        guid: &user.guid,
+        kind: "user",
+        name: &user.username,
+        space: None,
+        organization: None,
+    }
 }
 
 fn check_password(password: &str) -> Result<(), Refusal> {
     if password.len() < SHORTEST_PASSWORD || password.len() > 1024 {
-        return Refusal::unprocessable(format!("Password must have {SHORTEST_PASSWORD} to 1024 characters"));
+        return Refusal::unprocessable(format!(
+            "Password must have {SHORTEST_PASSWORD} to 1024 characters"
+        ));
     }
     Ok(())
 }
 
 impl Ops {
-    pub async fn list_users(&self, actor: &Actor, query: &ListQuery) -> Result<Listing<User>, Refusal> {
+    pub async fn list_users(
+        &self,
+        actor: &Actor,
+        query: &ListQuery,
+    ) -> Result<Listing<User>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
         if !actor.is_admin {
             filter = filter.own_or_any_in(&actor.guid, MEMBERS, &visible(actor));
         }
-        Ok(User::page(&mut connection, filter, query.window.limit(), query.window.offset()).await?.into())
+        Ok(User::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?
+        .into())
     }
 
     pub async fn user(&self, actor: &Actor, guid: &str) -> Result<User, Refusal> {
         let mut connection = self.store.read().await?;
         if actor.is_admin || actor.guid == guid {
-            return User::find(&mut connection, guid).await?.ok_or(Refusal::NotFound("User"));
+            return User::find(&mut connection, guid)
+                .await?
+                .ok_or(Refusal::NotFound("User"));
         }
-        let filter = Filter::new().equals("guid", guid).own_or_any_in(&actor.guid, MEMBERS, &visible(actor));
-        User::fetch(&mut connection, filter, "find user").await?.pop().ok_or(Refusal::NotFound("User"))
+        let filter =
+            Filter::new()
+                .equals("guid", guid)
+                .own_or_any_in(&actor.guid, MEMBERS, &visible(actor));
+        User::fetch(&mut connection, filter, "find user")
+            .await?
+            .pop()
+            .ok_or(Refusal::NotFound("User"))
     }
 
     /// Makes an account; `Refusal::Conflict` if the name is taken.
-    pub async fn create_account(&self, actor: &Actor, username: &str, password: &str, origin: &str) -> Result<User, Refusal> {
+    pub async fn create_account(
+        &self,
+        actor: &Actor,
+        username: &str,
+        password: &str,
+        origin: &str,
+    ) -> Result<User, Refusal> {
         authorize(actor, Action::Administer, &Object::Platform, "User")?;
         names::check_name(username)?;
         if origin != ORIGIN {
-            return Refusal::unprocessable(format!("Origin {origin:?} is not supported; supported: {ORIGIN}"));
+            return Refusal::unprocessable(format!(
+                "Origin {origin:?} is not supported; supported: {ORIGIN}"
+            ));
         }
         check_password(password)?;
         let password_hash = self.hash_password(password).await?;
@@ -90,7 +129,15 @@ impl Ops {
             StoreError::Taken { .. } => taken(),
             error => error.into(),
         })?;
-        audit_events::record(&mut tx, "audit.user.create", by(actor), on(&user), json!({}), now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.user.create",
+            by(actor),
+            on(&user),
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(user)
     }
@@ -98,21 +145,39 @@ impl Ops {
     pub async fn delete_user(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
         authorize(actor, Action::Administer, &Object::Platform, "User")?;
         let mut tx = self.store.write("delete user").await?;
-        let user = User::find(&mut tx, guid).await?.ok_or(Refusal::NotFound("User"))?;
+        let user = User::find(&mut tx, guid)
+            .await?
+            .ok_or(Refusal::NotFound("User"))?;
         if user.guid == actor.guid {
             return Refusal::unprocessable("Nobody can delete himself");
         }
         User::delete(&mut tx, guid).await?;
-        audit_events::record(&mut tx, "audit.user.delete-request", by(actor), on(&user), json!({}), now()).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.user.delete-request",
+            by(actor),
+            on(&user),
+            json!({}),
+            now(),
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// Changes a password and ends the user's sessions. Without `old` only an administrator may.
-    pub async fn change_password(&self, actor: &Actor, guid: &str, old: Option<&str>, new: &str) -> Result<(), Refusal> {
+    pub async fn change_password(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        old: Option<&str>,
+        new: &str,
+    ) -> Result<(), Refusal> {
         authorize(actor, Action::Manage, &Object::User(guid), "User")?;
         check_password(new)?;
-        let user = User::find(&mut *self.store.read().await?, guid).await?.ok_or(Refusal::NotFound("User"))?;
+        let user = User::find(&mut *self.store.read().await?, guid)
+            .await?
+            .ok_or(Refusal::NotFound("User"))?;
         match old {
             Some(old) => {
                 self.check_password(&user.username, old)
@@ -124,12 +189,22 @@ impl Ops {
         }
         let password_hash = self.hash_password(new).await?;
         let mut tx = self.store.write("change a password").await?;
-        let mut user = User::find(&mut tx, guid).await?.ok_or(Refusal::NotFound("User"))?;
+        let mut user = User::find(&mut tx, guid)
+            .await?
+            .ok_or(Refusal::NotFound("User"))?;
         user.password_hash = password_hash;
         let now = now();
         user.update(&mut tx, now).await?;
         refresh_tokens::delete_of_user(&mut tx, guid).await?;
-        audit_events::record(&mut tx, "audit.user.password_change", by(actor), on(&user), json!({}), now).await?;
+        audit_events::record(
+            &mut tx,
+            "audit.user.password_change",
+            by(actor),
+            on(&user),
+            json!({}),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }

@@ -6,11 +6,13 @@
 
 use super::dispatcher::RoundError;
 use super::launch::{self, LaunchPlan, NoLaunch};
-use super::{Shared, clock};
+use super::{LEADERSHIP, Shared, clock};
 use crate::domain::dispatch::{Action, Launch};
 use crate::domain::placement::{self, Debit, Decision, PlacementRequest};
 use crate::store::desired::DesiredRow;
 use crate::store::facts::{Fact, Kind};
+use crate::store::process_versions::{self, ProcessVersion, VersionSettings};
+use crate::store::{Json, leadership};
 use daemon::BusError;
 use proto::bus::Empty;
 use proto::bus::catalogue;
@@ -79,7 +81,7 @@ pub(super) async fn carry_out(
                     continue;
                 };
                 if !plans.contains_key(&process) {
-                    let plan = load(shared, row, index).await?;
+                    let plan = load(shared, epoch, row, index).await?;
                     plans.insert(process.clone(), plan);
                 }
                 if let Some(Some(plan)) = plans.get(&process)
@@ -96,13 +98,20 @@ pub(super) async fn carry_out(
 /// Reads what starts of this process need; what makes them impossible is shown as its waiting.
 async fn load(
     shared: &Shared,
+    epoch: i64,
     row: &DesiredRow,
     index: u32,
 ) -> Result<Option<LaunchPlan>, RoundError> {
     let process = &row.process;
     let mut reader = shared.store.read().await?;
     match launch::load(shared, &mut reader, process).await {
-        Ok(plan) => Ok(Some(plan)),
+        Ok(plan) => {
+            drop(reader);
+            if plan.is_first {
+                keep_version(shared, epoch, &plan).await?;
+            }
+            Ok(Some(plan))
+        }
         Err(NoLaunch::Store(error)) => Err(error.into()),
         Err(NoLaunch::Told(reason)) => {
             let news = {
@@ -118,6 +127,21 @@ async fn load(
             Ok(None)
         }
     }
+}
+
+/// Writes down what a version runs with, before its first instance starts.
+async fn keep_version(shared: &Shared, epoch: i64, plan: &LaunchPlan) -> Result<(), RoundError> {
+    let mut tx = shared.store.write("keep what a version runs with").await?;
+    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let kept = ProcessVersion {
+        version: plan.row.version.clone(),
+        process_guid: plan.row.guid.clone(),
+        settings: Json(VersionSettings::of(&plan.row, &plan.app)),
+        created_at: clock::unix_micros(),
+    };
+    process_versions::keep(&mut tx, &kept).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 async fn start(

@@ -29,15 +29,25 @@ pub(super) async fn seen(shared: &Shared) -> Vec<SeenComponent> {
         return answered.components.clone();
     }
     let question = catalogue::component_discover();
-    let answers = match shared.bus.request_many::<_, Component>(&question, &Empty {}, GATHER).await {
+    let answers = match shared
+        .bus
+        .request_many::<_, Component>(&question, &Empty {}, GATHER)
+        .await
+    {
         Ok(answers) => answers,
         Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "nobody could be asked who is there");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "nobody could be asked who is there"
+            );
             return Vec::new();
         }
     };
     let components = sorted(answers);
-    shared.state().components = Some(Answered { at: now, components: components.clone() });
+    shared.state().components = Some(Answered {
+        at: now,
+        components: components.clone(),
+    });
     components
 }
 
@@ -49,7 +59,9 @@ fn sorted(answers: Vec<Component>) -> Vec<SeenComponent> {
 
 /// Strangers have no id of ours, and roles of their own.
 fn present(component: Component) -> SeenComponent {
-    let role = Role::ALL.into_iter().find(|role| role.component_type() == component.kind);
+    let role = Role::ALL
+        .into_iter()
+        .find(|role| role.component_type() == component.kind);
     SeenComponent {
         name: component.yard_id.unwrap_or(component.uuid),
         role: role.map_or(component.kind, |role| role.name().to_string()),
@@ -74,8 +86,17 @@ mod tests {
             uptime: "0d:0h:0m:1s".into(),
             yard_id: id.map(str::to_string),
         };
-        let seen = sorted(vec![component("HealthManager", Some("health-manager-1")), component("Nats", None)]);
-        let names: Vec<_> = seen.iter().map(|one| (one.name.as_str(), one.role.as_str())).collect();
-        assert_eq!(names, [("1-abc", "Nats"), ("health-manager-1", "health-manager")]);
+        let seen = sorted(vec![
+            component("HealthManager", Some("health-manager-1")),
+            component("Nats", None),
+        ]);
+        let names: Vec<_> = seen
+            .iter()
+            .map(|one| (one.name.as_str(), one.role.as_str()))
+            .collect();
+        assert_eq!(
+            names,
+            [("1-abc", "Nats"), ("health-manager-1", "health-manager")]
+        );
     }
 }

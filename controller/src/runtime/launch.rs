@@ -4,6 +4,7 @@ use super::Shared;
 use super::clock;
 use crate::store::droplets::Droplet;
 use crate::store::organizations::Organization;
+use crate::store::process_versions::ProcessVersion;
 use crate::store::processes::Process;
 use crate::store::spaces::Space;
 use crate::store::{StoreError, apps::App, routes};
@@ -31,6 +32,8 @@ pub(super) struct LaunchPlan {
     pub uris: Vec<String>,
     pub environment: Vec<String>,
     pub application: Value,
+    /// Nothing of this version was started before: what it runs with must be kept.
+    pub is_first: bool,
 }
 
 /// Why a process cannot be started at all.
@@ -79,12 +82,17 @@ pub(super) async fn load(
     process: &ProcessGuid,
 ) -> Result<LaunchPlan, NoLaunch> {
     let gone = |what: &str| NoLaunch::Told(format!("{what} is gone"));
-    let row = Process::find(connection, process.as_str())
+    let mut row = Process::find(connection, process.as_str())
         .await?
         .ok_or_else(|| gone("the process"))?;
-    let app = App::find(connection, &row.app_guid)
+    let mut app = App::find(connection, &row.app_guid)
         .await?
         .ok_or_else(|| gone("the app"))?;
+    let kept = ProcessVersion::find(connection, &row.version).await?;
+    let is_first = kept.is_none();
+    if let Some(kept) = kept {
+        kept.settings.0.lay_over(&mut row, &mut app);
+    }
     let Some(droplet_guid) = &row.droplet_guid else {
         return Err(NoLaunch::Told(
             "nothing was staged for this process".to_string(),
@@ -115,6 +123,7 @@ pub(super) async fn load(
     Ok(LaunchPlan {
         process: process.clone(),
         version: Version::new(row.version.clone())?,
+        is_first,
         environment: lines(&environment),
         command,
         uris,

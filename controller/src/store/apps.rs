@@ -35,13 +35,26 @@ impl App {
     }
 }
 
-pub async fn by_name(connection: &mut AnyConnection, space: &str, name: &str) -> Result<Option<App>, StoreError> {
-    let filter = Filter::new().equals("space_guid", space).equals("name", name);
+pub async fn by_name(
+    connection: &mut AnyConnection,
+    space: &str,
+    name: &str,
+) -> Result<Option<App>, StoreError> {
+    let filter = Filter::new()
+        .equals("space_guid", space)
+        .equals("name", name);
     Ok(App::fetch(connection, filter, "find app").await?.pop())
 }
 
 pub async fn of_space(connection: &mut AnyConnection, space: &str) -> Result<Vec<App>, StoreError> {
-    App::fetch(connection, Filter::new().equals("space_guid", space).order("name", false), "list the apps of a space").await
+    App::fetch(
+        connection,
+        Filter::new()
+            .equals("space_guid", space)
+            .order("name", false),
+        "list the apps of a space",
+    )
+    .await
 }
 
 /// Deletes an app and everything that belongs to it; destinations go with it.

@@ -32,7 +32,11 @@ pub struct By<'a> {
 
 impl By<'static> {
     /// The platform itself.
-    pub const SYSTEM: By<'static> = By { guid: "system", kind: "system", name: "system" };
+    pub const SYSTEM: By<'static> = By {
+        guid: "system",
+        kind: "system",
+        name: "system",
+    };
 }
 
 /// To what it was done.

@@ -16,10 +16,24 @@ row! {
     }
 }
 
-pub async fn by_name(connection: &mut AnyConnection, name: &str) -> Result<Option<Domain>, StoreError> {
-    Ok(Domain::fetch(connection, Filter::new().equals("name", name), "find domain").await?.pop())
+pub async fn by_name(
+    connection: &mut AnyConnection,
+    name: &str,
+) -> Result<Option<Domain>, StoreError> {
+    Ok(Domain::fetch(
+        connection,
+        Filter::new().equals("name", name),
+        "find domain",
+    )
+    .await?
+    .pop())
 }
 
 pub async fn all(connection: &mut AnyConnection) -> Result<Vec<Domain>, StoreError> {
-    Domain::fetch(connection, Filter::new().order("created_at", false), "list domains").await
+    Domain::fetch(
+        connection,
+        Filter::new().order("created_at", false),
+        "list domains",
+    )
+    .await
 }

@@ -30,6 +30,8 @@ row! {
 }
 
 pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Droplet>, StoreError> {
-    let filter = Filter::new().equals("app_guid", app).order("created_at", true);
+    let filter = Filter::new()
+        .equals("app_guid", app)
+        .order("created_at", true);
     Droplet::fetch(connection, filter, "list the droplets of an app").await
 }

@@ -30,6 +30,7 @@ pub mod jobs;
 pub mod leadership;
 pub mod organizations;
 pub mod packages;
+pub mod process_versions;
 pub mod processes;
 pub mod query;
 pub mod refresh_tokens;
@@ -47,11 +48,12 @@ use sqlx::{Any, AnyConnection, AnyPool, Executor, SqlSafeStr, Transaction};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-pub use row::{Column, Json};
 pub(crate) use row::row;
+pub use row::{Column, Json};
 
 /// The migrations, in order. A published one is never edited.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("../../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "first", include_str!("../../migrations/0001_first.sql"))];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long
 /// transactions may pile up before requests are told to come back.
@@ -63,7 +65,11 @@ const READERS: u32 = 8;
 pub enum StoreError {
     /// Somebody else changed or removed the row between reading and writing it.
     #[error("{operation}: the {noun} {guid} was changed by somebody else meanwhile")]
-    Stale { operation: &'static str, noun: &'static str, guid: String },
+    Stale {
+        operation: &'static str,
+        noun: &'static str,
+        guid: String,
+    },
     /// A unique index already has this value.
     #[error("{operation}: already taken")]
     Taken {
@@ -107,10 +113,16 @@ impl StoreError {
             let kind = source.as_database_error().map(|error| error.kind());
             match (kind, &source) {
                 (Some(ErrorKind::UniqueViolation), _) => StoreError::Taken { operation, source },
-                (Some(ErrorKind::ForeignKeyViolation), _) => StoreError::Referenced { operation, source },
-                (None, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) => {
-                    StoreError::Unavailable { operation, source }
+                (Some(ErrorKind::ForeignKeyViolation), _) => {
+                    StoreError::Referenced { operation, source }
                 }
+                (
+                    None,
+                    sqlx::Error::Io(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed,
+                ) => StoreError::Unavailable { operation, source },
                 _ => StoreError::Failed { operation, source },
             }
         }
@@ -135,7 +147,12 @@ impl Store {
     /// Opens `sqlite:///path` (made if it is not there) or `postgres://…` and brings its tables up
     /// to date.
     pub async fn open(url: &str) -> Result<Store, StoreError> {
-        let open = |why: &'static str| move |source: sqlx::Error| StoreError::Open { why, source: Box::new(source) };
+        let open = |why: &'static str| {
+            move |source: sqlx::Error| StoreError::Open {
+                why,
+                source: Box::new(source),
+            }
+        };
         sqlx::any::install_default_drivers();
         let (backend, writers, readers) = if url.starts_with("sqlite:") {
             let separator = if url.contains('?') { '&' } else { '?' };
@@ -160,8 +177,15 @@ impl Store {
         migrator()
             .run(&writers)
             .await
-            .map_err(|error| StoreError::Open { why: "migrating its tables", source: Box::new(error) })?;
-        Ok(Store { backend, writers, readers })
+            .map_err(|error| StoreError::Open {
+                why: "migrating its tables",
+                source: Box::new(error),
+            })?;
+        Ok(Store {
+            backend,
+            writers,
+            readers,
+        })
     }
 
     /// Begins a transaction; `operation` names it in errors. On SQLite it holds the only writing
@@ -177,7 +201,10 @@ impl Store {
 
     /// A connection for reading only.
     pub async fn read(&self) -> Result<PoolConnection<Any>, StoreError> {
-        self.readers.acquire().await.map_err(StoreError::during("waiting for a database connection"))
+        self.readers
+            .acquire()
+            .await
+            .map_err(StoreError::during("waiting for a database connection"))
     }
 
     pub async fn close(&self) {
@@ -213,7 +240,13 @@ fn migrator() -> Migrator {
         MIGRATIONS
             .iter()
             .map(|(version, name, sql)| {
-                Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+                Migration::new(
+                    *version,
+                    (*name).into(),
+                    MigrationType::Simple,
+                    sql.into_sql_str(),
+                    false,
+                )
             })
             .collect(),
     )
@@ -228,7 +261,10 @@ pub struct Tx {
 impl Tx {
     /// When this returns Ok the changes are on disk.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().await.map_err(StoreError::during(self.operation))
+        self.inner
+            .commit()
+            .await
+            .map_err(StoreError::during(self.operation))
     }
 }
 
@@ -248,7 +284,10 @@ impl DerefMut for Tx {
 /// The next number of a sequence (`processes`, `facts`). Holding the row serializes the writers
 /// of one sequence until they commit, so numbers become visible in order: a reader of the facts
 /// who saw number n will never find a smaller one later.
-pub async fn next_number(connection: &mut AnyConnection, sequence: &'static str) -> Result<i64, StoreError> {
+pub async fn next_number(
+    connection: &mut AnyConnection,
+    sequence: &'static str,
+) -> Result<i64, StoreError> {
     use sqlx::Row;
     sqlx::query("UPDATE sequences SET value = value + 1 WHERE name = $1 RETURNING value")
         .bind(sequence)

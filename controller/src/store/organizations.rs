@@ -18,13 +18,28 @@ row! {
     }
 }
 
-pub async fn by_name(connection: &mut AnyConnection, name: &str) -> Result<Option<Organization>, StoreError> {
-    Ok(Organization::fetch(connection, Filter::new().equals("name", name), "find organization").await?.pop())
+pub async fn by_name(
+    connection: &mut AnyConnection,
+    name: &str,
+) -> Result<Option<Organization>, StoreError> {
+    Ok(Organization::fetch(
+        connection,
+        Filter::new().equals("name", name),
+        "find organization",
+    )
+    .await?
+    .pop())
 }
 
 /// Deletes an organization whose spaces are gone, with its private domains.
-pub async fn delete_rows(connection: &mut AnyConnection, organization: &str) -> Result<(), StoreError> {
-    for statement in ["DELETE FROM domains WHERE organization_guid = $1", "DELETE FROM organizations WHERE guid = $1"] {
+pub async fn delete_rows(
+    connection: &mut AnyConnection,
+    organization: &str,
+) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM domains WHERE organization_guid = $1",
+        "DELETE FROM organizations WHERE guid = $1",
+    ] {
         sqlx::query(statement)
             .bind(organization.to_string())
             .execute(&mut *connection)

@@ -47,7 +47,20 @@ pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Pro
 
 /// The process of a type that users mean: during a deployment the one being replaced, whose guid
 /// and settings stay.
-pub async fn of_type(connection: &mut AnyConnection, app: &str, kind: &str) -> Result<Option<Process>, StoreError> {
-    let filter = Filter::new().equals("app_guid", app).equals("type", kind).only("deployment_guid IS NULL").order("id", false);
-    Ok(Process::fetch(connection, filter, "find a process of an app").await?.into_iter().next())
+pub async fn of_type(
+    connection: &mut AnyConnection,
+    app: &str,
+    kind: &str,
+) -> Result<Option<Process>, StoreError> {
+    let filter = Filter::new()
+        .equals("app_guid", app)
+        .equals("type", kind)
+        .only("deployment_guid IS NULL")
+        .order("id", false);
+    Ok(
+        Process::fetch(connection, filter, "find a process of an app")
+            .await?
+            .into_iter()
+            .next(),
+    )
 }

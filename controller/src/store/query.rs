@@ -48,9 +48,12 @@ impl Filter {
             self.conditions.push("1 = 0".into());
             return self;
         }
-        let places: Vec<String> =
-            values.iter().map(|value| self.placeholder(Bound::Text(value.as_ref().replace('\0', "\u{fffd}")))).collect();
-        self.conditions.push(format!("{column} IN ({})", places.join(", ")));
+        let places: Vec<String> = values
+            .iter()
+            .map(|value| self.placeholder(Bound::Text(value.as_ref().replace('\0', "\u{fffd}"))))
+            .collect();
+        self.conditions
+            .push(format!("{column} IN ({})", places.join(", ")));
         self
     }
 
@@ -63,37 +66,73 @@ impl Filter {
     }
 
     /// `column` is in the result of `SELECT … WHERE inner IN (values)`.
-    pub fn any_in<S: AsRef<str>>(mut self, column: &'static str, select: &'static str, values: &[S]) -> Filter {
+    pub fn any_in<S: AsRef<str>>(
+        mut self,
+        column: &'static str,
+        select: &'static str,
+        values: &[S],
+    ) -> Filter {
         if values.is_empty() {
             self.conditions.push("1 = 0".into());
             return self;
         }
-        let places: Vec<String> =
-            values.iter().map(|value| self.placeholder(Bound::Text(value.as_ref().replace('\0', "\u{fffd}")))).collect();
-        self.conditions.push(format!("{column} IN ({select} IN ({}))", places.join(", ")));
+        let places: Vec<String> = values
+            .iter()
+            .map(|value| self.placeholder(Bound::Text(value.as_ref().replace('\0', "\u{fffd}"))))
+            .collect();
+        self.conditions
+            .push(format!("{column} IN ({select} IN ({}))", places.join(", ")));
         self
     }
 
     /// This row by its guid, or those that `select` (a query ending before `IN`) names: twice, for each of
     /// two columns, as in `SELECT user_guid FROM roles WHERE …`.
-    pub fn own_or_any_in<S: AsRef<str>>(mut self, own: &str, selects: [&'static str; 2], values: &[S]) -> Filter {
+    pub fn own_or_any_in<S: AsRef<str>>(
+        mut self,
+        own: &str,
+        selects: [&'static str; 2],
+        values: &[S],
+    ) -> Filter {
         let own = self.placeholder(Bound::Text(own.replace('\0', "\u{fffd}")));
         let mut alternatives = vec![format!("guid = {own}")];
         for select in selects {
-            let inner = Filter { values: std::mem::take(&mut self.values), ..Filter::new() }.any_in("guid", select, values);
+            let inner = Filter {
+                values: std::mem::take(&mut self.values),
+                ..Filter::new()
+            }
+            .any_in("guid", select, values);
             self.values = inner.values;
             alternatives.extend(inner.conditions);
         }
-        self.conditions.push(format!("({})", alternatives.join(" OR ")));
+        self.conditions
+            .push(format!("({})", alternatives.join(" OR ")));
         self
     }
 
     /// One column is in its list, or the other in its own.
-    pub fn any_of_two(mut self, first: &'static str, firsts: &[String], second: &'static str, seconds: &[String]) -> Filter {
-        let one = Filter { values: std::mem::take(&mut self.values), ..Filter::new() }.any(first, firsts);
-        let two = Filter { values: one.values, ..Filter::new() }.any(second, seconds);
+    pub fn any_of_two(
+        mut self,
+        first: &'static str,
+        firsts: &[String],
+        second: &'static str,
+        seconds: &[String],
+    ) -> Filter {
+        let one = Filter {
+            values: std::mem::take(&mut self.values),
+            ..Filter::new()
+        }
+        .any(first, firsts);
+        let two = Filter {
+            values: one.values,
+            ..Filter::new()
+        }
+        .any(second, seconds);
         self.values = two.values;
-        self.conditions.push(format!("({} OR {})", one.conditions.join(""), two.conditions.join("")));
+        self.conditions.push(format!(
+            "({} OR {})",
+            one.conditions.join(""),
+            two.conditions.join("")
+        ));
         self
     }
 
@@ -113,7 +152,11 @@ impl Filter {
     /// `guid` last, so that pages do not overlap where values are equal.
     pub fn order(mut self, column: &'static str, descending: bool) -> Filter {
         let direction = if descending { "DESC" } else { "ASC" };
-        self.order = if column == "guid" { format!("guid {direction}") } else { format!("{column} {direction}, guid {direction}") };
+        self.order = if column == "guid" {
+            format!("guid {direction}")
+        } else {
+            format!("{column} {direction}, guid {direction}")
+        };
         self
     }
 
@@ -124,7 +167,12 @@ impl Filter {
 
     /// The same conditions without order and window, for counting.
     pub fn counting(&self) -> Filter {
-        Filter { conditions: self.conditions.clone(), values: self.values.clone(), order: String::new(), window: None }
+        Filter {
+            conditions: self.conditions.clone(),
+            values: self.values.clone(),
+            order: String::new(),
+            window: None,
+        }
     }
 
     pub fn sql(&self, select: &str) -> String {
@@ -156,7 +204,11 @@ impl Filter {
     }
 
     /// How many rows of `table` match.
-    pub async fn count(&self, connection: &mut sqlx::AnyConnection, table: &'static str) -> Result<u64, super::StoreError> {
+    pub async fn count(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        table: &'static str,
+    ) -> Result<u64, super::StoreError> {
         use sqlx::Row;
         let counting = self.counting();
         let sql = counting.sql(&format!("SELECT count(*) FROM {table}"));
@@ -176,17 +228,42 @@ mod tests {
 
     #[test]
     fn placeholders_are_numbered_in_the_order_of_the_values() {
-        let filter = Filter::new().equals("a", "1").any("b", &["2", "3"]).compare("c", ">", 4).order("name", true).window(10, 20);
+        let filter = Filter::new()
+            .equals("a", "1")
+            .any("b", &["2", "3"])
+            .compare("c", ">", 4)
+            .order("name", true)
+            .window(10, 20);
         assert_eq!(
             filter.sql("SELECT x FROM t "),
             "SELECT x FROM t WHERE a = $1 AND b IN ($2, $3) AND c > $4 ORDER BY name DESC, guid DESC LIMIT 10 OFFSET 20"
         );
-        assert_eq!(filter.counting().sql("SELECT count(*) FROM t"), "SELECT count(*) FROM t WHERE a = $1 AND b IN ($2, $3) AND c > $4");
+        assert_eq!(
+            filter.counting().sql("SELECT count(*) FROM t"),
+            "SELECT count(*) FROM t WHERE a = $1 AND b IN ($2, $3) AND c > $4"
+        );
+    }
+
+    #[test]
+    fn alternatives_number_their_values_on() {
+        let selects = ["SELECT a FROM t WHERE x", "SELECT b FROM t WHERE y"];
+        let filter = Filter::new()
+            .equals("n", "1")
+            .own_or_any_in("me", selects, &["p", "q"]);
+        assert_eq!(
+            filter.sql("S"),
+            "S WHERE n = $1 AND (guid = $2 OR guid IN (SELECT a FROM t WHERE x IN ($3, $4)) OR guid IN (SELECT b FROM t WHERE y IN ($5, $6)))"
+        );
+        let alone = Filter::new().own_or_any_in::<&str>("me", selects, &[]);
+        assert_eq!(alone.sql("S"), "S WHERE (guid = $1 OR 1 = 0 OR 1 = 0)");
     }
 
     #[test]
     fn an_empty_list_matches_nothing() {
-        assert_eq!(Filter::new().any::<&str>("a", &[]).sql("S"), "S WHERE 1 = 0");
+        assert_eq!(
+            Filter::new().any::<&str>("a", &[]).sql("S"),
+            "S WHERE 1 = 0"
+        );
         assert_eq!(Filter::new().any_if::<&str>("a", None).sql("S"), "S");
     }
 }

@@ -18,10 +18,18 @@ row! {
 }
 
 pub async fn of_user(connection: &mut AnyConnection, user: &str) -> Result<Vec<Role>, StoreError> {
-    Role::fetch(connection, Filter::new().equals("user_guid", user), "read the roles of a user").await
+    Role::fetch(
+        connection,
+        Filter::new().equals("user_guid", user),
+        "read the roles of a user",
+    )
+    .await
 }
 
-pub async fn delete_of_space(connection: &mut AnyConnection, space: &str) -> Result<(), StoreError> {
+pub async fn delete_of_space(
+    connection: &mut AnyConnection,
+    space: &str,
+) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM roles WHERE space_guid = $1")
         .bind(space.to_string())
         .execute(connection)
@@ -30,7 +38,10 @@ pub async fn delete_of_space(connection: &mut AnyConnection, space: &str) -> Res
     Ok(())
 }
 
-pub async fn delete_of_organization(connection: &mut AnyConnection, organization: &str) -> Result<(), StoreError> {
+pub async fn delete_of_organization(
+    connection: &mut AnyConnection,
+    organization: &str,
+) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM roles WHERE organization_guid = $1")
         .bind(organization.to_string())
         .execute(connection)
@@ -48,7 +59,10 @@ pub struct Granted {
     pub organization: String,
 }
 
-pub async fn granted_to(connection: &mut AnyConnection, user: &str) -> Result<Vec<Granted>, StoreError> {
+pub async fn granted_to(
+    connection: &mut AnyConnection,
+    user: &str,
+) -> Result<Vec<Granted>, StoreError> {
     let operation = "read what a user may do";
     let rows = sqlx::query(
         "SELECT r.type, r.organization_guid, r.space_guid, s.organization_guid FROM roles r \
@@ -60,12 +74,19 @@ pub async fn granted_to(connection: &mut AnyConnection, user: &str) -> Result<Ve
     .map_err(StoreError::during(operation))?;
     rows.iter()
         .map(|row| {
-            let text = |column: usize| row.try_get::<Option<String>, _>(column).map(Option::unwrap_or_default);
+            let text = |column: usize| {
+                row.try_get::<Option<String>, _>(column)
+                    .map(Option::unwrap_or_default)
+            };
             let (organization, space, above) = (text(1)?, text(2)?, text(3)?);
             let in_space = !space.is_empty();
             Ok(Granted {
                 kind: row.try_get(0)?,
-                place: if in_space { space } else { organization.clone() },
+                place: if in_space {
+                    space
+                } else {
+                    organization.clone()
+                },
                 organization: if in_space { above } else { organization },
             })
         })

@@ -45,30 +45,51 @@ pub async fn find_like(
     host: &str,
     path: &str,
 ) -> Result<Option<Route>, StoreError> {
-    let filter = Filter::new().equals("domain_guid", domain).equals("host", host).equals("path", path);
+    let filter = Filter::new()
+        .equals("domain_guid", domain)
+        .equals("host", host)
+        .equals("path", path);
     Ok(Route::fetch(connection, filter, "find route").await?.pop())
 }
 
 pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Route>, StoreError> {
     let filter = Filter::new()
-        .any_in("guid", "SELECT route_guid FROM destinations WHERE app_guid", &[app])
+        .any_in(
+            "guid",
+            "SELECT route_guid FROM destinations WHERE app_guid",
+            &[app],
+        )
         .order("created_at", false);
     Route::fetch(connection, filter, "list the routes of an app").await
 }
 
-pub async fn destinations(connection: &mut AnyConnection, routes: &[String]) -> Result<Vec<Destination>, StoreError> {
-    let filter = Filter::new().any("route_guid", routes).order("created_at", false);
+pub async fn destinations(
+    connection: &mut AnyConnection,
+    routes: &[String],
+) -> Result<Vec<Destination>, StoreError> {
+    let filter = Filter::new()
+        .any("route_guid", routes)
+        .order("created_at", false);
     Destination::fetch(connection, filter, "list destinations").await
 }
 
-pub async fn destinations_of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Destination>, StoreError> {
-    let filter = Filter::new().equals("app_guid", app).order("created_at", false);
+pub async fn destinations_of_app(
+    connection: &mut AnyConnection,
+    app: &str,
+) -> Result<Vec<Destination>, StoreError> {
+    let filter = Filter::new()
+        .equals("app_guid", app)
+        .order("created_at", false);
     Destination::fetch(connection, filter, "list the destinations of an app").await
 }
 
 /// The names under which the processes of one type of an app are reached: `host.domain/path`.
 /// What `uris` on the bus holds.
-pub async fn uris(connection: &mut AnyConnection, app: &str, process_type: &str) -> Result<Vec<String>, StoreError> {
+pub async fn uris(
+    connection: &mut AnyConnection,
+    app: &str,
+    process_type: &str,
+) -> Result<Vec<String>, StoreError> {
     let rows = sqlx::query(
         "SELECT r.host, r.path, d.name FROM destinations t JOIN routes r ON r.guid = t.route_guid \
          JOIN domains d ON d.guid = r.domain_guid WHERE t.app_guid = $1 AND t.process_type = $2 ORDER BY d.name, r.host, r.path",
@@ -80,7 +101,8 @@ pub async fn uris(connection: &mut AnyConnection, app: &str, process_type: &str)
     .map_err(StoreError::during("read the names of an app"))?;
     rows.iter()
         .map(|row| {
-            let (host, path, domain): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let (host, path, domain): (String, String, String) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             Ok(crate::domain::names::route_url(&host, &domain, &path))
         })
         .collect::<Result<_, sqlx::Error>>()

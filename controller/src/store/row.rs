@@ -20,7 +20,11 @@ pub trait Column: Sized {
 /// PostgreSQL takes no NUL in a text. The API refuses it at the door; what came over the bus is
 /// made harmless here.
 fn without_nul(text: &str) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_string() }
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text.to_string()
+    }
 }
 
 impl Column for String {
@@ -90,22 +94,33 @@ impl<T: Serialize + DeserializeOwned> Column for Json<T> {
         let text: String = row.try_get(column)?;
         serde_json::from_str(&text)
             .map(Json)
-            .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_string(), source: Box::new(error) })
+            .map_err(|error| sqlx::Error::ColumnDecode {
+                index: column.to_string(),
+                source: Box::new(error),
+            })
     }
     fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
         // Maps with text keys, lists and texts: nothing here can fail to serialize. JSON escapes NUL.
-        statement.bind(serde_json::to_string(&self.0).expect("JSON columns hold maps with text keys"))
+        statement
+            .bind(serde_json::to_string(&self.0).expect("JSON columns hold maps with text keys"))
     }
 }
 
 /// `$1, $2, …`
 pub fn placeholders(count: usize) -> String {
-    (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+    (1..=count)
+        .map(|n| format!("${n}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 macro_rules! column {
-    ($field:ident) => { stringify!($field) };
-    ($field:ident => $column:literal) => { $column };
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident => $column:literal) => {
+        $column
+    };
 }
 pub(crate) use column;
 
@@ -212,13 +227,26 @@ macro_rules! update {
     (versioned $name:ident $table:literal $key:ident) => {
         /// Writes the whole row if nobody else did since it was read, and notes the new version.
         /// `now`: Unix microseconds.
-        pub async fn update(&mut self, connection: &mut sqlx::AnyConnection, now: i64) -> Result<(), $crate::store::StoreError> {
+        pub async fn update(
+            &mut self,
+            connection: &mut sqlx::AnyConnection,
+            now: i64,
+        ) -> Result<(), $crate::store::StoreError> {
             static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-                let set: Vec<String> = $name::COLUMNS.iter().enumerate()
-                    .map(|(place, column)| format!("{column} = ${}", place + 1)).collect();
+                let set: Vec<String> = $name::COLUMNS
+                    .iter()
+                    .enumerate()
+                    .map(|(place, column)| format!("{column} = ${}", place + 1))
+                    .collect();
                 let count = $name::COLUMNS.len();
-                format!("UPDATE {} SET {} WHERE {} = ${} AND row_version = ${}",
-                    $name::TABLE, set.join(", "), stringify!($key), count + 1, count + 2)
+                format!(
+                    "UPDATE {} SET {} WHERE {} = ${} AND row_version = ${}",
+                    $name::TABLE,
+                    set.join(", "),
+                    stringify!($key),
+                    count + 1,
+                    count + 2
+                )
             });
             let before = self.row_version;
             // Never backwards, whatever the clock does: readers order changes by it.
@@ -226,13 +254,23 @@ macro_rules! update {
             self.row_version = before + 1;
             let key = self.$key.clone();
             let statement = self.bind_all(sqlx::query(sqlx::AssertSqlSafe(SQL.as_str())));
-            let done = statement.bind(key.clone()).bind(before).execute(connection).await
-                .map_err($crate::store::StoreError::during(concat!("update ", $table)))?;
+            let done = statement
+                .bind(key.clone())
+                .bind(before)
+                .execute(connection)
+                .await
+                .map_err($crate::store::StoreError::during(concat!(
+                    "update ", $table
+                )))?;
             if done.rows_affected() == 1 {
                 return Ok(());
             }
             self.row_version = before;
-            Err($crate::store::StoreError::Stale { operation: concat!("update ", $table), noun: stringify!($name), guid: key })
+            Err($crate::store::StoreError::Stale {
+                operation: concat!("update ", $table),
+                noun: stringify!($name),
+                guid: key,
+            })
         }
     };
 }

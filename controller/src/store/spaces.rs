@@ -18,7 +18,12 @@ row! {
     }
 }
 
-pub async fn of_organization(connection: &mut AnyConnection, organization: &str) -> Result<Vec<Space>, StoreError> {
-    let filter = Filter::new().equals("organization_guid", organization).order("name", false);
+pub async fn of_organization(
+    connection: &mut AnyConnection,
+    organization: &str,
+) -> Result<Vec<Space>, StoreError> {
+    let filter = Filter::new()
+        .equals("organization_guid", organization)
+        .order("name", false);
     Space::fetch(connection, filter, "list the spaces of an organization").await
 }

@@ -4,22 +4,45 @@ use super::StoreError;
 use sqlx::{AnyConnection, Row};
 use std::collections::BTreeSet;
 
-async fn texts(connection: &mut AnyConnection, sql: &'static str) -> Result<BTreeSet<String>, StoreError> {
+async fn texts(
+    connection: &mut AnyConnection,
+    sql: &'static str,
+) -> Result<BTreeSet<String>, StoreError> {
     let operation = "list what is in use";
-    let rows = sqlx::query(sql).fetch_all(connection).await.map_err(StoreError::during(operation))?;
-    rows.iter().map(|row| row.try_get(0)).collect::<Result<_, sqlx::Error>>().map_err(StoreError::during(operation))
+    let rows = sqlx::query(sql)
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(StoreError::during(operation))
 }
 
-pub async fn package_checksums(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
-    texts(connection, "SELECT DISTINCT sha256 FROM packages WHERE sha256 IS NOT NULL").await
+pub async fn package_checksums(
+    connection: &mut AnyConnection,
+) -> Result<BTreeSet<String>, StoreError> {
+    texts(
+        connection,
+        "SELECT DISTINCT sha256 FROM packages WHERE sha256 IS NOT NULL",
+    )
+    .await
 }
 
-pub async fn droplet_checksums(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
+pub async fn droplet_checksums(
+    connection: &mut AnyConnection,
+) -> Result<BTreeSet<String>, StoreError> {
     texts(connection, "SELECT DISTINCT sha256 FROM droplets").await
 }
 
-pub async fn running_builds(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
-    texts(connection, "SELECT guid FROM builds WHERE state = 'STAGING'").await
+pub async fn running_builds(
+    connection: &mut AnyConnection,
+) -> Result<BTreeSet<String>, StoreError> {
+    texts(
+        connection,
+        "SELECT guid FROM builds WHERE state = 'STAGING'",
+    )
+    .await
 }
 
 pub async fn apps(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
@@ -28,7 +51,12 @@ pub async fn apps(connection: &mut AnyConnection) -> Result<BTreeSet<String>, St
 
 /// Fails the packages that were last touched, while being processed, before this time (Unix microseconds).
 /// Returns how many.
-pub async fn fail_processing(connection: &mut AnyConnection, before: i64, error: &str, now: i64) -> Result<u64, StoreError> {
+pub async fn fail_processing(
+    connection: &mut AnyConnection,
+    before: i64,
+    error: &str,
+    now: i64,
+) -> Result<u64, StoreError> {
     let done = sqlx::query(
         "UPDATE packages SET state = 'FAILED', error = $1, updated_at = $2, row_version = row_version + 1 \
          WHERE state = 'PROCESSING_UPLOAD' AND updated_at < $3",
@@ -43,15 +71,21 @@ pub async fn fail_processing(connection: &mut AnyConnection, before: i64, error:
 }
 
 /// Deletes jobs and audit events from before these times (Unix microseconds).
-pub async fn forget(connection: &mut AnyConnection, jobs: i64, events: i64) -> Result<(), StoreError> {
-    for (statement, before) in
-        [("DELETE FROM jobs WHERE created_at < $1", jobs), ("DELETE FROM audit_events WHERE created_at < $1", events)]
-    {
+pub async fn forget(
+    connection: &mut AnyConnection,
+    jobs: i64,
+    events: i64,
+) -> Result<(), StoreError> {
+    for (statement, before) in [
+        ("DELETE FROM jobs WHERE created_at < $1", jobs),
+        ("DELETE FROM audit_events WHERE created_at < $1", events),
+    ] {
         sqlx::query(statement)
             .bind(before)
             .execute(&mut *connection)
             .await
             .map_err(StoreError::during("forget old rows"))?;
     }
+    super::process_versions::forget(connection).await?;
     Ok(())
 }

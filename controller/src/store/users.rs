@@ -19,7 +19,13 @@ row! {
     }
 }
 
-pub async fn by_name(connection: &mut AnyConnection, username: &str, origin: &str) -> Result<Option<User>, StoreError> {
-    let filter = Filter::new().equals("username", username).equals("origin", origin);
+pub async fn by_name(
+    connection: &mut AnyConnection,
+    username: &str,
+    origin: &str,
+) -> Result<Option<User>, StoreError> {
+    let filter = Filter::new()
+        .equals("username", username)
+        .equals("origin", origin);
     Ok(User::fetch(connection, filter, "find user").await?.pop())
 }

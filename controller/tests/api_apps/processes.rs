@@ -247,3 +247,59 @@ async fn what_is_seen_of_instances_is_shown() {
             .contains("Invalid embed")
     );
 }
+
+#[tokio::test]
+async fn commands_are_shown_to_developers_one_by_one_only() {
+    const IN_LISTS: &str = "[PRIVATE DATA HIDDEN IN LISTS]";
+    const HIDDEN: &str = "[PRIVATE DATA HIDDEN]";
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let space = admin.first("/v3/spaces").await;
+    let app = new_app(&admin, &space, "app").await;
+    let droplet = staged(&admin, &app).await;
+    let own = format!("/v3/processes/{app}");
+    admin
+        .patch(&own, json!({"command": "run --password x"}))
+        .await
+        .expect(200);
+    let developer = admin
+        .with_role("dora", "space_developer", "space", &space)
+        .await;
+    let supporter = admin
+        .with_role("sam", "space_supporter", "space", &space)
+        .await;
+
+    for list in [
+        "/v3/processes",
+        "/v3/processes?embed=process_instances",
+        &format!("/v3/apps/{app}/processes"),
+    ] {
+        assert_eq!(
+            developer.get(list).await.expect(200)["resources"][0]["command"],
+            IN_LISTS,
+            "{list}"
+        );
+    }
+    assert_eq!(
+        developer.get(&own).await.expect(200)["command"],
+        "run --password x"
+    );
+    assert_eq!(supporter.get(&own).await.expect(200)["command"], HIDDEN);
+    let scaled = supporter
+        .post(&format!("{own}/actions/scale"), json!({"instances": 2}))
+        .await
+        .expect(202);
+    assert_eq!(scaled["command"], HIDDEN);
+
+    let droplets = developer.get("/v3/droplets").await.expect(200);
+    assert_eq!(
+        droplets["resources"][0]["process_types"],
+        json!({"redacted_message": IN_LISTS})
+    );
+    let droplet = format!("/v3/droplets/{droplet}");
+    assert!(developer.get(&droplet).await.expect(200)["process_types"]["web"].is_string());
+    assert_eq!(
+        supporter.get(&droplet).await.expect(200)["process_types"],
+        json!({"redacted_message": HIDDEN})
+    );
+}

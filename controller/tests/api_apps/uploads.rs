@@ -155,3 +155,47 @@ async fn large_uploads_are_received_up_to_the_setting() {
     );
     assert_eq!(http.send(request).await.expect(200)["state"], "READY");
 }
+
+#[tokio::test]
+async fn an_upload_that_a_death_interrupted_is_failed_by_the_next_controller() {
+    use controller::store::packages::{PROCESSING_UPLOAD, Package};
+    let http = Http::start().await;
+    let user = http.admin().await;
+    let space = user.first("/v3/spaces").await;
+    let app = new_app(&user, &space, "app").await;
+    let package = new_package(&user, &app).await;
+    let touched = controller::ops::now();
+    let mut tx = http.ops.store.write("begin to process").await.unwrap();
+    let mut row = Package::find(&mut tx, &package).await.unwrap().unwrap();
+    row.state = PROCESSING_UPLOAD.into();
+    row.update(&mut tx, touched).await.unwrap();
+    tx.commit().await.unwrap();
+    let waiting = new_package(&user, &app).await;
+
+    assert_eq!(
+        http.ops.fail_interrupted_uploads(touched).await.unwrap(),
+        0,
+        "this process may be at work on it"
+    );
+    assert_eq!(
+        http.ops
+            .fail_interrupted_uploads(touched + 1)
+            .await
+            .unwrap(),
+        1
+    );
+    let failed = user
+        .get(&format!("/v3/packages/{package}"))
+        .await
+        .expect(200);
+    assert_eq!(failed["state"], "FAILED");
+    assert_eq!(
+        failed["data"]["error"],
+        "the upload was interrupted: push again"
+    );
+    let waits = user
+        .get(&format!("/v3/packages/{waiting}"))
+        .await
+        .expect(200);
+    assert_eq!(waits["state"], "AWAITING_UPLOAD");
+}

@@ -753,3 +753,67 @@ async fn a_log_is_only_read_by_whom_it_concerns() {
         "App not found"
     );
 }
+
+#[tokio::test]
+async fn who_gives_roles_finds_the_users_of_his_organizations() {
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let organization = admin.first("/v3/organizations").await;
+    let space = admin.first("/v3/spaces").await;
+    let elsewhere = admin
+        .make("/v3/organizations", json!({"name": "elsewhere"}))
+        .await;
+    admin
+        .with_role("stranger", "organization_user", "organization", &elsewhere)
+        .await;
+    let member = admin
+        .with_role("member", "organization_user", "organization", &organization)
+        .await;
+    let developer = admin
+        .with_role("developer", "space_developer", "space", &space)
+        .await;
+    let manager = admin
+        .with_role(
+            "manager",
+            "organization_manager",
+            "organization",
+            &organization,
+        )
+        .await;
+    let of_space = admin
+        .with_role("of-space", "space_manager", "space", &space)
+        .await;
+
+    let seen = async |user: &crate::http::User<'_>| {
+        let page = user.get("/v3/users").await.expect(200);
+        let mut names: Vec<String> = page["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|user| user["username"].as_str().unwrap().to_string())
+            .collect();
+        names.sort();
+        names
+    };
+    let members = ["developer", "manager", "member", "of-space"];
+    assert_eq!(seen(&manager).await, members);
+    assert_eq!(seen(&of_space).await, members);
+    assert_eq!(seen(&member).await, ["member"]);
+    assert_eq!(seen(&developer).await, ["developer"]);
+
+    let found = manager.first("/v3/users?usernames=developer").await;
+    assert_eq!(
+        manager.get(&format!("/v3/users/{found}")).await.expect(200)["username"],
+        "developer"
+    );
+    member.get(&format!("/v3/users/{found}")).await.expect(404);
+    let stranger = admin.first("/v3/users?usernames=stranger").await;
+    manager
+        .get(&format!("/v3/users/{stranger}"))
+        .await
+        .expect(404);
+    manager
+        .delete(&format!("/v3/users/{found}"))
+        .await
+        .expect(403);
+}

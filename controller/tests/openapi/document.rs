@@ -32,7 +32,10 @@ fn body(text: &str) -> Value {
         Some(("form", name)) => content("application/x-www-form-urlencoded", kind(name)),
         Some(("events", name)) => content("text/event-stream", kind(name)),
         Some(_) => panic!("unknown encoding: {text}"),
-        None if text == "bytes" => content("application/octet-stream", json!({"type": "string", "format": "binary"})),
+        None if text == "bytes" => content(
+            "application/octet-stream",
+            json!({"type": "string", "format": "binary"}),
+        ),
         None if text == "{}" => content("application/json", kind("object")),
         None => content("application/json", kind(text)),
     }
@@ -54,15 +57,55 @@ fn parameters(operation: &Operation, lists: &ListParameters) -> Vec<Value> {
                 "description": "Alternatives, separated by commas",
             }));
         }
-        parameters.push(json!({"name": "page", "in": "query", "schema": {"type": "integer", "minimum": 1}}));
+        parameters.push(
+            json!({"name": "page", "in": "query", "schema": {"type": "integer", "minimum": 1}}),
+        );
         parameters.push(json!({"name": "per_page", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 5000}}));
         parameters.push(json!({"name": "order_by", "in": "query", "schema": kind("string"), "description": "A field; descending with a '-' before it"}));
     }
-    let (_, query) = QUERIES.iter().find(|(name, _)| *name == operation.name()).unwrap_or(&("", ""));
+    let (_, query) = QUERIES
+        .iter()
+        .find(|(name, _)| *name == operation.name())
+        .unwrap_or(&("", ""));
     for (name, must, of) in query.split_whitespace().map(field) {
         parameters.push(json!({"name": name, "in": "query", "required": must, "schema": kind(of)}));
     }
     parameters
+}
+
+/// Status and meaning of what may go wrong.
+const ERRORS: &[(&str, &str)] = &[
+    ("400", "The query or the document cannot be read"),
+    ("401", "Who asks is not known, or not any more"),
+    ("403", "This is not allowed"),
+    ("404", "There is no such thing, or not for who asks"),
+    ("409", "It was changed by somebody else meanwhile"),
+    ("413", "The body is too large"),
+    ("422", "It is understood and cannot be done"),
+    (
+        "503",
+        "Something that is needed does not answer now: come back",
+    ),
+    ("default", "Any other error"),
+];
+
+/// Errors in the three shapes they have: of the API, of the token endpoints, and without a document.
+fn errors() -> Map<String, Value> {
+    let mut errors = Map::new();
+    for (shape, document) in [
+        ("Error", Some("ErrorDocument")),
+        ("Token", Some("TokenError")),
+        ("Plain", None),
+    ] {
+        for (status, description) in ERRORS {
+            let mut error = json!({"description": description});
+            if let Some(document) = document {
+                error["content"] = content("application/json", kind(document));
+            }
+            errors.insert(format!("{shape}_{status}"), error);
+        }
+    }
+    errors
 }
 
 fn responses(operation: &Operation) -> Value {
@@ -74,7 +117,9 @@ fn responses(operation: &Operation) -> Value {
                 "description": "Done, or under way: the job says how it ended",
                 "headers": {"Location": {"description": "The address of the job", "schema": kind("string")}},
             }),
-            (_, Some(listed)) => json!({"description": "One page", "content": content("application/json", page(listed))}),
+            (_, Some(listed)) => {
+                json!({"description": "One page", "content": content("application/json", page(listed))})
+            }
             (document, None) => json!({"description": "Done", "content": body(document)}),
         };
         responses.insert(status.to_string(), answer);
@@ -82,41 +127,57 @@ fn responses(operation: &Operation) -> Value {
     if operation.auth == "-" && operation.status.is_some() {
         return Value::Object(responses);
     }
-    let is_token = operation.path.starts_with("/Users") || operation.path.starts_with("/oauth");
-    let error = |description: &str| match operation.path.split('/').nth(1) {
-        Some("bulk") => json!({"description": description}),
-        Some("internal") if operation.auth == "signed" => json!({"description": description}),
-        _ => {
-            let document = if is_token { "TokenError" } else { "ErrorDocument" };
-            json!({"description": description, "content": content("application/json", kind(document))})
-        }
+    let shape = match operation.path.split('/').nth(1) {
+        Some("bulk") => "Plain",
+        Some("internal") if operation.auth == "signed" => "Plain",
+        Some("Users" | "oauth") => "Token",
+        _ => "Error",
     };
-    let (is_read, has_body) = (["GET", "HEAD"].contains(&operation.method.as_str()), !operation.request.is_empty());
+    let error = |status: &str| json!({"$ref": format!("#/components/responses/{shape}_{status}")});
+    let (is_read, has_body) = (
+        ["GET", "HEAD"].contains(&operation.method.as_str()),
+        !operation.request.is_empty(),
+    );
+    let is_bearers = operation.auth == "bearer";
     let told = [
-        ("400", operation.listed().is_some() || has_body, "The query or the document cannot be read"),
-        ("401", ["bearer", "basic", "client"].contains(&operation.auth.as_str()), "Who asks is not known, or not any more"),
-        ("403", operation.auth == "signed" || (operation.auth == "bearer" && !is_read), "This is not allowed"),
-        ("404", operation.path.contains('{'), "There is no such thing, or not for who asks"),
-        ("409", operation.auth == "bearer" && !is_read, "It was changed by somebody else meanwhile"),
-        ("413", has_body, "The body is too large"),
-        ("422", operation.auth == "bearer" && !is_read, "It is understood and cannot be done"),
-        ("503", true, "Something that is needed does not answer now: come back"),
+        ("400", operation.listed().is_some() || has_body),
+        (
+            "401",
+            is_bearers || ["basic", "client"].contains(&operation.auth.as_str()),
+        ),
+        (
+            "403",
+            operation.auth == "signed" || (is_bearers && !is_read),
+        ),
+        ("404", operation.path.contains('{')),
+        ("409", is_bearers && !is_read),
+        ("413", has_body),
+        ("422", is_bearers && !is_read),
+        ("503", true),
+        ("default", true),
     ];
-    for (status, _, description) in told.into_iter().filter(|(_, may_come, _)| *may_come) {
-        responses.insert(status.into(), error(description));
+    for (status, _) in told.into_iter().filter(|(_, may_come)| *may_come) {
+        responses.insert(status.into(), error(status));
     }
-    responses.insert("default".into(), error("Any other error"));
     Value::Object(responses)
 }
 
 /// `get_v3_apps_guid`; a slash at the end tells two apart.
 fn id(operation: &Operation) -> String {
-    let path = operation.path.replace(['{', '}'], "").replace(['/', '.'], "_");
+    let path = operation
+        .path
+        .replace(['{', '}'], "")
+        .replace(['/', '.'], "_");
     format!("{}{path}", operation.method.to_lowercase())
 }
 
 fn describe(operation: &Operation, lists: &ListParameters) -> Value {
-    let tag = match operation.path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>()[..] {
+    let tag = match operation
+        .path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()[..]
+    {
         ["v3", noun, ..] => noun,
         ["yard", ..] => "yard",
         ["internal" | "bulk", ..] => "internal",
@@ -146,7 +207,9 @@ fn describe(operation: &Operation, lists: &ListParameters) -> Value {
 pub fn build(operations: &[Operation], lists: &ListParameters) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for operation in operations {
-        let path = paths.entry(operation.path.clone()).or_insert_with(|| json!({}));
+        let path = paths
+            .entry(operation.path.clone())
+            .or_insert_with(|| json!({}));
         let method = operation.method.to_lowercase();
         assert!(path.get(&method).is_none(), "{} twice", operation.name());
         path[method] = describe(operation, lists);
@@ -163,6 +226,7 @@ pub fn build(operations: &[Operation], lists: &ListParameters) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas::all(),
+            "responses": errors(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "client": {"type": "http", "scheme": "basic", "description": "The client `cf` with an empty secret"},

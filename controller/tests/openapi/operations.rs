@@ -172,14 +172,26 @@ const ABSENT: &[&str] = &[
 /// Parameters in the query that are not those of a list: operation, name and type (`!`: required).
 pub const QUERIES: &[(&str, &str)] = &[
     ("GET /v3/apps/{guid}", "include:string"),
-    ("GET /v3/domains/{guid}/route_reservations", "host:string path:string port:string"),
+    (
+        "GET /v3/domains/{guid}/route_reservations",
+        "host:string path:string port:string",
+    ),
     ("DELETE /v3/spaces/{guid}/routes", "unmapped!:boolean"),
     ("POST /oauth/token", "login_hint:string"),
     ("GET /Users", "filter:string"),
     ("DELETE /yard/v1/config/{path}", "revision:integer"),
-    ("GET /internal/blobs/{key}", "expires!:integer signature!:string"),
-    ("HEAD /internal/blobs/{key}", "expires!:integer signature!:string"),
-    ("PUT /internal/blobs/{key}", "expires!:integer signature!:string"),
+    (
+        "GET /internal/blobs/{key}",
+        "expires!:integer signature!:string",
+    ),
+    (
+        "HEAD /internal/blobs/{key}",
+        "expires!:integer signature!:string",
+    ),
+    (
+        "PUT /internal/blobs/{key}",
+        "expires!:integer signature!:string",
+    ),
     ("GET /bulk/apps", "batch_size:integer bulk_token:string"),
     ("GET /bulk/counts", "model!:string"),
 ];
@@ -210,18 +222,30 @@ impl Operation {
     }
 
     pub fn path_parameters(&self) -> Vec<&str> {
-        self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect()
+        self.path
+            .split('{')
+            .skip(1)
+            .filter_map(|rest| rest.split('}').next())
+            .collect()
     }
 
     /// The path with something in place of each parameter.
     pub fn example(&self) -> String {
-        self.path.split('{').map(|part| part.split_once('}').map_or(part.to_string(), |(_, rest)| format!("none{rest}"))).collect()
+        self.path
+            .split('{')
+            .map(|part| {
+                part.split_once('}')
+                    .map_or(part.to_string(), |(_, rest)| format!("none{rest}"))
+            })
+            .collect()
     }
 }
 
 fn parse(line: &str) -> Operation {
     let columns: Vec<&str> = line.split('|').map(str::trim).collect();
-    let [address, auth, request, answer, summary] = columns[..] else { panic!("five columns: {line}") };
+    let [address, auth, request, answer, summary] = columns[..] else {
+        panic!("five columns: {line}")
+    };
     let (method, path) = address.split_once(' ').expect("a method and a path");
     let (status, response) = answer.split_once(' ').unwrap_or((answer, ""));
     Operation {
@@ -244,6 +268,9 @@ pub fn all() -> Vec<Operation> {
             format!("GET /v3/{noun}/{{guid}} | - | | refused | There are no {what}"),
         ]
     });
-    let table = TABLE.lines().filter(|line| !line.is_empty()).map(str::to_string);
+    let table = TABLE
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(str::to_string);
     table.chain(absent).map(|line| parse(&line)).collect()
 }

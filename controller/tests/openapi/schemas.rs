@@ -7,8 +7,14 @@ use utoipa::PartialSchema;
 /// Name, and `field:type` for each field: `!` it must be there, `?` it may be null, `[]` a list. Types are
 /// `string`, `integer`, `boolean`, `object`, `any`, `map` (names to texts or null), or another document.
 pub const REQUESTS: &[(&str, &str)] = &[
-    ("CreateApp", "name!:string lifecycle:LifecycleChange environment_variables:map metadata:MetadataChange relationships!:ToSpace"),
-    ("UpdateApp", "name:string lifecycle:LifecycleChange metadata:MetadataChange"),
+    (
+        "CreateApp",
+        "name!:string lifecycle:LifecycleChange environment_variables:map metadata:MetadataChange relationships!:ToSpace",
+    ),
+    (
+        "UpdateApp",
+        "name:string lifecycle:LifecycleChange metadata:MetadataChange",
+    ),
     ("LifecycleChange", "type:string data:LifecycleDataChange"),
     ("LifecycleDataChange", "buildpacks:string[]? stack:string?"),
     ("MetadataChange", "labels:map annotations:map"),
@@ -20,32 +26,83 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ("Many", "data!:GuidRef[]"),
     ("ChangeVariables", "var!:map"),
     ("Switch", "enabled!:boolean"),
-    ("CreatePackage", "type!:string data:object metadata:MetadataChange relationships!:ToApp"),
-    ("CreateBuild", "package!:GuidRef lifecycle:LifecycleChange staging_memory_in_mb:integer staging_disk_in_mb:integer metadata:MetadataChange"),
-    ("CreateDeployment", "strategy:string droplet:GuidRef revision:any options:CreateDeploymentOptions metadata:MetadataChange relationships!:ToApp"),
-    ("CreateDeploymentOptions", "max_in_flight:integer canary:any web_instances:any memory_in_mb:any disk_in_mb:any log_rate_limit_in_bytes_per_second:any"),
-    ("WriteOrganization", "name:string suspended:boolean metadata:MetadataChange"),
-    ("CreateSpace", "name!:string metadata:MetadataChange relationships!:ToOrganization"),
+    (
+        "CreatePackage",
+        "type!:string data:object metadata:MetadataChange relationships!:ToApp",
+    ),
+    (
+        "CreateBuild",
+        "package!:GuidRef lifecycle:LifecycleChange staging_memory_in_mb:integer staging_disk_in_mb:integer metadata:MetadataChange",
+    ),
+    (
+        "CreateDeployment",
+        "strategy:string droplet:GuidRef revision:any options:CreateDeploymentOptions metadata:MetadataChange relationships!:ToApp",
+    ),
+    (
+        "CreateDeploymentOptions",
+        "max_in_flight:integer canary:any web_instances:any memory_in_mb:any disk_in_mb:any log_rate_limit_in_bytes_per_second:any",
+    ),
+    (
+        "WriteOrganization",
+        "name:string suspended:boolean metadata:MetadataChange",
+    ),
+    (
+        "CreateSpace",
+        "name!:string metadata:MetadataChange relationships!:ToOrganization",
+    ),
     ("UpdateSpace", "name:string metadata:MetadataChange"),
     ("CreateUser", "guid:string username:string origin:string"),
     ("CreateRole", "type!:string relationships!:RolePlaces"),
     ("RolePlaces", "user!:ToUser organization:One space:One"),
     ("ToUser", "data!:UserName"),
     ("UserName", "guid:string username:string origin:string"),
-    ("CreateDomain", "name!:string internal:boolean router_group:GuidRef relationships:DomainPlaces metadata:MetadataChange"),
-    ("DomainPlaces", "organization:MaybeOne shared_organizations:Many"),
-    ("CreateRoute", "host:string path:string port:integer options:object metadata:MetadataChange relationships!:RoutePlaces"),
+    (
+        "CreateDomain",
+        "name!:string internal:boolean router_group:GuidRef relationships:DomainPlaces metadata:MetadataChange",
+    ),
+    (
+        "DomainPlaces",
+        "organization:MaybeOne shared_organizations:Many",
+    ),
+    (
+        "CreateRoute",
+        "host:string path:string port:integer options:object metadata:MetadataChange relationships!:RoutePlaces",
+    ),
     ("RoutePlaces", "space!:One domain!:One"),
     ("UpdateRoute", "options:object metadata:MetadataChange"),
-    ("WriteDestinations", "destinations!:WriteDestination[] links:any"),
-    ("WriteDestination", "app!:DestinationApp weight:integer? port:integer? protocol:string? guid:any created_at:any updated_at:any"),
+    (
+        "WriteDestinations",
+        "destinations!:WriteDestination[] links:any",
+    ),
+    (
+        "WriteDestination",
+        "app!:DestinationApp weight:integer? port:integer? protocol:string? guid:any created_at:any updated_at:any",
+    ),
     ("UpdateDestination", "protocol:string?"),
-    ("UpdateProcess", "command:string? health_check:HealthCheckChange readiness_health_check:HealthCheckChange user:any metadata:MetadataChange"),
-    ("HealthCheckChange", "type:string data:HealthCheckDataChange"),
-    ("HealthCheckDataChange", "timeout:integer? invocation_timeout:integer? interval:integer? endpoint:string?"),
-    ("Grant", "grant_type!:string username:string password:string passcode:string refresh_token:string client_id:string client_secret:string"),
-    ("CreateAccount", "userName!:string password!:string origin:string name:any emails:any schemas:any"),
-    ("ChangePassword", "oldPassword:string password!:string schemas:any"),
+    (
+        "UpdateProcess",
+        "command:string? health_check:HealthCheckChange readiness_health_check:HealthCheckChange user:any metadata:MetadataChange",
+    ),
+    (
+        "HealthCheckChange",
+        "type:string data:HealthCheckDataChange",
+    ),
+    (
+        "HealthCheckDataChange",
+        "timeout:integer? invocation_timeout:integer? interval:integer? endpoint:string?",
+    ),
+    (
+        "Grant",
+        "grant_type!:string username:string password:string passcode:string refresh_token:string client_id:string client_secret:string",
+    ),
+    (
+        "CreateAccount",
+        "userName!:string password!:string origin:string name:any emails:any schemas:any",
+    ),
+    (
+        "ChangePassword",
+        "oldPassword:string password!:string schemas:any",
+    ),
 ];
 
 /// Answers without a type in `proto::api`. Fields may come that are not named here.
@@ -55,17 +112,35 @@ const ANSWERS: &[(&str, &str)] = &[
     ("SshEnabled", "enabled!:boolean reason!:string"),
     ("SpaceFeatures", "features!:AppFeature[]"),
     ("CurrentDroplet", "data!:GuidRef links!:object"),
-    ("FeatureFlag", "name!:string enabled!:boolean updated_at:string? custom_error_message:string? links!:object"),
-    ("Stack", "guid!:string name!:string description!:string default!:boolean state!:string metadata!:Metadata links!:object"),
+    (
+        "FeatureFlag",
+        "name!:string enabled!:boolean updated_at:string? custom_error_message:string? links!:object",
+    ),
+    (
+        "Stack",
+        "guid!:string name!:string description!:string default!:boolean state!:string metadata!:Metadata links!:object",
+    ),
     (
         "Buildpack",
         "guid!:string name!:string stack!:string position!:integer lifecycle!:string enabled!:boolean locked!:boolean state!:string metadata!:Metadata links!:object",
     ),
-    ("VariableGroup", "name!:string var!:map updated_at:string? links!:object"),
-    ("Account", "id!:string userName!:string origin!:string active!:boolean verified!:boolean name!:object emails!:any schemas!:any"),
-    ("Accounts", "startIndex!:integer itemsPerPage!:integer totalResults!:integer resources!:Account[] schemas!:any"),
+    (
+        "VariableGroup",
+        "name!:string var!:map updated_at:string? links!:object",
+    ),
+    (
+        "Account",
+        "id!:string userName!:string origin!:string active!:boolean verified!:boolean name!:object emails!:any schemas!:any",
+    ),
+    (
+        "Accounts",
+        "startIndex!:integer itemsPerPage!:integer totalResults!:integer resources!:Account[] schemas!:any",
+    ),
     ("Description", "openapi!:string"),
-    ("BlobDigests", "sha1!:string sha256!:string size_in_bytes!:integer"),
+    (
+        "BlobDigests",
+        "sha1!:string sha256!:string size_in_bytes!:integer",
+    ),
     ("BulkPage", "results!:object bulk_token!:object"),
     ("Counts", "counts!:object"),
 ];
@@ -139,7 +214,10 @@ pub fn all() -> Map<String, Value> {
         Route RouteRelationships Destinations Destination DestinationApp DestinationProcess RouteReservation
         Space SpaceRelationships TokenResponse LoginInfo User
     };
-    let mut schemas: Map<String, Value> = typed.into_iter().map(|(name, schema)| (name.to_string(), schema)).collect();
+    let mut schemas: Map<String, Value> = typed
+        .into_iter()
+        .map(|(name, schema)| (name.to_string(), schema))
+        .collect();
     let upload = json!({
         "type": "object",
         "properties": {
@@ -149,8 +227,14 @@ pub fn all() -> Map<String, Value> {
     });
     schemas.insert("Upload".into(), upload);
     let links = json!({"type": "object", "additionalProperties": kind("Link?")});
-    schemas.insert("Root".into(), json!({"type": "object", "required": ["links"], "properties": {"links": links}}));
-    schemas.insert("Manifest".into(), json!({"type": "object", "properties": {"applications": {"type": "array"}}}));
+    schemas.insert(
+        "Root".into(),
+        json!({"type": "object", "required": ["links"], "properties": {"links": links}}),
+    );
+    schemas.insert(
+        "Manifest".into(),
+        json!({"type": "object", "properties": {"applications": {"type": "array"}}}),
+    );
     for (entries, closed) in [(REQUESTS, true), (ANSWERS, false)] {
         for (name, fields) in entries {
             let before = schemas.insert(name.to_string(), object(fields, closed));

@@ -54,18 +54,19 @@ impl BulkReader {
         Ok(set)
     }
 
-    /// One process: by its row if that is known, else among the rows after `last_row`. `None` if it is gone.
+    /// One process: by its row if that is known, else among the rows after `complete_to`, then among
+    /// all (a row can become visible after rows with higher numbers). `None` if it is gone.
     pub async fn one(
         &mut self,
         process: &ProcessGuid,
         row: Option<i64>,
-        last_row: i64,
+        complete_to: i64,
         begun: Millis,
     ) -> anyhow::Result<Option<Wanted>> {
         let mut found = None;
         let (after, batch) = match row {
             Some(row) => (row - 1, 1),
-            None => (last_row, BATCH),
+            None => (complete_to, BATCH),
         };
         self.pages(after, batch, |at, read| {
             if read.id == *process {
@@ -74,6 +75,15 @@ impl BulkReader {
             found.is_none() && row.is_none()
         })
         .await?;
+        if found.is_none() && row.is_none() && complete_to > 0 {
+            self.pages(0, BATCH, |at, read| {
+                if read.id == *process {
+                    found = Some(Wanted::read(at, read, begun));
+                }
+                found.is_none() && at < complete_to
+            })
+            .await?;
+        }
         Ok(found)
     }
 

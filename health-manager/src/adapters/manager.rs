@@ -300,7 +300,7 @@ impl Manager {
 
     async fn read_updated(&self, reader: &mut BulkReader) -> anyhow::Result<()> {
         loop {
-            let (process, row, last_row) = {
+            let (process, row, complete_to) = {
                 let mut state = self.shared.state();
                 let Some(process) = state.updated.pop_first() else {
                     return Ok(());
@@ -311,10 +311,10 @@ impl Manager {
                     .processes
                     .get(&process)
                     .map(|wanted| wanted.row);
-                (process, row, state.world.desired.last_row())
+                (process, row, state.world.desired.complete_to())
             };
             let begun = self.shared.now();
-            let wanted = match reader.one(&process, row, last_row, begun).await {
+            let wanted = match reader.one(&process, row, complete_to, begun).await {
                 Ok(wanted) => wanted,
                 Err(error) => {
                     self.shared.state().updated.insert(process);

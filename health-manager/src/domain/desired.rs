@@ -57,6 +57,8 @@ pub struct Desired {
     pub processes: BTreeMap<ProcessGuid, Wanted>,
     /// When the reading of the last complete set *began*: what began to exist later may be missing in it.
     pub complete_as_of: Option<Millis>,
+    /// The last row of that set.
+    complete_to: i64,
 }
 
 impl Desired {
@@ -73,6 +75,7 @@ impl Desired {
             })
             .map(|(process, wanted)| (process.clone(), wanted.clone()))
             .collect();
+        self.complete_to = set.values().map(|wanted| wanted.row).max().unwrap_or(0);
         self.processes = set;
         self.processes.extend(newer);
         self.complete_as_of = Some(begun);
@@ -95,12 +98,37 @@ impl Desired {
         self.complete_as_of.map(|at| now.saturating_sub(at))
     }
 
-    /// The row after which new ones are found.
-    pub fn last_row(&self) -> i64 {
-        self.processes
-            .values()
-            .map(|wanted| wanted.row)
-            .max()
-            .unwrap_or(0)
+    /// The row after which unknown processes are looked for: the last of the complete set, not the
+    /// last that is known. Processes created at the same time are read singly in any order, and the
+    /// row of one that is read later may come before that of one that was read already.
+    pub fn complete_to(&self) -> i64 {
+        self.complete_to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(row: i64) -> Wanted {
+        Wanted {
+            row,
+            instances: 1,
+            version: Version::new("v1").expect("an id"),
+            state: WantedState::Stopped,
+            updated_at: 1.0,
+            read_at: 10,
+        }
+    }
+
+    #[test]
+    fn what_was_read_singly_does_not_hide_rows_before_it() {
+        let mut desired = Desired::default();
+        let id = |name: &str| ProcessGuid::new(name).expect("an id");
+        desired.replace(BTreeMap::from([(id("a"), wanted(3))]), 5);
+        desired.update(&id("later"), Some(wanted(7)));
+        assert_eq!(desired.complete_to(), 3);
+        desired.replace(BTreeMap::new(), 20);
+        assert_eq!(desired.complete_to(), 0);
     }
 }

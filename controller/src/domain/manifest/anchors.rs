@@ -20,7 +20,9 @@ pub(super) fn has_any(text: &str) -> bool {
             return true;
         }
         let header = last.trim_start_matches(['|', '>']);
-        if last.starts_with(['|', '>']) && header.chars().all(|c| matches!(c, '+' | '-' | '0'..='9')) {
+        if last.starts_with(['|', '>'])
+            && header.chars().all(|c| matches!(c, '+' | '-' | '0'..='9'))
+        {
             block = Some(indent);
         }
     }
@@ -47,7 +49,12 @@ fn scan(line: &str) -> (bool, String) {
         match c {
             '"' | '\'' if at_start => quote = Some(c),
             '#' if before.is_whitespace() => break,
-            '&' | '*' if at_start && characters.peek().is_some_and(|next| next.is_alphanumeric() || *next == '_') => {
+            '&' | '*'
+                if at_start
+                    && characters
+                        .peek()
+                        .is_some_and(|next| next.is_alphanumeric() || *next == '_') =>
+            {
                 return (true, String::new());
             }
             _ => {}
@@ -73,12 +80,32 @@ mod tests {
 
     #[test]
     fn anchors_and_aliases_are_seen_and_nothing_else_is_taken_for_one() {
-        for text in ["a: &x 1", "- *x", "a: *x", "a: [1, *x]", "<<: *base", "&top a: 1", "a: {b: &c d}", "  - &a\n    b: 1"] {
+        for text in [
+            "a: &x 1",
+            "- *x",
+            "a: *x",
+            "a: [1, *x]",
+            "<<: *base",
+            "&top a: 1",
+            "a: {b: &c d}",
+            "  - &a\n    b: 1",
+        ] {
             assert!(has_any(text), "{text}");
         }
         for text in [
-            "command: sleep 1 && echo *x", "command: \"*x\"", "route: '*.example.com'", "# &a *b", "a: b # *c", "a: R&D", "a: 2 * 3",
-            "command: |\n  - *x\n  &y\nname: b", "- a: >-\n    *x\n  b: 1", "a: x*y", "url: http://a/?b=1&c=2", "a: *", "a: '&x'",
+            "command: sleep 1 && echo *x",
+            "command: \"*x\"",
+            "route: '*.example.com'",
+            "# &a *b",
+            "a: b # *c",
+            "a: R&D",
+            "a: 2 * 3",
+            "command: |\n  - *x\n  &y\nname: b",
+            "- a: >-\n    *x\n  b: 1",
+            "a: x*y",
+            "url: http://a/?b=1&c=2",
+            "a: *",
+            "a: '&x'",
         ] {
             assert!(!has_any(text), "{text}");
         }

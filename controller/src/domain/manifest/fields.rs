@@ -11,8 +11,16 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(heading: &str, map: &'a Map<String, Value>, faults: &'a mut Vec<String>) -> Fields<'a> {
-        Fields { heading: heading.to_string(), map, faults }
+    pub(super) fn new(
+        heading: &str,
+        map: &'a Map<String, Value>,
+        faults: &'a mut Vec<String>,
+    ) -> Fields<'a> {
+        Fields {
+            heading: heading.to_string(),
+            map,
+            faults,
+        }
     }
 
     pub(super) fn fault(&mut self, text: &str) {
@@ -26,8 +34,12 @@ impl<'a> Fields<'a> {
 
     /// Refuses keys that are in none of the lists.
     pub(super) fn known(&mut self, lists: &[&[&str]]) {
-        let unknown: Vec<String> =
-            self.map.keys().filter(|key| !lists.iter().any(|list| list.contains(&key.as_str()))).cloned().collect();
+        let unknown: Vec<String> = self
+            .map
+            .keys()
+            .filter(|key| !lists.iter().any(|list| list.contains(&key.as_str())))
+            .cloned()
+            .collect();
         for key in unknown {
             let mut known: Vec<&str> = lists.iter().flat_map(|list| list.iter().copied()).collect();
             known.sort_unstable();
@@ -67,7 +79,10 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn number(&mut self, key: &str, min: u32, max: u32) -> Option<u32> {
-        let number = self.get(key)?.as_u64().and_then(|number| u32::try_from(number).ok());
+        let number = self
+            .get(key)?
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok());
         match number {
             Some(number) if (min..=max).contains(&number) => Some(number),
             _ => {
@@ -142,10 +157,14 @@ pub fn check_variable(name: &str) -> Result<(), String> {
         return Err(format!("{name:?} is no name of a variable"));
     }
     if name.starts_with("VCAP_") {
-        return Err(format!("cannot set '{name}': names that begin with VCAP_ are the platform's"));
+        return Err(format!(
+            "cannot set '{name}': names that begin with VCAP_ are the platform's"
+        ));
     }
     if name.starts_with("VMC") {
-        return Err(format!("cannot set '{name}': names that begin with VMC are the platform's"));
+        return Err(format!(
+            "cannot set '{name}': names that begin with VMC are the platform's"
+        ));
     }
     if name == "PORT" {
         return Err("cannot set PORT: the platform chooses it".to_string());
@@ -183,23 +202,30 @@ pub(super) fn to_json(yaml: yaml_serde::Value, depth: usize) -> Result<Value, St
         yaml_serde::Value::Null => Value::Null,
         yaml_serde::Value::Bool(flag) => Value::Bool(flag),
         yaml_serde::Value::String(text) => Value::String(text),
-        yaml_serde::Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-            (Some(number), _, _) => Value::from(number),
-            (None, Some(number), _) => Value::from(number),
-            (None, None, Some(number)) => Value::from(number),
-            (None, None, None) => Value::Null,
-        },
-        yaml_serde::Value::Sequence(list) => {
-            Value::Array(list.into_iter().map(|item| to_json(item, depth + 1)).collect::<Result<_, _>>()?)
+        yaml_serde::Value::Number(number) => {
+            match (number.as_i64(), number.as_u64(), number.as_f64()) {
+                (Some(number), _, _) => Value::from(number),
+                (None, Some(number), _) => Value::from(number),
+                (None, None, Some(number)) => Value::from(number),
+                (None, None, None) => Value::Null,
+            }
         }
+        yaml_serde::Value::Sequence(list) => Value::Array(
+            list.into_iter()
+                .map(|item| to_json(item, depth + 1))
+                .collect::<Result<_, _>>()?,
+        ),
         yaml_serde::Value::Mapping(map) => {
             let mut object = Map::new();
             for (key, value) in map {
-                let key = scalar(&to_json(key, depth + 1)?).ok_or("A key of the manifest is not a text")?;
+                let key = scalar(&to_json(key, depth + 1)?)
+                    .ok_or("A key of the manifest is not a text")?;
                 object.insert(key, to_json(value, depth + 1)?);
             }
             Value::Object(object)
         }
-        yaml_serde::Value::Tagged(_) => return Err("The manifest uses YAML tags, which are not supported".to_string()),
+        yaml_serde::Value::Tagged(_) => {
+            return Err("The manifest uses YAML tags, which are not supported".to_string());
+        }
     })
 }

@@ -18,23 +18,40 @@ fn a_manifest_is_read_whole() {
     assert_eq!(app.buildpacks, Some(vec!["python".to_string()]));
     assert_eq!(app.stack.as_deref(), Some("host"));
     let env = app.env.clone().unwrap();
-    assert_eq!((env["A"].as_str(), env["B"].as_str(), env["D"].as_str()), ("1", "true", "{\"e\":1}"));
+    assert_eq!(
+        (env["A"].as_str(), env["B"].as_str(), env["D"].as_str()),
+        ("1", "true", "{\"e\":1}")
+    );
     assert!(!env.contains_key("F"));
     assert_eq!(app.routes, Some(vec!["shop.yard.internal/x".to_string()]));
     assert_eq!(app.labels["a"], Some("b".to_string()));
     assert_eq!(app.labels["c"], None);
     let web = &app.processes["web"];
-    assert_eq!((web.memory_mb, web.disk_mb, web.instances, web.timeout), (Some(128), Some(1024), Some(2), Some(30)));
+    assert_eq!(
+        (web.memory_mb, web.disk_mb, web.instances, web.timeout),
+        (Some(128), Some(1024), Some(2), Some(30))
+    );
     assert_eq!(web.health_check_endpoint.as_deref(), Some("/health"));
     let worker = &app.processes["worker"];
-    assert_eq!((worker.instances, worker.command.clone()), (Some(0), Some(Some("work".to_string()))));
+    assert_eq!(
+        (worker.instances, worker.command.clone()),
+        (Some(0), Some(Some("work".to_string())))
+    );
 }
 
 #[test]
 fn what_is_not_mentioned_stays() {
     let app = &parse("applications: [{name: a, path: ./x}]").unwrap().apps[0];
-    assert_eq!(*app, AppManifest { name: "a".into(), ..AppManifest::default() });
-    let app = &parse("applications: [{name: a, command: null, buildpack: default}]").unwrap().apps[0];
+    assert_eq!(
+        *app,
+        AppManifest {
+            name: "a".into(),
+            ..AppManifest::default()
+        }
+    );
+    let app = &parse("applications: [{name: a, command: null, buildpack: default}]")
+        .unwrap()
+        .apps[0];
     assert_eq!(app.processes["web"].command, Some(None));
     assert_eq!(app.buildpacks, Some(vec![]));
 }
@@ -44,29 +61,89 @@ fn every_fault_is_told_with_its_app_its_key_and_what_would_fit() {
     let check = |text: &str, parts: &[&str]| {
         let faults = faults(text);
         for part in parts {
-            assert!(faults.iter().any(|fault| fault.contains(part)), "{text}: {part:?} is not in {faults:?}");
+            assert!(
+                faults.iter().any(|fault| fault.contains(part)),
+                "{text}: {part:?} is not in {faults:?}"
+            );
         }
     };
-    check("applications: [{name: a, memory: 64}]", &["For application 'a': 'memory' must be a size", "not the number 64"]);
-    check("applications: [{name: a, instances: many}]", &["'instances' must be a whole number from 0", "the text \"many\""]);
+    check(
+        "applications: [{name: a, memory: 64}]",
+        &[
+            "For application 'a': 'memory' must be a size",
+            "not the number 64",
+        ],
+    );
+    check(
+        "applications: [{name: a, instances: many}]",
+        &[
+            "'instances' must be a whole number from 0",
+            "the text \"many\"",
+        ],
+    );
     check("applications: [{name: a, instances: -1}]", &["'instances'"]);
-    check("applications: [{name: a, colour: red}]", &["unknown key 'colour'; known: buildpack, buildpacks"]);
-    check("applications: [{name: a, no-route: yes please}]", &["'no-route' must be true or false"]);
-    check("applications: [{name: a, docker: {image: x}}]", &["'docker' is not supported"]);
-    check("applications: [{name: a, services: [db]}]", &["'services' is not supported"]);
-    check("applications: [{name: a, routes: [x]}]", &["a list of mappings with the key 'route'"]);
-    check("applications: [{name: a, routes: [{route: x.y, protocol: tcp}]}]", &["\"tcp\" is not supported"]);
-    check("applications: [{name: a, env: {PORT: 1, VCAP_X: 2}}]", &["cannot set PORT", "cannot set 'VCAP_X'"]);
-    check("applications: [{name: a, health-check-type: ping}]", &["\"port\", \"process\" or \"http\""]);
-    check("applications: [{name: a, processes: [{memory: 1G}]}]", &["'type' must be"]);
-    check("applications: [{name: a, processes: [{type: web, color: 1}]}]", &["process 'web': unknown key 'color'"]);
-    check("applications: [{name: a, log-rate-limit-per-second: 1K}]", &["log-rate-limit-per-second"]);
-    check("applications: [{memory: 1G}]", &["at index 0: 'name' must be"]);
-    check("applications: [{name: a}, {name: a}]", &["the name is there twice"]);
+    check(
+        "applications: [{name: a, colour: red}]",
+        &["unknown key 'colour'; known: buildpack, buildpacks"],
+    );
+    check(
+        "applications: [{name: a, no-route: yes please}]",
+        &["'no-route' must be true or false"],
+    );
+    check(
+        "applications: [{name: a, docker: {image: x}}]",
+        &["'docker' is not supported"],
+    );
+    check(
+        "applications: [{name: a, services: [db]}]",
+        &["'services' is not supported"],
+    );
+    check(
+        "applications: [{name: a, routes: [x]}]",
+        &["a list of mappings with the key 'route'"],
+    );
+    check(
+        "applications: [{name: a, routes: [{route: x.y, protocol: tcp}]}]",
+        &["\"tcp\" is not supported"],
+    );
+    check(
+        "applications: [{name: a, env: {PORT: 1, VCAP_X: 2}}]",
+        &["cannot set PORT", "cannot set 'VCAP_X'"],
+    );
+    check(
+        "applications: [{name: a, health-check-type: ping}]",
+        &["\"port\", \"process\" or \"http\""],
+    );
+    check(
+        "applications: [{name: a, processes: [{memory: 1G}]}]",
+        &["'type' must be"],
+    );
+    check(
+        "applications: [{name: a, processes: [{type: web, color: 1}]}]",
+        &["process 'web': unknown key 'color'"],
+    );
+    check(
+        "applications: [{name: a, log-rate-limit-per-second: 1K}]",
+        &["log-rate-limit-per-second"],
+    );
+    check(
+        "applications: [{memory: 1G}]",
+        &["at index 0: 'name' must be"],
+    );
+    check(
+        "applications: [{name: a}, {name: a}]",
+        &["the name is there twice"],
+    );
     check("applications: []", &["at least one app"]);
     check("applications: 5", &["must be a list"]);
-    check("version: 2\napplications: [{name: a}]", &["'version' must be 1"]);
-    check("apps: []", &["unknown key 'apps'", "'applications' must be"]);
+    check(
+        "version: 2\napplications: [{name: a}]",
+        &["'version' must be 1"],
+    );
+    check(
+        "apps: []",
+        &["unknown key 'apps'", "'applications' must be"],
+    );
     check("- a", &["must be a mapping"]);
     check("a: [", &["not valid YAML"]);
     check("applications: [{name: a, memory: &m 1G}]", &["Anchors"]);
@@ -75,7 +152,10 @@ fn every_fault_is_told_with_its_app_its_key_and_what_would_fit() {
 
 #[test]
 fn several_faults_are_told_at_once() {
-    assert_eq!(faults("applications: [{name: a, memory: 1, instances: x}, {name: b, x: 1}]").len(), 3);
+    assert_eq!(
+        faults("applications: [{name: a, memory: 1, instances: x}, {name: b, x: 1}]").len(),
+        3
+    );
 }
 
 proptest! {
