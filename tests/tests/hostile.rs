@@ -1581,7 +1581,7 @@ fn main() {
             Ok(yard) => {
                 attack(&yard, &mut tally).await;
                 let seen = yard.neighbour.stop().await;
-                match seen.without_failure(500) {
+                match seen.without_failure(50) {
                     Ok(()) => {
                         tally.passed += 1;
                         println!(
