@@ -94,7 +94,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         file,
         counts: counts.clone(),
     });
-    let greeter = keeper.clone();
+    let (greeter, filler) = (keeper.clone(), keeper.clone());
     deps.tasks
         .spawn("route table", Policy::Restart, move |shutdown| {
             keeper.clone().run(shutdown)
@@ -118,9 +118,13 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let listener = Arc::new(listener);
     deps.tasks
         .spawn("front", Policy::Critical, move |shutdown| {
-            server::accept(listener.clone(), worker.clone(), shutdown)
+            let (filler, listener, worker) = (filler.clone(), listener.clone(), worker.clone());
+            async move {
+                filler.fill(&shutdown).await;
+                tracing::info!(%address, "the router accepts requests");
+                server::accept(listener, worker, shutdown).await
+            }
         });
-    tracing::info!(%address, "the router accepts requests");
     Ok(Running::new(deps.tasks.clone()))
 }
 

@@ -381,6 +381,32 @@ pub(super) async fn tell_health_manager(shared: &Shared, facts: &[Fact]) -> Resu
     Ok(())
 }
 
+/// Whatever agents still keep of a process that was removed, dead sandboxes too, is of no use.
+pub(super) async fn clear_away(
+    shared: &Shared,
+    epoch: i64,
+    facts: &[Fact],
+) -> Result<(), RoundError> {
+    for fact in facts
+        .iter()
+        .filter(|fact| fact.kind == Kind::ProcessRemoved)
+    {
+        let Ok(droplet) = ProcessGuid::new(fact.object.as_str()) else {
+            continue;
+        };
+        let message = StopInstances {
+            droplet,
+            version: None,
+            instances: None,
+            indices: None,
+            states: None,
+            yard_epoch: Some(epoch),
+        };
+        shared.bus.publish(&catalogue::dea_stop(), &message).await?;
+    }
+    Ok(())
+}
+
 /// `vcap.cc.events`, for onlookers: may be missed.
 pub(super) async fn event(shared: &Shared, text: &str) {
     let event = ControllerEvent(vec![

@@ -4,7 +4,7 @@
 //! it half way, the next round sees the same facts and the changed world. Rounds that have nothing
 //! to do cost one small statement.
 
-use super::commands::{carry_out, tell_health_manager, tell_names};
+use super::commands::{carry_out, clear_away, tell_health_manager, tell_names};
 use super::{LEADERSHIP, Shared, clock, rolling, staging};
 use crate::domain::dispatch::{self, Action, Desired, Settled, Sight};
 use crate::store::desired::{self, DesiredRow};
@@ -176,6 +176,7 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
     let full = full || (warm && !was_warm);
     carry_out(shared, term.epoch, &rows, actions).await?;
     tell_names(shared, term.epoch, &rows, &facts).await?;
+    clear_away(shared, term.epoch, &facts).await?;
     tell_health_manager(shared, &facts).await?;
     if full || facts.iter().any(|fact| fact.kind == Kind::BuildRequested) {
         staging::take_up(shared, term.epoch).await?;

@@ -48,6 +48,8 @@ pub struct Life {
     /// Its acceptance is noted in a file.
     noted: bool,
     over: bool,
+    /// When its start was taken up, for the measure of starts.
+    begun: std::time::Instant,
 }
 
 /// What woke the loop.
@@ -118,6 +120,7 @@ impl Life {
             checking: None,
             noted: true,
             over: false,
+            begun: std::time::Instant::now(),
         }
     }
 
@@ -342,7 +345,11 @@ impl Life {
             fds: start.limits.fds,
         };
         match tokio::time::timeout(PATIENCE, sandbox.order(orders)).await {
-            Ok(result) => result.map_err(|error| chain(&error)),
+            Ok(Ok(())) => {
+                metrics::histogram!("dea_instance_start_seconds").record(self.begun.elapsed());
+                Ok(())
+            }
+            Ok(Err(error)) => Err(chain(&error)),
             Err(_) => Err(format!(
                 "the sandbox did not take its orders within {PATIENCE:?}"
             )),

@@ -21,6 +21,14 @@ use std::time::Duration;
 
 /// Most messages taken before a snapshot is published.
 const BATCH: usize = 1000;
+/// How often the filling table is looked at.
+const FILL_LOOK: Duration = Duration::from_millis(10);
+/// Agents answer `router.start` well within this.
+const FILL_ANSWER: Duration = Duration::from_millis(150);
+/// No registration for so long: that was all.
+const FILL_QUIET: Duration = Duration::from_millis(50);
+/// Longest wait for a whole table.
+const FILL_LONGEST: Duration = Duration::from_secs(1);
 /// Shortest time between two writes of the file.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// Whoever was slower to come back to the bus than we missed `router.start`: it is said twice.
@@ -190,6 +198,35 @@ impl Keeper {
                     dirty = true;
                     save = tokio::time::Instant::now() + SAVE_EVERY;
                 }
+            }
+        }
+    }
+
+    /// Waits until the table is likely whole: what changed since it was last saved is registered
+    /// again within moments of `router.start`. Until then clients wait in the open socket, which is
+    /// better than denying a name. Without a bus the last table must do.
+    pub async fn fill(&self, shutdown: &Shutdown) {
+        let begun = tokio::time::Instant::now();
+        let mut quiet_since = begun;
+        let mut seen = 0;
+        let mut connected_since = None;
+        loop {
+            tokio::select! {
+                () = shutdown.draining() => return,
+                () = tokio::time::sleep(FILL_LOOK) => {}
+            }
+            let now = tokio::time::Instant::now();
+            if self.bus.status().borrow().connected {
+                connected_since.get_or_insert(now);
+            }
+            let registrations = self.counts.registrations.load(Ordering::Relaxed);
+            if registrations != seen {
+                seen = registrations;
+                quiet_since = now;
+            }
+            let heard = connected_since.is_some_and(|since| now - since >= FILL_ANSWER);
+            if (heard && now - quiet_since >= FILL_QUIET) || now - begun >= FILL_LONGEST {
+                return;
             }
         }
     }

@@ -226,7 +226,9 @@ async fn starts(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result<
     let mut sandbox = Vec::new();
     let mut bare = Vec::new();
     let config = find_config(Path::new(&cluster.cluster_file()?.run_folder))
-        .or_else(|| find_config(&cluster.home));
+        .or_else(|| find_config(&cluster.home))
+        .map(std::fs::read)
+        .transpose()?;
     for round in 0..10 {
         let before = starts_sum(cluster).await?;
         cluster.ok(["scale", "starts", "--instances", "2"]).await?;
@@ -319,8 +321,8 @@ fn find_config(folder: &Path) -> Option<PathBuf> {
 
 /// `runc run` of `/bin/true` with the configuration of a real instance; its root is the machine's
 /// `/usr` as in the product, its control group one of our own.
-fn bare_run(cluster: &Cluster, config: &Path, round: usize) -> anyhow::Result<f64> {
-    let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(config)?)?;
+fn bare_run(cluster: &Cluster, config: &[u8], round: usize) -> anyhow::Result<f64> {
+    let mut spec: serde_json::Value = serde_json::from_slice(config)?;
     let bundle = cluster.root().join(format!("bare{round}"));
     let rootfs = bundle.join("rootfs");
     std::fs::create_dir_all(&rootfs)?;

@@ -1,0 +1,206 @@
+//! Hostile input and hostile apps against a real cluster: apps that fork, fill, eat, flood and
+//! flap; packages that try to get out; stagings that hang; garbage on the bus; clients that abuse
+//! HTTP. Each gets a clear reason or a clean recovery, and all the while a neighbour app answers:
+//! one load runs from the first test to the last and may not see a single failure.
+//!
+//! Tests run in lanes beside one another, because most of the time of each is waiting. What changes a
+//! setting that others depend on has a phase of its own.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a program of the harness speaks to its user"
+)]
+
+mod bus;
+mod expectations;
+mod greed;
+mod http;
+mod routes;
+mod staging;
+mod support;
+mod uploads;
+
+use bus::garbage_on_the_bus_is_counted_and_harms_nobody;
+use expectations::{
+    a_worker_of_a_procfile_is_scaled, health_checks_by_http_and_by_process,
+    odd_environment_arrives_intact,
+};
+use greed::{
+    a_flapping_app_is_restarted_later_and_later, a_flood_of_log_lines_is_cut_and_counted,
+    a_fork_bomb_is_contained, a_full_disk_is_the_apps_own, a_memory_hog_is_backed_off,
+    daemons_left_behind_by_an_app_go_with_it,
+};
+use http::{ambiguous_framing_is_refused, large_bodies_sockets_and_kept_connections_pass};
+use routes::taken_and_invalid_routes_are_refused;
+use staging::{
+    a_failing_setup_shows_its_last_lines, a_staging_that_fills_its_disk_says_so,
+    a_staging_that_hangs_is_ended,
+};
+use std::time::{Duration, Instant};
+use support::{SERVER, Yard};
+use tests::runner::{Tally, Test, run};
+use tests::{Cluster, Load, Options, tests};
+use uploads::packages_that_lead_out_are_refused;
+
+/// Runs each list in order, the lists beside one another.
+async fn lanes(yard: &Yard, lanes: Vec<Vec<Test<Yard>>>, tally: &mut Tally) {
+    let mut tallies = vec![Tally::default(); lanes.len()];
+    futures_util::future::join_all(
+        lanes
+            .into_iter()
+            .zip(&mut tallies)
+            .map(|(lane, tally)| run(yard, lane, tally)),
+    )
+    .await;
+    for lane in tallies {
+        tally.passed += lane.passed;
+        tally.failed += lane.failed;
+        tally.filtered += lane.filtered;
+    }
+}
+
+async fn attack(yard: &Yard, tally: &mut Tally) {
+    lanes(
+        yard,
+        vec![
+            tests![
+                a_memory_hog_is_backed_off,
+                a_flapping_app_is_restarted_later_and_later,
+                a_fork_bomb_is_contained,
+                a_flood_of_log_lines_is_cut_and_counted,
+            ],
+            tests![
+                health_checks_by_http_and_by_process,
+                ambiguous_framing_is_refused,
+                large_bodies_sockets_and_kept_connections_pass,
+                odd_environment_arrives_intact,
+            ],
+            tests![
+                packages_that_lead_out_are_refused,
+                taken_and_invalid_routes_are_refused,
+                a_worker_of_a_procfile_is_scaled,
+                daemons_left_behind_by_an_app_go_with_it,
+                a_failing_setup_shows_its_last_lines,
+                a_full_disk_is_the_apps_own,
+            ],
+        ],
+        tally,
+    )
+    .await;
+    for (key, value) in [("staging/timeout", "8s"), ("staging/disk", "64MiB")] {
+        if let Err(error) = yard.cluster.ok(["config", "set", key, value]).await {
+            println!("setting {key} ... FAILED\n    {error:#}");
+            tally.failed += 1;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    lanes(
+        yard,
+        vec![
+            tests![a_staging_that_fills_its_disk_says_so],
+            tests![a_staging_that_hangs_is_ended],
+        ],
+        tally,
+    )
+    .await;
+    for key in ["staging/timeout", "staging/disk"] {
+        let _ = yard.cluster.ok(["config", "unset", key]).await;
+    }
+    run(
+        yard,
+        tests![garbage_on_the_bus_is_counted_and_harms_nobody],
+        tally,
+    )
+    .await;
+}
+
+async fn neighbour(cluster: Cluster) -> Result<Yard, (Cluster, anyhow::Error)> {
+    let folder = cluster.root().join("apps/neighbour");
+    let prepared = async {
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("server.py"), SERVER)?;
+        std::fs::write(folder.join("Procfile"), "web: exec python3 -u server.py\n")?;
+        let path = folder.display().to_string();
+        cluster
+            .ok([
+                "push",
+                "neighbour",
+                "--path",
+                &path,
+                "--memory",
+                "64M",
+                "-b",
+                "binary",
+            ])
+            .await
+    }
+    .await;
+    match prepared {
+        Ok(_) => {
+            let neighbour = Load::start(&cluster, &cluster.host("neighbour"), "/", 1);
+            Ok(Yard { cluster, neighbour })
+        }
+        Err(error) => Err((cluster, error)),
+    }
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut tally = Tally::default();
+    runtime.block_on(async {
+        println!("\nrunning hostile apps and input");
+        let start = Instant::now();
+        let cluster = match Cluster::start(Options::default()).await {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                println!("test the_cluster_comes_up ... FAILED\n    {error:#}");
+                tally.failed += 1;
+                return;
+            }
+        };
+        let cluster = match neighbour(cluster).await {
+            Ok(yard) => {
+                attack(&yard, &mut tally).await;
+                let seen = yard.neighbour.stop().await;
+                match seen.without_failure(50) {
+                    Ok(()) => {
+                        tally.passed += 1;
+                        println!(
+                            "test the_neighbour_never_noticed ... ok ({} answers, the slowest after {} ms)",
+                            seen.answered,
+                            seen.slowest.as_millis()
+                        );
+                    }
+                    Err(error) => {
+                        tally.failed += 1;
+                        println!("test the_neighbour_never_noticed ... FAILED\n    {error:#}");
+                    }
+                }
+                yard.cluster
+            }
+            Err((cluster, error)) => {
+                println!("test the_neighbour_is_pushed ... FAILED\n    {error:#}");
+                tally.failed += 1;
+                cluster
+            }
+        };
+        if tally.failed > 0 {
+            cluster.print_logs();
+        }
+        match cluster.destroy().await {
+            Ok(()) => {
+                tally.passed += 1;
+                println!("test destroy_leaves_nothing ... ok");
+            }
+            Err(error) => {
+                tally.failed += 1;
+                println!("test destroy_leaves_nothing ... FAILED\n    {error:#}");
+            }
+        }
+        println!("    all in {:.0} s", start.elapsed().as_secs_f64());
+    });
+    tally.print();
+    if tally.failed > 0 {
+        std::process::exit(1);
+    }
+}
