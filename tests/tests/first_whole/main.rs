@@ -14,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use mishaps::*;
 use refusals::*;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::*;
 use tests::runner::{Tally, run};
 use tests::{Cluster, Load, Options, eventually, tests};
