@@ -21,9 +21,10 @@ import http.server, os
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
-        if self.path == "/crash": os._exit(7)
         body = os.environ["CF_INSTANCE_INDEX"].encode()
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
+        # Answered first: an unanswered GET would be tried on the next instance, and end that too.
+        if self.path == "/crash": self.wfile.flush(); os._exit(7)
     def log_message(self, *arguments): pass
 http.server.ThreadingHTTPServer(("0.0.0.0", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
