@@ -100,7 +100,7 @@ pub async fn destroy(args: DestroyArgs, out: &Output, caller: Caller) -> Outcome
         return Err(Failure::failed("nothing was destroyed"));
     }
     stop(&home, out, Duration::from_secs(args.timeout.max(1))).await?;
-    remove(&home)?;
+    let strangers = remove(&home)?;
     let api = home::api_of(&cluster);
     let store = Store::of(caller);
     if store
@@ -115,23 +115,66 @@ pub async fn destroy(args: DestroyArgs, out: &Output, caller: Caller) -> Outcome
         })?;
     }
     out.show(
-        &json!({ "home": home, "cluster": cluster.id, "destroyed": true }),
+        &json!({ "home": home, "cluster": cluster.id, "destroyed": true, "left": strangers }),
         |_| {
-            format!(
+            let gone = format!(
                 "the cluster {} and its data in {} are gone",
                 cluster.id,
                 home.display()
-            )
+            );
+            if strangers.is_empty() {
+                gone
+            } else {
+                format!(
+                    "{gone}; not of the cluster, and still there: {}",
+                    strangers.join(", ")
+                )
+            }
         },
     )
 }
 
-/// Removes what is in the folder, then the folder, unless it is a mount point or somebody's home.
-fn remove(home: &Path) -> Outcome {
+/// What a cluster keeps in its home: these, and numbered folders of its roles (`dea-2`).
+const KEPT: &[&str] = &[
+    "admin-password",
+    "blobs",
+    "cluster.json",
+    "collector",
+    "controller",
+    "dea",
+    "etcd",
+    "health-manager",
+    "logs",
+    "nats",
+    "node",
+    "router",
+    "stager",
+];
+
+fn is_ours(name: &str) -> bool {
+    let stem = match name.rsplit_once('-') {
+        Some((stem, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => stem,
+        Some(_) | None => name,
+    };
+    KEPT.contains(&stem)
+}
+
+/// Removes what the cluster kept in the folder, and the folder if nothing else is in it: a home may
+/// have been put where somebody keeps other things. Gives back what stays.
+fn remove(home: &Path) -> Outcome<Vec<String>> {
     let failed =
         |error: std::io::Error| Failure::failed(format!("remove {}: {error}", home.display()));
+    let mut strangers = Vec::new();
     for entry in fs::read_dir(home).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
+        let entry = entry.map_err(failed)?;
+        let (path, name) = (
+            entry.path(),
+            entry.file_name().to_string_lossy().into_owned(),
+        );
+        if !is_ours(&name) {
+            strangers.push(name);
+            continue;
+        }
         let removed = if path.symlink_metadata().map_err(failed)?.is_dir() {
             fs::remove_dir_all(&path)
         } else {
@@ -142,10 +185,14 @@ fn remove(home: &Path) -> Outcome {
                 .fix("`mount | grep stackyard` may show what is in the way")
         })?;
     }
+    strangers.sort();
+    if !strangers.is_empty() {
+        return Ok(strangers);
+    }
     match fs::remove_dir(home) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(strangers),
         // A mount point cannot be removed, and need not be: it is empty.
-        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Ok(strangers),
         Err(error) => Err(failed(error)),
     }
 }
@@ -246,4 +293,28 @@ async fn gone(pid: Option<u32>, deadline: Instant) -> Outcome {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_cluster_keeps_is_removed_from_its_home() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = folder.path().join("home");
+        fs::create_dir_all(home.join("dea-2/droplets")).expect("a folder");
+        fs::create_dir_all(home.join("photos")).expect("a folder");
+        fs::write(home.join("cluster.json"), "{}").expect("a file");
+        fs::write(home.join("notes-1"), "mine").expect("a file");
+        assert_eq!(
+            remove(&home).ok(),
+            Some(vec!["notes-1".to_string(), "photos".to_string()])
+        );
+        assert!(home.join("photos").exists() && !home.join("dea-2").exists());
+        fs::remove_dir(home.join("photos")).expect("a folder");
+        fs::remove_file(home.join("notes-1")).expect("a file");
+        assert_eq!(remove(&home).ok(), Some(Vec::new()));
+        assert!(!home.exists());
+    }
 }
