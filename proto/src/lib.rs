@@ -9,5 +9,6 @@ pub mod bus;
 pub mod config;
 pub mod ids;
 pub mod log;
+pub mod manifest;
 pub mod node;
 pub mod timing;

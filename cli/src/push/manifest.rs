@@ -6,6 +6,7 @@
 //! by an app that runs out of memory.
 
 use super::variables::{self, Variables};
+use proto::manifest::{APP, PROCESS, TOP};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use yaml_serde::{Mapping, Value};
@@ -92,51 +93,6 @@ pub enum ManifestFault {
     ContradictingRoutes,
 }
 
-const TOP_KEYS: &[&str] = &[
-    "version",
-    "applications",
-    "space",
-    "organization",
-    "metadata",
-];
-const PROCESS_KEYS: &[&str] = &[
-    "command",
-    "disk_quota",
-    "disk-quota",
-    "health-check-http-endpoint",
-    "health-check-interval",
-    "health-check-invocation-timeout",
-    "health-check-type",
-    "instances",
-    "log-rate-limit-per-second",
-    "memory",
-    "readiness-health-check-http-endpoint",
-    "readiness-health-check-interval",
-    "readiness-health-check-invocation-timeout",
-    "readiness-health-check-type",
-    "timeout",
-    "user",
-];
-const APP_KEYS: &[&str] = &[
-    "buildpack",
-    "buildpacks",
-    "cnb-credentials",
-    "default-route",
-    "docker",
-    "env",
-    "features",
-    "lifecycle",
-    "metadata",
-    "name",
-    "no-route",
-    "path",
-    "processes",
-    "random-route",
-    "routes",
-    "services",
-    "sidecars",
-    "stack",
-];
 const OLD_KEYS: &[(&str, &str)] = &[
     ("domain", "list whole routes under `routes`"),
     ("domains", "list whole routes under `routes`"),
@@ -240,7 +196,7 @@ pub fn document(apps: &[AppPlan]) -> Result<String, yaml_serde::Error> {
 }
 
 fn apps_of(manifest: &Mapping, folder: &Path) -> Result<Vec<AppPlan>, ManifestFault> {
-    check_keys("the manifest", manifest, &[TOP_KEYS])?;
+    check_keys("the manifest", manifest, &[TOP])?;
     let list = manifest
         .get("applications")
         .and_then(Value::as_sequence)
@@ -260,7 +216,7 @@ fn apps_of(manifest: &Mapping, folder: &Path) -> Result<Vec<AppPlan>, ManifestFa
             _ => return Err(ManifestFault::Nameless(index + 1)),
         };
         let place = format!("application {name}");
-        check_keys(&place, app, &[APP_KEYS, PROCESS_KEYS])?;
+        check_keys(&place, app, &[APP, PROCESS])?;
         check_types(&place, app)?;
         if !seen.insert(name.clone()) {
             return Err(ManifestFault::Twice(name));
@@ -281,7 +237,7 @@ fn apps_of(manifest: &Mapping, folder: &Path) -> Result<Vec<AppPlan>, ManifestFa
                 check_keys(
                     &format!("{place}, process {kind}"),
                     process,
-                    &[&["type"], PROCESS_KEYS],
+                    &[&["type"], PROCESS],
                 )?;
             }
         }

@@ -10,6 +10,7 @@ mod fields;
 
 use fields::Fields;
 pub use fields::check_variable;
+use proto::manifest::{APP, PROCESS, TOP};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -60,54 +61,6 @@ pub struct ProcessManifest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 pub struct InvalidManifest(pub Vec<String>);
-
-const TOP: &[&str] = &[
-    "version",
-    "applications",
-    "organization",
-    "space",
-    "metadata",
-];
-
-const PROCESS: &[&str] = &[
-    "command",
-    "disk_quota",
-    "disk-quota",
-    "health-check-http-endpoint",
-    "health-check-interval",
-    "health-check-invocation-timeout",
-    "health-check-type",
-    "instances",
-    "log-rate-limit-per-second",
-    "memory",
-    "readiness-health-check-http-endpoint",
-    "readiness-health-check-interval",
-    "readiness-health-check-invocation-timeout",
-    "readiness-health-check-type",
-    "timeout",
-    "user",
-];
-
-const APP: &[&str] = &[
-    "buildpack",
-    "buildpacks",
-    "cnb-credentials",
-    "default-route",
-    "docker",
-    "env",
-    "features",
-    "lifecycle",
-    "metadata",
-    "name",
-    "no-route",
-    "path",
-    "processes",
-    "random-route",
-    "routes",
-    "services",
-    "sidecars",
-    "stack",
-];
 
 /// Reads a manifest.
 pub fn parse(text: &str) -> Result<Manifest, InvalidManifest> {
