@@ -1,0 +1,1 @@
+//! Keys of the datastore: names, scopes, and how secret values are encrypted.

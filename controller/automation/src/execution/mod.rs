@@ -1,0 +1,1 @@
+//! The life of an execution: states, transitions, and what a result makes of them.

@@ -1,0 +1,1 @@
+//! Jinja expressions of packs and rules, with StackStorm's filters, under limits of work and memory.

@@ -1,0 +1,1 @@
+//! Parameters of actions: schema, defaults, casts, secrets, rendering.

@@ -1,0 +1,1 @@
+//! The runners: their parameters, and what a raw outcome means to each.

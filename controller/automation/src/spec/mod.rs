@@ -1,0 +1,1 @@
+//! What a pack's files say, checked, with the place of every fault.

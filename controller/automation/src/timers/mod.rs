@@ -1,0 +1,1 @@
+//! Timers: when an interval, a date or a cron line fires next.

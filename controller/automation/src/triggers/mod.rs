@@ -1,0 +1,1 @@
+//! The trigger types that are built in, platform events among them.
