@@ -8,6 +8,7 @@
 //! Several controllers may share one database: each answers the API, one leads and acts.
 
 pub mod api;
+pub mod automation;
 pub mod blobs;
 pub mod domain;
 pub mod ops;

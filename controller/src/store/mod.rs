@@ -20,6 +20,7 @@
 
 pub mod apps;
 pub mod audit_events;
+pub mod automation;
 pub mod builds;
 pub mod deployments;
 pub mod desired;
@@ -52,8 +53,14 @@ pub(crate) use row::row;
 pub use row::{Column, Json};
 
 /// The migrations, in order. A published one is never edited.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "first", include_str!("../../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../../migrations/0001_first.sql")),
+    (
+        2,
+        "automation",
+        include_str!("../../migrations/0002_automation.sql"),
+    ),
+];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long
 /// transactions may pile up before requests are told to come back.

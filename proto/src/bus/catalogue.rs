@@ -3,6 +3,7 @@
 //! Everything else derives from it: what a component's credential may publish and subscribe
 //! ([`permissions`]), and `docs/bus.md`. A new subject is a new row and a new function.
 
+use super::automation::*;
 use super::component::Component;
 use super::dea::*;
 use super::health::*;
@@ -163,6 +164,15 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("yard.task.staging.exited" Fact Protobuf "TaskExited" -> "Ack", [Dea] => [Stager], queue "stager" Stager, "A staging task ended. Repeated until acknowledged."),
     entry!("yard.task.app.exited" Fact Protobuf "TaskExited" -> "Ack", [Dea] => [Controller], queue "cc" Controller, "A task of an app ended. Repeated until acknowledged."),
     entry!("yard.log.{id}" Event Protobuf "LogBatch", [Controller, Router, Dea, Stager, HealthManager] => [Collector], "Log lines, in order of each source; losses are counted."),
+    entry!("yard.dea.{id}.action.run" Command Protobuf "RunAction" -> "RunActionReply", [Controller] => [Dea], "Run an action in its pack's sandbox. Carries secrets: only the addressee may read it."),
+    entry!("yard.dea.{id}.action.stop" Command Protobuf "StopAction", [Controller] => [Dea], "End an action early, with everything it started."),
+    entry!("yard.action.output" Event Protobuf "ActionOutput", [Dea] => [Controller], "What running actions print; losses are counted."),
+    entry!("yard.action.exited" Fact Protobuf "ActionExited" -> "Ack", [Dea] => [Controller], queue "cc" Controller, "An action ended. Repeated until acknowledged."),
+    entry!("yard.dea.{id}.sensor.run" Command Protobuf "RunSensor", [Controller] => [Dea], "Keep a sensor running."),
+    entry!("yard.dea.{id}.sensor.stop" Command Protobuf "StopSensor", [Controller] => [Dea], "End a sensor."),
+    entry!("yard.dea.{id}.sensor.trigger" Event Protobuf "SensorTrigger", [Controller] => [Dea], "A trigger that concerns a running sensor came, changed or went."),
+    entry!("yard.automation.report" Heartbeat Protobuf "AutomationReport", [Dea] => [Controller], "Actions and sensors of an agent."),
+    entry!("yard.automation.advanced" Event Protobuf "AutomationAdvanced", [Controller] => [Controller], "Rows of automation changed; a nudge only."),
     entry!("yard.facts.advanced" Event Protobuf "FactsAdvanced", [Controller] => [Controller, Collector], "The ordered log of facts grew; read it from your cursor."),
 ];
 
@@ -254,6 +264,10 @@ topics! {
     staging_completed "yard.staging.completed" StagingCompleted;
     staging_task_exited "yard.task.staging.exited" TaskExited;
     app_task_exited "yard.task.app.exited" TaskExited;
+    action_output "yard.action.output" ActionOutput;
+    action_exited "yard.action.exited" ActionExited;
+    automation_report "yard.automation.report" AutomationReport;
+    automation_advanced "yard.automation.advanced" AutomationAdvanced;
     facts_advanced "yard.facts.advanced" FactsAdvanced;
 }
 
@@ -275,6 +289,31 @@ pub fn dea_task_run(dea: &DeaId) -> Topic<RunTask> {
 /// `yard.dea.{id}.task.stop`
 pub fn dea_task_stop(dea: &DeaId) -> Topic<StopTask> {
     Topic::new(format!("yard.dea.{dea}.task.stop"))
+}
+
+/// `yard.dea.{id}.action.run`
+pub fn dea_action_run(dea: &DeaId) -> Topic<RunAction> {
+    Topic::new(format!("yard.dea.{dea}.action.run"))
+}
+
+/// `yard.dea.{id}.action.stop`
+pub fn dea_action_stop(dea: &DeaId) -> Topic<StopAction> {
+    Topic::new(format!("yard.dea.{dea}.action.stop"))
+}
+
+/// `yard.dea.{id}.sensor.run`
+pub fn dea_sensor_run(dea: &DeaId) -> Topic<RunSensor> {
+    Topic::new(format!("yard.dea.{dea}.sensor.run"))
+}
+
+/// `yard.dea.{id}.sensor.stop`
+pub fn dea_sensor_stop(dea: &DeaId) -> Topic<StopSensor> {
+    Topic::new(format!("yard.dea.{dea}.sensor.stop"))
+}
+
+/// `yard.dea.{id}.sensor.trigger`
+pub fn dea_sensor_trigger(dea: &DeaId) -> Topic<SensorTrigger> {
+    Topic::new(format!("yard.dea.{dea}.sensor.trigger"))
 }
 
 /// `yard.log.{id}`: lines sent by this component.

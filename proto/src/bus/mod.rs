@@ -7,6 +7,7 @@
 //! `yard_*` and are optional, so that strangers can ignore and omit them. Streams of our own are
 //! protobuf ([`stream`]).
 
+pub mod automation;
 pub mod catalogue;
 pub mod component;
 pub mod dea;

@@ -1,0 +1,7 @@
+//! What can be done in automation: one file per noun, knowing neither HTTP nor the bus.
+
+pub mod callers;
+mod fault;
+
+pub use callers::Permission;
+pub use fault::Fault;
