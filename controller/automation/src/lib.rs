@@ -10,6 +10,7 @@
 
 pub mod aliases;
 pub mod datastore;
+pub mod documents;
 pub mod execution;
 pub mod expressions;
 pub mod parameters;
