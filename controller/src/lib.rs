@@ -54,6 +54,7 @@ pub struct Config {
     pub bulk_user: String,
     pub bulk_password: String,
     pub stager_queue: StagerQueue,
+    pub automation: automation::start::Config,
 }
 
 fn socket() -> String {
@@ -123,7 +124,18 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         cluster: Some(deps.cluster.clone()),
         domain: domain.as_str().into(),
     };
-    let routes = api::router(api).merge(api::internal_bulk::router(runtime));
+    let automation = automation::start::start(
+        &config.automation,
+        api.ops.clone(),
+        &runtime,
+        &deps,
+    )
+    .await
+    .context("starting automation")?;
+    let routes = api::hosts::split(
+        automation::api::router(automation),
+        api::router(api).merge(api::internal_bulk::router(runtime)),
+    );
     deps.tasks.spawn("http", Policy::Critical, move |shutdown| {
         let (listener, routes) = (listener.try_clone(), routes.clone());
         async move {

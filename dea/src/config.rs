@@ -36,6 +36,8 @@ pub struct Config {
     pub builder: PathBuf,
     /// Folder of the built-in buildpacks.
     pub buildpacks: PathBuf,
+    /// Folder of what runs inside the sandboxes of packs.
+    pub python: PathBuf,
     pub nft_table: String,
     pub cgroup_parent: String,
     pub uid_base: u32,

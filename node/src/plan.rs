@@ -261,6 +261,11 @@ impl Plan {
                     "bulk_user": "bulk",
                     "bulk_password": self.chosen.secret("bulk"),
                     "stager_queue": "default",
+                    "automation": {
+                        "key_file": key("automation.key")?,
+                        "packs": self.executables.packs,
+                        "public_url": format!("http://st2.{}:{}", self.file.domain, self.file.port),
+                    },
                 })
             }
             Role::Dea => {
@@ -280,6 +285,7 @@ impl Plan {
                     "init": self.executables.init,
                     "builder": self.executables.stackyard,
                     "buildpacks": self.executables.buildpacks,
+                    "python": self.executables.python,
                     "nft_table": cleanup::nft_table(&self.file.id, index),
                     "cgroup_parent": cleanup::cgroup_parent(&self.file.id, index),
                     "uid_base": share.uid_base,
@@ -320,6 +326,10 @@ struct Executables {
     supervisor: PathBuf,
     init: PathBuf,
     buildpacks: PathBuf,
+    /// Built-in packs.
+    packs: PathBuf,
+    /// What runs inside the sandboxes of packs.
+    python: PathBuf,
 }
 
 impl Executables {
@@ -332,6 +342,8 @@ impl Executables {
             supervisor: PathBuf::new(),
             init: PathBuf::new(),
             buildpacks: PathBuf::new(),
+            packs: PathBuf::new(),
+            python: PathBuf::new(),
         }
     }
 
@@ -346,23 +358,27 @@ impl Executables {
             process::which(name)
                 .with_context(|| format!("{name} is not installed: apt-get install {package}"))
         };
-        let buildpacks = [
-            std::env::var_os("STACKYARD_BUILDPACKS").map(PathBuf::from),
-            Some(folder.join("../../buildpacks")),
-            Some(folder.join("../share/stackyard/buildpacks")),
-        ];
-        let buildpacks = buildpacks
+        // Beside the source tree of a development build, or where an installation puts them.
+        let shipped = |name: &str| {
+            let variable = format!("STACKYARD_{}", name.to_uppercase());
+            [
+                std::env::var_os(&variable).map(PathBuf::from),
+                Some(folder.join("../..").join(name)),
+                Some(folder.join("../share/stackyard").join(name)),
+            ]
             .into_iter()
             .flatten()
-            .find_map(|path| std::fs::canonicalize(path).ok());
+            .find_map(|path| std::fs::canonicalize(path).ok())
+            .with_context(|| format!("the {name} are not found: set {variable} to their folder"))
+        };
         Ok(Executables {
             nats: server("nats-server", "nats-server")?,
             etcd: server("etcd", "etcd-server")?,
             supervisor: folder.join("stackyard-supervisor"),
             init: folder.join("stackyard-init"),
-            buildpacks: buildpacks.context(
-                "the buildpacks are not found: set STACKYARD_BUILDPACKS to their folder",
-            )?,
+            buildpacks: shipped("buildpacks")?,
+            packs: shipped("packs")?,
+            python: shipped("python")?,
             stackyard,
         })
     }

@@ -1,4 +1,4 @@
-//! `api.`, `uaa.` and `login.<domain>`, kept known to the routers as any app's name is.
+//! `api.`, `uaa.`, `login.` and `st2.<domain>`, kept known to the routers as any app's name is.
 
 use daemon::{Bus, Cluster, Deps, Policy, Shutdown};
 use proto::bus::catalogue;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Hosts that lead here.
-const HOSTS: [&str; 3] = ["api", "uaa", "login"];
+const HOSTS: [&str; 4] = ["api", "uaa", "login", "st2"];
 
 /// Registers `advertise` (`host:port`) under the public names for as long as the daemon runs.
 pub fn start(deps: &Deps, domain: &str, advertise: &str) {
@@ -91,7 +91,8 @@ mod tests {
             [
                 "api.yard.internal",
                 "uaa.yard.internal",
-                "login.yard.internal"
+                "login.yard.internal",
+                "st2.yard.internal"
             ]
         );
         assert_eq!(

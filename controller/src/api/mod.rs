@@ -3,8 +3,9 @@
 //!
 //! A handler extracts ([`extract`]), calls one operation, and presents what it gives back: it
 //! decides nothing. One file per noun, each with the table of its addresses and the document of its
-//! rows; how a refusal is told stands in one table ([`errors`]). All hosts (`api.`, `uaa.`, `login.`)
-//! are served by the same routes: their paths do not collide.
+//! rows; how a refusal is told stands in one table ([`errors`]). The hosts `api.`, `uaa.` and `login.`
+//! are served by the same routes: their paths do not collide. `st2.` has routes of its own
+//! ([`hosts`]).
 
 pub mod announce;
 pub mod apps;
@@ -16,6 +17,7 @@ pub mod domains;
 pub mod droplets;
 mod errors;
 pub mod extract;
+pub mod hosts;
 pub mod internal;
 pub mod internal_bulk;
 pub mod jobs;

@@ -14,6 +14,7 @@ pub mod api;
 pub mod engine;
 pub mod ids;
 pub mod ops;
+pub mod start;
 
 use crate::ops::Ops;
 use std::sync::Arc;

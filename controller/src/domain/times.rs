@@ -11,6 +11,15 @@ pub fn rfc3339(micros: i64) -> String {
         .unwrap_or_default()
 }
 
+/// `2026-01-31T12:00:00.000001Z`: six digits, always, so that texts sort as times.
+pub fn rfc3339_micros(micros: i64) -> String {
+    let whole = rfc3339(micros);
+    match whole.strip_suffix('Z') {
+        Some(seconds) => format!("{seconds}.{:06}Z", micros.rem_euclid(1_000_000)),
+        None => whole,
+    }
+}
+
 /// The other way; None for anything else.
 pub fn parse(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -24,6 +33,10 @@ mod tests {
     #[test]
     fn a_time_reads_back() {
         assert_eq!(rfc3339(1_700_000_000_123_456), "2023-11-14T22:13:20Z");
+        assert_eq!(
+            rfc3339_micros(1_700_000_000_000_456),
+            "2023-11-14T22:13:20.000456Z"
+        );
         assert_eq!(parse("2023-11-14T22:13:20Z"), Some(1_700_000_000_000_000));
         assert_eq!(parse("yesterday"), None);
     }

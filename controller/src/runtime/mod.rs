@@ -191,6 +191,11 @@ impl Runtime {
         status::document(&self.shared).await
     }
 
+    /// `Some(epoch)` while this controller leads.
+    pub fn epoch(&self) -> watch::Receiver<Option<i64>> {
+        self.shared.epoch.clone()
+    }
+
     pub fn leads(&self) -> bool {
         self.shared.epoch.borrow().is_some()
     }

@@ -150,12 +150,22 @@ impl Filter {
     }
 
     /// `guid` last, so that pages do not overlap where values are equal.
-    pub fn order(mut self, column: &'static str, descending: bool) -> Filter {
+    pub fn order(self, column: &'static str, descending: bool) -> Filter {
+        self.order_by(column, "guid", descending)
+    }
+
+    /// The same with another key.
+    pub fn order_by(
+        mut self,
+        column: &'static str,
+        key: &'static str,
+        descending: bool,
+    ) -> Filter {
         let direction = if descending { "DESC" } else { "ASC" };
-        self.order = if column == "guid" {
-            format!("guid {direction}")
+        self.order = if column == key {
+            format!("{key} {direction}")
         } else {
-            format!("{column} {direction}, guid {direction}")
+            format!("{column} {direction}, {key} {direction}")
         };
         self
     }

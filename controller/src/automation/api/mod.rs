@@ -5,12 +5,16 @@
 //! per noun, each with its table of addresses, written without prefix: [`router`] serves every path
 //! under all the prefixes that clients use.
 
+pub mod apikeys;
+pub mod auth;
 pub mod extract;
 mod faults;
+pub mod keys;
 pub mod listing;
+pub mod users;
 
 use super::Automation;
-use crate::automation::ops::Fault;
+use crate::automation::ops::{Fault, Permission};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
@@ -27,6 +31,9 @@ pub type Answer = Result<Response, Fault>;
 /// Every operation but authentication and the stream.
 fn operations() -> Router<Automation> {
     Router::new()
+        .merge(apikeys::routes())
+        .merge(keys::routes())
+        .merge(users::routes())
 }
 
 /// The whole face. Each path is known under every prefix clients use for it.
@@ -36,6 +43,8 @@ pub fn router(automation: Automation) -> Router {
         .nest("/api/v1", operations.clone())
         .nest("/v1", operations.clone())
         .merge(operations)
+        .nest("/auth/v1", auth::routes())
+        .merge(auth::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
@@ -95,4 +104,18 @@ pub fn accepted<T: Serialize>(document: T) -> Response {
 /// 204
 pub fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
+}
+
+/// Unix microseconds as every document shows them.
+pub fn timestamp(micros: i64) -> String {
+    crate::domain::times::rfc3339_micros(micros)
+}
+
+/// Whether secrets are to be shown in the clear: only an administrator may ask for it.
+pub fn shows_secrets(caller: &extract::Caller, asked: &listing::Asked) -> Result<bool, Fault> {
+    let wanted = asked.flag("show_secrets")?.unwrap_or(false);
+    if wanted {
+        caller.allow(Permission::Administer, "show_secrets")?;
+    }
+    Ok(wanted)
 }

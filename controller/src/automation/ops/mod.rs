@@ -2,6 +2,9 @@
 
 pub mod callers;
 mod fault;
+pub mod fire;
+pub mod keys;
+pub mod tokens;
 
 pub use callers::Permission;
 pub use fault::Fault;

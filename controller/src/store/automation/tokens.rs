@@ -1,6 +1,7 @@
 //! Tokens of the automation API; only their hashes are kept.
 
-use crate::store::{Json, row};
+use crate::store::{Json, StoreError, row};
+use sqlx::AnyConnection;
 
 row! {
     pub struct Token in "automation_tokens", key token_hash {
@@ -14,4 +15,27 @@ row! {
         expires_at: i64,
         created_at: i64,
     }
+}
+
+/// Forgets what is no longer good. `now`: Unix microseconds.
+pub async fn delete_expired(connection: &mut AnyConnection, now: i64) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM automation_tokens WHERE expires_at < $1")
+        .bind(now)
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("delete expired tokens"))?;
+    Ok(())
+}
+
+/// Forgets the tokens made for an execution that ended.
+pub async fn delete_of_execution(
+    connection: &mut AnyConnection,
+    execution: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM automation_tokens WHERE execution_id = $1")
+        .bind(execution.to_string())
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("delete the tokens of an execution"))?;
+    Ok(())
 }

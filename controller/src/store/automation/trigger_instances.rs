@@ -1,6 +1,12 @@
 //! Trigger instances: each time a trigger fired.
 
-use crate::store::{Json, row};
+use crate::store::row::placeholders;
+use crate::store::{Json, StoreError, row};
+use sqlx::AnyConnection;
+
+pub const PENDING: &str = "pending";
+pub const PROCESSED: &str = "processed";
+pub const FAILED: &str = "processing_failed";
 
 row! {
     pub struct TriggerInstance in "trigger_instances", key id, versioned {
@@ -19,4 +25,42 @@ row! {
         updated_at: i64,
         row_version: i64,
     }
+}
+
+/// Writes it unless one of the same source is there. Whether it was written.
+pub async fn insert_once(
+    connection: &mut AnyConnection,
+    row: &TriggerInstance,
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (source) DO NOTHING",
+        TriggerInstance::TABLE,
+        TriggerInstance::COLUMNS.join(", "),
+        placeholders(TriggerInstance::COLUMNS.len()),
+    );
+    let done = row
+        .bind_all(sqlx::query(sqlx::AssertSqlSafe(sql)))
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("record a trigger instance"))?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Those that no rule has looked at yet, oldest first.
+pub async fn pending(
+    connection: &mut AnyConnection,
+    limit: i64,
+) -> Result<Vec<TriggerInstance>, StoreError> {
+    let operation = "read pending trigger instances";
+    let sql = TriggerInstance::select("WHERE status = $1 ORDER BY occurred_at, id LIMIT $2");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(PENDING.to_string())
+        .bind(limit)
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(TriggerInstance::from_row)
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::during(operation))
 }
