@@ -11,6 +11,7 @@ pub mod extract;
 mod faults;
 pub mod keys;
 pub mod listing;
+pub mod resources;
 pub mod users;
 
 use super::Automation;

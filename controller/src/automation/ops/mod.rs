@@ -4,6 +4,7 @@ pub mod callers;
 mod fault;
 pub mod fire;
 pub mod keys;
+pub mod resources;
 pub mod tokens;
 
 pub use callers::Permission;
