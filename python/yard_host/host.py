@@ -75,6 +75,8 @@ class Host:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop_signal)
+        # Only now: who sees the socket may connect, and may send a signal.
+        os.rename(_unpublished(self._path), self._path)
         while not (self._stopping and not self._executions):
             fork_due = self._fork_due()
             ready = self._selector.select(self._pause_before_fork() if fork_due else self._pause())
@@ -537,6 +539,8 @@ class Host:
 
 
 def _listen(path):
+    """Listens on a path beside the final one."""
+    path = _unpublished(path)
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -550,3 +554,7 @@ def _listen(path):
     listener.listen(8)
     listener.setblocking(False)
     return listener
+
+
+def _unpublished(path):
+    return path + ".new"
