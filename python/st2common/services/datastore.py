@@ -109,17 +109,13 @@ class ActionDatastoreService(BaseDatastoreService):
 
 
 class SensorDatastoreService(BaseDatastoreService):
-    """With the token of the sensor's process."""
+    """With the client of the sensor's process, whose token may be renewed."""
 
-    def __init__(self, logger, pack_name, class_name):
+    def __init__(self, logger, pack_name, class_name, client):
         super().__init__(logger, pack_name, class_name)
-        self._client = None
+        self._client = client
 
     def get_api_client(self):
-        if self._client is None:
-            from st2common.services.api_client import ApiClient
-
-            self._client = ApiClient.from_environment()
         return self._client
 
 
