@@ -33,9 +33,13 @@ class FileWatchSensor(Sensor):
             self._logger.error("trigger %s names no file_path", trigger.get("ref"))
             return
         self._unwatch(path)
+        file = _open(path)
+        if file is not None:
+            # What was there before the rule is not news.
+            file.seek(0, os.SEEK_END)
         end = threading.Event()
         self._watched[path] = (trigger["ref"], end)
-        threading.Thread(target=self._follow, args=(path, trigger["ref"], end), daemon=True).start()
+        threading.Thread(target=self._follow, args=(path, file, trigger["ref"], end), daemon=True).start()
         self._logger.info("following %s", path)
 
     def update_trigger(self, trigger):
@@ -49,11 +53,7 @@ class FileWatchSensor(Sensor):
         if end is not None:
             end.set()
 
-    def _follow(self, path, ref, end):
-        file = _open(path)
-        if file is not None:
-            # What was there before the rule is not news.
-            file.seek(0, os.SEEK_END)
+    def _follow(self, path, file, ref, end):
         rest = b""
         while not end.is_set():
             data = file.read(64 * 1024) if file is not None else b""
