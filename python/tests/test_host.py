@@ -9,6 +9,7 @@ import unittest
 
 from tests.client import RunningHost, eventually, is_alive, result_of
 from yard_host import frames, processes
+from yard_host.timers import Timers
 
 
 class HostTestCase(unittest.TestCase):
@@ -555,6 +556,30 @@ class Frames(unittest.TestCase):
         decoder.feed(b"\x7f\xff\xff\xff")
         with self.assertRaises(frames.FrameError):
             decoder.next()
+
+
+class TimersOfAHost(unittest.TestCase):
+    def setUp(self):
+        self.now = 0.0
+        self.called = []
+        self.timers = Timers(lambda: self.now)
+
+    def test_they_are_called_in_order_unless_canceled(self):
+        for seconds in (3, 1, 2):
+            timer = self.timers.after(seconds, lambda seconds=seconds: self.called.append(seconds))
+        self.timers.cancel(timer)
+        self.timers.cancel(timer)
+        self.assertEqual(self.timers.pause(), 1)
+        self.now = 5.0
+        self.timers.run_due()
+        self.assertEqual((self.called, self.timers.pause(), len(self.timers)), ([1, 3], None, 0))
+
+    def test_canceled_ones_do_not_pile_up(self):
+        self.timers.after(1000, lambda: None)
+        for _ in range(10000):
+            self.timers.cancel(self.timers.after(600, lambda: self.fail("it was canceled")))
+        self.assertLess(len(self.timers), 200)
+        self.assertEqual(self.timers.pause(), 1000)
 
 
 def _processes_of_user(name):

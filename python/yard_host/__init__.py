@@ -5,7 +5,7 @@ usual modules imported and keeps idle workers, forked ahead, each of which runs 
 `PROTOCOL.md` is the contract with the agent.
 
     host.py       the event loop: socket, workers, executions
-    execution.py  one execution as the host sees it
+    execution.py  one execution as the host sees it; mailbox.py: its events; timers.py: its limits
     orders.py     what a `run` request may contain
     worker.py     the forked child: becomes the execution
     kinds/        what a worker does: Python action, shell command, HTTP request, SSH

@@ -25,6 +25,7 @@ class Worker:
         # What os.wait4 told, once it ended: (status, resource usage).
         self.ended = None
         self.control_open = True
+        self.drain_timer = None
 
     def close(self):
         for fd in self.streams.values():
@@ -38,10 +39,8 @@ class Worker:
 class Execution:
     """What is known of a run: its limits, what it printed, how it ends."""
 
-    def __init__(self, body, data):
+    def __init__(self, body):
         self.id = body["id"]
-        # The bytes the client sent are handed to the worker as they are.
-        self.data = data
         self.grace_ms = _or(body.get("grace_ms"), orders.DEFAULT_GRACE_MS)
         self.timeout_ms = body.get("timeout_ms")
         self.output_limit = _or(body.get("output_limit"), orders.DEFAULT_OUTPUT_LIMIT)
@@ -49,6 +48,8 @@ class Execution:
         self.started_at = None
         self.timed_out = False
         self.stopped = False
+        # What must be canceled at its end: its time limit, its kill.
+        self.timers = []
         self.kill_at = None
         self.killed = False
         self.result_over_limit = False

@@ -14,8 +14,6 @@ Beginners get wrong:
   they live. That is why it may be killed without asking whose it was.
 """
 
-import heapq
-import itertools
 import os
 import selectors
 import signal
@@ -27,6 +25,7 @@ import time
 from yard_host import frames, orders, processes, worker as worker_process
 from yard_host.execution import READ_SIZE, Execution, Worker
 from yard_host.mailbox import HIGH, LOW, Mailbox
+from yard_host.timers import Timers
 
 VERSION = 1
 MOST_IDLE = 64
@@ -49,8 +48,7 @@ class Host:
     def __init__(self, path, prefork=2, max_running=512):
         self._selector = selectors.DefaultSelector()
         self._mailbox = Mailbox()
-        self._timers = []
-        self._order_of_timers = itertools.count()
+        self._timers = Timers()
         self._workers = {}
         self._idle = []
         self._executions = {}
@@ -79,7 +77,7 @@ class Host:
         os.rename(_unpublished(self._path), self._path)
         while not (self._stopping and not self._executions):
             fork_due = self._fork_due()
-            ready = self._selector.select(self._pause_before_fork() if fork_due else self._pause())
+            ready = self._selector.select(self._pause_before_fork() if fork_due else self._timers.pause())
             for key, _ in ready:
                 # An earlier handler of this round may have closed the descriptor of a later one.
                 if self._selector.get_map().get(key.fd) is key:
@@ -87,7 +85,7 @@ class Host:
             if fork_due and not ready:
                 # Only when nothing else is to do: a fork costs what an action's start may cost.
                 self._add_idle_worker()
-            self._run_timers()
+            self._timers.run_due()
             if self._stopping and not self._stop_begun:
                 self._stop_begun = True
                 self._stop_all()
@@ -114,25 +112,11 @@ class Host:
         for execution_id in list(self._executions):
             self._begin_stop(execution_id, STOP_GRACE_MS)
 
-    # Timers
-
-    def _after(self, seconds, call):
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order_of_timers), call))
-
-    def _pause(self):
-        if not self._timers:
-            return None
-        return max(0.0, self._timers[0][0] - time.monotonic())
-
     def _pause_before_fork(self):
         """A fork takes the processor from the action that was just started; while others are idle it can wait."""
-        pause = self._pause()
+        pause = self._timers.pause()
         wanted = FORK_PAUSE_SECONDS if self._idle else 0.0
         return wanted if pause is None else min(pause, wanted)
-
-    def _run_timers(self):
-        while self._timers and self._timers[0][0] <= time.monotonic():
-            heapq.heappop(self._timers)[2]()
 
     # The client
 
@@ -263,9 +247,10 @@ class Host:
                 else:
                     self._refuse(body, "no_such_worker", "no idle worker has pid %d" % body["worker"])
                 return
-            execution = Execution(body, data)
+            execution = Execution(body)
             worker.execution = execution
             self._executions[execution.id] = worker
+            # The bytes the client sent go to the worker as they are.
             worker.unsent = frames.wrap(data)
             self._send_orders(worker)
 
@@ -371,7 +356,7 @@ class Host:
     def _pause_refill(self):
         self._refill_after = time.monotonic() + REFILL_PAUSE_SECONDS
         # Makes the loop turn again by then.
-        self._after(REFILL_PAUSE_SECONDS, lambda: None)
+        self._timers.after(REFILL_PAUSE_SECONDS, lambda: None)
 
     def _watch(self, worker, stream):
         self._selector.register(
@@ -424,7 +409,9 @@ class Host:
             {"event": "started", "id": execution.id, "pid": worker.pid, "at": int(time.time() * 1000)}
         )
         if execution.timeout_ms is not None:
-            self._after(execution.timeout_ms / 1000, lambda: self._time_out(execution.id, worker))
+            execution.timers.append(
+                self._timers.after(execution.timeout_ms / 1000, lambda: self._time_out(execution.id, worker))
+            )
 
     def _serve_output(self, worker, stream):
         try:
@@ -463,7 +450,7 @@ class Host:
         kill_at = time.monotonic() + grace_ms / 1000
         if execution.kill_at is None or kill_at < execution.kill_at:
             execution.kill_at = kill_at
-            self._after(grace_ms / 1000, lambda: self._kill(worker))
+            execution.timers.append(self._timers.after(grace_ms / 1000, lambda: self._kill(worker)))
 
     def _kill(self, worker):
         if worker.ended is None and not worker.execution.killed:
@@ -490,7 +477,9 @@ class Host:
             worker = self._workers.get(pid)
             if worker is not None:
                 worker.ended = (status, usage)
-                self._after(DRAIN_SECONDS, lambda worker=worker: self._give_up_draining(worker))
+                worker.drain_timer = self._timers.after(
+                    DRAIN_SECONDS, lambda worker=worker: self._give_up_draining(worker)
+                )
                 self._conclude(worker)
         if reaped:
             for child in processes.children_of(os.getpid()):
@@ -502,7 +491,7 @@ class Host:
             return
         if not self._reading:
             # Its output still waits for the client, not for a foreign process.
-            self._after(DRAIN_SECONDS, lambda: self._give_up_draining(worker))
+            worker.drain_timer = self._timers.after(DRAIN_SECONDS, lambda: self._give_up_draining(worker))
             return
         for fd in worker.streams.values():
             self._selector.unregister(fd)
@@ -516,6 +505,7 @@ class Host:
         if worker.ended is None or worker.streams or worker.control_open:
             return
         del self._workers[worker.pid]
+        self._timers.cancel(worker.drain_timer)
         execution = worker.execution
         if execution is None:
             if worker.pid in self._idle:
@@ -524,6 +514,8 @@ class Host:
                 self._pause_refill()
             return
         del self._executions[execution.id]
+        for timer in execution.timers:
+            self._timers.cancel(timer)
         if not execution.started and not execution.stopped:
             self._mailbox.put(
                 {
