@@ -1,0 +1,408 @@
+//! What the platform tells rules: the trigger types of the pack `yard`.
+//!
+//! The controller builds a [`PlatformEvent`] where the thing happens; its payload is what rules match
+//! on, so a field is never renamed and never changes its meaning; fields may be added. Fields that may
+//! have no value are null, never absent: criteria can name them without failing.
+
+use super::trigger_type::TriggerType;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// Something with a stable id and a name that people use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// The id.
+    pub guid: String,
+    /// The name at the time of the event.
+    pub name: String,
+}
+
+/// An app and where it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppPlace {
+    /// The app.
+    pub app: Named,
+    /// Its space.
+    pub space: Named,
+    /// Its organization.
+    pub organization: Named,
+}
+
+/// An instance ended though it was wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppCrashed {
+    /// When, as the API writes times.
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub process_type: String,
+    pub index: u32,
+    pub instance: String,
+    pub node: Option<String>,
+    pub exit_status: Option<i32>,
+    pub reason: String,
+    pub crash_count: u32,
+}
+
+/// An instance crashes again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppFlapping {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub process_type: String,
+    pub index: u32,
+    pub crash_count: u32,
+    pub next_start_at: Option<String>,
+}
+
+/// A package became a droplet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppStaged {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub build: String,
+    pub package: String,
+    pub droplet: String,
+    pub buildpack: Option<String>,
+    pub duration_ms: u64,
+}
+
+/// A package did not become a droplet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppStagingFailed {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub build: String,
+    pub package: String,
+    pub error: String,
+    pub duration_ms: u64,
+}
+
+/// All instances of an app run the new version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeploymentFinished {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub deployment: String,
+    pub strategy: String,
+    pub droplet: String,
+    pub duration_ms: u64,
+}
+
+/// A deployment did not get there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeploymentFailed {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub deployment: String,
+    pub strategy: String,
+    pub droplet: String,
+    pub previous_droplet: Option<String>,
+    pub reason: String,
+}
+
+/// An instance used more memory than it may, and was killed for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InstanceOutOfMemory {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub process_type: String,
+    pub index: u32,
+    pub instance: String,
+    pub node: Option<String>,
+    pub memory_limit_mb: u64,
+}
+
+/// A node's agent is not heard of any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeLost {
+    pub at: String,
+    pub node: String,
+    pub address: Option<String>,
+    pub last_seen_at: String,
+    pub instances: u32,
+}
+
+/// A node's agent is heard of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeJoined {
+    pub at: String,
+    pub node: String,
+    pub address: Option<String>,
+    pub memory_mb: u64,
+    pub returned: bool,
+}
+
+/// A value of the cluster's configuration changed. The value of a secret key is masked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConfigChanged {
+    pub at: String,
+    pub key: String,
+    pub value: Value,
+    pub previous: Value,
+    pub user: String,
+    pub restart_needed: bool,
+}
+
+/// Something was refused because a quota is used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuotaExceeded {
+    pub at: String,
+    pub organization: Named,
+    pub space: Option<Named>,
+    pub quota: Named,
+    pub resource: String,
+    pub limit: u64,
+    pub used: u64,
+    pub requested: u64,
+    pub user: String,
+}
+
+/// A route answers with errors more often than it may.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RouteErrors {
+    pub at: String,
+    pub host: String,
+    pub app: Option<Named>,
+    pub requests: u64,
+    pub errors: u64,
+    pub rate: f64,
+    pub window_seconds: u64,
+}
+
+/// A one-off task of an app ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TaskFinished {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub task: Named,
+    pub state: String,
+    pub exit_status: Option<i32>,
+    pub reason: Option<String>,
+    pub duration_ms: u64,
+}
+
+/// One field of a payload.
+struct Field {
+    name: &'static str,
+    schema: Value,
+    description: &'static str,
+}
+
+fn field(name: &'static str, kind: &str, description: &'static str) -> Field {
+    Field {
+        name,
+        schema: json!({"type": kind}),
+        description,
+    }
+}
+
+/// A field that may be null.
+fn maybe(name: &'static str, kind: &str, description: &'static str) -> Field {
+    Field {
+        name,
+        schema: json!({"type": [kind, "null"]}),
+        description,
+    }
+}
+
+fn named(name: &'static str, description: &'static str) -> Field {
+    Field {
+        name,
+        schema: json!({
+            "type": "object",
+            "properties": {
+                "guid": {"type": "string", "required": true},
+                "name": {"type": "string", "required": true},
+            },
+            "additionalProperties": false,
+        }),
+        description,
+    }
+}
+
+fn maybe_named(name: &'static str, description: &'static str) -> Field {
+    let mut field = named(name, description);
+    field.schema["type"] = json!(["object", "null"]);
+    field
+}
+
+fn at() -> Field {
+    Field {
+        name: "at",
+        schema: json!({"type": "string", "format": "date-time"}),
+        description: "When it happened.",
+    }
+}
+
+fn place() -> [Field; 3] {
+    [
+        named("app", "The app: guid and name."),
+        named("space", "The app's space: guid and name."),
+        named("organization", "The app's organization: guid and name."),
+    ]
+}
+
+fn schema(fields: Vec<Field>) -> Value {
+    let mut properties = Map::new();
+    let fields = std::iter::once(at()).chain(fields);
+    for mut field in fields {
+        field.schema["required"] = json!(true);
+        field.schema["description"] = json!(field.description);
+        properties.insert(field.name.to_owned(), field.schema);
+    }
+    json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn of_app(fields: Vec<Field>) -> Value {
+    schema(place().into_iter().chain(fields).collect())
+}
+
+macro_rules! events {
+    ($($variant:ident $name:literal $description:literal $schema:expr;)*) => {
+        /// Something that happened on the platform.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum PlatformEvent {
+            $(#[doc = $description] $variant($variant),)*
+        }
+
+        impl PlatformEvent {
+            /// The name of its trigger type in the pack `yard`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(PlatformEvent::$variant(_) => $name,)*
+                }
+            }
+
+            /// What rules match on.
+            pub fn payload(&self) -> Value {
+                let written = match self {
+                    $(PlatformEvent::$variant(event) => serde_json::to_value(event),)*
+                };
+                written.expect("strings, numbers and names are JSON")
+            }
+        }
+
+        $(impl From<$variant> for PlatformEvent {
+            fn from(event: $variant) -> PlatformEvent {
+                PlatformEvent::$variant(event)
+            }
+        })*
+
+        /// The trigger types, in the order of the document.
+        pub(super) fn types() -> Vec<TriggerType> {
+            vec![$(TriggerType {
+                pack: "yard",
+                name: $name.to_owned(),
+                description: $description,
+                parameters_schema: json!({}),
+                payload_schema: $schema,
+            },)*]
+        }
+    };
+}
+
+events! {
+    AppCrashed "app.crashed" "An instance of an app ended though it was wanted." of_app(vec![
+        field("process_type", "string", "The type of the process: web, worker, …"),
+        field("index", "integer", "Which of the process's instances."),
+        field("instance", "string", "The id of this run of the instance."),
+        maybe("node", "string", "The node it ran on."),
+        maybe("exit_status", "integer", "The exit status, if it exited; negative: the signal that ended it."),
+        field("reason", "string", "Why, in words."),
+        field("crash_count", "integer", "How often this index crashed in the running window."),
+    ]);
+    AppFlapping "app.flapping" "An instance of an app crashes again and again, and is started less and less often." of_app(vec![
+        field("process_type", "string", "The type of the process."),
+        field("index", "integer", "Which of the process's instances."),
+        field("crash_count", "integer", "How often it crashed."),
+        maybe("next_start_at", "string", "When it is started again; null if it is given up."),
+    ]);
+    AppStaged "app.staged" "A package of an app was made into a droplet." of_app(vec![
+        field("build", "string", "The guid of the build."),
+        field("package", "string", "The guid of the package."),
+        field("droplet", "string", "The guid of the droplet."),
+        maybe("buildpack", "string", "The buildpack that did it."),
+        field("duration_ms", "integer", "How long it took, in milliseconds."),
+    ]);
+    AppStagingFailed "app.staging_failed" "A package of an app could not be made into a droplet." of_app(vec![
+        field("build", "string", "The guid of the build."),
+        field("package", "string", "The guid of the package."),
+        field("error", "string", "Why not."),
+        field("duration_ms", "integer", "How long it took, in milliseconds."),
+    ]);
+    DeploymentFinished "deployment.finished" "A deployment replaced all instances." of_app(vec![
+        field("deployment", "string", "The guid of the deployment."),
+        field("strategy", "string", "How: rolling, canary, recreate."),
+        field("droplet", "string", "The guid of the droplet that runs now."),
+        field("duration_ms", "integer", "How long it took, in milliseconds."),
+    ]);
+    DeploymentFailed "deployment.failed" "A deployment was given up or canceled." of_app(vec![
+        field("deployment", "string", "The guid of the deployment."),
+        field("strategy", "string", "How: rolling, canary, recreate."),
+        field("droplet", "string", "The guid of the droplet that was to run."),
+        maybe("previous_droplet", "string", "The guid of the droplet that runs on."),
+        field("reason", "string", "Why, in words."),
+    ]);
+    InstanceOutOfMemory "instance.oom" "An instance was killed because it used more memory than it may." of_app(vec![
+        field("process_type", "string", "The type of the process."),
+        field("index", "integer", "Which of the process's instances."),
+        field("instance", "string", "The id of this run of the instance."),
+        maybe("node", "string", "The node it ran on."),
+        field("memory_limit_mb", "integer", "How much it may use, in megabytes."),
+    ]);
+    NodeLost "node.lost" "The agent of a node is not heard of any more; its instances are started elsewhere." schema(vec![
+        field("node", "string", "The node."),
+        maybe("address", "string", "Its address."),
+        field("last_seen_at", "string", "When it was last heard of."),
+        field("instances", "integer", "How many instances ran on it."),
+    ]);
+    NodeJoined "node.joined" "The agent of a node is heard of." schema(vec![
+        field("node", "string", "The node."),
+        maybe("address", "string", "Its address."),
+        field("memory_mb", "integer", "How much memory it offers, in megabytes."),
+        field("returned", "boolean", "Whether it had been lost."),
+    ]);
+    ConfigChanged "config.changed" "A value of the cluster's configuration changed." schema(vec![
+        field("key", "string", "The key."),
+        Field { name: "value", schema: json!({}), description: "The new value; masked if secret, null if unset." },
+        Field { name: "previous", schema: json!({}), description: "The value before; masked if secret, null if unset." },
+        field("user", "string", "Who changed it."),
+        field("restart_needed", "boolean", "Whether it works only after a restart."),
+    ]);
+    QuotaExceeded "quota.exceeded" "Something was refused because a quota is used up." schema(vec![
+        named("organization", "The organization: guid and name."),
+        maybe_named("space", "The space, if it is the space's quota: guid and name."),
+        named("quota", "The quota: guid and name."),
+        field("resource", "string", "What is used up: memory, instances, routes, services, …"),
+        field("limit", "integer", "How much there may be."),
+        field("used", "integer", "How much there is."),
+        field("requested", "integer", "How much more was asked for."),
+        field("user", "string", "Who asked."),
+    ]);
+    RouteErrors "route.errors" "A route answers with server errors more often than it may." schema(vec![
+        field("host", "string", "The host name, with a path if the route has one."),
+        maybe_named("app", "The app it leads to, if it is one only: guid and name."),
+        field("requests", "integer", "Requests in the window."),
+        field("errors", "integer", "How many of them ended with a status of 500 or more."),
+        field("rate", "number", "errors divided by requests."),
+        field("window_seconds", "integer", "How long the window is, in seconds."),
+    ]);
+    TaskFinished "task.finished" "A one-off task of an app ended." of_app(vec![
+        named("task", "The task: guid and name."),
+        field("state", "string", "SUCCEEDED or FAILED."),
+        maybe("exit_status", "integer", "The exit status, if it exited."),
+        maybe("reason", "string", "Why it failed."),
+        field("duration_ms", "integer", "How long it ran, in milliseconds."),
+    ]);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+use super::*;
+use crate::documents::timestamp;
+use std::collections::BTreeSet;
+
+fn name(name: &str) -> Named {
+    Named {
+        guid: format!("{name}-guid"),
+        name: name.to_owned(),
+    }
+}
+
+fn place() -> AppPlace {
+    AppPlace {
+        app: name("shop"),
+        space: name("dev"),
+        organization: name("acme"),
+    }
+}
+
+/// One of each; optional fields filled in or not.
+fn samples(full: bool) -> Vec<PlatformEvent> {
+    let at = || timestamp(1_700_000_000_000);
+    let maybe = |text: &str| full.then(|| text.to_owned());
+    vec![
+        AppCrashed {
+            at: at(),
+            place: place(),
+            process_type: "web".into(),
+            index: 0,
+            instance: "i".into(),
+            node: maybe("n1"),
+            exit_status: full.then_some(-9),
+            reason: "killed".into(),
+            crash_count: 1,
+        }
+        .into(),
+        AppFlapping {
+            at: at(),
+            place: place(),
+            process_type: "web".into(),
+            index: 0,
+            crash_count: 4,
+            next_start_at: full.then(at),
+        }
+        .into(),
+        AppStaged {
+            at: at(),
+            place: place(),
+            build: "b".into(),
+            package: "p".into(),
+            droplet: "d".into(),
+            buildpack: maybe("python"),
+            duration_ms: 5,
+        }
+        .into(),
+        AppStagingFailed {
+            at: at(),
+            place: place(),
+            build: "b".into(),
+            package: "p".into(),
+            error: "no buildpack wants it".into(),
+            duration_ms: 5,
+        }
+        .into(),
+        DeploymentFinished {
+            at: at(),
+            place: place(),
+            deployment: "x".into(),
+            strategy: "rolling".into(),
+            droplet: "d".into(),
+            duration_ms: 5,
+        }
+        .into(),
+        DeploymentFailed {
+            at: at(),
+            place: place(),
+            deployment: "x".into(),
+            strategy: "rolling".into(),
+            droplet: "d".into(),
+            previous_droplet: maybe("c"),
+            reason: "the new instances crash".into(),
+        }
+        .into(),
+        InstanceOutOfMemory {
+            at: at(),
+            place: place(),
+            process_type: "web".into(),
+            index: 2,
+            instance: "i".into(),
+            node: maybe("n1"),
+            memory_limit_mb: 64,
+        }
+        .into(),
+        NodeLost {
+            at: at(),
+            node: "n1".into(),
+            address: maybe("10.0.0.1"),
+            last_seen_at: at(),
+            instances: 3,
+        }
+        .into(),
+        NodeJoined {
+            at: at(),
+            node: "n1".into(),
+            address: maybe("10.0.0.1"),
+            memory_mb: 4096,
+            returned: true,
+        }
+        .into(),
+        ConfigChanged {
+            at: at(),
+            key: "router/access_log/enabled".into(),
+            value: json!(false),
+            previous: if full { json!(true) } else { Value::Null },
+            user: "ada".into(),
+            restart_needed: false,
+        }
+        .into(),
+        QuotaExceeded {
+            at: at(),
+            organization: name("acme"),
+            space: full.then(|| name("dev")),
+            quota: name("small"),
+            resource: "memory".into(),
+            limit: 1024,
+            used: 1000,
+            requested: 64,
+            user: "ada".into(),
+        }
+        .into(),
+        RouteErrors {
+            at: at(),
+            host: "shop.example".into(),
+            app: full.then(|| name("shop")),
+            requests: 100,
+            errors: 10,
+            rate: 0.1,
+            window_seconds: 60,
+        }
+        .into(),
+        TaskFinished {
+            at: at(),
+            place: place(),
+            task: name("migrate"),
+            state: "FAILED".into(),
+            exit_status: full.then_some(1),
+            reason: maybe("exited with 1"),
+            duration_ms: 5,
+        }
+        .into(),
+    ]
+}
+
+#[test]
+fn every_payload_obeys_its_schema_and_has_all_its_fields() {
+    let types = types();
+    for full in [true, false] {
+        let samples = samples(full);
+        assert_eq!(samples.len(), types.len(), "a sample of each");
+        for (event, kind) in samples.iter().zip(&types) {
+            assert_eq!(event.name(), kind.name);
+            let payload = event.payload();
+            assert_eq!(kind.check_payload(&payload), Ok(()), "{}", kind.name);
+            let has: BTreeSet<&String> = payload.as_object().expect("an object").keys().collect();
+            let says: BTreeSet<&String> = kind.payload_schema["properties"]
+                .as_object()
+                .expect("properties")
+                .keys()
+                .collect();
+            assert_eq!(has, says, "{}", kind.name);
+        }
+    }
+}
+
+#[test]
+fn a_payload_of_another_shape_is_refused() {
+    for (event, kind) in samples(true).iter().zip(types()) {
+        let mut payload = event.payload();
+        payload["unheard_of"] = json!(1);
+        assert!(kind.check_payload(&payload).is_err(), "{}", kind.name);
+        let mut payload = event.payload();
+        payload.as_object_mut().expect("an object").remove("at");
+        assert!(kind.check_payload(&payload).is_err(), "{}", kind.name);
+    }
+}
+
+#[test]
+fn the_names_are_those_of_the_contract() {
+    let names: Vec<String> = types().iter().map(TriggerType::reference).collect();
+    assert_eq!(
+        names,
+        [
+            "yard.app.crashed",
+            "yard.app.flapping",
+            "yard.app.staged",
+            "yard.app.staging_failed",
+            "yard.deployment.finished",
+            "yard.deployment.failed",
+            "yard.instance.oom",
+            "yard.node.lost",
+            "yard.node.joined",
+            "yard.config.changed",
+            "yard.quota.exceeded",
+            "yard.route.errors",
+            "yard.task.finished",
+        ]
+    );
+}
