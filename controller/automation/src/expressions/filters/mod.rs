@@ -1,0 +1,95 @@
+//! StackStorm's filters, and those of Jinja2 that the engine lacks.
+//!
+//! Names, arguments and results follow StackStorm's
+//! (`st2common/expressions/functions`, contract section 2.6).
+
+mod data;
+mod datastore;
+mod matching;
+mod path;
+mod stock;
+mod time;
+mod version;
+
+pub use data::NONE_MARKER;
+
+use std::sync::Arc;
+
+use minijinja::value::{Kwargs, Rest, from_args};
+use minijinja::{Environment, Error, State, Value};
+
+use super::cache::Cache;
+use super::pattern::{Pattern, PatternOptions};
+use super::values::{Meter, refuse, to_text};
+
+/// Compiled patterns of the regular-expression filters.
+pub(crate) type Patterns = Cache<(String, PatternOptions), Pattern>;
+
+/// Adds every filter to an environment.
+pub(crate) fn register(environment: &mut Environment<'static>, patterns: &Arc<Patterns>) {
+    data::register(environment);
+    datastore::register(environment);
+    matching::register(environment, patterns);
+    path::register(environment);
+    stock::register(environment);
+    time::register(environment);
+    version::register(environment);
+}
+
+/// Arguments of a filter by position or by name, as Python passes them.
+struct Arguments<'args> {
+    filter: &'static str,
+    positional: &'args [Value],
+    named: Kwargs,
+}
+
+impl<'args> Arguments<'args> {
+    /// `most` positional arguments may be given.
+    fn new(
+        filter: &'static str,
+        most: usize,
+        given: &'args Rest<Value>,
+    ) -> Result<Arguments<'args>, Error> {
+        let (positional, named): (&[Value], Kwargs) = from_args(given)?;
+        if positional.len() > most {
+            return Err(refuse(format!(
+                "{filter}() takes at most {most} arguments, {} were given",
+                positional.len()
+            )));
+        }
+        Ok(Arguments {
+            filter,
+            positional,
+            named,
+        })
+    }
+
+    fn optional(&self, position: usize, name: &str) -> Result<Option<Value>, Error> {
+        let given = match self.positional.get(position) {
+            Some(value) => Some(value.clone()),
+            None => self.named.get::<Option<Value>>(name)?,
+        };
+        Ok(given.filter(|value| !value.is_none() && !value.is_undefined()))
+    }
+
+    fn required(&self, position: usize, name: &str) -> Result<Value, Error> {
+        self.optional(position, name)?
+            .ok_or_else(|| refuse(format!("{}() misses its argument '{name}'", self.filter)))
+    }
+
+    fn flag(&self, position: usize, name: &str) -> Result<bool, Error> {
+        Ok(self
+            .optional(position, name)?
+            .is_some_and(|value| value.is_true()))
+    }
+
+    /// Refuses names the filter does not know; called after all others were read.
+    fn finish(&self) -> Result<(), Error> {
+        self.named.assert_all_used()
+    }
+}
+
+/// `str(value)`, for a filter that works on text.
+fn text_of(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    to_text(value, &mut Meter::new(state))
+}

@@ -1,0 +1,243 @@
+//! Values of the engine, out of it: as JSON, and as the text a template prints.
+//!
+//! A template can make data that is small to hold and huge to walk (`[[x] * 1000] * 1000`), and a
+//! value deeper than the stack. So each node that is visited is paid for, and depth is bounded.
+
+use std::fmt::Write;
+
+use minijinja::value::ValueKind;
+use minijinja::{Error, ErrorKind, State, Value};
+use serde_json::Value as Json;
+
+use super::lookup::Lookup;
+use super::python;
+
+/// Levels of lists and maps within a value.
+const DEEPEST_VALUE: usize = 100;
+/// Units that make a step of work, as the engine counts its own.
+const UNITS_PER_STEP: u64 = 64;
+/// What visiting one node costs; a byte of text costs one unit.
+const NODE: u64 = 32;
+
+/// Charges a rendering for what is done on its behalf outside the engine.
+pub(crate) struct Meter<'borrow, 'template, 'environment> {
+    state: &'borrow State<'template, 'environment>,
+    units: u64,
+}
+
+impl<'borrow, 'template, 'environment> Meter<'borrow, 'template, 'environment> {
+    pub(crate) fn new(
+        state: &'borrow State<'template, 'environment>,
+    ) -> Meter<'borrow, 'template, 'environment> {
+        Meter { state, units: 0 }
+    }
+
+    pub(crate) fn node(&mut self) -> Result<(), Error> {
+        self.units(NODE)
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize) -> Result<(), Error> {
+        self.units(length as u64)
+    }
+
+    fn units(&mut self, units: u64) -> Result<(), Error> {
+        self.units += units;
+        let steps = self.units / UNITS_PER_STEP;
+        self.units %= UNITS_PER_STEP;
+        if steps > 0 {
+            self.state.consume_fuel(steps)?;
+        }
+        Ok(())
+    }
+}
+
+/// A value of the engine with the same content.
+pub(crate) fn from_json(value: &Json) -> Value {
+    match value {
+        Json::Null => Value::from(()),
+        Json::Bool(flag) => Value::from(*flag),
+        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(integer), _, _) => Value::from(integer),
+            (None, Some(integer), _) => Value::from(integer),
+            (None, None, float) => Value::from(float.unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => Value::from(items.iter().map(from_json).collect::<Vec<_>>()),
+        Json::Object(entries) => Value::from_pairs(
+            entries
+                .iter()
+                .map(|(key, value)| (key.as_str(), from_json(value))),
+        ),
+    }
+}
+
+/// The value as JSON.
+pub(crate) fn to_json(value: &Value, meter: &mut Meter<'_, '_, '_>) -> Result<Json, Error> {
+    json_at(value, meter, 0)
+}
+
+fn json_at(value: &Value, meter: &mut Meter<'_, '_, '_>, depth: usize) -> Result<Json, Error> {
+    check_depth(depth)?;
+    meter.node()?;
+    Ok(match value.kind() {
+        ValueKind::Undefined | ValueKind::None => Json::Null,
+        ValueKind::Bool => Json::Bool(value.is_true()),
+        ValueKind::Number => number(value)?,
+        ValueKind::Map => {
+            let mut entries = serde_json::Map::new();
+            for key in value.try_iter()?.checked() {
+                let key = key?;
+                let item = json_at(&value.get_item(&key)?, meter, depth + 1)?;
+                let key = key_text(&key);
+                meter.bytes(key.len())?;
+                entries.insert(key, item);
+            }
+            Json::Object(entries)
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let mut items = vec![];
+            for item in value.try_iter()?.checked() {
+                items.push(json_at(&item?, meter, depth + 1)?);
+            }
+            Json::Array(items)
+        }
+        _ => {
+            let text = scalar_text(value)?;
+            meter.bytes(text.len())?;
+            Json::String(text)
+        }
+    })
+}
+
+/// A key of an object as `json.dumps` writes it.
+fn key_text(key: &Value) -> String {
+    match key.kind() {
+        ValueKind::None => "null".into(),
+        ValueKind::Bool => if key.is_true() { "true" } else { "false" }.into(),
+        _ => key.to_string(),
+    }
+}
+
+fn number(value: &Value) -> Result<Json, Error> {
+    if let Ok(integer) = i64::try_from(value.clone())
+        && value.is_integer()
+    {
+        return Ok(Json::from(integer));
+    }
+    if let Ok(integer) = u64::try_from(value.clone())
+        && value.is_integer()
+    {
+        return Ok(Json::from(integer));
+    }
+    let float = f64::try_from(value.clone())?;
+    serde_json::Number::from_f64(float)
+        .map(Json::Number)
+        .ok_or_else(|| {
+            refuse(format!(
+                "{} is not a number of JSON",
+                python::float_text(float)
+            ))
+        })
+}
+
+/// Writes the value as a template prints it.
+pub(crate) fn write_text(
+    out: &mut impl Write,
+    value: &Value,
+    meter: &mut Meter<'_, '_, '_>,
+) -> Result<(), Error> {
+    match value.as_str() {
+        Some(text) => out.write_str(text)?,
+        None => write_repr(out, value, meter, 0)?,
+    }
+    Ok(())
+}
+
+/// The value as a template prints it.
+pub(crate) fn to_text(value: &Value, meter: &mut Meter<'_, '_, '_>) -> Result<String, Error> {
+    let mut text = String::new();
+    write_text(&mut text, value, meter)?;
+    Ok(text)
+}
+
+fn write_repr(
+    out: &mut impl Write,
+    value: &Value,
+    meter: &mut Meter<'_, '_, '_>,
+    depth: usize,
+) -> Result<(), Error> {
+    check_depth(depth)?;
+    meter.node()?;
+    match value.kind() {
+        ValueKind::None => out.write_str("None")?,
+        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" })?,
+        ValueKind::Number if !value.is_integer() => {
+            out.write_str(&python::float_text(f64::try_from(value.clone())?))?;
+        }
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            meter.bytes(text.len())?;
+            out.write_str(&python::repr(&Json::from(text)))?;
+        }
+        ValueKind::Map => {
+            out.write_char('{')?;
+            for (index, key) in value.try_iter()?.checked().enumerate() {
+                let key = key?;
+                if index > 0 {
+                    out.write_str(", ")?;
+                }
+                write_repr(out, &key, meter, depth + 1)?;
+                out.write_str(": ")?;
+                write_repr(out, &value.get_item(&key)?, meter, depth + 1)?;
+            }
+            out.write_char('}')?;
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let (open, close) = if value.is_tuple() {
+                ('(', ')')
+            } else {
+                ('[', ']')
+            };
+            out.write_char(open)?;
+            let mut length = 0;
+            for item in value.try_iter()?.checked() {
+                if length > 0 {
+                    out.write_str(", ")?;
+                }
+                write_repr(out, &item?, meter, depth + 1)?;
+                length += 1;
+            }
+            if length == 1 && value.is_tuple() {
+                out.write_char(',')?;
+            }
+            out.write_char(close)?;
+        }
+        _ => out.write_str(&scalar_text(value)?)?,
+    }
+    Ok(())
+}
+
+/// Text of what is neither a list nor a map.
+fn scalar_text(value: &Value) -> Result<String, Error> {
+    match value.kind() {
+        ValueKind::Invalid => Err(refuse(value.to_string())),
+        _ => Ok(match value.downcast_object_ref::<Lookup>() {
+            Some(lookup) => lookup.read(),
+            None => value.to_string(),
+        }),
+    }
+}
+
+fn check_depth(depth: usize) -> Result<(), Error> {
+    if depth > DEEPEST_VALUE {
+        return Err(refuse(format!(
+            "The value is nested deeper than {DEEPEST_VALUE} levels."
+        )));
+    }
+    Ok(())
+}
+
+/// An error whose text is for the user.
+pub(crate) fn refuse(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, text.into())
+}
