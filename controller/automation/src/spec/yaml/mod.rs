@@ -118,8 +118,10 @@ impl Document {
             if let Some(place) = self.places.get(path) {
                 return Some(*place);
             }
-            let end = path.rfind(['.', '['])?;
-            path = &path[..end];
+            if path.is_empty() {
+                return None;
+            }
+            path = &path[..path.rfind(['.', '[']).unwrap_or(0)];
         }
     }
 }

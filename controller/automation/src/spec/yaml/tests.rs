@@ -155,7 +155,7 @@ fn parts_know_their_place() {
     assert_eq!(at("parameters.cmd.type"), Some((4, 5)));
     assert_eq!(at("parameters.cmd.absent"), Some((3, 3)));
     assert_eq!(at("formats[1]"), Some((7, 5)));
-    assert_eq!(at("absent"), None);
+    assert_eq!(at("absent"), Some((1, 1)));
     assert_eq!(document.place(""), Some(Place { line: 1, column: 1 }));
 }
 
