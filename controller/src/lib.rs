@@ -124,14 +124,9 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         cluster: Some(deps.cluster.clone()),
         domain: domain.as_str().into(),
     };
-    let automation = automation::start::start(
-        &config.automation,
-        api.ops.clone(),
-        &runtime,
-        &deps,
-    )
-    .await
-    .context("starting automation")?;
+    let automation = automation::start::start(&config.automation, api.ops.clone(), &runtime, &deps)
+        .await
+        .context("starting automation")?;
     let routes = api::hosts::split(
         automation::api::router(automation),
         api::router(api).merge(api::internal_bulk::router(runtime)),

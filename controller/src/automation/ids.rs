@@ -24,7 +24,12 @@ mod tests {
         let (first, second) = (new_id(), new_id());
         assert!(is_id(&first) && is_id(&second));
         assert_ne!(first, second);
-        for wrong in ["", "0123", "g23456789012345678901234", "A23456789012345678901234"] {
+        for wrong in [
+            "",
+            "0123",
+            "g23456789012345678901234",
+            "A23456789012345678901234",
+        ] {
             assert!(!is_id(wrong), "{wrong}");
         }
     }

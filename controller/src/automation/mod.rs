@@ -18,6 +18,7 @@ pub mod start;
 
 use crate::ops::Ops;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, broadcast, watch};
 
 /// Something that happened, for the readers of the stream.
@@ -37,6 +38,8 @@ pub struct Automation {
     pub ops: Ops,
     /// Encrypts secret parameters, configuration values and keys.
     pub key: Arc<automation::datastore::SymmetricKey>,
+    pub expressions: automation::expressions::Engine,
+    pub agents: engine::agents::Agents,
     pub stream: broadcast::Sender<StreamEvent>,
     /// Rows changed that the engine should look at.
     pub wake: Arc<Notify>,
@@ -64,6 +67,13 @@ impl Automation {
             name: name.into(),
             document: Arc::new(document),
         });
+    }
+
+    /// After this long without a report an agent is lost.
+    pub fn agent_lost_after(&self) -> Duration {
+        self.ops
+            .settings()
+            .duration("health-manager/agent/lost_after")
     }
 
     /// Wakes the engine, after a commit.

@@ -1,10 +1,12 @@
 //! Starts automation in a controller: its key, its operations, its engine.
 
 use super::Automation;
+use super::engine::agents::Agents;
 use crate::ops::Ops;
 use crate::runtime::Runtime;
 use anyhow::Context;
 use automation::datastore::SymmetricKey;
+use automation::expressions::Engine;
 use daemon::Deps;
 use serde::Deserialize;
 use sha2::{Digest, Sha512};
@@ -36,6 +38,8 @@ pub async fn start(
     let automation = Automation {
         ops,
         key: Arc::new(key(&config.key_file)?),
+        expressions: Engine::default(),
+        agents: Agents::default(),
         stream: Automation::stream_channel(),
         wake: Arc::new(Notify::new()),
         epoch: runtime.epoch(),
@@ -44,6 +48,7 @@ pub async fn start(
         pack_folders: config.pack_folders.clone().into(),
         builtin_packs: config.packs.as_path().into(),
     };
+    super::engine::start(&automation, deps).await;
     Ok(automation)
 }
 

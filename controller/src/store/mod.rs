@@ -56,9 +56,9 @@ pub use row::{Column, Json};
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../migrations/0001_first.sql")),
     (
-        2,
+        3,
         "automation",
-        include_str!("../../migrations/0002_automation.sql"),
+        include_str!("../../migrations/0003_automation.sql"),
     ),
 ];
 

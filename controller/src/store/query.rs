@@ -155,12 +155,7 @@ impl Filter {
     }
 
     /// The same with another key.
-    pub fn order_by(
-        mut self,
-        column: &'static str,
-        key: &'static str,
-        descending: bool,
-    ) -> Filter {
+    pub fn order_by(mut self, column: &'static str, key: &'static str, descending: bool) -> Filter {
         let direction = if descending { "DESC" } else { "ASC" };
         self.order = if column == key {
             format!("{key} {direction}")

@@ -35,6 +35,8 @@ pub enum Event {
         /// Question and answer, as result.
         result: Value,
     },
+    /// The agent did not take it, or never got it: nothing of it began there, and nothing will.
+    NotTaken(Placement),
     /// Its work ended.
     Finished {
         /// Where, if on an agent.
@@ -91,6 +93,7 @@ impl Event {
             Event::StartFailed { .. } => "start failed",
             Event::Asked { .. } => "asked",
             Event::Answered { .. } => "answered",
+            Event::NotTaken(_) => "not taken",
             Event::Finished { .. } => "finished",
             Event::CancelAsked { .. } => "cancel asked",
             Event::Canceled(_) => "canceled",

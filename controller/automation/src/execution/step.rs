@@ -113,6 +113,26 @@ impl Execution {
                 out_of_order
             }
 
+            // The one way back from a start: it is certain that there was none.
+            (Scheduled | Running, Event::NotTaken(at)) => {
+                if self.placement.as_ref() == Some(&at) {
+                    self.started_at = None;
+                    Ok(self.place_anew(now, settings))
+                } else {
+                    ignored(EARLIER)
+                }
+            }
+            (Canceling, Event::NotTaken(at)) if self.placement.as_ref() == Some(&at) => {
+                Ok(self.end(Canceled, None, now))
+            }
+            (
+                Requested | Delayed | Pending | Pausing | Paused | Resuming | Canceling,
+                Event::NotTaken(_),
+            ) => ignored(EARLIER),
+            (Succeeded | Failed | Timeout | Abandoned | Canceled, Event::NotTaken(_)) => {
+                ignored(ENDED)
+            }
+
             (Running, Event::Asked { result }) if self.runner.work() == Work::Inquiry => {
                 self.enter(Pending, now);
                 Ok(Answer::Moved(Moved {

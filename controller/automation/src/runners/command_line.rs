@@ -115,7 +115,7 @@ pub fn shell_script(
 ) -> Result<CommandLine, CommandLineError> {
     let prefix = optional_text(run.parameters, "kwarg_op")?.unwrap_or("--");
     let mut command = quote(path).into_owned();
-    for argument in arguments(prefix, parameters, positional) {
+    for argument in script_arguments(prefix, parameters, positional) {
         command.push(' ');
         command.push_str(&argument);
     }
@@ -227,7 +227,8 @@ fn sudo_form(user: Option<&str>, password: bool, command: &str) -> String {
 }
 
 /// The arguments of a script, quoted.
-fn arguments(
+/// The words a script is called with, quoted for the shell: by name first, then by position.
+pub fn script_arguments(
     prefix: &str,
     parameters: &Map<String, Value>,
     positional: &[Positional<'_>],

@@ -23,7 +23,7 @@ pub use announcement::{Announcement, AnnouncementError};
 pub use catalogue::{catalogue, document};
 pub use command_line::{
     CommandLine, CommandLineError, Positional, RemoteCommand, Sensitive, ShellRun, remote_command,
-    shell_command, shell_script,
+    script_arguments, shell_command, shell_script,
 };
 pub use conclude::{
     Conclusion, Exit, HostOutcome, Output, Process, Raw, conclude, without_outcome,
@@ -35,3 +35,4 @@ pub use http::{Body, HttpError, HttpOutcome, HttpRequest, http_request};
 pub use inquiry::{InquiryError, Question};
 pub use python::{DELIMITER, ProtocolError, PythonAnswer, separate};
 pub use runner::{Refusal, Runner, Work};
+pub use shell::quote;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// The text as one word of a shell command. Words of harmless characters stay as they are, so that
 /// command lines remain readable.
-pub(super) fn quote(text: &str) -> Cow<'_, str> {
+pub fn quote(text: &str) -> Cow<'_, str> {
     let harmless =
         |character: char| character.is_ascii_alphanumeric() || "@%+=:,./-_".contains(character);
     if !text.is_empty() && text.chars().all(harmless) {

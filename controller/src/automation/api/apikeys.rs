@@ -96,7 +96,9 @@ async fn update(
         .key_hash
         .is_some_and(|hash| hash != MASK && hash != row.key_hash);
     if changes_hash {
-        return Err(Fault::Invalid("Changing of key_hash is not supported.".into()));
+        return Err(Fault::Invalid(
+            "Changing of key_hash is not supported.".into(),
+        ));
     }
     if change.user.is_some_and(|user| user != row.username) {
         return Err(Fault::Invalid(

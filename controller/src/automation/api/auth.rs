@@ -80,10 +80,12 @@ struct Validate {
 }
 
 async fn validate(State(automation): State<Automation>, Body(body): Body<Validate>) -> Answer {
-    let token = body
-        .token
-        .ok_or_else(|| Fault::Invalid("The body must name the token: {\"token\": \"...\"}".into()))?;
-    Ok(ok(json!({ "valid": automation.token_is_valid(&token).await? })))
+    let token = body.token.ok_or_else(|| {
+        Fault::Invalid("The body must name the token: {\"token\": \"...\"}".into())
+    })?;
+    Ok(ok(
+        json!({ "valid": automation.token_is_valid(&token).await? }),
+    ))
 }
 
 async fn sso() -> axum::Json<Value> {

@@ -23,7 +23,10 @@ pub struct Caller {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A token of this API: when it expires, in Unix microseconds.
-    Token { expires_at: i64, from_query: bool },
+    Token {
+        expires_at: i64,
+        from_query: bool,
+    },
     ApiKey,
     /// A token of the platform's own login.
     Bearer,
@@ -51,8 +54,16 @@ pub fn shown(headers: &HeaderMap, query: &str) -> Option<Shown> {
     text("x-auth-token")
         .map(|found| token(found, false))
         .or_else(|| text("st2-api-key").map(Shown::ApiKey))
-        .or_else(|| asked.text("x-auth-token").map(|found| token(found.to_string(), true)))
-        .or_else(|| asked.text("st2-api-key").map(|key| Shown::ApiKey(key.to_string())))
+        .or_else(|| {
+            asked
+                .text("x-auth-token")
+                .map(|found| token(found.to_string(), true))
+        })
+        .or_else(|| {
+            asked
+                .text("st2-api-key")
+                .map(|key| Shown::ApiKey(key.to_string()))
+        })
         .or_else(|| cookie(headers, "auth-token").map(|found| token(found, false)))
         .or_else(|| {
             crate::api::extract::bearer(headers).map(|bearer| Shown::Bearer(bearer.to_string()))
@@ -136,10 +147,26 @@ mod tests {
             })
         };
         check(&[], "", None);
-        check(&[("x-auth-token", "a"), ("st2-api-key", "b")], "x-auth-token=c", token("a", false));
-        check(&[("st2-api-key", "b")], "x-auth-token=c", Some(Shown::ApiKey("b".into())));
-        check(&[("cookie", "x=1; auth-token=d")], "x-auth-token=c", token("c", true));
+        check(
+            &[("x-auth-token", "a"), ("st2-api-key", "b")],
+            "x-auth-token=c",
+            token("a", false),
+        );
+        check(
+            &[("st2-api-key", "b")],
+            "x-auth-token=c",
+            Some(Shown::ApiKey("b".into())),
+        );
+        check(
+            &[("cookie", "x=1; auth-token=d")],
+            "x-auth-token=c",
+            token("c", true),
+        );
         check(&[("cookie", "x=1; auth-token=d")], "", token("d", false));
-        check(&[("authorization", "bearer e")], "", Some(Shown::Bearer("e".into())));
+        check(
+            &[("authorization", "bearer e")],
+            "",
+            Some(Shown::Bearer("e".into())),
+        );
     }
 }

@@ -14,10 +14,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub fn routes() -> Router<Automation> {
-    Router::new().route("/keys", get(list)).route(
-        "/keys/{name}",
-        get(show).put(write).delete(remove),
-    )
+    Router::new()
+        .route("/keys", get(list))
+        .route("/keys/{name}", get(show).put(write).delete(remove))
 }
 
 fn scope(asked: &Asked) -> Result<Scope, Fault> {
@@ -27,7 +26,10 @@ fn scope(asked: &Asked) -> Result<Scope, Fault> {
 async fn list(State(automation): State<Automation>, caller: Caller, asked: Asked) -> Answer {
     let window = asked.window(caller.is_admin())?;
     let wanted = KeysAsked {
-        scope: asked.text("scope").unwrap_or("system").parse::<ScopeFilter>()?,
+        scope: asked
+            .text("scope")
+            .unwrap_or("system")
+            .parse::<ScopeFilter>()?,
         user: asked.text("user").map(str::to_string),
         prefix: asked.text("prefix").map(str::to_string),
         decrypt: asked.flag("decrypt")?.unwrap_or(false),
@@ -81,8 +83,16 @@ async fn write(
             "The value of a key is a text: encode lists, objects and numbers as JSON (st2 key set --convert does).".into(),
         ));
     };
-    let wanted = written.scope.as_deref().or(asked.text("scope")).unwrap_or("system");
-    let user = written.user.as_deref().filter(|user| !user.is_empty()).or(asked.text("user"));
+    let wanted = written
+        .scope
+        .as_deref()
+        .or(asked.text("scope"))
+        .unwrap_or("system");
+    let user = written
+        .user
+        .as_deref()
+        .filter(|user| !user.is_empty())
+        .or(asked.text("user"));
     let row = automation
         .write_key(
             &caller,

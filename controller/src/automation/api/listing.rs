@@ -149,10 +149,19 @@ mod tests {
         let window = |query: &str, admin| Asked::parse(query).window(admin);
         assert_eq!(window("", false).unwrap().limit, 100);
         assert_eq!(window("limit=-1", true).unwrap().told, None);
-        assert!(matches!(window("limit=-1", false), Err(Fault::Forbidden(_))));
-        assert!(matches!(window("limit=101", false), Err(Fault::Forbidden(_))));
+        assert!(matches!(
+            window("limit=-1", false),
+            Err(Fault::Forbidden(_))
+        ));
+        assert!(matches!(
+            window("limit=101", false),
+            Err(Fault::Forbidden(_))
+        ));
         assert!(matches!(window("limit=0", true), Err(Fault::Invalid(_))));
         assert!(matches!(window("limit=x", true), Err(Fault::Invalid(_))));
-        assert!(matches!(window("offset=2147483648", true), Err(Fault::Invalid(_))));
+        assert!(matches!(
+            window("offset=2147483648", true),
+            Err(Fault::Invalid(_))
+        ));
     }
 }

@@ -55,7 +55,10 @@ pub fn router(automation: Automation) -> Router {
 }
 
 async fn unknown(request: Request) -> Fault {
-    Fault::NotFound(format!("The resource \"{}\" could not be found.", request.uri().path()))
+    Fault::NotFound(format!(
+        "The resource \"{}\" could not be found.",
+        request.uri().path()
+    ))
 }
 
 /// A program error in one request ends this request only.

@@ -1,1 +1,127 @@
 //! The working half of automation: one loop at the leader that turns rows into work.
+//!
+//! ```text
+//!   deadline passed ─┐
+//!   rows changed ────┼─► duties: rules ─► executions ─► timers ─► sensors ─► clean-up
+//!   clock ───────────┘                       │  ▲
+//!                     yard.dea.{id}.action.run  yard.action.exited, yard.automation.report
+//! ```
+//!
+//! A row says itself when it must be looked at (`deadline`); a wake-up carries no meaning. Reports of agents
+//! are handled by whichever controller hears them, each in its own transaction ([`reports`]).
+
+pub mod agents;
+pub mod dispatch;
+mod reports;
+pub mod round;
+
+use super::Automation;
+use crate::automation::ops::Fault;
+use crate::ops::now;
+use crate::store::automation::executions;
+use automation::execution::Event;
+use daemon::{Deps, Policy, Shutdown};
+use std::time::{Duration, Instant};
+
+/// The clock of the loop.
+const TICK: Duration = Duration::from_millis(500);
+/// Executions looked at in one transaction.
+const BATCH: i64 = 200;
+/// After a round that failed; doubles while they keep failing.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Begins to listen to agents, and to act when this controller leads.
+pub async fn start(automation: &Automation, deps: &Deps) {
+    reports::listen(automation, deps).await;
+    let engine = automation.clone();
+    deps.tasks
+        .spawn("automation", Policy::Restart, move |shutdown| {
+            run(engine.clone(), shutdown)
+        });
+}
+
+async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut epoch = automation.epoch.clone();
+    let mut wait = FIRST_WAIT;
+    let mut connected_since: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = automation.wake.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+            changed = epoch.changed() => changed?,
+            () = shutdown.draining() => return Ok(()),
+        }
+        if epoch.borrow_and_update().is_none() {
+            continue;
+        }
+        let now = Instant::now();
+        let connected = automation
+            .bus
+            .as_ref()
+            .is_some_and(|bus| bus.status().borrow().connected);
+        match (connected, connected_since) {
+            (true, None) => {
+                // What was silent while nobody could be heard is not lost.
+                automation.agents.freshen(now);
+                connected_since = Some(now);
+            }
+            (false, Some(_)) => connected_since = None,
+            _ => {}
+        }
+        match duties(&automation, connected).await {
+            Ok(()) => wait = FIRST_WAIT,
+            Err(error) => {
+                metrics::counter!("automation_rounds_failed_total").increment(1);
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a round of automation failed and is begun anew"
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = shutdown.draining() => return Ok(()),
+                }
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+}
+
+/// Everything the leader owes, once.
+async fn duties(automation: &Automation, connected: bool) -> Result<(), Fault> {
+    if connected {
+        let lost_after = automation.agent_lost_after();
+        for agent in automation.agents.take_lost(Instant::now(), lost_after) {
+            reports::agent_lost(automation, &agent).await?;
+        }
+    }
+    look_at_executions(automation).await
+}
+
+/// Executions whose time has come, batch by batch until none is left.
+async fn look_at_executions(automation: &Automation) -> Result<(), Fault> {
+    loop {
+        let due = executions::overdue(&mut *automation.ops.store.read().await?, now(), 1).await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut round = automation.round("look at executions").await?;
+        let at = round.now();
+        let rows = executions::overdue(round.connection(), at, BATCH).await?;
+        for mut row in rows {
+            let passed = row
+                .life
+                .deadline(round.settings())
+                .is_some_and(|deadline| deadline.at.saturating_mul(1000) <= at);
+            let event = if passed {
+                Event::TimedOut
+            } else {
+                Event::ControllerRestarted
+            };
+            if let Err(illegal) = round.step(&mut row, event).await? {
+                tracing::error!(execution = row.id, %illegal, "an execution could not be looked at");
+            }
+        }
+        round.finish().await?;
+    }
+}

@@ -73,8 +73,12 @@ impl Automation {
         if !row.secret {
             return Ok(row.value.clone());
         }
-        datastore::decrypt(&self.key, &row.value)
-            .map_err(|_| Fault::Invalid(format!("The value of the key \"{}\" cannot be decrypted with this installation's key.", row.name)))
+        datastore::decrypt(&self.key, &row.value).map_err(|_| {
+            Fault::Invalid(format!(
+                "The value of the key \"{}\" cannot be decrypted with this installation's key.",
+                row.name
+            ))
+        })
     }
 
     /// A user's own secrets he may see; the system's only an administrator.
@@ -85,7 +89,11 @@ impl Automation {
         caller.allow(Permission::Administer, "key_value_pair_view (decrypt)")
     }
 
-    pub async fn list_keys(&self, caller: &Caller, asked: &KeysAsked) -> Result<Vec<KeyValue>, Fault> {
+    pub async fn list_keys(
+        &self,
+        caller: &Caller,
+        asked: &KeysAsked,
+    ) -> Result<Vec<KeyValue>, Fault> {
         let owner = Self::key_owner(caller, asked.user.as_deref(), "key_value_pair_list")?;
         let owns = asked.scope == ScopeFilter::One(Scope::User);
         if !owns {

@@ -125,10 +125,7 @@ pub async fn find<R: Resource>(
 }
 
 /// By reference or id, or StackStorm's words for what is not there.
-pub async fn get<R: Resource>(
-    connection: &mut AnyConnection,
-    ref_or_id: &str,
-) -> Result<R, Fault> {
+pub async fn get<R: Resource>(connection: &mut AnyConnection, ref_or_id: &str) -> Result<R, Fault> {
     find(connection, ref_or_id).await?.ok_or_else(|| {
         Fault::NotFound(format!(
             "Resource with a reference or id \"{ref_or_id}\" not found"

@@ -53,11 +53,14 @@ impl Automation {
         let user = match self.ops.check_password(username, password).await {
             Ok(user) => user,
             Err(Denied::BadCredentials | Denied::InvalidGrant(_)) => {
-                return Err(Fault::BadCredentials("Invalid or missing credentials".into()));
+                return Err(Fault::BadCredentials(
+                    "Invalid or missing credentials".into(),
+                ));
             }
             Err(Denied::Refused(refusal)) => return Err(refusal.into()),
         };
-        self.issue_token(&user.guid, &user.username, ttl, None).await
+        self.issue_token(&user.guid, &user.username, ttl, None)
+            .await
     }
 
     /// A token for a user; with `execution` it is gone when that ends.
@@ -111,18 +114,30 @@ impl Automation {
             _ => filter = filter.equals("username", &caller.actor.name),
         }
         let mut connection = self.ops.store.read().await?;
-        Ok(ApiKey::page(&mut connection, filter.order_by("created_at", "id", false), limit, offset).await?)
+        Ok(ApiKey::page(
+            &mut connection,
+            filter.order_by("created_at", "id", false),
+            limit,
+            offset,
+        )
+        .await?)
     }
 
     /// By id, or by the key itself.
     pub async fn api_key(&self, caller: &Caller, id_or_key: &str) -> Result<ApiKey, Fault> {
-        let missing = || Fault::NotFound(format!("ApiKey with key_hash or id \"{id_or_key}\" not found."));
+        let missing = || {
+            Fault::NotFound(format!(
+                "ApiKey with key_hash or id \"{id_or_key}\" not found."
+            ))
+        };
         let mut connection = self.ops.store.read().await?;
         let row = match ApiKey::find(&mut connection, id_or_key).await? {
             Some(row) => Some(row),
             None => {
                 let filter = Filter::new().equals("key_hash", &key_hash(id_or_key));
-                ApiKey::fetch(&mut connection, filter, "find an API key").await?.pop()
+                ApiKey::fetch(&mut connection, filter, "find an API key")
+                    .await?
+                    .pop()
             }
         };
         let row = row.ok_or_else(missing)?;
@@ -144,7 +159,8 @@ impl Automation {
         if username != caller.actor.name {
             caller.allow(Permission::Administer, "api_key_create")?;
         }
-        let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 64]>());
+        let text =
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 64]>());
         let now = now();
         let mut tx = self.ops.store.write("create an API key").await?;
         let user: User = users::by_name(&mut tx, username, ORIGIN).await?.ok_or_else(|| {

@@ -1,6 +1,7 @@
 //! What executions print, in order.
 
-use crate::store::row;
+use crate::store::{StoreError, row};
+use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct ExecutionOutput in "execution_outputs", key id {
@@ -12,4 +13,41 @@ row! {
         data: String,
         created_at: i64,
     }
+}
+
+/// Number of the last piece kept; 0 for none.
+pub async fn last_position(
+    connection: &mut AnyConnection,
+    execution: &str,
+) -> Result<i64, StoreError> {
+    sqlx::query("SELECT coalesce(max(position), 0) FROM execution_outputs WHERE execution_id = $1")
+        .bind(execution.to_string())
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(StoreError::during("find the last output of an execution"))
+}
+
+/// Pieces after a position, in order.
+pub async fn after(
+    connection: &mut AnyConnection,
+    execution: &str,
+    position: i64,
+    limit: i64,
+) -> Result<Vec<ExecutionOutput>, StoreError> {
+    let operation = "read the output of an execution";
+    let sql = ExecutionOutput::select(
+        "WHERE execution_id = $1 AND position > $2 ORDER BY position LIMIT $3",
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(execution.to_string())
+        .bind(position)
+        .bind(limit)
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(ExecutionOutput::from_row)
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::during(operation))
 }

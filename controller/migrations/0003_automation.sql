@@ -68,21 +68,25 @@ CREATE TABLE policies (
     created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, row_version BIGINT NOT NULL);
 CREATE INDEX policies_resource ON policies (resource_ref);
 
+-- An execution. `life` is its state machine as the engine keeps it; the columns beside it that say
+-- the same (status, dea, deadline, ended_at) are for searching, and always written with it.
 CREATE TABLE executions (
     id TEXT PRIMARY KEY, liveaction_id TEXT NOT NULL UNIQUE,
     action_ref TEXT NOT NULL, runner_type TEXT NOT NULL, status TEXT NOT NULL,
     username TEXT NOT NULL, user_guid TEXT, parent TEXT,
     rule_ref TEXT, trigger_instance TEXT, trigger_ref TEXT, trigger_type TEXT,
-    parameters TEXT NOT NULL,          -- as given; secret ones encrypted
-    context TEXT NOT NULL, log TEXT NOT NULL,
-    document TEXT NOT NULL,            -- action and runner as they were, notify, callback
+    parameters TEXT NOT NULL,          -- rendered as far as a request can; secret ones encrypted
+    context TEXT NOT NULL,
+    document TEXT NOT NULL,            -- action and runner as they were, notify
+    life TEXT NOT NULL,
     result TEXT,                       -- NULL: none yet, or in the blob store
     result_sha256 TEXT, result_size BIGINT NOT NULL,
-    dea TEXT, attempt BIGINT NOT NULL, -- where and how often it was sent out
-    not_before BIGINT,                 -- `delay`, a policy or a retry: Unix microseconds
-    deadline BIGINT,                   -- past it the status is settled without asking
-    started_at BIGINT NOT NULL, ended_at BIGINT,
+    dea TEXT,                          -- the agent it was placed on
+    deadline BIGINT,                   -- when the engine must look at it; NULL: never again
+    started_at BIGINT NOT NULL,        -- when it was accepted
+    ended_at BIGINT,
     created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, row_version BIGINT NOT NULL);
+CREATE INDEX executions_deadline ON executions (deadline);
 CREATE INDEX executions_started ON executions (started_at);
 CREATE INDEX executions_status ON executions (status, started_at);
 CREATE INDEX executions_parent ON executions (parent, started_at);

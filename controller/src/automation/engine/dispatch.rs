@@ -1,0 +1,605 @@
+//! Orders to agents: composed from the rows after the commit that recorded the start, and sent.
+
+use crate::automation::Automation;
+use crate::automation::ops::Fault;
+use crate::automation::ops::executions::{SYSTEM_USER, schema_of};
+use crate::store::automation::executions::Execution;
+use crate::store::automation::pack_files;
+use crate::store::automation::packs::Pack;
+use automation::execution::{Event, Placement, Status};
+use automation::parameters::{Surroundings, datastore_user};
+use automation::runners::{
+    self, ActionIdentity, Positional, Runner, Sensitive, ShellRun, python_environment,
+    remote_command, shell_command, shell_script,
+};
+use daemon::BusError;
+use http::Method;
+use proto::bus::automation::{PackContent, RunAction, RunActionReply, StopAction};
+use proto::bus::catalogue;
+use proto::ids::DeaId;
+use serde_json::{Map, Value, json};
+use sqlx::AnyConnection;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long an agent may take to say that it takes an action.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long the address of a pack's content is good.
+const URL_LIFETIME: i64 = 3600;
+/// Where the pack is in its sandbox.
+pub const CONTENT: &str = "/opt/stackyard/pack/content";
+pub const VIRTUALENV: &str = "/opt/stackyard/pack/virtualenv";
+/// Bytes of each output stream that are kept.
+const OUTPUT_LIMIT: u64 = 10 << 20;
+/// A report larger than this is put into the blob store by the agent.
+const INLINE_REPORT: u64 = 512 << 10;
+/// Memory of one execution.
+const MEMORY_MB: u64 = 512;
+/// Between TERM and KILL.
+const GRACE_MS: u64 = 2000;
+/// Seconds that a token outlives the time limit of its execution.
+const TOKEN_SLACK: i64 = 300;
+
+/// Blob of a pack's staged content.
+pub fn content_key(sha256: &str) -> String {
+    format!("packs/{sha256}")
+}
+
+/// Blob of a result or report.
+pub fn result_key(id: &str) -> String {
+    format!("results/{id}")
+}
+
+/// Checksum of a pack's staged content; empty where there is none.
+pub async fn content_sum(connection: &mut AnyConnection, pack: &str) -> Result<String, Fault> {
+    Ok(Pack::find(connection, pack)
+        .await?
+        .and_then(|row| row.archive_sha256)
+        .unwrap_or_default())
+}
+
+/// Why there are no orders.
+enum NoOrders {
+    /// The execution fails with this text.
+    Failed(String),
+    /// Another round sees to it.
+    Later(Fault),
+}
+
+impl From<Fault> for NoOrders {
+    fn from(fault: Fault) -> NoOrders {
+        match fault {
+            Fault::Invalid(text) | Fault::NotFound(text) => NoOrders::Failed(text),
+            fault => NoOrders::Later(fault),
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for NoOrders {
+    fn from(error: crate::store::StoreError) -> NoOrders {
+        NoOrders::Later(error.into())
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> NoOrders {
+    NoOrders::Failed(error.to_string())
+}
+
+/// Sends the orders of an execution, in a task of its own.
+pub fn send(automation: &Automation, execution: String, at: Placement) {
+    let automation = automation.clone();
+    automation
+        .ops
+        .tasks
+        .clone()
+        .spawn_once("dispatch-action", async move {
+            if let Err(fault) = deliver(&automation, &execution, &at).await {
+                tracing::warn!(
+                    execution,
+                    error = &fault as &dyn std::error::Error,
+                    "an execution could not be given to its agent"
+                );
+            }
+        });
+}
+
+async fn deliver(automation: &Automation, id: &str, at: &Placement) -> Result<(), Fault> {
+    let Some(bus) = &automation.bus else {
+        return Ok(());
+    };
+    let row = Execution::find(&mut *automation.ops.store.read().await?, id).await?;
+    let Some(row) = row.filter(|row| row.life.placement.as_ref() == Some(at)) else {
+        return Ok(());
+    };
+    let Ok(agent) = DeaId::new(at.agent.clone()) else {
+        return Ok(());
+    };
+    let orders = match compose(automation, &row, at).await {
+        Ok(orders) => orders,
+        Err(NoOrders::Failed(text)) => {
+            let runner = Runner::from_name(&row.runner_type).unwrap_or(Runner::Noop);
+            let event = Event::Finished {
+                at: Some(at.clone()),
+                status: Status::Failed,
+                result: runners::without_outcome(runner, &text),
+            };
+            return settle(automation, id, event).await;
+        }
+        Err(NoOrders::Later(fault)) => {
+            // Nothing was sent: it may be placed anew.
+            settle(automation, id, Event::NotTaken(at.clone())).await?;
+            return Err(fault);
+        }
+    };
+    let topic = catalogue::dea_action_run(&agent);
+    match bus
+        .request::<_, RunActionReply>(&topic, &orders, ANSWER)
+        .await
+    {
+        Ok(reply) if reply.accepted => Ok(()),
+        Ok(reply) => {
+            tracing::info!(execution = id, agent = %agent, reason = reply.reason, "an agent did not take an action");
+            settle(automation, id, Event::NotTaken(at.clone())).await
+        }
+        Err(BusError::NoResponders(_) | BusError::Disconnected(_)) => {
+            settle(automation, id, Event::NotTaken(at.clone())).await
+        }
+        Err(error @ BusError::TooLarge { .. }) => {
+            let runner = Runner::from_name(&row.runner_type).unwrap_or(Runner::Noop);
+            let event = Event::Finished {
+                at: Some(at.clone()),
+                status: Status::Failed,
+                result: runners::without_outcome(runner, &error.to_string()),
+            };
+            settle(automation, id, event).await
+        }
+        // It may have begun: the agent's reports tell.
+        Err(error) => {
+            tracing::warn!(execution = id, agent = %agent, %error, "an agent did not say that it takes an action");
+            Ok(())
+        }
+    }
+}
+
+async fn settle(automation: &Automation, id: &str, event: Event) -> Result<(), Fault> {
+    if let Err((illegal, status)) = automation.move_execution(id, event).await? {
+        tracing::debug!(execution = id, %illegal, %status, "it has moved on meanwhile");
+    }
+    Ok(())
+}
+
+/// Tells an agent to end an execution, in a task of its own.
+pub fn stop(automation: &Automation, execution: String, at: Placement) {
+    let automation = automation.clone();
+    automation
+        .ops
+        .tasks
+        .clone()
+        .spawn_once("stop-action", async move {
+            let Some(bus) = &automation.bus else { return };
+            let Ok(agent) = DeaId::new(at.agent.clone()) else {
+                return;
+            };
+            let message = StopAction {
+                execution: execution.clone(),
+                attempt: at.attempt,
+                reason: "canceled".to_string(),
+                grace_ms: GRACE_MS,
+            };
+            if let Err(error) = bus
+                .publish(&catalogue::dea_action_stop(&agent), &message)
+                .await
+            {
+                // The engine says it again until the end is known.
+                tracing::debug!(execution, %error, "an agent could not be told to end an action");
+            }
+        });
+}
+
+/// Where an agent gets a pack.
+pub async fn content(
+    automation: &Automation,
+    connection: &mut AnyConnection,
+    pack: &str,
+) -> Result<PackContent, Fault> {
+    let row = Pack::find(connection, pack)
+        .await?
+        .ok_or_else(|| Fault::NotFound(format!("Pack \"{pack}\" is not installed.")))?;
+    let expires = crate::ops::now() / 1_000_000 + URL_LIFETIME;
+    let url = |sum: &str| {
+        automation
+            .ops
+            .blobs
+            .url(&Method::GET, &content_key(sum), expires)
+    };
+    let sum = row.archive_sha256.unwrap_or_default();
+    let base = automation
+        .base_environment(connection)
+        .await?
+        .unwrap_or_default();
+    Ok(PackContent {
+        pack: row.reference,
+        url: if sum.is_empty() {
+            String::new()
+        } else {
+            url(&sum)
+        },
+        sha256: sum,
+        base_url: if base.is_empty() {
+            String::new()
+        } else {
+            url(&base)
+        },
+        base_sha256: base,
+    })
+}
+
+async fn compose(
+    automation: &Automation,
+    row: &Execution,
+    at: &Placement,
+) -> Result<RunAction, NoOrders> {
+    let mut connection = automation.ops.store.read().await?;
+    let runner = Runner::from_name(&row.runner_type)
+        .ok_or_else(|| failed(format!("the runner \"{}\" is not known", row.runner_type)))?;
+    let action = &row.document["action"];
+    let schema = schema_of(&row.action_ref, runner, action)?;
+    let pack = row.action_ref.split_once('.').map_or("", |(pack, _)| pack);
+    let live = automation.unseal(&row.parameters)?;
+    let context = &row.context.0;
+    let user = datastore_user(context, SYSTEM_USER);
+    let config = automation.config_of(&mut connection, pack, user).await?;
+    let references = schema.references(&automation.expressions, &live);
+    let datastore = automation
+        .load_keys(&mut connection, &references, user)
+        .await?;
+    let none = Map::new();
+    let surroundings = Surroundings {
+        action_context: context,
+        config: &config,
+        datastore,
+        user,
+        names: &none,
+    };
+    let resolved = schema
+        .resolve(&automation.expressions, &live, &surroundings)
+        .map_err(failed)?;
+    let content = content(automation, &mut connection, pack).await?;
+    let script = if runner == Runner::RemoteShellScript {
+        let entry_point = action["entry_point"].as_str().unwrap_or_default();
+        pack_files::get(&mut connection, pack, &format!("actions/{entry_point}"))
+            .await?
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+    } else {
+        None
+    };
+    drop(connection);
+
+    let seconds = resolved
+        .runner
+        .get("timeout")
+        .or_else(|| resolved.action.get("timeout"))
+        .and_then(Value::as_u64)
+        .filter(|seconds| *seconds > 0)
+        .unwrap_or(600);
+    let owner = row.user_guid.clone().unwrap_or_default();
+    let lifetime = i64::try_from(seconds).unwrap_or(86_400) + TOKEN_SLACK;
+    let token = automation
+        .issue_token(&owner, &row.username, lifetime, Some(&row.id))
+        .await?;
+    let identity = ActionIdentity {
+        pack: pack.to_string(),
+        execution: row.id.clone(),
+        api_url: format!("{}/api/v1", automation.public_url),
+        token: Some(Sensitive::new(token.text)),
+        debug: resolved.runner.get("debug") == Some(&Value::Bool(true)),
+    };
+    let parts = Parts {
+        runner,
+        action,
+        pack,
+        runner_parameters: &resolved.runner,
+        parameters: &resolved.action,
+        config: &config,
+        identity: &identity,
+        script,
+        seconds,
+    };
+    let orders = parts.orders()?;
+    let expires = crate::ops::now() / 1_000_000 + lifetime + 86_400;
+    let blob = result_key(&format!("{}-{}", row.id, at.attempt));
+    Ok(RunAction {
+        execution: row.id.clone(),
+        attempt: at.attempt,
+        action: row.action_ref.clone(),
+        content: Some(content),
+        orders: orders.to_string().into_bytes(),
+        timeout_ms: seconds.saturating_mul(1000),
+        memory_mb: MEMORY_MB,
+        output_limit: OUTPUT_LIMIT,
+        result_url: automation.ops.blobs.url(&Method::PUT, &blob, expires),
+        inline_limit: INLINE_REPORT,
+        epoch: automation.epoch.borrow().unwrap_or_default(),
+    })
+}
+
+/// What the orders of one execution are made from.
+struct Parts<'a> {
+    runner: Runner,
+    action: &'a Value,
+    pack: &'a str,
+    runner_parameters: &'a Map<String, Value>,
+    parameters: &'a Map<String, Value>,
+    config: &'a Value,
+    identity: &'a ActionIdentity,
+    /// Text of the script that is copied to other hosts.
+    script: Option<String>,
+    seconds: u64,
+}
+
+impl Parts<'_> {
+    /// The `run` request of the pack host, without `id`.
+    fn orders(&self) -> Result<Value, NoOrders> {
+        match self.runner {
+            Runner::PythonScript => self.python(),
+            Runner::LocalShellCmd | Runner::LocalShellScript => self.shell(),
+            Runner::HttpRequest => Ok(self.http()),
+            Runner::RemoteShellCmd | Runner::RemoteShellScript => self.ssh(),
+            other => Err(failed(format!(
+                "the runner \"{}\" does not run on agents",
+                other.name()
+            ))),
+        }
+    }
+
+    /// The file of the action in its sandbox.
+    fn entry_point(&self) -> Result<String, NoOrders> {
+        let entry_point = self.action["entry_point"].as_str().unwrap_or_default();
+        if entry_point.is_empty() {
+            return Err(failed(format!(
+                "the action \"{}\" has no entry point",
+                self.action["ref"].as_str().unwrap_or_default()
+            )));
+        }
+        Ok(format!("{CONTENT}/actions/{entry_point}"))
+    }
+
+    fn base_environment(&self) -> BTreeMap<String, String> {
+        BTreeMap::from(
+            [
+                (
+                    "PATH",
+                    format!("{VIRTUALENV}/bin:/usr/local/bin:/usr/bin:/bin"),
+                ),
+                ("HOME", "/home/vcap".to_string()),
+                ("LANG", "C.UTF-8".to_string()),
+                ("USER", "vcap".to_string()),
+                ("TMPDIR", "/tmp".to_string()),
+            ]
+            .map(|(name, value)| (name.to_string(), value)),
+        )
+    }
+
+    fn limits(&self, mut orders: Map<String, Value>) -> Value {
+        orders.insert(
+            "timeout_ms".into(),
+            json!(self.seconds.saturating_mul(1000)),
+        );
+        orders.insert("grace_ms".into(), json!(GRACE_MS));
+        orders.insert("output_limit".into(), json!(OUTPUT_LIMIT));
+        Value::Object(orders)
+    }
+
+    fn python(&self) -> Result<Value, NoOrders> {
+        let env = self.runner_parameters.get("env").and_then(Value::as_object);
+        let environment =
+            python_environment(&self.base_environment(), env, self.identity).map_err(failed)?;
+        let level = self
+            .runner_parameters
+            .get("log_level")
+            .and_then(Value::as_str)
+            .unwrap_or("DEBUG");
+        Ok(self.limits(Map::from_iter([
+            ("kind".to_string(), json!("python")),
+            ("file".to_string(), json!(self.entry_point()?)),
+            ("pack".to_string(), json!(self.pack)),
+            ("parameters".to_string(), json!(self.parameters)),
+            ("config".to_string(), self.config.clone()),
+            ("log_level".to_string(), json!(level)),
+            (
+                "path".to_string(),
+                json!([format!("{CONTENT}/lib"), format!("{CONTENT}/actions/lib")]),
+            ),
+            ("env".to_string(), json!(environment.variables)),
+            ("cwd".to_string(), json!(CONTENT)),
+        ])))
+    }
+
+    fn shell(&self) -> Result<Value, NoOrders> {
+        if self.runner_parameters.get("sudo") == Some(&Value::Bool(true)) {
+            return Err(failed(
+                "sudo is not to be had: actions run in sandboxes without privileges. Use core.remote_sudo for a machine of yours.",
+            ));
+        }
+        let base = self.base_environment();
+        let default_cwd = if self.runner == Runner::LocalShellScript {
+            CONTENT
+        } else {
+            "/home/vcap"
+        };
+        let run = ShellRun {
+            parameters: self.runner_parameters,
+            base_environment: &base,
+            identity: self.identity,
+            default_cwd,
+            run_as: None,
+        };
+        let line = match self.runner {
+            Runner::LocalShellScript => {
+                let names = self.positional();
+                let positional: Vec<Positional<'_>> = names
+                    .iter()
+                    .map(|(name, kind)| Positional {
+                        name,
+                        kind: kind.as_deref(),
+                    })
+                    .collect();
+                shell_script(run, &self.entry_point()?, self.parameters, &positional)
+            }
+            _ => shell_command(run),
+        }
+        .map_err(failed)?;
+        let mut orders = Map::from_iter([
+            ("kind".to_string(), json!("shell")),
+            ("env".to_string(), json!(line.environment.variables)),
+            ("cwd".to_string(), json!(line.cwd)),
+        ]);
+        let command = match &line.make_executable {
+            Some(path) => format!("chmod +x {}; {}", runners::quote(path), line.text.expose()),
+            None => line.text.expose().to_string(),
+        };
+        orders.insert("command".into(), json!(command));
+        Ok(self.limits(orders))
+    }
+
+    /// Names and types of the parameters with a position, in order.
+    fn positional(&self) -> Vec<(String, Option<String>)> {
+        let declared = self.action["parameters"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
+        let mut found: Vec<(i64, String, Option<String>)> = declared
+            .iter()
+            .filter_map(|(name, one)| {
+                let position = one.get("position").and_then(Value::as_i64)?;
+                let kind = one.get("type").and_then(Value::as_str).map(str::to_string);
+                Some((position, name.clone(), kind))
+            })
+            .collect();
+        found.sort();
+        found
+            .into_iter()
+            .map(|(_, name, kind)| (name, kind))
+            .collect()
+    }
+
+    fn http(&self) -> Value {
+        let mut orders = Map::from_iter([
+            ("kind".to_string(), json!("http")),
+            (
+                "action".to_string(),
+                json!(self.action["name"].as_str().unwrap_or_default()),
+            ),
+        ]);
+        for name in [
+            "url",
+            "method",
+            "headers",
+            "cookies",
+            "params",
+            "body",
+            "auth",
+            "username",
+            "password",
+            "allow_redirects",
+            "http_proxy",
+            "https_proxy",
+            "verify_ssl_cert",
+            "url_hosts_blacklist",
+            "url_hosts_whitelist",
+            "timeout",
+            "file_name",
+            "file_content",
+            "file_content_type",
+        ] {
+            let value = self
+                .runner_parameters
+                .get(name)
+                .or_else(|| self.parameters.get(name));
+            if let Some(value) = value.filter(|value| !value.is_null()) {
+                orders.insert(name.to_string(), value.clone());
+            }
+        }
+        self.limits(orders)
+    }
+
+    fn ssh(&self) -> Result<Value, NoOrders> {
+        let text = |name: &str| self.runner_parameters.get(name).and_then(Value::as_str);
+        let hosts: Vec<&str> = text("hosts")
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|host| !host.is_empty())
+            .collect();
+        if hosts.is_empty() {
+            return Err(failed("the parameter \"hosts\" names no host"));
+        }
+        let mut orders = Map::from_iter([
+            ("kind".to_string(), json!("ssh")),
+            ("hosts".to_string(), json!(hosts)),
+            (
+                "username".to_string(),
+                json!(text("username").unwrap_or(SYSTEM_USER)),
+            ),
+            ("timeout".to_string(), json!(self.seconds)),
+        ]);
+        for (name, order) in [
+            ("password", "password"),
+            ("private_key", "private_key"),
+            ("passphrase", "passphrase"),
+            ("port", "port"),
+            ("bastion_host", "bastion_host"),
+            ("cwd", "remote_cwd"),
+            ("dir", "dir"),
+            ("sudo", "sudo"),
+            ("sudo_password", "sudo_password"),
+        ] {
+            if let Some(value) = self
+                .runner_parameters
+                .get(name)
+                .filter(|value| !value.is_null())
+            {
+                orders.insert(order.to_string(), value.clone());
+            }
+        }
+        // The environment of §2.4 travels with the command.
+        let env = self.runner_parameters.get("env").and_then(Value::as_object);
+        let environment =
+            runners::shell_environment(&BTreeMap::new(), env, self.identity).map_err(failed)?;
+        orders.insert("remote_env".into(), json!(environment.variables));
+        if self.runner == Runner::RemoteShellScript {
+            let content = self.script.as_ref().ok_or_else(|| {
+                failed("the script of the action is not in its pack, or is no text")
+            })?;
+            let names = self.positional();
+            let positional: Vec<Positional<'_>> = names
+                .iter()
+                .map(|(name, kind)| Positional {
+                    name,
+                    kind: kind.as_deref(),
+                })
+                .collect();
+            let prefix = text("kwarg_op").unwrap_or("--");
+            let arguments = runners::script_arguments(prefix, self.parameters, &positional);
+            orders.insert(
+                "script".into(),
+                json!({
+                    "name": self.action["entry_point"],
+                    "content": content,
+                    "arguments": arguments.join(" "),
+                }),
+            );
+        } else {
+            let command = text("cmd").ok_or_else(|| {
+                failed("the parameter \"cmd\" is missing: there is no command to run")
+            })?;
+            // Checks the command as the runner would.
+            remote_command(self.runner_parameters, command, self.identity).map_err(failed)?;
+            orders.insert("command".into(), json!(command));
+        }
+        // A little longer than the commands: the host itself enforces their limit.
+        let mut whole = self.limits(orders);
+        whole["timeout_ms"] = json!(self.seconds.saturating_mul(1000).saturating_add(60_000));
+        Ok(whole)
+    }
+}

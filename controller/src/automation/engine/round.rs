@@ -1,0 +1,525 @@
+//! One transaction of changes to executions, and what is done after its commit.
+//!
+//! Everything that moves an execution goes through [`Round::step`]: the engine's own rounds, reports of
+//! agents, and users who cancel. A step asks the state machine, writes the row, and carries out what can be
+//! done inside the transaction (admission, choosing an agent, runners that need none, what follows an end);
+//! messages leave only after the commit, so that nothing is sent that was not recorded.
+//!
+//! A placement is recorded as *started* before its orders are sent: the agent may begin at once, without
+//! asking. What was sent and is not heard of again ends `abandoned`, never twice.
+
+use super::dispatch;
+use crate::automation::Automation;
+use crate::automation::ops::Fault;
+use crate::automation::ops::executions::Wanted;
+use crate::ops::now;
+use crate::runtime::LEADERSHIP;
+use crate::store::automation::executions::{self, Execution};
+use crate::store::automation::policies::Policy as PolicyRow;
+use crate::store::automation::tokens;
+use crate::store::query::Filter;
+use crate::store::{Tx, leadership};
+use automation::execution::{
+    Answer, Effect, Event, Hold, Illegal, Placement, Settings, Status, ToChildren,
+};
+use automation::policies::{self, Active, Admission, Ended, Kind, Policy, Retry, Waiting};
+use automation::runners::{self, Announcement, Question, Runner};
+use serde_json::{Map, Value, json};
+use sqlx::AnyConnection;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+/// Results larger than this are kept in the blob store.
+pub const LARGEST_INLINE_RESULT: usize = 256 << 10;
+
+/// What is done once the changes are on disk.
+pub enum After {
+    /// Give the agent its orders.
+    Dispatch { execution: String, at: Placement },
+    /// Tell an agent to end the work and to forget it.
+    Stop { execution: String, at: Placement },
+    /// Tell the readers of the stream.
+    Tell { name: String, document: Value },
+}
+
+/// Where a result was put that is too large for its row.
+#[derive(Debug, Clone)]
+pub struct StoredResult {
+    pub sha256: String,
+    pub size: i64,
+}
+
+pub struct Round {
+    automation: Automation,
+    tx: Tx,
+    now: i64,
+    settings: Settings,
+    after: Vec<After>,
+    /// Actions whose queue is to be looked at.
+    admit: BTreeSet<String>,
+    /// Whether this controller leads: only the leader admits and places.
+    leads: bool,
+    /// The result that the next event carries was put there.
+    stored: Option<StoredResult>,
+}
+
+impl Automation {
+    /// Begins a transaction. The leader's is fenced.
+    pub async fn round(&self, operation: &'static str) -> Result<Round, Fault> {
+        let mut tx = self.ops.store.write(operation).await?;
+        let epoch = *self.epoch.borrow();
+        if let Some(epoch) = epoch {
+            leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+        }
+        Ok(Round {
+            automation: self.clone(),
+            tx,
+            now: now(),
+            settings: Settings::default(),
+            after: Vec::new(),
+            admit: BTreeSet::new(),
+            leads: epoch.is_some(),
+            stored: None,
+        })
+    }
+}
+
+impl Round {
+    pub fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// The result of the next event is not kept in the row.
+    pub fn result_is_stored(&mut self, stored: Option<StoredResult>) {
+        self.stored = stored;
+    }
+
+    /// Moves an execution by one event and all that follows at once. The inner error: the event makes
+    /// no sense, and nothing changed.
+    pub async fn step(
+        &mut self,
+        row: &mut Execution,
+        event: Event,
+    ) -> Result<Result<(), Illegal>, Fault> {
+        let mut events = VecDeque::from([event]);
+        let mut changed = false;
+        while let Some(event) = events.pop_front() {
+            let name = event.name();
+            let mut life = row.life.0.clone();
+            match life.step(event, self.now / 1000, &self.settings) {
+                Err(illegal) if !changed => return Ok(Err(illegal)),
+                Err(illegal) => {
+                    tracing::error!(execution = row.id, event = name, %illegal, "an event of the engine's own was refused");
+                }
+                Ok(Answer::Ignored { because }) => {
+                    tracing::debug!(execution = row.id, event = name, because, "nothing changed");
+                    // What was looked at is looked at again when its next deadline says so.
+                    changed |= self.reset_deadline(row);
+                }
+                Ok(Answer::Moved(moved)) => {
+                    changed = true;
+                    row.set_life(life, &self.settings);
+                    if let Some(result) = moved.result {
+                        self.set_result(row, &result);
+                    }
+                    if let Some(context) = row.context.0.as_object_mut() {
+                        for (key, value) in moved.context {
+                            context.insert(key.to_string(), json!(value));
+                        }
+                    }
+                    for effect in moved.effects {
+                        Box::pin(self.perform(row, effect, &mut events)).await?;
+                    }
+                }
+            }
+        }
+        if changed {
+            row.update(&mut self.tx, self.now).await?;
+            let document = self.automation.present_execution(row, None, false)?;
+            self.after.push(After::Tell {
+                name: "st2.execution__update".into(),
+                document,
+            });
+        }
+        Ok(Ok(()))
+    }
+
+    fn reset_deadline(&self, row: &mut Execution) -> bool {
+        let before = row.deadline;
+        let life = row.life.0.clone();
+        row.set_life(life, &self.settings);
+        row.deadline != before
+    }
+
+    fn set_result(&mut self, row: &mut Execution, result: &Value) {
+        match self.stored.take() {
+            Some(stored) => {
+                row.result = None;
+                row.result_sha256 = Some(stored.sha256);
+                row.result_size = stored.size;
+            }
+            None => {
+                let text = result.to_string();
+                row.result_size = i64::try_from(text.len()).unwrap_or(i64::MAX);
+                row.result = Some(text);
+                row.result_sha256 = None;
+            }
+        }
+    }
+
+    async fn perform(
+        &mut self,
+        row: &mut Execution,
+        effect: Effect,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Fault> {
+        match effect {
+            Effect::Admit => {
+                self.admit.insert(row.action_ref.clone());
+            }
+            Effect::Place => {
+                if let Some(agent) = self.choose(row).await? {
+                    events.push_back(Event::PlacedOn(agent));
+                }
+            }
+            Effect::Dispatch(at) => {
+                events.push_back(Event::Started(Some(at.clone())));
+                self.after.push(After::Dispatch {
+                    execution: row.id.clone(),
+                    at,
+                });
+            }
+            Effect::RunHere => self.run_here(row, events)?,
+            Effect::Stop(at) => self.after.push(After::Stop {
+                execution: row.id.clone(),
+                at,
+            }),
+            Effect::Children(what) => self.tell_children(row, what).await?,
+            // A workflow's conductor reads its children when it looks, and workflows are refused at
+            // the door ([`Automation::prepare`]).
+            Effect::Conduct | Effect::TellParent => {}
+            Effect::Conclude => {
+                self.conclude(row).await?;
+                events.push_back(Event::Concluded);
+            }
+        }
+        Ok(())
+    }
+
+    /// The agent for an execution; None: nobody has room, it is asked again later.
+    async fn choose(&mut self, row: &Execution) -> Result<Option<String>, Fault> {
+        if !self.leads {
+            return Ok(None);
+        }
+        let pack = row.action_ref.split_once('.').map_or("", |(pack, _)| pack);
+        let content = dispatch::content_sum(&mut self.tx, pack).await?;
+        let fresh = self.automation.agent_lost_after();
+        Ok(self
+            .automation
+            .agents
+            .choose(pack, &content, Instant::now(), fresh)
+            .map(|agent| agent.to_string()))
+    }
+
+    /// Runners that need no agent.
+    fn run_here(&mut self, row: &Execution, events: &mut VecDeque<Event>) -> Result<(), Fault> {
+        let Some(runner) = Runner::from_name(&row.runner_type) else {
+            return Ok(());
+        };
+        if row.life.status == Status::Scheduled {
+            events.push_back(Event::Started(None));
+        }
+        let parameters = self.automation.unseal(&row.parameters)?;
+        let failed = |text: String| Event::Finished {
+            at: None,
+            status: Status::Failed,
+            result: runners::without_outcome(runner, &text),
+        };
+        let event = match runner {
+            Runner::Noop => {
+                let done = runners::conclude(runners::Raw::Noop);
+                Event::Finished {
+                    at: None,
+                    status: done.status,
+                    result: done.result,
+                }
+            }
+            Runner::Announcement => match self.announce(row, &parameters) {
+                Ok(done) => done,
+                Err(text) => failed(text),
+            },
+            Runner::Inquirer => match Question::read(&parameters) {
+                Ok(question) => Event::Asked {
+                    result: question.result(),
+                },
+                Err(error) => failed(error.to_string()),
+            },
+            other => failed(format!(
+                "The runner \"{}\" does not run in the controller.",
+                other.name()
+            )),
+        };
+        events.push_back(event);
+        Ok(())
+    }
+
+    fn announce(&mut self, row: &Execution, live: &Map<String, Value>) -> Result<Event, String> {
+        let runner = runners::document(Runner::Announcement);
+        let own = runner["runner_parameters"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
+        let declared = row.document["action"]["parameters"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
+        let value = |name: &str| {
+            live.get(name)
+                .or_else(|| declared.get(name).and_then(|one| one.get("default")))
+                .or_else(|| own.get(name).and_then(|one| one.get("default")))
+                .cloned()
+        };
+        let runner_parameters: Map<String, Value> = own
+            .keys()
+            .filter_map(|name| Some((name.clone(), value(name)?)))
+            .collect();
+        let parameters: Map<String, Value> = declared
+            .keys()
+            .filter(|name| !own.contains_key(*name))
+            .filter_map(|name| Some((name.clone(), value(name)?)))
+            .collect();
+        let announcement = Announcement::new(&row.action_ref, &runner_parameters, &parameters)
+            .map_err(|error| error.to_string())?;
+        self.after.push(After::Tell {
+            name: announcement.event(),
+            document: json!({
+                "payload": announcement.payload,
+                "context": row.context.0,
+                "timestamp": crate::domain::times::rfc3339_micros(self.now),
+            }),
+        });
+        let done = announcement.conclusion();
+        Ok(Event::Finished {
+            at: None,
+            status: done.status,
+            result: done.result,
+        })
+    }
+
+    async fn tell_children(&mut self, row: &Execution, what: ToChildren) -> Result<(), Fault> {
+        let by = row.username.clone();
+        for mut child in executions::children(&mut self.tx, &row.id).await? {
+            let event = match what {
+                ToChildren::Cancel => Event::CancelAsked { by: by.clone() },
+                ToChildren::Pause => Event::PauseAsked { by: by.clone() },
+                ToChildren::Resume => Event::ResumeAsked { by: by.clone() },
+            };
+            if let Err(illegal) = Box::pin(self.step(&mut child, event)).await? {
+                tracing::debug!(execution = child.id, %illegal, "a child was told in vain");
+            }
+        }
+        Ok(())
+    }
+
+    /// Policies of an action that say anything.
+    async fn policies(&mut self, action: &str) -> Result<Vec<Policy>, Fault> {
+        let filter = Filter::new()
+            .equals("resource_ref", action)
+            .equals_number("enabled", 1);
+        let rows = PolicyRow::fetch(&mut self.tx, filter, "policies of an action").await?;
+        let mut found = Vec::new();
+        for row in rows {
+            let parameters = row.document["parameters"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default();
+            match Kind::parse(&row.policy_type, &parameters) {
+                Ok(kind) => found.push(Policy {
+                    reference: row.reference,
+                    resource: row.resource_ref,
+                    enabled: row.enabled,
+                    kind,
+                }),
+                Err(error) => {
+                    tracing::warn!(policy = row.reference, %error, "a policy makes no sense and is not applied");
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lets in what may start of an action's queue, in order of arrival.
+    async fn admit(&mut self, action: &str) -> Result<(), Fault> {
+        let waiting =
+            executions::of_action(&mut self.tx, action, &[Status::Requested, Status::Delayed])
+                .await?;
+        let mut waiting: Vec<Execution> = waiting
+            .into_iter()
+            .filter(|row| !matches!(row.life.hold, Some(Hold::Until(_))))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let policies = self.policies(action).await?;
+        let limited = policies
+            .iter()
+            .any(|policy| !matches!(policy.kind, Kind::Retry { .. }));
+        let active = if limited {
+            let holding: Vec<Status> = Status::ALL
+                .into_iter()
+                .filter(|status| status.holds_a_slot())
+                .collect();
+            executions::of_action(&mut self.tx, action, &holding).await?
+        } else {
+            Vec::new()
+        };
+        let parameters_of = |rows: &[Execution]| -> Result<Vec<Map<String, Value>>, Fault> {
+            if !limited {
+                return Ok(vec![Map::new(); rows.len()]);
+            }
+            rows.iter()
+                .map(|row| self.automation.unseal(&row.parameters))
+                .collect()
+        };
+        let (active, queued) = (parameters_of(&active)?, parameters_of(&waiting)?);
+        let active: Vec<Active<'_>> = active
+            .iter()
+            .map(|parameters| Active { parameters })
+            .collect();
+        let decisions = {
+            let queue: Vec<Waiting<'_>> = waiting
+                .iter()
+                .zip(&queued)
+                .map(|(row, parameters)| Waiting {
+                    id: &row.id,
+                    accepted_at: row.life.accepted_at,
+                    parameters,
+                })
+                .collect();
+            policies::admit(&policies, &active, &queue)
+        };
+        for (id, decision) in decisions {
+            let Some(row) = waiting.iter_mut().find(|row| row.id == id) else {
+                continue;
+            };
+            let event = match decision {
+                Admission::Schedule => Event::Scheduled,
+                Admission::Hold { policy, .. } => Event::Held(Hold::Policy(policy)),
+                Admission::Cancel { policy, .. } => Event::CancelAsked { by: policy },
+            };
+            if let Err(illegal) = self.step(row, event).await? {
+                tracing::error!(execution = id, %illegal, "an admission was refused");
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows an end: the rules are told, policies may run it again, others are let in.
+    async fn conclude(&mut self, row: &Execution) -> Result<(), Fault> {
+        let automation = self.automation.clone();
+        let result: Option<Value> = row
+            .result
+            .as_ref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        automation
+            .tell_completion(&mut self.tx, row, result.as_ref(), self.now)
+            .await?;
+        automation
+            .notify_completion(&mut self.tx, row, result.as_ref(), self.now)
+            .await?;
+        tokens::delete_of_execution(&mut self.tx, &row.id).await?;
+        self.retry(row).await?;
+        self.admit.insert(row.action_ref.clone());
+        Ok(())
+    }
+
+    async fn retry(&mut self, row: &Execution) -> Result<(), Fault> {
+        let policies = self.policies(&row.action_ref).await?;
+        if policies.is_empty() {
+            return Ok(());
+        }
+        let context = row.context.as_object().cloned().unwrap_or_default();
+        let ended = Ended {
+            id: &row.liveaction_id,
+            status: row.life.status,
+            context: &context,
+        };
+        let Retry::Again {
+            policy,
+            count,
+            delay,
+            context,
+        } = policies::retry(&policies, ended)
+        else {
+            return Ok(());
+        };
+        tracing::info!(
+            execution = row.id,
+            policy,
+            count,
+            "an execution is run again"
+        );
+        let wanted = Wanted {
+            action: row.action_ref.clone(),
+            parameters: self.automation.unseal(&row.parameters)?,
+            context,
+            username: row.username.clone(),
+            user_guid: row.user_guid.clone(),
+            delay: Some(delay),
+            notify: row
+                .document
+                .get("notify")
+                .filter(|one| !one.is_null())
+                .cloned(),
+            ..Wanted::default()
+        };
+        let automation = self.automation.clone();
+        match automation.accept(&mut self.tx, wanted).await {
+            Ok(_) => Ok(()),
+            // The action may have changed or gone meanwhile: its end stands as it is.
+            Err(Fault::Invalid(text)) => {
+                tracing::warn!(
+                    execution = row.id,
+                    text,
+                    "an execution could not be run again"
+                );
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Looks at the queues that changed, commits, and does what was to be done after.
+    pub async fn finish(mut self) -> Result<(), Fault> {
+        if self.leads {
+            while let Some(action) = self.admit.pop_first() {
+                self.admit(&action).await?;
+            }
+        }
+        let others = !self.leads && !self.admit.is_empty();
+        self.tx.commit().await?;
+        for after in self.after {
+            match after {
+                After::Dispatch { execution, at } => {
+                    dispatch::send(&self.automation, execution, at);
+                }
+                After::Stop { execution, at } => {
+                    dispatch::stop(&self.automation, execution, at);
+                }
+                After::Tell { name, document } => self.automation.tell(name, document),
+            }
+        }
+        if others {
+            self.automation.nudge();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! Configurations of packs: checked against the pack's schema, secrets encrypted, templates on the
+//! datastore resolved for each run (contract §9.2).
+
+use super::callers::Permission;
+use super::fault::Fault;
+use crate::automation::Automation;
+use crate::automation::api::extract::Caller;
+use crate::automation::ids::new_id;
+use crate::ops::now;
+use crate::store::Json;
+use crate::store::automation::pack_configs::PackConfig;
+use crate::store::automation::packs::Pack;
+use automation::datastore;
+use automation::expressions::Context;
+use automation::spec::Report;
+use automation::spec::config::{self, MASK};
+use automation::spec::yaml::Document;
+use serde_json::{Map, Value, json};
+use sqlx::AnyConnection;
+
+/// Marks a value that is kept encrypted.
+const SEALED: &str = "__sealed";
+
+fn schema_of(pack: &Pack) -> Option<&Map<String, Value>> {
+    pack.config_schema.as_object()
+}
+
+fn is_secret(definition: Option<&Value>) -> bool {
+    definition.and_then(|one| one.get("secret")) == Some(&Value::Bool(true))
+}
+
+/// Goes through the values beside their definitions; `change` sees what is secret.
+fn each_secret(value: &mut Value, definition: Option<&Value>, change: &mut dyn FnMut(&mut Value)) {
+    if is_secret(definition) {
+        change(value);
+        return;
+    }
+    if let Value::Object(entries) = value
+        && !entries.contains_key(SEALED)
+    {
+        for (name, value) in entries.iter_mut() {
+            let inner = definition
+                .and_then(|one| one.get("properties"))
+                .and_then(|all| all.get(name));
+            each_secret(value, inner, change);
+        }
+    }
+}
+
+fn each_secret_of(
+    values: &mut Map<String, Value>,
+    schema: Option<&Map<String, Value>>,
+    change: &mut dyn FnMut(&mut Value),
+) {
+    for (name, value) in values.iter_mut() {
+        each_secret(value, schema.and_then(|schema| schema.get(name)), change);
+    }
+}
+
+impl Automation {
+    fn seal_config(&self, value: &mut Value) {
+        // A template holds no secret: what it names is encrypted where it is.
+        let is_template = value
+            .as_str()
+            .is_some_and(automation::expressions::is_template);
+        if value.is_null() || is_template {
+            return;
+        }
+        let sealed = datastore::encrypt(&self.key, &rand::random(), &value.to_string());
+        *value = json!({ SEALED: sealed });
+    }
+
+    fn unseal_config(&self, value: &mut Value) -> Result<(), Fault> {
+        match value {
+            Value::Object(entries) => {
+                if let Some(Value::String(sealed)) = entries.get(SEALED) {
+                    let plain = datastore::decrypt(&self.key, sealed)
+                        .map_err(Fault::internal("decrypting a pack's configuration"))?;
+                    *value = serde_json::from_str(&plain)
+                        .map_err(Fault::internal("reading a pack's configuration"))?;
+                    return Ok(());
+                }
+                for inner in entries.values_mut() {
+                    self.unseal_config(inner)?;
+                }
+            }
+            Value::Array(items) => {
+                for inner in items {
+                    self.unseal_config(inner)?;
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The configuration that code of a pack sees: defaults filled in, templates resolved for `user`.
+    pub async fn config_of(
+        &self,
+        connection: &mut AnyConnection,
+        pack: &str,
+        user: &str,
+    ) -> Result<Value, Fault> {
+        let Some(row) = Pack::find(connection, pack).await? else {
+            return Ok(json!({}));
+        };
+        let mut values = PackConfig::find(connection, pack)
+            .await?
+            .map(|config| config.document.0)
+            .unwrap_or_else(|| json!({}));
+        self.unseal_config(&mut values)?;
+        let values = values.as_object().cloned().unwrap_or_default();
+        let mut effective = config::effective(schema_of(&row), &values);
+        for template in effective.templates.clone() {
+            let text = Value::String(template.text.clone());
+            let failed = |error: &dyn std::fmt::Display| {
+                Fault::Invalid(format!(
+                    "Failed to render the configuration of pack \"{pack}\", value \"{}\": {error}",
+                    template.text
+                ))
+            };
+            let references = self
+                .expressions
+                .references_of_value(&text)
+                .map_err(|error| failed(&error))?;
+            let keys = self.load_keys(connection, &references, user).await?;
+            let context = Context::new().with_datastore(keys, user);
+            let mut value = self
+                .expressions
+                .render_value(&text, &context)
+                .map_err(|error| failed(&error))?;
+            if template.secret
+                && let Some(plain) = value
+                    .as_str()
+                    .and_then(|sealed| datastore::decrypt(&self.key, sealed).ok())
+            {
+                value = Value::String(plain);
+            }
+            effective.set(&template.path, value);
+        }
+        Ok(Value::Object(effective.values))
+    }
+
+    /// The values as the operator gave them, secrets masked unless they may be shown.
+    pub async fn config(
+        &self,
+        caller: &Caller,
+        pack: &str,
+        show_secrets: bool,
+    ) -> Result<(PackConfig, Value), Fault> {
+        caller.allow(Permission::View, "config_view")?;
+        let mut connection = self.ops.store.read().await?;
+        let row = PackConfig::find(&mut connection, pack)
+            .await?
+            .ok_or_else(|| {
+                Fault::NotFound(format!(
+                    "Unable to identify resource with pack_ref \"{pack}\"."
+                ))
+            })?;
+        let schema = Pack::find(&mut connection, pack).await?;
+        let values = self.shown_config(schema.as_ref(), &row, show_secrets)?;
+        Ok((row, values))
+    }
+
+    pub fn shown_config(
+        &self,
+        pack: Option<&Pack>,
+        row: &PackConfig,
+        show_secrets: bool,
+    ) -> Result<Value, Fault> {
+        let mut values = row.document.0.clone();
+        self.unseal_config(&mut values)?;
+        let mut values = values.as_object().cloned().unwrap_or_default();
+        if !show_secrets {
+            each_secret_of(&mut values, pack.and_then(schema_of), &mut |value| {
+                *value = json!(MASK);
+            });
+        }
+        Ok(Value::Object(values))
+    }
+
+    /// Takes over the values of a pack's configuration. What comes back masked stays as it was.
+    pub async fn set_config(
+        &self,
+        caller: &Caller,
+        pack: &str,
+        values: Map<String, Value>,
+    ) -> Result<(PackConfig, Value), Fault> {
+        caller.allow(Permission::Modify, "config_modify")?;
+        let mut tx = self.ops.store.write("configure a pack").await?;
+        let installed = Pack::find(&mut tx, pack).await?.ok_or_else(|| {
+            Fault::NotFound(format!(
+                "Pack \"{pack}\" is not installed: install it, then configure it."
+            ))
+        })?;
+        let before = PackConfig::find(&mut tx, pack).await?;
+        let mut kept = before
+            .as_ref()
+            .map(|row| row.document.0.clone())
+            .unwrap_or_else(|| json!({}));
+        self.unseal_config(&mut kept)?;
+        let mut values = values;
+        unmask(&mut values, &kept);
+        check(pack, schema_of(&installed), &values)?;
+        each_secret_of(&mut values, schema_of(&installed), &mut |value| {
+            self.seal_config(value)
+        });
+        let now = now();
+        let row = match before {
+            Some(mut row) => {
+                row.document = Json(Value::Object(values));
+                row.update(&mut tx, now).await?;
+                row
+            }
+            None => {
+                let row = PackConfig {
+                    pack: pack.to_string(),
+                    id: new_id(),
+                    document: Json(Value::Object(values)),
+                    created_at: now,
+                    updated_at: now,
+                    row_version: 1,
+                };
+                row.insert(&mut tx).await?;
+                row
+            }
+        };
+        tx.commit().await?;
+        let shown = self.shown_config(Some(&installed), &row, false)?;
+        Ok((row, shown))
+    }
+}
+
+/// Puts back what was masked.
+fn unmask(values: &mut Map<String, Value>, kept: &Value) {
+    for (name, value) in values.iter_mut() {
+        let before = kept.get(name);
+        match (value, before) {
+            (value, Some(before)) if value == MASK => *value = before.clone(),
+            (Value::Object(inner), Some(before)) => unmask(inner, before),
+            _ => {}
+        }
+    }
+}
+
+fn check(
+    pack: &str,
+    schema: Option<&Map<String, Value>>,
+    values: &Map<String, Value>,
+) -> Result<(), Fault> {
+    let document = Document::of(Value::Object(values.clone()));
+    let file = format!("{pack}.yaml");
+    let mut report = Report::new(&file, &document);
+    config::read_values(&document, schema, &mut report);
+    let problems = report.into_problems();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Err(Fault::Invalid(texts.join("; ")))
+}

@@ -1,0 +1,602 @@
+//! Executions: how they are asked for, looked at and ended.
+//!
+//! Whoever wants an action run (a user, a rule, a chat alias, a retry) comes through
+//! [`Automation::accept`]: the action is looked up, the parameters are rendered as far as a request can and
+//! checked, and one row is written. From there on the [engine](crate::automation::engine) moves it.
+
+use super::callers::Permission;
+use super::fault::Fault;
+use super::fire::{Happened, fire};
+use super::resources::{self, present as present_resource};
+use super::sealed::shown;
+use crate::automation::Automation;
+use crate::automation::api::extract::Caller;
+use crate::automation::ids::new_id;
+use crate::domain::times::rfc3339_micros;
+use crate::ops::now;
+use crate::store::Json;
+use crate::store::automation::actions::Action;
+use crate::store::automation::executions::{self, Execution};
+use crate::store::automation::runner_types::RunnerType;
+use crate::store::query::Filter;
+use automation::documents::MASK;
+use automation::execution::{Accepted, Event, Execution as Life, Illegal, Settings, Status};
+use automation::parameters::{Schema, Surroundings, datastore_user};
+use automation::runners::{self, Runner, Work};
+use serde_json::{Map, Value, json};
+use sqlx::AnyConnection;
+
+/// The account whose actions nobody asked for by name: rules without an owner, sensors.
+pub const SYSTEM_USER: &str = "stanley";
+
+/// What somebody wants run.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    pub action: String,
+    pub parameters: Map<String, Value>,
+    /// More of the execution's context.
+    pub context: Map<String, Value>,
+    pub username: String,
+    pub user_guid: Option<String>,
+    /// Milliseconds to wait first.
+    pub delay: Option<i64>,
+    pub notify: Option<Value>,
+    pub parent: Option<String>,
+    pub because: Cause,
+}
+
+/// What made it happen.
+#[derive(Debug, Clone, Default)]
+pub struct Cause {
+    /// Reference and id.
+    pub rule: Option<(String, String)>,
+    pub trigger_instance: Option<String>,
+    pub trigger: Option<String>,
+    pub trigger_type: Option<String>,
+}
+
+/// An action ready to be run: its row, its runner, its parameters' schema.
+pub struct Prepared {
+    pub action: Action,
+    pub runner: Runner,
+    pub schema: Schema,
+}
+
+fn object(value: Option<&Value>) -> Map<String, Value> {
+    value
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// The schema of an action's parameters, its runner's included.
+pub fn schema_of(reference: &str, runner: Runner, document: &Value) -> Result<Schema, Fault> {
+    let runner = object(runners::document(runner).get("runner_parameters"));
+    let action = object(document.get("parameters"));
+    Schema::new(reference, &runner, &action).map_err(|problems| {
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Fault::Invalid(texts.join("; "))
+    })
+}
+
+/// How long the work of an action may take, by its parameter `timeout`, in milliseconds.
+fn run_limit(schema: &Schema, live: &Map<String, Value>) -> Option<i64> {
+    let default = schema.view();
+    let seconds = live
+        .get("timeout")
+        .or_else(|| default.get("timeout").and_then(|one| one.get("default")))
+        .and_then(Value::as_f64)?;
+    (seconds > 0.0).then_some((seconds * 1000.0) as i64)
+}
+
+impl Automation {
+    /// An action that can be run, or why not (contract §2.3).
+    pub async fn prepare(
+        &self,
+        connection: &mut AnyConnection,
+        reference: &str,
+    ) -> Result<Prepared, Fault> {
+        let action = resources::find::<Action>(connection, reference)
+            .await?
+            .ok_or_else(|| Fault::Invalid(format!("Action \"{reference}\" cannot be found.")))?;
+        if !action.enabled {
+            return Err(Fault::Invalid(format!(
+                "Unable to execute. Action \"{reference}\" is disabled."
+            )));
+        }
+        let runner = Runner::from_name(&action.runner_type).ok_or_else(|| {
+            Fault::Invalid(format!(
+                "Unable to execute. The runner \"{}\" of action \"{reference}\" is not known.",
+                action.runner_type
+            ))
+        })?;
+        if let Some(refusal) = runner.refusal() {
+            return Err(Fault::Invalid(format!("Unable to execute. {refusal}")));
+        }
+        if runner.work() == Work::Workflow {
+            return Err(Fault::Invalid(format!(
+                "Unable to execute. Workflows (runner \"{}\") are not supported yet.",
+                runner.name()
+            )));
+        }
+        let enabled = RunnerType::find(connection, runner.name())
+            .await?
+            .is_none_or(|row| row.enabled);
+        if !enabled {
+            return Err(Fault::Invalid(format!(
+                "Unable to execute. Runner \"{}\" is disabled.",
+                runner.name()
+            )));
+        }
+        let schema = schema_of(&action.reference, runner, &action.document)?;
+        Ok(Prepared {
+            action,
+            runner,
+            schema,
+        })
+    }
+
+    /// Accepts an execution: one row, in the caller's transaction. Nudge the engine after the commit.
+    pub async fn accept(
+        &self,
+        connection: &mut AnyConnection,
+        wanted: Wanted,
+    ) -> Result<Execution, Fault> {
+        let prepared = self.prepare(connection, &wanted.action).await?;
+        let mut context = wanted.context;
+        context.insert("user".into(), json!(wanted.username));
+        context.insert("pack".into(), json!(prepared.action.pack));
+        let rendered = self
+            .live(connection, &prepared, &wanted.parameters, &context)
+            .await?;
+        let (live, fault) = match rendered {
+            Ok(live) => (live, None),
+            // StackStorm records the failure and refuses as well.
+            Err(text) => (wanted.parameters.clone(), Some(text)),
+        };
+        let now = now();
+        let millis = now / 1000;
+        let answer_limit = (prepared.runner == Runner::Inquirer)
+            .then(|| {
+                runners::Question::read(&live)
+                    .ok()
+                    .map(|question| question.limit())
+            })
+            .flatten();
+        let settings = Settings::default();
+        let (mut life, _) = Life::accept(
+            Accepted {
+                runner: prepared.runner,
+                has_parent: wanted.parent.is_some(),
+                delay: wanted.delay,
+                run_limit: run_limit(&prepared.schema, &live),
+                answer_limit,
+            },
+            millis,
+        );
+        let mut result = None;
+        if let Some(text) = &fault {
+            let failed = Event::StartFailed {
+                at: None,
+                result: json!({"error": text, "traceback": ""}),
+            };
+            if let Ok(automation::execution::Answer::Moved(moved)) =
+                life.step(failed, millis, &settings)
+            {
+                result = moved.result;
+            }
+        }
+        let mut row = Execution {
+            id: new_id(),
+            liveaction_id: new_id(),
+            action_ref: prepared.action.reference.clone(),
+            runner_type: prepared.runner.name().to_string(),
+            status: String::new(),
+            username: wanted.username,
+            user_guid: wanted.user_guid,
+            parent: wanted.parent,
+            rule_ref: wanted
+                .because
+                .rule
+                .as_ref()
+                .map(|(reference, _)| reference.clone()),
+            trigger_instance: wanted.because.trigger_instance,
+            trigger_ref: wanted.because.trigger,
+            trigger_type: wanted.because.trigger_type,
+            parameters: Json(self.seal(&prepared.schema, &live)),
+            context: Json(Value::Object(context)),
+            document: Json(json!({
+                "action": present_resource(&prepared.action),
+                "notify": wanted.notify,
+                "rule": wanted.because.rule.map(|(reference, id)| json!({"ref": reference, "id": id})),
+                "delay": wanted.delay,
+            })),
+            life: Json(life.clone()),
+            result_size: 0,
+            result: None,
+            result_sha256: None,
+            dea: None,
+            deadline: None,
+            started_at: now,
+            ended_at: None,
+            created_at: now,
+            updated_at: now,
+            row_version: 1,
+        };
+        row.set_life(life, &settings);
+        // The engine looks at once, unless a delay says when.
+        row.deadline = row.deadline.map(|at| {
+            if wanted.delay.is_some_and(|delay| delay > 0) {
+                at
+            } else {
+                now
+            }
+        });
+        if let Some(result) = result {
+            let text = result.to_string();
+            row.result_size = i64::try_from(text.len()).unwrap_or(i64::MAX);
+            row.result = Some(text);
+        }
+        row.insert(connection).await?;
+        match fault {
+            Some(text) => Err(Fault::Invalid(text)),
+            None => Ok(row),
+        }
+    }
+
+    /// Renders and checks what was given. The inner error is the caller's fault.
+    async fn live(
+        &self,
+        connection: &mut AnyConnection,
+        prepared: &Prepared,
+        given: &Map<String, Value>,
+        context: &Map<String, Value>,
+    ) -> Result<Result<Map<String, Value>, String>, Fault> {
+        let action_context = Value::Object(context.clone());
+        let user = datastore_user(&action_context, SYSTEM_USER);
+        let references = prepared.schema.references(&self.expressions, given);
+        let datastore = self.load_keys(connection, &references, user).await?;
+        let config = self
+            .config_of(connection, &prepared.action.pack, user)
+            .await?;
+        let none = Map::new();
+        let surroundings = Surroundings {
+            action_context: &action_context,
+            config: &config,
+            datastore,
+            user,
+            names: &none,
+        };
+        let live = match prepared
+            .schema
+            .live(&self.expressions, given, &surroundings)
+        {
+            Ok(live) => live,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        // Overriding what is immutable is refused whatever the value renders to.
+        if let Err(problems) = prepared.schema.validate(&live) {
+            return Ok(Err(problems.to_string()));
+        }
+        Ok(Ok(live))
+    }
+
+    /// Runs an action for a caller.
+    pub async fn execute(&self, caller: &Caller, mut wanted: Wanted) -> Result<Execution, Fault> {
+        caller.allow(Permission::Execute, "action_execute")?;
+        if wanted.username.is_empty() || wanted.username == caller.actor.name {
+            wanted.username = caller.actor.name.clone();
+            wanted.user_guid = Some(caller.actor.guid.clone());
+        } else {
+            caller.allow(Permission::Administer, "action_execute (as another user)")?;
+        }
+        let mut tx = self.ops.store.write("accept an execution").await?;
+        let accepted = self.accept(&mut tx, wanted).await;
+        // What failed to render is recorded too.
+        tx.commit().await?;
+        let row = accepted?;
+        self.nudge();
+        self.tell(
+            "st2.execution__create",
+            self.present_execution(&row, None, false)?,
+        );
+        Ok(row)
+    }
+
+    pub async fn execution(&self, caller: &Caller, id: &str) -> Result<Execution, Fault> {
+        caller.allow(Permission::View, "execution_view")?;
+        Execution::find(&mut *self.ops.store.read().await?, id)
+            .await?
+            .ok_or_else(|| missing(id))
+    }
+
+    pub async fn list_executions(
+        &self,
+        caller: &Caller,
+        filter: Filter,
+        limit: i64,
+        offset: i64,
+    ) -> Result<(Vec<Execution>, u64), Fault> {
+        caller.allow(Permission::View, "execution_list")?;
+        let mut connection = self.ops.store.read().await?;
+        Ok(Execution::page(&mut connection, filter, limit, offset).await?)
+    }
+
+    /// The result, wherever it is kept.
+    pub async fn result_of(&self, row: &Execution) -> Result<Option<Value>, Fault> {
+        let text = match (&row.result, &row.result_sha256) {
+            (Some(text), _) => text.clone(),
+            (None, Some(sum)) => {
+                let bytes = self.read_result(sum).await?;
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            (None, None) => return Ok(None),
+        };
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(Fault::internal("reading the result of an execution"))
+    }
+
+    /// Descendants down to a depth (-1: all), parents before children.
+    pub async fn descendants(
+        &self,
+        caller: &Caller,
+        id: &str,
+        depth: i64,
+    ) -> Result<Vec<Execution>, Fault> {
+        self.execution(caller, id).await?;
+        let mut connection = self.ops.store.read().await?;
+        let mut found: Vec<Execution> = Vec::new();
+        let mut level = vec![id.to_string()];
+        let mut at = 0;
+        while !level.is_empty() && (depth < 0 || at < depth) {
+            let mut next = Vec::new();
+            for parent in &level {
+                for child in executions::children(&mut connection, parent).await? {
+                    next.push(child.id.clone());
+                    found.push(child);
+                }
+            }
+            level = next;
+            at += 1;
+        }
+        Ok(found)
+    }
+
+    /// Ends an execution. The inner error: there is nothing to end, said in the way clients expect.
+    pub async fn cancel(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Result<Execution, String>, Fault> {
+        caller.allow(Permission::Execute, "execution_stop")?;
+        let event = Event::CancelAsked {
+            by: caller.actor.name.clone(),
+        };
+        match self.move_execution(id, event).await? {
+            Ok(row) => Ok(Ok(row)),
+            Err((_, status)) => Ok(Err(format!("Action cannot be canceled. State = {status}."))),
+        }
+    }
+
+    /// `pausing` or `resuming`, for workflows.
+    pub async fn pause_or_resume(
+        &self,
+        caller: &Caller,
+        id: &str,
+        status: &str,
+    ) -> Result<Execution, Fault> {
+        caller.allow(Permission::Execute, "execution_modify")?;
+        let by = caller.actor.name.clone();
+        let event = match status {
+            "pausing" | "paused" => Event::PauseAsked { by },
+            "resuming" | "running" => Event::ResumeAsked { by },
+            other => {
+                return Err(Fault::Invalid(format!(
+                    "The status of an execution can be set to \"pausing\" or \"resuming\", not to \"{other}\"."
+                )));
+            }
+        };
+        match self.move_execution(id, event).await? {
+            Ok(row) => Ok(row),
+            Err((illegal, _)) => Err(Fault::Invalid(illegal.to_string())),
+        }
+    }
+
+    /// Moves one execution by one event. The inner error says why the event makes no sense, and in
+    /// which state it is.
+    pub async fn move_execution(
+        &self,
+        id: &str,
+        event: Event,
+    ) -> Result<Result<Execution, (Illegal, Status)>, Fault> {
+        let mut round = self.round("move an execution").await?;
+        let mut row = Execution::find(round.connection(), id)
+            .await?
+            .ok_or_else(|| missing(id))?;
+        match round.step(&mut row, event).await? {
+            Ok(()) => {}
+            Err(illegal) => return Ok(Err((illegal, row.life.status))),
+        }
+        round.finish().await?;
+        Ok(Ok(row))
+    }
+
+    /// The same action again, with parameters changed where `changes` says so.
+    pub async fn run_again(
+        &self,
+        caller: &Caller,
+        id: &str,
+        changes: Map<String, Value>,
+        delay: Option<i64>,
+    ) -> Result<Execution, Fault> {
+        let before = self.execution(caller, id).await?;
+        let mut parameters = self.unseal(&before.parameters)?;
+        parameters.extend(changes);
+        let context = json!({"re-run": {"ref": before.id}});
+        self.execute(
+            caller,
+            Wanted {
+                action: before.action_ref.clone(),
+                parameters,
+                context: object(Some(&context)),
+                delay,
+                notify: before
+                    .document
+                    .get("notify")
+                    .filter(|notify| !notify.is_null())
+                    .cloned(),
+                ..Wanted::default()
+            },
+        )
+        .await
+    }
+
+    /// The API's view (contract §1.8). Attributes without a value are left out.
+    pub fn present_execution(
+        &self,
+        row: &Execution,
+        result: Option<&Value>,
+        show_secrets: bool,
+    ) -> Result<Value, Fault> {
+        let parameters = if show_secrets {
+            self.unseal(&row.parameters)?
+        } else {
+            shown(&row.parameters)
+        };
+        let runner = Runner::from_name(&row.runner_type);
+        let life = &row.life;
+        let is_workflow = runner.is_some_and(|runner| runner.work() == Work::Workflow);
+        let mut document = Map::new();
+        let mut put = |name: &str, value: Value| {
+            let empty = match &value {
+                Value::Null => true,
+                Value::Object(map) => map.is_empty(),
+                Value::Array(list) => list.is_empty(),
+                Value::String(text) => text.is_empty(),
+                Value::Bool(_) | Value::Number(_) => false,
+            };
+            if !empty {
+                document.insert(name.to_string(), value);
+            }
+        };
+        put("id", json!(row.id));
+        put(
+            "action",
+            row.document.get("action").cloned().unwrap_or_default(),
+        );
+        put("runner", runner.map(runners::document).unwrap_or_default());
+        put(
+            "liveaction",
+            json!({
+                "id": row.liveaction_id,
+                "action": row.action_ref,
+                "action_is_workflow": is_workflow,
+                "callback": {},
+                "parameters": parameters,
+                "runner_info": row.dea.as_ref().map_or(json!({}), |dea| json!({"hostname": dea})),
+            }),
+        );
+        put("status", json!(row.status));
+        put("start_timestamp", json!(rfc3339_micros(row.started_at)));
+        if let Some(end) = row.ended_at {
+            put("end_timestamp", json!(rfc3339_micros(end)));
+            put("elapsed_seconds", json!(life.elapsed_seconds()));
+        }
+        document.insert("parameters".into(), Value::Object(parameters));
+        document.insert("context".into(), row.context.0.clone());
+        let mut put = |name: &str, value: Value| {
+            if !value.is_null() {
+                document.insert(name.to_string(), value);
+            }
+        };
+        if let Some(result) = result {
+            put("result", result.clone());
+        }
+        put("result_size", json!(row.result_size));
+        put("parent", json!(row.parent));
+        put(
+            "log",
+            Value::Array(life.log.iter().map(|entry| entry.document()).collect()),
+        );
+        put(
+            "delay",
+            row.document.get("delay").cloned().unwrap_or_default(),
+        );
+        put(
+            "notify",
+            row.document.get("notify").cloned().unwrap_or_default(),
+        );
+        put(
+            "rule",
+            row.document.get("rule").cloned().unwrap_or_default(),
+        );
+        put(
+            "trigger_instance",
+            row.trigger_instance
+                .as_ref()
+                .map_or(Value::Null, |id| json!({"id": id})),
+        );
+        put(
+            "trigger",
+            row.trigger_ref
+                .as_ref()
+                .map_or(Value::Null, |name| json!({"ref": name, "name": name})),
+        );
+        put(
+            "trigger_type",
+            row.trigger_type
+                .as_ref()
+                .map_or(Value::Null, |name| json!({"ref": name, "name": name})),
+        );
+        put(
+            "web_url",
+            json!(format!("{}/#/history/{}/general", self.public_url, row.id)),
+        );
+        put("children", json!([]));
+        Ok(Value::Object(document))
+    }
+
+    /// Fires the trigger that tells of a completed execution.
+    pub async fn tell_completion(
+        &self,
+        connection: &mut AnyConnection,
+        row: &Execution,
+        result: Option<&Value>,
+        now: i64,
+    ) -> Result<(), Fault> {
+        let payload = json!({
+            "execution_id": row.id,
+            "status": row.status,
+            "start_timestamp": rfc3339_micros(row.started_at),
+            "action_name": row.action_ref.split_once('.').map_or("", |(_, name)| name),
+            "action_ref": row.action_ref,
+            "runner_ref": row.runner_type,
+            "parameters": shown(&row.parameters),
+            "result": result.cloned().unwrap_or_default(),
+        });
+        let mut happened = Happened::new("core.st2.generic.actiontrigger", payload);
+        happened.source = Some(format!("completed:{}", row.id));
+        happened.trace_id = trace_of(row);
+        fire(connection, &happened, now).await?;
+        Ok(())
+    }
+}
+
+/// The trace an execution belongs to.
+pub fn trace_of(row: &Execution) -> Option<String> {
+    row.context
+        .get("trace_context")
+        .and_then(|context| context.get("id_"))
+        .and_then(Value::as_str)
+        .map(str::to_string)
+}
+
+pub fn missing(id: &str) -> Fault {
+    Fault::NotFound(format!("Execution with id \"{id}\" not found."))
+}
+
+/// A value in place of a secret one.
+pub fn masked() -> Value {
+    json!(MASK)
+}
