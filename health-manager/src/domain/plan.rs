@@ -381,6 +381,7 @@ impl<'a> Planner<'a> {
         let empty = IndexMemory::default();
         let known = memory.and_then(|memory| memory.indices.get(&index));
         let memory = known.unwrap_or(&empty);
+        let crashes = memory.crashes.in_a_row();
         if memory.missing.is_none() {
             plan.noticed
                 .push((self.process.clone(), wanted.version.clone(), index));
@@ -398,9 +399,10 @@ impl<'a> Planner<'a> {
                 }
                 Some((MissingReason::Crashed, _)) => {
                     let due = memory
-                        .crashed_at
-                        .saturating_add(self.policy.delay_after(memory.crashes));
-                    let flapping = memory.crashes > self.policy.immediate_restarts;
+                        .crashes
+                        .last()
+                        .saturating_add(self.policy.delay_after(crashes));
+                    let flapping = crashes > self.policy.immediate_restarts;
                     if index != 0 && flapping && !some_run {
                         plan.hold(Held::Canary);
                         return;
@@ -411,12 +413,7 @@ impl<'a> Planner<'a> {
                         return;
                     }
                     let class = if flapping { 0 } else { 1 };
-                    (
-                        Because::Crashed {
-                            crashes: memory.crashes,
-                        },
-                        class,
-                    )
+                    (Because::Crashed { crashes }, class)
                 }
                 Some((MissingReason::Unknown, since)) => {
                     let due = since.saturating_add(self.policy.grace);
@@ -453,7 +450,7 @@ impl<'a> Planner<'a> {
             operation: Operation::Start { index },
             because,
             last_updated: wanted.updated_at,
-            flapping: memory.crashes > self.policy.immediate_restarts,
+            flapping: crashes > self.policy.immediate_restarts,
         };
         starts.push((
             Urgency {
