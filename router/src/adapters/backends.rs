@@ -9,6 +9,8 @@
 
 use super::bodies::{RequestBody, RequestProgress};
 use super::clock::Clock;
+use super::keep_alive::watch_peer;
+use super::wire::{Heard, Wire};
 use crate::domain::table::{Address, Endpoint, Millis};
 use daemon::{Policy, Supervisor};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -28,7 +30,14 @@ const SHARDS: usize = 16;
 /// How long a connection that was just given back may take to become ready.
 const SETTLE: Duration = Duration::from_millis(50);
 
-type Stack = Vec<(SendRequest<RequestBody>, Millis)>;
+/// A connection that waits for its next request.
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    heard: Heard,
+    since: Millis,
+}
+
+type Stack = Vec<Idle>;
 
 /// The idle connections of one worker.
 pub struct Backends {
@@ -54,6 +63,8 @@ pub enum ConnectError {
 /// The right to send one request on a connection.
 pub struct Lease {
     sender: SendRequest<RequestBody>,
+    /// What the instance said on it so far.
+    pub heard: Heard,
     number: u64,
     home: Arc<Backends>,
     /// It was idle before: it may have died meanwhile.
@@ -80,7 +91,11 @@ impl Lease {
         let mut shard = self.home.shard(self.number);
         let stack = shard.entry(self.number).or_default();
         if stack.len() < MAX_IDLE {
-            stack.push((self.sender, now));
+            stack.push(Idle {
+                sender: self.sender,
+                heard: self.heard,
+                since: now,
+            });
         }
     }
 }
@@ -103,7 +118,9 @@ impl Backends {
     /// An idle connection to the endpoint that is still alive, as far as is known.
     pub async fn idle(self: &Arc<Self>, endpoint: &Endpoint) -> Option<Lease> {
         loop {
-            let (mut sender, _) = self
+            let Idle {
+                mut sender, heard, ..
+            } = self
                 .shard(endpoint.number)
                 .get_mut(&endpoint.number)?
                 .pop()?;
@@ -119,6 +136,7 @@ impl Backends {
             }
             return Some(Lease {
                 sender,
+                heard,
                 number: endpoint.number,
                 home: self.clone(),
                 reused: true,
@@ -152,8 +170,10 @@ impl Backends {
         };
         // Small writes must not wait for each other. An error here only costs latency.
         let _ = socket.set_nodelay(true);
+        watch_peer(&socket);
+        let heard = Heard::default();
         let (sender, driver) = http1::Builder::new()
-            .handshake(TokioIo::new(socket))
+            .handshake(TokioIo::new(Wire::new(socket, heard.clone())))
             .await
             .map_err(|source| ConnectError::Handshake {
                 address: address.clone(),
@@ -176,6 +196,7 @@ impl Backends {
             });
         Ok(Lease {
             sender,
+            heard,
             number: endpoint.number,
             home: self.clone(),
             reused: false,
@@ -191,8 +212,8 @@ impl Backends {
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             shard.retain(|number, stack| {
-                stack.retain(|(sender, since)| {
-                    !sender.is_closed() && now.saturating_sub(*since) < IDLE_FOR
+                stack.retain(|idle| {
+                    !idle.sender.is_closed() && now.saturating_sub(idle.since) < IDLE_FOR
                 });
                 known.contains(number) && !stack.is_empty()
             });
