@@ -21,6 +21,7 @@ pub mod bus;
 pub mod cluster;
 pub mod component;
 pub mod logs;
+pub mod registration;
 pub mod run;
 pub mod sockets;
 pub mod supervise;

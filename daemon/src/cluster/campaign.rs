@@ -184,12 +184,17 @@ impl Candidate {
                 _ = tokio::time::timeout(LOOK, hinted.recv()) => {}
             }
             let key = &self.key;
-            let read = self
+            let reading = self
                 .connection
                 .read("reading", key, |mut client| async move {
                     client.get(key.as_str(), None).await
                 });
-            if let Ok(read) = read.await
+            // A store that hangs must not keep the leader past its lease.
+            let read = tokio::select! {
+                () = term.lost() => return "its lease could not be renewed",
+                read = reading => read,
+            };
+            if let Ok(read) = read
                 && read
                     .kvs()
                     .first()
