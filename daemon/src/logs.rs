@@ -150,8 +150,8 @@ impl Shared {
                     while let Ok(line) = waiting.try_recv() {
                         rest.push(line);
                     }
-                    for lines in rest.chunks(BATCH_LINES) {
-                        self.send(bus, topic, lines.to_vec()).await;
+                    for lines in batches(rest) {
+                        self.send(bus, topic, lines).await;
                     }
                     let _ = bus.flush().await;
                     return Ok(());
@@ -191,6 +191,26 @@ impl Shared {
     }
 }
 
+/// Lines in pieces that the bus takes as one message each.
+fn batches(lines: Vec<LogLine>) -> Vec<Vec<LogLine>> {
+    let mut batches: Vec<Vec<LogLine>> = Vec::new();
+    let mut bytes = 0;
+    for line in lines {
+        let length = line.payload.len();
+        match batches.last_mut() {
+            Some(last) if last.len() < BATCH_LINES && bytes + length <= BATCH_BYTES => {
+                bytes += length;
+                last.push(line);
+            }
+            Some(_) | None => {
+                bytes = length;
+                batches.push(vec![line]);
+            }
+        }
+    }
+    batches
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +246,26 @@ mod tests {
             ]
         );
         assert!(losses.take().is_empty());
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_fits_into_messages() {
+        let long = |number: usize| LogLine {
+            payload: vec![b'x'; 64 * 1024],
+            ..line(&number.to_string())
+        };
+        let lines: Vec<LogLine> = (0..100)
+            .map(long)
+            .chain((100..1500).map(|number| line(&number.to_string())))
+            .collect();
+        let sent = batches(lines.clone());
+        for batch in &sent {
+            let bytes: usize = batch.iter().map(|line| line.payload.len()).sum();
+            assert!(batch.len() <= BATCH_LINES && bytes <= BATCH_BYTES);
+        }
+        assert!(sent.len() < 12, "not one by one: {}", sent.len());
+        assert_eq!(sent.concat(), lines);
+        assert!(batches(Vec::new()).is_empty());
     }
 
     #[test]

@@ -405,10 +405,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_in_what_makes_the_task_is_its_death_too() {
         let tasks = Supervisor::new();
-        let none: Option<u32> = None;
-        tasks.spawn("unmade", Policy::Critical, move |_| {
-            let number = none.expect("there is none");
-            async move { anyhow::bail!("{number}") }
+        tasks.spawn("unmade", Policy::Critical, |shutdown| {
+            assert!(shutdown.is_draining(), "it cannot be made");
+            async { Ok(()) }
         });
         let cause = tokio::time::timeout(Duration::from_secs(5), tasks.stop_requested())
             .await

@@ -91,6 +91,8 @@ impl Candidate {
         let term = Term::begin(self.connection.clone()).await?;
         loop {
             match self.attempt(term.lease).await? {
+                // The answer may have come so late that the lease is in doubt by now.
+                Attempt::Leading(_) if term.is_lost() => return Ok(()),
                 Attempt::Leading(epoch) => {
                     info!(key = %self.key, epoch, "this component leads");
                     self.epoch.send_replace(Some(epoch));

@@ -19,7 +19,7 @@
 
 use super::Millis;
 use super::desired::{Wanted, WantedState};
-use super::memory::{IndexMemory, MissingReason, VersionMemory};
+use super::memory::{Asked, IndexMemory, MissingReason, VersionMemory};
 use super::observed::Seen;
 use super::policy::Policy;
 use super::world::{FIRST_ANSWERS, World, occupies_window};
@@ -434,15 +434,8 @@ impl<'a> Planner<'a> {
                 }
             }
         };
-        if let Some(asked) = memory.asked {
-            let again = asked
-                .last
-                .saturating_add(self.policy.repeat_after(asked.times));
-            if self.now < again {
-                plan.hold(Held::Asked);
-                plan.look_at(again);
-                return;
-            }
+        if self.was_just_asked(memory.asked, plan) {
+            return;
         }
         let request = Request {
             process: self.process.clone(),
@@ -514,6 +507,20 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// A request is repeated, but not before its answer can have shown.
+    fn was_just_asked(&self, asked: Option<Asked>, plan: &mut Plan) -> bool {
+        let Some(asked) = asked else { return false };
+        let again = asked
+            .last
+            .saturating_add(self.policy.repeat_after(asked.times));
+        let waits = self.now < again;
+        if waits {
+            plan.hold(Held::Asked);
+            plan.look_at(again);
+        }
+        waits
+    }
+
     fn stop(
         &self,
         instance: &InstanceId,
@@ -534,15 +541,8 @@ impl<'a> Planner<'a> {
             .memory
             .of(self.process, &seen.version)
             .and_then(|memory| memory.stops.get(instance));
-        if let Some(asked) = asked {
-            let again = asked
-                .last
-                .saturating_add(self.policy.repeat_after(asked.times));
-            if self.now < again {
-                plan.hold(Held::Asked);
-                plan.look_at(again);
-                return;
-            }
+        if self.was_just_asked(asked.copied(), plan) {
+            return;
         }
         plan.requests.push(Request {
             process: self.process.clone(),

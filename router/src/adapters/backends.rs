@@ -10,17 +10,17 @@
 use super::bodies::{RequestBody, RequestProgress};
 use super::clock::Clock;
 use super::keep_alive::watch_peer;
-use super::wire::{Heard, Wire};
 use crate::domain::table::{Address, Endpoint, Millis};
 use daemon::{Policy, Supervisor};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio_util::io::InspectReader;
 
 /// Most idle connections to one endpoint.
 const MAX_IDLE: usize = 256;
@@ -29,6 +29,22 @@ const IDLE_FOR: Millis = 60_000;
 const SHARDS: usize = 16;
 /// How long a connection that was just given back may take to become ready.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// How many bytes an instance has said on a connection. One that said so much as a byte of an answer has
+/// acted on the request, so nobody else may be sent it (contract §3 row 10); hyper tells a silent end
+/// and half a head by the same error.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Release);
+    }
+}
 
 /// A connection that waits for its next request.
 struct Idle {
@@ -172,8 +188,10 @@ impl Backends {
         let _ = socket.set_nodelay(true);
         watch_peer(&socket);
         let heard = Heard::default();
+        let counted = heard.clone();
+        let socket = InspectReader::new(socket, move |bytes: &[u8]| counted.add(bytes.len()));
         let (sender, driver) = http1::Builder::new()
-            .handshake(TokioIo::new(Wire::new(socket, heard.clone())))
+            .handshake(TokioIo::new(socket))
             .await
             .map_err(|source| ConnectError::Handshake {
                 address: address.clone(),

@@ -20,4 +20,3 @@ pub mod registry;
 pub mod server;
 pub mod table_file;
 pub mod tunnel;
-pub mod wire;
