@@ -17,8 +17,9 @@ mod adapters;
 use adapters::access::Access;
 use adapters::http::{self, Face};
 use adapters::hub::Hub;
-use adapters::{ingest, register};
+use adapters::ingest;
 use anyhow::Context;
+use daemon::registration::{self, Served};
 use daemon::{Deps, Policy, Running};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -83,12 +84,13 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         http::serve(listener.try_clone(), face.clone(), shutdown)
     });
 
-    let registration =
-        register::registration(&deps.bootstrap.cluster.domain, &deps.component, address);
-    let bus = deps.bus.clone();
-    deps.tasks
-        .spawn("registration", Policy::Restart, move |shutdown| {
-            register::keep(registration.clone(), bus.clone(), cluster.clone(), shutdown)
-        });
+    let served = Served {
+        names: &["log-cache"],
+        domain: &deps.bootstrap.cluster.domain,
+        component: "collector",
+        host: address.ip().to_string(),
+        port: address.port(),
+    };
+    registration::start(&deps, &served);
     Ok(Running::new(deps.tasks))
 }

@@ -22,6 +22,7 @@ pub mod cluster;
 pub mod component;
 pub mod listen;
 pub mod logs;
+pub mod registration;
 pub mod run;
 pub mod sockets;
 pub mod supervise;

@@ -172,7 +172,8 @@ impl Supervisor {
                 };
                 let ending = shutdown.clone();
                 let started = Instant::now();
-                let result = catch_panic(make(shutdown)).await;
+                // What makes the task may panic as well as the task.
+                let result = catch_panic(async { make(shutdown).await }).await;
                 if ending.is_draining() {
                     if let Err(reason) = result {
                         debug!(task = name, reason = %format!("{reason:#}"), "a task failed while the daemon was stopping");
@@ -398,6 +399,22 @@ mod tests {
         assert!(
             begun.elapsed() < Duration::from_secs(2),
             "nobody had anything to drain"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_what_makes_the_task_is_its_death_too() {
+        let tasks = Supervisor::new();
+        tasks.spawn("unmade", Policy::Critical, |shutdown| {
+            assert!(shutdown.is_draining(), "it cannot be made");
+            async { Ok(()) }
+        });
+        let cause = tokio::time::timeout(Duration::from_secs(5), tasks.stop_requested())
+            .await
+            .expect("the daemon is asked to stop");
+        assert!(
+            matches!(cause, StopCause::TaskEnded { task: "unmade", .. }),
+            "{cause:?}"
         );
     }
 

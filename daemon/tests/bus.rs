@@ -167,6 +167,44 @@ async fn what_makes_no_sense_is_ignored_and_counted() {
 }
 
 #[tokio::test]
+async fn what_a_slow_reader_misses_is_counted() {
+    if !has("what_a_slow_reader_misses_is_counted", "nats-server") {
+        return;
+    }
+    let nats = Nats::start(&[(Role::Dea, "dea-1"), (Role::Router, "router-1")]);
+    let (dea, router) = (
+        connected(&nats, "dea-1").await,
+        connected(&nats, "router-1").await,
+    );
+    let mut unread = dea
+        .subscribe(&catalogue::router_start().filter())
+        .await
+        .unwrap();
+    dea.flush().await.unwrap();
+    // A subscription keeps 16 Ki messages.
+    const SENT: u64 = 20_000;
+    for number in 0..SENT {
+        router
+            .publish(&catalogue::router_start(), &start_of(&number.to_string()))
+            .await
+            .unwrap();
+    }
+    router.flush().await.unwrap();
+    dea.flush().await.unwrap();
+    let missed = eventually(SOON, async || match dea.counts().slow_consumer {
+        0 => Err("nothing was missed".to_string()),
+        missed => Ok(missed),
+    })
+    .await;
+    assert!(missed <= SENT);
+    let first = tokio::time::timeout(SOON, unread.next())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(first.message, start_of("0"), "what was kept is not lost");
+}
+
+#[tokio::test]
 async fn a_server_that_restarts_is_found_again_and_meanwhile_publishing_fails() {
     if !has(
         "a_server_that_restarts_is_found_again_and_meanwhile_publishing_fails",

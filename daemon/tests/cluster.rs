@@ -181,6 +181,44 @@ async fn leadership_is_handed_over_with_a_growing_epoch() {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_costs_the_leadership_before_the_lease_ends() {
+    let test = "a_store_that_hangs_costs_the_leadership_before_the_lease_ends";
+    if !has(test, "etcd") {
+        return;
+    }
+    let etcd = Etcd::start();
+    let cluster = Cluster::connect(&etcd.config("")).await.unwrap();
+    let tasks = Supervisor::new();
+    let mut leads = cluster.campaign("test", &ComponentId::new("one-1").unwrap(), &tasks);
+    let mut reachable = cluster.reachable();
+    tokio::time::timeout(SOON, reachable.wait_for(|there| *there))
+        .await
+        .unwrap()
+        .unwrap();
+    tokio::time::timeout(SOON, leads.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
+    // The key was just looked at: the next look, three seconds from here, hangs over the end of the patience.
+    tokio::time::sleep(Duration::from_millis(3200)).await;
+    etcd.hang();
+    let hung = Instant::now();
+    tokio::time::timeout(SOON, leads.wait_for(Option::is_none))
+        .await
+        .expect("given up")
+        .unwrap();
+    let took = hung.elapsed();
+    etcd.go_on();
+    // Seven seconds after the last renewal, which was before the store hung; the lease has ten.
+    assert!(took < Duration::from_millis(7300), "{took:?}");
+    tokio::time::timeout(Duration::from_secs(30), leads.wait_for(Option::is_some))
+        .await
+        .expect("leads again")
+        .unwrap();
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn a_watch_hints_at_every_change() {
     if !has("a_watch_hints_at_every_change", "etcd") {
         return;

@@ -26,6 +26,7 @@ struct Around {
     nats: Nats,
     etcd: Etcd,
     desired: Arc<Mutex<BTreeMap<i64, DesiredProcess>>>,
+    crashes: Arc<Mutex<Vec<RecordedCrash>>>,
     running: Arc<Mutex<BTreeMap<String, Vec<Beat>>>>,
     requests: Subscription<HealthRequest>,
 }
@@ -84,7 +85,8 @@ impl Around {
             .unwrap();
         }
         let desired: Arc<Mutex<BTreeMap<i64, DesiredProcess>>> = Arc::default();
-        let bulk = serve_bulk(desired.clone()).await;
+        let crashes: Arc<Mutex<Vec<RecordedCrash>>> = Arc::default();
+        let bulk = serve_bulk(desired.clone(), crashes.clone()).await;
         let running: Arc<Mutex<BTreeMap<String, Vec<Beat>>>> = Arc::default();
         let mut credentials = bus
             .subscribe(&catalogue::bulk_credentials().filter())
@@ -133,6 +135,7 @@ impl Around {
             nats,
             etcd,
             desired,
+            crashes,
             running,
             requests,
         }
@@ -240,9 +243,22 @@ impl Around {
     }
 }
 
-async fn serve_bulk(desired: Arc<Mutex<BTreeMap<i64, DesiredProcess>>>) -> SocketAddr {
-    let app =
-        axum::Router::new().route(
+async fn serve_bulk(
+    desired: Arc<Mutex<BTreeMap<i64, DesiredProcess>>>,
+    crashes: Arc<Mutex<Vec<RecordedCrash>>>,
+) -> SocketAddr {
+    let recorded = move |headers: axum::http::HeaderMap,
+                         Query(query): Query<HashMap<String, String>>| async move {
+        assert_eq!(headers["authorization"], "Basic YnVsazpzZWNyZXQ=");
+        let since: i64 = query["since"].parse().unwrap();
+        let mut crashes = crashes.lock().unwrap().clone();
+        crashes.retain(|crash| crash.at >= since as f64);
+        crashes.reverse();
+        axum::Json(BulkCrashes { crashes })
+    };
+    let app = axum::Router::new()
+        .route("/bulk/crashes", axum::routing::get(recorded))
+        .route(
             "/bulk/apps",
             axum::routing::get(
                 move |headers: axum::http::HeaderMap,
@@ -461,4 +477,39 @@ async fn one_of_several_asks_and_an_absent_bus_is_no_news() {
     let request = around.request().await;
     assert_eq!(request.indices, [0]);
     second.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_one_goes_on_with_the_back_off() {
+    let test = "a_restarted_one_goes_on_with_the_back_off";
+    if !has(test, "nats-server") || !has(test, "etcd") {
+        return;
+    }
+    let mut around = Around::start().await;
+    let key = format!("{}health-manager/crash/first_delay", proto::config::PREFIX);
+    let set = around.cluster.compare_and_set(&key, None, "\"6s\"").await;
+    set.unwrap().unwrap();
+    around.want(1, "STARTED");
+    around.runs("d1", &[]);
+    // Two are answered at once, the third after six seconds; all were before this one began.
+    let begun = unix();
+    let crash = |number: u32| RecordedCrash {
+        droplet: ProcessGuid::new("p").unwrap(),
+        version: Version::new("v1").unwrap(),
+        instance: InstanceId::new(format!("i{number}")).unwrap(),
+        index: 0,
+        at: begun - 2.0 + f64::from(number) / 2.0,
+        ran: Some(0.4),
+    };
+    *around.crashes.lock().unwrap() = (0..3).map(crash).collect();
+    let running = around.health_manager().await;
+    let request = around.request().await;
+    let waited = unix() - crash(2).at;
+    assert_eq!(
+        (request.op, request.indices.as_slice(), request.flapping),
+        (HealthOperation::Start, &[0][..], Some(true))
+    );
+    assert_eq!(request.yard_reason.unwrap(), "it crashed (3 in a row)");
+    assert!((6.0..9.0).contains(&waited), "{waited}");
+    running.stop(Duration::from_secs(5)).await;
 }

@@ -75,6 +75,7 @@ samples! {
     "cloudcontrollers.hm.requests.stop": HealthRequest,
     "vcap.cc.events": ControllerEvent,
     "bulk.page": BulkPage,
+    "bulk.crashes": BulkCrashes,
     "vcap.stager.queue": StagingRequest,
     "vcap.stager.queue.reply": StagingReply,
     "yard.staging.completed.staged": StagingCompleted,

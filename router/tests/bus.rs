@@ -2,99 +2,30 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+#[path = "../../daemon/tests/servers/mod.rs"]
+mod servers;
 mod support;
 
-use daemon::{Bootstrap, Bus, BusConfig, ComponentId, Deps, Role, Running, Sockets};
+use daemon::{Bootstrap, Bus, Cluster, ComponentId, Deps, Role, Running, Sockets};
 use proto::bus::catalogue;
 use proto::bus::router::{Registration, RouterStart};
+use servers::{Etcd, Nats, has};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use support::*;
 use tokio::net::TcpStream;
 
-fn has(test: &str, program: &str) -> bool {
-    let found = std::env::var("PATH")
-        .unwrap_or_default()
-        .split(':')
-        .any(|folder| Path::new(folder).join(program).exists());
-    if !found {
-        eprintln!("SKIPPED {test}: {program} is not installed");
-    }
-    found
+fn nats() -> Nats {
+    Nats::start(&[(Role::Router, "router-1")])
 }
 
-struct Nats {
-    folder: tempfile::TempDir,
-    port: u16,
-    child: Option<Child>,
-}
-
-impl Nats {
-    fn start() -> Nats {
-        let folder = tempfile::tempdir().unwrap();
-        let port = dead_address().port();
-        let id = ComponentId::new("router-1").unwrap();
-        let allowed = catalogue::permissions(Role::Router, &id);
-        let allowed = serde_json::json!({
-            "publish": allowed.publish, "subscribe": allowed.subscribe,
-            "allow_responses": {"max": 1000, "expires": "1m"},
-        });
-        let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nauthorization {{ users = [ {{user: tool, password: secret}}, {{user: router-1, password: secret, permissions: {allowed}}} ] }}\n"
-        );
-        std::fs::write(folder.path().join("nats.conf"), text).unwrap();
-        let mut nats = Nats {
-            folder,
-            port,
-            child: None,
-        };
-        nats.up();
-        nats
-    }
-
-    fn up(&mut self) {
-        let mut command = Command::new("nats-server");
-        command.arg("-c").arg(self.folder.path().join("nats.conf"));
-        self.child = Some(
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        );
-    }
-
-    fn down(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    fn config(&self, user: &str) -> BusConfig {
-        BusConfig {
-            servers: vec![format!("nats://127.0.0.1:{}", self.port)],
-            user: user.into(),
-            password: "secret".into(),
-        }
-    }
-
-    async fn tool(&self) -> Bus {
-        let bus = Bus::connect(&self.config("tool"), &ComponentId::new("tool").unwrap())
-            .await
-            .unwrap();
-        connected(&bus).await;
-        bus
-    }
-}
-
-impl Drop for Nats {
-    fn drop(&mut self) {
-        self.down();
-    }
+async fn tool(nats: &Nats) -> Bus {
+    let bus = Bus::connect(&nats.config("tool"), &ComponentId::new("tool").unwrap())
+        .await
+        .unwrap();
+    connected(&bus).await;
+    bus
 }
 
 async fn connected(bus: &Bus) {
@@ -112,13 +43,17 @@ struct Daemon {
 }
 
 async fn router(nats: &Nats, folder: &Path) -> Daemon {
+    router_with(nats, folder, &format!("http://{}", dead_address())).await
+}
+
+async fn router_with(nats: &Nats, folder: &Path, store: &str) -> Daemon {
     let (address, admin) = (dead_address(), dead_address());
     let bootstrap: Bootstrap = serde_json::from_value(serde_json::json!({
         "role": "router", "component": "router-1", "index": 1,
         "cluster": {"id": "c0ffee12", "domain": "yard.internal"},
         "home": folder, "folder": folder, "run": folder,
         "bus": nats.config("router-1"),
-        "store": {"endpoints": [format!("http://{}", dead_address())], "user": "", "password": ""},
+        "store": {"endpoints": [store], "user": "", "password": ""},
         "admin": {"address": admin, "user": "status", "password": "secret"},
         "settings": {},
     }))
@@ -176,8 +111,8 @@ async fn routes_come_and_go_over_the_bus() {
     if !has("routes_come_and_go_over_the_bus", "nats-server") {
         return;
     }
-    let (mut nats, folder) = (Nats::start(), tempfile::tempdir().unwrap());
-    let tool = nats.tool().await;
+    let (mut nats, folder) = (nats(), tempfile::tempdir().unwrap());
+    let tool = tool(&nats).await;
     let mut starts = tool
         .subscribe::<RouterStart>(&catalogue::router_start().filter())
         .await
@@ -274,5 +209,50 @@ async fn routes_come_and_go_over_the_bus() {
     let daemon = router(&nats, folder.path()).await;
     assert_eq!(daemon.get("a.example.com").await.status, 200);
     assert_eq!(daemon.get("b.example.com").await.status, 200);
+    daemon.running.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_pruned_while_the_bus_is_away() {
+    let test = "nobody_is_pruned_while_the_bus_is_away";
+    if !has(test, "nats-server") || !has(test, "etcd") {
+        return;
+    }
+    let (mut nats, folder) = (nats(), tempfile::tempdir().unwrap());
+    let etcd = Etcd::start();
+    let cluster = Cluster::connect(&etcd.config("")).await.unwrap();
+    for (key, value) in [("sweep", "\"100ms\""), ("stale_after", "\"1s\"")] {
+        eventually(SOON, async || {
+            let key = format!("{}router/prune/{key}", proto::config::PREFIX);
+            let set = cluster.compare_and_set(&key, None, value).await;
+            set.map_err(|error| error.to_string())
+        })
+        .await
+        .unwrap();
+    }
+    let daemon = router_with(&nats, folder.path(), &etcd.endpoint()).await;
+    let tool = tool(&nats).await;
+    let backend = Backend::saying("hello").await;
+    let message = registration("a.example.com", backend.address);
+    eventually(SOON, async || {
+        let _ = tool.publish(&catalogue::router_register(), &message).await;
+        let answer = daemon.get("a.example.com").await;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(format!("{answer:?}"))
+        }
+    })
+    .await;
+    nats.down();
+    // Three times as long as it may be silent otherwise, over thirty sweeps.
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(daemon.get("a.example.com").await.status, 200);
+    }
+    // With the bus back it has its time to register, and is pruned if it does not.
+    nats.up();
+    daemon.until("a.example.com", 503).await;
+    daemon.until("a.example.com", 404).await;
     daemon.running.stop(Duration::from_secs(5)).await;
 }

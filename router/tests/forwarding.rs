@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::*;
 use tokio::io::AsyncReadExt;
@@ -360,6 +362,84 @@ async fn an_instance_that_breaks_before_it_answers_is_retried_only_if_that_is_sa
         failed > 0,
         "a POST that an instance may have seen is not repeated"
     );
+}
+
+#[tokio::test]
+async fn half_an_answer_is_an_answer_and_nobody_else_is_asked() {
+    let router = TestRouter::start().await;
+    let half = Backend::start(|mut peer, _| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Le").await;
+    })
+    .await;
+    let good = Backend::saying("good").await;
+    router.route("a.example.com", half.address);
+    router.route("a.example.com", good.address);
+    let mut refused = 0;
+    for _ in 0..20 {
+        let answer = router.get("a.example.com", "/").await;
+        assert!(matches!(answer.status, 200 | 502), "{answer:?}");
+        refused += usize::from(answer.status == 502);
+    }
+    assert_eq!(
+        refused,
+        half.count(),
+        "each of its answers was the last word"
+    );
+    assert!(refused > 0);
+}
+
+#[tokio::test]
+async fn a_request_that_kills_whoever_takes_it_reaches_no_more_than_three() {
+    let router = TestRouter::start().await;
+    let deaths = Arc::new(AtomicUsize::new(0));
+    let mut backends = Vec::new();
+    for _ in 0..6 {
+        let deaths = deaths.clone();
+        let backend = Backend::start(move |mut peer, _| {
+            let deaths = deaths.clone();
+            async move {
+                while let Some(request) = peer.request().await {
+                    if request.head.starts_with("GET /poison") {
+                        deaths.fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
+                    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                        .await;
+                }
+            }
+        })
+        .await;
+        router.route("a.example.com", backend.address);
+        backends.push(backend);
+    }
+    // On new connections, then on kept ones, which are tried anew on the same instance.
+    for kept in [false, true] {
+        if kept {
+            eventually(SOON, async || {
+                for member in &router
+                    .worker
+                    .table
+                    .load()
+                    .lookup("a.example.com", "")
+                    .unwrap()
+                    .members
+                {
+                    member.endpoint.set_aside(0);
+                }
+                router.get("a.example.com", "/").await;
+                match router.worker.backends.idle_count() {
+                    6.. => Ok(()),
+                    idle => Err(format!("{idle} kept")),
+                }
+            })
+            .await;
+        }
+        deaths.store(0, Ordering::SeqCst);
+        let answer = router.get("a.example.com", "/poison").await;
+        assert_eq!(answer.status, 502, "{answer:?}");
+        assert_eq!(deaths.load(Ordering::SeqCst), 3, "kept connections: {kept}");
+    }
 }
 
 #[tokio::test]

@@ -55,10 +55,18 @@ impl Hub {
         self.counters.lost.fetch_add(lost, Ordering::Relaxed);
         metrics::counter!("collector_lines_total").increment(batch.lines.len() as u64);
         metrics::counter!("collector_lines_lost_total").increment(lost);
+        let mut first: BTreeMap<String, i64> = BTreeMap::new();
+        if !batch.losses.is_empty() {
+            for line in &batch.lines {
+                let first = first.entry(line.source.clone()).or_insert(line.timestamp);
+                *first = line.timestamp.min(*first);
+            }
+        }
         let mut state = self.state();
         for loss in batch.losses {
             let source = loss.source.clone();
-            if let Some(entry) = state.store.loss(now, loss) {
+            let before = first.get(&source).copied().unwrap_or(now);
+            if let Some(entry) = state.store.loss(now, before, loss) {
                 state.pass_on(&source, entry);
             }
         }

@@ -1,12 +1,10 @@
-//! The collector's edges: lines from the bus ([`ingest`]), readers over HTTP ([`http`]) with the
-//! controller's word on who may read ([`access`]), and the name under which the router finds it
-//! ([`register`]). [`hub`] stands between them.
+//! The collector's edges: lines from the bus ([`ingest`]), and readers over HTTP ([`http`]) with the
+//! controller's word on who may read ([`access`]). [`hub`] stands between them.
 
 pub(crate) mod access;
 pub(crate) mod http;
 pub(crate) mod hub;
 pub(crate) mod ingest;
-pub(crate) mod register;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,12 +1,17 @@
 //! Recent log lines in memory: a ring per source, all rings within one bound.
 //!
-//! Readers walk by time: "give me what came after this timestamp". Two equal timestamps, or a line
-//! that arrives late with an old one, would be skipped for ever. So the store has one writer that
-//! gives each entry of a source a timestamp of its own:
+//! The lines of one app come from several senders, each in batches, so they arrive out of order: what
+//! the controller says of a staging may overtake the staging's last lines. They are kept in the order
+//! of the time they were said at.
 //!
-//! - greater than the one before it, always;
+//! Readers walk by time: "give me what came after this timestamp". Two equal timestamps, or a line
+//! that is put where a walker has passed, would be skipped for ever. So the store has one writer
+//! that gives each entry of a source a timestamp of its own:
+//!
+//! - the sender's, or the next that is free after it: lines said at one time stay as they came;
 //! - at most [`LATE`] older than its arrival, because walkers stay two seconds behind the present;
-//! - not in the future, however wrong an agent's clock is.
+//! - not in the future, however wrong an agent's clock is;
+//! - later than what was given up already.
 //!
 //! When all rings together are too large, the largest one gives up its oldest entry: an app that
 //! floods its log loses its own past, not that of its neighbours.
@@ -24,7 +29,7 @@ pub const LONGEST_LINE: usize = 64 * 1024;
 pub const MOST_SOURCES: usize = 50_000;
 /// What an entry costs besides its text.
 const OVERHEAD: usize = 128;
-/// Heads remembered per source to be shared by its lines.
+/// Heads shared by the lines of a source; a line whose head finds no place there has its own.
 const HEADS: usize = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +50,7 @@ pub struct Head {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Unix nanoseconds, unique and rising within its source.
+    /// Unix nanoseconds, unique within its source, whose entries are in this order.
     pub timestamp: i64,
     pub content: Content,
 }
@@ -67,6 +72,10 @@ impl Entry {
     fn cost(&self) -> usize {
         OVERHEAD
             + match &self.content {
+                // Nobody else holds the head: it is not one of the shared ones, which are counted once.
+                Content::Line { head, payload } if Arc::strong_count(head) == 1 => {
+                    head.cost() + payload.len()
+                }
                 Content::Line { payload, .. } => payload.len(),
                 Content::Loss { place, .. } => place.len(),
             }
@@ -87,10 +96,12 @@ impl Head {
 #[derive(Debug, Default)]
 struct Source {
     entries: VecDeque<Arc<Entry>>,
-    heads: VecDeque<Arc<Head>>,
+    heads: Vec<Arc<Head>>,
     bytes: usize,
     /// Of the newest entry, also when that is gone.
     last: i64,
+    /// Of the newest entry that was given up.
+    given_up: i64,
 }
 
 #[derive(Debug)]
@@ -164,8 +175,9 @@ impl Store {
         })
     }
 
-    /// Keeps the news that lines of a source were lost. None if it does not say whose.
-    pub fn loss(&mut self, now: i64, loss: LogLoss) -> Option<Arc<Entry>> {
+    /// Keeps the news that lines of a source were lost before the time `before`. None if it does not
+    /// say whose.
+    pub fn loss(&mut self, now: i64, before: i64, loss: LogLoss) -> Option<Arc<Entry>> {
         if loss.source.is_empty() || loss.lines == 0 {
             return None;
         }
@@ -173,7 +185,7 @@ impl Store {
             lines: loss.lines,
             place: loss.place,
         };
-        Some(self.append(&loss.source, now, now, |_| content))
+        Some(self.append(&loss.source, now, before, |_| content))
     }
 
     /// The newest `count` entries, oldest first.
@@ -226,16 +238,14 @@ impl Store {
         };
         let limit = self.limits.entries_per_source;
         let entry = self.change(&name, |source| {
-            let timestamp = timestamp
-                .clamp(now.saturating_sub(LATE), now)
-                .max(source.last.saturating_add(1));
+            let (place, timestamp) = source.place(timestamp.clamp(now.saturating_sub(LATE), now));
             let entry = Arc::new(Entry {
                 timestamp,
                 content: content(source),
             });
-            source.last = timestamp;
+            source.last = source.last.max(timestamp);
             source.bytes += entry.cost();
-            source.entries.push_back(entry.clone());
+            source.entries.insert(place, entry.clone());
             while source.entries.len() > limit {
                 source.evict();
             }
@@ -297,10 +307,31 @@ impl Store {
 }
 
 impl Source {
+    /// Where an entry of this time goes, and the time it gets: the first free one.
+    fn place(&self, timestamp: i64) -> (usize, i64) {
+        let wanted = timestamp.max(self.given_up.saturating_add(1));
+        let first = self
+            .entries
+            .partition_point(|entry| entry.timestamp < wanted);
+        // Times are unique and rising, so those without a gap after the wanted one are a prefix of the rest.
+        let (mut taken, mut free) = (first, self.entries.len());
+        while taken < free {
+            let middle = taken + (free - taken) / 2;
+            let without_gap = wanted.saturating_add((middle - first) as i64);
+            if self.entries[middle].timestamp == without_gap {
+                taken = middle + 1;
+            } else {
+                free = middle;
+            }
+        }
+        (taken, wanted.saturating_add((taken - first) as i64))
+    }
+
     /// Gives up the oldest entry; with the last one, the heads too.
     fn evict(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             self.bytes -= entry.cost();
+            self.given_up = entry.timestamp;
         }
         if self.entries.is_empty() {
             self.heads.clear();
@@ -312,14 +343,21 @@ impl Source {
         if let Some(known) = self.heads.iter().find(|known| ***known == head) {
             return known.clone();
         }
-        if self.heads.len() == HEADS
-            && let Some(old) = self.heads.pop_front()
-        {
-            self.bytes -= old.cost();
+        if self.heads.len() == HEADS {
+            let bytes = &mut self.bytes;
+            self.heads.retain(|known| {
+                let used = Arc::strong_count(known) > 1;
+                if !used {
+                    *bytes -= known.cost();
+                }
+                used
+            });
         }
-        self.bytes += head.cost();
         let head = Arc::new(head);
-        self.heads.push_back(head.clone());
+        if self.heads.len() < HEADS {
+            self.bytes += head.cost();
+            self.heads.push(head.clone());
+        }
         head
     }
 }
@@ -354,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_are_unique_rising_and_near_the_present() {
+    fn timestamps_are_unique_and_near_the_present() {
         let mut store = Store::new(LIMITS);
         let stamps: Vec<i64> = [
             NOW - 5,
@@ -367,14 +405,52 @@ mod tests {
         .into_iter()
         .map(|timestamp| store.line(NOW, line("a", timestamp, "x")).timestamp)
         .collect();
-        assert_eq!(stamps, [NOW - 5, NOW - 4, NOW - 3, NOW, NOW + 1, NOW + 2]);
         assert_eq!(
-            store
-                .line(NOW, line("b", NOW - 60_000_000_000, "x"))
-                .timestamp,
-            NOW - LATE,
-            "too late for its own time"
+            stamps,
+            [NOW - 5, NOW - 4, NOW - 9, NOW, NOW - LATE, NOW - LATE + 1],
+            "what is too late for its own time gets the oldest there is"
         );
+    }
+
+    #[test]
+    fn lines_are_in_the_order_they_were_said_in_and_not_that_of_their_arrival() {
+        let mut store = Store::new(Limits {
+            entries_per_source: 100,
+            bytes: 1 << 20,
+        });
+        let said = |milliseconds: i64| NOW + milliseconds * 1_000_000;
+        // The controller's word overtakes the last batch of the staging's agent.
+        store.line(said(300), line("a", said(290), "Staging complete"));
+        for (time, text) in [(100, "Installing"), (250, "Done 1"), (250, "Done 2")] {
+            store.line(said(350), line("a", said(time), text));
+        }
+        let wanted = ["Installing", "Done 1", "Done 2", "Staging complete"];
+        assert_eq!(texts(&store.recent("a", 10)), wanted);
+        assert_eq!(texts(&store.recent("a", 1)), ["Staging complete"]);
+        let read = store.range("a", said(0), said(1000), 10, false);
+        assert_eq!(texts(&read), wanted);
+    }
+
+    #[test]
+    fn many_lines_of_one_time_stay_as_they_came() {
+        let mut store = Store::new(Limits {
+            entries_per_source: 5000,
+            bytes: 1 << 30,
+        });
+        store.line(NOW, line("a", NOW + 3, "in between"));
+        store.line(NOW + 9000, line("a", NOW + 9000, "after"));
+        for number in 0..2000 {
+            store.line(NOW + 9000, line("a", NOW - 2, &number.to_string()));
+        }
+        let entries = store.recent("a", 5000);
+        assert!(entries.is_sorted_by(|a, b| a.timestamp < b.timestamp));
+        let numbers: Vec<String> = texts(&entries)
+            .into_iter()
+            .filter(|text| text.parse::<u32>().is_ok())
+            .collect();
+        let wanted: Vec<String> = (0..2000).map(|number| number.to_string()).collect();
+        assert_eq!(numbers, wanted);
+        assert_eq!(texts(&entries).last().map(String::as_str), Some("after"));
     }
 
     #[test]
@@ -423,6 +499,7 @@ mod tests {
             seen.extend(texts(&read));
         }
         seen.extend(texts(&store.range("a", at, i64::MAX, 1000, false)));
+        seen.sort_by_key(|text| text.parse::<i64>().expect("a number"));
         assert_eq!(
             seen,
             (0..200)
@@ -448,6 +525,39 @@ mod tests {
         let counted: usize = store.sources.values().map(|source| source.bytes).sum();
         assert_eq!(counted, store.usage().bytes);
         assert_eq!(store.sizes.len(), store.sources.len());
+    }
+
+    #[test]
+    fn what_lines_have_in_common_counts_where_it_is_not_shared() {
+        let limits = Limits {
+            entries_per_source: 10_000,
+            bytes: 200_000,
+        };
+        let mut store = Store::new(limits);
+        for number in 0..3000 {
+            let mut line = line("many", NOW + number, "x");
+            line.instance = (number % 100).to_string();
+            line.tags.insert("tag".to_string(), "y".repeat(1000));
+            store.line(NOW + number, line);
+            assert!(store.usage().bytes <= limits.bytes);
+        }
+        let mut heads: Vec<*const Head> = store
+            .recent("many", 10_000)
+            .iter()
+            .filter_map(|entry| match &entry.content {
+                Content::Line { head, .. } => Some(Arc::as_ptr(head)),
+                Content::Loss { .. } => None,
+            })
+            .collect();
+        heads.sort_unstable();
+        heads.dedup();
+        assert!(heads.len() * 1000 <= limits.bytes, "{} heads", heads.len());
+        // The books are even again when all is given up.
+        store.limit(Limits {
+            entries_per_source: 1,
+            bytes: 0,
+        });
+        assert_eq!(store.usage().bytes, 0);
     }
 
     #[test]
@@ -487,7 +597,8 @@ mod tests {
         assert!(
             store
                 .loss(
-                    NOW,
+                    NOW + 20,
+                    NOW + 10,
                     LogLoss {
                         source: "a".into(),
                         lines: 7,
@@ -496,9 +607,10 @@ mod tests {
                 )
                 .is_some()
         );
-        store.line(NOW, line("a", NOW, "after"));
+        store.line(NOW + 20, line("a", NOW + 10, "after"));
         assert_eq!(
             store.loss(
+                NOW,
                 NOW,
                 LogLoss {
                     source: String::new(),

@@ -3,8 +3,9 @@
 //! `GET /bulk/apps?batch_size=N&bulk_token={"id":last}` with Basic authentication answers the
 //! processes after `last`, in the order of their ids; a page without results is the end.
 //! `GET /bulk/counts?model=user` answers how many there are.
+//! `GET /bulk/crashes?since=<unix seconds>` is ours: what crashed since then, newest first.
 
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, crashes as recorded};
 use crate::store::{StoreError, desired};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine;
 use http::{HeaderMap, StatusCode, header};
-use proto::bus::health::{BulkPage, BulkToken};
+use proto::bus::health::{BulkCrashes, BulkPage, BulkToken};
 use serde::Deserialize;
 use sha2::Digest;
 use std::collections::BTreeMap;
@@ -21,11 +22,12 @@ use std::collections::BTreeMap;
 const DEFAULT_BATCH: i64 = 500;
 const LARGEST_BATCH: i64 = 5000;
 
-/// The two addresses, for the address components use.
+/// These addresses, for the address components use.
 pub fn routes() -> Router<Runtime> {
     Router::new()
         .route("/bulk/apps", get(apps))
         .route("/bulk/counts", get(counts))
+        .route("/bulk/crashes", get(crashes))
 }
 
 pub fn router(runtime: Runtime) -> Router {
@@ -101,6 +103,26 @@ async fn counts(
     };
     match users.await {
         Ok(users) => Json(serde_json::json!({"counts": {"user": users}})).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct CrashesQuery {
+    /// Unix seconds.
+    since: i64,
+}
+
+async fn crashes(
+    State(runtime): State<Runtime>,
+    headers: HeaderMap,
+    Query(query): Query<CrashesQuery>,
+) -> Response {
+    if !permitted(&runtime, &headers) {
+        return unauthorized();
+    }
+    match recorded::recorded(runtime.store(), query.since.saturating_mul(1_000_000)).await {
+        Ok(crashes) => Json(BulkCrashes { crashes }).into_response(),
         Err(error) => unavailable(&error),
     }
 }

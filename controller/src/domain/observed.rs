@@ -190,8 +190,11 @@ impl Observed {
             .is_none_or(|before| before.state != beat.state || before.version != beat.version);
         let running_since = match beat.state {
             InstanceState::Running => before.and_then(|before| before.running_since).or(Some(now)),
-            InstanceState::Evacuating => before.and_then(|before| before.running_since),
-            InstanceState::Starting | InstanceState::Crashed => None,
+            // Of the crashed too: how long it ran belongs to the record of its crash.
+            InstanceState::Evacuating | InstanceState::Crashed => {
+                before.and_then(|before| before.running_since)
+            }
+            InstanceState::Starting => None,
         };
         let stats = beat
             .yard_stats
@@ -252,6 +255,7 @@ impl Observed {
                     .clone()
                     .or_else(|| before.and_then(|before| before.dea.clone()));
                 let stats = before.and_then(|before| before.stats.clone());
+                let running_since = before.and_then(|before| before.running_since);
                 self.put(Instance {
                     id: exit.instance.clone(),
                     process: exit.droplet.clone(),
@@ -264,7 +268,7 @@ impl Observed {
                         .or(before.map(|before| before.state_since))
                         .unwrap_or_default(),
                     seen_at: now,
-                    running_since: None,
+                    running_since,
                     stats,
                     details: Some(description.clone()),
                 });

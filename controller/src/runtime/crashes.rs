@@ -6,11 +6,17 @@
 use super::{Shared, clock};
 use crate::domain::observed::describe;
 use crate::store::audit_events::AuditEvent;
-use crate::store::{Json, StoreError, apps, processes, spaces};
+use crate::store::query::Filter;
+use crate::store::{Json, Store, StoreError, apps, processes, spaces};
 use daemon::Received;
-use proto::bus::health::{ExitReason, Exited};
+use proto::bus::health::{ExitReason, Exited, RecordedCrash};
 use proto::bus::staging::Acknowledged;
+use proto::ids::{InstanceId, ProcessGuid, Version};
 use tracing::warn;
+
+const KIND: &str = "audit.app.process.crash";
+/// Most crashes told at once: the newest.
+const MOST_TOLD: i64 = 20_000;
 
 pub(super) async fn record(shared: &Shared, received: Received<Exited>) {
     let exit = &received.message;
@@ -27,8 +33,53 @@ pub(super) async fn record(shared: &Shared, received: Received<Exited>) {
     }
 }
 
+/// What is recorded since `since` (Unix microseconds), for health managers that begin.
+pub(crate) async fn recorded(store: &Store, since: i64) -> Result<Vec<RecordedCrash>, StoreError> {
+    let mut reader = store.read().await?;
+    let filter = Filter::new()
+        .equals("type", KIND)
+        .compare("created_at", ">=", since)
+        .order("created_at", true)
+        .window(MOST_TOLD, 0);
+    let events = AuditEvent::fetch(&mut reader, filter, "read recorded crashes").await?;
+    Ok(events.iter().filter_map(read).collect())
+}
+
+/// A crash in an event's words; `None` for an event that lacks any of them.
+fn read(event: &AuditEvent) -> Option<RecordedCrash> {
+    let text = |name: &str| event.data.get(name)?.as_str();
+    Some(RecordedCrash {
+        droplet: ProcessGuid::new(event.actor_guid.as_str()).ok()?,
+        version: Version::new(text("version")?).ok()?,
+        instance: InstanceId::new(text("instance")?).ok()?,
+        index: u32::try_from(event.data.get("index")?.as_u64()?).ok()?,
+        at: event
+            .data
+            .get("crash_timestamp")
+            .and_then(serde_json::Value::as_f64)
+            .unwrap_or(event.created_at as f64 / 1e6),
+        ran: event.data.get("ran").and_then(serde_json::Value::as_f64),
+    })
+}
+
+/// Seconds the instance had been running when it crashed, as far as this controller saw it.
+fn ran(shared: &Shared, exit: &Exited) -> Option<f64> {
+    let now = shared.clock.now();
+    let since = shared
+        .state()
+        .observed
+        .instance(&exit.instance)?
+        .running_since?;
+    // An exit is told again and again while nobody could write it down.
+    let told_late = exit
+        .crash_timestamp
+        .map_or(0.0, |at| clock::unix_micros() as f64 / 1e6 - at);
+    Some((now.saturating_sub(since).as_secs_f64() - told_late.max(0.0)).max(0.0))
+}
+
 async fn write(shared: &Shared, exit: &Exited) -> Result<(), StoreError> {
     let guid = format!("crash-{}", exit.instance);
+    let ran = ran(shared, exit);
     let mut tx = shared.store.write("record a crash").await?;
     if AuditEvent::find(&mut tx, &guid).await?.is_some() {
         return Ok(());
@@ -43,7 +94,7 @@ async fn write(shared: &Shared, exit: &Exited) -> Result<(), StoreError> {
     let space = spaces::Space::find(&mut tx, &app.space_guid).await?;
     let event = AuditEvent {
         guid,
-        kind: "audit.app.process.crash".to_string(),
+        kind: KIND.to_string(),
         actor_guid: process.guid.clone(),
         actor_type: "process".to_string(),
         actor_name: process.kind.clone(),
@@ -60,6 +111,7 @@ async fn write(shared: &Shared, exit: &Exited) -> Result<(), StoreError> {
             "out_of_memory": exit.yard_out_of_memory,
             "phase": exit.yard_phase,
             "crash_timestamp": exit.crash_timestamp,
+            "ran": ran,
             "reason": "CRASHED",
             "version": exit.version,
         })),

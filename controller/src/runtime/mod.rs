@@ -20,7 +20,7 @@ mod clock;
 mod commands;
 mod completed;
 mod components;
-mod crashes;
+pub(crate) mod crashes;
 mod dispatcher;
 mod launch;
 mod listen;

@@ -152,6 +152,7 @@ PUT /internal/blobs/{key} | signed | bytes | 200 BlobDigests | Writes a blob
 GET /internal/log_access/{app_guid} | bearer | | 200 {} | Whether the bearer may read the log of an app
 GET /bulk/apps | basic | | 200 BulkPage | The desired state, page by page
 GET /bulk/counts | basic | | 200 Counts | How many users there are
+GET /bulk/crashes | basic | | 200 BulkCrashes | What crashed since then, the newest first
 ";
 
 /// Lists of what is not supported: always empty; one of them is never found, and none can be made.
@@ -194,6 +195,7 @@ pub const QUERIES: &[(&str, &str)] = &[
     ),
     ("GET /bulk/apps", "batch_size:integer bulk_token:string"),
     ("GET /bulk/counts", "model!:string"),
+    ("GET /bulk/crashes", "since!:integer"),
 ];
 
 /// One row.

@@ -142,6 +142,7 @@ const ANSWERS: &[(&str, &str)] = &[
         "sha1!:string sha256!:string size_in_bytes!:integer",
     ),
     ("BulkPage", "results!:object bulk_token!:object"),
+    ("BulkCrashes", "crashes!:object[]"),
     ("Counts", "counts!:object"),
 ];
 

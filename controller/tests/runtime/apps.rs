@@ -222,6 +222,8 @@ async fn a_crash_is_recorded_once_and_restarted_when_the_health_manager_asks() {
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].kind, "audit.app.process.crash");
     assert_eq!(events[0].data["exit_description"], "exited with status 3");
+    let ran = events[0].data["ran"].as_f64();
+    assert!(ran.is_some_and(|ran| ran < 60.0), "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

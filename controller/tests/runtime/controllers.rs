@@ -5,6 +5,8 @@ use crate::world::{Agent, World, eventually, has_servers};
 use crate::{databases, runs, states};
 use controller::domain::observed::IndexState;
 use controller::runtime::Runtime;
+use controller::store::Json;
+use controller::store::audit_events::AuditEvent;
 use controller::store::facts::{self, Kind};
 use proto::bus::catalogue;
 use proto::bus::health::{ExitReason, HealthOperation, HealthRequest, InstanceState};
@@ -162,6 +164,44 @@ async fn the_bulk_api_gives_pages_to_who_knows_the_password() {
         serde_json::json!({"counts": {"user": 0}})
     );
     assert_eq!(get("/bulk/apps?bulk_token=x", "bulk:secret").await.0, 400);
+
+    let mut tx = world.store.write("record crashes").await.unwrap();
+    for (instance, second) in [("i1", 100), ("i2", 200)] {
+        AuditEvent {
+            guid: format!("crash-{instance}"),
+            kind: "audit.app.process.crash".to_string(),
+            actor_guid: "a".to_string(),
+            actor_type: "process".to_string(),
+            actor_name: "web".to_string(),
+            target_guid: "a".to_string(),
+            target_type: "app".to_string(),
+            target_name: "a".to_string(),
+            data: Json(serde_json::json!({
+                "instance": instance, "index": 3, "version": "v1", "ran": 1.5,
+                "crash_timestamp": f64::from(second) + 0.5,
+            })),
+            space_guid: None,
+            organization_guid: None,
+            created_at: i64::from(second) * 1_000_000,
+        }
+        .insert(&mut tx)
+        .await
+        .unwrap();
+    }
+    tx.commit().await.unwrap();
+    let (status, crashes) = get("/bulk/crashes?since=101", "bulk:secret").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        crashes["crashes"],
+        serde_json::json!([
+            {"droplet": "a", "version": "v1", "instance": "i2", "index": 3, "at": 200.5, "ran": 1.5}
+        ])
+    );
+    let (_, all) = get("/bulk/crashes?since=0", "bulk:secret").await;
+    assert_eq!(all["crashes"][0]["instance"], "i2", "the newest first");
+    assert_eq!(all["crashes"].as_array().unwrap().len(), 2);
+    assert_eq!(get("/bulk/crashes", "bulk:secret").await.0, 400);
+    assert_eq!(get("/bulk/crashes?since=0", "bulk:wrong").await.0, 401);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

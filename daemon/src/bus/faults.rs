@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 const QUIET: Duration = Duration::from_secs(60);
 const MOST: usize = 1000;
+/// What of a sender's name is remembered: it comes from outside, as long as it likes.
+const LONGEST_SENDER: usize = 128;
 
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -24,7 +26,8 @@ impl Faults {
         sender: &str,
         now: Instant,
     ) -> Option<u64> {
-        let key = (subject.to_string(), kind.to_string(), sender.to_string());
+        let sender: String = sender.chars().take(LONGEST_SENDER).collect();
+        let key = (subject.to_string(), kind.to_string(), sender);
         if let Some((logged, unlogged)) = self.seen.get_mut(&key) {
             if now.saturating_duration_since(*logged) < QUIET {
                 *unlogged += 1;
@@ -117,6 +120,14 @@ mod tests {
             faults.admit("a", "k", &number.to_string(), start);
         }
         assert!(faults.seen.len() <= MOST);
+        faults.seen.clear();
+        faults.admit("a", "k", &"x".repeat(1 << 20), start);
+        assert!(
+            faults
+                .seen
+                .keys()
+                .all(|(_, _, sender)| sender.len() <= LONGEST_SENDER)
+        );
         assert_eq!(faults.admit("a", "k", "new", start + QUIET), Some(0));
     }
 

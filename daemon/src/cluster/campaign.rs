@@ -91,6 +91,8 @@ impl Candidate {
         let term = Term::begin(self.connection.clone()).await?;
         loop {
             match self.attempt(term.lease).await? {
+                // The answer may have come so late that the lease is in doubt by now.
+                Attempt::Leading(_) if term.is_lost() => return Ok(()),
                 Attempt::Leading(epoch) => {
                     info!(key = %self.key, epoch, "this component leads");
                     self.epoch.send_replace(Some(epoch));
@@ -184,12 +186,17 @@ impl Candidate {
                 _ = tokio::time::timeout(LOOK, hinted.recv()) => {}
             }
             let key = &self.key;
-            let read = self
+            let reading = self
                 .connection
                 .read("reading", key, |mut client| async move {
                     client.get(key.as_str(), None).await
                 });
-            if let Ok(read) = read.await
+            // A store that hangs must not keep the leader past its lease.
+            let read = tokio::select! {
+                () = term.lost() => return "its lease could not be renewed",
+                read = reading => read,
+            };
+            if let Ok(read) = read
                 && read
                     .kvs()
                     .first()

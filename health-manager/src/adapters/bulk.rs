@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use daemon::Bus;
 use proto::bus::Empty;
 use proto::bus::catalogue;
-use proto::bus::health::{BulkCredentials, BulkPage};
+use proto::bus::health::{BulkCrashes, BulkCredentials, BulkPage, RecordedCrash};
 use proto::ids::ProcessGuid;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -87,6 +87,13 @@ impl BulkReader {
         Ok(found)
     }
 
+    /// The crashes recorded since `since` (Unix seconds).
+    pub async fn crashes(&mut self, since: i64) -> anyhow::Result<Vec<RecordedCrash>> {
+        let asked = [("since", since.to_string())];
+        let told: BulkCrashes = self.get("/bulk/crashes", &asked).await?;
+        Ok(told.crashes)
+    }
+
     /// Goes through the pages after `after` while `each` says so.
     async fn pages(
         &mut self,
@@ -117,13 +124,25 @@ impl BulkReader {
     }
 
     async fn page(&mut self, after: i64, batch: u32) -> anyhow::Result<BulkPage> {
+        let asked = [
+            ("batch_size", batch.to_string()),
+            ("bulk_token", format!("{{\"id\":{after}}}")),
+        ];
+        self.get("/bulk/apps", &asked).await
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(
+        &mut self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
         // The credentials may have changed, or the controller that gave them may be gone: once anew.
         let known = self.credentials.is_some();
-        match self.try_page(after, batch).await {
-            Ok(page) => Ok(page),
+        match self.try_get(path, query).await {
+            Ok(answer) => Ok(answer),
             Err(_) if known => {
                 self.credentials = None;
-                self.try_page(after, batch).await
+                self.try_get(path, query).await
             }
             Err(error) => {
                 self.credentials = None;
@@ -132,7 +151,11 @@ impl BulkReader {
         }
     }
 
-    async fn try_page(&mut self, after: i64, batch: u32) -> anyhow::Result<BulkPage> {
+    async fn try_get<T: serde::de::DeserializeOwned>(
+        &mut self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
         let credentials = match &self.credentials {
             Some(credentials) => credentials.clone(),
             None => {
@@ -149,11 +172,8 @@ impl BulkReader {
         };
         let mut response = self
             .http
-            .get(format!("{}/bulk/apps", url.trim_end_matches('/')))
-            .query(&[
-                ("batch_size", batch.to_string()),
-                ("bulk_token", format!("{{\"id\":{after}}}")),
-            ])
+            .get(format!("{}{path}", url.trim_end_matches('/')))
+            .query(query)
             .basic_auth(&credentials.user, Some(&credentials.password))
             .send()
             .await

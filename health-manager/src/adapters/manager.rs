@@ -9,7 +9,7 @@ use crate::domain::plan::{Operation, Plan, Request, Scope, plan};
 use crate::domain::policy::Policy;
 use anyhow::{Context, bail};
 use daemon::{Bus, Cluster, Shutdown};
-use proto::bus::health::{HealthOperation, HealthRequest};
+use proto::bus::health::{HealthOperation, HealthRequest, RecordedCrash};
 use proto::bus::{Empty, catalogue};
 use proto::config::Settings;
 use proto::ids::ProcessGuid;
@@ -147,8 +147,10 @@ impl Manager {
             } else if greeted != Some(connection) {
                 greeted = self.bus_came().await.then_some(connection);
             }
-            if connected {
-                self.sweep();
+            if connected && self.sweep() {
+                tracing::warn!("this process was stopped for a while: everything is asked again");
+                // Not only asked: what is planned from before the sleep is not sent either.
+                greeted = self.bus_came().await.then_some(connection);
             }
             tokio::select! {
                 changed = status.changed() => changed.context("the bus is gone")?,
@@ -190,19 +192,21 @@ impl Manager {
         }
     }
 
-    fn sweep(&self) {
+    /// Whether it was this process that was away.
+    fn sweep(&self) -> bool {
         let (now, policy) = (self.shared.now(), self.policy());
         let mut state = self.shared.state();
-        let (lost, change) = state.world.sweep(now, unix_now(), &policy);
-        for dea in &lost {
+        let swept = state.world.sweep(now, unix_now(), &policy);
+        for dea in &swept.lost {
             state.report.agents_lost += 1;
             tracing::warn!(%dea, "an agent is lost");
         }
-        if !change.processes.is_empty() {
-            state.dirty.extend(change.processes);
+        if !swept.change.processes.is_empty() {
+            state.dirty.extend(swept.change.processes);
             drop(state);
             self.shared.wake.notify_one();
         }
+        swept.slept
     }
 
     fn plan_all(&self) {
@@ -282,9 +286,17 @@ impl Manager {
         // What changes from here on may be missing in the set, and is read again after it.
         self.shared.state().updated.clear();
         let set = reader.all(begun).await?;
+        let first = self.shared.state().world.desired.complete_as_of.is_none();
+        let crashes = if first {
+            self.recorded_crashes(reader).await
+        } else {
+            Vec::new()
+        };
+        let (now, policy) = (self.shared.now(), self.policy());
         let mut state = self.shared.state();
         tracing::debug!(processes = set.len(), "the desired state was read");
         state.world.desired.replace(set, begun);
+        state.world.recall(&crashes, now, unix_now(), &policy);
         state.report.fetches += 1;
         state.report.last_fetch_error = None;
         state.all = true;
@@ -296,6 +308,22 @@ impl Manager {
             self.shared.read_now.notify_one();
         }
         Ok(())
+    }
+
+    /// What crashed before we began to hear. Without it the app that crashes again and again is
+    /// started at once, which is no reason to bring nobody back.
+    async fn recorded_crashes(&self, reader: &mut BulkReader) -> Vec<RecordedCrash> {
+        let since = unix_now() - self.policy().recall_span() as f64 / 1000.0;
+        match reader.crashes(since as i64).await {
+            Ok(crashes) => {
+                tracing::info!(crashes = crashes.len(), "recorded crashes were read");
+                crashes
+            }
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "recorded crashes cannot be read: every back-off begins anew");
+                Vec::new()
+            }
+        }
     }
 
     async fn read_updated(&self, reader: &mut BulkReader) -> anyhow::Result<()> {

@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 /// The reason that the plan itself does not know.
 const NOT_LEADING: &str = "another health manager leads, or the cluster store is away";
 
+/// How much of the past the clock can tell.
+const BEFORE: Millis = 366 * 24 * 3600 * 1000;
+
 /// Shared by the tasks of the health manager.
 pub struct Shared {
     inner: Mutex<State>,
@@ -63,8 +66,9 @@ impl Shared {
         })
     }
 
+    /// The clock does not begin at zero: what happened before this process began has its time too.
     pub fn now(&self) -> Millis {
-        self.base.elapsed().as_millis() as Millis
+        BEFORE + self.base.elapsed().as_millis() as Millis
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

@@ -1,8 +1,10 @@
 //! What is remembered of each version of a process: why an index is missing, how often it crashed,
-//! what was asked for. Lives in memory only: after a restart of the health manager, reasons are
-//! unknown (so the grace applies) and crashes count from one.
+//! what was asked for. Lives in memory only: after a restart of the health manager the controller's
+//! records bring the crashes back ([`World::recall`](super::world::World::recall)), so that a back-off
+//! goes on where it was; other reasons are unknown, so the grace applies.
 
 use super::Millis;
+use super::crashes::{Crash, Crashes};
 use super::policy::Policy;
 use proto::ids::{InstanceId, ProcessGuid, Version};
 use std::collections::BTreeMap;
@@ -48,10 +50,7 @@ impl Asked {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IndexMemory {
     pub missing: Option<Missing>,
-    /// Crashes in a row.
-    pub crashes: u32,
-    pub crashed_at: Millis,
-    pub crashed_at_unix: i64,
+    pub crashes: Crashes,
     pub asked: Option<Asked>,
 }
 
@@ -71,13 +70,26 @@ pub struct Memory {
 }
 
 /// What an exit or a loss said.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ending {
+    pub instance: InstanceId,
     pub index: u32,
     pub why: MissingReason,
     /// How long it had been RUNNING, if it was seen.
     pub ran: Option<Millis>,
+    /// When it happened: on our clock, and in Unix seconds.
+    pub at: Millis,
     pub unix: f64,
+}
+
+impl Ending {
+    pub fn crash(&self, policy: &Policy) -> Crash {
+        Crash {
+            instance: self.instance.clone(),
+            unix: (self.unix * 1000.0) as i64,
+            ran_well: self.ran.is_some_and(|ran| ran >= policy.reset_after),
+        }
+    }
 }
 
 impl Memory {
@@ -105,7 +117,7 @@ impl Memory {
         &mut self,
         process: &ProcessGuid,
         version: &Version,
-        ending: Ending,
+        ending: &Ending,
         now: Millis,
         policy: &Policy,
     ) {
@@ -120,14 +132,7 @@ impl Memory {
             why: ending.why,
         });
         if ending.why == MissingReason::Crashed {
-            let ran_well = ending.ran.is_some_and(|ran| ran >= policy.reset_after);
-            index.crashes = if ran_well {
-                1
-            } else {
-                index.crashes.saturating_add(1)
-            };
-            index.crashed_at = now;
-            index.crashed_at_unix = ending.unix as i64;
+            index.crashes.add(ending.crash(policy), ending.at);
         }
     }
 }

@@ -6,6 +6,7 @@
 //!   exits ─────▶ Memory  ┘    └──── commit: what was asked, what was noticed
 //! ```
 
+pub mod crashes;
 pub mod desired;
 pub mod memory;
 pub mod observed;

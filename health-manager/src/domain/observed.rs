@@ -70,6 +70,8 @@ pub struct Loss {
     pub instance: InstanceId,
     pub seen: Seen,
     pub why: LossReason,
+    /// When a crash happened, as the beat that tells it says: on our clock, and in Unix seconds.
+    pub crashed: Option<(Millis, f64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,11 +181,14 @@ impl Observed {
                 .and_then(|all| all.get(&key.1))
                 .cloned();
             self.remember_end(&one.instance, now);
+            // Not before it was last seen alive, whatever the agent's clock says.
+            let alive = before.as_ref().map_or(0, |before| before.last_seen);
             change.losses.push(Loss {
                 process: key.0.clone(),
                 instance: key.1.clone(),
                 seen: before.unwrap_or_else(|| fresh.clone()),
                 why: LossReason::Crashed,
+                crashed: Some((fresh.since.max(alive), one.state_timestamp)),
             });
         }
         let all = self.processes.entry(key.0.clone()).or_default();
@@ -266,6 +271,7 @@ impl Observed {
                 instance,
                 seen,
                 why,
+                crashed: None,
             });
         }
     }
@@ -297,6 +303,11 @@ impl Observed {
         for agent in self.agents.values_mut() {
             agent.last_beat = now;
         }
+    }
+
+    /// The end of an instance is on record: what is heard of it from now on is old.
+    pub fn recall_end(&mut self, instance: &InstanceId, now: Millis) {
+        self.remember_end(instance, now);
     }
 
     fn remember_end(&mut self, instance: &InstanceId, now: Millis) {

@@ -19,7 +19,7 @@
 
 use super::Millis;
 use super::desired::{Wanted, WantedState};
-use super::memory::{IndexMemory, MissingReason, VersionMemory};
+use super::memory::{Asked, IndexMemory, MissingReason, VersionMemory};
 use super::observed::Seen;
 use super::policy::Policy;
 use super::world::{FIRST_ANSWERS, World, occupies_window};
@@ -381,6 +381,7 @@ impl<'a> Planner<'a> {
         let empty = IndexMemory::default();
         let known = memory.and_then(|memory| memory.indices.get(&index));
         let memory = known.unwrap_or(&empty);
+        let crashes = memory.crashes.in_a_row();
         if memory.missing.is_none() {
             plan.noticed
                 .push((self.process.clone(), wanted.version.clone(), index));
@@ -398,9 +399,10 @@ impl<'a> Planner<'a> {
                 }
                 Some((MissingReason::Crashed, _)) => {
                     let due = memory
-                        .crashed_at
-                        .saturating_add(self.policy.delay_after(memory.crashes));
-                    let flapping = memory.crashes > self.policy.immediate_restarts;
+                        .crashes
+                        .last()
+                        .saturating_add(self.policy.delay_after(crashes));
+                    let flapping = crashes > self.policy.immediate_restarts;
                     if index != 0 && flapping && !some_run {
                         plan.hold(Held::Canary);
                         return;
@@ -411,12 +413,7 @@ impl<'a> Planner<'a> {
                         return;
                     }
                     let class = if flapping { 0 } else { 1 };
-                    (
-                        Because::Crashed {
-                            crashes: memory.crashes,
-                        },
-                        class,
-                    )
+                    (Because::Crashed { crashes }, class)
                 }
                 Some((MissingReason::Unknown, since)) => {
                     let due = since.saturating_add(self.policy.grace);
@@ -437,15 +434,8 @@ impl<'a> Planner<'a> {
                 }
             }
         };
-        if let Some(asked) = memory.asked {
-            let again = asked
-                .last
-                .saturating_add(self.policy.repeat_after(asked.times));
-            if self.now < again {
-                plan.hold(Held::Asked);
-                plan.look_at(again);
-                return;
-            }
+        if self.was_just_asked(memory.asked, plan) {
+            return;
         }
         let request = Request {
             process: self.process.clone(),
@@ -453,7 +443,7 @@ impl<'a> Planner<'a> {
             operation: Operation::Start { index },
             because,
             last_updated: wanted.updated_at,
-            flapping: memory.crashes > self.policy.immediate_restarts,
+            flapping: crashes > self.policy.immediate_restarts,
         };
         starts.push((
             Urgency {
@@ -517,6 +507,20 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// A request is repeated, but not before its answer can have shown.
+    fn was_just_asked(&self, asked: Option<Asked>, plan: &mut Plan) -> bool {
+        let Some(asked) = asked else { return false };
+        let again = asked
+            .last
+            .saturating_add(self.policy.repeat_after(asked.times));
+        let waits = self.now < again;
+        if waits {
+            plan.hold(Held::Asked);
+            plan.look_at(again);
+        }
+        waits
+    }
+
     fn stop(
         &self,
         instance: &InstanceId,
@@ -537,15 +541,8 @@ impl<'a> Planner<'a> {
             .memory
             .of(self.process, &seen.version)
             .and_then(|memory| memory.stops.get(instance));
-        if let Some(asked) = asked {
-            let again = asked
-                .last
-                .saturating_add(self.policy.repeat_after(asked.times));
-            if self.now < again {
-                plan.hold(Held::Asked);
-                plan.look_at(again);
-                return;
-            }
+        if self.was_just_asked(asked.copied(), plan) {
+            return;
         }
         plan.requests.push(Request {
             process: self.process.clone(),

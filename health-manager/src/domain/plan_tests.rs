@@ -1,7 +1,8 @@
 //! Given a world, when it is planned, then. Times are in seconds.
 
 use super::*;
-use proto::bus::health::{Beat, DesiredProcess, ExitReason, Exited, Heartbeat};
+use crate::domain::world::Sweep;
+use proto::bus::health::{Beat, DesiredProcess, ExitReason, Exited, Heartbeat, RecordedCrash};
 use proto::config::Settings;
 use proto::ids::DeaId;
 
@@ -293,6 +294,120 @@ fn the_same_crash_told_twice_counts_once() {
     assert_eq!(crashed.instances.unwrap()[0].instance, instance("i9"));
 }
 
+/// `("i0", 90, Some(5))`: instance, second of the crash, how long it ran.
+fn recorded(crashes: &[(&str, u64, Option<f64>)]) -> Vec<RecordedCrash> {
+    crashes
+        .iter()
+        .map(|(id, second, ran)| RecordedCrash {
+            droplet: process("p"),
+            version: version("v1"),
+            instance: instance(id),
+            index: 0,
+            at: EPOCH + *second as f64,
+            ran: *ran,
+        })
+        .collect()
+}
+
+impl Given {
+    fn recall(mut self, crashes: &[(&str, u64, Option<f64>)]) -> Given {
+        let unix = self.unix();
+        self.world
+            .recall(&recorded(crashes), self.now, unix, &self.policy);
+        self
+    }
+}
+
+#[test]
+fn a_health_manager_that_begins_goes_on_with_the_back_off() {
+    // Five in a row: the fifth is answered after a minute, of which ten seconds are over.
+    let five = [
+        ("i5", 1000, Some(3.0)),
+        ("i4", 900, Some(299.0)),
+        ("i3", 600, None),
+        ("i2", 590, Some(1.0)),
+        ("i0", 570, Some(5000.0)),
+        ("older", 560, Some(1.0)),
+    ];
+    let mut given = Given::new()
+        .at(1010)
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .recall(&five);
+    assert!(given.act().is_empty());
+    assert_eq!(given.plan().held, BTreeMap::from([(Held::BackOff, 1)]));
+    assert_eq!(given.plan().next, Some(1_060_000));
+    let mut given = given.at(1059);
+    assert!(given.act().is_empty());
+    let mut given = given.at(1060).desired(&[("p", "v1", 1, "STARTED")]);
+    assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 5 })"]);
+}
+
+#[test]
+fn what_is_recorded_and_heard_counts_once() {
+    let three = [("i0", 90, None), ("i1", 92, None), ("i2", 94, None)];
+    let mut given = Given::new()
+        .beat("d1", &[("i2", "p", "v1", 0, Crashed, 94)])
+        .exit("i1", "p", "v1", 0, ExitReason::Crashed)
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .recall(&three)
+        .exit("i0", "p", "v1", 0, ExitReason::Crashed)
+        .beat("d1", &[("i2", "p", "v1", 0, Crashed, 94)])
+        .recall(&three);
+    assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 3 })"]);
+    // An agent's beat that was under way brings none of them back.
+    given.hear("d1", Some(false), &[("i0", "p", "v1", 0, Running, 80)]);
+    assert!(
+        given
+            .world
+            .observed
+            .of(&process("p"))
+            .all(|(id, _)| id.as_str() == "i2")
+    );
+}
+
+#[test]
+fn recorded_crashes_do_not_delay_what_runs_or_what_they_do_not_concern() {
+    let flapping: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+        .iter()
+        .enumerate()
+        .map(|(number, id)| (*id, 80 + number as u64, None))
+        .collect();
+    // It runs again: nothing is missing, and a crash after a good run counts from one.
+    let mut given = Given::new()
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .recall(&flapping)
+        .beat("d1", &[("g", "p", "v1", 0, Running, 99)]);
+    assert!(given.act().is_empty());
+    assert_eq!(given.plan(), Plan::default());
+    let mut given = given.at(400).desired(&[("p", "v1", 1, "STARTED")]).exit(
+        "g",
+        "p",
+        "v1",
+        0,
+        ExitReason::Crashed,
+    );
+    assert_eq!(given.act(), ["start p 0 (Crashed { crashes: 1 })"]);
+
+    // Another version, a stopped process, an index that is not desired: nothing is remembered.
+    for desired in [
+        ("p", "v2", 1, "STARTED"),
+        ("p", "v1", 1, "STOPPED"),
+        ("p", "v1", 0, "STARTED"),
+        ("q", "v1", 1, "STARTED"),
+    ] {
+        let given = Given::new().desired(&[desired]).recall(&flapping);
+        assert!(given.world.memory.versions.is_empty(), "{desired:?}");
+    }
+
+    // Its successor was due long ago and is not on record as crashed.
+    let mut given = Given::new()
+        .at(85 + 120 + 300)
+        .desired(&[("p", "v1", 1, "STARTED")])
+        .recall(&flapping);
+    assert!(given.act().is_empty());
+    assert_eq!(given.plan().held, BTreeMap::from([(Held::Grace, 1)]));
+}
+
 #[test]
 fn index_zero_is_the_canary_of_what_crashes_again_and_again() {
     let mut given = Given::new().desired(&[("p", "v1", 3, "STARTED")]);
@@ -354,7 +469,10 @@ fn an_agent_that_beats_seldom_is_not_lost_between_its_beats() {
     };
     let unix = given.unix();
     given.world.heartbeat(&beat, given.now, unix, &given.policy);
-    let lost = |given: &mut Given| given.world.sweep(given.now, unix, &given.policy).0.len();
+    let lost = |given: &mut Given| {
+        let swept = given.world.sweep(given.now, unix, &given.policy);
+        swept.lost.len()
+    };
     let mut given = given.at(250);
     assert_eq!(lost(&mut given), 0);
     let mut given = given.at(251);
@@ -381,6 +499,33 @@ fn after_a_return_of_the_bus_stops_wait_for_the_agents_or_for_their_time() {
 }
 
 #[test]
+fn a_health_manager_that_slept_takes_no_agent_for_lost() {
+    let seen = [("i0", "p", "v1", 0, Running, 1)];
+    let desired = [("p", "v1", 1, "STARTED")];
+    let sweep = |given: &mut Given| {
+        let unix = given.unix();
+        given.world.sweep(given.now, unix, &given.policy)
+    };
+    let mut given = Given::new().desired(&desired).beat("d1", &seen);
+    assert_eq!(sweep(&mut given), Sweep::default());
+    // A machine that was suspended for ten minutes: the beats of that time wait unread.
+    let mut given = given.at(700);
+    let swept = sweep(&mut given);
+    assert!(swept.slept && swept.lost.is_empty());
+    assert_eq!(given.world.observed.count(Running), 1);
+    let mut given = given.desired(&desired);
+    assert!(given.act().is_empty(), "nothing is missing");
+    // From here on silence counts again, and no earlier.
+    for second in 701..=730 {
+        given = given.at(second);
+        assert_eq!(sweep(&mut given), Sweep::default());
+    }
+    let mut given = given.at(731).desired(&desired);
+    assert_eq!(sweep(&mut given).lost, [dea("d1")]);
+    assert_eq!(given.act(), ["start p 0 (AgentLost)"]);
+}
+
+#[test]
 fn the_instances_of_a_lost_agent_are_started_at_once() {
     let mut given = Given::new()
         .desired(&[("p", "v1", 2, "STARTED"), ("q", "v1", 1, "STARTED")])
@@ -397,9 +542,9 @@ fn the_instances_of_a_lost_agent_are_started_at_once() {
         .beat("d2", &[("i1", "p", "v1", 1, Running, 1)])
         .at(131);
     let unix = given.unix();
-    let (lost, change) = given.world.sweep(given.now, unix, &given.policy);
-    assert_eq!(lost, [dea("d1")]);
-    assert_eq!(change.processes.len(), 2);
+    let swept = given.world.sweep(given.now, unix, &given.policy);
+    assert_eq!(swept.lost, [dea("d1")]);
+    assert_eq!(swept.change.processes.len(), 2);
     assert_eq!(
         given.act(),
         ["start q 0 (AgentLost)", "start p 0 (AgentLost)"],

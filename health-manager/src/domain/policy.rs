@@ -23,6 +23,8 @@ pub struct Policy {
     pub repeat: Millis,
 }
 
+/// Older crashes are never looked for.
+const LONGEST_RECALL: Millis = 24 * 3600 * 1000;
 /// Longest wait before a request is repeated.
 const MAX_REPEAT: Millis = 60_000;
 
@@ -56,6 +58,17 @@ impl Policy {
         }
     }
 
+    /// How far back crashes matter to the back-off: as many as bring it to its longest, each as late as
+    /// it may be to still belong to the row.
+    pub fn recall_span(&self) -> Millis {
+        let longest = (self.immediate_restarts + 1..)
+            .take(64)
+            .find(|crashes| self.delay_after(*crashes) >= self.max_delay)
+            .unwrap_or(self.immediate_restarts + 64);
+        let each = self.max_delay.saturating_add(self.reset_after);
+        each.saturating_mul(u64::from(longest)).min(LONGEST_RECALL)
+    }
+
     /// Wait before what was asked `times` times is asked again.
     pub fn repeat_after(&self, times: u32) -> Millis {
         let factor = 1u64
@@ -80,6 +93,8 @@ mod tests {
             [0, 0, 0, 0, 30, 60, 120, 240, 480, 960, 960, 960, 960]
         );
         assert_eq!(policy.delay_after(u32::MAX), 960_000);
+        // Nine crashes until the longest delay, each after at most that and five minutes.
+        assert_eq!(policy.recall_span(), 9 * (960 + 300) * 1000);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::memory::{Asked, Ending, Memory, Missing, MissingReason};
 use super::observed::{Change, Loss, LossReason, Observed};
 use super::plan::{Operation, Plan};
 use super::policy::Policy;
-use proto::bus::health::{CrashedInstance, FlappingIndex};
+use proto::bus::health::{CrashedInstance, FlappingIndex, RecordedCrash};
 use proto::bus::health::{ExitReason, Exited, Health, HealthStatus, Heartbeat, InstanceState};
 use proto::ids::{DeaId, ProcessGuid, Version};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,12 +26,28 @@ pub struct World {
     pub memory: Memory,
     /// Since when the bus has been heard without a break.
     pub hearing_since: Option<Millis>,
+    /// The last look for silent agents.
+    swept_at: Option<Millis>,
 }
+
+/// What a look for silent agents found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sweep {
+    pub lost: Vec<DeaId>,
+    pub change: Change,
+    /// It was this process that slept: hearing began anew, and everything is to be asked again.
+    pub slept: bool,
+}
+
+/// Looks that are further apart than this mean that this process was stopped in between: beats wait
+/// unread, so silence says nothing about the agents.
+const SLEPT: Millis = 3000;
 
 impl World {
     /// The bus came.
     pub fn connected(&mut self, now: Millis) {
         self.hearing_since = Some(now);
+        self.swept_at = None;
         self.observed.excuse_silence(now);
     }
 
@@ -67,10 +83,22 @@ impl World {
         change
     }
 
-    pub fn sweep(&mut self, now: Millis, unix: f64, policy: &Policy) -> (Vec<DeaId>, Change) {
+    /// Looks for agents that are silent for too long. To be called every second while the bus is there.
+    pub fn sweep(&mut self, now: Millis, unix: f64, policy: &Policy) -> Sweep {
+        let slept = self
+            .swept_at
+            .is_some_and(|last| now.saturating_sub(last) > SLEPT);
+        if slept {
+            self.connected(now);
+        }
+        self.swept_at = Some(now);
         let (lost, change) = self.observed.sweep(now, policy.lost_after);
         self.remember(&change.losses, now, unix, policy);
-        (lost, change)
+        Sweep {
+            lost,
+            change,
+            slept,
+        }
     }
 
     fn remember(&mut self, losses: &[Loss], now: Millis, unix: f64, policy: &Policy) {
@@ -84,14 +112,17 @@ impl World {
                 .seen
                 .is_running()
                 .then(|| now.saturating_sub(loss.seen.since));
+            let (at, unix) = loss.crashed.unwrap_or((now, unix));
             let ending = Ending {
+                instance: loss.instance.clone(),
                 index: loss.seen.index,
                 why,
                 ran,
+                at,
                 unix,
             };
             self.memory
-                .ended(&loss.process, &loss.seen.version, ending, now, policy);
+                .ended(&loss.process, &loss.seen.version, &ending, now, policy);
         }
     }
 
@@ -112,14 +143,77 @@ impl World {
             .map(|seen| now.saturating_sub(seen.since));
         let unix = exited.crash_timestamp.unwrap_or(unix);
         let ending = Ending {
+            instance: exited.instance.clone(),
             index: exited.index,
             why,
             ran,
+            at: now,
             unix,
         };
         self.memory
-            .ended(&exited.droplet, &exited.version, ending, now, policy);
+            .ended(&exited.droplet, &exited.version, &ending, now, policy);
         true
+    }
+
+    /// Takes in crashes that the controller recorded before this health manager heard anything, so
+    /// that what crashed again and again is not started at once again. To be told together with the
+    /// first desired state: a plan in between would take the dead for missing without a reason.
+    pub fn recall(&mut self, recorded: &[RecordedCrash], now: Millis, unix: f64, policy: &Policy) {
+        let mut touched: BTreeSet<(ProcessGuid, Version, u32)> = BTreeSet::new();
+        for crash in recorded {
+            let wanted = self.desired.processes.get(&crash.droplet);
+            let concerns = wanted.is_some_and(|wanted| {
+                wanted.state == WantedState::Started
+                    && wanted.version == crash.version
+                    && crash.index < wanted.instances
+            });
+            if !concerns {
+                continue;
+            }
+            let age = ((unix - crash.at).max(0.0) * 1000.0) as Millis;
+            let ending = Ending {
+                instance: crash.instance.clone(),
+                index: crash.index,
+                why: MissingReason::Crashed,
+                ran: crash.ran.map(|ran| (ran.max(0.0) * 1000.0) as Millis),
+                at: now.saturating_sub(age),
+                unix: crash.at,
+            };
+            self.observed.recall_end(&crash.instance, now);
+            let index = self
+                .memory
+                .of_mut(&crash.droplet, &crash.version, now)
+                .indices
+                .entry(crash.index)
+                .or_default();
+            index.crashes.add(ending.crash(policy), ending.at);
+            touched.insert((crash.droplet.clone(), crash.version.clone(), crash.index));
+        }
+        for (process, version, number) in touched {
+            let memory = self.memory.of_mut(&process, &version, now);
+            let Some(index) = memory.indices.get_mut(&number) else {
+                continue;
+            };
+            // Its successor was due and has not crashed for so long: it ran well.
+            let delay = policy.delay_after(index.crashes.in_a_row());
+            let over = index
+                .crashes
+                .last()
+                .saturating_add(delay)
+                .saturating_add(policy.reset_after);
+            if over <= now {
+                index.crashes.forget();
+            } else if index
+                .missing
+                .is_none_or(|missing| missing.why == MissingReason::Unknown)
+            {
+                // The next plan takes it back if an instance is there.
+                index.missing = Some(Missing {
+                    since: now,
+                    why: MissingReason::Crashed,
+                });
+            }
+        }
     }
 
     /// Writes down what a plan noticed and what of it was sent.
@@ -171,7 +265,7 @@ impl World {
                 if now.saturating_sub(seen.since) >= policy.reset_after
                     && let Some(index) = memory.indices.get_mut(&seen.index)
                 {
-                    index.crashes = 0;
+                    index.crashes.forget();
                 }
             }
             memory
@@ -194,7 +288,7 @@ impl World {
                         *number < wanted.instances
                             && (index.missing.is_some()
                                 || index.asked.is_some()
-                                || index.crashes > 0)
+                                || !index.crashes.is_empty())
                     });
                     !(memory.indices.is_empty() && memory.stops.is_empty())
                 }
@@ -247,10 +341,12 @@ impl World {
                 let indices = memory
                     .into_iter()
                     .flat_map(|memory| &memory.indices)
-                    .filter(|(_, index)| index.crashes > policy.immediate_restarts)
-                    .map(|(number, index)| FlappingIndex {
-                        index: *number,
-                        since: index.crashed_at_unix as f64,
+                    .filter(|(_, index)| index.crashes.in_a_row() > policy.immediate_restarts)
+                    .filter_map(|(number, index)| {
+                        Some(FlappingIndex {
+                            index: *number,
+                            since: index.crashes.last_unix()? as f64,
+                        })
                     })
                     .collect();
                 Some(HealthStatus {

@@ -222,6 +222,28 @@ pub struct DesiredProcess {
     pub updated_at: f64,
 }
 
+/// `GET /bulk/crashes?since=<unix seconds>` (Basic), not Cloud Foundry's: the recorded crashes since
+/// then, the newest first and no more than the controller is ready to tell. A health manager that
+/// begins reads them once, to go on with the back-off of what crashes again and again.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct BulkCrashes {
+    pub crashes: Vec<RecordedCrash>,
+}
+
+/// One crash as the controller recorded it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCrash {
+    pub droplet: ProcessGuid,
+    pub version: Version,
+    pub instance: InstanceId,
+    pub index: u32,
+    /// Unix seconds.
+    pub at: f64,
+    /// Seconds it had been RUNNING; absent if it never was, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<f64>,
+}
+
 super::json!(
     Heartbeat,
     Exited,
@@ -234,4 +256,5 @@ super::json!(
     BulkCredentials,
     ControllerEvent,
     BulkPage,
+    BulkCrashes,
 );

@@ -36,8 +36,9 @@ impl AccessLog {
     ) -> AccessLog {
         let (queue, lines) = mpsc::channel::<Box<Access>>(QUEUE);
         let lines = Arc::new(tokio::sync::Mutex::new(lines));
+        let lost = counters.log_lost_metric.clone();
         tasks.spawn("access log", Policy::Restart, move |shutdown| {
-            let (path, lines) = (path.clone(), lines.clone());
+            let (path, lines, lost) = (path.clone(), lines.clone(), lost.clone());
             let mut apps = AppLines {
                 stream: stream.clone(),
                 second: Instant::now(),
@@ -62,10 +63,14 @@ impl AccessLog {
                         apps.send(&access, &line);
                         text.push_str(&line);
                     }
-                    file.write_all(text.as_bytes())
-                        .await
-                        .context("cannot write the access log")?;
-                    file.flush().await.context("cannot write the access log")?;
+                    let writing = async {
+                        file.write_all(text.as_bytes()).await?;
+                        file.flush().await
+                    };
+                    if let Err(error) = writing.await {
+                        lost.increment(count as u64);
+                        return Err(error).context("cannot write the access log");
+                    }
                     written += text.len() as u64;
                     if written > MAX_BYTES {
                         tokio::fs::rename(&path, path.with_extension("log.1"))

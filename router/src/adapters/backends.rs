@@ -9,16 +9,18 @@
 
 use super::bodies::{RequestBody, RequestProgress};
 use super::clock::Clock;
+use super::keep_alive::watch_peer;
 use crate::domain::table::{Address, Endpoint, Millis};
 use daemon::{Policy, Supervisor};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio_util::io::InspectReader;
 
 /// Most idle connections to one endpoint.
 const MAX_IDLE: usize = 256;
@@ -28,7 +30,30 @@ const SHARDS: usize = 16;
 /// How long a connection that was just given back may take to become ready.
 const SETTLE: Duration = Duration::from_millis(50);
 
-type Stack = Vec<(SendRequest<RequestBody>, Millis)>;
+/// How many bytes an instance has said on a connection. One that said so much as a byte of an answer has
+/// acted on the request, so nobody else may be sent it (contract §3 row 10); hyper tells a silent end
+/// and half a head by the same error.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Release);
+    }
+}
+
+/// A connection that waits for its next request.
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    heard: Heard,
+    since: Millis,
+}
+
+type Stack = Vec<Idle>;
 
 /// The idle connections of one worker.
 pub struct Backends {
@@ -54,6 +79,8 @@ pub enum ConnectError {
 /// The right to send one request on a connection.
 pub struct Lease {
     sender: SendRequest<RequestBody>,
+    /// What the instance said on it so far.
+    pub heard: Heard,
     number: u64,
     home: Arc<Backends>,
     /// It was idle before: it may have died meanwhile.
@@ -80,7 +107,11 @@ impl Lease {
         let mut shard = self.home.shard(self.number);
         let stack = shard.entry(self.number).or_default();
         if stack.len() < MAX_IDLE {
-            stack.push((self.sender, now));
+            stack.push(Idle {
+                sender: self.sender,
+                heard: self.heard,
+                since: now,
+            });
         }
     }
 }
@@ -103,7 +134,9 @@ impl Backends {
     /// An idle connection to the endpoint that is still alive, as far as is known.
     pub async fn idle(self: &Arc<Self>, endpoint: &Endpoint) -> Option<Lease> {
         loop {
-            let (mut sender, _) = self
+            let Idle {
+                mut sender, heard, ..
+            } = self
                 .shard(endpoint.number)
                 .get_mut(&endpoint.number)?
                 .pop()?;
@@ -119,6 +152,7 @@ impl Backends {
             }
             return Some(Lease {
                 sender,
+                heard,
                 number: endpoint.number,
                 home: self.clone(),
                 reused: true,
@@ -152,6 +186,10 @@ impl Backends {
         };
         // Small writes must not wait for each other. An error here only costs latency.
         let _ = socket.set_nodelay(true);
+        watch_peer(&socket);
+        let heard = Heard::default();
+        let counted = heard.clone();
+        let socket = InspectReader::new(socket, move |bytes: &[u8]| counted.add(bytes.len()));
         let (sender, driver) = http1::Builder::new()
             .handshake(TokioIo::new(socket))
             .await
@@ -176,6 +214,7 @@ impl Backends {
             });
         Ok(Lease {
             sender,
+            heard,
             number: endpoint.number,
             home: self.clone(),
             reused: false,
@@ -191,8 +230,8 @@ impl Backends {
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             shard.retain(|number, stack| {
-                stack.retain(|(sender, since)| {
-                    !sender.is_closed() && now.saturating_sub(*since) < IDLE_FOR
+                stack.retain(|idle| {
+                    !idle.sender.is_closed() && now.saturating_sub(idle.since) < IDLE_FOR
                 });
                 known.contains(number) && !stack.is_empty()
             });

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod counters;
 pub mod exchange;
 pub mod front;
+pub mod keep_alive;
 pub mod proxy;
 pub mod registry;
 pub mod server;

@@ -2,8 +2,10 @@
 //!
 //! When may a request be sent again? *Connecting* failed: always, nothing was sent. The connection
 //! had been idle and died under the request without taking it: always, hyper gives the request back.
-//! It died after that, before an answer: only if the request is idempotent and has no body, because the
-//! instance may have acted on it (contract §3 row 10).
+//! It died after that, before the first byte of an answer: only if the request is idempotent and has no
+//! body, because the instance may have acted on it (contract §3 row 10). However that goes, no more than
+//! `max_attempts` sendings may have reached an instance: a request that kills whoever takes it must not
+//! go through all of them.
 
 use super::access_log::AccessLog;
 use super::backends::{Backends, Lease};
@@ -193,7 +195,6 @@ async fn answer(
         },
         progress,
         expects: expects && has_body,
-        upgrade,
     };
     let host = shown_host();
     let (response, lease) = match forward(
@@ -312,7 +313,6 @@ struct Outgoing {
     /// May be sent again although an instance may have seen it.
     replayable: bool,
     expects: bool,
-    upgrade: bool,
 }
 
 /// How one attempt ended.
@@ -321,7 +321,12 @@ enum Attempt {
     /// Nothing was sent, or it may be sent again: here it is.
     Again(Outgoing, String),
     /// The connection had been idle and was dead: the same instance deserves a fresh one.
-    Stale(Outgoing),
+    Stale {
+        outgoing: Outgoing,
+        why: String,
+        /// The instance may have seen the request all the same.
+        seen: bool,
+    },
     Failed(Refusal),
 }
 
@@ -336,11 +341,15 @@ async fn forward(
 ) -> Result<(Response<Incoming>, Held), Refusal> {
     let mut tried: Vec<u64> = Vec::new();
     let mut last_failure: Option<String> = None;
-    for _ in 0..policy.max_attempts {
+    let mut attempts = 0;
+    while attempts < policy.max_attempts {
+        attempts += 1;
         let endpoint = match (&target, tried.is_empty()) {
             (Target::Only(endpoint), true) => endpoint.clone(),
             (Target::Only(_), false) => break,
-            (Target::Rather(endpoint), true) if !endpoint.is_set_aside(worker.clock.now()) => {
+            (Target::Rather(endpoint), true)
+                if !endpoint.is_set_aside(worker.clock.now()) && !policy.is_full(endpoint) =>
+            {
                 endpoint.clone()
             }
             (Target::Any | Target::Rather(_), _) => match pick(worker, policy, pool, &tried) {
@@ -369,9 +378,17 @@ async fn forward(
                     return Ok((response, Held { lease, endpoint }));
                 }
                 Attempt::Failed(refusal) => return Err(refusal),
-                Attempt::Stale(again) => {
+                Attempt::Stale {
+                    outgoing: again,
+                    why,
+                    seen,
+                } => {
                     outgoing = again;
                     fresh = true;
+                    attempts += usize::from(seen);
+                    if attempts > policy.max_attempts {
+                        break why;
+                    }
                 }
                 Attempt::Again(again, why) => {
                     outgoing = again;
@@ -453,8 +470,9 @@ async fn attempt(
         {
             Ok(lease) => lease,
             Err(error) => {
-                tracing::debug!(endpoint = %endpoint.identity.address, %error, "an endpoint cannot be reached");
-                return Attempt::Again(outgoing, format!("{error:#}"));
+                let why = error_text(&error);
+                tracing::debug!(endpoint = %endpoint.identity.address, why, "an endpoint cannot be reached");
+                return Attempt::Again(outgoing, why);
             }
         },
     };
@@ -483,6 +501,7 @@ async fn attempt(
     outgoing.body = RequestBody::empty();
 
     let begun = Instant::now();
+    let heard_before = lease.heard.bytes();
     let sending = lease.sender().try_send_request(request);
     let sent = tokio::time::timeout(policy.response_timeout, sending).await;
     exchange.waited(begun.elapsed());
@@ -490,7 +509,6 @@ async fn attempt(
         progress,
         replayable,
         expects,
-        upgrade,
         ..
     } = outgoing;
     let rebuilt = |method, uri, headers, body| Outgoing {
@@ -501,26 +519,30 @@ async fn attempt(
         progress,
         replayable,
         expects,
-        upgrade,
     };
     match sent {
         Ok(Ok(response)) => Attempt::Answered(response, lease),
         Err(_) => Attempt::Failed(Refusal::EndpointTimeout),
         Ok(Err(mut error)) => {
             let why = error_text(error.error());
+            let silent = lease.heard.bytes() == heard_before;
             let again = match (error.take_message(), spare) {
                 (Some(request), _) => {
                     let (parts, body) = request.into_parts();
-                    Some(rebuilt(parts.method, parts.uri, parts.headers, body))
+                    Some((rebuilt(parts.method, parts.uri, parts.headers, body), false))
                 }
-                (None, Some((method, uri, headers))) if !error.error().is_parse() => {
-                    Some(rebuilt(method, uri, headers, RequestBody::empty()))
+                (None, Some((method, uri, headers))) if silent => {
+                    Some((rebuilt(method, uri, headers, RequestBody::empty()), true))
                 }
                 (None, _) => None,
             };
             match again {
-                Some(outgoing) if lease.reused => Attempt::Stale(outgoing),
-                Some(outgoing) => Attempt::Again(outgoing, why),
+                Some((outgoing, seen)) if lease.reused => Attempt::Stale {
+                    outgoing,
+                    why,
+                    seen,
+                },
+                Some((outgoing, _)) => Attempt::Again(outgoing, why),
                 None => Attempt::Failed(Refusal::EndpointFailure { why }),
             }
         }
@@ -528,9 +550,9 @@ async fn attempt(
 }
 
 /// The error with its causes, fit for a header.
-fn error_text(error: &hyper::Error) -> String {
+fn error_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(inner) = cause {
         text.push_str(": ");
         text.push_str(&inner.to_string());

@@ -166,7 +166,8 @@ impl Keeper {
                     let policy = self.policy.load();
                     sweep = tokio::time::Instant::now() + policy.sweep;
                     let changed = if connected {
-                        registry.prune(self.clock.now(), policy.stale_after)
+                        let every = policy.sweep.as_millis() as u64;
+                        registry.sweep(self.clock.now(), every, policy.stale_after)
                     } else {
                         Changed::default()
                     };

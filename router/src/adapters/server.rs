@@ -2,6 +2,7 @@
 
 use super::client::{ClientConnection, Overdue};
 use super::front::Front;
+use super::keep_alive::watch_peer;
 use super::proxy::{Worker, handle};
 use anyhow::Context;
 use daemon::{Shutdown, Supervisor};
@@ -54,6 +55,7 @@ pub async fn accept(
 fn serve(tasks: &Supervisor, worker: &Arc<Worker>, socket: TcpStream, peer: SocketAddr) {
     worker.counters.connections_metric.increment(1);
     let _ = socket.set_nodelay(true);
+    watch_peer(&socket);
     let worker = worker.clone();
     let shutdown = tasks.shutdown();
     tasks.spawn_once(

@@ -1,7 +1,7 @@
 //! The settings as the request path reads them: read once per change, not once per request.
 
 use super::balance::Algorithm;
-use super::table::Millis;
+use super::table::{Endpoint, Millis};
 use proto::config::Settings;
 use std::time::Duration;
 
@@ -39,6 +39,11 @@ impl Policy {
             algorithm: Algorithm::parse(&settings.text("router/balancing/algorithm"))
                 .unwrap_or(Algorithm::RandomOfTwo),
         }
+    }
+
+    /// Whether the endpoint serves as many requests as it may.
+    pub fn is_full(&self, endpoint: &Endpoint) -> bool {
+        self.max_per_endpoint != 0 && endpoint.in_flight() >= self.max_per_endpoint
     }
 
     /// How long an endpoint that failed is set aside (contract §3 row 11).

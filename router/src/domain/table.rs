@@ -36,6 +36,8 @@ const GRAVE: Millis = 60_000;
 const SHORT_GRAVE: Millis = 250;
 /// Most of them: beyond, a late registration may win for one period.
 const MAX_GRAVES: usize = 100_000;
+/// A sweep that is later than this was not late: the process was stopped.
+const SLEPT: Millis = 3000;
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -394,6 +396,8 @@ pub struct Changed {
     pub replaced: usize,
     pub refreshed: usize,
     pub removed: usize,
+    /// Names without endpoints that were forgotten.
+    pub forgotten: usize,
     /// Messages older than what is known.
     pub outdated: usize,
 }
@@ -401,7 +405,7 @@ pub struct Changed {
 impl Changed {
     /// Whether lookups could answer differently now.
     pub fn visible(&self) -> bool {
-        self.added + self.replaced + self.removed > 0
+        self.added + self.replaced + self.removed + self.forgotten > 0
     }
 
     pub fn add(&mut self, other: Changed) {
@@ -409,6 +413,7 @@ impl Changed {
         self.replaced += other.replaced;
         self.refreshed += other.refreshed;
         self.removed += other.removed;
+        self.forgotten += other.forgotten;
         self.outdated += other.outdated;
     }
 }
@@ -420,6 +425,8 @@ pub struct Registry {
     next_number: u64,
     /// Unregistrations that carry a time, so that an older registration cannot undo them.
     graves: HashMap<(RouteName, Address), Grave>,
+    /// When it was last known that registrations could be heard.
+    swept_at: Option<Millis>,
 }
 
 #[derive(Debug, Clone)]
@@ -573,7 +580,7 @@ impl Registry {
             let Some(place) = place else {
                 if pool.members.is_empty() && !announcement.returns {
                     self.table.put(name, None);
-                    changed.removed += 1;
+                    changed.forgotten += 1;
                 }
                 continue;
             };
@@ -609,6 +616,21 @@ impl Registry {
         changed
     }
 
+    /// Prunes, unless this process was stopped for a while (a machine that was suspended): then the
+    /// registrations of that time wait unread, and nothing may count as stale because of it. To be
+    /// called `every` so often while the bus is there.
+    pub fn sweep(&mut self, now: Millis, every: Millis, stale_after: Millis) -> Changed {
+        let slept = self
+            .swept_at
+            .is_some_and(|last| now.saturating_sub(last) > every.saturating_add(SLEPT));
+        if slept {
+            self.refresh_all(now);
+            return Changed::default();
+        }
+        self.swept_at = Some(now);
+        self.prune(now, stale_after)
+    }
+
     /// Removes what was not registered again for `stale_after`. A name that loses its last endpoint
     /// this way stays known, without endpoints, for another `stale_after`: something is wrong with it.
     pub fn prune(&mut self, now: Millis, stale_after: Millis) -> Changed {
@@ -634,6 +656,7 @@ impl Registry {
             };
             if is_over(pool) {
                 self.table.put(&name, None);
+                changed.forgotten += 1;
                 continue;
             }
             let members: Vec<_> = pool
@@ -660,6 +683,7 @@ impl Registry {
 
     /// The bus was away: nobody could register, so nothing may count as stale because of it.
     pub fn refresh_all(&mut self, now: Millis) {
+        self.swept_at = Some(now);
         for pool in self.table.iter() {
             for member in &pool.members {
                 member.seen.store(now, Ordering::Relaxed);

@@ -234,7 +234,9 @@ fn stale_endpoints_go_and_their_name_stays_known_for_a_while() {
     assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![2]));
     assert_eq!(registry.prune(120_101, 120_000).removed, 1);
     assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![]));
-    registry.prune(240_102, 120_000);
+    let forgotten = registry.prune(240_102, 120_000);
+    assert!(forgotten.visible(), "lookups answer 404 from now on");
+    assert_eq!((forgotten.forgotten, forgotten.removed), (2, 0));
     assert_eq!(ports(registry.table(), "a.example.com", ""), None);
     assert_eq!(registry.table().count(), 0);
 }
@@ -254,6 +256,21 @@ fn the_time_the_bus_was_away_does_not_count() {
     registry.register(&read(&message(&["a.example.com"], 1)), 0);
     registry.refresh_all(500_000);
     assert_eq!(registry.prune(500_001, 120_000), Changed::default());
+}
+
+#[test]
+fn the_time_the_router_was_stopped_does_not_count() {
+    let mut registry = Registry::default();
+    registry.register(&read(&message(&["a.example.com"], 1)), 0);
+    assert_eq!(registry.sweep(30_000, 30_000, 120_000), Changed::default());
+    // Suspended for ten minutes: the sweep is the first to run, before anything unread is read.
+    assert_eq!(registry.sweep(630_000, 30_000, 120_000), Changed::default());
+    assert_eq!(ports(registry.table(), "a.example.com", ""), Some(vec![1]));
+    // From here on time counts again.
+    for now in (660_000..=750_000).step_by(30_000) {
+        assert_eq!(registry.sweep(now, 30_000, 120_000), Changed::default());
+    }
+    assert_eq!(registry.sweep(780_000, 30_000, 120_000).removed, 1);
 }
 
 #[test]
