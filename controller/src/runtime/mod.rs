@@ -168,9 +168,9 @@ impl Runtime {
             {
                 one.state = IndexState::Starting;
             } else if one.state == IndexState::Down
-                && let Some(reason) = waiting.and_then(|waiting| waiting.get(&one.index))
+                && let Some(wait) = waiting.and_then(|waiting| waiting.get(&one.index))
             {
-                one.details = Some(reason.clone());
+                one.details = Some(wait.reason.clone());
             }
         }
         stats

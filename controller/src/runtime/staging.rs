@@ -84,6 +84,7 @@ pub(super) async fn take_up(shared: &Arc<Shared>, epoch: i64) -> Result<(), Roun
                 let progress = BuildProgress {
                     app: build.app_guid.clone(),
                     phase: "requested".to_string(),
+                    since: build.created_at,
                 };
                 state.builds.insert(build.guid.clone(), progress);
             }
