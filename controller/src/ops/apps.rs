@@ -213,6 +213,7 @@ pub async fn renew_processes(
             process.droplet_guid = app.current_droplet_guid.clone();
         }
         process.version = new_guid();
+        process.scaled_from = None;
         process.update(connection, now).await?;
         facts::append(
             connection,

@@ -5,13 +5,14 @@ use super::list::{Columns, ListQuery, Listing};
 use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::store::apps::{App, STARTED};
-use crate::store::deployments::{self, Deployment};
+use crate::store::deployments::{self, BackTo, Deployment, Previous};
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
-use crate::store::{audit_events, facts};
+use crate::store::{Json, StoreError, audit_events, facts};
 use serde_json::json;
 use sqlx::AnyConnection;
+use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
     filters: &[
@@ -39,6 +40,19 @@ async fn deployment_for(
         .ok_or(Refusal::NotFound("Deployment"))?;
     let space = space_for(connection, actor, action, &app.space_guid, "Deployment").await?;
     Ok((deployment, app, space))
+}
+
+/// Every process of an app as it is before a deployment.
+async fn previous_of(
+    connection: &mut AnyConnection,
+    app: &App,
+) -> Result<BTreeMap<String, Previous>, StoreError> {
+    let mut previous = BTreeMap::new();
+    for process in processes::of_app(connection, &app.guid).await? {
+        let before = Previous::of(connection, &process).await?;
+        previous.insert(process.guid, before);
+    }
+    Ok(previous)
 }
 
 impl Ops {
@@ -88,12 +102,13 @@ impl Ops {
         app.update(&mut tx, now).await?;
         super::processes::follow_droplet(self, &mut tx, &app, &droplet).await?;
 
-        let (old_process, previous_droplet) = match back_to {
-            Some((process, droplet)) => (process, droplet),
-            None => (
-                Some(web.guid.clone()),
-                web.droplet_guid.clone().or(previous_droplet),
-            ),
+        let back_to = match back_to {
+            Some(back_to) => back_to,
+            None => BackTo {
+                process: Some(web.guid.clone()),
+                droplet: web.droplet_guid.clone().or(previous_droplet),
+                previous: previous_of(&mut tx, &app).await?,
+            },
         };
         let guid = new_guid();
         let process = Process {
@@ -103,6 +118,7 @@ impl Ops {
             instances: 0,
             version: new_guid(),
             droplet_guid: Some(droplet.guid.clone()),
+            scaled_from: None,
             deployment_guid: Some(guid.clone()),
             created_at: now,
             updated_at: now,
@@ -118,8 +134,9 @@ impl Ops {
             reason: deployments::DEPLOYING.to_string(),
             error: None,
             droplet_guid: droplet.guid.clone(),
-            previous_droplet_guid: previous_droplet,
-            old_process_guid: old_process,
+            previous_droplet_guid: back_to.droplet,
+            old_process_guid: back_to.process,
+            previous: Json(back_to.previous),
             new_process_guid: process.guid.clone(),
             wanted_instances: wanted,
             max_in_flight: i64::from(max_in_flight),

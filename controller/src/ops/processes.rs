@@ -79,6 +79,7 @@ pub async fn create_in(
         instances: i64::from(instances),
         memory_mb: settings
             .size("controller/apps/default_memory")
+        scaled_from: None,
             .div_ceil(MIB) as i64,
         disk_mb: settings.size("controller/apps/default_disk").div_ceil(MIB) as i64,
         health_check_type: if kind == "web" { "port" } else { "process" }.to_string(),
@@ -276,6 +277,10 @@ impl Ops {
         let now = now();
         process.update(&mut tx, now).await?;
         let target = on("app", &app.guid, &app.name, &space);
+        if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
+            self.need_room(&app, &process)?;
+        }
+        process.scaled_from = None;
         let data =
             json!({"process_guid": process.guid, "process_type": process.kind, "request": scale});
         audit_events::record(

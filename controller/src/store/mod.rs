@@ -52,8 +52,14 @@ pub(crate) use row::row;
 pub use row::{Column, Json};
 
 /// The migrations, in order. A published one is never edited.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "first", include_str!("../../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../../migrations/0001_first.sql")),
+    (
+        2,
+        "take back",
+        include_str!("../../migrations/0002_take_back.sql"),
+    ),
+];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long
 /// transactions may pile up before requests are told to come back.

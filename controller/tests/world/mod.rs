@@ -381,6 +381,7 @@ pub fn droplet(app: &str, guid: &str) -> Droplet {
         buildpacks: Json::default(),
         stack: "host".into(),
         created_at: now(),
+            scaled_from: None,
         updated_at: now(),
     }
 }
