@@ -96,6 +96,8 @@ impl Ops {
         let web = super::apps::web_process(&mut tx, &app.guid).await?;
         let wanted = inherited.unwrap_or(web.instances);
 
+        self.need_room_for_all(&mut tx, &app).await?;
+
         app.current_droplet_guid = Some(droplet.guid.clone());
         let was_started = app.is_started();
         app.state = STARTED.to_string();
@@ -116,9 +118,9 @@ impl Ops {
             guid: new_guid(),
             // None yet: the runtime scales it up in steps.
             instances: 0,
+            scaled_from: None,
             version: new_guid(),
             droplet_guid: Some(droplet.guid.clone()),
-            scaled_from: None,
             deployment_guid: Some(guid.clone()),
             created_at: now,
             updated_at: now,

@@ -166,18 +166,35 @@ impl Ops {
             log_rate_limit_in_bytes_per_second: None,
         };
         self.rescale(&mut process, &scale)?;
+        let deploying = match kind {
+            "web" => deployments::active_of_app(connection, &app.guid)
+                .await?
+                .pop(),
+            _ => None,
+        };
+        match deploying {
+            // The row has what the running step leaves to it, the deployment what is wanted.
+            Some(deployment) => {
+                if wanted
+                    .instances
+                    .is_some_and(|wanted| i64::from(wanted) != deployment.wanted_instances)
+                {
+                    return Refusal::unprocessable(
+                        "Cannot scale this process while a deployment is in flight.",
+                    );
+                }
+                process.instances = before.instances;
+            }
+            None => {
+                process.scaled_from = Some(before.instances)
+                    .filter(|before| app.is_started() && process.instances != *before);
+            }
+        }
         if process == before {
             return Ok(());
         }
-        if process.instances != before.instances
-            && kind == "web"
-            && !deployments::active_of_app(connection, &app.guid)
-                .await?
-                .is_empty()
-        {
-            return Refusal::unprocessable(
-                "Cannot scale this process while a deployment is in flight.",
-            );
+        if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
+            self.need_room(app, &process)?;
         }
         let now = now();
         process.update(connection, now).await?;

@@ -31,6 +31,7 @@ mod status;
 
 use crate::blobs::Blobs;
 use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
+use crate::domain::placement::{self, PlacementRequest};
 use crate::store::Store;
 use clock::Clock;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
@@ -174,6 +175,17 @@ impl Runtime {
             }
         }
         stats
+    }
+
+    /// Why no agent could ever hold such an instance. Says nothing before every agent was heard: a
+    /// larger one may be among the others.
+    pub fn never_fits(&self, request: &PlacementRequest) -> Option<String> {
+        let (now, fresh) = (self.shared.clock.now(), self.shared.advertisement_ttl());
+        let state = self.shared.state();
+        if !state.is_warm(now, fresh) {
+            return None;
+        }
+        placement::never(&state.pool.view(now), request, fresh).map(|refusal| refusal.to_string())
     }
 
     /// Why instances of a process are not placed.

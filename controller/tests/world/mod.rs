@@ -8,6 +8,9 @@
 )]
 
 use controller::blobs::Blobs;
+use controller::domain::access::Actor;
+use controller::ops::Ops;
+use controller::ops::tokens::Tokens;
 use controller::runtime::{Runtime, RuntimeConfig};
 use controller::store::apps::App;
 use controller::store::droplets::Droplet;
@@ -105,6 +108,29 @@ pub const COMPONENTS: [(Role, &str); 6] = [
     (Role::Stager, "stager-1"),
     (Role::HealthManager, "health-manager-1"),
 ];
+
+/// A controller on threads of its own.
+pub struct Apart {
+    pub runtime: Runtime,
+    _deps: Deps,
+    threads: tokio::runtime::Runtime,
+}
+
+impl Apart {
+    /// Ends it in the middle of whatever it does: nothing is finished, given up or told.
+    pub fn kill(self) {
+        self.threads.shutdown_background();
+    }
+}
+
+pub fn admin() -> Actor {
+    Actor {
+        guid: "u".into(),
+        name: "admin".into(),
+        is_admin: true,
+        grants: vec![],
+    }
+}
 
 /// Bus, cluster store, database and blobs.
 pub struct World {
@@ -224,6 +250,30 @@ impl World {
 
     /// A controller's runtime; keep the dependencies alive as long as it.
     pub async fn controller(&self, name: &str) -> (Runtime, Deps) {
+        self.controller_over(name, self.store.clone()).await
+    }
+
+    /// A controller that can be killed: it has its threads and its connections for itself.
+    pub fn controller_apart(&self, name: &str, database: &str) -> Apart {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (runtime, deps) = tokio::task::block_in_place(|| {
+            threads.block_on(async {
+                let store = Store::open(database).await.unwrap();
+                self.controller_over(name, store).await
+            })
+        });
+        Apart {
+            runtime,
+            _deps: deps,
+            threads,
+        }
+    }
+
+    async fn controller_over(&self, name: &str, store: Store) -> (Runtime, Deps) {
         let bootstrap = serde_json::from_value(serde_json::json!({
             "role": "controller", "component": name, "index": 1,
             "cluster": {"id": "c0ffee12", "domain": "yard.internal"},
@@ -242,10 +292,27 @@ impl World {
             bulk_password: "secret".into(),
             stager_queue: StagerQueue::new("default").unwrap(),
         };
-        let runtime = Runtime::start(self.store.clone(), self.blobs.clone(), &deps, config)
+        let runtime = Runtime::start(store, self.blobs.clone(), &deps, config)
             .await
             .unwrap();
         (runtime, deps)
+    }
+
+    /// The operations of the API, as a controller has them.
+    pub fn ops(&self, runtime: &Runtime, deps: &Deps) -> Ops {
+        Ops {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            live: controller::live(runtime),
+            settings: deps.cluster.settings(),
+            scratch: self.folder.path().join("scratch"),
+            public_url: "http://api.yard.internal".into(),
+            tokens: Arc::new(Tokens::new(
+                b"a key of thirty-two characters!!",
+                "http://uaa.yard.internal".into(),
+            )),
+            tasks: deps.tasks.clone(),
+        }
     }
 
     async fn space(&self) {
@@ -314,6 +381,7 @@ impl World {
             kind: "web".into(),
             command: None,
             instances,
+            scaled_from: None,
             memory_mb,
             disk_mb: 100,
             health_check_type: "port".into(),
@@ -381,7 +449,6 @@ pub fn droplet(app: &str, guid: &str) -> Droplet {
         buildpacks: Json::default(),
         stack: "host".into(),
         created_at: now(),
-            scaled_from: None,
         updated_at: now(),
     }
 }
