@@ -12,7 +12,7 @@ use crate::domain::{manifest_diff, names};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::processes::{self, Process};
-use crate::store::routes;
+use crate::store::routes::{self, Route};
 use crate::store::spaces::Space;
 use crate::store::{audit_events, deployments, facts};
 use proto::api::{ManifestChange, Scale};
@@ -221,7 +221,10 @@ impl Ops {
     ) -> Result<(), Refusal> {
         if wanted.no_route {
             for destination in routes::destinations_of_app(connection, &app.guid).await? {
-                route_ops::unmap_in(connection, actor, space, &destination).await?;
+                // It is there as long as its destination is.
+                if let Some(route) = Route::find(connection, &destination.route_guid).await? {
+                    route_ops::unmap_in(connection, actor, space, &route, &destination).await?;
+                }
             }
             return Ok(());
         }
