@@ -6,7 +6,7 @@ use crate::domain::access::{Action, Actor};
 use crate::store::apps::App;
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
-use crate::store::{Json, audit_events, facts};
+use crate::store::{Json, StoreError, audit_events, facts};
 use serde_json::json;
 
 const COLUMNS: Columns = Columns {
@@ -60,14 +60,13 @@ impl Ops {
                 "Cannot stage package whose state is not ready.".into(),
             ));
         }
-        if builds::of_app(&mut tx, &app.guid)
-            .await?
-            .iter()
-            .any(Build::is_staging)
-        {
-            return Refusal::unprocessable(
-                "Only one build can be STAGING at a time per application.",
-            );
+        let busy = || {
+            Refusal::Unprocessable(
+                "Only one build can be STAGING at a time per application.".into(),
+            )
+        };
+        if builds::is_staged_now(&mut tx, &app.guid).await? {
+            return Err(busy());
         }
         let buildpacks = match &request.buildpacks {
             Some(buildpacks) => apps::check_buildpacks(buildpacks)?,
@@ -104,7 +103,11 @@ impl Ops {
             updated_at: now,
             row_version: 1,
         };
-        build.insert(&mut tx).await?;
+        build.insert(&mut tx).await.map_err(|error| match error {
+            // Two were asked for at once (PostgreSQL): the other was first.
+            StoreError::Taken { .. } => busy(),
+            error => error.into(),
+        })?;
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"build_guid": build.guid, "package_guid": package.guid});
         audit_events::record(

@@ -122,7 +122,13 @@ impl Ops {
             Some(mut app) => {
                 let before = app.clone();
                 apps::apply_settings(&mut app, &settings)?;
-                if app != before {
+                // Two that make the same process at once meet at the app's row.
+                let present = processes::of_app(connection, &app.guid).await?;
+                let makes_process = wanted
+                    .processes
+                    .keys()
+                    .any(|kind| !present.iter().any(|process| process.kind == *kind));
+                if app != before || makes_process {
                     app.update(connection, now()).await?;
                 }
                 app

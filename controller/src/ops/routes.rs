@@ -138,23 +138,15 @@ pub async fn create_in(
             "Missing host. Routes in shared domains must have a host defined.",
         );
     }
-    const SYSTEM: &[&str] = &[
-        "api",
-        "uaa",
-        "login",
-        "log-cache",
-        "st2",
-        "events",
-        "console",
-    ];
-    if domain.organization_guid.is_none()
-        && wanted.path.is_empty()
-        && SYSTEM.contains(&host.as_str())
-    {
+    let name = names::route_url(&host, &domain.name, "");
+    // With any path: routers prefer the longer one, so it would take a part of the API.
+    if domain.organization_guid.is_none() && names::is_of_the_system(&name, &domain.name) {
         return Refusal::unprocessable(format!(
-            "Route conflicts with a reserved system route: {host}.{}",
-            domain.name
+            "Route conflicts with a reserved system route: {name}"
         ));
+    }
+    if !host.is_empty() && domains::by_name(connection, &name).await?.is_some() {
+        return Refusal::unprocessable(format!("Route conflicts with the domain '{name}'."));
     }
     let taken = || Refusal::Unprocessable(exists(&host, &domain.name, wanted.path));
     if routes::find_like(connection, &domain.guid, &host, wanted.path)

@@ -108,16 +108,8 @@ async fn fail(
     build: Build,
     error: &StagingError,
 ) -> Result<(), StoreError> {
-    {
-        let mut tx = shared
-            .store
-            .write("check leadership before a build ends")
-            .await?;
-        leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
-        tx.commit().await?;
-    }
     shared.state().pool.withdrawn(&build.guid);
-    match completed::failed(shared, build, error).await {
+    match completed::failed(shared, build, error, Some(epoch)).await {
         Err(StoreError::Stale { .. }) => Ok(()),
         other => other,
     }
