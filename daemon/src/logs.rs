@@ -3,6 +3,9 @@
 //! Lines are gathered for at most 100 ms, 500 lines or 1 MiB. Nobody ever waits for the bus here:
 //! when the queue is full, or a batch cannot be sent, its lines are dropped, counted per source,
 //! and the count goes out with the next batch, so that whoever reads the log sees the gap.
+//!
+//! Lines of one sender arrive in order. Where a message must not overtake the lines before it (the
+//! end of a task, which makes somebody else write a line), [`LogSender::flush`] comes first.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +14,7 @@ use std::time::Duration;
 use proto::bus::Topic;
 use proto::bus::catalogue;
 use proto::bus::stream::{LogBatch, LogLine, LogLoss};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::bus::Bus;
 use crate::run::Deps;
@@ -23,6 +26,13 @@ const BATCH_BYTES: usize = 1 << 20;
 const BATCH_TIME: Duration = Duration::from_millis(100);
 /// Sources whose losses are told apart; the rest is counted together under "".
 const SOURCES: usize = 2000;
+
+/// What waits to be sent.
+enum Queued {
+    Line(LogLine),
+    /// To be answered when everything before it is at the server.
+    Mark(oneshot::Sender<()>),
+}
 
 /// Lines lost, by source; the place is "bus" or "agent" (the queue here was full).
 #[derive(Debug, Default)]
@@ -70,13 +80,13 @@ impl Losses {
 
 struct Shared {
     losses: Mutex<Losses>,
-    waiting: tokio::sync::Mutex<mpsc::Receiver<LogLine>>,
+    waiting: tokio::sync::Mutex<mpsc::Receiver<Queued>>,
 }
 
 /// Takes log lines. Cheap to clone; `send` never waits.
 #[derive(Clone)]
 pub struct LogSender {
-    lines: mpsc::Sender<LogLine>,
+    lines: mpsc::Sender<Queued>,
     shared: Arc<Shared>,
 }
 
@@ -100,14 +110,20 @@ impl LogSender {
 
     /// Queues a line; drops and counts it when the queue is full.
     pub fn send(&self, line: LogLine) {
-        if let Err(refused) = self.lines.try_send(line) {
-            let line = match refused {
-                mpsc::error::TrySendError::Full(line) | mpsc::error::TrySendError::Closed(line) => {
-                    line
-                }
-            };
+        if let Err(refused) = self.lines.try_send(Queued::Line(line))
+            && let Queued::Line(line) = refused.into_inner()
+        {
             self.lost(&line.source, 1);
         }
+    }
+
+    /// Waits until every line queued before is at the server, so that nothing sent afterwards, by
+    /// whomever, is delivered before them. False if that took longer than `within`.
+    pub async fn flush(&self, within: Duration) -> bool {
+        let (done, mark) = oneshot::channel();
+        let flushed =
+            async { self.lines.send(Queued::Mark(done)).await.is_ok() && mark.await.is_ok() };
+        tokio::time::timeout(within, flushed).await.unwrap_or(false)
     }
 
     /// Counts lines that were lost before they came here (a rate limit).
@@ -147,30 +163,30 @@ impl Shared {
                 () = tokio::time::sleep(Duration::from_secs(1)) => None,
                 () = shutdown.cancelled() => {
                     let mut rest = Vec::new();
-                    while let Ok(line) = waiting.try_recv() {
-                        rest.push(line);
+                    let mut marks = Vec::new();
+                    while let Ok(queued) = waiting.try_recv() {
+                        match queued {
+                            Queued::Line(line) => rest.push(line),
+                            Queued::Mark(mark) => marks.push(mark),
+                        }
                     }
                     for lines in rest.chunks(BATCH_LINES) {
                         self.send(bus, topic, lines.to_vec()).await;
                     }
-                    let _ = bus.flush().await;
+                    if bus.flush().await.is_ok() {
+                        marks.into_iter().for_each(answer);
+                    }
                     return Ok(());
                 }
             };
-            let mut lines: Vec<LogLine> = first.into_iter().collect();
-            if !lines.is_empty() {
-                let mut bytes = lines[0].payload.len();
-                let until = tokio::time::Instant::now() + BATCH_TIME;
-                while lines.len() < BATCH_LINES && bytes < BATCH_BYTES {
-                    let Ok(Some(line)) = tokio::time::timeout_at(until, waiting.recv()).await
-                    else {
-                        break;
-                    };
-                    bytes += line.payload.len();
-                    lines.push(line);
+            let (lines, mark) = gather(&mut waiting, first).await;
+            self.send(bus, topic, lines).await;
+            if let Some(mark) = mark {
+                match bus.flush().await {
+                    Ok(()) => answer(mark),
+                    Err(error) => tracing::debug!(%error, "log lines may still be on their way"),
                 }
             }
-            self.send(bus, topic, lines).await;
         }
     }
 
@@ -189,6 +205,38 @@ impl Shared {
             self.losses().put_back(batch);
         }
     }
+}
+
+/// The lines of one batch, which ends with a mark.
+async fn gather(
+    waiting: &mut mpsc::Receiver<Queued>,
+    first: Option<Queued>,
+) -> (Vec<LogLine>, Option<oneshot::Sender<()>>) {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    let until = tokio::time::Instant::now() + BATCH_TIME;
+    let mut next = first;
+    loop {
+        match next {
+            Some(Queued::Line(line)) => {
+                bytes += line.payload.len();
+                lines.push(line);
+            }
+            Some(Queued::Mark(mark)) => return (lines, Some(mark)),
+            None => return (lines, None),
+        }
+        if lines.len() >= BATCH_LINES || bytes >= BATCH_BYTES {
+            return (lines, None);
+        }
+        next = match tokio::time::timeout_at(until, waiting.recv()).await {
+            Ok(queued) => queued,
+            Err(_) => None,
+        };
+    }
+}
+
+/// Everything before is at the server. Whoever has given up waiting needs no answer.
+fn answer(mark: oneshot::Sender<()>) {
+    let _ = mark.send(());
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ use tokio::sync::mpsc;
 
 const DEFAULT_TIMEOUT: u32 = 900;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the end of a task waits for its last lines to be on the bus.
+const LAST_LINES: Duration = Duration::from_secs(2);
 /// How long a killed task may take to go.
 const GIVE_UP: Duration = Duration::from_secs(10);
 const FILES: u64 = 16384;
@@ -437,6 +439,10 @@ impl Run {
             outcome = outcome.describe(),
             "a task ended"
         );
+        // Whoever hears of the end may write to the same log: not before its last lines.
+        if !self.agent.logs.flush(LAST_LINES).await {
+            tracing::debug!(task = self.request.task, "its last lines may come late");
+        }
         let lines = std::mem::take(&mut self.tail).into_lines();
         let exited = task::exited(
             &self.request,
