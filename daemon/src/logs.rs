@@ -227,10 +227,9 @@ async fn gather(
         if lines.len() >= BATCH_LINES || bytes >= BATCH_BYTES {
             return (lines, None);
         }
-        next = match tokio::time::timeout_at(until, waiting.recv()).await {
-            Ok(queued) => queued,
-            Err(_) => None,
-        };
+        next = tokio::time::timeout_at(until, waiting.recv())
+            .await
+            .unwrap_or_default();
     }
 }
 

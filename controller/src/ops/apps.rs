@@ -46,10 +46,21 @@ pub async fn app_for(
     action: Action,
     guid: &str,
 ) -> Result<(App, Space), Refusal> {
-    let app = App::find(connection, guid)
+    owner_for(connection, actor, action, guid, "App").await
+}
+
+/// The same for what belongs to an app; `noun` is what is missing if not.
+pub async fn owner_for(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    action: Action,
+    app: &str,
+    noun: &'static str,
+) -> Result<(App, Space), Refusal> {
+    let app = App::find(connection, app)
         .await?
-        .ok_or(Refusal::NotFound("App"))?;
-    let space = space_for(connection, actor, action, &app.space_guid, "App").await?;
+        .ok_or(Refusal::NotFound(noun))?;
+    let space = space_for(connection, actor, action, &app.space_guid, noun).await?;
     Ok((app, space))
 }
 

@@ -1,9 +1,8 @@
 //! Builds: asking for a package to be staged.
 
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, apps, by, new_guid, now, on, space_for, visible_spaces};
+use super::{Ops, Refusal, apps, by, new_guid, now, on, visible_spaces};
 use crate::domain::access::{Action, Actor};
-use crate::store::apps::App;
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
 use crate::store::{Json, StoreError, audit_events, facts};
@@ -46,15 +45,18 @@ impl Ops {
         let package = Package::find(&mut tx, &request.package)
             .await?
             .ok_or_else(no_package)?;
-        let app = App::find(&mut tx, &package.app_guid)
-            .await?
-            .ok_or_else(no_package)?;
-        let space = space_for(&mut tx, actor, Action::Develop, &app.space_guid, "Package")
-            .await
-            .map_err(|refusal| match refusal {
-                Refusal::NotFound(_) => no_package(),
-                refusal => refusal,
-            })?;
+        let (app, space) = apps::owner_for(
+            &mut tx,
+            actor,
+            Action::Develop,
+            &package.app_guid,
+            "Package",
+        )
+        .await
+        .map_err(|refusal| match refusal {
+            Refusal::NotFound(_) => no_package(),
+            refusal => refusal,
+        })?;
         if package.state != packages::READY {
             return Err(Refusal::BadRequest(
                 "Cannot stage package whose state is not ready.".into(),
@@ -137,14 +139,11 @@ impl Ops {
         let build = Build::find(&mut connection, guid)
             .await?
             .ok_or(Refusal::NotFound("Build"))?;
-        let app = App::find(&mut connection, &build.app_guid)
-            .await?
-            .ok_or(Refusal::NotFound("Build"))?;
-        space_for(
+        apps::owner_for(
             &mut connection,
             actor,
             Action::Read,
-            &app.space_guid,
+            &build.app_guid,
             "Build",
         )
         .await?;

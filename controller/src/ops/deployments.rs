@@ -1,8 +1,8 @@
 //! Rolling deployments, as rows: the runtime drives them.
 
-use super::apps::app_for;
+use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, on, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::store::apps::{App, STARTED};
 use crate::store::deployments::{self, BackTo, Deployment, Previous};
@@ -35,10 +35,14 @@ async fn deployment_for(
     let deployment = Deployment::find(connection, guid)
         .await?
         .ok_or(Refusal::NotFound("Deployment"))?;
-    let app = App::find(connection, &deployment.app_guid)
-        .await?
-        .ok_or(Refusal::NotFound("Deployment"))?;
-    let space = space_for(connection, actor, action, &app.space_guid, "Deployment").await?;
+    let (app, space) = owner_for(
+        connection,
+        actor,
+        action,
+        &deployment.app_guid,
+        "Deployment",
+    )
+    .await?;
     Ok((deployment, app, space))
 }
 

@@ -1,8 +1,8 @@
 //! Processes: settings, scale, what is seen of their instances.
 
-use super::apps::app_for;
+use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
-use super::{HIDDEN, Ops, Refusal, by, new_guid, now, on, sees_secrets, space_for, visible_spaces};
+use super::{HIDDEN, Ops, Refusal, by, new_guid, now, on, sees_secrets, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::domain::observed::IndexStats;
 use crate::domain::placement::PlacementRequest;
@@ -148,10 +148,7 @@ async fn process_for(
     let process = Process::find(connection, guid)
         .await?
         .ok_or(Refusal::NotFound("Process"))?;
-    let app = App::find(connection, &process.app_guid)
-        .await?
-        .ok_or(Refusal::NotFound("Process"))?;
-    let space = space_for(connection, actor, action, &app.space_guid, "Process").await?;
+    let (app, space) = owner_for(connection, actor, action, &process.app_guid, "Process").await?;
     Ok((process, app, space))
 }
 
