@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "servers/auth.rs"]
+mod auth;
 mod servers;
 
 use std::time::Duration;
 
+use auth::enable_auth;
 use daemon::{Deps, LogSender, Role, Sockets};
 use proto::bus::Payload;
 use proto::bus::component::Component;
@@ -22,7 +25,7 @@ async fn a_daemon_introduces_itself_shows_its_state_and_sends_its_lines() {
         return;
     }
     let (nats, etcd) = (Nats::start(&[(Role::Dea, "dea-1")]), Etcd::start());
-    etcd.enable_auth().await;
+    enable_auth(&etcd).await;
     let folder = tempfile::tempdir().unwrap();
     let bootstrap = bootstrap(&nats, &etcd, folder.path());
     let admin = format!("http://{}", bootstrap.admin.address);
