@@ -178,8 +178,9 @@ async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()>
 }
 
 /// What the API asks of the running half.
-fn live(runtime: &Runtime) -> Live {
-    let (stats, nudge, status, log) = (
+pub fn live(runtime: &Runtime) -> Live {
+    let (stats, room, nudge, status, log) = (
+        runtime.clone(),
         runtime.clone(),
         runtime.clone(),
         runtime.clone(),
@@ -199,6 +200,7 @@ fn live(runtime: &Runtime) -> Live {
                 u32::try_from(process.instances).unwrap_or(0),
             )
         }),
+        room: Arc::new(move |request| room.never_fits(request)),
         nudge: Arc::new(move || nudge.nudge()),
         status: Arc::new(move || {
             let status = status.clone();

@@ -184,7 +184,9 @@ async fn the_state_of_the_cluster_is_told_in_the_words_of_the_command_line() {
                 .leader
                 .as_ref()
                 .is_some_and(|leader| leader.is_me && leader.epoch > 0);
-        if led && status.agents.len() == 1 && !status.waiting.is_empty() {
+        // That it waits shows at once, and since when.
+        let waits = status.waiting.first().is_some_and(|one| one.since > 0.0);
+        if led && status.agents.len() == 1 && waits {
             Ok(status)
         } else {
             Err(document.to_string())

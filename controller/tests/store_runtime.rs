@@ -6,13 +6,14 @@ mod databases;
 
 use controller::store::apps::App;
 use controller::store::builds::{self, Build};
-use controller::store::deployments::{self, Deployment};
+use controller::store::deployments::{self, BackTo, Deployment, Previous};
 use controller::store::facts::{self, Kind};
 use controller::store::organizations::Organization;
-use controller::store::process_versions::{self, ProcessVersion, VersionSettings};
+use controller::store::process_versions::{self, ProcessVersion, RunSettings, VersionSettings};
 use controller::store::processes::{self, Process};
 use controller::store::spaces::Space;
 use controller::store::{Json, Store, StoreError, desired, leadership};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 async fn append(store: &Store, object: &str) -> i64 {
@@ -206,6 +207,7 @@ async fn process(store: &Store, app: &str, guid: &str, droplet: Option<&str>) {
         kind: "web".into(),
         command: None,
         instances: 2,
+        scaled_from: None,
         memory_mb: 256,
         disk_mb: 512,
         health_check_type: "port".into(),
@@ -345,6 +347,14 @@ async fn builds_and_deployments_end_once() {
         );
         drop(tx);
 
+        let before = Previous {
+            droplet_guid: Some("o".into()),
+            instances: 3,
+            settings: Some(RunSettings {
+                memory_mb: 64,
+                ..RunSettings::default()
+            }),
+        };
         let deployment = Deployment {
             guid: "d1".into(),
             app_guid: "a".into(),
@@ -355,6 +365,7 @@ async fn builds_and_deployments_end_once() {
             droplet_guid: "n".into(),
             previous_droplet_guid: Some("o".into()),
             old_process_guid: Some("p1".into()),
+            previous: Json(BTreeMap::from([("p1".to_string(), before.clone())])),
             new_process_guid: "p2".into(),
             wanted_instances: 1,
             max_in_flight: 1,
@@ -370,7 +381,11 @@ async fn builds_and_deployments_end_once() {
         let back_to = deployments::supersede(&mut tx, "a", 3).await.unwrap();
         assert_eq!(
             back_to,
-            Some((Some("p1".into()), Some("o".into()))),
+            Some(BackTo {
+                process: Some("p1".into()),
+                droplet: Some("o".into()),
+                previous: BTreeMap::from([("p1".to_string(), before)]),
+            }),
             "{kind}"
         );
         assert!(

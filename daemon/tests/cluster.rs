@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "servers/auth.rs"]
+mod auth;
 mod servers;
 
 use std::time::{Duration, Instant};
 
+use auth::enable_auth;
 use daemon::{Cluster, ComponentId, Supervisor};
 use servers::{Etcd, eventually, has};
 
@@ -18,7 +21,7 @@ async fn a_changed_setting_is_seen_within_a_second_also_after_a_restart_of_the_s
         return;
     }
     let mut etcd = Etcd::start();
-    etcd.enable_auth().await;
+    enable_auth(&etcd).await;
     let (root, dea) = (
         Cluster::connect(&etcd.config("root")).await.unwrap(),
         Cluster::connect(&etcd.config("dea-1")).await.unwrap(),
@@ -122,7 +125,7 @@ async fn leadership_is_handed_over_with_a_growing_epoch() {
         return;
     }
     let mut etcd = Etcd::start();
-    etcd.enable_auth().await;
+    enable_auth(&etcd).await;
     let one = Cluster::connect(&etcd.config("dea-1")).await.unwrap();
     let two = Cluster::connect(&etcd.config("dea-2")).await.unwrap();
     let (tasks_one, tasks_two) = (Supervisor::new(), Supervisor::new());
@@ -224,7 +227,7 @@ async fn a_watch_hints_at_every_change() {
         return;
     }
     let etcd = Etcd::start();
-    etcd.enable_auth().await;
+    enable_auth(&etcd).await;
     let cluster = Cluster::connect(&etcd.config("dea-1")).await.unwrap();
     let mut hints = cluster.watch("/stackyard/leaders/").await.unwrap();
     tokio::time::timeout(SOON, hints.recv())

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "servers/auth.rs"]
+mod auth;
 mod servers;
 
 use std::time::Duration;
 
+use auth::enable_auth;
 use daemon::{Deps, LogSender, Role, Sockets};
 use proto::bus::Payload;
 use proto::bus::component::Component;
@@ -22,7 +25,7 @@ async fn a_daemon_introduces_itself_shows_its_state_and_sends_its_lines() {
         return;
     }
     let (nats, etcd) = (Nats::start(&[(Role::Dea, "dea-1")]), Etcd::start());
-    etcd.enable_auth().await;
+    enable_auth(&etcd).await;
     let folder = tempfile::tempdir().unwrap();
     let bootstrap = bootstrap(&nats, &etcd, folder.path());
     let admin = format!("http://{}", bootstrap.admin.address);
@@ -143,6 +146,39 @@ async fn a_daemon_introduces_itself_shows_its_state_and_sends_its_lines() {
         lost += batch.losses.iter().map(|loss| loss.lines).sum::<u64>();
     }
     assert_eq!((lines, lost), (3, 7));
+
+    // What another connection sends after a flush is delivered after the lines before it.
+    let other = async_nats::ConnectOptions::with_user_and_password(
+        "tool".to_string(),
+        "secret".to_string(),
+    )
+    .connect(format!("127.0.0.1:{}", nats.port))
+    .await
+    .unwrap();
+    let mut all = tool.subscribe("yard.log.>").await.unwrap();
+    tool.flush().await.unwrap();
+    for round in 0..20 {
+        logs.send(LogLine {
+            source: "app".to_string(),
+            payload: format!("before {round}").into_bytes(),
+            ..LogLine::default()
+        });
+        logs.flush().await;
+        other
+            .publish("yard.log.other", "after".into())
+            .await
+            .unwrap();
+        other.flush().await.unwrap();
+        let mut order = Vec::new();
+        for _ in 0..2 {
+            let message = tokio::time::timeout(SOON, all.next())
+                .await
+                .unwrap()
+                .unwrap();
+            order.push(message.subject.to_string());
+        }
+        assert_eq!(order, ["yard.log.dea-1", "yard.log.other"]);
+    }
     drop(logs);
     let stopping = std::time::Instant::now();
     deps.tasks.stop(Duration::from_secs(5)).await;

@@ -121,7 +121,7 @@ pub fn no_room_to_replace(app: &str, old: &str, why: &str) -> Failure {
         format!("the new version of {app} was taken back, {old}: {why}"),
     )
     .fix(format!(
-        "push it with less memory or disk, soon: {app} keeps the size that was asked for, and a restart would find no room either"
+        "push it with less memory or disk; {app} has the size it had before"
     ))
 }
 

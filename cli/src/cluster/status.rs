@@ -201,8 +201,10 @@ fn render(whole: &Whole, out: &Output, now: OffsetDateTime) -> String {
                 &waiting.name
             };
             text.push_str(&format!(
-                "waiting: {} {name}: {}\n",
-                waiting.kind, waiting.because
+                "waiting for {}: {} {name}: {}\n",
+                human::span(waiting.since.max(0.0) as u64),
+                waiting.kind,
+                waiting.because
             ));
         }
     }

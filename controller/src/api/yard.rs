@@ -295,10 +295,14 @@ struct WaitingIndex {
     index: u32,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    since: f64,
 }
 
 impl Waiting {
     fn present(self) -> WaitingThing {
+        let since = self.instances.iter().map(|one| one.since);
+        let since = since.fold(0.0, f64::max);
         let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for one in self.instances {
             by_reason
@@ -314,6 +318,7 @@ impl Waiting {
             kind: "instance".into(),
             guid: self.process,
             because: reasons.join("; "),
+            since,
             ..WaitingThing::default()
         }
     }
@@ -323,6 +328,8 @@ impl Waiting {
 struct Build {
     build: String,
     phase: Value,
+    #[serde(default)]
+    since: f64,
 }
 
 impl Build {
@@ -335,6 +342,7 @@ impl Build {
             kind: "build".into(),
             guid: self.build,
             because,
+            since: self.since,
             ..WaitingThing::default()
         }
     }

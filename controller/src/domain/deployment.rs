@@ -8,7 +8,7 @@
 //! ```text
 //!   new:    0 ──► m ──(all run, settled)──► 2m ──► … ──► wanted ──► finished, others removed
 //!   others: wanted ─────────────────────► wanted-m ─► … ─► 0
-//!   crash limit, time-out, user ──► canceling: previous back to wanted ──(runs)──► new removed
+//!   crash limit, time-out, user ──► canceling: previous back to wanted ──(runs, or nothing newer does)──► new removed
 //! ```
 //!
 //! Invariant: new instances that run (for at least [`SETTLE`], so that every router has
@@ -106,7 +106,7 @@ pub enum Step {
 pub fn step(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
     match rolling.phase {
         Phase::Deploying => deploying(rolling, seen, policy, now),
-        Phase::Canceling => canceling(rolling, policy, now),
+        Phase::Canceling => canceling(rolling, seen, policy, now),
     }
 }
 
@@ -208,7 +208,7 @@ fn timed_out(rolling: &Rolling, seen: &Seen, policy: &Policy) -> String {
     }
 }
 
-fn canceling(rolling: &Rolling, policy: &Policy, now: Duration) -> Step {
+fn canceling(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
     let previous = rolling
         .previous
         .as_ref()
@@ -219,6 +219,17 @@ fn canceling(rolling: &Rolling, policy: &Policy, now: Duration) -> Step {
             because: "there is no previous version to go back to".into(),
         };
     };
+    let newer_serves = seen.running > 0
+        || rolling
+            .others
+            .iter()
+            .any(|other| other.process != previous.process && other.live > 0);
+    if !newer_serves {
+        // Nothing would be kept up by waiting: it may be that the previous version never runs.
+        return Step::Removed {
+            because: "no instance of a newer version runs".into(),
+        };
+    }
     if previous.instances < rolling.wanted {
         return Step::Scale {
             new: rolling.new_instances,
@@ -397,6 +408,36 @@ mod tests {
         assert!(matches!(
             step(&alone, &running(0), &POLICY, seconds(1)),
             Step::Removed { .. }
+        ));
+    }
+
+    #[test]
+    fn taking_back_waits_for_nothing_when_no_newer_instance_runs() {
+        // The previous version crashes too: it would never run, and nothing is kept up meanwhile.
+        let dead = Rolling {
+            phase: Phase::Canceling,
+            ..rolling(2, 1, 0)
+        };
+        assert_eq!(
+            step(&dead, &running(0), &POLICY, seconds(1)),
+            Step::Removed {
+                because: "no instance of a newer version runs".into()
+            }
+        );
+        // One of a version in between does: it goes on until the previous one is back.
+        let mut between = Rolling {
+            phase: Phase::Canceling,
+            ..rolling(2, 3, 0)
+        };
+        between.others.push(Other {
+            process: process("between"),
+            instances: 1,
+            running: 1,
+            live: 1,
+        });
+        assert!(matches!(
+            step(&between, &running(0), &POLICY, seconds(1)),
+            Step::Wait { .. }
         ));
     }
 

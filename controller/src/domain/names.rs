@@ -32,6 +32,26 @@ pub fn route_url(host: &str, domain: &str, path: &str) -> String {
     }
 }
 
+/// Hosts of the platform itself, under every shared domain.
+pub const SYSTEM_HOSTS: &[&str] = &[
+    "api",
+    "uaa",
+    "login",
+    "log-cache",
+    "st2",
+    "events",
+    "console",
+];
+
+/// Whether a name is one of the platform's under this shared domain, or lies beneath one: whoever
+/// had it would be sent the passwords of others.
+pub fn is_of_the_system(name: &str, shared_domain: &str) -> bool {
+    SYSTEM_HOSTS.iter().any(|host| {
+        let system = format!("{host}.{shared_domain}");
+        name == system || name.ends_with(&format!(".{system}"))
+    })
+}
+
 /// Lower-cases and checks a host under a domain. Empty: the domain itself; `*`: any host.
 pub fn check_host(host: &str, domain: &str) -> Result<String, InvalidName> {
     let host = host.to_lowercase();

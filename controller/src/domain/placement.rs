@@ -272,6 +272,21 @@ pub fn choose(
     }
 }
 
+/// Why no agent could ever hold this, not even an empty one; None: one could, or none is known.
+/// Agents that are silent or shut down count: they may come back.
+pub fn never(view: &[AgentView], request: &PlacementRequest, fresh: Duration) -> Option<Refusal> {
+    let sometime = view
+        .iter()
+        .any(|agent| agent.stacks.contains(&request.stack) && agent.could_ever_fit(request));
+    if sometime {
+        return None;
+    }
+    match choose(view, request, fresh, 0) {
+        Decision::Refuse(refusal) if refusal.is_for_good() => Some(refusal),
+        Decision::Refuse(_) | Decision::Place { .. } => None,
+    }
+}
+
 /// Says which resource is short, and who comes closest.
 fn no_room(agents: &[&AgentView], request: &PlacementRequest) -> Refusal {
     let ever = agents.iter().any(|agent| agent.could_ever_fit(request));
@@ -389,6 +404,27 @@ mod tests {
             Decision::Place { dea, .. } => dea,
             Decision::Refuse(refusal) => panic!("refused: {refusal}"),
         }
+    }
+
+    #[test]
+    fn only_what_no_known_agent_could_ever_hold_is_refused_for_good() {
+        let ads = [ad("dea-1", "a", 10, 2048), ad("dea-2", "a", 900, 4096)];
+        let agents = pool(&ads).view(Duration::ZERO);
+        assert_eq!(
+            never(&agents, &request(4096), FRESH),
+            None,
+            "full, not small"
+        );
+        assert_eq!(
+            never(&agents, &request(5000), FRESH).map(|refusal| refusal.to_string()),
+            Some("needs 5000 MB memory, more than any agent could ever give; the best agent, dea-2, has 900 MB free of 4096 MB".into())
+        );
+        // The larger agent is silent, and may come back.
+        let mut silent = agents.clone();
+        silent[1].age = Duration::from_secs(60);
+        assert_eq!(never(&silent, &request(4096), FRESH), None);
+        assert!(never(&silent, &request(5000), FRESH).is_some());
+        assert_eq!(never(&[], &request(5000), FRESH), None, "nobody knows");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::store::apps::{App, STARTED, STOPPED};
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
-use crate::store::{Json, StoreError, apps, audit_events, facts, routes};
+use crate::store::{Json, StoreError, Tx, apps, audit_events, facts, routes};
 use serde_json::json;
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
@@ -46,10 +46,21 @@ pub async fn app_for(
     action: Action,
     guid: &str,
 ) -> Result<(App, Space), Refusal> {
-    let app = App::find(connection, guid)
+    owner_for(connection, actor, action, guid, "App").await
+}
+
+/// The same for what belongs to an app; `noun` is what is missing if not.
+pub async fn owner_for(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    action: Action,
+    app: &str,
+    noun: &'static str,
+) -> Result<(App, Space), Refusal> {
+    let app = App::find(connection, app)
         .await?
-        .ok_or(Refusal::NotFound("App"))?;
-    let space = space_for(connection, actor, action, &app.space_guid, "App").await?;
+        .ok_or(Refusal::NotFound(noun))?;
+    let space = space_for(connection, actor, action, &app.space_guid, noun).await?;
     Ok((app, space))
 }
 
@@ -213,6 +224,7 @@ pub async fn renew_processes(
             process.droplet_guid = app.current_droplet_guid.clone();
         }
         process.version = new_guid();
+        process.scaled_from = None;
         process.update(connection, now).await?;
         facts::append(
             connection,
@@ -402,91 +414,69 @@ impl Ops {
         Ok((app, space))
     }
 
+    /// Starts it; one that is started stays as it is.
     pub async fn start_app(&self, actor: &Actor, guid: &str) -> Result<App, Refusal> {
         let mut tx = self.store.write("start app").await?;
-        let (mut app, space) = app_for(&mut tx, actor, Action::Operate, guid).await?;
+        let (app, space) = app_for(&mut tx, actor, Action::Operate, guid).await?;
         need_droplet(&app)?;
-        if !app.is_started() {
-            let now = now();
-            app.state = STARTED.to_string();
-            app.update(&mut tx, now).await?;
-            renew_processes(&mut tx, &app, now).await?;
-            audit_events::record(
-                &mut tx,
-                "audit.app.start",
-                by(actor),
-                on("app", &app.guid, &app.name, &space),
-                json!({}),
-                now,
-            )
-            .await?;
-            tx.commit().await?;
-            self.nudge();
-            (self.live.log)(
-                &app.guid,
-                format!("Updated app with guid {} (start)", app.guid),
-            );
+        if app.is_started() {
+            return Ok(app);
         }
-        Ok(app)
+        self.need_room_for_all(&mut tx, &app).await?;
+        self.switch(tx, actor, (app, space), Switch::Start).await
     }
 
     pub async fn stop_app(&self, actor: &Actor, guid: &str) -> Result<App, Refusal> {
         let mut tx = self.store.write("stop app").await?;
-        let (mut app, space) = app_for(&mut tx, actor, Action::Operate, guid).await?;
-        if app.is_started() {
-            let now = now();
-            app.state = STOPPED.to_string();
-            app.update(&mut tx, now).await?;
-            for process in processes::of_app(&mut tx, &app.guid).await? {
-                facts::append(
-                    &mut tx,
-                    facts::Kind::ProcessChanged,
-                    &process.guid,
-                    json!({}),
-                    now,
-                )
-                .await?;
-            }
-            audit_events::record(
-                &mut tx,
-                "audit.app.stop",
-                by(actor),
-                on("app", &app.guid, &app.name, &space),
-                json!({}),
-                now,
-            )
-            .await?;
-            tx.commit().await?;
-            self.nudge();
-            (self.live.log)(
-                &app.guid,
-                format!("Updated app with guid {} (stop)", app.guid),
-            );
+        let (app, space) = app_for(&mut tx, actor, Action::Operate, guid).await?;
+        if !app.is_started() {
+            return Ok(app);
         }
-        Ok(app)
+        self.switch(tx, actor, (app, space), Switch::Stop).await
     }
 
     /// New instances of everything, whether it ran or not.
     pub async fn restart_app(&self, actor: &Actor, guid: &str) -> Result<App, Refusal> {
         let mut tx = self.store.write("restart app").await?;
-        let (mut app, space) = app_for(&mut tx, actor, Action::Operate, guid).await?;
+        let (app, space) = app_for(&mut tx, actor, Action::Operate, guid).await?;
         need_droplet(&app)?;
+        self.need_room_for_all(&mut tx, &app).await?;
+        self.switch(tx, actor, (app, space), Switch::Restart).await
+    }
+
+    /// Changes what is wanted of an app, commits, and tells everybody.
+    async fn switch(
+        &self,
+        mut tx: Tx,
+        actor: &Actor,
+        (mut app, space): (App, Space),
+        switch: Switch,
+    ) -> Result<App, Refusal> {
         let now = now();
-        app.state = STARTED.to_string();
+        let (state, kind, line) = match switch {
+            Switch::Start => (
+                STARTED,
+                "audit.app.start",
+                "Updated app with guid {} (start)",
+            ),
+            Switch::Stop => (STOPPED, "audit.app.stop", "Updated app with guid {} (stop)"),
+            Switch::Restart => (STARTED, "audit.app.restart", "Restarted app with guid {}"),
+        };
+        app.state = state.to_string();
         app.update(&mut tx, now).await?;
-        renew_processes(&mut tx, &app, now).await?;
-        audit_events::record(
-            &mut tx,
-            "audit.app.restart",
-            by(actor),
-            on("app", &app.guid, &app.name, &space),
-            json!({}),
-            now,
-        )
-        .await?;
+        if app.is_started() {
+            renew_processes(&mut tx, &app, now).await?;
+        } else {
+            for process in processes::of_app(&mut tx, &app.guid).await? {
+                let changed = facts::Kind::ProcessChanged;
+                facts::append(&mut tx, changed, &process.guid, json!({}), now).await?;
+            }
+        }
+        let target = on("app", &app.guid, &app.name, &space);
+        audit_events::record(&mut tx, kind, by(actor), target, json!({}), now).await?;
         tx.commit().await?;
         self.nudge();
-        (self.live.log)(&app.guid, format!("Restarted app with guid {}", app.guid));
+        (self.live.log)(&app.guid, line.replace("{}", &app.guid));
         Ok(app)
     }
 
@@ -529,6 +519,14 @@ impl Ops {
         self.nudge();
         Ok(())
     }
+}
+
+/// What is to become of an app.
+#[derive(Debug, Clone, Copy)]
+enum Switch {
+    Start,
+    Stop,
+    Restart,
 }
 
 fn need_droplet(app: &App) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@ use super::{Ops, Refusal, visible_spaces};
 use crate::domain::access::{Actor, Sight, sight};
 use crate::domain::times;
 use crate::store::audit_events::AuditEvent;
+use std::collections::BTreeSet;
 
 const COLUMNS: Columns = Columns {
     filters: &[
@@ -66,16 +67,22 @@ impl Ops {
         let event = AuditEvent::find(&mut connection, guid)
             .await?
             .ok_or(Refusal::NotFound("Event"))?;
-        match visible_spaces(&mut connection, actor).await? {
-            Some(spaces)
-                if !event
-                    .space_guid
-                    .as_ref()
-                    .is_some_and(|space| spaces.contains(space)) =>
-            {
-                Err(Refusal::NotFound("Event"))
+        // As in the list: what is in a space that the actor sees, or in an organization it manages.
+        let is_visible = match sight(actor) {
+            Sight::Everything => true,
+            Sight::Only {
+                spaces, managed, ..
+            } => {
+                let within = |guid: &Option<String>, seen: &BTreeSet<String>| {
+                    guid.as_ref().is_some_and(|guid| seen.contains(guid))
+                };
+                within(&event.space_guid, &spaces) || within(&event.organization_guid, &managed)
             }
-            _ => Ok(event),
+        };
+        if is_visible {
+            Ok(event)
+        } else {
+            Err(Refusal::NotFound("Event"))
         }
     }
 }

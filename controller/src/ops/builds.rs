@@ -1,12 +1,11 @@
 //! Builds: asking for a package to be staged.
 
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, apps, by, new_guid, now, on, space_for, visible_spaces};
+use super::{Ops, Refusal, apps, by, new_guid, now, on, visible_spaces};
 use crate::domain::access::{Action, Actor};
-use crate::store::apps::App;
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
-use crate::store::{Json, audit_events, facts};
+use crate::store::{Json, StoreError, audit_events, facts};
 use serde_json::json;
 
 const COLUMNS: Columns = Columns {
@@ -46,28 +45,30 @@ impl Ops {
         let package = Package::find(&mut tx, &request.package)
             .await?
             .ok_or_else(no_package)?;
-        let app = App::find(&mut tx, &package.app_guid)
-            .await?
-            .ok_or_else(no_package)?;
-        let space = space_for(&mut tx, actor, Action::Develop, &app.space_guid, "Package")
-            .await
-            .map_err(|refusal| match refusal {
-                Refusal::NotFound(_) => no_package(),
-                refusal => refusal,
-            })?;
+        let (app, space) = apps::owner_for(
+            &mut tx,
+            actor,
+            Action::Develop,
+            &package.app_guid,
+            "Package",
+        )
+        .await
+        .map_err(|refusal| match refusal {
+            Refusal::NotFound(_) => no_package(),
+            refusal => refusal,
+        })?;
         if package.state != packages::READY {
             return Err(Refusal::BadRequest(
                 "Cannot stage package whose state is not ready.".into(),
             ));
         }
-        if builds::of_app(&mut tx, &app.guid)
-            .await?
-            .iter()
-            .any(Build::is_staging)
-        {
-            return Refusal::unprocessable(
-                "Only one build can be STAGING at a time per application.",
-            );
+        let busy = || {
+            Refusal::Unprocessable(
+                "Only one build can be STAGING at a time per application.".into(),
+            )
+        };
+        if builds::is_staged_now(&mut tx, &app.guid).await? {
+            return Err(busy());
         }
         let buildpacks = match &request.buildpacks {
             Some(buildpacks) => apps::check_buildpacks(buildpacks)?,
@@ -104,7 +105,11 @@ impl Ops {
             updated_at: now,
             row_version: 1,
         };
-        build.insert(&mut tx).await?;
+        build.insert(&mut tx).await.map_err(|error| match error {
+            // Two were asked for at once (PostgreSQL): the other was first.
+            StoreError::Taken { .. } => busy(),
+            error => error.into(),
+        })?;
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"build_guid": build.guid, "package_guid": package.guid});
         audit_events::record(
@@ -134,14 +139,11 @@ impl Ops {
         let build = Build::find(&mut connection, guid)
             .await?
             .ok_or(Refusal::NotFound("Build"))?;
-        let app = App::find(&mut connection, &build.app_guid)
-            .await?
-            .ok_or(Refusal::NotFound("Build"))?;
-        space_for(
+        apps::owner_for(
             &mut connection,
             actor,
             Action::Read,
-            &app.space_guid,
+            &build.app_guid,
             "Build",
         )
         .await?;

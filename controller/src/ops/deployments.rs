@@ -1,17 +1,18 @@
 //! Rolling deployments, as rows: the runtime drives them.
 
-use super::apps::app_for;
+use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, on, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::store::apps::{App, STARTED};
-use crate::store::deployments::{self, Deployment};
+use crate::store::deployments::{self, BackTo, Deployment, Previous};
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
-use crate::store::{audit_events, facts};
+use crate::store::{Json, StoreError, audit_events, facts};
 use serde_json::json;
 use sqlx::AnyConnection;
+use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
     filters: &[
@@ -34,11 +35,28 @@ async fn deployment_for(
     let deployment = Deployment::find(connection, guid)
         .await?
         .ok_or(Refusal::NotFound("Deployment"))?;
-    let app = App::find(connection, &deployment.app_guid)
-        .await?
-        .ok_or(Refusal::NotFound("Deployment"))?;
-    let space = space_for(connection, actor, action, &app.space_guid, "Deployment").await?;
+    let (app, space) = owner_for(
+        connection,
+        actor,
+        action,
+        &deployment.app_guid,
+        "Deployment",
+    )
+    .await?;
     Ok((deployment, app, space))
+}
+
+/// Every process of an app as it is before a deployment.
+async fn previous_of(
+    connection: &mut AnyConnection,
+    app: &App,
+) -> Result<BTreeMap<String, Previous>, StoreError> {
+    let mut previous = BTreeMap::new();
+    for process in processes::of_app(connection, &app.guid).await? {
+        let before = Previous::of(connection, &process).await?;
+        previous.insert(process.guid, before);
+    }
+    Ok(previous)
 }
 
 impl Ops {
@@ -82,18 +100,21 @@ impl Ops {
         let web = super::apps::web_process(&mut tx, &app.guid).await?;
         let wanted = inherited.unwrap_or(web.instances);
 
+        self.need_room_for_all(&mut tx, &app).await?;
+
         app.current_droplet_guid = Some(droplet.guid.clone());
         let was_started = app.is_started();
         app.state = STARTED.to_string();
         app.update(&mut tx, now).await?;
         super::processes::follow_droplet(self, &mut tx, &app, &droplet).await?;
 
-        let (old_process, previous_droplet) = match back_to {
-            Some((process, droplet)) => (process, droplet),
-            None => (
-                Some(web.guid.clone()),
-                web.droplet_guid.clone().or(previous_droplet),
-            ),
+        let back_to = match back_to {
+            Some(back_to) => back_to,
+            None => BackTo {
+                process: Some(web.guid.clone()),
+                droplet: web.droplet_guid.clone().or(previous_droplet),
+                previous: previous_of(&mut tx, &app).await?,
+            },
         };
         let guid = new_guid();
         let process = Process {
@@ -101,6 +122,7 @@ impl Ops {
             guid: new_guid(),
             // None yet: the runtime scales it up in steps.
             instances: 0,
+            scaled_from: None,
             version: new_guid(),
             droplet_guid: Some(droplet.guid.clone()),
             deployment_guid: Some(guid.clone()),
@@ -118,8 +140,9 @@ impl Ops {
             reason: deployments::DEPLOYING.to_string(),
             error: None,
             droplet_guid: droplet.guid.clone(),
-            previous_droplet_guid: previous_droplet,
-            old_process_guid: old_process,
+            previous_droplet_guid: back_to.droplet,
+            old_process_guid: back_to.process,
+            previous: Json(back_to.previous),
             new_process_guid: process.guid.clone(),
             wanted_instances: wanted,
             max_in_flight: i64::from(max_in_flight),

@@ -8,6 +8,7 @@ use crate::store::StoreError;
 use crate::store::audit_events::{self, On};
 use crate::store::domains::{self, Domain};
 use crate::store::organizations::Organization;
+use crate::store::routes;
 use serde_json::json;
 use sqlx::AnyConnection;
 
@@ -150,6 +151,19 @@ impl Ops {
             if other.name == name {
                 return Refusal::unprocessable(format!(
                     "The domain name \"{name}\" is already in use"
+                ));
+            }
+            if other.organization_guid.is_none() && names::is_of_the_system(&name, &other.name) {
+                return Refusal::unprocessable(format!(
+                    "The domain name \"{name}\" cannot be created because it is reserved for the system"
+                ));
+            }
+            let host = name.strip_suffix(&format!(".{}", other.name));
+            if let Some(host) = host
+                && routes::any_of_host(&mut tx, &other.guid, host).await?
+            {
+                return Refusal::unprocessable(format!(
+                    "The domain name \"{name}\" cannot be created because \"{name}\" is already reserved by a route"
                 ));
             }
             // A private domain beneath somebody else's would take names of his.

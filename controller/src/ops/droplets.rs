@@ -1,9 +1,8 @@
 //! Droplets, as they are listed.
 
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, apps, sees_secrets, space_for, visible_spaces};
+use super::{Ops, Refusal, apps, sees_secrets, visible_spaces};
 use crate::domain::access::{Action, Actor};
-use crate::store::apps::App;
 use crate::store::droplets::Droplet;
 
 const COLUMNS: Columns = Columns {
@@ -38,14 +37,11 @@ impl Ops {
         let droplet = Droplet::find(&mut connection, guid)
             .await?
             .ok_or(Refusal::NotFound("Droplet"))?;
-        let app = App::find(&mut connection, &droplet.app_guid)
-            .await?
-            .ok_or(Refusal::NotFound("Droplet"))?;
-        let space = space_for(
+        let (_, space) = apps::owner_for(
             &mut connection,
             actor,
             Action::Read,
-            &app.space_guid,
+            &droplet.app_guid,
             "Droplet",
         )
         .await?;

@@ -12,7 +12,7 @@ use crate::domain::{manifest_diff, names};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::processes::{self, Process};
-use crate::store::routes;
+use crate::store::routes::{self, Route};
 use crate::store::spaces::Space;
 use crate::store::{audit_events, deployments, facts};
 use proto::api::{ManifestChange, Scale};
@@ -122,7 +122,13 @@ impl Ops {
             Some(mut app) => {
                 let before = app.clone();
                 apps::apply_settings(&mut app, &settings)?;
-                if app != before {
+                // Two that make the same process at once meet at the app's row.
+                let present = processes::of_app(connection, &app.guid).await?;
+                let makes_process = wanted
+                    .processes
+                    .keys()
+                    .any(|kind| !present.iter().any(|process| process.kind == *kind));
+                if app != before || makes_process {
                     app.update(connection, now()).await?;
                 }
                 app
@@ -166,18 +172,35 @@ impl Ops {
             log_rate_limit_in_bytes_per_second: None,
         };
         self.rescale(&mut process, &scale)?;
+        let deploying = match kind {
+            "web" => deployments::active_of_app(connection, &app.guid)
+                .await?
+                .pop(),
+            _ => None,
+        };
+        match deploying {
+            // The row has what the running step leaves to it, the deployment what is wanted.
+            Some(deployment) => {
+                if wanted
+                    .instances
+                    .is_some_and(|wanted| i64::from(wanted) != deployment.wanted_instances)
+                {
+                    return Refusal::unprocessable(
+                        "Cannot scale this process while a deployment is in flight.",
+                    );
+                }
+                process.instances = before.instances;
+            }
+            None => {
+                process.scaled_from = Some(before.instances)
+                    .filter(|before| app.is_started() && process.instances != *before);
+            }
+        }
         if process == before {
             return Ok(());
         }
-        if process.instances != before.instances
-            && kind == "web"
-            && !deployments::active_of_app(connection, &app.guid)
-                .await?
-                .is_empty()
-        {
-            return Refusal::unprocessable(
-                "Cannot scale this process while a deployment is in flight.",
-            );
+        if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
+            self.need_room(app, &process)?;
         }
         let now = now();
         process.update(connection, now).await?;
@@ -204,7 +227,10 @@ impl Ops {
     ) -> Result<(), Refusal> {
         if wanted.no_route {
             for destination in routes::destinations_of_app(connection, &app.guid).await? {
-                route_ops::unmap_in(connection, actor, space, &destination).await?;
+                // It is there as long as its destination is.
+                if let Some(route) = Route::find(connection, &destination.route_guid).await? {
+                    route_ops::unmap_in(connection, actor, space, &route, &destination).await?;
+                }
             }
             return Ok(());
         }

@@ -31,6 +31,7 @@ pub mod users;
 use crate::blobs::Blobs;
 use crate::domain::access::{self, Action, Actor, Object, Sight};
 use crate::domain::observed::IndexStats;
+use crate::domain::placement::PlacementRequest;
 use crate::store::audit_events::{By, On};
 use crate::store::processes::Process;
 use crate::store::spaces::Space;
@@ -69,6 +70,8 @@ pub struct Ops {
 pub type AskStats = dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync;
 /// The cluster as this controller sees it.
 pub type AskStatus = dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync;
+/// Why no agent could ever hold an instance; None: one could, or nobody knows yet.
+pub type AskRoom = dyn Fn(&PlacementRequest) -> Option<String> + Send + Sync;
 /// A line into the log of an app.
 pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 
@@ -76,6 +79,7 @@ pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 #[derive(Clone)]
 pub struct Live {
     pub stats: Arc<AskStats>,
+    pub room: Arc<AskRoom>,
     /// Facts were committed.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
     pub status: Arc<AskStatus>,
@@ -87,6 +91,7 @@ impl Live {
     pub fn none() -> Live {
         Live {
             stats: Arc::new(|_| Vec::new()),
+            room: Arc::new(|_| None),
             nudge: Arc::new(|| {}),
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
             log: Arc::new(|_, _| {}),

@@ -1,9 +1,9 @@
 //! Packages: uploaded sources.
 
-use super::apps::app_for;
+use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
 use super::upload::{self, Upload};
-use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, on, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::store::apps::App;
 use crate::store::audit_events;
@@ -32,10 +32,7 @@ async fn package_for(
     let package = Package::find(connection, guid)
         .await?
         .ok_or(Refusal::NotFound("Package"))?;
-    let app = App::find(connection, &package.app_guid)
-        .await?
-        .ok_or(Refusal::NotFound("Package"))?;
-    let space = space_for(connection, actor, action, &app.space_guid, "Package").await?;
+    let (app, space) = owner_for(connection, actor, action, &package.app_guid, "Package").await?;
     Ok((package, app, space))
 }
 

@@ -1,10 +1,11 @@
 //! Processes: settings, scale, what is seen of their instances.
 
-use super::apps::app_for;
+use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
-use super::{HIDDEN, Ops, Refusal, by, new_guid, now, on, sees_secrets, space_for, visible_spaces};
+use super::{HIDDEN, Ops, Refusal, by, new_guid, now, on, sees_secrets, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::domain::observed::IndexStats;
+use crate::domain::placement::PlacementRequest;
 use crate::store::apps::App;
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
@@ -13,6 +14,7 @@ use crate::store::{audit_events, deployments, facts};
 use proto::api::Scale;
 use serde_json::json;
 use sqlx::AnyConnection;
+use std::collections::BTreeSet;
 
 const COLUMNS: Columns = Columns {
     filters: &[
@@ -77,6 +79,7 @@ pub async fn create_in(
         kind: kind.to_string(),
         command: None,
         instances: i64::from(instances),
+        scaled_from: None,
         memory_mb: settings
             .size("controller/apps/default_memory")
             .div_ceil(MIB) as i64,
@@ -145,10 +148,7 @@ async fn process_for(
     let process = Process::find(connection, guid)
         .await?
         .ok_or(Refusal::NotFound("Process"))?;
-    let app = App::find(connection, &process.app_guid)
-        .await?
-        .ok_or(Refusal::NotFound("Process"))?;
-    let space = space_for(connection, actor, action, &app.space_guid, "Process").await?;
+    let (app, space) = owner_for(connection, actor, action, &process.app_guid, "Process").await?;
     Ok((process, app, space))
 }
 
@@ -272,7 +272,12 @@ impl Ops {
                 "Cannot scale this process while a deployment is in flight.",
             );
         }
+        let before = process.clone();
         self.rescale(&mut process, scale)?;
+        if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
+            self.need_room(&app, &process)?;
+        }
+        process.scaled_from = None;
         let now = now();
         process.update(&mut tx, now).await?;
         let target = on("app", &app.guid, &app.name, &space);
@@ -325,6 +330,38 @@ impl Ops {
             return Refusal::unprocessable(
                 "Log rate limit in bytes per second other than -1 (unlimited) is not supported",
             );
+        }
+        Ok(())
+    }
+
+    /// Refuses a size that no agent could ever give, before anything is stopped for it.
+    pub fn need_room(&self, app: &App, process: &Process) -> Result<(), Refusal> {
+        let request = PlacementRequest {
+            stack: app.stack.clone(),
+            memory_mb: u64::try_from(process.memory_mb).unwrap_or_default(),
+            disk_mb: u64::try_from(process.disk_mb).unwrap_or_default(),
+            siblings: BTreeSet::new(),
+        };
+        match (self.live.room)(&request) {
+            Some(reason) => Refusal::unprocessable(format!(
+                "The process {} cannot be placed: it {reason}",
+                process.kind
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for all processes of an app that are to have instances. Not for the newer one of a
+    /// deployment: a restart or another deployment is what replaces it.
+    pub async fn need_room_for_all(
+        &self,
+        connection: &mut AnyConnection,
+        app: &App,
+    ) -> Result<(), Refusal> {
+        for process in processes::of_app(connection, &app.guid).await? {
+            if process.instances > 0 && process.deployment_guid.is_none() {
+                self.need_room(app, &process)?;
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::list::{Columns, ListQuery, Listing};
 use super::tokens::ORIGIN;
 use super::{Ops, Refusal, authorize, by, new_guid, now, visible_spaces};
 use crate::domain::access::{Action, Actor, Object, RoleKind, Sight, sight};
+use crate::store::StoreError;
 use crate::store::audit_events::{self, On};
 use crate::store::organizations::Organization;
 use crate::store::roles::Role;
@@ -89,29 +90,21 @@ impl Ops {
         query: &ListQuery,
     ) -> Result<(Listing<Role>, Vec<User>), Refusal> {
         let mut connection = self.store.read().await?;
-        let filter = query.filter(&COLUMNS)?;
-        let mut rows = Role::fetch(&mut connection, filter, "list roles").await?;
+        let mut filter = query.filter(&COLUMNS)?;
         if let Some(spaces) = visible_spaces(&mut connection, actor).await? {
-            let organizations = match sight(actor) {
-                Sight::Only { organizations, .. } => organizations,
-                Sight::Everything => Default::default(),
+            let organizations: Vec<String> = match sight(actor) {
+                Sight::Only { organizations, .. } => organizations.into_iter().collect(),
+                Sight::Everything => Vec::new(),
             };
-            rows.retain(|role| {
-                role.space_guid
-                    .as_ref()
-                    .is_some_and(|space| spaces.contains(space))
-                    || role
-                        .organization_guid
-                        .as_ref()
-                        .is_some_and(|organization| organizations.contains(organization))
-            });
+            filter = filter.any_of_two("space_guid", &spaces, "organization_guid", &organizations);
         }
-        let total = rows.len() as u64;
-        let (skip, take) = (
-            query.window.offset() as usize,
-            query.window.limit() as usize,
-        );
-        let rows: Vec<Role> = rows.into_iter().skip(skip).take(take).collect();
+        let (rows, total) = Role::page(
+            &mut connection,
+            filter,
+            query.window.limit(),
+            query.window.offset(),
+        )
+        .await?;
         let mut included = Vec::new();
         if query
             .list("include")
@@ -179,16 +172,19 @@ impl Ops {
                     None => role.organization_guid.as_deref() == Some(&organization.guid),
                 }
         };
-        if held.iter().any(|role| same(&role)) {
+        let given = || {
             let (noun, name) = match &space {
                 Some(space) => ("space", &space.name),
                 None => ("organization", &organization.name),
             };
-            return Refusal::unprocessable(format!(
+            Refusal::Unprocessable(format!(
                 "User '{}' already has '{}' role in {noun} '{name}'.",
                 user.username,
                 kind.name()
-            ));
+            ))
+        };
+        if held.iter().any(|role| same(&role)) {
+            return Err(given());
         }
         let now = now();
         let role = Role {
@@ -200,7 +196,11 @@ impl Ops {
             created_at: now,
             updated_at: now,
         };
-        role.insert(&mut tx).await?;
+        role.insert(&mut tx).await.map_err(|error| match error {
+            // Given twice at once (PostgreSQL): taken once, it would still be held.
+            StoreError::Taken { .. } => given(),
+            error => error.into(),
+        })?;
         let target = On {
             guid: &user.guid,
             kind: "user",

@@ -10,6 +10,7 @@ use crate::store::domains::{self, Domain};
 use crate::store::routes::{self, Destination, Route};
 use crate::store::spaces::Space;
 use crate::store::{Json, StoreError, audit_events, facts};
+use serde::Serialize;
 use serde_json::json;
 use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +76,47 @@ pub fn may_use(domain: &Domain, space: &Space) -> bool {
         .is_none_or(|organization| *organization == space.organization_guid)
 }
 
+/// What audit events say of a route: people know it by its name, and it may be gone when they read.
+#[derive(Debug, Serialize)]
+struct Told {
+    url: String,
+    host: String,
+    domain: String,
+    path: String,
+}
+
+impl Told {
+    fn of(route: &Route, domain: &str) -> Told {
+        Told {
+            url: names::route_url(&route.host, domain, &route.path),
+            host: route.host.clone(),
+            domain: domain.to_string(),
+            path: route.path.clone(),
+        }
+    }
+
+    async fn read(connection: &mut AnyConnection, route: &Route) -> Result<Told, StoreError> {
+        let domain = Domain::find(connection, &route.domain_guid).await?;
+        Ok(Told::of(
+            route,
+            domain.as_ref().map_or("", |domain| domain.name.as_str()),
+        ))
+    }
+}
+
+/// What an audit event of an app says when a route begins or ceases to lead to it.
+fn mapping(route: Told, destination: &Destination) -> serde_json::Value {
+    json!({
+        "route_guid": destination.route_guid,
+        "destination_guid": destination.guid,
+        "process_type": destination.process_type,
+        "route": route.url,
+        "host": route.host,
+        "domain": route.domain,
+        "path": route.path,
+    })
+}
+
 /// Makes a route in the caller's transaction.
 pub async fn create_in(
     connection: &mut AnyConnection,
@@ -96,23 +138,15 @@ pub async fn create_in(
             "Missing host. Routes in shared domains must have a host defined.",
         );
     }
-    const SYSTEM: &[&str] = &[
-        "api",
-        "uaa",
-        "login",
-        "log-cache",
-        "st2",
-        "events",
-        "console",
-    ];
-    if domain.organization_guid.is_none()
-        && wanted.path.is_empty()
-        && SYSTEM.contains(&host.as_str())
-    {
+    let name = names::route_url(&host, &domain.name, "");
+    // With any path: routers prefer the longer one, so it would take a part of the API.
+    if domain.organization_guid.is_none() && names::is_of_the_system(&name, &domain.name) {
         return Refusal::unprocessable(format!(
-            "Route conflicts with a reserved system route: {host}.{}",
-            domain.name
+            "Route conflicts with a reserved system route: {name}"
         ));
+    }
+    if !host.is_empty() && domains::by_name(connection, &name).await?.is_some() {
+        return Refusal::unprocessable(format!("Route conflicts with the domain '{name}'."));
     }
     let taken = || Refusal::Unprocessable(exists(&host, &domain.name, wanted.path));
     if routes::find_like(connection, &domain.guid, &host, wanted.path)
@@ -142,13 +176,13 @@ pub async fn create_in(
             StoreError::Taken { .. } => taken(),
             error => error.into(),
         })?;
-    let url = names::route_url(&host, &domain.name, wanted.path);
+    let told = Told::of(&route, &domain.name);
     audit_events::record(
         connection,
         "audit.route.create",
         by(actor),
-        on("route", &route.guid, &url, space),
-        json!({}),
+        on("route", &route.guid, &told.url, space),
+        json!({"request": told}),
         now,
     )
     .await?;
@@ -187,7 +221,7 @@ pub async fn map_in(
     };
     destination.insert(connection).await?;
     let target = on("app", &app.guid, &app.name, space);
-    let data = json!({"route_guid": route.guid, "destination_guid": destination.guid, "process_type": process_type});
+    let data = mapping(Told::read(connection, route).await?, &destination);
     audit_events::record(
         connection,
         "audit.app.map-route",
@@ -208,11 +242,12 @@ pub async fn map_in(
     Ok(())
 }
 
-/// Takes a destination away.
+/// Takes a destination of a route away.
 pub async fn unmap_in(
     connection: &mut AnyConnection,
     actor: &Actor,
     space: &Space,
+    route: &Route,
     destination: &Destination,
 ) -> Result<(), Refusal> {
     let now = now();
@@ -222,7 +257,7 @@ pub async fn unmap_in(
         .map(|app| app.name)
         .unwrap_or_default();
     let target = on("app", &destination.app_guid, &name, space);
-    let data = json!({"route_guid": destination.route_guid, "destination_guid": destination.guid});
+    let data = mapping(Told::read(connection, route).await?, destination);
     audit_events::record(
         connection,
         "audit.app.unmap-route",
@@ -314,19 +349,14 @@ async fn delete_in(
             .into_iter()
             .map(|destination| destination.app_guid)
             .collect();
-    let domain = Domain::find(connection, &route.domain_guid).await?;
+    let told = Told::read(connection, route).await?;
     Route::delete(connection, &route.guid).await?;
-    let url = names::route_url(
-        &route.host,
-        domain.as_ref().map_or("", |domain| domain.name.as_str()),
-        &route.path,
-    );
     audit_events::record(
         connection,
         "audit.route.delete-request",
         by(actor),
-        on("route", &route.guid, &url, space),
-        json!({}),
+        on("route", &route.guid, &told.url, space),
+        json!({"request": told}),
         now,
     )
     .await?;
@@ -490,7 +520,7 @@ impl Ops {
                     destination.app_guid.clone(),
                     destination.process_type.clone(),
                 )) {
-                    unmap_in(&mut tx, actor, &space, &destination).await?;
+                    unmap_in(&mut tx, actor, &space, &route, &destination).await?;
                 }
             }
         }
@@ -511,7 +541,7 @@ impl Ops {
         let destination = Destination::find(&mut tx, destination).await?.filter(|found| found.route_guid == route.guid).ok_or_else(
             || Refusal::Unprocessable("Unable to unmap route from destination. Ensure the route has a destination with this guid.".into()),
         )?;
-        unmap_in(&mut tx, actor, &space, &destination).await?;
+        unmap_in(&mut tx, actor, &space, &route, &destination).await?;
         tx.commit().await?;
         self.nudge();
         Ok(())

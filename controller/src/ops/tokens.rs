@@ -20,10 +20,12 @@ use sha2::Digest;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Passwords hashed at once.
 const HASHING: usize = 2;
+/// Longest wait for one's turn: somebody who guesses must not make others wait for ever.
+const TURN: Duration = Duration::from_secs(10);
 /// Longest wait after failures.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// Failures are forgotten after this.
@@ -63,6 +65,16 @@ impl Tokens {
         jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation)
             .ok()
             .map(|data| data.claims)
+    }
+
+    /// Waits for a turn to hash.
+    async fn turn(&self, within: Duration) -> Result<SemaphorePermit<'_>, Refusal> {
+        match tokio::time::timeout(within, self.hashing.acquire()).await {
+            Ok(permit) => permit.map_err(Refusal::internal("waiting to hash a password")),
+            Err(_) => Err(Refusal::Unavailable(
+                "Too many passwords are being checked: try again in a moment".into(),
+            )),
+        }
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u32, Instant)>> {
@@ -120,12 +132,7 @@ impl From<StoreError> for Denied {
 impl Ops {
     /// argon2's text form of a password.
     pub async fn hash_password(&self, password: &str) -> Result<String, Refusal> {
-        let _permit = self
-            .tokens
-            .hashing
-            .acquire()
-            .await
-            .map_err(Refusal::internal("waiting to hash a password"))?;
+        let _permit = self.tokens.turn(TURN).await?;
         let password = password.to_string();
         tokio::task::spawn_blocking(move || {
             let salt = SaltString::encode_b64(uuid::Uuid::new_v4().as_bytes())?;
@@ -145,12 +152,7 @@ impl Ops {
         if password.len() > LONGEST_PASSWORD {
             return Ok(false);
         }
-        let _permit = self
-            .tokens
-            .hashing
-            .acquire()
-            .await
-            .map_err(Refusal::internal("waiting to check a password"))?;
+        let _permit = self.tokens.turn(TURN).await?;
         let password = password.to_string();
         tokio::task::spawn_blocking(move || match PasswordHash::new(&hash) {
             Ok(parsed) => argon2::Argon2::default()
@@ -206,7 +208,10 @@ impl Ops {
         let stored = RefreshToken::find(&mut tx, &hash)
             .await?
             .ok_or_else(invalid)?;
-        RefreshToken::delete(&mut tx, &hash).await?;
+        // PostgreSQL lets two read it; one of them takes it away.
+        if !RefreshToken::delete(&mut tx, &hash).await? {
+            return Err(invalid());
+        }
         if stored.expires_at < now() {
             tx.commit().await?;
             return Err(invalid());
@@ -324,4 +329,22 @@ fn scopes(is_admin: bool) -> Vec<String> {
 
 fn hash_of(token: &str) -> String {
     crate::blobs::hex(&sha2::Sha256::digest(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_too_long_to_be_checked_is_told_to_come_back() {
+        let tokens = Tokens::new(b"a key of thirty-two characters!!", "issuer".into());
+        let mut busy = Vec::new();
+        for _ in 0..HASHING {
+            busy.push(tokens.turn(TURN).await.unwrap());
+        }
+        let refused = tokens.turn(Duration::from_millis(1)).await;
+        assert!(matches!(refused, Err(Refusal::Unavailable(_))));
+        busy.pop();
+        assert!(tokens.turn(TURN).await.is_ok());
+    }
 }

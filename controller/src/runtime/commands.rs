@@ -107,11 +107,8 @@ async fn load(
         Ok(plan) => Ok(Some(plan)),
         Err(NoLaunch::Store(error)) => Err(error.into()),
         Err(NoLaunch::Told(reason)) => {
-            let news = {
-                let mut state = shared.state();
-                let waiting = state.waiting.entry(process.clone()).or_default();
-                waiting.insert(index, reason.clone()).as_ref() != Some(&reason)
-            };
+            let now = shared.clock.now();
+            let news = shared.state().waits(process, index, &reason, now);
             if news {
                 warn!(%process, index, reason, "a process cannot be started");
                 let line = format!("Process {} cannot be started: {reason}", row.kind);
@@ -231,15 +228,7 @@ async fn start(
         }
         Decision::Refuse(refusal) => {
             let reason = refusal.to_string();
-            let news = {
-                let mut state = shared.state();
-                let before = state
-                    .waiting
-                    .entry(plan.process.clone())
-                    .or_default()
-                    .insert(index, reason.clone());
-                before.as_ref() != Some(&reason)
-            };
+            let news = shared.state().waits(&plan.process, index, &reason, now);
             if news {
                 metrics::counter!("controller_placements_refused_total").increment(1);
                 warn!(process = %plan.process, index, reason, "an instance is not placed");

@@ -4,13 +4,13 @@
 //! Any controller may be told, and told again. The archive is moved before the rows are written: a
 //! crash in between leaves the archive at its place, where the next report finds it.
 
-use super::{Shared, clock};
+use super::{LEADERSHIP, Shared, clock};
 use crate::blobs::{BlobError, hex};
 use crate::store::apps::App;
 use crate::store::audit_events::{self, By, On};
 use crate::store::builds::{self, Build};
 use crate::store::droplets::{self, Droplet};
-use crate::store::{Json, StoreError};
+use crate::store::{Json, StoreError, leadership};
 use daemon::Received;
 use futures_util::StreamExt;
 use proto::bus::staging::{
@@ -58,10 +58,10 @@ async fn commit(shared: &Shared, completed: &StagingCompleted) -> Result<(), Com
         return Ok(());
     };
     let written = match &completed.outcome {
-        StagingOutcome::Failed(error) => failed(shared, build, error).await,
+        StagingOutcome::Failed(error) => failed(shared, build, error, None).await,
         StagingOutcome::Staged(staged) => match place(shared, guid, staged).await? {
             Ok(()) => succeeded(shared, build, staged).await,
-            Err(error) => failed(shared, build, &error).await,
+            Err(error) => failed(shared, build, &error, None).await,
         },
     };
     match written {
@@ -155,14 +155,19 @@ async fn succeeded(
     Ok(())
 }
 
-/// Ends a build as failed, in rows and for the pusher.
+/// Ends a build as failed, in rows and for the pusher. `epoch`: in the name of this leader; None: as
+/// its stager told, which any controller may write down.
 pub(super) async fn failed(
     shared: &Shared,
     mut build: Build,
     error: &StagingError,
+    epoch: Option<i64>,
 ) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let mut tx = shared.store.write("record a failed build").await?;
+    if let Some(epoch) = epoch {
+        leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    }
     build.fail(&error.kind, &error.message);
     build.update(&mut tx, now).await?;
     let data = serde_json::json!({"error_type": error.kind, "error": error.message, "last_lines": error.last_lines});

@@ -221,6 +221,9 @@ async fn hand_on(shared: &Shared, request: &HealthRequest) -> Result<(), crate::
 }
 
 fn bulk_credentials(shared: &Arc<Shared>, received: Received<Empty>) {
+    let Ok(permit) = shared.reports.clone().try_acquire_owned() else {
+        return;
+    };
     let shared = shared.clone();
     shared
         .tasks
@@ -237,6 +240,7 @@ fn bulk_credentials(shared: &Arc<Shared>, received: Received<Empty>) {
                     "the bulk credentials could not be told"
                 );
             }
+            drop(permit);
         });
 }
 

@@ -31,6 +31,7 @@ mod status;
 
 use crate::blobs::Blobs;
 use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
+use crate::domain::placement::{self, PlacementRequest};
 use crate::store::Store;
 use clock::Clock;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
@@ -168,12 +169,23 @@ impl Runtime {
             {
                 one.state = IndexState::Starting;
             } else if one.state == IndexState::Down
-                && let Some(reason) = waiting.and_then(|waiting| waiting.get(&one.index))
+                && let Some(wait) = waiting.and_then(|waiting| waiting.get(&one.index))
             {
-                one.details = Some(reason.clone());
+                one.details = Some(wait.reason.clone());
             }
         }
         stats
+    }
+
+    /// Why no agent could ever hold such an instance. Says nothing before every agent was heard: a
+    /// larger one may be among the others.
+    pub fn never_fits(&self, request: &PlacementRequest) -> Option<String> {
+        let (now, fresh) = (self.shared.clock.now(), self.shared.advertisement_ttl());
+        let state = self.shared.state();
+        if !state.is_warm(now, fresh) {
+            return None;
+        }
+        placement::never(&state.pool.view(now), request, fresh).map(|refusal| refusal.to_string())
     }
 
     /// Why instances of a process are not placed.

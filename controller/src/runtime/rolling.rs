@@ -12,6 +12,7 @@ use crate::domain::observed::ProcessScope;
 use crate::store::apps::App;
 use crate::store::deployments::{self, Deployment};
 use crate::store::facts::{self, Kind};
+use crate::store::process_versions::{self, RunSettings};
 use crate::store::processes::{self, Process};
 use crate::store::{StoreError, leadership};
 use proto::ids::{ProcessGuid, Version};
@@ -30,6 +31,21 @@ struct Rows {
     new: Option<Process>,
     /// The oldest first.
     others: Vec<Process>,
+    /// Those of other types, which were started anew when the deployment began.
+    beside: Vec<Process>,
+}
+
+impl Rows {
+    /// How many instances the version that ends up running is to have.
+    fn wanted(&self, taken_back: bool) -> i64 {
+        let deployment = &self.deployment;
+        deployment
+            .old_process_guid
+            .as_ref()
+            .filter(|_| taken_back)
+            .and_then(|old| deployment.previous.get(old))
+            .map_or(deployment.wanted_instances, |previous| previous.instances)
+    }
 }
 
 /// Takes one step of each active deployment. True while there are any. `seeing_since` (Unix
@@ -70,16 +86,14 @@ async fn read(
     let Some(app) = App::find(connection, &deployment.app_guid).await? else {
         return Ok(None);
     };
-    let (mut new, mut others) = (None, Vec::new());
-    for process in processes::of_app(connection, &app.guid)
-        .await?
-        .into_iter()
-        .filter(|process| process.kind == WEB)
-    {
+    let (mut new, mut others, mut beside) = (None, Vec::new(), Vec::new());
+    for process in processes::of_app(connection, &app.guid).await? {
         if process.guid == deployment.new_process_guid {
             new = Some(process);
-        } else {
+        } else if process.kind == WEB {
             others.push(process);
+        } else {
+            beside.push(process);
         }
     }
     Ok(Some(Rows {
@@ -87,6 +101,7 @@ async fn read(
         app,
         new,
         others,
+        beside,
     }))
 }
 
@@ -195,13 +210,14 @@ fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen
         });
     }
     let deployment = &rows.deployment;
+    let canceling = deployment.reason == deployments::CANCELING;
     let rolling = Rolling {
-        phase: if deployment.reason == deployments::CANCELING {
+        phase: if canceling {
             Phase::Canceling
         } else {
             Phase::Deploying
         },
-        wanted: count(deployment.wanted_instances),
+        wanted: count(rows.wanted(canceling)),
         max_in_flight: count(deployment.max_in_flight).max(1),
         new_instances: count(new.instances),
         others,
@@ -350,6 +366,7 @@ async fn finalize(
             )
         }
     };
+    let wanted = rows.wanted(!deployed);
     let mut tx = shared.store.write("end a deployment").await?;
     leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
     let deployment = &mut rows.deployment;
@@ -370,22 +387,19 @@ async fn finalize(
     for mut process in rows.others.into_iter().chain(rows.new) {
         if process.guid == keep {
             process.deployment_guid = None;
-            let back_to = deployment
-                .previous_droplet_guid
-                .as_ref()
-                .filter(|_| !deployed);
-            if back_to.is_some() && process.droplet_guid.as_ref() != back_to {
-                // A restart in between gave it the newer droplet.
-                process.droplet_guid = back_to.cloned();
-                process.version = uuid::Uuid::new_v4().to_string();
+            process.scaled_from = None;
+            if !deployed {
+                let droplet = deployment
+                    .previous_droplet_guid
+                    .clone()
+                    .or_else(|| process.droplet_guid.clone());
+                let settings = deployment
+                    .previous
+                    .get(&process.guid)
+                    .and_then(|previous| previous.settings.clone());
+                put_back(&mut tx, &mut process, droplet, settings).await?;
             }
-            resize(
-                &mut tx,
-                &mut process,
-                count(deployment.wanted_instances),
-                now,
-            )
-            .await?;
+            resize(&mut tx, &mut process, count(wanted), now).await?;
         } else {
             Process::delete(&mut tx, &process.guid).await?;
             facts::append(
@@ -396,6 +410,22 @@ async fn finalize(
                 now,
             )
             .await?;
+        }
+    }
+    for mut process in rows.beside {
+        let before = process.clone();
+        let scaled_from = process.scaled_from.take();
+        if let Some(previous) = deployment.previous.get(&process.guid)
+            && !deployed
+        {
+            let (droplet, settings) = (previous.droplet_guid.clone(), previous.settings.clone());
+            put_back(&mut tx, &mut process, droplet, settings).await?;
+            // Not what it had before: a user may have scaled it since.
+            process.instances = scaled_from.unwrap_or(process.instances);
+        }
+        if process != before {
+            let instances = count(process.instances);
+            resize(&mut tx, &mut process, instances, now).await?;
         }
     }
     let droplet = if deployed {
@@ -427,6 +457,27 @@ async fn finalize(
     )
     .await;
     wake(shared);
+    Ok(())
+}
+
+/// Gives a process the droplet and the settings it had before a deployment, and a version of its own
+/// if instances were started with others meanwhile: the restart of another type, or by a user.
+async fn put_back(
+    connection: &mut AnyConnection,
+    process: &mut Process,
+    droplet: Option<String>,
+    settings: Option<RunSettings>,
+) -> Result<(), StoreError> {
+    let mut renew = process.droplet_guid != droplet;
+    process.droplet_guid = droplet;
+    if let Some(settings) = settings {
+        let runs_with = process_versions::run_settings(connection, &process.version).await?;
+        renew |= runs_with.is_some_and(|runs_with| runs_with != settings);
+        settings.lay_over(process);
+    }
+    if renew {
+        process.version = uuid::Uuid::new_v4().to_string();
+    }
     Ok(())
 }
 

@@ -86,6 +86,7 @@ pub(super) async fn take_up(shared: &Arc<Shared>, epoch: i64) -> Result<(), Roun
                 let progress = BuildProgress {
                     app: build.app_guid.clone(),
                     phase: "requested".to_string(),
+                    since: build.created_at,
                 };
                 state.builds.insert(build.guid.clone(), progress);
             }
@@ -109,16 +110,8 @@ async fn fail(
     build: Build,
     error: &StagingError,
 ) -> Result<(), StoreError> {
-    {
-        let mut tx = shared
-            .store
-            .write("check leadership before a build ends")
-            .await?;
-        leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
-        tx.commit().await?;
-    }
     shared.state().pool.withdrawn(&build.guid);
-    match completed::failed(shared, build, error).await {
+    match completed::failed(shared, build, error, Some(epoch)).await {
         Err(StoreError::Stale { .. }) => Ok(()),
         other => other,
     }

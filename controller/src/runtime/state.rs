@@ -21,6 +21,16 @@ const WARM_AT_LAST: Duration = Duration::from_secs(35);
 pub(super) struct BuildProgress {
     pub app: String,
     pub phase: String,
+    /// When it was asked for, in Unix microseconds.
+    pub since: i64,
+}
+
+/// Why an index is not placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub reason: String,
+    /// Since when it waits, whatever for.
+    pub since: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +40,7 @@ pub(super) struct State {
     /// The leader's: what it sent.
     pub ledger: Ledger,
     /// The leader's: why an index is not placed.
-    pub waiting: BTreeMap<ProcessGuid, BTreeMap<u32, String>>,
+    pub waiting: BTreeMap<ProcessGuid, BTreeMap<u32, Wait>>,
     /// The leader's: requests to be checked, with the time they came.
     pub requests: VecDeque<(Duration, HealthRequest)>,
     /// The leader's: builds it works on.
@@ -84,6 +94,26 @@ impl State {
     pub fn waiting_reason(&self, process: &ProcessGuid) -> Option<String> {
         self.waiting
             .get(process)
-            .and_then(|waiting| waiting.values().next().cloned())
+            .and_then(|waiting| waiting.values().next())
+            .map(|wait| wait.reason.clone())
+    }
+
+    /// An index was not placed; true if that, or its reason, is news.
+    pub fn waits(
+        &mut self,
+        process: &ProcessGuid,
+        index: u32,
+        reason: &str,
+        now: Duration,
+    ) -> bool {
+        let waiting = self.waiting.entry(process.clone()).or_default();
+        let before = waiting.get(&index);
+        let news = before.is_none_or(|before| before.reason != reason);
+        let wait = Wait {
+            reason: reason.to_string(),
+            since: before.map_or(now, |before| before.since),
+        };
+        waiting.insert(index, wait);
+        news
     }
 }

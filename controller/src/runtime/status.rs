@@ -1,6 +1,6 @@
 //! The status document: what the controller sees, who leads, and what waits for what.
 
-use super::{LEADERSHIP, Shared};
+use super::{LEADERSHIP, Shared, clock};
 use proto::bus::health::InstanceState;
 use serde_json::{Value, json};
 
@@ -39,7 +39,10 @@ pub(super) async fn document(shared: &Shared) -> Value {
         .map(|(process, indices)| {
             let reasons: Vec<Value> = indices
                 .iter()
-                .map(|(index, reason)| json!({"index": index, "reason": reason}))
+                .map(|(index, wait)| {
+                    let since = now.saturating_sub(wait.since).as_secs_f64();
+                    json!({"index": index, "reason": wait.reason, "since": since})
+                })
                 .collect();
             json!({"process": process, "instances": reasons})
         })
@@ -47,7 +50,10 @@ pub(super) async fn document(shared: &Shared) -> Value {
     let builds: Vec<Value> = state
         .builds
         .iter()
-        .map(|(guid, build)| json!({"build": guid, "app": build.app, "phase": build.phase}))
+        .map(|(guid, build)| {
+            let since = clock::unix_micros().saturating_sub(build.since) as f64 / 1e6;
+            json!({"build": guid, "app": build.app, "phase": build.phase, "since": since.max(0.0)})
+        })
         .collect();
     let crashing: Vec<Value> = state
         .observed

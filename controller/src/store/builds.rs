@@ -62,13 +62,10 @@ pub async fn staging(connection: &mut AnyConnection) -> Result<Vec<Build>, Store
     .await
 }
 
-pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Build>, StoreError> {
-    Build::fetch(
-        connection,
-        Filter::new()
-            .equals("app_guid", app)
-            .order("created_at", true),
-        "list the builds of an app",
-    )
-    .await
+/// Whether a build of this app is not over.
+pub async fn is_staged_now(connection: &mut AnyConnection, app: &str) -> Result<bool, StoreError> {
+    let filter = Filter::new()
+        .equals("app_guid", app)
+        .equals("state", STAGING);
+    Ok(filter.count(connection, Build::TABLE).await? > 0)
 }

@@ -1,8 +1,12 @@
 //! Rolling deployments.
 
+use super::process_versions::{self, RunSettings};
+use super::processes::Process;
 use super::query::Filter;
-use super::{StoreError, row};
+use super::{Json, StoreError, row};
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
+use std::collections::BTreeMap;
 
 pub const ACTIVE: &str = "ACTIVE";
 pub const FINALIZED: &str = "FINALIZED";
@@ -30,6 +34,8 @@ row! {
         previous_droplet_guid: Option<String>,
         /// The process to go back to.
         old_process_guid: Option<String>,
+        /// Each process of the app as it was before, by guid.
+        previous: Json<BTreeMap<String, Previous>>,
         new_process_guid: String,
         wanted_instances: i64,
         max_in_flight: i64,
@@ -39,6 +45,38 @@ row! {
         updated_at: i64,
         row_version: i64,
     }
+}
+
+/// A process before a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    pub droplet_guid: Option<String>,
+    pub instances: i64,
+    /// What its instances ran with; None: none had been started.
+    pub settings: Option<RunSettings>,
+}
+
+impl Previous {
+    /// What `process` goes back to: not its row, in which a manifest has already written what the
+    /// deployment is to bring, but what its version runs with.
+    pub async fn of(
+        connection: &mut AnyConnection,
+        process: &Process,
+    ) -> Result<Previous, StoreError> {
+        Ok(Previous {
+            droplet_guid: process.droplet_guid.clone(),
+            instances: process.scaled_from.unwrap_or(process.instances),
+            settings: process_versions::run_settings(connection, &process.version).await?,
+        })
+    }
+}
+
+/// Where to go back to when a deployment is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackTo {
+    pub process: Option<String>,
+    pub droplet: Option<String>,
+    pub previous: BTreeMap<String, Previous>,
 }
 
 impl Deployment {
@@ -68,21 +106,22 @@ pub async fn active_of_app(
 
 /// Ends the active deployments of an app because a newer one begins. Their new processes stay as
 /// they are: the newer deployment scales them in like any older process. Returns where to go back to:
-/// the process and the droplet that ran before the first of them, if there was one.
+/// what ran before the first of them, if there was one.
 pub async fn supersede(
     connection: &mut AnyConnection,
     app: &str,
     now: i64,
-) -> Result<Option<(Option<String>, Option<String>)>, StoreError> {
+) -> Result<Option<BackTo>, StoreError> {
     let mut back_to = None;
     for mut deployment in active_of_app(connection, app).await? {
         deployment.status = FINALIZED.to_string();
         deployment.reason = SUPERSEDED.to_string();
         deployment.update(connection, now).await?;
-        back_to.get_or_insert((
-            deployment.old_process_guid.clone(),
-            deployment.previous_droplet_guid.clone(),
-        ));
+        back_to.get_or_insert(BackTo {
+            process: deployment.old_process_guid,
+            droplet: deployment.previous_droplet_guid,
+            previous: deployment.previous.0,
+        });
     }
     Ok(back_to)
 }

@@ -56,6 +56,11 @@ pub use row::{Column, Json};
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../migrations/0001_first.sql")),
     (
+        2,
+        "take back",
+        include_str!("../../migrations/0002_take_back.sql"),
+    ),
+    (
         3,
         "automation",
         include_str!("../../migrations/0003_automation.sql"),

@@ -12,13 +12,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
-/// The settings of a process and its app that take effect with a new version only.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct VersionSettings {
+/// The settings of a process that take effect with a new version only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSettings {
     pub memory_mb: i64,
     pub disk_mb: i64,
     pub command: Option<String>,
-    pub environment: BTreeMap<String, String>,
     pub health_check_type: String,
     pub health_check_endpoint: Option<String>,
     pub health_check_timeout: Option<i64>,
@@ -26,13 +25,12 @@ pub struct VersionSettings {
     pub health_check_interval: Option<i64>,
 }
 
-impl VersionSettings {
-    pub fn of(process: &Process, app: &App) -> VersionSettings {
-        VersionSettings {
+impl RunSettings {
+    pub fn of(process: &Process) -> RunSettings {
+        RunSettings {
             memory_mb: process.memory_mb,
             disk_mb: process.disk_mb,
             command: process.command.clone(),
-            environment: app.environment.0.clone(),
             health_check_type: process.health_check_type.clone(),
             health_check_endpoint: process.health_check_endpoint.clone(),
             health_check_timeout: process.health_check_timeout,
@@ -41,8 +39,8 @@ impl VersionSettings {
         }
     }
 
-    /// Puts the rows back to what this version runs with.
-    pub fn lay_over(self, process: &mut Process, app: &mut App) {
+    /// Puts the row back to this.
+    pub fn lay_over(self, process: &mut Process) {
         process.memory_mb = self.memory_mb;
         process.disk_mb = self.disk_mb;
         process.command = self.command;
@@ -51,6 +49,28 @@ impl VersionSettings {
         process.health_check_timeout = self.health_check_timeout;
         process.health_check_invocation_timeout = self.health_check_invocation_timeout;
         process.health_check_interval = self.health_check_interval;
+    }
+}
+
+/// The same with what the app gives to all of its processes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct VersionSettings {
+    #[serde(flatten)]
+    pub process: RunSettings,
+    pub environment: BTreeMap<String, String>,
+}
+
+impl VersionSettings {
+    pub fn of(process: &Process, app: &App) -> VersionSettings {
+        VersionSettings {
+            process: RunSettings::of(process),
+            environment: app.environment.0.clone(),
+        }
+    }
+
+    /// Puts the rows back to what this version runs with.
+    pub fn lay_over(self, process: &mut Process, app: &mut App) {
+        self.process.lay_over(process);
         app.environment = Json(self.environment);
     }
 }
@@ -73,6 +93,15 @@ pub async fn keep(connection: &mut AnyConnection, kept: &ProcessVersion) -> Resu
         kept.insert(connection).await?;
     }
     Ok(())
+}
+
+/// What instances of a version run with; None: none was ever started.
+pub async fn run_settings(
+    connection: &mut AnyConnection,
+    version: &str,
+) -> Result<Option<RunSettings>, StoreError> {
+    let kept = ProcessVersion::find(connection, version).await?;
+    Ok(kept.map(|kept| kept.settings.0.process))
 }
 
 /// Forgets those that no process has any more.

@@ -14,6 +14,9 @@ row! {
         /// The user's; None: the droplet's.
         command: Option<String>,
         instances: i64,
+        /// How many it had before a manifest changed that, while the app ran: what a deployment of
+        /// the same push goes back to.
+        scaled_from: Option<i64>,
         memory_mb: i64,
         disk_mb: i64,
         /// `port`, `http`, `process`

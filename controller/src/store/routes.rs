@@ -52,6 +52,18 @@ pub async fn find_like(
     Ok(Route::fetch(connection, filter, "find route").await?.pop())
 }
 
+/// Whether a host of a domain has routes, with any path.
+pub async fn any_of_host(
+    connection: &mut AnyConnection,
+    domain: &str,
+    host: &str,
+) -> Result<bool, StoreError> {
+    let filter = Filter::new()
+        .equals("domain_guid", domain)
+        .equals("host", host);
+    Ok(filter.count(connection, Route::TABLE).await? > 0)
+}
+
 pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Route>, StoreError> {
     let filter = Filter::new()
         .any_in(

@@ -1,7 +1,7 @@
 //! The steps of a push, one after the other; manifests; deployments.
 
 use crate::http::{DOMAIN, Http, PUBLIC};
-use crate::steps::{end_build, form, job, new_app, new_package, staged, yaml, zip};
+use crate::steps::{end_build, form, job, new_app, new_package, ready_package, staged, yaml, zip};
 use ::http::{Method, Request, header};
 use axum::body::Body;
 use serde_json::{Value, json};
@@ -422,4 +422,31 @@ async fn deployments_are_begun_and_taken_back() {
         user.get("/v3/jobs/none").await.refused(404),
         "Job not found"
     );
+}
+
+#[tokio::test]
+async fn an_app_has_one_build_at_a_time_whoever_asks() {
+    let http = Http::start().await;
+    let user = http.admin().await;
+    let space = user.first("/v3/spaces").await;
+    // A connection of the store for each who asks at once; and a race is not lost each time.
+    for round in 0..5 {
+        let app = new_app(&user, &space, &format!("shop-{round}")).await;
+        let package = ready_package(&user, &app).await;
+        let looked = (0..16).map(|_| user.get("/v3/spaces"));
+        futures_util::future::join_all(looked).await;
+        let build = json!({"package": {"guid": package}});
+        let asked = (0..8).map(|_| user.post("/v3/builds", build.clone()));
+        let (begun, refused): (Vec<_>, Vec<_>) = futures_util::future::join_all(asked)
+            .await
+            .into_iter()
+            .partition(|reply| reply.status.is_success());
+        assert_eq!((begun.len(), refused.len()), (1, 7));
+        for reply in refused {
+            assert_eq!(
+                reply.refused(422),
+                "Only one build can be STAGING at a time per application."
+            );
+        }
+    }
 }

@@ -6,7 +6,9 @@
 mod databases;
 #[path = "../http/mod.rs"]
 mod http;
+mod names;
 mod places;
+mod races;
 
 /// Which kind of database the API stands on here.
 mod database {

@@ -9,12 +9,16 @@ mod apps;
 mod databases;
 #[path = "../http/mod.rs"]
 mod http;
+#[path = "../api_places/names.rs"]
+mod names;
 #[path = "../api_places/places.rs"]
 mod places;
 #[path = "../api_apps/processes.rs"]
 mod processes;
 #[path = "../api_apps/push.rs"]
 mod push;
+#[path = "../api_places/races.rs"]
+mod races;
 #[path = "../api_apps/steps.rs"]
 mod steps;
 #[path = "../api_apps/uploads.rs"]

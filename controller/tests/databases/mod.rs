@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 /// A database of one kind, with its server if it has one.
 pub struct Database {
     pub kind: &'static str,
+    /// For another store over the same tables.
+    pub url: String,
     pub store: Store,
     server: Option<Postgres>,
     folder: tempfile::TempDir,
@@ -29,6 +31,7 @@ impl Database {
         Database {
             kind: "SQLite",
             store: Store::open(&url).await.unwrap(),
+            url,
             server: None,
             folder,
         }
@@ -40,6 +43,7 @@ impl Database {
         let store = server.open().await;
         Some(Database {
             kind: "PostgreSQL",
+            url: server.url(),
             store,
             server: Some(server),
             folder,
@@ -140,8 +144,12 @@ impl Postgres {
         Some((Postgres { child, port }, folder))
     }
 
+    fn url(&self) -> String {
+        format!("postgres://test@127.0.0.1:{}/postgres", self.port)
+    }
+
     async fn open(&self) -> Store {
-        let url = format!("postgres://test@127.0.0.1:{}/postgres", self.port);
+        let url = self.url();
         let begun = Instant::now();
         loop {
             match Store::open(&url).await {

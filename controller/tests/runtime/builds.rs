@@ -7,6 +7,7 @@ use controller::store::builds::Build;
 use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::packages::Package;
+use daemon::Bus;
 use proto::bus::catalogue;
 use proto::bus::staging::{
     Acknowledged, StagedDroplet, StagingCompleted, StagingError, StagingOutcome,
@@ -14,12 +15,12 @@ use proto::bus::staging::{
 use proto::ids::{AppGuid, TaskId};
 use std::time::Duration;
 
-async fn build(world: &World, guid: &str, memory_mb: i64, deadline: i64) {
+pub async fn build(world: &World, guid: &str, app: &str, memory_mb: i64, deadline: i64) {
     let time = now();
     let mut tx = world.store.write("test").await.unwrap();
     let package = Package {
         guid: format!("{guid}-package"),
-        app_guid: "a".into(),
+        app_guid: app.into(),
         kind: "bits".into(),
         state: "READY".into(),
         error: None,
@@ -33,7 +34,7 @@ async fn build(world: &World, guid: &str, memory_mb: i64, deadline: i64) {
     package.insert(&mut tx).await.unwrap();
     let build = Build {
         guid: guid.into(),
-        app_guid: "a".into(),
+        app_guid: app.into(),
         package_guid: package.guid,
         droplet_guid: None,
         state: "STAGING".into(),
@@ -77,8 +78,38 @@ async fn build_ends(world: &World, runtime: &Runtime, guid: &str) -> Build {
     .await
 }
 
-fn later() -> i64 {
+pub fn later() -> i64 {
     now() + 60_000_000
+}
+
+/// Uploads a droplet as a task does, and says what its stager tells.
+pub async fn staged(world: &World, build: &str, app: &str) -> StagingCompleted {
+    let content = bytes::Bytes::from_static(b"a droplet");
+    let stream = futures_util::stream::iter([Ok::<_, std::io::Error>(content)]);
+    let key = format!("uploads/{build}/droplet.tgz");
+    let digests = world.blobs.put(&key, stream, 100).await.unwrap();
+    StagingCompleted {
+        task_id: TaskId::new(build).unwrap(),
+        app_id: AppGuid::new(app).unwrap(),
+        outcome: StagingOutcome::Staged(StagedDroplet {
+            detected_buildpack: "python".into(),
+            buildpacks: vec![],
+            process_types: [("web".to_string(), "serve".to_string())].into(),
+            sha1: digests.sha1,
+            sha256: digests.sha256,
+            size_bytes: digests.size_bytes,
+        }),
+    }
+}
+
+/// One of the controllers takes it for good.
+pub async fn tell(stager: &Bus, completed: &StagingCompleted) {
+    let topic = catalogue::staging_completed();
+    let told: Acknowledged = stager
+        .request(&topic, completed, Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert!(told.ok);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +122,7 @@ async fn a_build_is_placed_staged_and_committed_once() {
     let _agent = Agent::start(&world, "dea-1", 4096).await;
     let (bus, requests) = stager(&world, |_| None).await;
     world.app("a", 0, 256).await;
-    build(&world, "b", 1024, later()).await;
+    build(&world, "b", "a", 1024, later()).await;
     runtime.nudge();
     let request = eventually("a stager is asked", async || {
         requests
@@ -120,37 +151,9 @@ async fn a_build_is_placed_staged_and_committed_once() {
             .contains("/internal/blobs/packages/4444")
     );
 
-    let content = b"a droplet";
-    let stream =
-        futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(content))]);
-    let digests = world
-        .blobs
-        .put("uploads/b/droplet.tgz", stream, 100)
-        .await
-        .unwrap();
-    let completed = StagingCompleted {
-        task_id: TaskId::new("b").unwrap(),
-        app_id: AppGuid::new("a").unwrap(),
-        outcome: StagingOutcome::Staged(StagedDroplet {
-            detected_buildpack: "python".into(),
-            buildpacks: vec![],
-            process_types: [("web".to_string(), "serve".to_string())].into(),
-            sha1: digests.sha1.clone(),
-            sha256: digests.sha256.clone(),
-            size_bytes: digests.size_bytes,
-        }),
-    };
-    for _ in 0..2 {
-        let told: Acknowledged = bus
-            .request(
-                &catalogue::staging_completed(),
-                &completed,
-                Duration::from_secs(5),
-            )
-            .await
-            .unwrap();
-        assert!(told.ok);
-    }
+    let completed = staged(&world, "b", "a").await;
+    tell(&bus, &completed).await;
+    tell(&bus, &completed).await;
     let build = build_ends(&world, &runtime, "b").await;
     assert_eq!(build.state, "STAGED");
     let mut reader = world.store.read().await.unwrap();
@@ -158,7 +161,10 @@ async fn a_build_is_placed_staged_and_committed_once() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(droplet.sha256, digests.sha256);
+    let StagingOutcome::Staged(told) = completed.outcome else {
+        panic!("it was staged");
+    };
+    assert_eq!(droplet.sha256, told.sha256);
     assert_eq!(
         world
             .blobs
@@ -191,7 +197,7 @@ async fn a_build_that_cannot_be_staged_fails_with_the_reason() {
     .await;
     world.app("a", 0, 256).await;
 
-    build(&world, "large", 100_000, later()).await;
+    build(&world, "large", "a", 100_000, later()).await;
     runtime.nudge();
     let large = build_ends(&world, &runtime, "large").await;
     assert_eq!(large.error_type.as_deref(), Some("InsufficientResources"));
@@ -202,7 +208,7 @@ async fn a_build_that_cannot_be_staged_fails_with_the_reason() {
         )
     );
 
-    build(&world, "refused", 1024, later()).await;
+    build(&world, "refused", "a", 1024, later()).await;
     runtime.nudge();
     let refused = build_ends(&world, &runtime, "refused").await;
     assert_eq!(
@@ -210,7 +216,7 @@ async fn a_build_that_cannot_be_staged_fails_with_the_reason() {
         (Some("NoAppDetectedError"), Some("no buildpack fits"))
     );
 
-    build(&world, "slow", 1024, now() + 3_000_000).await;
+    build(&world, "slow", "a", 1024, now() + 3_000_000).await;
     runtime.nudge();
     let slow = build_ends(&world, &runtime, "slow").await;
     assert_eq!(
@@ -221,7 +227,7 @@ async fn a_build_that_cannot_be_staged_fails_with_the_reason() {
         )
     );
 
-    build(&world, "broken", 1024, later()).await;
+    build(&world, "broken", "a", 1024, later()).await;
     runtime.nudge();
     eventually("a stager is asked", async || {
         let asked = requests
@@ -268,7 +274,7 @@ async fn a_build_that_cannot_be_staged_fails_with_the_reason() {
         }
     })
     .await;
-    build(&world, "alone", 1024, later()).await;
+    build(&world, "alone", "a", 1024, later()).await;
     runtime.nudge();
     let alone = build_ends(&world, &runtime, "alone").await;
     assert_eq!(

@@ -1,12 +1,14 @@
 //! Several controllers, the bulk API, and the bus going away.
 
 use crate::deployments::{deploy, ended};
-use crate::world::{Agent, World, eventually, has_servers};
-use crate::{databases, runs, states};
+use crate::world::{Agent, World, eventually, has_servers, stager};
+use crate::{builds, databases, runs, states};
 use controller::domain::observed::IndexState;
 use controller::runtime::Runtime;
 use controller::store::Json;
 use controller::store::audit_events::AuditEvent;
+use controller::store::builds::Build;
+use controller::store::droplets;
 use controller::store::facts::{self, Kind};
 use proto::bus::catalogue;
 use proto::bus::health::{ExitReason, HealthOperation, HealthRequest, InstanceState};
@@ -263,24 +265,137 @@ async fn take_over(world: &World) {
     );
 }
 
+/// Two controllers of one PostgreSQL: the leader is killed while it replaces the instances of one
+/// app and another app is staged. Nothing it had begun is lost, and nothing is done twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deployment_goes_on_under_the_next_leader() {
-    if !has_servers("a_deployment_goes_on_under_the_next_leader") {
+async fn a_push_goes_on_when_the_leader_is_killed() {
+    let test = "a_push_goes_on_when_the_leader_is_killed";
+    if !has_servers(test) {
         return;
     }
-    let world = World::start().await;
+    let Some(database) = databases::Database::postgres().await else {
+        eprintln!("SKIPPED {test}: initdb is not installed");
+        return;
+    };
+    let world = World::with_store(database.store.clone()).await;
+    let first = world.controller_apart("controller-1", &database.url);
+    eventually("the first leads", async || {
+        if first.runtime.leads() {
+            Ok(())
+        } else {
+            Err("nobody leads".to_string())
+        }
+    })
+    .await;
+    let (second, _second_deps) = world.controller("controller-2").await;
+    let agent = Agent::start(&world, "dea-1", 8192).await;
+    let (stager, requests) = stager(&world, |_| None).await;
+    world.app("a", 3, 256).await;
+    world.app("b", 1, 256).await;
+    second.nudge();
+    runs(&world, &second, "a").await;
+    runs(&world, &second, "b").await;
+    agent.fewest();
+    builds::build(&world, "staged", "b", 1024, builds::later()).await;
+    let (new, _) = deploy(&world, 3).await;
+    second.nudge();
+    eventually(
+        "the deployment has begun, and the stager has the build",
+        async || {
+            let new = world.process(&new.guid).await.ok_or("gone")?;
+            let asked = requests.lock().unwrap().len();
+            if new.instances > 0 && asked > 0 {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{} new instances, asked {asked} times",
+                    new.instances
+                ))
+            }
+        },
+    )
+    .await;
+    first.kill();
+    assert!(world.process(&new.guid).await.unwrap().instances < 3);
+
+    // Any controller commits the end of a staging, and may be told again.
+    let completed = builds::staged(&world, "staged", "b").await;
+    builds::tell(&stager, &completed).await;
+    builds::tell(&stager, &completed).await;
+    let deployment = ended(&world, &second).await;
+    assert_eq!(
+        (deployment.reason.as_str(), second.leads()),
+        ("DEPLOYED", true)
+    );
+    eventually("only the new run", async || {
+        let copies = agent.copies();
+        let of = |process: &str| {
+            copies
+                .iter()
+                .filter(|copy| copy.process.as_str() == process)
+                .count()
+        };
+        match (of("a"), of(&new.guid), of("b")) {
+            (0, 3, 1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert!(agent.fewest() >= 4, "fewer ran in between");
+    let begun: Vec<u32> = agent
+        .starts()
+        .iter()
+        .filter(|start| start.droplet.as_str() == new.guid)
+        .map(|start| start.index)
+        .collect();
+    assert_eq!(begun, [0, 1, 2], "each index was started once");
+
+    let mut reader = world.store.read().await.unwrap();
+    let build = Build::find(&mut reader, "staged").await.unwrap().unwrap();
+    assert_eq!(build.state, "STAGED");
+    let droplets = droplets::of_app(&mut reader, "b").await.unwrap();
+    let staged = droplets
+        .iter()
+        .filter(|droplet| droplet.build_guid.as_deref() == Some("staged"));
+    assert_eq!(staged.count(), 1);
+    let agents: BTreeSet<String> = requests
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|request| request.yard_dea.to_string())
+        .collect();
+    assert_eq!(
+        agents.len(),
+        1,
+        "whoever asks again asks for the same agent"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_goes_on_under_the_next_leader() {
+    let test = "a_deployment_goes_on_under_the_next_leader";
+    if !has_servers(test) {
+        return;
+    }
+    for database in databases::each(test).await {
+        let world = World::with_store(database.store.clone()).await;
+        deployment_goes_on(&world).await;
+    }
+}
+
+async fn deployment_goes_on(world: &World) {
     let (first, first_deps) = world.controller("controller-1").await;
     eventually("the first leads", async || {
         if first.leads() { Ok(()) } else { Err("no") }.map_err(str::to_string)
     })
     .await;
     let (second, _second_deps) = world.controller("controller-2").await;
-    let agent = Agent::start(&world, "dea-1", 4096).await;
+    let agent = Agent::start(world, "dea-1", 4096).await;
     world.app("a", 3, 256).await;
     first.nudge();
-    runs(&world, &first, "a").await;
+    runs(world, &first, "a").await;
     agent.fewest();
-    deploy(&world, 3).await;
+    deploy(world, 3).await;
     first.nudge();
     eventually("the first step is taken", async || {
         let new = world.process("a-new").await.ok_or("gone")?;
@@ -292,7 +407,7 @@ async fn a_deployment_goes_on_under_the_next_leader() {
     })
     .await;
     first_deps.tasks.stop(Duration::from_secs(2)).await;
-    let deployment = ended(&world, &second).await;
+    let deployment = ended(world, &second).await;
     assert_eq!(deployment.reason, "DEPLOYED");
     eventually("only the new run", async || {
         let copies = agent.copies();

@@ -1,21 +1,25 @@
 //! Rolling deployments.
 
-use crate::runs;
 use crate::world::{self, Agent, Behaviour, World, eventually, has_servers, now};
+use crate::{databases, runs};
+use controller::ops::Refusal;
 use controller::runtime::Runtime;
+use controller::store::Json;
 use controller::store::apps::App;
-use controller::store::deployments::{self, Deployment};
+use controller::store::deployments::{self, Deployment, Previous};
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
 use proto::bus::catalogue;
 use proto::bus::health::{HealthOperation, HealthRequest};
 use proto::ids::{ProcessGuid, Version};
+use std::collections::BTreeMap;
 
 /// A second web process of `a` and the deployment that replaces the first by it.
 pub async fn deploy(world: &World, wanted: i64) -> (Process, Deployment) {
     let old = world.process("a").await.unwrap();
     let time = now();
     let mut tx = world.store.write("test").await.unwrap();
+    let previous = Previous::of(&mut tx, &old).await.unwrap();
     world::droplet("a", "second").insert(&mut tx).await.unwrap();
     let new = Process {
         id: processes::next_id(&mut tx).await.unwrap(),
@@ -38,6 +42,7 @@ pub async fn deploy(world: &World, wanted: i64) -> (Process, Deployment) {
         droplet_guid: "second".into(),
         previous_droplet_guid: Some("a-droplet".into()),
         old_process_guid: Some(old.guid),
+        previous: Json(BTreeMap::from([("a".to_string(), previous)])),
         new_process_guid: "a-new".into(),
         wanted_instances: wanted,
         max_in_flight: 1,
@@ -189,4 +194,164 @@ async fn a_deployment_that_crashes_is_taken_back_with_the_reason() {
             .as_deref(),
         Some("a-droplet")
     );
+}
+
+const RESIZED: &str = "applications:
+- name: a
+  env: {RELEASE: two}
+  processes:
+  - {type: web, instances: 3, memory: 512M, disk_quota: 200M, command: other, health-check-type: process}
+  - {type: worker, instances: 2, memory: 512M}
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_push_changed_is_as_before_when_it_is_taken_back() {
+    let test = "what_a_push_changed_is_as_before_when_it_is_taken_back";
+    if !has_servers(test) {
+        return;
+    }
+    for database in databases::each(test).await {
+        let world = World::with_store(database.store.clone()).await;
+        taken_back(&world, database.kind).await;
+    }
+}
+
+async fn taken_back(world: &World, kind: &str) {
+    let (runtime, deps) = world.controller("controller-1").await;
+    let ops = world.ops(&runtime, &deps);
+    let agent = Agent::start(world, "dea-1", 8192).await;
+    agent.behave(|start| {
+        if start.limits.mem == 512 {
+            Behaviour::Crash
+        } else {
+            Behaviour::Run
+        }
+    });
+    let web = world.app("a", 1, 256).await;
+    let mut tx = world.store.write("test").await.unwrap();
+    world::droplet("a", "second").insert(&mut tx).await.unwrap();
+    let worker = Process {
+        id: processes::next_id(&mut tx).await.unwrap(),
+        guid: "a-worker".into(),
+        kind: "worker".into(),
+        command: Some("work".into()),
+        version: "worker-1".into(),
+        ..web.clone()
+    };
+    worker.insert(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    runtime.nudge();
+    runs(world, &runtime, "a").await;
+    runs(world, &runtime, "a-worker").await;
+    agent.fewest();
+
+    let actor = world::admin();
+    let manifest = ops.check_manifest(&actor, "s", RESIZED).await.unwrap();
+    ops.apply_manifest(&actor, "s", &manifest).await.unwrap();
+    runs(world, &runtime, "a").await;
+    assert_eq!(world.process("a").await.unwrap().instances, 3, "{kind}");
+    let deployment = ops
+        .create_deployment(&actor, "a", Some("second"), 1)
+        .await
+        .unwrap();
+    eventually("the new version crashes", async || {
+        let starts = agent.starts();
+        let crashed = starts
+            .iter()
+            .any(|start| start.droplet.as_str() == deployment.new_process_guid);
+        if crashed {
+            Ok(())
+        } else {
+            Err(format!("{} starts", starts.len()))
+        }
+    })
+    .await;
+    ops.cancel_deployment(&actor, &deployment.guid)
+        .await
+        .unwrap();
+    eventually("the deployment ends", async || {
+        let now = ops.deployment(&actor, &deployment.guid).await.unwrap();
+        if now.is_active() {
+            Err(runtime.status().await.to_string())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+
+    let after = world.process("a").await.unwrap();
+    let untouched = Process {
+        updated_at: web.updated_at,
+        row_version: web.row_version,
+        ..after.clone()
+    };
+    assert_eq!(
+        untouched, web,
+        "{kind}: the same version, not even restarted"
+    );
+    let after = world.process("a-worker").await.unwrap();
+    assert_ne!(after.version, worker.version);
+    let started_anew = Process {
+        version: worker.version.clone(),
+        updated_at: worker.updated_at,
+        row_version: worker.row_version,
+        ..after
+    };
+    assert_eq!(started_anew, worker, "{kind}");
+    runs(world, &runtime, "a-worker").await;
+    assert!(agent.fewest() >= 1, "{kind}: its web instance went on");
+
+    ops.restart_app(&actor, "a").await.unwrap();
+    runs(world, &runtime, "a").await;
+    let last = agent.starts().pop().unwrap();
+    assert_eq!((last.limits.mem, last.limits.disk), (256, 100), "{kind}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_size_that_no_agent_could_give_is_refused_before_anything_stops() {
+    let test = "a_size_that_no_agent_could_give_is_refused_before_anything_stops";
+    if !has_servers(test) {
+        return;
+    }
+    let world = World::start().await;
+    let (runtime, deps) = world.controller("controller-1").await;
+    let ops = world.ops(&runtime, &deps);
+    let agent = Agent::start(&world, "dea-1", 1000).await;
+    world.app("a", 1, 256).await;
+    runtime.nudge();
+    runs(&world, &runtime, "a").await;
+    let (before, running) = (world.process("a").await.unwrap(), agent.ids());
+    let actor = world::admin();
+
+    let refused = |outcome: Result<(), Refusal>| match outcome {
+        Err(Refusal::Unprocessable(text)) => {
+            assert!(
+                text.ends_with("it needs 5000 MB memory, more than any agent could ever give; the best agent, dea-1, has 744 MB free of 1000 MB"),
+                "{text}"
+            );
+        }
+        other => panic!("{other:?}"),
+    };
+    let scale = proto::api::Scale {
+        memory_in_mb: Some(5000),
+        ..Default::default()
+    };
+    refused(ops.scale_process(&actor, "a", &scale).await.map(drop));
+    let manifest = "applications: [{name: a, memory: 5000M}]";
+    let manifest = ops.check_manifest(&actor, "s", manifest).await.unwrap();
+    refused(ops.apply_manifest(&actor, "s", &manifest).await);
+    assert_eq!(world.process("a").await.unwrap(), before);
+
+    // The agents shrank, or the row is from before.
+    world.change("a", |process| process.memory_mb = 5000).await;
+    refused(ops.restart_app(&actor, "a").await.map(drop));
+    refused(ops.create_deployment(&actor, "a", None, 1).await.map(drop));
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(agent.ids(), running);
+    ops.stop_app(&actor, "a").await.unwrap();
+    refused(ops.start_app(&actor, "a").await.map(drop));
+    // What fits is not in the way of what does not.
+    world.change("a", |process| process.memory_mb = 900).await;
+    ops.start_app(&actor, "a").await.unwrap();
+    runs(&world, &runtime, "a").await;
 }

@@ -7,23 +7,27 @@
     reason = "helpers of tests"
 )]
 
+#[path = "../../../daemon/tests/servers/mod.rs"]
+mod servers;
+
 use controller::blobs::Blobs;
+use controller::domain::access::Actor;
+use controller::ops::Ops;
+use controller::ops::tokens::Tokens;
 use controller::runtime::{Runtime, RuntimeConfig};
 use controller::store::apps::App;
 use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
 use controller::store::{Json, Store, organizations::Organization, spaces::Space};
-use daemon::{Bus, BusConfig, ComponentId, Deps, Role, Sockets};
+use daemon::{Bus, ComponentId, Deps, Role, Sockets};
 use proto::bus::catalogue;
 use proto::bus::dea::{Advertisement, Hello, PlacementProperties, StartInstance, UpdateInstances};
 use proto::bus::health::{Beat, ExitReason, Exited, Heartbeat, InstanceState};
 use proto::bus::staging::{Acknowledged, StagingReply, StagingRequest};
 use proto::ids::{DeaId, InstanceId, ProcessGuid, StagerQueue, Version};
+use servers::{Etcd, Nats};
 use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,24 +35,9 @@ pub const SOON: Duration = Duration::from_secs(20);
 
 /// Whether the servers are there; says loudly when not.
 pub fn has_servers(test: &str) -> bool {
-    ["nats-server", "etcd"].into_iter().all(|program| {
-        let path = std::env::var("PATH").unwrap_or_default();
-        let found = path
-            .split(':')
-            .any(|folder| Path::new(folder).join(program).exists());
-        if !found {
-            eprintln!("SKIPPED {test}: {program} is not installed");
-        }
-        found
-    })
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    ["nats-server", "etcd"]
+        .into_iter()
+        .all(|program| servers::has(test, program))
 }
 
 pub fn now() -> i64 {
@@ -75,28 +64,6 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T,
     }
 }
 
-struct Server(Child);
-
-impl Server {
-    fn start(command: &mut Command) -> Server {
-        Server(
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 pub const COMPONENTS: [(Role, &str); 6] = [
     (Role::Controller, "controller-1"),
     (Role::Controller, "controller-2"),
@@ -106,13 +73,34 @@ pub const COMPONENTS: [(Role, &str); 6] = [
     (Role::HealthManager, "health-manager-1"),
 ];
 
+/// A controller on threads of its own.
+pub struct Apart {
+    pub runtime: Runtime,
+    _deps: Deps,
+    threads: tokio::runtime::Runtime,
+}
+
+impl Apart {
+    /// Ends it in the middle of whatever it does: nothing is finished, given up or told.
+    pub fn kill(self) {
+        self.threads.shutdown_background();
+    }
+}
+
+pub fn admin() -> Actor {
+    Actor {
+        guid: "u".into(),
+        name: "admin".into(),
+        is_admin: true,
+        grants: vec![],
+    }
+}
+
 /// Bus, cluster store, database and blobs.
 pub struct World {
     pub folder: tempfile::TempDir,
-    nats_port: u16,
-    nats: Option<Server>,
-    etcd_port: u16,
-    _etcd: Server,
+    nats: Nats,
+    etcd: Etcd,
     pub store: Store,
     pub blobs: Blobs,
 }
@@ -133,85 +121,28 @@ impl World {
     }
 
     async fn in_folder(folder: tempfile::TempDir, store: Store) -> World {
-        let (nats_port, etcd_port, peer) = (free_port(), free_port(), free_port());
-        let users: Vec<String> = COMPONENTS
-            .iter()
-            .map(|(role, id)| {
-                let allowed = catalogue::permissions(*role, &ComponentId::new(*id).unwrap());
-                let allowed = serde_json::json!({
-                    "publish": allowed.publish, "subscribe": allowed.subscribe,
-                    "allow_responses": {"max": 1000, "expires": "1m"},
-                });
-                format!("{{user: {id}, password: secret, permissions: {allowed}}}")
-            })
-            .collect();
-        let text = format!(
-            "listen: \"127.0.0.1:{nats_port}\"\nauthorization {{ users = [\n{}\n] }}\n",
-            users.join("\n")
-        );
-        std::fs::write(folder.path().join("nats.conf"), text).unwrap();
-        let client = format!("http://127.0.0.1:{etcd_port}");
-        let peer = format!("http://127.0.0.1:{peer}");
-        let etcd = Server::start(
-            Command::new("etcd")
-                .args([
-                    "--name",
-                    "one",
-                    "--listen-client-urls",
-                    &client,
-                    "--advertise-client-urls",
-                    &client,
-                ])
-                .args([
-                    "--listen-peer-urls",
-                    &peer,
-                    "--initial-advertise-peer-urls",
-                    &peer,
-                ])
-                .args([
-                    "--initial-cluster",
-                    &format!("one={peer}"),
-                    "--unsafe-no-fsync",
-                ])
-                .arg("--data-dir")
-                .arg(folder.path().join("etcd")),
-        );
         let blobs = Blobs::open(&folder.path().join("blobs"), b"secret", "127.0.0.1:1").unwrap();
-        let mut world = World {
+        let world = World {
             folder,
-            nats_port,
-            nats: None,
-            etcd_port,
-            _etcd: etcd,
+            nats: Nats::start(&COMPONENTS),
+            etcd: Etcd::start(),
             store,
             blobs,
         };
-        world.bus_up();
         world.space().await;
         world
     }
 
     pub fn bus_up(&mut self) {
-        let config = self.folder.path().join("nats.conf");
-        self.nats = Some(Server::start(
-            Command::new("nats-server").arg("-c").arg(config),
-        ));
+        self.nats.up();
     }
 
     pub fn bus_down(&mut self) {
-        self.nats = None;
-    }
-
-    fn bus(&self, user: &str) -> BusConfig {
-        BusConfig {
-            servers: vec![format!("nats://127.0.0.1:{}", self.nats_port)],
-            user: user.to_string(),
-            password: "secret".to_string(),
-        }
+        self.nats.down();
     }
 
     pub async fn connect(&self, user: &str) -> Bus {
-        let bus = Bus::connect(&self.bus(user), &ComponentId::new(user).unwrap())
+        let bus = Bus::connect(&self.nats.config(user), &ComponentId::new(user).unwrap())
             .await
             .unwrap();
         let mut status = bus.status();
@@ -224,13 +155,37 @@ impl World {
 
     /// A controller's runtime; keep the dependencies alive as long as it.
     pub async fn controller(&self, name: &str) -> (Runtime, Deps) {
+        self.controller_over(name, self.store.clone()).await
+    }
+
+    /// A controller that can be killed: it has its threads and its connections for itself.
+    pub fn controller_apart(&self, name: &str, database: &str) -> Apart {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (runtime, deps) = tokio::task::block_in_place(|| {
+            threads.block_on(async {
+                let store = Store::open(database).await.unwrap();
+                self.controller_over(name, store).await
+            })
+        });
+        Apart {
+            runtime,
+            _deps: deps,
+            threads,
+        }
+    }
+
+    async fn controller_over(&self, name: &str, store: Store) -> (Runtime, Deps) {
         let bootstrap = serde_json::from_value(serde_json::json!({
             "role": "controller", "component": name, "index": 1,
             "cluster": {"id": "c0ffee12", "domain": "yard.internal"},
             "home": self.folder.path(), "folder": self.folder.path(), "run": self.folder.path(),
-            "bus": self.bus(name),
-            "store": {"endpoints": [format!("http://127.0.0.1:{}", self.etcd_port)], "user": "", "password": ""},
-            "admin": {"address": format!("127.0.0.1:{}", free_port()), "user": "status", "password": "secret"},
+            "bus": self.nats.config(name),
+            "store": self.etcd.config(""),
+            "admin": {"address": format!("127.0.0.1:{}", servers::free_port()), "user": "status", "password": "secret"},
             "settings": {},
         }))
         .unwrap();
@@ -242,10 +197,27 @@ impl World {
             bulk_password: "secret".into(),
             stager_queue: StagerQueue::new("default").unwrap(),
         };
-        let runtime = Runtime::start(self.store.clone(), self.blobs.clone(), &deps, config)
+        let runtime = Runtime::start(store, self.blobs.clone(), &deps, config)
             .await
             .unwrap();
         (runtime, deps)
+    }
+
+    /// The operations of the API, as a controller has them.
+    pub fn ops(&self, runtime: &Runtime, deps: &Deps) -> Ops {
+        Ops {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            live: controller::live(runtime),
+            settings: deps.cluster.settings(),
+            scratch: self.folder.path().join("scratch"),
+            public_url: "http://api.yard.internal".into(),
+            tokens: Arc::new(Tokens::new(
+                b"a key of thirty-two characters!!",
+                "http://uaa.yard.internal".into(),
+            )),
+            tasks: deps.tasks.clone(),
+        }
     }
 
     async fn space(&self) {
@@ -314,6 +286,7 @@ impl World {
             kind: "web".into(),
             command: None,
             instances,
+            scaled_from: None,
             memory_mb,
             disk_mb: 100,
             health_check_type: "port".into(),

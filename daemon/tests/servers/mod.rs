@@ -1,4 +1,5 @@
-//! Real nats-server and etcd for tests: own ports, own temporary folders, ended with the value.
+//! Real nats-server and etcd for tests: own ports, own temporary folders, ended with the value. The
+//! tests of other crates include this file too.
 
 #![allow(
     dead_code,
@@ -170,7 +171,11 @@ impl Etcd {
                     "--initial-advertise-peer-urls",
                     &peer,
                 ])
-                .args(["--initial-cluster", &format!("one={peer}")])
+                .args([
+                    "--initial-cluster",
+                    &format!("one={peer}"),
+                    "--unsafe-no-fsync",
+                ])
                 .arg("--data-dir")
                 .arg(self.folder.path().join("data")),
         ));
@@ -211,40 +216,6 @@ impl Etcd {
             user: user.to_string(),
             password: password.to_string(),
         }
-    }
-
-    /// Users `root` and `dea-1`, all with the password `secret`.
-    pub async fn enable_auth(&self) {
-        let mut client = eventually(Duration::from_secs(15), async || {
-            let mut client = etcd_client::Client::connect([self.endpoint()], None)
-                .await
-                .map_err(|error| error.to_string())?;
-            client
-                .get("x", None)
-                .await
-                .map_err(|error| error.to_string())?;
-            Ok(client)
-        })
-        .await;
-        client.role_add("root").await.unwrap();
-        client.user_add("root", "secret", None).await.unwrap();
-        client.user_grant_role("root", "root").await.unwrap();
-        client.role_add("daemon").await.unwrap();
-        let config = etcd_client::Permission::read("/stackyard/config/").with_prefix();
-        client
-            .role_grant_permission("daemon", config)
-            .await
-            .unwrap();
-        let leaders = etcd_client::Permission::read_write("/stackyard/leaders/").with_prefix();
-        client
-            .role_grant_permission("daemon", leaders)
-            .await
-            .unwrap();
-        for user in ["dea-1", "dea-2"] {
-            client.user_add(user, "secret", None).await.unwrap();
-            client.user_grant_role(user, "daemon").await.unwrap();
-        }
-        client.auth_enable().await.unwrap();
     }
 }
 

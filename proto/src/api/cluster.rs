@@ -112,7 +112,7 @@ pub struct WaitingThing {
     #[serde(default)]
     pub name: String,
     pub because: String,
-    /// Seconds.
+    /// Seconds it has waited.
     #[serde(default)]
     pub since: f64,
 }
