@@ -3,6 +3,7 @@
 use super::trigger_type::TriggerType;
 use super::{core, yard};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The text of the document.
@@ -39,6 +40,8 @@ fn table(text: &mut String, what: &str, schema: &Value) {
     let Some(properties) = schema["properties"].as_object() else {
         return;
     };
+    // Whatever order the JSON library keeps, the document has one.
+    let properties: BTreeMap<&String, &Value> = properties.iter().collect();
     let described = properties
         .values()
         .any(|property| property.get("description").is_some());

@@ -4,8 +4,10 @@
 //! whose clock jumps. Approach: a search over local times that knows no zone ([`Cron::local_match`]),
 //! and around it a walk over the stretches of time in which the zone's offset is constant.
 //!
-//! What the clock's jumps mean (and what APScheduler does as well): a local time that is skipped fires
-//! as if the clock had not yet jumped (02:30 becomes 03:30), a local time that happens twice fires twice.
+//! What the clock's jumps mean: a local time that is skipped fires as if the clock had not yet jumped
+//! (02:30 becomes 03:30), a local time that happens twice fires twice. APScheduler agrees on single
+//! times; on the day of a jump it loses some firings of lines with several (it adds whole hours to the
+//! clock where a day has 23 or 25), which is not imitated.
 
 mod field;
 
