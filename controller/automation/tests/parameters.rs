@@ -18,12 +18,12 @@ fn map(value: Value) -> Map {
 }
 
 fn schema(runner: Value, action: Value) -> Schema {
-    Schema::new("pack.name", &map(runner), &map(action)).unwrap()
+    Schema::new("pack.name", &map(runner), &map(action)).expect("a sound schema")
 }
 
 fn problems(runner: Value, action: Value) -> Vec<String> {
     Schema::new("pack.name", &map(runner), &map(action))
-        .unwrap_err()
+        .expect_err("an unsound schema")
         .iter()
         .map(SchemaProblem::to_string)
         .collect()

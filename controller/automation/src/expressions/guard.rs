@@ -193,16 +193,15 @@ pub(crate) fn guarded<'source>(
     let mut guards = Vec::with_capacity(all.len());
     let mut moved = Vec::with_capacity(all.len() + 1);
     let mut length: u32 = 0;
-    let mut position: u32 = 0;
-    for (index, instruction) in all.iter().enumerate() {
-        let plain_operand = index > 0
-            && !targets.contains(&position)
-            && matches!(all[index - 1], Instruction::LoadConst(value) if value.as_object().is_none());
+    let mut before: Option<&Instruction<'_>> = None;
+    for (position, &instruction) in (0_u32..).zip(&all) {
+        let plain_operand = !targets.contains(&position)
+            && matches!(before, Some(Instruction::LoadConst(value)) if value.as_object().is_none());
         let guard = guard_of(instruction, plain_operand)?;
         moved.push(length);
         length += 1 + guard.map_or(0, |_| GUARD_LENGTH);
-        position += 1;
         guards.push(guard);
+        before = Some(instruction);
     }
     moved.push(length);
     let formats = all
@@ -212,8 +211,7 @@ pub(crate) fn guarded<'source>(
         return Ok(None);
     }
     let mut out = Instructions::new(instructions.name(), instructions.source());
-    let mut position: u32 = 0;
-    for (instruction, guard) in all.into_iter().zip(guards) {
+    for (position, (instruction, guard)) in (0_u32..).zip(all.into_iter().zip(guards)) {
         let mut add = |instruction| match instructions.get_span(position) {
             Some(span) => out.add_with_span(instruction, span),
             None => out.add(instruction),
@@ -234,7 +232,6 @@ pub(crate) fn guarded<'source>(
             Instruction::Rem => Instruction::ApplyFilter(REMAINDER, Some(2), NOT_CACHED),
             instruction => redirected(instruction.clone(), &moved),
         });
-        position += 1;
     }
     Ok(Some(out))
 }
