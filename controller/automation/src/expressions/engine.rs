@@ -3,11 +3,14 @@
 //! Each compiled template owns a small environment (its filters are shared), so that it can be used
 //! by many threads without a lock and dropped from the cache one by one. A lone `{{ … }}` is
 //! compiled with a formatter that keeps the value instead of printing it; everything else prints.
+//! What runs is the compiled program with the guards of [`super::guard`] put in, which takes a
+//! microsecond or two.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use minijinja::machinery::{eval, get_compiled_template, make_string_output};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, Output, State, UndefinedBehavior};
 use serde_json::Value as Json;
@@ -15,6 +18,7 @@ use serde_json::Value as Json;
 use super::cache::{Cache, LONGEST_KEY};
 use super::context::Context;
 use super::filters::{self, Patterns};
+use super::guard::{self, guarded};
 use super::methods;
 use super::references::References;
 use super::values::{Meter, to_json, write_text};
@@ -47,7 +51,7 @@ impl Default for Limits {
             work: 2_000_000,
             text: 16 * 1024 * 1024,
             template: 1024 * 1024,
-            depth: 200,
+            depth: 60,
         }
     }
 }
@@ -120,9 +124,15 @@ impl Engine {
         if !compiled.lone {
             return self.print(&compiled, context).map(Json::String);
         }
-        self.evaluate(&compiled, context, |value, state| {
-            to_json(value, &mut Meter::new(state))
-        })
+        let limit = self.shared.limits.text;
+        let (value, text) = self.evaluate(&compiled, context, |value, state| {
+            let mut meter = Meter::new(state);
+            Ok((to_json(value, &mut meter)?, meter.text()))
+        })?;
+        if text > limit {
+            return Err(ExpressionError::TooLarge { limit });
+        }
+        Ok(value)
     }
 
     /// The text of a template.
@@ -251,17 +261,13 @@ impl Engine {
     }
 
     fn print(&self, compiled: &Compiled, context: &Context) -> Result<String, ExpressionError> {
-        let mut text = Limited::new(self.shared.limits.text);
-        let written = compiled
-            .environment
-            .get_template(NAME)
-            .and_then(|template| {
-                template
-                    .render_captured_to(context.root(), &mut text)
-                    .map(drop)
-            })
-            .map_err(|error| self.explain(&error, context));
-        self.finish(text, written)
+        let limit = self.shared.limits.text;
+        let mut text = String::new();
+        self.run(compiled, context, &mut text, |_| Ok(()))?;
+        if text.len() > limit {
+            return Err(ExpressionError::TooLarge { limit });
+        }
+        Ok(text)
     }
 
     /// Runs a lone expression and hands its value on, with the state that still pays for work.
@@ -271,17 +277,35 @@ impl Engine {
         context: &Context,
         take: impl FnOnce(&minijinja::Value, &State<'_, '_>) -> Result<Taken, Error>,
     ) -> Result<Taken, ExpressionError> {
+        self.run(compiled, context, &mut String::new(), |state| {
+            let value = state
+                .get_extension::<Kept>()
+                .map_or(minijinja::Value::UNDEFINED, |kept| kept.0.clone());
+            take(&value, state)
+        })
+    }
+
+    fn run<Taken>(
+        &self,
+        compiled: &Compiled,
+        context: &Context,
+        text: &mut String,
+        take: impl FnOnce(&State<'_, '_>) -> Result<Taken, Error>,
+    ) -> Result<Taken, ExpressionError> {
         let explain = |error| self.explain(&error, context);
-        let rendered = compiled
-            .environment
-            .get_template(NAME)
-            .and_then(|template| template.render_captured(context.root()))
-            .map_err(explain)?;
-        let state = rendered.state();
-        let value = state
-            .get_extension::<Kept>()
-            .map_or(minijinja::Value::UNDEFINED, |kept| kept.0.clone());
-        take(&value, state).map_err(explain)
+        let template = compiled.environment.get_template(NAME).map_err(explain)?;
+        let program = get_compiled_template(&template);
+        let guarded = guarded(&program.instructions).map_err(ExpressionError::Syntax)?;
+        let (_, state) = eval(
+            &compiled.environment,
+            guarded.as_ref().unwrap_or(&program.instructions),
+            context.root(),
+            &program.blocks,
+            &mut make_string_output(text),
+            AutoEscape::None,
+        )
+        .map_err(explain)?;
+        take(&state).map_err(explain)
     }
 
     fn finish(
@@ -319,10 +343,9 @@ fn environment(limits: &Limits) -> Environment<'static> {
     environment.set_debug(true);
     // It prints everything the template could read.
     environment.remove_global("debug");
-    environment.add_function("cycler", minijinja_contrib::globals::cycler);
-    environment.add_function("joiner", minijinja_contrib::globals::joiner);
     let patterns: Arc<Patterns> = Arc::new(Cache::new(CACHED_PATTERNS));
     filters::register(&mut environment, &patterns);
+    guard::register(&mut environment);
     environment
 }
 

@@ -3,7 +3,7 @@
 use minijinja::value::{ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::values::{Meter, refuse};
+use super::values::{Meter, measure, refuse};
 
 /// Called for a method the value itself does not have.
 pub(crate) fn call(
@@ -12,6 +12,7 @@ pub(crate) fn call(
     method: &str,
     arguments: &[Value],
 ) -> Result<Value, Error> {
+    pay_ahead(state, value, method, arguments)?;
     match minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments) {
         Err(error) if error.kind() == ErrorKind::UnknownMethod => {}
         answer => return answer,
@@ -31,6 +32,36 @@ pub(crate) fn call(
         }
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
     }
+}
+
+/// Pays for what the method will walk: arguments made into text or compared, and the padding that a
+/// format asks for.
+fn pay_ahead(
+    state: &State<'_, '_>,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<(), Error> {
+    let mut meter = Meter::new(state);
+    for argument in arguments {
+        if argument.as_object().is_some() {
+            measure(argument, &mut meter)?;
+        }
+    }
+    match (method, value.as_str()) {
+        ("count" | "index", None) => measure(value, &mut meter)?,
+        ("format", Some(format)) => {
+            let widths = format
+                .split(|character: char| !character.is_ascii_digit())
+                .filter(|digits| !digits.is_empty())
+                .map(|digits| digits.parse::<usize>().unwrap_or(usize::MAX));
+            for width in widths {
+                meter.bytes(width)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn of_string(

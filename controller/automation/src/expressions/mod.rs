@@ -22,6 +22,7 @@ mod cache;
 mod context;
 mod engine;
 mod filters;
+mod guard;
 mod jsonpath;
 mod lookup;
 mod methods;
@@ -30,6 +31,7 @@ mod python;
 mod references;
 mod values;
 mod wording;
+mod yaml_text;
 
 pub use context::Context;
 pub use engine::{Engine, Limits};

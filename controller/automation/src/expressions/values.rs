@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use minijinja::value::ValueKind;
+use minijinja::value::{Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 use serde_json::Value as Json;
 
@@ -18,25 +18,38 @@ const DEEPEST_VALUE: usize = 100;
 const UNITS_PER_STEP: u64 = 64;
 /// What visiting one node costs; a byte of text costs one unit.
 const NODE: u64 = 32;
+/// What looking at one node costs when nothing is made of it.
+const LOOK: u64 = 2;
 
 /// Charges a rendering for what is done on its behalf outside the engine.
 pub(crate) struct Meter<'borrow, 'template, 'environment> {
     state: &'borrow State<'template, 'environment>,
     units: u64,
+    text: usize,
 }
 
 impl<'borrow, 'template, 'environment> Meter<'borrow, 'template, 'environment> {
     pub(crate) fn new(
         state: &'borrow State<'template, 'environment>,
     ) -> Meter<'borrow, 'template, 'environment> {
-        Meter { state, units: 0 }
+        Meter {
+            state,
+            units: 0,
+            text: 0,
+        }
     }
 
     pub(crate) fn node(&mut self) -> Result<(), Error> {
         self.units(NODE)
     }
 
+    /// Bytes of text that were paid for.
+    pub(crate) fn text(&self) -> usize {
+        self.text
+    }
+
     pub(crate) fn bytes(&mut self, length: usize) -> Result<(), Error> {
+        self.text = self.text.saturating_add(length);
         self.units(length as u64)
     }
 
@@ -138,6 +151,80 @@ fn number(value: &Value) -> Result<Json, Error> {
                 python::float_text(float)
             ))
         })
+}
+
+/// Walks a value only to pay for it, and to be sure that it is not too deep.
+pub(crate) fn measure(value: &Value, meter: &mut Meter<'_, '_, '_>) -> Result<(), Error> {
+    walk(value, meter, 0, |value, meter| {
+        meter.units(NODE + value.as_str().map_or(0, str::len) as u64)
+    })
+}
+
+/// Walks a value to be sure that it may stand within another one, at the price of a look.
+pub(crate) fn check_nesting(value: &Value, meter: &mut Meter<'_, '_, '_>) -> Result<(), Error> {
+    walk(value, meter, 1, |_, meter| meter.units(LOOK))
+}
+
+fn walk(
+    value: &Value,
+    meter: &mut Meter<'_, '_, '_>,
+    depth: usize,
+    pay: fn(&Value, &mut Meter<'_, '_, '_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    check_depth(depth)?;
+    pay(value, meter)?;
+    match value.kind() {
+        ValueKind::Map => {
+            for key in value.try_iter()?.checked() {
+                let key = key?;
+                walk(&key, meter, depth + 1, pay)?;
+                walk(&value.get_item(&key)?, meter, depth + 1, pay)?;
+            }
+        }
+        // Without a length it may be iterated only once, and its items are paid for as they come.
+        ValueKind::Iterable if value.len().is_none() => {}
+        ValueKind::Seq | ValueKind::Iterable => {
+            for item in value.try_iter()?.checked() {
+                walk(&item?, meter, depth + 1, pay)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The value without anything that is computed only when it is read: slices and repetitions are
+/// such, and keep what they are made of.
+pub(crate) fn owned(value: &Value, meter: &mut Meter<'_, '_, '_>) -> Result<Value, Error> {
+    owned_at(value, meter, 0)
+}
+
+fn owned_at(value: &Value, meter: &mut Meter<'_, '_, '_>, depth: usize) -> Result<Value, Error> {
+    check_depth(depth)?;
+    meter.units(LOOK)?;
+    Ok(match value.kind() {
+        ValueKind::Map => {
+            let mut entries = vec![];
+            for key in value.try_iter()?.checked() {
+                let key = key?;
+                let item = owned_at(&value.get_item(&key)?, meter, depth + 1)?;
+                entries.push((owned_at(&key, meter, depth + 1)?, item));
+            }
+            Value::from_pairs(entries)
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let mut items = vec![];
+            for item in value.try_iter()?.checked() {
+                items.push(owned_at(&item?, meter, depth + 1)?);
+            }
+            if value.is_tuple() {
+                Value::from(Tuple::from(items))
+            } else {
+                Value::from(items)
+            }
+        }
+        _ => value.clone(),
+    })
 }
 
 /// Writes the value as a template prints it.

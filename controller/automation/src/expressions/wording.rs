@@ -68,6 +68,9 @@ pub(crate) fn translate(
             None if kind == ErrorKind::UndefinedError => {
                 ExpressionError::Undefined(sentence(error))
             }
+            None if detail == "range has too many elements" => ExpressionError::Failed(
+                "Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).".into(),
+            ),
             None => ExpressionError::Failed(sentence(error)),
         },
     }
@@ -105,10 +108,11 @@ fn undefined_path(detail: &str) -> Option<&str> {
 /// What Jinja2 says of a path whose last step is missing.
 fn undefined(path: &str, context: &Context) -> String {
     let Some((name, steps)) = steps(path) else {
-        return format!("'{path}' is undefined");
+        return format!("'{}' is undefined", path.trim_start_matches("(...)."));
     };
+    // A name that is not in the context and yet has steps is one the template set itself.
     let Some(mut object) = context.get(name).cloned() else {
-        return format!("'{name}' is undefined");
+        return format!("'{path}' is undefined");
     };
     for step in steps {
         let next = match &step {

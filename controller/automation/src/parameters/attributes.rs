@@ -171,7 +171,10 @@ pub(crate) fn as_draft4(properties: &Map) -> Map {
         if is_required {
             required.push(Value::from(name.as_str()));
         }
-        let mut schema = subschema(definition);
+        let mut schema = match definition {
+            Value::Object(attributes) if attributes.is_empty() => any_type(),
+            definition => subschema(definition),
+        };
         let default_is_null = definition.get("default").is_none_or(Value::is_null);
         if default_is_null && (!is_required || definition.get("default").is_some()) {
             allow_null(&mut schema);
@@ -266,9 +269,6 @@ fn any_type() -> Value {
 }
 
 fn allow_null(schema: &mut Value) {
-    if schema.as_object().is_some_and(Map::is_empty) {
-        *schema = any_type();
-    }
     let Value::Object(attributes) = schema else {
         return;
     };

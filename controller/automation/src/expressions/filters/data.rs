@@ -1,12 +1,13 @@
 //! JSON, YAML and JSONPath.
 
-use minijinja::value::Rest;
+use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 use serde_json::Value as Json;
 
 use super::super::jsonpath::Query;
 use super::super::python::{JsonStyle, json_text};
 use super::super::values::{Meter, from_json, refuse, to_json};
+use super::super::yaml_text::yaml_text;
 use super::{Arguments, text_of};
 
 /// What `use_none` gives for null; the casts of parameters turn it back into null.
@@ -47,8 +48,12 @@ fn pay_for_reading(state: &State, text: &str) -> Result<(), Error> {
     Meter::new(state).bytes(text.len().saturating_mul(4))
 }
 
-fn to_json_string(state: &State, value: &Value, given: Rest<Value>) -> Result<String, Error> {
-    let arguments = Arguments::new("to_json_string", 3, &given)?;
+fn to_json_string(
+    state: &State,
+    value: &Value,
+    given: Rest<ValueOrKwargs>,
+) -> Result<String, Error> {
+    let arguments = Arguments::new("to_json_string", 3, given)?;
     let indent = indentation(&arguments)?;
     // Objects are sorted already, so both answers of `sort_keys` look the same.
     arguments.flag(1, "sort_keys")?;
@@ -69,17 +74,21 @@ fn to_json_string(state: &State, value: &Value, given: Rest<Value>) -> Result<St
     Ok(json_text(&to_json(value, &mut Meter::new(state))?, &style))
 }
 
-fn to_yaml_string(state: &State, value: &Value, given: Rest<Value>) -> Result<String, Error> {
-    let arguments = Arguments::new("to_yaml_string", 2, &given)?;
+fn to_yaml_string(
+    state: &State,
+    value: &Value,
+    given: Rest<ValueOrKwargs>,
+) -> Result<String, Error> {
+    let arguments = Arguments::new("to_yaml_string", 2, given)?;
     // The writer has one indentation and keeps Unicode; both read back the same.
     indentation(&arguments)?;
     arguments.flag(1, "allow_unicode")?;
     arguments.finish()?;
     let value = to_json(value, &mut Meter::new(state))?;
-    yaml_serde::to_string(&value).map_err(|error| refuse(format!("to_yaml_string: {error}")))
+    Ok(yaml_text(&value))
 }
 
-fn indentation(arguments: &Arguments<'_>) -> Result<Option<usize>, Error> {
+fn indentation(arguments: &Arguments) -> Result<Option<usize>, Error> {
     let Some(indent) = arguments.optional(0, "indent")? else {
         return Ok(None);
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use minijinja::value::Rest;
+use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
 use super::super::pattern::{Captures, Pattern, PatternError, PatternOptions};
@@ -14,8 +14,8 @@ pub(super) fn register(environment: &mut Environment<'static>, patterns: &Arc<Pa
         let patterns = Arc::clone(patterns);
         environment.add_filter(
             name,
-            move |state: &State, value: &Value, given: Rest<Value>| {
-                let arguments = Arguments::new(name, 2, &given)?;
+            move |state: &State, value: &Value, given: Rest<ValueOrKwargs>| {
+                let arguments = Arguments::new(name, 2, given)?;
                 let pattern = pattern(state, &patterns, &arguments, 1, at_start)?;
                 arguments.finish()?;
                 pattern
@@ -27,8 +27,8 @@ pub(super) fn register(environment: &mut Environment<'static>, patterns: &Arc<Pa
     let replacing = Arc::clone(patterns);
     environment.add_filter(
         "regex_replace",
-        move |state: &State, value: &Value, given: Rest<Value>| {
-            let arguments = Arguments::new("regex_replace", 3, &given)?;
+        move |state: &State, value: &Value, given: Rest<ValueOrKwargs>| {
+            let arguments = Arguments::new("regex_replace", 3, given)?;
             let pattern = pattern(state, &replacing, &arguments, 2, false)?;
             let replacement = text_of(state, &arguments.required(1, "replacement")?)?;
             arguments.finish()?;
@@ -38,8 +38,8 @@ pub(super) fn register(environment: &mut Environment<'static>, patterns: &Arc<Pa
     let taking = Arc::clone(patterns);
     environment.add_filter(
         "regex_substring",
-        move |state: &State, value: &Value, given: Rest<Value>| {
-            let arguments = Arguments::new("regex_substring", 3, &given)?;
+        move |state: &State, value: &Value, given: Rest<ValueOrKwargs>| {
+            let arguments = Arguments::new("regex_substring", 3, given)?;
             let pattern = pattern(state, &taking, &arguments, 2, false)?;
             let index = match arguments.optional(1, "result_index")? {
                 Some(index) => index
@@ -57,7 +57,7 @@ pub(super) fn register(environment: &mut Environment<'static>, patterns: &Arc<Pa
 fn pattern(
     state: &State,
     patterns: &Patterns,
-    arguments: &Arguments<'_>,
+    arguments: &Arguments,
     ignore_case_at: usize,
     at_start: bool,
 ) -> Result<Arc<Pattern>, Error> {

@@ -15,7 +15,7 @@ pub use data::NONE_MARKER;
 
 use std::sync::Arc;
 
-use minijinja::value::{Kwargs, Rest, from_args};
+use minijinja::value::{Kwargs, Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
 use super::cache::Cache;
@@ -37,20 +37,24 @@ pub(crate) fn register(environment: &mut Environment<'static>, patterns: &Arc<Pa
 }
 
 /// Arguments of a filter by position or by name, as Python passes them.
-struct Arguments<'args> {
+struct Arguments {
     filter: &'static str,
-    positional: &'args [Value],
+    positional: Vec<Value>,
     named: Kwargs,
 }
 
-impl<'args> Arguments<'args> {
+impl Arguments {
     /// `most` positional arguments may be given.
     fn new(
         filter: &'static str,
         most: usize,
-        given: &'args Rest<Value>,
-    ) -> Result<Arguments<'args>, Error> {
-        let (positional, named): (&[Value], Kwargs) = from_args(given)?;
+        given: Rest<ValueOrKwargs>,
+    ) -> Result<Arguments, Error> {
+        let mut positional = given.into_values();
+        let named = match positional.pop_if(|last| last.is_kwargs()) {
+            Some(named) => Kwargs::try_from(named)?,
+            None => Kwargs::from_iter(std::iter::empty::<(&str, Value)>()),
+        };
         if positional.len() > most {
             return Err(refuse(format!(
                 "{filter}() takes at most {most} arguments, {} were given",
