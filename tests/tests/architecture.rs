@@ -15,14 +15,14 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("proto", BTreeSet::new()),
         ("sys", BTreeSet::new()),
         ("daemon", BTreeSet::from(["proto"])),
-        ("automation", BTreeSet::from(["proto"])),
+        ("automation", BTreeSet::new()),
         (
             "controller",
             BTreeSet::from(["proto", "daemon", "automation"]),
         ),
         ("router", BTreeSet::from(daemon)),
         ("health-manager", BTreeSet::from(daemon)),
-        ("stager", BTreeSet::from(["proto", "daemon", "automation"])),
+        ("stager", BTreeSet::from(daemon)),
         ("collector", BTreeSet::from(daemon)),
         (
             "dea",

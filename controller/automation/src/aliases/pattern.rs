@@ -4,6 +4,10 @@
 //! its own. Unless the pattern says where it starts and ends (`^`, `$`), it covers the whole
 //! command, spaces around it apart. The space before a parameter belongs to it, so that an
 //! optional parameter that is left out leaves no space behind.
+//!
+//! Two things differ from StackStorm, which loses text there: a value in braces at the end of a
+//! command keeps braces inside it, and pairs at the end are cut off there only, not wherever else
+//! the command has the same words.
 
 use serde_json::{Map, Value};
 
@@ -206,7 +210,9 @@ fn too_hard(message: String) -> Mismatch {
 /// A group for a value: what is inside quotes, braces with what they hold, or as little as lets
 /// the rest match.
 fn value_group(name: &str) -> String {
-    format!(r#"["']?(?P<{name}>(?:(?<=').+?(?=')|(?<=").+?(?=")|\{{.+?\}}|.+?))["']?"#)
+    let inside = |quote: char| format!("(?<={quote}).+?(?={quote})");
+    let (single, double) = (inside('\''), inside('"'));
+    format!(r#"["']?(?P<{name}>{single}|{double}|\{{.+?\}}|.+?)["']?"#)
 }
 
 #[derive(Debug, PartialEq, Eq)]

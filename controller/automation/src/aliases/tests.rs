@@ -23,9 +23,9 @@ fn check_mismatch(format: &str, command: &str, text: &str) {
 #[test]
 fn parameters_are_taken_from_the_text() {
     check(
-        "skip {{a}} more {{b}} and more.",
-        "skip a1 more b1 and more.",
-        json!({"a": "a1", "b": "b1"}),
+        "move {{what}} into {{where}} at once.",
+        "move box into hall at once.",
+        json!({"what": "box", "where": "hall"}),
     );
     check(
         "do {{ a }} with {{b}}",
@@ -38,9 +38,9 @@ fn parameters_are_taken_from_the_text() {
         json!({"text": "many words"}),
     );
     check(
-        "skip {{a}} more {{b}}.",
-        "skip \"a1 a2\" more b1.",
-        json!({"a": "a1 a2", "b": "b1"}),
+        "move {{what}} into {{where}}.",
+        "move \"red box\" into hall.",
+        json!({"what": "red box", "where": "hall"}),
     );
     check(
         "run {{a}} on {{b}}",
@@ -48,9 +48,9 @@ fn parameters_are_taken_from_the_text() {
         json!({"a": "x y", "b": "host"}),
     );
     check(
-        "skip {{a}} more {{b}}.",
-        r#"skip {"a": "b", "c": "d"} more x."#,
-        json!({"a": r#"{"a": "b", "c": "d"}"#, "b": "x"}),
+        "post {{body}} to {{room}}.",
+        r#"post {"text": "hi", "to": "all"} to ops."#,
+        json!({"body": r#"{"text": "hi", "to": "all"}"#, "room": "ops"}),
     );
     check("über {{ ziel }}", "über köln", json!({"ziel": "köln"}));
     check("a {{ b }}", "a x\ny", json!({"b": "x\ny"}));
@@ -59,62 +59,62 @@ fn parameters_are_taken_from_the_text() {
 #[test]
 fn defaults_stand_in_for_what_is_not_said() {
     check(
-        "acl {{a}} {{b}} {{c=1}}",
-        "acl \"a1 a2\" b1",
-        json!({"a": "a1 a2", "b": "b1", "c": "1"}),
+        "grant {{who}} {{what}} {{days=7}}",
+        "grant \"ada l\" read",
+        json!({"who": "ada l", "what": "read", "days": "7"}),
     );
-    check("acl {{a=test}}", "acl", json!({"a": "test"}));
+    check("status {{of=all}}", "status", json!({"of": "all"}));
     check(
-        "s {{a}} more {{ b }} more {{ c=99 }} more {{ d = 99 }}",
-        "s one more two more three more",
-        json!({"a": "one", "b": "two", "c": "three", "d": "99"}),
-    );
-    check(
-        "skip {{ a = value }} more",
-        "skip more",
-        json!({"a": "value"}),
+        "from {{a}} via {{ b }} via {{ c=none }} to {{ d = home }}",
+        "from x via y via z to",
+        json!({"a": "x", "b": "y", "c": "z", "d": "home"}),
     );
     check(
-        "skip {{ a = value }} more",
-        "skip one more",
-        json!({"a": "one"}),
+        "tell {{ who = team }} now",
+        "tell now",
+        json!({"who": "team"}),
     );
     check(
-        "hands of {{ color = {{ colors.default }} }}",
-        "hands of",
-        json!({"color": "{{ colors.default }}"}),
+        "tell {{ who = team }} now",
+        "tell ada now",
+        json!({"who": "ada"}),
+    );
+    check(
+        "paint it {{ tone = {{ st2kv.system.tone }} }}",
+        "paint it",
+        json!({"tone": "{{ st2kv.system.tone }}"}),
     );
     check("x {{ a='two words' }}", "x", json!({"a": "two words"}));
     check("x {{ a=\"\" }}", "x", json!({"a": ""}));
     check("x {{ a={'k':'v'} }}", "x", json!({"a": "{'k':'v'}"}));
     check(
-        "skip {{d=test1}} more skip {{e=test1}}.",
-        "skip more skip",
-        json!({"d": "test1", "e": "test1"}),
+        "up {{ a=one }} and up {{ b=two }}!",
+        "up and up!",
+        json!({"a": "one", "b": "two"}),
     );
 }
 
 #[test]
 fn pairs_at_the_end_are_parameters_too() {
     check(
-        "foo bar",
-        "foo bar p=foo q=bar",
-        json!({"p": "foo", "q": "bar"}),
+        "go home",
+        "go home by=bus at=noon",
+        json!({"by": "bus", "at": "noon"}),
     );
     check(
-        "testing {{ a }}",
-        "testing value b=value2",
-        json!({"a": "value", "b": "value2"}),
+        "build {{ app }}",
+        "build web tag=v2",
+        json!({"app": "web", "tag": "v2"}),
     );
     check(
-        "testing {{ a=new }}",
-        "testing b=\"another value\"",
-        json!({"a": "new", "b": "another value"}),
+        "build {{ app=all }}",
+        "build note=\"not today\"",
+        json!({"app": "all", "note": "not today"}),
     );
     check(
-        "testing {{ b=abc }} {{ c=xyz }}",
-        r#"testing newvalue d={"1": "2"} e="long value""#,
-        json!({"b": "newvalue", "c": "xyz", "d": r#"{"1": "2"}"#, "e": "long value"}),
+        "build {{ app=all }} {{ stack=base }}",
+        r#"build web env={"A": "2"} note="long text""#,
+        json!({"app": "web", "stack": "base", "env": r#"{"A": "2"}"#, "note": "long text"}),
     );
     check(
         "",
@@ -122,11 +122,11 @@ fn pairs_at_the_end_are_parameters_too() {
         json!({"a": "one", "b": "two 3 4", "c": "three 4", "d": r#"{"a": {"b": 1}}"#, "e": "", "f": ""}),
     );
     check(
-        "{{ p0='http' }} g {{ p1=p }} a {{ url }} {{ p2={'a':'b'} }} {{ p3={{ e.i }} }}",
-        "g a http://x.y {{ execution.id }} p4='testing' p5={'a':'c'}",
+        "{{ verb='get' }} at {{ zone=eu }} from {{ url }} {{ head={'k':'v'} }}",
+        "at us from http://x.y {{ execution.id }} tag='x' more={'a':'c'}",
         json!({
-            "p0": "http", "p1": "p", "url": "http://x.y", "p2": "{{ execution.id }}",
-            "p3": "{{ e.i }}", "p4": "testing", "p5": "{'a':'c'}",
+            "verb": "get", "zone": "us", "url": "http://x.y", "head": "{{ execution.id }}",
+            "tag": "x", "more": "{'a':'c'}",
         }),
     );
 }
@@ -144,14 +144,14 @@ fn text_around_parameters_is_an_expression() {
         json!({"host": "web"}),
     );
     check(
-        r"^\s*foo (?P<key>[A-Z]+-\d+)",
-        "foo ASDF-1234",
-        json!({"key": "ASDF-1234"}),
+        r"^\s*close (?P<key>[A-Z]+-\d+)",
+        "close OPS-17",
+        json!({"key": "OPS-17"}),
     );
     check(
-        r"foo (?P<key>[A-Z]+-\d+)\s*$",
-        "foo ASDF-1",
-        json!({"key": "ASDF-1"}),
+        r"close (?P<key>[A-Z]+-\d+)\s*$",
+        "close OPS-1",
+        json!({"key": "OPS-1"}),
     );
     check("go(?: to (?P<place>\\w+))?", "go", json!({"place": null}));
     check(
@@ -164,14 +164,14 @@ fn text_around_parameters_is_an_expression() {
 #[test]
 fn other_commands_do_not_match() {
     check_mismatch(
-        "foo bar ponies",
-        "foo lulz ponies",
-        "Command \"foo lulz ponies\" doesn't match format string \"foo bar ponies\"",
+        "open the door",
+        "open the gate",
+        "Command \"open the gate\" doesn't match format string \"open the door\"",
     );
     check_mismatch(
-        r"foo (?P<key>[A-Z]+-\d+)\s*$",
-        "foo A-1 bar",
-        "Command \"foo A-1 bar\" doesn't match format string \"foo (?P<key>[A-Z]+-\\d+)\\s*$\"",
+        r"close (?P<key>[A-Z]+-\d+)\s*$",
+        "close A-1 now",
+        "Command \"close A-1 now\" doesn't match format string \"close (?P<key>[A-Z]+-\\d+)\\s*$\"",
     );
     check_mismatch("(x)?", "", "No value supplied and no default value found.");
 }

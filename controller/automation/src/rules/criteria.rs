@@ -9,9 +9,9 @@
 //!     - {trigger.b: …}        matches there.
 //! ```
 //!
-//! All criteria must match. Evaluation stops at the first that does not, without allocating; what
-//! is wrong with a criterion (a bad expression, an unknown operator) is said when it is reached, as
-//! in StackStorm, and is found before by [`check_criteria`].
+//! All criteria must match. Evaluation stops at the first that does not. What is wrong with a
+//! criterion (a bad expression, an unknown operator) is said when it is reached, as in StackStorm,
+//! and is found before by [`check_criteria`].
 
 use std::borrow::Cow;
 

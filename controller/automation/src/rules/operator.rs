@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::criteria::{Criteria, Evaluation, ITEM};
 use super::date;
-use super::python::{self, contains, equal, greater, less, text, type_name};
+use super::python::{self, contains, equal, greater, less, text, type_name, unhashable};
 use super::python_regex::{Flags, PythonRegex};
 
 macro_rules! operators {
@@ -158,7 +158,19 @@ impl Comparison {
             _ => {}
         }
         match (&self.ready, self.operator) {
+            // Where Python looks at the value first, its fault is told first.
+            (
+                Ready::Wrong(message),
+                O::EqualsIgnoringCase | O::StartsWithIgnoringCase | O::EndsWithIgnoringCase,
+            ) => text(value, "lower").and(Err(message.clone())),
+            (Ready::Wrong(message), O::MatchesWildcard) => value
+                .as_str()
+                .ok_or_else(|| no_path(value))
+                .and(Err(message.clone())),
             (Ready::Wrong(message), _) => Err(message.clone()),
+            (Ready::Expression(expression), O::MatchesWildcard) => {
+                expression.is_match(value.as_str().ok_or_else(|| no_path(value))?)
+            }
             (Ready::Expression(expression), _) => expression.is_match(expression_subject(value)?),
             (Ready::Search(condition, criteria), _) => {
                 search(value, *condition, criteria, evaluation, failures)
@@ -210,9 +222,13 @@ fn make_ready(
         return Ok(Ready::AsIs);
     }
     let expression = |flags: Flags, at_start: bool| {
-        let pattern = pattern
-            .as_str()
-            .ok_or("first argument must be string or compiled pattern")?;
+        let pattern = match pattern {
+            Value::String(pattern) => pattern,
+            Value::Array(_) | Value::Object(_) => return Err(unhashable(pattern)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {
+                return Err("first argument must be string or compiled pattern".to_owned());
+            }
+        };
         if at_start {
             PythonRegex::compile_at_start(pattern, flags)
         } else {

@@ -139,15 +139,18 @@ pub(super) fn contains(container: &Value, item: &Value) -> Result<bool, String> 
         )),
         (Value::Array(items), item) => Ok(items.iter().any(|candidate| equal(candidate, item))),
         (Value::Object(entries), Value::String(key)) => Ok(entries.contains_key(key)),
-        (Value::Object(_), Value::Array(_) | Value::Object(_)) => {
-            Err(format!("unhashable type: '{}'", type_name(item)))
-        }
+        (Value::Object(_), Value::Array(_) | Value::Object(_)) => Err(unhashable(item)),
         (Value::Object(_), Value::Null | Value::Bool(_) | Value::Number(_)) => Ok(false),
         (Value::Null | Value::Bool(_) | Value::Number(_), _) => Err(format!(
             "argument of type '{}' is not iterable",
             type_name(container)
         )),
     }
+}
+
+/// Lists and mappings are no keys.
+pub(super) fn unhashable(value: &Value) -> String {
+    format!("unhashable type: '{}'", type_name(value))
 }
 
 /// The text, for a method that only text has.

@@ -51,6 +51,8 @@ impl PythonRegex {
     /// `re.compile(pattern, flags).match`: at the start of the text.
     pub fn compile_at_start(pattern: &str, flags: Flags) -> Result<Self, String> {
         let translated = translate(pattern);
+        // Inside the group below, a parenthesis too many would pass.
+        Self::build(pattern, &translated.pattern, translated.has_dollar, flags)?;
         let anchored = format!("\\A(?:{})", translated.pattern);
         Self::build(pattern, &anchored, translated.has_dollar, flags)
     }
@@ -343,6 +345,7 @@ mod tests {
         let regex = PythonRegex::compile_at_start("b|c.*", flags).expect("a pattern");
         assert_eq!(regex.is_match("abc"), Ok(false));
         assert_eq!(regex.is_match("c\nd"), Ok(true));
+        assert!(PythonRegex::compile_at_start("a)|(b", flags).is_err());
         let flags = Flags {
             ignore_case: true,
             ..Flags::default()

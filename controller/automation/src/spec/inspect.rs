@@ -24,7 +24,7 @@ use super::policy::{self, Policy, PolicyTypes};
 use super::problem::{self, Problem, Report, Severity};
 use super::rule::{self, Rule};
 use super::sensor::{self, Sensor, TriggerType};
-use super::yaml::{self, Document, Limits};
+use super::yaml::{self, Document, Limits, YamlError};
 
 /// Runners whose actions are files of the pack.
 const RUNNERS_WITH_ENTRY_POINT: &[&str] = &[
@@ -115,18 +115,11 @@ impl Inspector<'_> {
         let loaded = if file.ends_with(".json") {
             load_json(text)
         } else {
-            yaml::load(text, Limits::default()).map_err(|error| problem::of_yaml(file, error))
+            yaml::load(text, Limits::default())
         };
-        match loaded {
-            Ok(document) => Some(document),
-            Err(problem) => {
-                self.add(Problem {
-                    file: file.to_owned(),
-                    ..problem
-                });
-                None
-            }
-        }
+        loaded
+            .map_err(|error| self.add(problem::of_syntax(file, error)))
+            .ok()
     }
 
     /// Reads one file; none when it has errors.
@@ -401,13 +394,14 @@ impl Inspector<'_> {
     }
 }
 
-fn load_json(text: &str) -> Result<Document, Problem> {
+fn load_json(text: &str) -> Result<Document, YamlError> {
     serde_json::from_str(text)
         .map(Document::of)
-        .map_err(|error| Problem {
-            line: Some(error.line()),
-            column: Some(error.column()),
-            ..problem::of_file("", Severity::Error, error.to_string(), "correct the JSON")
+        .map_err(|error| YamlError {
+            file: None,
+            line: error.line(),
+            column: error.column(),
+            message: error.to_string(),
         })
 }
 

@@ -97,11 +97,19 @@ pub(super) fn check_definitions(
                 "use letters, digits and underscores",
             );
         }
-        check_definition(definition, &path, report);
+        check_definition(definition, Level::Parameter, &path, report);
     }
 }
 
-fn check_definition(definition: &Value, path: &str, report: &mut Report<'_>) {
+/// StackStorm checks the definition of a parameter more strictly than definitions inside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Parameter,
+    /// Unknown keys and lists of types pass.
+    Inside,
+}
+
+fn check_definition(definition: &Value, level: Level, path: &str, report: &mut Report<'_>) {
     let words = match definition {
         Value::Object(words) => words,
         // `name:` with nothing after it takes any value.
@@ -117,16 +125,16 @@ fn check_definition(definition: &Value, path: &str, report: &mut Report<'_>) {
     };
     for (word, value) in words {
         let path = join(path, word);
-        match WORDS.iter().find(|(known, _)| known == word) {
-            Some((_, form)) => check_form(*form, word, value, &path, report),
-            None => {
-                let known: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
-                report.error(
-                    &path,
-                    format!("unknown key {word:?} in a definition"),
-                    format!("remove it, or correct it to one of: {}", known.join(", ")),
-                );
-            }
+        if let Some((_, form)) = WORDS.iter().find(|(known, _)| known == word) {
+            check_form(*form, word, value, level, &path, report);
+            continue;
+        }
+        let known: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
+        let message = format!("unknown key {word:?} in a definition");
+        let advice = format!("remove it, or correct it to one of: {}", known.join(", "));
+        match level {
+            Level::Parameter => report.error(&path, message, advice),
+            Level::Inside => report.warn(&path, message, advice),
         }
     }
     for (word, needed) in [
@@ -143,7 +151,14 @@ fn check_definition(definition: &Value, path: &str, report: &mut Report<'_>) {
     }
 }
 
-fn check_form(form: Form, word: &str, value: &Value, path: &str, report: &mut Report<'_>) {
+fn check_form(
+    form: Form,
+    word: &str,
+    value: &Value,
+    level: Level,
+    path: &str,
+    report: &mut Report<'_>,
+) {
     let expected = match (form, value) {
         (Form::Anything, _)
         | (Form::Text, Value::String(_))
@@ -160,22 +175,31 @@ fn check_form(form: Form, word: &str, value: &Value, path: &str, report: &mut Re
         }
         (Form::Count, Value::Number(number)) if number.as_u64().is_some() => return,
         (Form::Definition | Form::Items | Form::FlagOrDefinition, Value::Object(_)) => {
-            check_definition(value, path, report);
+            check_definition(value, Level::Inside, path, report);
             return;
         }
         (Form::Items | Form::ListOfDefinitions, Value::Array(items)) if !items.is_empty() => {
             for (index, item) in items.iter().enumerate() {
-                check_definition(item, &format!("{path}[{index}]"), report);
+                check_definition(item, Level::Inside, &format!("{path}[{index}]"), report);
             }
             return;
         }
         (Form::Definitions, Value::Object(definitions)) => {
             for (name, definition) in definitions {
-                check_definition(definition, &join(path, name), report);
+                check_definition(definition, Level::Inside, &join(path, name), report);
             }
             return;
         }
         (Form::Type, Value::String(name)) if TYPES.contains(&name.as_str()) => return,
+        (Form::Type, Value::Array(names))
+            if level == Level::Inside
+                && !names.is_empty()
+                && names
+                    .iter()
+                    .all(|name| name.as_str().is_some_and(|name| TYPES.contains(&name))) =>
+        {
+            return;
+        }
         (Form::Choices, Value::Array(choices)) if !choices.is_empty() => {
             for (index, choice) in choices.iter().enumerate() {
                 if choices[..index].contains(choice) {
@@ -300,9 +324,12 @@ fn allow_null(schema: &mut Value) {
     let Some(words) = schema.as_object_mut() else {
         return;
     };
-    if let Some(Value::String(one)) = words.get("type") {
-        let types = json!([one, "null"]);
-        words.insert("type".to_owned(), types);
+    match words.get_mut("type") {
+        Some(Value::Array(types)) if !types.iter().any(|name| name == "null") => {
+            types.push(json!("null"));
+        }
+        Some(one @ Value::String(_)) if *one != "null" => *one = json!([one.take(), "null"]),
+        _ => {}
     }
     for word in ["anyOf", "oneOf"] {
         if let Some(Value::Array(alternatives)) = words.get_mut(word) {

@@ -114,10 +114,10 @@ pub(super) fn of_file(
     }
 }
 
-pub(super) fn of_yaml(file: &str, error: YamlError) -> Problem {
+pub(super) fn of_syntax(file: &str, error: YamlError) -> Problem {
     Problem {
         line: Some(error.line),
         column: Some(error.column),
-        ..of_file(file, Severity::Error, error.message, "correct the YAML")
+        ..of_file(file, Severity::Error, error.message, "correct the syntax")
     }
 }

@@ -216,7 +216,7 @@ fn all_faults_are_told_at_once() {
         "actions/a.yaml:2:1: runner_type: there is no runner type \"none\"",
         "actions/a.yaml:3:1: colour: unknown key \"colour\"",
         "actions/a.yaml:4:1: enabled: enabled is a string, not true or false",
-        "actions/b.yaml:2:1: while parsing",
+        "actions/b.yaml:1:7: unclosed bracket",
         "pack.yaml:1:1: author is missing",
         "pack.yaml:1:1: description is missing",
         "pack.yaml:2:1: version: \"one\" is no semantic version",
@@ -473,6 +473,16 @@ fn definitions_of_parameters_are_checked() {
         ),
         []
     );
+}
+
+#[test]
+fn definitions_inside_definitions_are_checked_less_strictly() {
+    let action = "name: a\nrunner_type: local-shell-cmd\nparameters:\n  x: {type: object, \
+                  properties: {y: {type: [string, integer], z: 1}}}\n";
+    let problems = problems("actions/a.yaml", action);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(problems[0].severity, Severity::Warning);
+    assert_eq!(problems[0].path, "parameters.x.properties.y.z");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn from_json_string(state: &State, value: &Value) -> Result<Value, Error> {
 fn from_yaml_string(state: &State, value: &Value) -> Result<Value, Error> {
     let text = text_of(state, value)?;
     pay_for_reading(state, &text)?;
-    let read: Json = yaml_serde::from_str(&text)
+    let read: Json = crate::spec::yaml::parse(&text)
         .map_err(|error| refuse(format!("from_yaml_string: {error}")))?;
     Ok(from_json(&read))
 }

@@ -6,7 +6,7 @@
 //! meaning.
 //!
 //! ```text
-//!   text ─► events (saphyr-parser) ─► Loader: frames, anchors, merges, limits ─► Value + places
+//!   text ─► events (granit-parser) ─► Loader: frames, anchors, merges, limits ─► Value + places
 //! ```
 //!
 //! What JSON cannot hold is refused with its place: infinities, integers beyond 64 bits, keys that
@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 
 /// How much a document may ask for.
@@ -144,12 +144,12 @@ pub fn load(text: &str, limits: Limits) -> Result<Document, YamlError> {
         ));
     }
     let mut loader = Loader::new(limits);
-    let mut parser = Parser::new_from_str(text);
-    while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| {
-            YamlError::at(Place::from(*error.marker()), error.info().to_owned())
-        })?;
-        loader.take(event, Place::from(span.start))?;
+    // As PyYAML does; the depth is held in the loader.
+    let options = granit_parser::options! { block_scalar_eof_without_line_feed: true };
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) =
+            event.map_err(|error| YamlError::at(Place::from(*error.marker()), error.info()))?;
+        loader.take(event, Place::from(span.tag_start().unwrap_or(span.start)))?;
     }
     Ok(loader.finish())
 }
@@ -210,8 +210,8 @@ impl Loader {
 
     fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), YamlError> {
         match event {
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
-            Event::DocumentStart(_) => {
+            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
                     return Err(YamlError::at(
@@ -225,11 +225,11 @@ impl Loader {
             Event::Scalar(text, style, anchor, tag) => {
                 self.scalar(&text, style, anchor, tag.as_deref(), place)
             }
-            Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(_, anchor, tag) => {
                 check_tag(tag.as_deref(), "seq", place)?;
                 self.open(Container::List(Vec::new()), anchor, place)
             }
-            Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(_, anchor, tag) => {
                 check_tag(tag.as_deref(), "map", place)?;
                 let mapping = Container::Mapping {
                     written: Map::new(),
@@ -239,6 +239,8 @@ impl Loader {
                 self.open(mapping, anchor, place)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(place),
+            // Events that the parser's options switch on: comments and the like.
+            _ => Ok(()),
         }
     }
 
@@ -497,7 +499,7 @@ fn check_tag(tag: Option<&Tag>, expected: &str, place: Place) -> Result<(), Yaml
     match tag {
         None => Ok(()),
         Some(tag) if scalar::is_unspecific(tag) => Ok(()),
-        Some(tag) if tag.is_yaml_core_schema() && tag.suffix == expected => Ok(()),
+        Some(tag) if tag.handle() == scalar::YAML && tag.suffix() == expected => Ok(()),
         Some(tag) => Err(YamlError::at(place, scalar::unknown_tag(tag))),
     }
 }

@@ -3,9 +3,12 @@
 //! The forms differ from the YAML 1.1 document in places: `y` and `n` are strings, `1e3` is a
 //! string because a float needs a point and its exponent a sign, and `0o17` is a string.
 
+use granit_parser::Tag;
 use jiff::civil;
-use saphyr_parser::Tag;
 use serde_json::{Number, Value};
+
+/// What `!!` stands for.
+pub(super) const YAML: &str = "tag:yaml.org,2002:";
 
 /// Value of a scalar, or what is wrong with it.
 pub(super) fn resolve(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Value, String> {
@@ -16,11 +19,11 @@ pub(super) fn resolve(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Valu
             Ok(Value::String(text.to_owned()))
         };
     };
-    if !tag.is_yaml_core_schema() {
+    if tag.handle() != YAML {
         return Err(unknown_tag(tag));
     }
-    let misfit = || format!("{text:?} is no {}", tag.suffix);
-    match tag.suffix.as_str() {
+    let misfit = || format!("{text:?} is no {}", tag.suffix());
+    match tag.suffix() {
         "str" => Ok(Value::String(text.to_owned())),
         "null" => Ok(Value::Null),
         "bool" => boolean(&text.to_ascii_lowercase())
@@ -49,14 +52,15 @@ pub(super) fn resolve(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Valu
 
 /// `!` alone leaves the meaning to the text.
 pub(super) fn is_unspecific(tag: &Tag) -> bool {
-    (tag.handle.is_empty() && tag.suffix == "!") || (tag.handle == "!" && tag.suffix.is_empty())
+    (tag.handle().is_empty() && tag.suffix() == "!")
+        || (tag.handle() == "!" && tag.suffix().is_empty())
 }
 
 pub(super) fn unknown_tag(tag: &Tag) -> String {
-    let shown = if tag.is_yaml_core_schema() {
-        format!("!!{}", tag.suffix)
+    let shown = if tag.handle() == YAML {
+        format!("!!{}", tag.suffix())
     } else {
-        format!("{}{}", tag.handle, tag.suffix)
+        format!("{}{}", tag.handle(), tag.suffix())
     };
     format!("the tag {shown} is not understood here")
 }
@@ -259,7 +263,7 @@ fn sexagesimal_float(digits: &str) -> Option<f64> {
 }
 
 /// Reads digits, between `least` and `most` of them.
-fn digits<'a>(text: &'a str, least: usize, most: usize) -> Option<(i64, &'a str)> {
+fn digits(text: &str, least: usize, most: usize) -> Option<(i64, &str)> {
     let count = text
         .bytes()
         .take(most)

@@ -39,6 +39,13 @@ fn quotes_and_blocks_keep_text() {
     check("|\n  0777\n", json!("0777\n"));
     check(">-\n  no\n", json!("no"));
     check("!!str 5", json!("5"));
+    check("! 5", json!(5));
+    check(
+        "a:\n  b: '{{\n    x\n  }}'\n  c: \"{{\ny }}\"",
+        json!({"a": {"b": "{{ x }}", "c": "{{ y }}"}}),
+    );
+    check("a: |\n  text", json!({"a": "text"}));
+    check("a: [\n1,\n2\n]", json!({"a": [1, 2]}));
 }
 
 #[test]
@@ -142,7 +149,7 @@ fn faults_are_placed() {
     assert!(
         error
             .to_string()
-            .starts_with("pack.yaml, line 2, column 1: "),
+            .starts_with("pack.yaml, line 1, column 4: "),
         "{error}"
     );
 }
