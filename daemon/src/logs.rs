@@ -146,7 +146,7 @@ impl LogSender {
         }
     }
 
-    /// Returns when every line queued before is on the bus, or lost and counted; at the latest after
+    /// Returns when every line queued before is at the server, or lost and counted; at the latest after
     /// two seconds.
     pub async fn flush(&self) {
         let (answer, answered) = oneshot::channel();
@@ -217,6 +217,8 @@ impl Shared {
             .give_back(batch.lines.iter().map(|line| line.payload.len()).sum());
         self.send(bus, topic, batch.lines).await;
         if let Some(answer) = batch.flushed {
+            // At the server, so that what anybody sends afterwards comes after these lines.
+            let _ = bus.flush().await;
             let _ = answer.send(());
         }
     }

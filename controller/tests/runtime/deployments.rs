@@ -2,6 +2,7 @@
 
 use crate::world::{self, Agent, Behaviour, World, eventually, has_servers, now};
 use crate::{databases, runs};
+use controller::domain::placement::PlacementRequest;
 use controller::ops::Refusal;
 use controller::runtime::Runtime;
 use controller::store::Json;
@@ -12,7 +13,7 @@ use controller::store::processes::{self, Process};
 use proto::bus::catalogue;
 use proto::bus::health::{HealthOperation, HealthRequest};
 use proto::ids::{ProcessGuid, Version};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A second web process of `a` and the deployment that replaces the first by it.
 pub async fn deploy(world: &World, wanted: i64) -> (Process, Deployment) {
@@ -320,6 +321,16 @@ async fn a_size_that_no_agent_could_give_is_refused_before_anything_stops() {
     world.app("a", 1, 256).await;
     runtime.nudge();
     runs(&world, &runtime, "a").await;
+    let too_large = PlacementRequest {
+        stack: "host".into(),
+        memory_mb: 5000,
+        disk_mb: 100,
+        siblings: BTreeSet::new(),
+    };
+    eventually("every agent was heard", async || {
+        runtime.never_fits(&too_large).ok_or("a larger one may be among the others".to_string())
+    })
+    .await;
     let (before, running) = (world.process("a").await.unwrap(), agent.ids());
     let actor = world::admin();
 
