@@ -13,7 +13,7 @@ demo: up
 
 ## up: build and start the cluster of this machine
 up: build
-	@$(SUDO) $(YARD) up
+	@$(SUDO) $(YARD) up --from-source
 
 ## down: stop the cluster; its data stays
 down:

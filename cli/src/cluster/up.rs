@@ -50,6 +50,9 @@ pub struct UpArgs {
     /// Seconds to wait until everything is healthy
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
+    /// The programs are built on this machine: `yard doctor` looks for Rust too
+    #[arg(long)]
+    from_source: bool,
     /// Start even if `yard doctor` finds faults
     #[arg(long)]
     force: bool,
@@ -69,11 +72,27 @@ pub fn detach(args: &DetachArgs) -> Outcome {
     };
     // Fails only for a process that leads its group already, which is as good.
     let _ = nix::unistd::setsid();
+    close_inherited();
     let error = Command::new(program).args(arguments).exec();
     Err(Failure::failed(format!(
         "start {}: {error}",
         Path::new(program).display()
     )))
+}
+
+/// What else the caller has open (a lock, the pipe of a build) must not stay open as long as the
+/// cluster runs. Nothing of ours is open yet.
+fn close_inherited() {
+    let open: Vec<i32> = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for number in open.into_iter().filter(|number| *number > 2) {
+        // Of the listing itself it is closed already.
+        let _ = nix::unistd::close(number);
+    }
 }
 
 pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
@@ -99,12 +118,9 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
             ))?;
         }
         None => {
-            examine(&args, &home, before.as_ref(), out)?;
-            child = Some(start(
-                &NodeOptions::of(before.as_ref()).overridden(&args),
-                &home,
-                &stackyard,
-            )?);
+            examine(&args, &home, before.as_ref(), out, &caller)?;
+            let options = NodeOptions::of(before.as_ref()).overridden(&args);
+            child = Some(start(&options.arguments(), &home, &stackyard)?);
             out.say(format!("Starting a cluster in {}", home.display()))?;
         }
     }
@@ -221,7 +237,13 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
 }
 
 /// The doctor's faults stop us, his warnings do not.
-fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Output) -> Outcome {
+fn examine(
+    args: &UpArgs,
+    home: &Path,
+    cluster: Option<&ClusterFile>,
+    out: &Output,
+    caller: &Caller,
+) -> Outcome {
     let wanted = doctor::Wanted {
         home: home.to_path_buf(),
         bind: args
@@ -235,8 +257,9 @@ fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Outp
             .unwrap_or(8080),
         // A node that was killed leaves its daemons, and they hold its port.
         runs_already: doctor::daemons_live(home),
+        from_source: args.from_source,
     };
-    let findings = doctor::examine(&wanted);
+    let findings = doctor::examine(&wanted, caller);
     let faults = findings
         .iter()
         .filter(|finding| finding.level == doctor::Level::Fault)
@@ -265,16 +288,16 @@ fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Outp
 
 /// What a node is started with: what was asked for, else what the cluster was before.
 #[derive(Debug, Default)]
-pub struct NodeOptions {
-    pub domain: Option<String>,
-    pub port: Option<u16>,
-    pub bind: Option<String>,
-    pub deas: Option<u32>,
-    pub no_hosts: bool,
+struct NodeOptions {
+    domain: Option<String>,
+    port: Option<u16>,
+    bind: Option<String>,
+    deas: Option<u32>,
+    no_hosts: bool,
 }
 
 impl NodeOptions {
-    pub fn of(cluster: Option<&ClusterFile>) -> NodeOptions {
+    fn of(cluster: Option<&ClusterFile>) -> NodeOptions {
         match cluster {
             None => NodeOptions::default(),
             Some(cluster) => NodeOptions {
@@ -315,8 +338,8 @@ impl NodeOptions {
     }
 }
 
-/// Starts the node in a session of its own; its output goes to its log.
-pub fn start(options: &NodeOptions, home: &Path, stackyard: &Path) -> Outcome<Child> {
+/// Starts `stackyard node` in a session of its own; its output goes to its log.
+pub fn start(arguments: &[String], home: &Path, stackyard: &Path) -> Outcome<Child> {
     let failed =
         |what: String| move |error: std::io::Error| Failure::failed(format!("{what}: {error}"));
     let folder = home.join("logs");
@@ -343,7 +366,7 @@ pub fn start(options: &NodeOptions, home: &Path, stackyard: &Path) -> Outcome<Ch
         .arg("node")
         .arg("--home")
         .arg(home)
-        .args(options.arguments());
+        .args(arguments);
     command
         .current_dir("/")
         .stdin(Stdio::null())
