@@ -31,10 +31,13 @@ use std::process::ExitCode;
 use targets::Store;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error),
     };
+    if let Command::SetEnv(args) = &mut cli.command {
+        cli.global.json |= args.take_json();
+    }
     let verbose = cli.global.verbose;
     let json = cli.global.json;
     match start(cli) {
