@@ -53,7 +53,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     end_surplus(&plan).await;
     renew_files(&plan).await?;
     let listeners = open_sockets(&plan)?;
-    machine::prepare(&plan.file.id)?;
+    machine::prepare(&plan.file.id, &plan.layout.home)?;
     raise_descriptor_limit();
 
     let tasks = Supervisor::new();
@@ -75,6 +75,8 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     info!(cause, "the cluster stops");
     board.request_stop();
     board.set_phase(NodePhase::Stopping);
+    // What was wrong while it ran is not what is left now.
+    board.recovered();
     crew.stop().await;
     let left = clear(&plan.file, &plan.layout).await;
     if !left.is_empty() {

@@ -85,7 +85,10 @@ impl Traces {
             let ours = words
                 .next()
                 .is_some_and(|program| program.ends_with(b"stackyard-supervisor"));
-            if ours && words.any(|word| String::from_utf8_lossy(word).starts_with(&run)) {
+            if ours
+                && words.any(|word| String::from_utf8_lossy(word).starts_with(&run))
+                && process::is_own(pid)
+            {
                 found.push(pid);
             }
         }

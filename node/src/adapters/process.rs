@@ -4,17 +4,20 @@
 //! part, and nothing ties its life to the node's. A node that comes back finds its parts by
 //! their command line, which contains a path of this cluster and nothing else does; a bare process
 //! id from a file could be anybody's by now. The start time goes with the id wherever it is kept,
-//! for the same reason.
+//! for the same reason. Any user can give a process any command line: only those of the node's own
+//! user count.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, geteuid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -105,8 +108,12 @@ impl Identity {
     }
 
     pub fn signal(&self, signal: Signal) {
-        if self.is_alive() {
-            let _ = kill(Pid::from_raw(self.pid as i32), signal);
+        // The descriptor comes before the look: should the process end in between, and its number
+        // go to another one, that one is not hit.
+        if let Ok(process) = sys::pidfd::open(self.pid)
+            && self.is_alive()
+        {
+            let _ = sys::pidfd::send_signal(&process, signal as i32);
         }
     }
 
@@ -114,7 +121,7 @@ impl Identity {
     pub fn signal_group(&self, signal: Signal) {
         if self.is_alive() {
             let _ = killpg(Pid::from_raw(self.pid as i32), signal);
-            let _ = kill(Pid::from_raw(self.pid as i32), signal);
+            self.signal(signal);
         }
     }
 }
@@ -169,6 +176,32 @@ fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
+/// Whether the process runs, and began, as the user of this one.
+pub fn is_own(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    owned_by(&status, geteuid().as_raw())
+}
+
+/// Whether the line `Uid:` (real, effective, saved, of files) of `/proc/<pid>/status` names nobody
+/// else. The owner of the folder does not tell: it is root's also for processes that hide.
+fn owned_by(status: &str, user: u32) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))
+        .is_some_and(|ids| ids.split_whitespace().all(|id| id.parse() == Ok(user)))
+}
+
+/// Whether a process of our user has a path below `folder` in its command line.
+pub fn any_below(folder: &Path) -> bool {
+    let below = |line: &[u8]| {
+        line.split(|byte| *byte == 0)
+            .any(|word| Path::new(OsStr::from_bytes(word)).starts_with(folder))
+    };
+    all().into_iter().any(|pid| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| below(&line)) && is_own(pid)
+    })
+}
+
 /// Ids of all processes.
 pub fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
@@ -187,12 +220,13 @@ pub fn identity(pid: u32) -> Option<Identity> {
     })
 }
 
-/// The living process that was started by exactly this program line.
+/// The living process of our user that was started by exactly this program line.
 pub fn find(program: &Program) -> Option<Identity> {
     let mut found: Vec<(u32, Stat)> = all()
         .into_iter()
         .filter(|pid| {
             fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| program.is_line(&line))
+                && is_own(*pid)
         })
         .filter_map(|pid| Some((pid, stat(pid)?)))
         .filter(|(_, stat)| stat.state != 'Z')
@@ -371,6 +405,45 @@ mod tests {
             .unwrap();
         assert!(how.contains("signal: 9"), "{how}");
         assert!(!identity.is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_strangers_process_with_the_same_line_is_not_ours() {
+        use std::io::Write;
+        if !geteuid().is_root() {
+            let _ = writeln!(
+                io::stderr(),
+                "SKIPPED a_strangers_process_with_the_same_line_is_not_ours: it needs root"
+            );
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let seconds = format!("87654.{}", std::process::id());
+        let program = sleeper(folder.path(), &seconds);
+        let mut stranger = std::process::Command::new(&program.executable);
+        std::os::unix::process::CommandExt::uid(stranger.arg(&seconds), 54_321);
+        let mut stranger = stranger.spawn().unwrap();
+        let line = format!("/proc/{}/cmdline", stranger.id());
+        for _ in 0..200 {
+            if fs::read(&line).is_ok_and(|line| program.is_line(&line)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let seen = fs::read(&line).is_ok_and(|line| program.is_line(&line));
+        let found = find(&program);
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        assert!(seen, "it looks like the program");
+        assert_eq!(found, None);
+    }
+
+    #[test]
+    fn the_owner_of_a_process_is_told_by_every_id() {
+        assert!(owned_by("Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t0\n", 0));
+        assert!(!owned_by("Uid:\t1000\t0\t0\t0\n", 0), "a setuid program");
+        assert!(!owned_by("Uid:\t1000\t1000\t1000\t1000\n", 0));
+        assert!(!owned_by("", 0), "it is gone");
     }
 
     #[test]
