@@ -126,7 +126,10 @@ mod tests {
     fn all_explained(command: &clap::Command, path: &str) {
         explained(path, command.get_about());
         for argument in command.get_arguments().filter(|it| !it.is_hide_set()) {
-            explained(&format!("{path} {}", argument.get_id()), argument.get_help());
+            explained(
+                &format!("{path} {}", argument.get_id()),
+                argument.get_help(),
+            );
         }
         for inner in command.get_subcommands().filter(|it| !it.is_hide_set()) {
             all_explained(inner, &format!("{path} {}", inner.get_name()));

@@ -67,9 +67,8 @@ impl Caller {
         let Some((uid, gid)) = self.owner else {
             return act();
         };
-        let _rights = Rights::take(Uid::from_raw(uid), Gid::from_raw(gid)).ok_or_else(|| {
-            Failure::failed(format!("take the rights of the user {}", self.name))
-        })?;
+        let _rights = Rights::take(Uid::from_raw(uid), Gid::from_raw(gid))
+            .ok_or_else(|| Failure::failed(format!("take the rights of the user {}", self.name)))?;
         act()
     }
 }

@@ -190,7 +190,9 @@ fn rust(facts: &Facts, wanted: &Wanted) -> Finding {
         Rust::Missing => format!("not installed, {RUST} or newer is needed"),
     };
     let fix = match &facts.rust {
-        Rust::Missing => "install it with rustup (https://rustup.rs); Debian 12's packages are too old",
+        Rust::Missing => {
+            "install it with rustup (https://rustup.rs); Debian 12's packages are too old"
+        }
         Rust::Found { .. } | Rust::Broken { .. } => "rustup update stable",
     };
     if wanted.from_source {

@@ -29,9 +29,9 @@ pub async fn reader_gone() {
             let stdout = std::io::stdout();
             let mut looked_at = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
             let told = poll(&mut looked_at, PollTimeout::ZERO).is_ok_and(|number| number > 0);
-            told && looked_at[0].revents().is_some_and(|events| {
-                events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
-            })
+            told && looked_at[0]
+                .revents()
+                .is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
         };
         if gone {
             return;

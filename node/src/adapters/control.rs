@@ -62,9 +62,9 @@ pub fn serve(path: &Path, board: &Arc<Board>, tasks: &Supervisor) -> anyhow::Res
 }
 
 fn may_stop(client: &UnixStream) -> bool {
-    client.peer_cred().is_ok_and(|client| {
-        client.uid() == 0 || client.uid() == nix::unistd::geteuid().as_raw()
-    })
+    client
+        .peer_cred()
+        .is_ok_and(|client| client.uid() == 0 || client.uid() == nix::unistd::geteuid().as_raw())
 }
 
 async fn answer(stream: UnixStream, may_stop: bool, board: &Board) -> std::io::Result<()> {
