@@ -8,14 +8,13 @@
 
 mod mishaps;
 mod refusals;
-mod support;
 
 use anyhow::{Context, bail, ensure};
 use mishaps::*;
 use refusals::*;
 use std::path::Path;
 use std::time::Duration;
-use support::*;
+use tests::apps::*;
 use tests::runner::{Tally, run};
 use tests::{Cluster, Load, Options, eventually, tests};
 

@@ -1,9 +1,9 @@
 //! What cannot work is refused, taken back or stopped, and says why.
 
-use crate::support::*;
 use anyhow::ensure;
 use std::path::Path;
 use std::time::Duration;
+use tests::apps::*;
 use tests::{Cluster, eventually};
 
 pub async fn a_failing_build_names_its_step_and_leaves_the_old_version(
