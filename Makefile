@@ -45,7 +45,7 @@ test: setup-test
 	@$(MAKE) --no-print-directory init
 	@scripts/quietly test cargo test --workspace --locked --no-fail-fast
 
-## lint: format, clippy, the rules of docs/style
+## lint: format and clippy
 lint: setup
 	@cargo fmt --all --check
 	@scripts/quietly clippy cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -41,9 +41,12 @@ pub struct UpArgs {
     /// Execution agents on this machine (default: 1)
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=64))]
     deas: Option<u32>,
-    /// Do not write the cluster's names into /etc/hosts
-    #[arg(long)]
+    /// Do not write the cluster's names into /etc/hosts, from now on
+    #[arg(long, conflicts_with = "hosts")]
     no_hosts: bool,
+    /// Write them again, after --no-hosts
+    #[arg(long)]
+    hosts: bool,
     /// Do not link the programs into /usr/local/bin
     #[arg(long)]
     no_links: bool,
@@ -56,6 +59,13 @@ pub struct UpArgs {
     /// Start even if `yard doctor` finds faults
     #[arg(long)]
     force: bool,
+}
+
+impl UpArgs {
+    /// None: as before.
+    fn wants_hosts(&self) -> Option<bool> {
+        (self.hosts || self.no_hosts).then_some(self.hosts)
+    }
 }
 
 /// Hidden: leaves the session of its caller, then becomes the program.
@@ -230,6 +240,9 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
         || args
             .bind
             .is_some_and(|bind| bind.to_string() != cluster.bind)
+        || args
+            .wants_hosts()
+            .is_some_and(|hosts| hosts != cluster.hosts)
         || args.deas.is_some_and(|deas| deas != cluster.deas);
     if differs {
         out.warn("the cluster runs with other settings than asked for; `sudo yard down` first, then `sudo yard up` with the new ones");
@@ -293,7 +306,7 @@ struct NodeOptions {
     port: Option<u16>,
     bind: Option<String>,
     deas: Option<u32>,
-    no_hosts: bool,
+    hosts: Option<bool>,
 }
 
 impl NodeOptions {
@@ -305,7 +318,7 @@ impl NodeOptions {
                 port: Some(cluster.port),
                 bind: Some(cluster.bind.clone()),
                 deas: Some(cluster.deas),
-                no_hosts: !cluster.hosts,
+                hosts: Some(cluster.hosts),
             },
         }
     }
@@ -316,7 +329,7 @@ impl NodeOptions {
             port: args.port.or(self.port),
             bind: args.bind.map(|bind| bind.to_string()).or(self.bind),
             deas: args.deas.or(self.deas),
-            no_hosts: args.no_hosts || self.no_hosts,
+            hosts: args.wants_hosts().or(self.hosts),
         }
     }
 
@@ -331,8 +344,8 @@ impl NodeOptions {
         add("--port", self.port.map(|port| port.to_string()));
         add("--bind", self.bind.clone());
         add("--deas", self.deas.map(|deas| deas.to_string()));
-        if self.no_hosts {
-            arguments.push("--no-hosts".to_string());
+        if let Some(hosts) = self.hosts {
+            arguments.push(if hosts { "--hosts" } else { "--no-hosts" }.to_string());
         }
         arguments
     }
@@ -554,4 +567,50 @@ async fn log_in(cluster: &ClusterFile, home: &Path, caller: Caller, deadline: In
     )
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        up: UpArgs,
+    }
+
+    /// What a node is told when a cluster with or without names is started so.
+    fn arguments(hosts: bool, words: &[&str]) -> String {
+        let line = Line::parse_from(["up"].iter().chain(words));
+        let before = ClusterFile {
+            id: "c0ffee12".into(),
+            domain: "yard.internal".into(),
+            bind: "127.0.0.1".into(),
+            port: 8080,
+            deas: 2,
+            hosts,
+            run_folder: "/run/stackyard/c0ffee12".into(),
+        };
+        NodeOptions::of(Some(&before))
+            .overridden(&line.up)
+            .arguments()
+            .join(" ")
+    }
+
+    #[test]
+    fn what_is_not_asked_for_stays() {
+        let same = "--domain yard.internal --port 8080 --bind 127.0.0.1 --deas 2";
+        assert_eq!(arguments(true, &[]), format!("{same} --hosts"));
+        assert_eq!(arguments(false, &[]), format!("{same} --no-hosts"));
+        assert_eq!(arguments(false, &["--hosts"]), format!("{same} --hosts"));
+        assert_eq!(
+            arguments(true, &["--no-hosts"]),
+            format!("{same} --no-hosts")
+        );
+        assert!(arguments(true, &["--port", "81"]).contains("--port 81"));
+        assert!(Line::try_parse_from(["up", "--hosts", "--no-hosts"]).is_err());
+        let first = NodeOptions::default().arguments();
+        assert_eq!(first, Vec::<String>::new(), "the node has its defaults");
+    }
 }
