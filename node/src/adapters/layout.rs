@@ -57,6 +57,11 @@ impl Layout {
         self.home.join("logs").join(format!("{}.log", part.name()))
     }
 
+    /// Where `yard up` sends the node's own lines.
+    pub fn node_log(&self) -> PathBuf {
+        self.home.join("logs/node.log")
+    }
+
     pub fn bootstrap(&self, part: &Part) -> PathBuf {
         self.node()
             .join("bootstrap")

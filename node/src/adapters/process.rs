@@ -8,10 +8,9 @@
 //! user count.
 
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,8 +20,7 @@ use nix::unistd::{Pid, geteuid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A log larger than this is put aside at the start of its part; one old one is kept.
-const LOG_LIMIT: u64 = 50 << 20;
+use super::log_file;
 
 /// How to start a part.
 #[derive(Debug, Clone)]
@@ -245,7 +243,7 @@ pub fn start(
     program: &Program,
     sockets: Vec<(String, std::os::fd::OwnedFd)>,
 ) -> Result<Living, ProcessError> {
-    let log = open_log(&program.log).map_err(|source| ProcessError::Log {
+    let log = log_file::open(&program.log).map_err(|source| ProcessError::Log {
         path: program.log.clone(),
         source,
     })?;
@@ -314,36 +312,6 @@ pub fn start(
     // A child that is dead already is still a zombie here, so its start time can be read.
     let identity = identity(pid).unwrap_or(Identity { pid, started: 0 });
     Ok(Living::Started { identity, child })
-}
-
-fn open_log(path: &Path) -> io::Result<fs::File> {
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
-        fs::rename(path, path.with_extension("log.1"))?;
-    }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
-}
-
-/// The last line of a log, shortened: why a program ended is often there.
-pub fn last_line(log: &Path) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    let reading = || -> io::Result<String> {
-        let mut file = fs::File::open(log)?;
-        let size = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(size.saturating_sub(4096)))?;
-        let mut tail = Vec::new();
-        file.read_to_end(&mut tail)?;
-        let text = String::from_utf8_lossy(&tail);
-        let line = text
-            .lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        Ok(line.trim().chars().take(300).collect())
-    };
-    reading().unwrap_or_default()
 }
 
 /// An executable by name: on the path, or where Debian puts servers.
@@ -460,27 +428,5 @@ mod tests {
         assert!(!program.is_line(b"/usr/bin/etcdctl\0--config-file\0/h/etcd.yaml\0"));
         assert!(!program.is_line(b"/usr/bin/etcd\0--config-file\0/h/etcd.yaml\0more\0"));
         assert!(!program.is_line(b""));
-    }
-
-    #[test]
-    fn the_last_line_of_a_log_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.log");
-        assert_eq!(last_line(&path), "");
-        fs::write(&path, "one\ntwo\n\n").unwrap();
-        assert_eq!(last_line(&path), "two");
-    }
-
-    #[test]
-    fn a_log_that_grew_too_large_is_put_aside() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.log");
-        fs::File::create(&path)
-            .unwrap()
-            .set_len(LOG_LIMIT + 1)
-            .unwrap();
-        open_log(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
-        assert!(folder.path().join("x.log.1").exists());
     }
 }
