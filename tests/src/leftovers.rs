@@ -22,6 +22,19 @@ pub fn node_process(home: &str) -> Option<i32> {
         })
 }
 
+/// Processes of this machine whose command line contains `mark`.
+pub fn processes(mark: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if command.contains(mark) {
+            found.push(format!("{}: {command}", entry.file_name().display()));
+        }
+    }
+    found
+}
+
 /// Processes, mounts, control groups, firewall tables, interfaces, loop devices, run folders, and
 /// names in the hosts file. Tables and interfaces are looked for in the cluster's own network, if it
 /// has one.
