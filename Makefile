@@ -13,7 +13,7 @@ demo: up
 
 ## up: build and start the cluster of this machine
 up: build
-	@$(SUDO) $(YARD) up
+	@$(SUDO) $(YARD) up --from-source
 
 ## down: stop the cluster; its data stays
 down:
@@ -45,7 +45,7 @@ test: setup-test
 	@$(MAKE) --no-print-directory init
 	@scripts/quietly test cargo test --workspace --locked --no-fail-fast
 
-## lint: format, clippy, the rules of docs/style
+## lint: format and clippy
 lint: setup
 	@cargo fmt --all --check
 	@scripts/quietly clippy cargo clippy --workspace --all-targets --locked -- -D warnings

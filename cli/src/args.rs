@@ -112,13 +112,52 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// A sentence without its full stop, as all the others are.
+    fn explained(what: &str, text: Option<&clap::builder::StyledStr>) {
+        let text = text.map(ToString::to_string).unwrap_or_default();
+        assert!(!text.is_empty(), "{what} is not explained");
+        assert!(!text.ends_with('.'), "{what}: {text}");
+        assert!(
+            text.starts_with(|first: char| first.is_uppercase() || first == '`'),
+            "{what}: {text}"
+        );
+    }
+
+    fn all_explained(command: &clap::Command, path: &str) {
+        explained(path, command.get_about());
+        for argument in command.get_arguments().filter(|it| !it.is_hide_set()) {
+            explained(
+                &format!("{path} {}", argument.get_id()),
+                argument.get_help(),
+            );
+        }
+        for inner in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+            all_explained(inner, &format!("{path} {}", inner.get_name()));
+        }
+    }
+
     #[test]
-    fn every_command_is_explained() {
-        for command in Cli::command()
-            .get_subcommands()
-            .filter(|command| !command.is_hide_set())
-        {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
+    fn every_command_and_every_argument_is_explained() {
+        all_explained(&Cli::command(), "yard");
+    }
+
+    #[test]
+    fn the_same_option_means_the_same_everywhere() {
+        let command = Cli::command();
+        let mut shorts = std::collections::BTreeMap::new();
+        for inner in command.get_subcommands() {
+            for argument in inner.get_arguments() {
+                let (Some(short), Some(long)) = (argument.get_short(), argument.get_long()) else {
+                    continue;
+                };
+                shorts
+                    .entry(long.to_string())
+                    .or_insert_with(std::collections::BTreeSet::new)
+                    .insert(short);
+            }
+        }
+        for (long, shorts) in shorts {
+            assert_eq!(shorts.len(), 1, "--{long} has the short forms {shorts:?}");
         }
     }
 }

@@ -1,15 +1,19 @@
-//! Whose login this is. Under sudo the files belong to the user who called, so that `sudo yard up`
+//! Whose login this is. Under sudo it is the login of the user who called, so that `sudo yard up`
 //! leaves *him* logged in and nothing of root's lies in his home.
+//!
+//! His home is his: it may hold a link to any file of the machine, and a sudo rule may allow him
+//! `yard` and nothing else. So root does not write there and give the file away; it works on the
+//! login files with the caller's rights ([`Caller::acting`]), and the kernel refuses what he may not.
 
 use crate::failure::{Failure, Outcome};
-use nix::unistd::{Gid, Uid, User, chown};
-use std::path::{Path, PathBuf};
+use nix::unistd::{Gid, Uid, User, setfsgid, setfsuid};
+use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub name: String,
     pub home: PathBuf,
-    /// Set if files must be handed over.
+    /// User and group, if this process runs as another user.
     pub owner: Option<(u32, u32)>,
 }
 
@@ -58,14 +62,42 @@ impl Caller {
         }
     }
 
-    /// Gives a file to the caller.
-    pub fn hand_over(&self, path: &Path) -> Outcome {
-        if let Some((uid, gid)) = self.owner {
-            chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(|error| {
-                Failure::failed(format!("give {} to the user {}", path.display(), self.name))
-                    .because(error)
-            })?;
-        }
-        Ok(())
+    /// Does something with files as the caller: with his rights, and what is made is his.
+    pub fn acting<T>(&self, act: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+        let Some((uid, gid)) = self.owner else {
+            return act();
+        };
+        let _rights = Rights::take(Uid::from_raw(uid), Gid::from_raw(gid))
+            .ok_or_else(|| Failure::failed(format!("take the rights of the user {}", self.name)))?;
+        act()
+    }
+}
+
+/// Another user's rights over files, for this thread and as long as this lives.
+struct Rights {
+    before: (Uid, Gid),
+}
+
+/// No user: asking for him changes nothing and tells whose rights there are.
+const NOBODY: u32 = u32::MAX;
+
+impl Rights {
+    fn take(uid: Uid, gid: Gid) -> Option<Rights> {
+        // The group first: a user that is not root may not change it.
+        let before_gid = setfsgid(gid);
+        let rights = Rights {
+            before: (setfsuid(uid), before_gid),
+        };
+        // Neither call says whether it worked.
+        let taken =
+            setfsuid(Uid::from_raw(NOBODY)) == uid && setfsgid(Gid::from_raw(NOBODY)) == gid;
+        taken.then_some(rights)
+    }
+}
+
+impl Drop for Rights {
+    fn drop(&mut self) {
+        setfsuid(self.before.0);
+        setfsgid(self.before.1);
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::client::Client;
 use crate::failure::{Code, Failure, Outcome};
-use crate::output::{Output, table};
+use crate::output::{self, Output, table};
 use crate::targets::Store;
 use clap::{Args, Subcommand};
 use proto::api::{ConfigChange, ConfigEntry, ConfigList};
@@ -31,15 +31,23 @@ enum ConfigCommand {
         set: bool,
     },
     /// One value, with its meaning
-    Get { key: String },
+    Get {
+        /// For instance router/access_log/enabled; `yard config list` shows all
+        key: String,
+    },
     /// Change a value; every daemon concerned follows within a second
     Set {
+        /// For instance router/access_log/enabled; `yard config list` shows all
         key: String,
+        /// With its unit, where it has one: 10s, 2m, 64KiB
         #[arg(allow_hyphen_values = true)]
         value: String,
     },
     /// Go back to the default
-    Unset { key: String },
+    Unset {
+        /// For instance router/access_log/enabled; `yard config list --set` shows those that are set
+        key: String,
+    },
     /// Print changes as they happen
     Watch {
         /// Only keys that begin so
@@ -60,7 +68,10 @@ pub async fn run(args: ConfigArgs, out: &Output, store: Store) -> Outcome {
         ConfigCommand::Set { key, value } => change(&client, out, &key, Some(&value)).await,
         ConfigCommand::Unset { key } => change(&client, out, &key, None).await,
         ConfigCommand::Watch { prefix } => {
-            watch(&client, out, prefix.as_deref().unwrap_or("")).await
+            tokio::select! {
+                ended = watch(&client, out, prefix.as_deref().unwrap_or("")) => ended,
+                () = output::reader_gone() => Err(Failure::pipe_closed()),
+            }
         }
     }
 }

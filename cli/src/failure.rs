@@ -91,6 +91,11 @@ impl Failure {
         Failure::new(Code::Usage, what)
     }
 
+    /// The reader of our output went away.
+    pub fn pipe_closed() -> Failure {
+        Failure::new(Code::PipeClosed, "the output was closed")
+    }
+
     pub fn fix(mut self, fix: impl Into<String>) -> Failure {
         self.fix = Some(fix.into());
         self
@@ -167,7 +172,7 @@ impl Error for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
-            return Failure::new(Code::PipeClosed, "the output was closed");
+            return Failure::pipe_closed();
         }
         Failure::failed(format!("write to standard output: {error}"))
     }

@@ -3,7 +3,7 @@
 use crate::apps::find;
 use crate::client::{Client, LogItem};
 use crate::failure::{Code, Failure, Outcome};
-use crate::output::{Color, Output};
+use crate::output::{self, Color, Output};
 use crate::targets::Store;
 use clap::Args;
 use proto::api::LogLine;
@@ -49,15 +49,18 @@ pub async fn run(args: LogsArgs, out: &Output, store: Store) -> Outcome {
             lines.iter().map(|line| render(line, out) + "\n").collect()
         });
     }
-    follow(
+    let following = follow(
         &client,
         out,
         &app.guid,
         &app.name,
         args.lines.unwrap_or(CONTEXT),
         wanted,
-    )
-    .await
+    );
+    tokio::select! {
+        ended = following => ended,
+        () = output::reader_gone() => Err(Failure::pipe_closed()),
+    }
 }
 
 /// Follows until interrupted; a stream that breaks is opened again.

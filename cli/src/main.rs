@@ -31,7 +31,13 @@ use std::process::ExitCode;
 use targets::Store;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
+    if let Command::SetEnv(args) = &mut cli.command {
+        cli.global.json |= args.take_json();
+    }
     let verbose = cli.global.verbose;
     let json = cli.global.json;
     match start(cli) {
@@ -47,6 +53,27 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code.number())
         }
     }
+}
+
+/// What the parser says, in words; for programs also as the document of any other failure. Asking
+/// for help is no error, though it comes this way too.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    // If its stream is gone, nobody can be told.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|word| word == "--json") {
+        let text = error.render().to_string();
+        let what = text.lines().next().unwrap_or_default();
+        let what = what.strip_prefix("error: ").unwrap_or(what);
+        Output::error_document(
+            &Failure::usage(what)
+                .fix("`yard help` lists the commands, `yard COMMAND --help` explains one")
+                .document(),
+        );
+    }
+    ExitCode::from(Code::Usage.number())
 }
 
 fn start(cli: Cli) -> Outcome {
@@ -69,7 +96,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Up(args) => up::run(args, &out, caller).await,
         Command::Down(args) => down::down(args, &out).await,
         Command::Destroy(args) => down::destroy(args, &out, caller).await,
-        Command::Doctor(args) => doctor::run(args, &out).await,
+        Command::Doctor(args) => doctor::run(args, &out, &caller).await,
         Command::Version => version::run(&out, store).await,
         Command::Status(args) => status::run(args, &out, store).await,
         Command::Push(args) => push::run(*args, &out, store).await,
@@ -93,17 +120,18 @@ async fn run(cli: Cli) -> Outcome {
         Command::Login(args) => login::login(args, &out, store).await,
         Command::Logout => login::logout(&out, store).await,
         Command::Target(args) => login::target(args, &out, store).await,
-        Command::Completions { shell } => completions(shell),
+        Command::Completions { shell } => completions(shell, &out),
         Command::ExitCodes => exit_codes(&out),
         Command::InternalDetach(args) => up::detach(&args),
     }
 }
 
-fn completions(shell: clap_complete::Shell) -> Outcome {
+fn completions(shell: clap_complete::Shell, out: &Output) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "yard", &mut script);
-    std::io::stdout().lock().write_all(&script)?;
-    Ok(())
+    let script = String::from_utf8_lossy(&script).into_owned();
+    let document = serde_json::json!({ "shell": shell.to_string(), "script": script });
+    out.show(&document, |_| script.clone())
 }
 
 fn exit_codes(out: &Output) -> Outcome {

@@ -86,7 +86,7 @@ impl Store {
 
     pub fn read(&self) -> Outcome<Targets> {
         let file = self.file();
-        match fs::read(&file) {
+        match self.caller.acting(|| Ok(fs::read(&file)))? {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| {
                 Failure::failed(format!("{} is damaged", file.display()))
                     .because(error)
@@ -108,6 +108,10 @@ impl Store {
 
     /// Held while tokens are exchanged: a second process waits and then finds the new ones.
     pub fn lock(&self) -> Outcome<Flock<fs::File>> {
+        self.caller.acting(|| self.take_lock())
+    }
+
+    fn take_lock(&self) -> Outcome<Flock<fs::File>> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::failed(format!("{what} {}: {error}", self.folder.display()))
         };
@@ -117,7 +121,6 @@ impl Store {
                 .mode(0o700)
                 .create(&self.folder)
                 .map_err(|error| failed("create the folder of logins", &error))?;
-            self.caller.hand_over(&self.folder)?;
         }
         let path = self.folder.join("config.lock");
         let file = fs::OpenOptions::new()
@@ -127,12 +130,15 @@ impl Store {
             .mode(0o600)
             .open(&path)
             .map_err(|error| failed("open the lock in", &error))?;
-        self.caller.hand_over(&path)?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed("lock", &error))
     }
 
     /// Call only under the lock.
     pub fn write(&self, targets: &Targets) -> Outcome {
+        self.caller.acting(|| self.replace(targets))
+    }
+
+    fn replace(&self, targets: &Targets) -> Outcome {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::failed(format!("write {}: {error}", self.file().display()))
         };
@@ -145,7 +151,6 @@ impl Store {
         file.write_all(&text)
             .and_then(|()| file.as_file().sync_all())
             .map_err(|error| failed(&error))?;
-        self.caller.hand_over(file.path())?;
         file.persist(self.file()).map_err(|error| failed(&error))?;
         Ok(())
     }
@@ -155,6 +160,65 @@ impl Store {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    /// What `sudo` makes of a user: this process is root and works for him.
+    #[test]
+    fn a_login_under_sudo_is_the_callers_and_no_way_to_roots_files() {
+        use std::io::Write as _;
+        use std::os::unix::fs::{MetadataExt, chown, symlink};
+        if !nix::unistd::geteuid().is_root() {
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED a_login_under_sudo_is_the_callers_and_no_way_to_roots_files: it needs root"
+            );
+            return;
+        }
+        const USER: u32 = 54_321;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        let home = folder.path().join("home");
+        fs::create_dir(&home).expect("a home");
+        chown(&home, Some(USER), Some(USER)).expect("his home");
+        let store = Store {
+            folder: home.join(".yard"),
+            caller: Caller {
+                name: "somebody".into(),
+                home: home.clone(),
+                owner: Some((USER, USER)),
+            },
+        };
+        store
+            .update(|targets| targets.current = Some("a".into()))
+            .expect("stored");
+        for (path, mode) in [
+            (".yard", 0o700),
+            (".yard/config.json", 0o600),
+            (".yard/config.lock", 0o600),
+        ] {
+            let found = fs::metadata(home.join(path)).expect(path);
+            assert_eq!(
+                (found.uid(), found.gid(), found.mode() & 0o777),
+                (USER, USER, mode),
+                "{path}"
+            );
+        }
+        let mine = folder.path().join("mine");
+        fs::write(&mine, "root's own").expect("a file of root");
+        fs::set_permissions(&mine, fs::Permissions::from_mode(0o600)).expect("its mode");
+        assert_eq!(fs::metadata(&mine).expect("it is there").uid(), 0);
+        for name in ["config.lock", "config.json"] {
+            fs::remove_file(home.join(".yard").join(name)).expect(name);
+            symlink(&mine, home.join(".yard").join(name)).expect(name);
+            assert!(store.update(|_| ()).is_err(), "{name}");
+            let after = fs::metadata(&mine).expect("it is there");
+            assert_eq!((after.uid(), after.mode() & 0o777), (0, 0o600), "{name}");
+            fs::remove_file(home.join(".yard").join(name)).expect(name);
+            store.update(|_| ()).expect("as before");
+        }
+        fs::write(folder.path().join("root"), "").expect("root's rights are back");
+        let back = fs::metadata(folder.path().join("root")).expect("it is there");
+        assert_eq!(back.uid(), 0);
+    }
 
     #[test]
     fn a_login_is_kept_where_only_its_owner_reads_it() {

@@ -244,3 +244,59 @@ fn a_closed_pipe_is_no_failure() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn wrong_usage_is_a_document_too() {
+    let cluster = Cluster::start(Mood::default());
+    for arguments in [
+        vec!["no-such-command", "--json"],
+        vec!["app", "--json"],
+        vec!["--json", "events", "shop", "-n", "many"],
+    ] {
+        let (code, stdout, stderr) = shown(&cluster.yard(&arguments, ""));
+        assert_eq!(code, 2, "{arguments:?}: {stderr}");
+        let document: Value = serde_json::from_str(&stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {stdout:?}"));
+        assert_eq!(document["error"]["exit_code"], 2);
+        let message = document["error"]["message"].as_str().unwrap_or_default();
+        assert!(
+            !message.is_empty() && stderr.contains(message),
+            "{arguments:?}: {message:?} is not in {stderr}"
+        );
+    }
+    let (code, stdout, _) = shown(&cluster.yard(&["apps", "--help", "--json"], ""));
+    assert_eq!(code, 0, "asking for help is no failure");
+    assert!(stdout.contains("Usage: yard apps"), "{stdout}");
+}
+
+#[test]
+fn a_completion_script_completes_every_command() {
+    let cluster = Cluster::start(Mood::default());
+    let (code, script, stderr) = shown(&cluster.yard(&["completions", "bash"], ""));
+    assert_eq!(code, 0, "{stderr}");
+    for command in ["push", "map-route", "config", "unset-env"] {
+        assert!(script.contains(command), "{command}");
+    }
+    let (_, stdout, _) = shown(&cluster.yard(&["completions", "bash", "--json"], ""));
+    let document: Value = serde_json::from_str(&stdout).expect("a document");
+    assert_eq!(document["shell"], "bash");
+    assert_eq!(document["script"].as_str(), Some(script.as_str()));
+}
+
+/// A cluster lives for months: what its starter had open by chance must not live as long.
+#[test]
+fn a_detached_program_inherits_nothing_but_its_streams() {
+    let output = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "exec 7</dev/null 9</dev/null; exec \"$0\" internal-detach -- ls /proc/self/fd",
+            env!("CARGO_BIN_EXE_yard"),
+        ])
+        .output()
+        .expect("a shell");
+    let (code, stdout, stderr) = shown(&output);
+    assert_eq!(code, 0, "{stderr}");
+    // The fourth is the listing itself.
+    let open: Vec<&str> = stdout.split_whitespace().collect();
+    assert_eq!(open, ["0", "1", "2", "3"]);
+}

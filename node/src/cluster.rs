@@ -20,6 +20,7 @@ use crate::Wanted;
 use crate::adapters::cleanup::Traces;
 use crate::adapters::hosts_file::HostsFile;
 use crate::adapters::layout::{self, Layout};
+use crate::adapters::log_file;
 use crate::adapters::process;
 use crate::adapters::sockets::Listeners;
 use crate::adapters::store::{self, StoreUser};
@@ -53,7 +54,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     end_surplus(&plan).await;
     renew_files(&plan).await?;
     let listeners = open_sockets(&plan)?;
-    machine::prepare(&plan.file.id)?;
+    machine::prepare(&plan.file.id, &plan.layout.home)?;
     raise_descriptor_limit();
 
     let tasks = Supervisor::new();
@@ -64,6 +65,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     if plan.file.hosts {
         names::keep(&plan, &crew);
     }
+    keep_logs_small(&plan, &tasks);
     let board = crew.board.clone();
     let cause = tokio::select! {
         () = board.stop_requested() => "a request",
@@ -75,6 +77,8 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     info!(cause, "the cluster stops");
     board.request_stop();
     board.set_phase(NodePhase::Stopping);
+    // What was wrong while it ran is not what is left now.
+    board.recovered();
     crew.stop().await;
     let left = clear(&plan.file, &plan.layout).await;
     if !left.is_empty() {
@@ -212,6 +216,40 @@ async fn clear(file: &ClusterFile, layout: &Layout) -> Vec<String> {
         .unwrap_or_default();
     machine::restore(&file.id);
     left
+}
+
+/// The logs of the parts and, where `yard up` sends it, the node's own.
+fn keep_logs_small(plan: &Plan, tasks: &Supervisor) {
+    const PERIOD: Duration = Duration::from_secs(30);
+    let mut logs: Vec<PathBuf> = plan
+        .parts
+        .iter()
+        .map(|part| plan.layout.log(part))
+        .collect();
+    logs.push(plan.layout.node_log());
+    let logs = Arc::new(logs);
+    tasks.spawn("logs", Policy::Restart, move |shutdown| {
+        let logs = logs.clone();
+        async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(PERIOD) => {}
+                    () = shutdown.cancelled() => return Ok(()),
+                }
+                let logs = logs.clone();
+                tokio::task::spawn_blocking(move || {
+                    for log in logs.iter() {
+                        match log_file::keep_small(log) {
+                            Ok(true) => info!(log = %log.display(), "a log grew too large and was put aside"),
+                            Ok(false) => {}
+                            Err(error) => warn!(log = %log.display(), %error, "a log that grew too large stays"),
+                        }
+                    }
+                })
+                .await?;
+            }
+        }
+    });
 }
 
 /// Daemons inherit it: a router holds two descriptors for each request.

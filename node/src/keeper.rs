@@ -10,6 +10,7 @@ use proto::node::ComponentState;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
+use crate::adapters::log_file;
 use crate::adapters::process::{self, Living, Program};
 use crate::adapters::sockets::Listeners;
 use crate::board::Board;
@@ -104,7 +105,7 @@ impl Keeper {
             };
             let wait = history.died(begun.elapsed(), policy);
             warn!(part = %name, %how, lived_s = begun.elapsed().as_secs(), wait_ms = wait.as_millis() as u64, "a part died and is started again");
-            let last = process::last_line(&self.program.log);
+            let last = log_file::last_line(&self.program.log);
             let detail = if last.is_empty() {
                 how
             } else {

@@ -27,6 +27,28 @@ pub fn copy_from(pid: u32, number: RawFd) -> io::Result<OwnedFd> {
     })
 }
 
+/// Sends a signal to the process behind the descriptor, and to no other: unlike a number, it cannot
+/// come to mean somebody else.
+pub fn send_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
+    let no_details: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the descriptor is open for the time of the call; without details the kernel fills in
+    // those of an ordinary kill.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            signal,
+            no_details,
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 fn taken(call: impl FnOnce() -> libc::c_long) -> io::Result<OwnedFd> {
     match RawFd::try_from(call()) {
         // SAFETY: the kernel has just made this descriptor for us, close-on-exec.
@@ -40,6 +62,23 @@ fn taken(call: impl FnOnce() -> libc::c_long) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn a_signal_reaches_its_process_and_nobody_after_its_death() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("sleep starts");
+        let process = open(child.id()).expect("it runs");
+        send_signal(&process, libc::SIGKILL).expect("it runs");
+        let status = child.wait().expect("it ends");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(libc::SIGKILL)
+        );
+        let error = send_signal(&process, libc::SIGKILL).expect_err("it is gone");
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+    }
 
     #[test]
     fn a_copied_listener_is_the_same_listener() {

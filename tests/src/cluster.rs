@@ -13,11 +13,19 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub struct Options {
     pub deas: u32,
+    /// Keep the cluster's names in the machine's hosts file.
+    pub hosts: bool,
+    /// A network namespace to live in. Only `yard` reaches such a cluster, not the test itself.
+    pub network: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { deas: 1 }
+        Options {
+            deas: 1,
+            hosts: false,
+            network: None,
+        }
     }
 }
 
@@ -27,7 +35,7 @@ pub struct Cluster {
     pub home: PathBuf,
     pub domain: String,
     pub port: u16,
-    pub deas: u32,
+    options: Options,
     http: reqwest::Client,
 }
 
@@ -124,7 +132,7 @@ impl Cluster {
             folder: Some(folder),
             domain,
             port,
-            deas: options.deas,
+            options,
             http,
         };
         let up = cluster.up().await;
@@ -144,24 +152,31 @@ impl Cluster {
     }
 
     pub async fn up(&self) -> anyhow::Result<Output> {
-        let home = self.home.display().to_string();
-        self.yard([
+        self.yard(self.up_arguments()).await?.success()
+    }
+
+    /// What `yard` is to be told to bring this cluster up.
+    pub fn up_arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> = [
             "up",
             "--home",
-            &home,
+            &self.home.display().to_string(),
             "--domain",
             &self.domain,
             "--port",
             &self.port.to_string(),
             "--deas",
-            &self.deas.to_string(),
-            "--no-hosts",
+            &self.options.deas.to_string(),
             "--no-links",
             "--timeout",
             "90",
-        ])
-        .await?
-        .success()
+        ]
+        .map(String::from)
+        .to_vec();
+        if !self.options.hosts {
+            arguments.push("--no-hosts".to_string());
+        }
+        arguments
     }
 
     pub async fn down(&self) -> anyhow::Result<Output> {
@@ -199,7 +214,17 @@ impl Cluster {
 
     /// `yard` with this cluster's environment, not yet started.
     pub fn command(&self, folder: &Path) -> Command {
-        let mut command = Command::new(programs().join("yard"));
+        let yard = programs().join("yard");
+        let mut command = match &self.options.network {
+            Some(network) => {
+                let mut command = Command::new("nsenter");
+                command
+                    .arg(format!("--net={}", network.display()))
+                    .arg(yard);
+                command
+            }
+            None => Command::new(yard),
+        };
         command
             .current_dir(folder)
             .env("YARD_CONFIG_HOME", self.root().join("login"))
@@ -346,8 +371,17 @@ impl Cluster {
             bail!("{home} is still there after destroy");
         }
         if let Some(file) = file {
-            crate::leftovers::check(&file, &home)?;
+            let left = self.leftovers(&file);
+            if !left.is_empty() {
+                bail!("left behind:\n  {}", left.join("\n  "));
+            }
         }
         Ok(())
+    }
+
+    /// What is on the machine of the cluster that this file describes.
+    pub fn leftovers(&self, file: &ClusterFile) -> Vec<String> {
+        let home = self.home.display().to_string();
+        crate::leftovers::find(file, &home, self.options.network.as_deref())
     }
 }

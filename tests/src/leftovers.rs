@@ -1,17 +1,8 @@
 //! What a cluster could leave on a machine, looked for where it would be.
 
 use proto::node::ClusterFile;
+use std::path::Path;
 use std::process::Command;
-
-/// Fails with a list of everything that still belongs to the cluster.
-pub fn check(cluster: &ClusterFile, home: &str) -> anyhow::Result<()> {
-    let found = find(cluster, home);
-    if found.is_empty() {
-        Ok(())
-    } else {
-        anyhow::bail!("left behind:\n  {}", found.join("\n  "))
-    }
-}
 
 /// The process of the node that keeps the cluster in this home.
 pub fn node_process(home: &str) -> Option<i32> {
@@ -31,9 +22,25 @@ pub fn node_process(home: &str) -> Option<i32> {
         })
 }
 
-/// Processes, mounts, control groups, firewall tables, interfaces, loop devices and run folders.
-pub fn find(cluster: &ClusterFile, home: &str) -> Vec<String> {
+/// Processes of this machine whose command line contains `mark`.
+pub fn processes(mark: &str) -> Vec<String> {
     let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if command.contains(mark) {
+            found.push(format!("{}: {command}", entry.file_name().display()));
+        }
+    }
+    found
+}
+
+/// Processes, mounts, control groups, firewall tables, interfaces, loop devices, run folders, and
+/// names in the hosts file. Tables and interfaces are looked for in the cluster's own network, if it
+/// has one.
+pub fn find(cluster: &ClusterFile, home: &str, network: Option<&Path>) -> Vec<String> {
+    let mut found = Vec::new();
+    let output = |program: &str, arguments: &[&str]| output(network, program, arguments);
     let marks = [home, cluster.run_folder.as_str()];
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
@@ -86,14 +93,28 @@ pub fn find(cluster: &ClusterFile, home: &str) -> Vec<String> {
             found.push(format!("loop device: {line}"));
         }
     }
-    if std::path::Path::new(&cluster.run_folder).exists() {
+    if Path::new(&cluster.run_folder).exists() {
         found.push(format!("folder {}", cluster.run_folder));
+    }
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    for line in hosts.lines().filter(|line| line.contains(&cluster.id)) {
+        found.push(format!("hosts file: {line}"));
     }
     found
 }
 
-fn output(program: &str, arguments: &[&str]) -> Vec<String> {
-    match Command::new(program).args(arguments).output() {
+fn output(network: Option<&Path>, program: &str, arguments: &[&str]) -> Vec<String> {
+    let mut command = match network {
+        Some(network) => {
+            let mut command = Command::new("nsenter");
+            command
+                .arg(format!("--net={}", network.display()))
+                .arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    match command.args(arguments).output() {
         Ok(output) => String::from_utf8_lossy(&output.stdout)
             .lines()
             .map(str::to_string)

@@ -7,7 +7,9 @@
 #![expect(clippy::print_stdout, reason = "a test runner speaks to its user")]
 #![expect(clippy::disallowed_methods, reason = "a harness has no supervisor")]
 
+pub mod apps;
 pub mod cluster;
+pub mod inside;
 pub mod leftovers;
 pub mod load;
 pub mod runner;

@@ -38,6 +38,11 @@ impl Tally {
     }
 }
 
+/// Says loudly that something could not be looked at here.
+pub fn skipped(what: &str, why: &str) {
+    println!("SKIPPED {what}: {why}");
+}
+
 /// The words of the command line that are no flags: a test runs if its name contains one of them.
 pub fn filters() -> Vec<String> {
     std::env::args()

@@ -83,17 +83,20 @@ fn render(environment: &AppEnvironment) -> String {
     text
 }
 
+impl SetArgs {
+    /// Values may begin with a hyphen, so an option behind them arrives as one of them. Takes a
+    /// `--json` out; says whether there was one.
+    pub fn take_json(&mut self) -> bool {
+        let behind = matches!(self.variables.split_last(), Some((last, words)) if last == "--json" && parse(words).is_ok());
+        if behind {
+            self.variables.pop();
+        }
+        behind
+    }
+}
+
 pub async fn set(args: SetArgs, out: &Output, store: Store) -> Outcome {
-    // Values may begin with a hyphen, so options behind them arrive here too.
-    let (words, json) = match args.variables.split_last() {
-        Some((last, words)) if last == "--json" && parse(words).is_ok() => (words, true),
-        _ => (&args.variables[..], out.json),
-    };
-    let variables = parse(words).map_err(Failure::usage)?;
-    let out = match json {
-        true => &Output::new(true),
-        false => out,
-    };
+    let variables = parse(&args.variables).map_err(Failure::usage)?;
     change(&args.app, variables, out, store).await
 }
 
@@ -174,6 +177,21 @@ fn parse(words: &[String]) -> Result<BTreeMap<String, Option<String>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_behind_the_variables_is_an_option() {
+        let take = |words: &[&str]| {
+            let mut args = SetArgs {
+                app: "shop".into(),
+                variables: words.iter().map(|word| word.to_string()).collect(),
+            };
+            (args.take_json(), args.variables.len())
+        };
+        assert_eq!(take(&["A", "b", "--json"]), (true, 2));
+        assert_eq!(take(&["A=b", "--json"]), (true, 1));
+        assert_eq!(take(&["A", "--json"]), (false, 2), "it is the value");
+        assert_eq!(take(&["A", "b"]), (false, 2));
+    }
 
     #[test]
     fn variables_in_both_ways_of_writing() {

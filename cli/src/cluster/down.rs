@@ -1,19 +1,20 @@
 //! `yard down` and `yard destroy`.
 //!
 //! The node stops its daemons in order and answers when nothing of them is left. If the node
-//! itself is dead, its daemons may live on. Only a node knows how to end them, so one is started:
-//! it adopts what lives and is then asked to stop. Whether anything may be left tells the run
-//! folder, which a node removes last.
+//! itself is dead, or dies of being asked, its daemons may live on: then `stackyard node --stop-only`
+//! ends them and clears away, without starting anything first. Whether anything may be left tells
+//! the run folder, which a node removes last.
 
 use super::{home, socket, up};
 use crate::caller::Caller;
+use crate::doctor;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{Output, progress};
 use crate::prompt;
 use crate::targets::Store;
 use clap::Args;
 use nix::unistd::Uid;
-use proto::node::{ClusterFile, ComponentState, NodePhase, NodeRequest};
+use proto::node::{NodePhase, NodeRequest};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -212,72 +213,69 @@ async fn stop(home: &Path, out: &Output, within: Duration) -> Outcome<Stopped> {
     need_root()?;
     let path = home::socket_of(&cluster);
     let deadline = Instant::now() + within;
-    let stopped = match socket::ask(&path, &NodeRequest::Status, ANSWER).await? {
-        Some(before) => Stopped::Components(
-            before
-                .components
-                .into_iter()
-                .map(|component| component.name)
-                .collect(),
-        ),
-        None if !Path::new(&cluster.run_folder).exists() => return Ok(Stopped::NotRunning),
-        None => {
-            adopt(home, &cluster, deadline).await?;
-            Stopped::Leftovers
-        }
-    };
-    let pid = socket::pid(&path).await;
-    let bar = progress::spinner(out, "stopping");
-    let answer = socket::ask(
-        &path,
-        &NodeRequest::Stop,
-        deadline.saturating_duration_since(Instant::now()),
-    )
-    .await;
-    if let Some(status) = answer?
-        && status.phase != NodePhase::Stopped
-    {
-        let why = status
-            .error
-            .unwrap_or_else(|| format!("{:?}", status.phase).to_lowercase());
-        return Err(Failure::failed(format!("the node did not stop: {why}")));
+    let before = socket::ask(&path, &NodeRequest::Status, ANSWER).await?;
+    let _bar = progress::spinner(out, "stopping");
+    let mut stopped = Stopped::NotRunning;
+    if let Some(before) = before {
+        stop_node(&path, deadline).await?;
+        let names = before.components.into_iter();
+        stopped = Stopped::Components(names.map(|component| component.name).collect());
     }
-    gone(pid, deadline).await?;
-    bar.finish_and_clear();
+    if Path::new(&cluster.run_folder).exists() || doctor::daemons_live(home) {
+        clear_away(home, deadline).await?;
+        if stopped == Stopped::NotRunning {
+            stopped = Stopped::Leftovers;
+        }
+    }
     Ok(stopped)
 }
 
-/// Starts a node that takes over what a dead one left. It must have looked at every component
-/// before it is asked to stop: it stops only what it knows.
-async fn adopt(home: &Path, cluster: &ClusterFile, deadline: Instant) -> Outcome {
+async fn stop_node(path: &Path, deadline: Instant) -> Outcome {
+    let pid = socket::pid(path).await;
+    let left = deadline.saturating_duration_since(Instant::now());
+    // No answer: it died meanwhile. What it left is looked for later.
+    if let Some(status) = socket::ask(path, &NodeRequest::Stop, left).await? {
+        let why = |phase: NodePhase| format!("it is {}", format!("{phase:?}").to_lowercase());
+        match (status.phase, status.error) {
+            (NodePhase::Stopped, None) => {}
+            (NodePhase::Stopped, Some(error)) => {
+                return Err(Failure::failed(format!(
+                    "the cluster is stopped, but not all of it could be removed: {error}"
+                )));
+            }
+            (phase, error) => {
+                return Err(Failure::failed(format!(
+                    "the node did not stop: {}",
+                    error.unwrap_or_else(|| why(phase))
+                )));
+            }
+        }
+    }
+    gone(pid, deadline).await
+}
+
+/// Stops and removes what a dead node left.
+async fn clear_away(home: &Path, deadline: Instant) -> Outcome {
     let stackyard = home::find_stackyard()?;
-    let mut child = up::start(&up::NodeOptions::of(Some(cluster)), home, &stackyard)?;
-    let path = home::socket_of(cluster);
+    let mut child = up::start(&["--stop-only".to_string()], home, &stackyard)?;
     loop {
-        if let Some(status) = socket::ask(&path, &NodeRequest::Status, ANSWER)
-            .await
-            .unwrap_or(None)
-            && status
-                .components
-                .iter()
-                .all(|component| component.state != ComponentState::Waiting)
-        {
-            return Ok(());
+        match child.try_wait() {
+            Ok(Some(exit)) if exit.success() => return Ok(()),
+            Ok(Some(exit)) => {
+                let what = format!("what a dead node left could not be cleared away ({exit})");
+                return Err(up::node_failed(home, &what, None));
+            }
+            Ok(None) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(None) | Err(_) => {
+                return Err(Failure::new(
+                    Code::TimedOut,
+                    "what a dead node left is still being cleared away",
+                )
+                .fix("`sudo yard down` again, with a larger --timeout"));
+            }
         }
-        if let Ok(Some(exit)) = child.try_wait() {
-            return Err(up::node_failed(
-                home,
-                &format!("the node that was to clear away what a dead one left ended ({exit})"),
-                None,
-            ));
-        }
-        if Instant::now() >= deadline {
-            return Err(Failure::new(
-                Code::TimedOut,
-                "the node that was to clear away what a dead one left does not answer",
-            ));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

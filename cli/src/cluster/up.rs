@@ -41,18 +41,31 @@ pub struct UpArgs {
     /// Execution agents on this machine (default: 1)
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=64))]
     deas: Option<u32>,
-    /// Do not write the cluster's names into /etc/hosts
-    #[arg(long)]
+    /// Do not write the cluster's names into /etc/hosts, from now on
+    #[arg(long, conflicts_with = "hosts")]
     no_hosts: bool,
+    /// Write them again, after --no-hosts
+    #[arg(long)]
+    hosts: bool,
     /// Do not link the programs into /usr/local/bin
     #[arg(long)]
     no_links: bool,
     /// Seconds to wait until everything is healthy
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
+    /// The programs are built on this machine: `yard doctor` looks for Rust too
+    #[arg(long)]
+    from_source: bool,
     /// Start even if `yard doctor` finds faults
     #[arg(long)]
     force: bool,
+}
+
+impl UpArgs {
+    /// None: as before.
+    fn wants_hosts(&self) -> Option<bool> {
+        (self.hosts || self.no_hosts).then_some(self.hosts)
+    }
 }
 
 /// Hidden: leaves the session of its caller, then becomes the program.
@@ -69,11 +82,27 @@ pub fn detach(args: &DetachArgs) -> Outcome {
     };
     // Fails only for a process that leads its group already, which is as good.
     let _ = nix::unistd::setsid();
+    close_inherited();
     let error = Command::new(program).args(arguments).exec();
     Err(Failure::failed(format!(
         "start {}: {error}",
         Path::new(program).display()
     )))
+}
+
+/// What else the caller has open (a lock, the pipe of a build) must not stay open as long as the
+/// cluster runs. Nothing of ours is open yet.
+fn close_inherited() {
+    let open: Vec<i32> = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for number in open.into_iter().filter(|number| *number > 2) {
+        // Of the listing itself it is closed already.
+        let _ = nix::unistd::close(number);
+    }
 }
 
 pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
@@ -99,12 +128,9 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
             ))?;
         }
         None => {
-            examine(&args, &home, before.as_ref(), out)?;
-            child = Some(start(
-                &NodeOptions::of(before.as_ref()).overridden(&args),
-                &home,
-                &stackyard,
-            )?);
+            examine(&args, &home, before.as_ref(), out, &caller)?;
+            let options = NodeOptions::of(before.as_ref()).overridden(&args);
+            child = Some(start(&options.arguments(), &home, &stackyard)?);
             out.say(format!("Starting a cluster in {}", home.display()))?;
         }
     }
@@ -214,6 +240,9 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
         || args
             .bind
             .is_some_and(|bind| bind.to_string() != cluster.bind)
+        || args
+            .wants_hosts()
+            .is_some_and(|hosts| hosts != cluster.hosts)
         || args.deas.is_some_and(|deas| deas != cluster.deas);
     if differs {
         out.warn("the cluster runs with other settings than asked for; `sudo yard down` first, then `sudo yard up` with the new ones");
@@ -221,7 +250,13 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
 }
 
 /// The doctor's faults stop us, his warnings do not.
-fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Output) -> Outcome {
+fn examine(
+    args: &UpArgs,
+    home: &Path,
+    cluster: Option<&ClusterFile>,
+    out: &Output,
+    caller: &Caller,
+) -> Outcome {
     let wanted = doctor::Wanted {
         home: home.to_path_buf(),
         bind: args
@@ -235,8 +270,9 @@ fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Outp
             .unwrap_or(8080),
         // A node that was killed leaves its daemons, and they hold its port.
         runs_already: doctor::daemons_live(home),
+        from_source: args.from_source,
     };
-    let findings = doctor::examine(&wanted);
+    let findings = doctor::examine(&wanted, caller);
     let faults = findings
         .iter()
         .filter(|finding| finding.level == doctor::Level::Fault)
@@ -265,16 +301,16 @@ fn examine(args: &UpArgs, home: &Path, cluster: Option<&ClusterFile>, out: &Outp
 
 /// What a node is started with: what was asked for, else what the cluster was before.
 #[derive(Debug, Default)]
-pub struct NodeOptions {
-    pub domain: Option<String>,
-    pub port: Option<u16>,
-    pub bind: Option<String>,
-    pub deas: Option<u32>,
-    pub no_hosts: bool,
+struct NodeOptions {
+    domain: Option<String>,
+    port: Option<u16>,
+    bind: Option<String>,
+    deas: Option<u32>,
+    hosts: Option<bool>,
 }
 
 impl NodeOptions {
-    pub fn of(cluster: Option<&ClusterFile>) -> NodeOptions {
+    fn of(cluster: Option<&ClusterFile>) -> NodeOptions {
         match cluster {
             None => NodeOptions::default(),
             Some(cluster) => NodeOptions {
@@ -282,7 +318,7 @@ impl NodeOptions {
                 port: Some(cluster.port),
                 bind: Some(cluster.bind.clone()),
                 deas: Some(cluster.deas),
-                no_hosts: !cluster.hosts,
+                hosts: Some(cluster.hosts),
             },
         }
     }
@@ -293,7 +329,7 @@ impl NodeOptions {
             port: args.port.or(self.port),
             bind: args.bind.map(|bind| bind.to_string()).or(self.bind),
             deas: args.deas.or(self.deas),
-            no_hosts: args.no_hosts || self.no_hosts,
+            hosts: args.wants_hosts().or(self.hosts),
         }
     }
 
@@ -308,15 +344,15 @@ impl NodeOptions {
         add("--port", self.port.map(|port| port.to_string()));
         add("--bind", self.bind.clone());
         add("--deas", self.deas.map(|deas| deas.to_string()));
-        if self.no_hosts {
-            arguments.push("--no-hosts".to_string());
+        if let Some(hosts) = self.hosts {
+            arguments.push(if hosts { "--hosts" } else { "--no-hosts" }.to_string());
         }
         arguments
     }
 }
 
-/// Starts the node in a session of its own; its output goes to its log.
-pub fn start(options: &NodeOptions, home: &Path, stackyard: &Path) -> Outcome<Child> {
+/// Starts `stackyard node` in a session of its own; its output goes to its log.
+pub fn start(arguments: &[String], home: &Path, stackyard: &Path) -> Outcome<Child> {
     let failed =
         |what: String| move |error: std::io::Error| Failure::failed(format!("{what}: {error}"));
     let folder = home.join("logs");
@@ -343,7 +379,7 @@ pub fn start(options: &NodeOptions, home: &Path, stackyard: &Path) -> Outcome<Ch
         .arg("node")
         .arg("--home")
         .arg(home)
-        .args(options.arguments());
+        .args(arguments);
     command
         .current_dir("/")
         .stdin(Stdio::null())
@@ -531,4 +567,50 @@ async fn log_in(cluster: &ClusterFile, home: &Path, caller: Caller, deadline: In
     )
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        up: UpArgs,
+    }
+
+    /// What a node is told when a cluster with or without names is started so.
+    fn arguments(hosts: bool, words: &[&str]) -> String {
+        let line = Line::parse_from(["up"].iter().chain(words));
+        let before = ClusterFile {
+            id: "c0ffee12".into(),
+            domain: "yard.internal".into(),
+            bind: "127.0.0.1".into(),
+            port: 8080,
+            deas: 2,
+            hosts,
+            run_folder: "/run/stackyard/c0ffee12".into(),
+        };
+        NodeOptions::of(Some(&before))
+            .overridden(&line.up)
+            .arguments()
+            .join(" ")
+    }
+
+    #[test]
+    fn what_is_not_asked_for_stays() {
+        let same = "--domain yard.internal --port 8080 --bind 127.0.0.1 --deas 2";
+        assert_eq!(arguments(true, &[]), format!("{same} --hosts"));
+        assert_eq!(arguments(false, &[]), format!("{same} --no-hosts"));
+        assert_eq!(arguments(false, &["--hosts"]), format!("{same} --hosts"));
+        assert_eq!(
+            arguments(true, &["--no-hosts"]),
+            format!("{same} --no-hosts")
+        );
+        assert!(arguments(true, &["--port", "81"]).contains("--port 81"));
+        assert!(Line::try_parse_from(["up", "--hosts", "--no-hosts"]).is_err());
+        let first = NodeOptions::default().arguments();
+        assert_eq!(first, Vec::<String>::new(), "the node has its defaults");
+    }
 }

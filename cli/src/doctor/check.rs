@@ -1,6 +1,6 @@
 //! From facts to findings. Pure.
 
-use super::facts::{Facts, PortState, Wanted};
+use super::facts::{Facts, PortState, Rust, Wanted};
 use crate::output::human;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -81,6 +81,8 @@ pub const TOOLS: &[Tool] = &[
 const IDMAPPED_MOUNTS: (u32, u32) = (5, 12);
 /// ... and on overlayfs this.
 const IDMAPPED_OVERLAY: (u32, u32) = (5, 19);
+/// What the workspace asks for.
+const RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 const MEBI: u64 = 1 << 20;
 const GIBI: u64 = 1 << 30;
 
@@ -104,6 +106,7 @@ pub fn check(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
     let mut findings = vec![root(facts), stackyard(facts)];
     findings.extend(TOOLS.iter().map(|tool| program(facts, tool)));
     findings.push(virtual_environments(facts));
+    findings.push(rust(facts, wanted));
     findings.extend(kernel(facts));
     findings.push(cgroups(facts));
     findings.push(port(facts, wanted));
@@ -170,6 +173,33 @@ fn virtual_environments(facts: &Facts) -> Finding {
             )
             .fix("sudo apt-get install python3-venv")
         },
+    }
+}
+
+/// A cluster runs without Rust; only who builds its programs here needs it.
+fn rust(facts: &Facts, wanted: &Wanted) -> Finding {
+    let what = match &facts.rust {
+        Rust::Found { version, path } if *version >= super::facts::version(RUST) => {
+            return Finding::new("rust", Level::Ok, path.display().to_string());
+        }
+        Rust::Found {
+            version: (major, minor),
+            ..
+        } => format!("{major}.{minor} is too old, {RUST} or newer is needed"),
+        Rust::Broken { path, why } => format!("{} does not work: {why}", path.display()),
+        Rust::Missing => format!("not installed, {RUST} or newer is needed"),
+    };
+    let fix = match &facts.rust {
+        Rust::Missing => {
+            "install it with rustup (https://rustup.rs); Debian 12's packages are too old"
+        }
+        Rust::Found { .. } | Rust::Broken { .. } => "rustup update stable",
+    };
+    if wanted.from_source {
+        Finding::new("rust", Level::Fault, what).fix(fix)
+    } else {
+        let what = format!("{what} to build from source; a cluster runs without it");
+        Finding::new("rust", Level::Warning, what).fix(fix)
     }
 }
 
@@ -405,6 +435,10 @@ mod tests {
                 .map(|tool| (tool.program, PathBuf::from("/usr/bin").join(tool.program)))
                 .collect(),
             python_venv: Some(true),
+            rust: Rust::Found {
+                version: (1, 99),
+                path: PathBuf::from("/root/.cargo/bin/cargo"),
+            },
             kernel: (6, 1),
             overlayfs: true,
             user_namespaces: Some(1000),
@@ -430,6 +464,7 @@ mod tests {
             bind: "127.0.0.1".into(),
             port: 8080,
             runs_already: false,
+            from_source: false,
         }
     }
 
@@ -440,6 +475,16 @@ mod tests {
             .into_iter()
             .filter(|finding| finding.level != Level::Ok);
         bad.map(|finding| (finding.name, finding.level)).collect()
+    }
+
+    /// The one finding of this name.
+    fn found(name: &str, facts: &Facts, wanted: &Wanted) -> Finding {
+        let mut of_name: Vec<Finding> = check(facts, wanted)
+            .into_iter()
+            .filter(|finding| finding.name == name)
+            .collect();
+        assert_eq!(of_name.len(), 1, "{name}: {of_name:?}");
+        of_name.remove(0)
     }
 
     #[test]
@@ -506,6 +551,26 @@ mod tests {
             [("inotify", Level::Note)]
         );
         assert_eq!(
+            worst(|facts| facts.inotify.clear()),
+            [("inotify", Level::Warning)]
+        );
+        assert_eq!(
+            worst(|facts| facts.user_namespaces = None),
+            [("user namespaces", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| facts.port = PortState::Refused("no such address".into())),
+            [("port", Level::Fault)]
+        );
+        assert_eq!(
+            worst(|facts| facts.ip_forward = None),
+            [("ip_forward", Level::Warning)]
+        );
+        assert_eq!(
+            worst(|facts| facts.python_venv = None),
+            [("python3-venv", Level::Note)]
+        );
+        assert_eq!(
             worst(|facts| facts.disk_free = Some(100 * MEBI)),
             [("disk", Level::Fault)]
         );
@@ -517,6 +582,70 @@ mod tests {
             worst(|facts| facts.stackyard = Err("none".into())),
             [("stackyard", Level::Fault)]
         );
+    }
+
+    #[test]
+    fn every_program_that_is_missing_is_named_with_its_package() {
+        for tool in TOOLS {
+            let mut facts = good();
+            facts.programs.remove(tool.program);
+            let finding = found(tool.program, &facts, &wanted());
+            let level = match tool.only_for {
+                None => Level::Fault,
+                Some(_) => Level::Warning,
+            };
+            assert_eq!(finding.level, level, "{}", tool.program);
+            assert_eq!(finding.package, Some(tool.package));
+            assert!(
+                finding
+                    .fix
+                    .is_some_and(|fix| fix.ends_with(&format!("apt-get install {}", tool.package)))
+            );
+        }
+    }
+
+    #[test]
+    fn rust_is_needed_for_building_only() {
+        let old = Rust::Found {
+            version: (1, 63),
+            path: "/usr/bin/cargo".into(),
+        };
+        let broken = Rust::Broken {
+            path: "/root/.cargo/bin/cargo".into(),
+            why: "no default toolchain".into(),
+        };
+        for (rust, says) in [
+            (Rust::Missing, "not installed"),
+            (old, "1.63 is too old"),
+            (broken, "no default toolchain"),
+        ] {
+            let facts = Facts { rust, ..good() };
+            let running = found("rust", &facts, &wanted());
+            assert_eq!(running.level, Level::Warning);
+            assert!(
+                running.what.contains(says) && running.what.contains("runs without it"),
+                "{}",
+                running.what
+            );
+            let building = Wanted {
+                from_source: true,
+                ..wanted()
+            };
+            let finding = found("rust", &facts, &building);
+            assert_eq!(finding.level, Level::Fault);
+            assert!(
+                finding.what.contains(says) && finding.fix.is_some(),
+                "{finding:?}"
+            );
+        }
+        let needed = Facts {
+            rust: Rust::Found {
+                version: super::super::facts::version(RUST),
+                path: "/usr/bin/cargo".into(),
+            },
+            ..good()
+        };
+        assert_eq!(found("rust", &needed, &wanted()).level, Level::Ok);
     }
 
     #[test]
@@ -554,6 +683,7 @@ mod tests {
             stackyard: Err("none".into()),
             programs: BTreeMap::new(),
             python_venv: Some(false),
+            rust: Rust::Missing,
             kernel: (4, 0),
             overlayfs: false,
             user_namespaces: None,

@@ -1,6 +1,7 @@
 //! What can be seen of this machine. Nothing is changed by looking.
 
 use super::check::TOOLS;
+use crate::caller::Caller;
 use crate::cluster::home;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,13 +17,17 @@ pub struct Wanted {
     pub port: u16,
     /// The port is taken by this very cluster.
     pub runs_already: bool,
+    /// Its programs are built on this machine.
+    pub from_source: bool,
 }
 
 /// Whether daemons of the cluster in `home` live: they outlive their node, and hold its port.
 pub fn daemons_live(home: &Path) -> bool {
+    // Their command lines have the real path.
+    let home = fs::canonicalize(home).unwrap_or_else(|_| home.to_path_buf());
     let mark = home.join("node/bootstrap");
     let mark = mark.as_os_str().as_encoded_bytes();
-    std::fs::read_dir("/proc")
+    fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .flatten()
@@ -33,7 +38,7 @@ pub fn daemons_live(home: &Path) -> bool {
                 .iter()
                 .all(u8::is_ascii_digit)
         })
-        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
         .any(|command| {
             command
                 .split(|byte| *byte == 0)
@@ -49,6 +54,14 @@ pub enum PortState {
     Refused(String),
 }
 
+/// The compiler, as far as it can be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rust {
+    Missing,
+    Found { version: (u32, u32), path: PathBuf },
+    Broken { path: PathBuf, why: String },
+}
+
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub root: bool,
@@ -56,6 +69,7 @@ pub struct Facts {
     pub programs: BTreeMap<&'static str, PathBuf>,
     /// None: there is no Python to ask.
     pub python_venv: Option<bool>,
+    pub rust: Rust,
     pub kernel: (u32, u32),
     pub overlayfs: bool,
     /// None: the kernel has none.
@@ -74,7 +88,7 @@ pub struct Facts {
     pub memory_available: Option<u64>,
 }
 
-pub fn gather(wanted: &Wanted) -> Facts {
+pub fn gather(wanted: &Wanted, caller: &Caller) -> Facts {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let (cgroup_kind, cgroup_controllers) = cgroups(&mounts, &|folder| {
         fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default()
@@ -87,6 +101,7 @@ pub fn gather(wanted: &Wanted) -> Facts {
             .filter_map(|tool| Some((tool.program, find(tool.program)?)))
             .collect(),
         python_venv: python_venv(),
+        rust: rust(caller),
         kernel: nix::sys::utsname::uname()
             .map(|name| version(&name.release().to_string_lossy()))
             .unwrap_or_default(),
@@ -138,8 +153,53 @@ fn python_venv() -> Option<bool> {
     Some(status.is_ok_and(|status| status.success()))
 }
 
+/// The caller's own: sudo resets the PATH, and rustup installs into the home of a user.
+fn rust(caller: &Caller) -> Rust {
+    use std::os::unix::process::CommandExt;
+    let of_user = caller.home.join(".cargo/bin/cargo");
+    let Some(path) =
+        home::on_path("cargo").or_else(|| Some(of_user).filter(|path| home::is_executable(path)))
+    else {
+        return Rust::Missing;
+    };
+    let mut command = Command::new(&path);
+    command
+        .arg("--version")
+        .env("HOME", &caller.home)
+        .current_dir("/")
+        .stdin(Stdio::null());
+    if let Some((uid, gid)) = caller.owner {
+        // What lies in a user's home is not run as root.
+        command.uid(uid).gid(gid);
+    }
+    let broken = |why: String| Rust::Broken {
+        path: path.clone(),
+        why,
+    };
+    match command.output() {
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            match rust_version(&text) {
+                Some(version) => Rust::Found { version, path },
+                None => broken(format!("it answers {:?}", text.trim())),
+            }
+        }
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            broken(text.lines().next().unwrap_or("it fails").to_string())
+        }
+        Err(error) => broken(error.to_string()),
+    }
+}
+
+/// `1.94` of `cargo 1.94.0-nightly (0123abcd 2026-01-01)`.
+fn rust_version(text: &str) -> Option<(u32, u32)> {
+    let number = text.strip_prefix("cargo ")?.split_whitespace().next()?;
+    Some(version(number)).filter(|version| *version != (0, 0))
+}
+
 /// `6.1` of `6.1.0-18-amd64`.
-fn version(release: &str) -> (u32, u32) {
+pub fn version(release: &str) -> (u32, u32) {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(|part| part.parse().unwrap_or(0));
@@ -220,10 +280,15 @@ fn forward_drops() -> Vec<String> {
         .map(|text| dropping_chains(&text))
         .unwrap_or_default();
     let legacy = output("iptables-legacy", &["-S", "FORWARD"]).unwrap_or_default();
-    if legacy.lines().any(|line| line.trim() == "-P FORWARD DROP") {
+    if legacy_drops(&legacy) {
         drops.push("iptables-legacy FORWARD".to_string());
     }
     drops
+}
+
+/// Whether `iptables-legacy -S FORWARD` shows that what no rule accepts is dropped.
+fn legacy_drops(rules: &str) -> bool {
+    rules.lines().any(|line| line.trim() == "-P FORWARD DROP")
 }
 
 /// Base chains on the forward hook whose policy is drop.
@@ -306,6 +371,36 @@ mod tests {
             {"chain":{"family":"ip","table":"filter","name":"INPUT","hook":"input","policy":"drop"}},{"chain":{"family":"ip","table":"x","name":"y"}}]}"#;
         assert_eq!(dropping_chains(json), ["ip filter FORWARD"]);
         assert_eq!(dropping_chains("no json"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_legacy_firewall_that_drops_is_seen() {
+        let docker = "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n";
+        assert!(legacy_drops(docker));
+        assert!(!legacy_drops("-P FORWARD ACCEPT\n-A FORWARD -j DROP\n"));
+        assert!(!legacy_drops(""));
+    }
+
+    #[test]
+    fn the_version_of_rust() {
+        assert_eq!(
+            rust_version("cargo 1.94.1 (0123abcd 2026-01-01)\n"),
+            Some((1, 94))
+        );
+        assert_eq!(rust_version("cargo 1.97.0-nightly (0123 x)"), Some((1, 97)));
+        assert_eq!(rust_version("error: no default toolchain"), None);
+        assert_eq!(rust_version("cargo soon"), None);
+    }
+
+    #[test]
+    fn a_port_is_free_taken_or_refused() {
+        let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let taken = holder.local_addr().expect("its address").port();
+        assert_eq!(port("127.0.0.1", taken), PortState::Taken);
+        assert_eq!(port("127.0.0.1", 0), PortState::Free, "any free one");
+        // An address that no machine has, of the range for documentation.
+        assert!(matches!(port("192.0.2.1", taken), PortState::Refused(_)));
+        assert!(matches!(port("nowhere", taken), PortState::Refused(_)));
     }
 
     #[test]

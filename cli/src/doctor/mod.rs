@@ -9,6 +9,7 @@ mod facts;
 pub use check::{Finding, Level, packages_line};
 pub use facts::{Wanted, daemons_live};
 
+use crate::caller::Caller;
 use crate::cluster::{home, socket};
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{Color, Output, human};
@@ -29,16 +30,19 @@ pub struct DoctorArgs {
     /// Address the router listens on
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<std::net::IpAddr>,
+    /// The programs are built on this machine: then Rust is needed too
+    #[arg(long)]
+    from_source: bool,
     /// Only what is wrong
     #[arg(short = 'q', long)]
     quiet: bool,
 }
 
-pub fn examine(wanted: &Wanted) -> Vec<Finding> {
-    check::check(&facts::gather(wanted), wanted)
+pub fn examine(wanted: &Wanted, caller: &Caller) -> Vec<Finding> {
+    check::check(&facts::gather(wanted, caller), wanted)
 }
 
-pub async fn run(args: DoctorArgs, out: &Output) -> Outcome {
+pub async fn run(args: DoctorArgs, out: &Output, caller: &Caller) -> Outcome {
     let home = home::resolve(args.home.as_deref())?;
     let cluster = home::read_cluster(&home)?;
     let runs_already = match &cluster {
@@ -67,8 +71,9 @@ pub async fn run(args: DoctorArgs, out: &Output) -> Outcome {
             .or(cluster.as_ref().map(|cluster| cluster.port))
             .unwrap_or(8080),
         runs_already,
+        from_source: args.from_source,
     };
-    let findings = examine(&wanted);
+    let findings = examine(&wanted, caller);
     let faults = findings
         .iter()
         .filter(|finding| finding.level == Level::Fault)

@@ -17,6 +17,29 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Resolves when whoever read our standard output went away. A stream that is quiet would learn of
+/// it only with its next line, and `yard logs app | head` would wait for that. What is no pipe and
+/// no socket never tells.
+pub async fn reader_gone() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    const LOOK: std::time::Duration = std::time::Duration::from_millis(300);
+    loop {
+        let gone = {
+            let stdout = std::io::stdout();
+            let mut looked_at = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+            let told = poll(&mut looked_at, PollTimeout::ZERO).is_ok_and(|number| number > 0);
+            told && looked_at[0]
+                .revents()
+                .is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
+        };
+        if gone {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Whether standard output has its document. A command that fails after it printed its result
 /// (`doctor`, for one) must not print a second one.
 static DOCUMENT_WRITTEN: AtomicBool = AtomicBool::new(false);

@@ -1,8 +1,8 @@
 //! Progress on standard error: redrawn on a terminal, absent elsewhere (plain lines are the
-//! caller's business).
+//! caller's business). It is gone when its owner lets go of it, also by way of an error.
 
 use super::Output;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use std::time::Duration;
 
 /// A bar of bytes sent.
@@ -10,7 +10,8 @@ pub fn upload_bar(out: &Output, total: u64) -> ProgressBar {
     if !out.live || total < 64 * 1024 {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
+        .with_finish(ProgressFinish::AndClear);
     if let Ok(style) =
         ProgressStyle::with_template("  {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
     {
@@ -24,7 +25,8 @@ pub fn spinner(out: &Output, text: impl Into<String>) -> ProgressBar {
     if !out.live {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+        .with_finish(ProgressFinish::AndClear);
     if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }

@@ -667,4 +667,18 @@ mod tests {
         assert_eq!(distance("memmory", "memory"), 1);
         assert_eq!(distance("", "abc"), 3);
     }
+
+    #[test]
+    fn the_manifest_of_the_documentation_is_one() {
+        let page = include_str!("../../../docs/push.md");
+        let text = page
+            .split_once("```yaml\n")
+            .and_then(|(_, rest)| rest.split_once("```"))
+            .map(|(text, _)| text)
+            .expect("the page shows a manifest");
+        let planned = planned(text, None, &Overrides::default()).expect("it is taken");
+        for word in ["memory: 256M", "GREETING: hello", "worker"] {
+            assert!(planned.contains(word), "{word}: {planned}");
+        }
+    }
 }

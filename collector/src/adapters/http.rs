@@ -1,7 +1,7 @@
 //! Readers over HTTP: Cloud Foundry's log API (contract §1.8) and our live stream.
 
 use super::access::{Access, AccessError, Verdict};
-use super::hub::Hub;
+use super::hub::{Hub, Passed, Watched};
 use super::now;
 use crate::domain::store::Entry;
 use crate::domain::{document, query};
@@ -158,7 +158,11 @@ async fn stream(
             }
         }
     }
-    let (recent, live) = face.hub.watch(&app, recent);
+    let Watched {
+        recent,
+        live,
+        before,
+    } = face.hub.watch(&app, recent);
     metrics::gauge!("collector_streams").increment(1.0);
     let watching = Watching {
         face,
@@ -166,6 +170,7 @@ async fn stream(
         token,
         recent: recent.into(),
         live: Some(live),
+        lines: before,
         recheck: tokio::time::Instant::now() + RECHECK,
     };
     Sse::new(watching.events())
@@ -178,8 +183,11 @@ struct Watching {
     face: Face,
     app: String,
     token: Option<String>,
+    /// Entries to tell before the next live one.
     recent: VecDeque<Arc<Entry>>,
-    live: Option<broadcast::Receiver<Arc<Entry>>>,
+    live: Option<broadcast::Receiver<Passed>>,
+    /// Lines of the live ones that were told, or told to be missing.
+    lines: u64,
     recheck: tokio::time::Instant,
 }
 
@@ -193,8 +201,7 @@ impl Drop for Watching {
 }
 
 enum Next {
-    Entry(Arc<Entry>),
-    Missed(u64),
+    Entry(Passed),
     Ended,
     Recheck,
 }
@@ -213,8 +220,15 @@ impl Watching {
         }
         loop {
             match self.wait().await {
-                Next::Entry(entry) => return Some(event(&entry)),
-                Next::Missed(lines) => {
+                Next::Entry(passed) if passed.before == self.lines => {
+                    self.lines += passed.entry.lines();
+                    return Some(event(&passed.entry));
+                }
+                Next::Entry(passed) => {
+                    // It was too slow for those before; this one comes right after the word of it.
+                    let lines = passed.before.saturating_sub(self.lines);
+                    self.lines = passed.before + passed.entry.lines();
+                    self.recent.push_back(passed.entry);
                     self.face.hub.missed(lines);
                     return Some(
                         Event::default()
@@ -244,14 +258,17 @@ impl Watching {
         let Some(live) = &mut self.live else {
             return Next::Ended;
         };
-        tokio::select! {
-            received = live.recv() => match received {
-                Ok(entry) => Next::Entry(entry),
-                Err(RecvError::Lagged(lines)) => Next::Missed(lines),
-                Err(RecvError::Closed) => Next::Ended,
-            },
-            () = tokio::time::sleep_until(self.recheck) => Next::Recheck,
-            () = self.face.shutdown.draining() => Next::Ended,
+        loop {
+            return tokio::select! {
+                received = live.recv() => match received {
+                    Ok(passed) => Next::Entry(passed),
+                    // The next one tells how many lines that were.
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => Next::Ended,
+                },
+                () = tokio::time::sleep_until(self.recheck) => Next::Recheck,
+                () = self.face.shutdown.draining() => Next::Ended,
+            };
         }
     }
 }

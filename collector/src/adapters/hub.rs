@@ -11,12 +11,38 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
-/// Entries a watcher may be behind; then it misses the oldest and is told how many.
+/// Entries a watcher may be behind; then it misses the oldest and is told how many lines those were.
 const BEHIND: usize = 2048;
 
 struct State {
     store: Store,
-    live: BTreeMap<String, broadcast::Sender<Arc<Entry>>>,
+    live: BTreeMap<String, Live>,
+}
+
+/// Those who watch one source.
+struct Live {
+    sender: broadcast::Sender<Passed>,
+    /// Lines passed on so far, those included that an entry says were lost.
+    lines: u64,
+}
+
+/// An entry on its way to watchers. Who missed some before it sees by the count how many lines they
+/// stood for: an entry may tell of the loss of many.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    pub entry: Arc<Entry>,
+    /// Lines passed on before this one.
+    pub before: u64,
+}
+
+/// What a watcher begins with.
+pub struct Watched {
+    /// The newest entries.
+    pub recent: Vec<Arc<Entry>>,
+    /// All that come after them.
+    pub live: broadcast::Receiver<Passed>,
+    /// Lines passed on before the first of those.
+    pub before: u64,
 }
 
 #[derive(Default)]
@@ -99,19 +125,21 @@ impl Hub {
     }
 
     /// The newest `recent` entries, and all that come after them.
-    pub fn watch(
-        &self,
-        source: &str,
-        recent: usize,
-    ) -> (Vec<Arc<Entry>>, broadcast::Receiver<Arc<Entry>>) {
+    pub fn watch(&self, source: &str, recent: usize) -> Watched {
         let mut state = self.state();
         let recent = state.store.recent(source, recent);
         let live = state
             .live
             .entry(source.to_string())
-            .or_insert_with(|| broadcast::Sender::new(BEHIND))
-            .subscribe();
-        (recent, live)
+            .or_insert_with(|| Live {
+                sender: broadcast::Sender::new(BEHIND),
+                lines: 0,
+            });
+        Watched {
+            recent,
+            live: live.sender.subscribe(),
+            before: live.lines,
+        }
     }
 
     /// Forgets the broadcast of a source that nobody watches any more.
@@ -120,7 +148,7 @@ impl Hub {
         if state
             .live
             .get(source)
-            .is_some_and(|live| live.receiver_count() == 0)
+            .is_some_and(|live| live.sender.receiver_count() == 0)
         {
             state.live.remove(source);
         }
@@ -149,10 +177,12 @@ impl Hub {
 }
 
 impl State {
-    fn pass_on(&self, source: &str, entry: Arc<Entry>) {
-        if let Some(live) = self.live.get(source) {
+    fn pass_on(&mut self, source: &str, entry: Arc<Entry>) {
+        if let Some(live) = self.live.get_mut(source) {
+            let before = live.lines;
+            live.lines += entry.lines();
             // Nobody listening is no fault.
-            let _ = live.send(entry);
+            let _ = live.sender.send(Passed { entry, before });
         }
     }
 }
@@ -160,7 +190,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::bus::stream::LogLine;
+    use proto::bus::stream::{LogLine, LogLoss};
 
     fn batch(numbers: std::ops::Range<i64>) -> LogBatch {
         let lines = numbers.map(|number| LogLine {
@@ -182,14 +212,37 @@ mod tests {
             bytes: 1 << 20,
         });
         hub.take(10, batch(0..5));
-        let (recent, mut live) = hub.watch("a", 3);
+        let mut watched = hub.watch("a", 3);
         hub.take(20, batch(5..7));
-        assert_eq!(recent.len(), 3);
-        let last = recent.last().expect("recent").timestamp;
-        let first = live.try_recv().expect("live");
-        assert!(first.timestamp > last);
-        assert!(live.try_recv().is_ok());
-        assert!(live.try_recv().is_err());
+        assert_eq!(watched.recent.len(), 3);
+        let last = watched.recent.last().expect("recent").timestamp;
+        let first = watched.live.try_recv().expect("live");
+        assert!(first.entry.timestamp > last);
+        assert_eq!(first.before, watched.before);
+        let second = watched.live.try_recv().expect("live");
+        assert_eq!(second.before, watched.before + 1);
+        assert!(watched.live.try_recv().is_err());
+    }
+
+    #[test]
+    fn who_is_behind_learns_how_many_lines_the_missed_entries_stood_for() {
+        let hub = Hub::new(Limits {
+            entries_per_source: 100,
+            bytes: 1 << 20,
+        });
+        let mut watched = hub.watch("a", 0);
+        let mut first = batch(0..1);
+        first.losses.push(LogLoss {
+            source: "a".into(),
+            place: "agent".into(),
+            lines: 500,
+        });
+        hub.take(10, first);
+        hub.take(20, batch(1..1 + BEHIND as i64));
+        assert!(watched.live.try_recv().is_err(), "it is told to be behind");
+        let next = watched.live.try_recv().expect("the oldest that is left");
+        let missed = next.before - watched.before;
+        assert_eq!(missed, 501, "a loss of 500 lines and one line");
     }
 
     #[test]
@@ -198,8 +251,8 @@ mod tests {
             entries_per_source: 100,
             bytes: 1 << 20,
         });
-        let (_, first) = hub.watch("a", 0);
-        let (_, second) = hub.watch("a", 0);
+        let first = hub.watch("a", 0);
+        let second = hub.watch("a", 0);
         drop(first);
         hub.unwatch("a");
         assert_eq!(hub.document()["watched_sources"], 1);

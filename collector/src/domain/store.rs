@@ -69,6 +69,14 @@ pub enum Content {
 }
 
 impl Entry {
+    /// How many lines of the source it stands for.
+    pub fn lines(&self) -> u64 {
+        match &self.content {
+            Content::Line { .. } => 1,
+            Content::Loss { lines, .. } => *lines,
+        }
+    }
+
     fn cost(&self) -> usize {
         OVERHEAD
             + match &self.content {

@@ -3,7 +3,9 @@
 //! A part that ends in order leaves nothing; this is for those that were killed. Each kind of
 //! leftover is looked for by a name that only this cluster uses.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use tracing::{debug, warn};
 
-use super::layout::interface_prefix;
+use super::layout::{self, interface_prefix};
 use super::process;
 
 /// Where the leftovers of a cluster would be.
@@ -49,8 +51,8 @@ impl Traces {
         left
     }
 
-    /// Containers' processes by their cgroup, their supervisors by a command line that names the
-    /// run folder.
+    /// Containers' processes by their cgroup, their supervisors by a command line that names a file
+    /// of the cluster.
     fn end_processes(&self, left: &mut Vec<String>) {
         let begun = Instant::now();
         loop {
@@ -78,22 +80,25 @@ impl Traces {
             .iter()
             .flat_map(|folder| cgroup_processes(folder))
             .collect();
-        let run = self.run.display().to_string();
-        for pid in process::all() {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let mut words = line.split(|byte| *byte == 0);
-            let ours = words
-                .next()
-                .is_some_and(|program| program.ends_with(b"stackyard-supervisor"));
-            if ours && words.any(|word| String::from_utf8_lossy(word).starts_with(&run)) {
-                found.push(pid);
-            }
-        }
+        found.extend(process::all().into_iter().filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| self.is_supervisor(&line))
+                && process::is_own(*pid)
+        }));
         found.retain(|pid| {
             *pid != std::process::id()
                 && process::identity(*pid).is_some_and(|identity| identity.is_alive())
         });
         found
+    }
+
+    fn is_supervisor(&self, line: &[u8]) -> bool {
+        let mut words = line
+            .split(|byte| *byte == 0)
+            .map(|word| Path::new(OsStr::from_bytes(word)));
+        words
+            .next()
+            .is_some_and(|program| program.ends_with("stackyard-supervisor"))
+            && words.any(|word| word.starts_with(&self.home) || word.starts_with(&self.run))
     }
 
     fn unmount(&self, left: &mut Vec<String>) {
@@ -154,14 +159,9 @@ impl Traces {
     fn remove_interfaces(&self, left: &mut Vec<String>) {
         let prefix = interface_prefix(&self.cluster);
         let names = || -> Vec<String> {
-            let entries = fs::read_dir("/sys/class/net")
-                .into_iter()
-                .flatten()
-                .flatten();
-            entries
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .filter(|name| name.starts_with(&prefix))
-                .collect()
+            let mut names = layout::interfaces();
+            names.retain(|name| name.starts_with(&prefix));
+            names
         };
         for name in names() {
             run("ip", &["link", "delete", &name]);
@@ -290,6 +290,30 @@ mod tests {
         assert_eq!(unescape("/plain"), "/plain");
         assert_eq!(unescape("/end\\"), "/end\\");
         assert!(mount_points().iter().any(|point| point == "/"));
+    }
+
+    #[test]
+    fn supervisors_are_known_by_the_files_they_work_for() {
+        let traces = Traces {
+            cluster: "c0ffee12".to_string(),
+            home: "/srv/yard".into(),
+            run: "/run/stackyard/c0ffee12".into(),
+        };
+        for (line, ours) in [
+            (
+                "/usr/lib/stackyard-supervisor\0/srv/yard/dea-1/sandboxes/x/spec.json\0",
+                true,
+            ),
+            ("stackyard-supervisor\0/run/stackyard/c0ffee12/x\0", true),
+            ("stackyard-supervisor\0/srv/yard-2/dea-1/spec.json\0", false),
+            (
+                "/usr/bin/less\0/srv/yard/dea-1/sandboxes/x/spec.json\0",
+                false,
+            ),
+            ("stackyard-supervisor\0", false),
+        ] {
+            assert_eq!(traces.is_supervisor(line.as_bytes()), ours, "{line:?}");
+        }
     }
 
     #[test]

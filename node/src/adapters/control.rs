@@ -1,6 +1,7 @@
 //! The node's socket: `yard` asks for the state and for the end.
 //!
-//! Everybody on the machine may ask for the state; only root and the node's own user may stop.
+//! Everybody on the machine may ask for the state; only root and the node's own user may stop, and
+//! they are heard also while others crowd the socket.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,14 +12,17 @@ use daemon::{Policy, Supervisor};
 use proto::node::{NodeRequest, NodeStatus};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 use crate::board::Board;
 
 /// Longest request line.
 const LIMIT: u64 = 64 * 1024;
-/// A client that says nothing for this long is left.
+/// A client that says nothing, or does not read its answer, for this long is left.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Clients without a right to stop, at once; more are sent away.
+const CROWD: usize = 64;
 
 /// Listens; a socket left by a predecessor is replaced.
 pub fn serve(path: &Path, board: &Arc<Board>, tasks: &Supervisor) -> anyhow::Result<()> {
@@ -29,17 +33,25 @@ pub fn serve(path: &Path, board: &Arc<Board>, tasks: &Supervisor) -> anyhow::Res
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     let listener = Arc::new(listener);
     let (board, supervisor) = (board.clone(), tasks.clone());
+    let crowd = Arc::new(Semaphore::new(CROWD));
     tasks.spawn("control-socket", Policy::Restart, move |shutdown| {
         let (listener, board, supervisor) = (listener.clone(), board.clone(), supervisor.clone());
+        let crowd = crowd.clone();
         async move {
             loop {
                 let stream = tokio::select! {
                     accepted = listener.accept() => accepted?.0,
                     () = shutdown.cancelled() => return Ok(()),
                 };
+                let may_stop = may_stop(&stream);
+                let place = crowd.clone().try_acquire_owned().ok();
+                if place.is_none() && !may_stop {
+                    continue;
+                }
                 let board = board.clone();
                 supervisor.spawn_once("control-client", async move {
-                    if let Err(error) = answer(stream, &board).await {
+                    let _place = place;
+                    if let Err(error) = answer(stream, may_stop, &board).await {
                         debug!(%error, "a client of the node's socket was left");
                     }
                 });
@@ -49,9 +61,13 @@ pub fn serve(path: &Path, board: &Arc<Board>, tasks: &Supervisor) -> anyhow::Res
     Ok(())
 }
 
-async fn answer(stream: UnixStream, board: &Board) -> std::io::Result<()> {
-    let uid = stream.peer_cred()?.uid();
-    let may_stop = uid == 0 || uid == nix::unistd::geteuid().as_raw();
+fn may_stop(client: &UnixStream) -> bool {
+    client
+        .peer_cred()
+        .is_ok_and(|client| client.uid() == 0 || client.uid() == nix::unistd::geteuid().as_raw())
+}
+
+async fn answer(stream: UnixStream, may_stop: bool, board: &Board) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader.take(LIMIT));
     loop {
@@ -71,7 +87,9 @@ async fn answer(stream: UnixStream, board: &Board) -> std::io::Result<()> {
         };
         let mut text = serde_json::to_string(&reply).map_err(std::io::Error::other)?;
         text.push('\n');
-        writer.write_all(text.as_bytes()).await?;
+        tokio::time::timeout(SILENCE, writer.write_all(text.as_bytes()))
+            .await
+            .map_err(std::io::Error::other)??;
         lines.get_mut().set_limit(LIMIT);
     }
 }

@@ -57,6 +57,11 @@ impl Layout {
         self.home.join("logs").join(format!("{}.log", part.name()))
     }
 
+    /// Where `yard up` sends the node's own lines.
+    pub fn node_log(&self) -> PathBuf {
+        self.home.join("logs/node.log")
+    }
+
     pub fn bootstrap(&self, part: &Part) -> PathBuf {
         self.node()
             .join("bootstrap")
@@ -186,14 +191,7 @@ fn is_domain(text: &str) -> bool {
 
 /// 8 hex digits whose first two, which name the interfaces, no other cluster's here are.
 fn new_id() -> String {
-    let interfaces: Vec<String> = std::fs::read_dir("/sys/class/net")
-        .map(|entries| {
-            entries
-                .flatten()
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .collect()
-        })
-        .unwrap_or_default();
+    let interfaces = interfaces();
     let running: Vec<String> = std::fs::read_dir(RUN)
         .map(|entries| {
             entries
@@ -211,6 +209,18 @@ fn new_id() -> String {
             return id;
         }
     }
+}
+
+/// Names of the network interfaces that we see. `/sys/class/net` shows those of whoever mounted it.
+pub fn interfaces() -> Vec<String> {
+    nix::net::if_::if_nameindex()
+        .map(|interfaces| {
+            interfaces
+                .iter()
+                .map(|interface| interface.name().to_string_lossy().into_owned())
+                .collect()
+        })
+        .unwrap_or_default()
 }
 
 /// Names of network interfaces of a cluster begin with it; an agent's with its number too.

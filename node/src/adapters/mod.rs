@@ -5,6 +5,7 @@ pub mod control;
 pub mod files;
 pub mod hosts_file;
 pub mod layout;
+pub mod log_file;
 pub mod machine;
 pub mod process;
 pub mod sockets;

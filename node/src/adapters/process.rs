@@ -4,22 +4,23 @@
 //! part, and nothing ties its life to the node's. A node that comes back finds its parts by
 //! their command line, which contains a path of this cluster and nothing else does; a bare process
 //! id from a file could be anybody's by now. The start time goes with the id wherever it is kept,
-//! for the same reason.
+//! for the same reason. Any user can give a process any command line: only those of the node's own
+//! user count.
 
-use std::fs::{self, OpenOptions};
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, geteuid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A log larger than this is put aside at the start of its part; one old one is kept.
-const LOG_LIMIT: u64 = 50 << 20;
+use super::log_file;
 
 /// How to start a part.
 #[derive(Debug, Clone)]
@@ -105,8 +106,12 @@ impl Identity {
     }
 
     pub fn signal(&self, signal: Signal) {
-        if self.is_alive() {
-            let _ = kill(Pid::from_raw(self.pid as i32), signal);
+        // The descriptor comes before the look: should the process end in between, and its number
+        // go to another one, that one is not hit.
+        if let Ok(process) = sys::pidfd::open(self.pid)
+            && self.is_alive()
+        {
+            let _ = sys::pidfd::send_signal(&process, signal as i32);
         }
     }
 
@@ -114,7 +119,7 @@ impl Identity {
     pub fn signal_group(&self, signal: Signal) {
         if self.is_alive() {
             let _ = killpg(Pid::from_raw(self.pid as i32), signal);
-            let _ = kill(Pid::from_raw(self.pid as i32), signal);
+            self.signal(signal);
         }
     }
 }
@@ -169,6 +174,32 @@ fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
+/// Whether the process runs, and began, as the user of this one.
+pub fn is_own(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    owned_by(&status, geteuid().as_raw())
+}
+
+/// Whether the line `Uid:` (real, effective, saved, of files) of `/proc/<pid>/status` names nobody
+/// else. The owner of the folder does not tell: it is root's also for processes that hide.
+fn owned_by(status: &str, user: u32) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))
+        .is_some_and(|ids| ids.split_whitespace().all(|id| id.parse() == Ok(user)))
+}
+
+/// Whether a process of our user has a path below `folder` in its command line.
+pub fn any_below(folder: &Path) -> bool {
+    let below = |line: &[u8]| {
+        line.split(|byte| *byte == 0)
+            .any(|word| Path::new(OsStr::from_bytes(word)).starts_with(folder))
+    };
+    all().into_iter().any(|pid| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| below(&line)) && is_own(pid)
+    })
+}
+
 /// Ids of all processes.
 pub fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
@@ -187,12 +218,13 @@ pub fn identity(pid: u32) -> Option<Identity> {
     })
 }
 
-/// The living process that was started by exactly this program line.
+/// The living process of our user that was started by exactly this program line.
 pub fn find(program: &Program) -> Option<Identity> {
     let mut found: Vec<(u32, Stat)> = all()
         .into_iter()
         .filter(|pid| {
             fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| program.is_line(&line))
+                && is_own(*pid)
         })
         .filter_map(|pid| Some((pid, stat(pid)?)))
         .filter(|(_, stat)| stat.state != 'Z')
@@ -211,7 +243,7 @@ pub fn start(
     program: &Program,
     sockets: Vec<(String, std::os::fd::OwnedFd)>,
 ) -> Result<Living, ProcessError> {
-    let log = open_log(&program.log).map_err(|source| ProcessError::Log {
+    let log = log_file::open(&program.log).map_err(|source| ProcessError::Log {
         path: program.log.clone(),
         source,
     })?;
@@ -282,36 +314,6 @@ pub fn start(
     Ok(Living::Started { identity, child })
 }
 
-fn open_log(path: &Path) -> io::Result<fs::File> {
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
-        fs::rename(path, path.with_extension("log.1"))?;
-    }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
-}
-
-/// The last line of a log, shortened: why a program ended is often there.
-pub fn last_line(log: &Path) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    let reading = || -> io::Result<String> {
-        let mut file = fs::File::open(log)?;
-        let size = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(size.saturating_sub(4096)))?;
-        let mut tail = Vec::new();
-        file.read_to_end(&mut tail)?;
-        let text = String::from_utf8_lossy(&tail);
-        let line = text
-            .lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        Ok(line.trim().chars().take(300).collect())
-    };
-    reading().unwrap_or_default()
-}
-
 /// An executable by name: on the path, or where Debian puts servers.
 pub fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
@@ -373,6 +375,45 @@ mod tests {
         assert!(!identity.is_alive());
     }
 
+    #[tokio::test]
+    async fn a_strangers_process_with_the_same_line_is_not_ours() {
+        use std::io::Write;
+        if !geteuid().is_root() {
+            let _ = writeln!(
+                io::stderr(),
+                "SKIPPED a_strangers_process_with_the_same_line_is_not_ours: it needs root"
+            );
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let seconds = format!("87654.{}", std::process::id());
+        let program = sleeper(folder.path(), &seconds);
+        let mut stranger = std::process::Command::new(&program.executable);
+        std::os::unix::process::CommandExt::uid(stranger.arg(&seconds), 54_321);
+        let mut stranger = stranger.spawn().unwrap();
+        let line = format!("/proc/{}/cmdline", stranger.id());
+        for _ in 0..200 {
+            if fs::read(&line).is_ok_and(|line| program.is_line(&line)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let seen = fs::read(&line).is_ok_and(|line| program.is_line(&line));
+        let found = find(&program);
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        assert!(seen, "it looks like the program");
+        assert_eq!(found, None);
+    }
+
+    #[test]
+    fn the_owner_of_a_process_is_told_by_every_id() {
+        assert!(owned_by("Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t0\n", 0));
+        assert!(!owned_by("Uid:\t1000\t0\t0\t0\n", 0), "a setuid program");
+        assert!(!owned_by("Uid:\t1000\t1000\t1000\t1000\n", 0));
+        assert!(!owned_by("", 0), "it is gone");
+    }
+
     #[test]
     fn a_line_is_known_by_its_arguments_and_the_programs_name() {
         let program = Program {
@@ -387,27 +428,5 @@ mod tests {
         assert!(!program.is_line(b"/usr/bin/etcdctl\0--config-file\0/h/etcd.yaml\0"));
         assert!(!program.is_line(b"/usr/bin/etcd\0--config-file\0/h/etcd.yaml\0more\0"));
         assert!(!program.is_line(b""));
-    }
-
-    #[test]
-    fn the_last_line_of_a_log_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.log");
-        assert_eq!(last_line(&path), "");
-        fs::write(&path, "one\ntwo\n\n").unwrap();
-        assert_eq!(last_line(&path), "two");
-    }
-
-    #[test]
-    fn a_log_that_grew_too_large_is_put_aside() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.log");
-        fs::File::create(&path)
-            .unwrap()
-            .set_len(LOG_LIMIT + 1)
-            .unwrap();
-        open_log(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
-        assert!(folder.path().join("x.log.1").exists());
     }
 }

@@ -1,9 +1,10 @@
 //! What cannot work is refused, taken back or stopped, and says why.
 
-use crate::support::*;
 use anyhow::ensure;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tests::apps::*;
+use tests::leftovers::processes;
 use tests::{Cluster, eventually};
 
 pub async fn a_failing_build_names_its_step_and_leaves_the_old_version(
@@ -146,16 +147,21 @@ pub async fn a_greedy_app_is_stopped_with_the_reason(cluster: &Cluster) -> anyho
 }
 
 pub async fn an_app_that_ignores_term_is_killed(cluster: &Cluster) -> anyhow::Result<()> {
+    const GRACE: Duration = Duration::from_secs(2);
     cluster
         .ok(["config", "set", "dea/instance/stop_grace", "2s"])
         .await?;
+    // Its directory is in its command line: so its process is found among all.
+    let mark = format!("stubborn-{}", cluster.port);
     let stubborn = app(
         cluster,
         "stubborn",
         &[
             (
                 "Procfile",
-                "web: trap '' TERM; python3 -u -m http.server $PORT\n",
+                &format!(
+                    "web: trap '' TERM; mkdir {mark}; exec python3 -m http.server -d {mark} $PORT\n"
+                ),
             ),
             ("index.txt", "x"),
         ],
@@ -168,8 +174,20 @@ pub async fn an_app_that_ignores_term_is_killed(cluster: &Cluster) -> anyhow::Re
     )
     .await?
     .success()?;
+    let lives = || !processes(&format!("-d {mark}")).is_empty();
+    ensure!(lives(), "its process is seen");
     cluster.ok(["stop", "stubborn"]).await?;
-    wait_running(cluster, "stubborn", 0, Duration::from_secs(8)).await?;
+    let told = Instant::now();
+    eventually("its end", Duration::from_secs(10), || async {
+        ensure!(!lives(), "it lives");
+        Ok(())
+    })
+    .await?;
+    let took = told.elapsed();
+    ensure!(
+        took >= GRACE,
+        "it was to have its grace, and ended after {took:?}"
+    );
     cluster
         .ok(["config", "unset", "dea/instance/stop_grace"])
         .await?;

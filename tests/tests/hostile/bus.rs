@@ -1,14 +1,13 @@
 //! Garbage on the bus.
 
 use crate::support::Yard;
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use proto::bus::catalogue::{self, Role};
 use proto::ids::ComponentId;
 use rand::Rng;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tests::eventually;
+use tests::{Cluster, eventually};
 
 /// What a confused or broken component could send.
 fn garbage(generator: &mut impl Rng) -> Vec<Vec<u8>> {
@@ -41,45 +40,29 @@ fn garbage(generator: &mut impl Rng) -> Vec<Vec<u8>> {
     messages
 }
 
+const COMPONENTS: [(&str, Role); 6] = [
+    ("controller-1", Role::Controller),
+    ("router-1", Role::Router),
+    ("dea-1", Role::Dea),
+    ("health-manager-1", Role::HealthManager),
+    ("stager-1", Role::Stager),
+    ("collector-1", Role::Collector),
+];
+
 pub async fn garbage_on_the_bus_is_counted_and_harms_nobody(yard: &Yard) -> anyhow::Result<()> {
-    let components = [
-        ("controller-1", Role::Controller),
-        ("router-1", Role::Router),
-        ("dea-1", Role::Dea),
-        ("health-manager-1", Role::HealthManager),
-        ("stager-1", Role::Stager),
-        ("collector-1", Role::Collector),
-    ];
-    let mut files = BTreeMap::new();
-    for (name, _) in components {
-        let path = yard
-            .cluster
-            .home
-            .join(format!("node/bootstrap/{name}.json"));
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}", path.display()))?;
-        files.insert(name, serde_json::from_str::<Value>(&text)?);
-    }
     let pids = || -> anyhow::Result<Vec<i32>> {
-        components
+        COMPONENTS
             .iter()
             .map(|(name, _)| yard.cluster.pid(name))
             .collect()
     };
     let before_pids = pids()?;
-    let before = malformed(&files).await?;
+    let before = malformed(&yard.cluster).await?;
     let mut generator = rand::rng();
     let mut sent = 0;
-    for (name, role) in components {
-        let bus = &files[name]["bus"];
+    for (name, role) in COMPONENTS {
         let id = ComponentId::new(name)?;
-        let client = async_nats::ConnectOptions::with_user_and_password(
-            bus["user"].as_str().context("user")?.to_string(),
-            bus["password"].as_str().context("password")?.to_string(),
-        )
-        .custom_inbox_prefix(catalogue::inbox_prefix(&id))
-        .connect(bus["servers"][0].as_str().context("server")?)
-        .await?;
+        let client = yard.cluster.bus(name).await?;
         for pattern in catalogue::permissions(role, &id).publish {
             let subject = match pattern.as_str() {
                 "vcap.stager.*" => "vcap.stager.default".to_string(),
@@ -92,20 +75,12 @@ pub async fn garbage_on_the_bus_is_counted_and_harms_nobody(yard: &Yard) -> anyh
         }
         client.flush().await?;
     }
-    let expected = [
-        "controller-1",
-        "router-1",
-        "dea-1",
-        "health-manager-1",
-        "stager-1",
-        "collector-1",
-    ];
     eventually(
         "every receiver counted",
         Duration::from_secs(10),
         || async {
-            let after = malformed(&files).await?;
-            for name in expected {
+            let after = malformed(&yard.cluster).await?;
+            for (name, _) in COMPONENTS {
                 ensure!(
                     after[name] >= before[name] + 5,
                     "{name} counted {} before and {} after {sent} messages",
@@ -123,9 +98,8 @@ pub async fn garbage_on_the_bus_is_counted_and_harms_nobody(yard: &Yard) -> anyh
         pids()?
     );
     // Logged, but not once per message.
-    for (name, _) in components {
-        let log = std::fs::read_to_string(yard.cluster.home.join(format!("logs/{name}.log")))
-            .unwrap_or_default();
+    for (name, _) in COMPONENTS {
+        let log = yard.cluster.log(name);
         ensure!(!log.contains("panicked"), "{name} panicked");
         let lines = log
             .lines()
@@ -140,33 +114,16 @@ pub async fn garbage_on_the_bus_is_counted_and_harms_nobody(yard: &Yard) -> anyh
 }
 
 /// `bus_malformed_total` of each component.
-async fn malformed(
-    files: &BTreeMap<&'static str, Value>,
-) -> anyhow::Result<BTreeMap<&'static str, u64>> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
+async fn malformed(cluster: &Cluster) -> anyhow::Result<BTreeMap<&'static str, u64>> {
     let mut counts = BTreeMap::new();
-    for (name, file) in files {
-        let admin = &file["admin"];
-        let text = client
-            .get(format!(
-                "http://{}/metrics",
-                admin["address"].as_str().context("address")?
-            ))
-            .basic_auth(
-                admin["user"].as_str().context("user")?,
-                admin["password"].as_str(),
-            )
-            .timeout(Duration::from_secs(5))
-            .send()
-            .await?
-            .text()
-            .await?;
+    for (name, _) in COMPONENTS {
+        let text = cluster.status_text(name, "/metrics").await?;
         let count = text
             .lines()
             .filter(|line| line.starts_with("bus_malformed_total"))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum::<f64>();
-        counts.insert(*name, count as u64);
+        counts.insert(name, count as u64);
     }
     Ok(counts)
 }

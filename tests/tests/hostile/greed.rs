@@ -1,11 +1,12 @@
 //! Apps that misbehave: they fork, fill, eat, flap, flood and leave daemons behind.
 
-use crate::support::{Yard, groups, processes, resident_megabytes};
+use crate::support::{Yard, groups, resident_megabytes};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tests::eventually;
+use tests::leftovers::processes;
+use tests::{Cluster, eventually};
 
 pub async fn a_fork_bomb_is_contained(yard: &Yard) -> anyhow::Result<()> {
     // Memory enough for all of them: the limit that is reached is that of processes.
@@ -264,7 +265,10 @@ pub async fn a_flood_of_log_lines_is_cut_and_counted(yard: &Yard) -> anyhow::Res
     .await;
     live.kill()?;
     live.wait()?;
-    let (lines, lost) = counted?;
+    let (lines, lost) = match counted {
+        Ok(counted) => counted,
+        Err(error) => bail!("{error:#}; {}", losses(&yard.cluster).await?),
+    };
     println!("    {lines} lines came, {lost} were lost and counted");
     ensure!(
         most < before + 80,
@@ -274,4 +278,17 @@ pub async fn a_flood_of_log_lines_is_cut_and_counted(yard: &Yard) -> anyhow::Res
     ensure!(size < 300, "the collector has {size} MB");
     yard.neighbour_is_well().await?;
     yard.delete("flood").await
+}
+
+/// What the daemons on a line's way say of lines and messages that were lost, to tell where.
+async fn losses(cluster: &Cluster) -> anyhow::Result<String> {
+    let mut told = Vec::new();
+    for component in ["dea-1", "collector-1", "router-1"] {
+        let metrics = cluster.status_text(component, "/metrics").await?;
+        let losses = metrics.lines().filter(|line| {
+            line.starts_with("log_lines_lost_total") || line.starts_with("bus_slow_consumer_total")
+        });
+        told.extend(losses.map(|line| format!("{component}: {line}")));
+    }
+    Ok(told.join(", "))
 }

@@ -1,9 +1,10 @@
 //! Stagings that fail, fill their disk or hang.
 
-use crate::support::{Yard, processes, shown};
+use crate::support::{Yard, shown};
 use anyhow::ensure;
 use std::time::Duration;
 use tests::eventually;
+use tests::leftovers::processes;
 
 pub async fn a_failing_setup_shows_its_last_lines(yard: &Yard) -> anyhow::Result<()> {
     let folder = yard.app(

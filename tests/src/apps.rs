@@ -1,12 +1,12 @@
-//! What the checks of this suite share: pushing, and an app whose behaviour its requests decide.
+//! What suites share: pushing, and an app whose behaviour its requests decide.
 
+use crate::{Cluster, Output, eventually};
 use anyhow::bail;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tests::{Cluster, eventually};
 
 pub fn sample(name: &str) -> String {
-    tests::cluster::source_root()
+    crate::cluster::source_root()
         .join("samples")
         .join(name)
         .display()
@@ -30,7 +30,7 @@ pub async fn push(
     name: &str,
     folder: &Path,
     more: &[&str],
-) -> anyhow::Result<tests::Output> {
+) -> anyhow::Result<Output> {
     let folder = folder.display().to_string();
     let mut arguments = vec!["push", name, "--path", &folder];
     arguments.extend(more);
@@ -45,6 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path == "/crash": os._exit(7)
+        if self.path == "/slow": time.sleep(3)
         if self.path == "/eat":
             hold = []
             while True: hold.append(bytearray(16 << 20))
