@@ -158,7 +158,11 @@ impl Node {
         let (runtime, deps) = cluster.controller(name).await;
         let folder = cluster.folder.path();
         let key_file = folder.join("automation.key");
-        std::fs::write(&key_file, "a random text of more than thirty-two characters").unwrap();
+        std::fs::write(
+            &key_file,
+            "a random text of more than thirty-two characters",
+        )
+        .unwrap();
         let scratch = folder.join("scratch");
         std::fs::create_dir_all(&scratch).unwrap();
         let packs = folder.join("packs");
