@@ -93,11 +93,16 @@ CREATE INDEX executions_parent ON executions (parent, started_at);
 CREATE INDEX executions_action ON executions (action_ref, started_at);
 CREATE INDEX executions_rule ON executions (rule_ref, started_at);
 CREATE INDEX executions_instance ON executions (trigger_instance);
+CREATE INDEX executions_user ON executions (username, started_at);
+CREATE INDEX executions_trigger ON executions (trigger_ref, started_at) WHERE trigger_ref IS NOT NULL;
+CREATE INDEX executions_trigger_type ON executions (trigger_type, started_at) WHERE trigger_type IS NOT NULL;
+CREATE INDEX executions_blob ON executions (result_sha256) WHERE result_sha256 IS NOT NULL;
 
 CREATE TABLE execution_outputs (
     id TEXT PRIMARY KEY, execution_id TEXT NOT NULL REFERENCES executions (id) ON DELETE CASCADE,
     position BIGINT NOT NULL, output_type TEXT NOT NULL, data TEXT NOT NULL, created_at BIGINT NOT NULL,
     UNIQUE (execution_id, position));
+CREATE INDEX execution_outputs_time ON execution_outputs (created_at);
 
 CREATE TABLE trigger_instances (
     id TEXT PRIMARY KEY, trigger_ref TEXT NOT NULL, trigger_type TEXT NOT NULL, payload TEXT NOT NULL,

@@ -15,22 +15,14 @@ pub mod engine;
 pub mod ids;
 pub mod ops;
 pub mod start;
+pub mod stream;
 
 use crate::ops::Ops;
+use proto::bus::automation::AutomationAdvanced;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast, watch};
-
-/// Something that happened, for the readers of the stream.
-#[derive(Debug, Clone)]
-pub struct StreamEvent {
-    /// `st2.execution__update`, `st2.announcement__chatops`, …
-    pub name: String,
-    pub document: Arc<serde_json::Value>,
-}
-
-/// Events a slow reader of the stream may be behind before it loses some.
-const STREAM_BACKLOG: usize = 1024;
+pub use stream::StreamEvent;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 /// What the API, the operations and the engine share. Cheap to clone.
 #[derive(Clone)]
@@ -40,7 +32,10 @@ pub struct Automation {
     pub key: Arc<automation::datastore::SymmetricKey>,
     pub expressions: automation::expressions::Engine,
     pub agents: engine::agents::Agents,
+    /// Readers of the stream at this controller.
     pub stream: broadcast::Sender<StreamEvent>,
+    /// The other controllers, whose readers see the same; None: there are none.
+    pub peers: Option<mpsc::Sender<AutomationAdvanced>>,
     /// Rows changed that the engine should look at.
     pub wake: Arc<Notify>,
     /// `Some(epoch)` while this controller leads.
@@ -56,19 +51,6 @@ pub struct Automation {
 }
 
 impl Automation {
-    pub fn stream_channel() -> broadcast::Sender<StreamEvent> {
-        broadcast::channel(STREAM_BACKLOG).0
-    }
-
-    /// Tells readers of the stream; nobody listening is fine.
-    pub fn tell(&self, name: impl Into<String>, document: serde_json::Value) {
-        // Err means that nobody reads the stream now.
-        let _ = self.stream.send(StreamEvent {
-            name: name.into(),
-            document: Arc::new(document),
-        });
-    }
-
     /// After this long without a report an agent is lost.
     pub fn agent_lost_after(&self) -> Duration {
         self.ops
@@ -79,6 +61,9 @@ impl Automation {
     /// Wakes the engine, after a commit.
     pub fn nudge(&self) {
         self.wake.notify_one();
+        if self.epoch.borrow().is_none() {
+            self.nudge_peers();
+        }
         self.ops.nudge();
     }
 }

@@ -1,7 +1,7 @@
 //! Starts automation in a controller: its key, its operations, its engine.
 
-use super::Automation;
 use super::engine::agents::Agents;
+use super::{Automation, stream};
 use crate::ops::Ops;
 use crate::runtime::Runtime;
 use anyhow::Context;
@@ -35,12 +35,14 @@ pub async fn start(
     runtime: &Runtime,
     deps: &Deps,
 ) -> anyhow::Result<Automation> {
+    let (peers, outbox) = stream::outbox();
     let automation = Automation {
         ops,
         key: Arc::new(key(&config.key_file)?),
         expressions: Engine::default(),
         agents: Agents::default(),
-        stream: Automation::stream_channel(),
+        stream: stream::readers(),
+        peers: Some(peers),
         wake: Arc::new(Notify::new()),
         epoch: runtime.epoch(),
         bus: Some(deps.bus.clone()),
@@ -48,6 +50,7 @@ pub async fn start(
         pack_folders: config.pack_folders.clone().into(),
         builtin_packs: config.packs.as_path().into(),
     };
+    stream::start(&automation, deps, outbox).await;
     super::engine::start(&automation, deps).await;
     Ok(automation)
 }

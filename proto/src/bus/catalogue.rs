@@ -172,7 +172,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("yard.dea.{id}.sensor.stop" Command Protobuf "StopSensor", [Controller] => [Dea], "End a sensor."),
     entry!("yard.dea.{id}.sensor.trigger" Event Protobuf "SensorTrigger", [Controller] => [Dea], "A trigger that concerns a running sensor came, changed or went."),
     entry!("yard.automation.report" Heartbeat Protobuf "AutomationReport", [Dea] => [Controller], "Actions and sensors of an agent."),
-    entry!("yard.automation.advanced" Event Protobuf "AutomationAdvanced", [Controller] => [Controller], "Rows of automation changed; a nudge only."),
+    entry!("yard.automation.advanced" Event Protobuf "AutomationAdvanced", [Controller] => [Controller], "Rows of automation changed: a nudge, and what the readers of other controllers' streams are to see."),
     entry!("yard.facts.advanced" Event Protobuf "FactsAdvanced", [Controller] => [Controller, Collector], "The ordered log of facts grew; read it from your cursor."),
 ];
 

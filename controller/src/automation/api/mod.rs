@@ -5,14 +5,24 @@
 //! per noun, each with its table of addresses, written without prefix: [`router`] serves every path
 //! under all the prefixes that clients use.
 
+pub mod aliases;
 pub mod apikeys;
 pub mod auth;
+pub mod executions;
 pub mod extract;
 mod faults;
+pub mod inquiries;
 pub mod keys;
 pub mod listing;
+mod openapi;
+pub mod policies;
 pub mod resources;
+pub mod roles;
+mod root;
+pub mod service_registry;
+pub mod stream;
 pub mod users;
+pub mod workflows;
 
 use super::Automation;
 use crate::automation::ops::{Fault, Permission};
@@ -20,8 +30,9 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use serde::Serialize;
+use tower::ServiceExt as _;
 
 /// Largest JSON body.
 const LARGEST_DOCUMENT: usize = 8 << 20;
@@ -32,26 +43,80 @@ pub type Answer = Result<Response, Fault>;
 /// Every operation but authentication and the stream.
 fn operations() -> Router<Automation> {
     Router::new()
+        .merge(aliases::routes())
         .merge(apikeys::routes())
+        .merge(executions::routes())
+        .merge(inquiries::routes())
         .merge(keys::routes())
+        .merge(openapi::routes())
+        .merge(policies::routes())
+        .merge(roles::routes())
+        .merge(root::routes())
+        .merge(service_registry::routes())
+        .merge(workflows::routes())
         .merge(users::routes())
 }
 
 /// The whole face. Each path is known under every prefix clients use for it.
 pub fn router(automation: Automation) -> Router {
-    let operations = operations();
-    Router::new()
+    let operations = operations().merge(stream::at_the_api());
+    let routes = Router::new()
         .nest("/api/v1", operations.clone())
         .nest("/v1", operations.clone())
         .merge(operations)
         .nest("/auth/v1", auth::routes())
         .merge(auth::routes())
+        .nest("/stream/v1", stream::routes());
+    dressed(routes, automation)
+}
+
+/// The stream at a port of its own, where old clients look for it.
+pub fn stream_router(automation: Automation) -> Router {
+    let routes = Router::new()
+        .nest("/v1", stream::routes())
+        .nest("/stream/v1", stream::routes())
+        .merge(stream::routes());
+    dressed(routes, automation)
+}
+
+/// Routes as tests compare them with the description: without prefixes.
+pub fn described() -> [(&'static str, Router<Automation>); 3] {
+    [
+        ("/api/v1", operations()),
+        ("/auth/v1", auth::routes()),
+        ("/stream/v1", stream::routes()),
+    ]
+}
+
+/// What every answer has, whatever is asked for.
+fn dressed(routes: Router<Automation>, automation: Automation) -> Router {
+    let routes = routes
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
         .layer(middleware::from_fn(common_headers))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
-        .with_state(automation)
+        .with_state(automation);
+    // Clients end some addresses with a slash: it is taken away before a route is looked for.
+    Router::new().fallback(move |mut request: Request| {
+        if let Some(uri) = without_slash(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        routes.clone().oneshot(request)
+    })
+}
+
+/// The same address without slashes at its end; None if it has none.
+fn without_slash(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().strip_suffix('/')?.trim_end_matches('/');
+    let path = if path.is_empty() { "/" } else { path };
+    let text = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_string(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(text.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 async fn unknown(request: Request) -> Fault {
@@ -122,4 +187,23 @@ pub fn shows_secrets(caller: &extract::Caller, asked: &listing::Asked) -> Result
         caller.allow(Permission::Administer, "show_secrets")?;
     }
     Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_at_the_end_are_taken_away() {
+        for (address, expected) in [
+            ("/v1/executions/?limit=5", Some("/v1/executions?limit=5")),
+            ("/v1/executions", None),
+            ("/", Some("/")),
+            ("http://st2.x:1/keys//", Some("http://st2.x:1/keys")),
+        ] {
+            let uri: Uri = address.parse().unwrap();
+            let found = without_slash(&uri).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), expected, "{address}");
+        }
+    }
 }

@@ -24,13 +24,9 @@ async fn show(caller: Caller) -> Answer {
         Credential::ApiKey => ("API key", "header", Value::Null),
         Credential::Bearer => ("bearer token", "header", Value::Null),
     };
-    let mut roles = caller.roles.clone();
-    if caller.actor.is_admin && !roles.iter().any(|role| role == "system_admin") {
-        roles.insert(0, "system_admin".into());
-    }
     Ok(ok(json!({
         "username": caller.actor.name,
         "authentication": {"method": method, "location": location, "token_expire": expires},
-        "rbac": {"enabled": true, "roles": roles, "is_admin": caller.is_admin()},
+        "rbac": {"enabled": true, "roles": caller.all_roles(), "is_admin": caller.is_admin()},
     })))
 }

@@ -298,10 +298,12 @@ async fn printed(automation: &Automation, output: ActionOutput) -> Result<(), Fa
             data = format!("[{} bytes of output were lost]\n{data}", piece.lost);
         }
         let data = scrubber.text(&data).into_owned();
-        automation.tell(
+        let id = new_id();
+        // Every controller hears the agent itself.
+        automation.show(
             "st2.execution.output__create",
             json!({
-                "id": new_id(),
+                "id": id,
                 "execution_id": row.id,
                 "action_ref": row.action_ref,
                 "runner_ref": row.runner_type,
@@ -310,7 +312,7 @@ async fn printed(automation: &Automation, output: ActionOutput) -> Result<(), Fa
                 "data": data,
             }),
         );
-        kept.push((piece.stream.clone(), data, piece.timestamp));
+        kept.push((id, piece.stream.clone(), data, piece.timestamp));
     }
     if automation.epoch.borrow().is_none() {
         return Ok(());
@@ -321,10 +323,10 @@ async fn printed(automation: &Automation, output: ActionOutput) -> Result<(), Fa
         .write("keep the output of an action")
         .await?;
     let mut position = execution_outputs::last_position(&mut tx, &row.id).await?;
-    for (output_type, data, at) in kept {
+    for (id, output_type, data, at) in kept {
         position += 1;
         ExecutionOutput {
-            id: new_id(),
+            id,
             execution_id: row.id.clone(),
             position,
             output_type,

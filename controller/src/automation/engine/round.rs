@@ -11,7 +11,9 @@
 use super::dispatch;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
-use crate::automation::ops::executions::Wanted;
+use crate::automation::ops::executions::{Wanted, trace_of};
+use crate::automation::ops::fire::{Happened, fire};
+use crate::automation::stream;
 use crate::ops::now;
 use crate::runtime::LEADERSHIP;
 use crate::store::automation::executions::{self, Execution};
@@ -40,6 +42,12 @@ pub enum After {
     Stop { execution: String, at: Placement },
     /// Tell the readers of the stream.
     Tell { name: String, document: Value },
+    /// Tell them of an execution; the document is made if anybody reads here.
+    TellExecution {
+        name: &'static str,
+        execution: String,
+        document: Option<Value>,
+    },
 }
 
 /// Where a result was put that is too large for its row.
@@ -138,18 +146,31 @@ impl Round {
                     for effect in moved.effects {
                         Box::pin(self.perform(row, effect, &mut events)).await?;
                     }
+                    if row.life.status == Status::Pending {
+                        self.tell_question(row).await?;
+                    }
                 }
             }
         }
         if changed {
             row.update(&mut self.tx, self.now).await?;
-            let document = self.automation.present_execution(row, None, false)?;
-            self.after.push(After::Tell {
-                name: "st2.execution__update".into(),
-                document,
-            });
+            self.tell_later(stream::UPDATED, row)?;
         }
         Ok(Ok(()))
+    }
+
+    /// What readers of the stream are told after the commit.
+    fn tell_later(&mut self, name: &'static str, row: &Execution) -> Result<(), Fault> {
+        let document = match self.automation.has_readers() {
+            true => Some(self.automation.present_execution(row, None, false)?),
+            false => None,
+        };
+        self.after.push(After::TellExecution {
+            name,
+            execution: row.id.clone(),
+            document,
+        });
+        Ok(())
     }
 
     fn reset_deadline(&self, row: &mut Execution) -> bool {
@@ -312,6 +333,18 @@ impl Round {
             status: done.status,
             result: done.result,
         })
+    }
+
+    /// Fires the trigger by which rules ask people.
+    async fn tell_question(&mut self, row: &Execution) -> Result<(), Fault> {
+        let parameters = self.automation.unseal(&row.parameters)?;
+        let route = parameters.get("route").and_then(Value::as_str);
+        let payload = json!({"id": row.id, "route": route.unwrap_or_default()});
+        let mut happened = Happened::new("core.st2.generic.inquiry", payload);
+        happened.source = Some(format!("asked:{}", row.id));
+        happened.trace_id = trace_of(row);
+        fire(&mut self.tx, &happened, self.now).await?;
+        Ok(())
     }
 
     async fn tell_children(&mut self, row: &Execution, what: ToChildren) -> Result<(), Fault> {
@@ -483,7 +516,7 @@ impl Round {
         };
         let automation = self.automation.clone();
         match automation.accept(&mut self.tx, wanted).await {
-            Ok(_) => Ok(()),
+            Ok(row) => self.tell_later(stream::CREATED, &row),
             // The action may have changed or gone meanwhile: its end stands as it is.
             Err(Fault::Invalid(text)) => {
                 tracing::warn!(
@@ -515,6 +548,11 @@ impl Round {
                     dispatch::stop(&self.automation, execution, at);
                 }
                 After::Tell { name, document } => self.automation.tell(name, document),
+                After::TellExecution {
+                    name,
+                    execution,
+                    document,
+                } => self.automation.tell_execution(name, &execution, document),
             }
         }
         if others {

@@ -5,6 +5,7 @@
 //! checked, and one row is written. From there on the [engine](crate::automation::engine) moves it.
 
 use super::callers::Permission;
+use super::execution_documents::masked_result;
 use super::fault::Fault;
 use super::fire::{Happened, fire};
 use super::resources::{self, present as present_resource};
@@ -12,14 +13,14 @@ use super::sealed::shown;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::ids::new_id;
+use crate::automation::stream;
 use crate::domain::times::rfc3339_micros;
 use crate::ops::now;
 use crate::store::Json;
 use crate::store::automation::actions::Action;
-use crate::store::automation::executions::{self, Execution};
+use crate::store::automation::executions::Execution;
 use crate::store::automation::runner_types::RunnerType;
-use crate::store::query::Filter;
-use automation::documents::MASK;
+use crate::store::users;
 use automation::execution::{Accepted, Event, Execution as Life, Illegal, Settings, Status};
 use automation::parameters::{Schema, Surroundings, datastore_user};
 use automation::runners::{self, Runner, Work};
@@ -53,6 +54,19 @@ pub struct Cause {
     pub trigger_instance: Option<String>,
     pub trigger: Option<String>,
     pub trigger_type: Option<String>,
+}
+
+/// How an execution is to be run again.
+#[derive(Debug, Clone, Default)]
+pub struct Again {
+    /// Parameters that change.
+    pub parameters: Map<String, Value>,
+    /// Tasks of a workflow: none, the whole is run anew.
+    pub tasks: Vec<String>,
+    /// Those of them whose results are forgotten.
+    pub reset: Vec<String>,
+    /// Milliseconds to wait first.
+    pub delay: Option<i64>,
 }
 
 /// An action ready to be run: its row, its runner, its parameters' schema.
@@ -289,6 +303,12 @@ impl Automation {
             wanted.user_guid = Some(caller.actor.guid.clone());
         } else {
             caller.allow(Permission::Administer, "action_execute (as another user)")?;
+            wanted.user_guid = Some(self.account(&wanted.username).await?);
+        }
+        if wanted.delay.is_some_and(|delay| delay < 0) {
+            return Err(Fault::Invalid(
+                "The delay of an execution is a number of milliseconds from 0.".into(),
+            ));
         }
         let mut tx = self.ops.store.write("accept an execution").await?;
         let accepted = self.accept(&mut tx, wanted).await;
@@ -296,11 +316,21 @@ impl Automation {
         tx.commit().await?;
         let row = accepted?;
         self.nudge();
-        self.tell(
-            "st2.execution__create",
-            self.present_execution(&row, None, false)?,
-        );
+        let document = match self.has_readers() {
+            true => Some(self.present_execution(&row, None, false)?),
+            false => None,
+        };
+        self.tell_execution(stream::CREATED, &row.id, document);
         Ok(row)
+    }
+
+    /// The guid of a user by name.
+    async fn account(&self, username: &str) -> Result<String, Fault> {
+        let mut connection = self.ops.store.read().await?;
+        users::by_name(&mut connection, username, crate::ops::tokens::ORIGIN)
+            .await?
+            .map(|user| user.guid)
+            .ok_or_else(|| Fault::Invalid(format!("User \"{username}\" does not exist.")))
     }
 
     pub async fn execution(&self, caller: &Caller, id: &str) -> Result<Execution, Fault> {
@@ -308,59 +338,6 @@ impl Automation {
         Execution::find(&mut *self.ops.store.read().await?, id)
             .await?
             .ok_or_else(|| missing(id))
-    }
-
-    pub async fn list_executions(
-        &self,
-        caller: &Caller,
-        filter: Filter,
-        limit: i64,
-        offset: i64,
-    ) -> Result<(Vec<Execution>, u64), Fault> {
-        caller.allow(Permission::View, "execution_list")?;
-        let mut connection = self.ops.store.read().await?;
-        Ok(Execution::page(&mut connection, filter, limit, offset).await?)
-    }
-
-    /// The result, wherever it is kept.
-    pub async fn result_of(&self, row: &Execution) -> Result<Option<Value>, Fault> {
-        let text = match (&row.result, &row.result_sha256) {
-            (Some(text), _) => text.clone(),
-            (None, Some(sum)) => {
-                let bytes = self.read_result(sum).await?;
-                String::from_utf8_lossy(&bytes).into_owned()
-            }
-            (None, None) => return Ok(None),
-        };
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(Fault::internal("reading the result of an execution"))
-    }
-
-    /// Descendants down to a depth (-1: all), parents before children.
-    pub async fn descendants(
-        &self,
-        caller: &Caller,
-        id: &str,
-        depth: i64,
-    ) -> Result<Vec<Execution>, Fault> {
-        self.execution(caller, id).await?;
-        let mut connection = self.ops.store.read().await?;
-        let mut found: Vec<Execution> = Vec::new();
-        let mut level = vec![id.to_string()];
-        let mut at = 0;
-        while !level.is_empty() && (depth < 0 || at < depth) {
-            let mut next = Vec::new();
-            for parent in &level {
-                for child in executions::children(&mut connection, parent).await? {
-                    next.push(child.id.clone());
-                    found.push(child);
-                }
-            }
-            level = next;
-            at += 1;
-        }
-        Ok(found)
     }
 
     /// Ends an execution. The inner error: there is nothing to end, said in the way clients expect.
@@ -422,17 +399,19 @@ impl Automation {
         Ok(Ok(row))
     }
 
-    /// The same action again, with parameters changed where `changes` says so.
+    /// The same action again, with parameters changed where `again` says so.
     pub async fn run_again(
         &self,
         caller: &Caller,
         id: &str,
-        changes: Map<String, Value>,
-        delay: Option<i64>,
+        again: Again,
     ) -> Result<Execution, Fault> {
         let before = self.execution(caller, id).await?;
+        if !again.tasks.is_empty() || !again.reset.is_empty() {
+            return Err(self.no_tasks(&before, &again));
+        }
         let mut parameters = self.unseal(&before.parameters)?;
-        parameters.extend(changes);
+        parameters.extend(again.parameters);
         let context = json!({"re-run": {"ref": before.id}});
         self.execute(
             caller,
@@ -440,7 +419,7 @@ impl Automation {
                 action: before.action_ref.clone(),
                 parameters,
                 context: object(Some(&context)),
-                delay,
+                delay: again.delay,
                 notify: before
                     .document
                     .get("notify")
@@ -452,109 +431,22 @@ impl Automation {
         .await
     }
 
-    /// The API's view (contract §1.8). Attributes without a value are left out.
-    pub fn present_execution(
-        &self,
-        row: &Execution,
-        result: Option<&Value>,
-        show_secrets: bool,
-    ) -> Result<Value, Fault> {
-        let parameters = if show_secrets {
-            self.unseal(&row.parameters)?
-        } else {
-            shown(&row.parameters)
-        };
-        let runner = Runner::from_name(&row.runner_type);
-        let life = &row.life;
-        let is_workflow = runner.is_some_and(|runner| runner.work() == Work::Workflow);
-        let mut document = Map::new();
-        let mut put = |name: &str, value: Value| {
-            let empty = match &value {
-                Value::Null => true,
-                Value::Object(map) => map.is_empty(),
-                Value::Array(list) => list.is_empty(),
-                Value::String(text) => text.is_empty(),
-                Value::Bool(_) | Value::Number(_) => false,
-            };
-            if !empty {
-                document.insert(name.to_string(), value);
-            }
-        };
-        put("id", json!(row.id));
-        put(
-            "action",
-            row.document.get("action").cloned().unwrap_or_default(),
-        );
-        put("runner", runner.map(runners::document).unwrap_or_default());
-        put(
-            "liveaction",
-            json!({
-                "id": row.liveaction_id,
-                "action": row.action_ref,
-                "action_is_workflow": is_workflow,
-                "callback": {},
-                "parameters": parameters,
-                "runner_info": row.dea.as_ref().map_or(json!({}), |dea| json!({"hostname": dea})),
-            }),
-        );
-        put("status", json!(row.status));
-        put("start_timestamp", json!(rfc3339_micros(row.started_at)));
-        if let Some(end) = row.ended_at {
-            put("end_timestamp", json!(rfc3339_micros(end)));
-            put("elapsed_seconds", json!(life.elapsed_seconds()));
+    /// Why single tasks of this execution cannot be run again.
+    fn no_tasks(&self, before: &Execution, again: &Again) -> Fault {
+        let is_workflow =
+            Runner::from_name(&before.runner_type).is_some_and(|one| one == Runner::Orquesta);
+        if !is_workflow {
+            return Fault::Invalid(
+                "Task option is only supported for Orquesta workflows.".to_string(),
+            );
         }
-        document.insert("parameters".into(), Value::Object(parameters));
-        document.insert("context".into(), row.context.0.clone());
-        let mut put = |name: &str, value: Value| {
-            if !value.is_null() {
-                document.insert(name.to_string(), value);
-            }
-        };
-        if let Some(result) = result {
-            put("result", result.clone());
+        if !again.parameters.is_empty() {
+            return Fault::Invalid(
+                "Parameters override is not supported when re-running task(s) for a workflow."
+                    .to_string(),
+            );
         }
-        put("result_size", json!(row.result_size));
-        put("parent", json!(row.parent));
-        put(
-            "log",
-            Value::Array(life.log.iter().map(|entry| entry.document()).collect()),
-        );
-        put(
-            "delay",
-            row.document.get("delay").cloned().unwrap_or_default(),
-        );
-        put(
-            "notify",
-            row.document.get("notify").cloned().unwrap_or_default(),
-        );
-        put(
-            "rule",
-            row.document.get("rule").cloned().unwrap_or_default(),
-        );
-        put(
-            "trigger_instance",
-            row.trigger_instance
-                .as_ref()
-                .map_or(Value::Null, |id| json!({"id": id})),
-        );
-        put(
-            "trigger",
-            row.trigger_ref
-                .as_ref()
-                .map_or(Value::Null, |name| json!({"ref": name, "name": name})),
-        );
-        put(
-            "trigger_type",
-            row.trigger_type
-                .as_ref()
-                .map_or(Value::Null, |name| json!({"ref": name, "name": name})),
-        );
-        put(
-            "web_url",
-            json!(format!("{}/#/history/{}/general", self.public_url, row.id)),
-        );
-        put("children", json!([]));
-        Ok(Value::Object(document))
+        Fault::NotSupported("Workflows are not supported yet.".to_string())
     }
 
     /// Fires the trigger that tells of a completed execution.
@@ -573,7 +465,7 @@ impl Automation {
             "action_ref": row.action_ref,
             "runner_ref": row.runner_type,
             "parameters": shown(&row.parameters),
-            "result": result.cloned().unwrap_or_default(),
+            "result": result.map(|result| masked_result(row, result)).unwrap_or_default(),
         });
         let mut happened = Happened::new("core.st2.generic.actiontrigger", payload);
         happened.source = Some(format!("completed:{}", row.id));
@@ -594,9 +486,4 @@ pub fn trace_of(row: &Execution) -> Option<String> {
 
 pub fn missing(id: &str) -> Fault {
     Fault::NotFound(format!("Execution with id \"{id}\" not found."))
-}
-
-/// A value in place of a secret one.
-pub fn masked() -> Value {
-    json!(MASK)
 }

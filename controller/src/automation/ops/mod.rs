@@ -1,17 +1,24 @@
 //! What can be done in automation: one file per noun, knowing neither HTTP nor the bus.
 
+pub mod aliases;
 pub mod base_environment;
 pub mod callers;
 pub mod configs;
+pub mod execution_documents;
+pub mod execution_history;
 pub mod executions;
 mod fault;
 pub mod fire;
+pub mod inquiries;
 pub mod keys;
 pub mod loaded_keys;
 pub mod notifications;
+pub mod policies;
 pub mod resources;
 pub mod results;
+pub mod roles;
 pub mod sealed;
+pub mod service_registry;
 pub mod tokens;
 
 pub use callers::Permission;

@@ -1,5 +1,6 @@
 //! Notifications: who asked to be told when an execution ends (`notify`, contract §2.3 and §10).
 
+use super::execution_documents::masked_result;
 use super::executions::trace_of;
 use super::fault::Fault;
 use super::fire::{Happened, fire};
@@ -46,6 +47,8 @@ impl Automation {
             Some(Value::Object(own)) if !own.is_empty() => Value::Object(own.clone()),
             _ => of_action.clone(),
         };
+        let result = result.map(|result| masked_result(row, result));
+        let result = result.as_ref();
         for name in sections(row.life.status) {
             let Some(section) = notify.get(name).filter(|section| section.is_object()) else {
                 continue;

@@ -1,9 +1,10 @@
 //! Executions.
 
+use crate::store::query::Filter;
 use crate::store::{Json, StoreError, row};
 use automation::execution::{Execution as Life, Status};
 use serde_json::Value;
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct Execution in "executions", key id, versioned {
@@ -59,6 +60,92 @@ impl Execution {
         self.ended_at = life.ended_at.map(micros);
         self.life = Json(life);
     }
+}
+
+/// An execution as lists read it: without its result, which may be large. It cannot be written back.
+#[derive(Debug, Clone)]
+pub struct Listed(Execution);
+
+impl std::ops::Deref for Listed {
+    type Target = Execution;
+    fn deref(&self) -> &Execution {
+        &self.0
+    }
+}
+
+/// One page of what matches, without results, and how many match at all.
+pub async fn list(
+    connection: &mut AnyConnection,
+    filter: Filter,
+    limit: i64,
+    offset: i64,
+) -> Result<(Vec<Listed>, u64), StoreError> {
+    let operation = "list executions";
+    let total = filter.count(connection, Execution::TABLE).await?;
+    let columns: Vec<&str> = Execution::COLUMNS
+        .iter()
+        .map(|column| match *column {
+            "result" => "CAST(NULL AS TEXT) AS result",
+            other => other,
+        })
+        .collect();
+    let filter = filter.window(limit, offset);
+    let sql = filter.sql(&format!(
+        "SELECT {} FROM {}",
+        columns.join(", "),
+        Execution::TABLE
+    ));
+    let rows = filter
+        .bind(sqlx::query(sqlx::AssertSqlSafe(sql)))
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    let listed = rows
+        .iter()
+        .map(|row| Execution::from_row(row).map(Listed))
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::during(operation))?;
+    Ok((listed, total))
+}
+
+/// Parent and child of all children of these, oldest first.
+pub async fn ids_of_children(
+    connection: &mut AnyConnection,
+    parents: &[&str],
+) -> Result<Vec<(String, String)>, StoreError> {
+    let operation = "find the children of executions";
+    let filter = Filter::new()
+        .any("parent", parents)
+        .order_by("started_at", "id", false);
+    let sql = filter.sql("SELECT parent, id FROM executions");
+    let rows = filter
+        .bind(sqlx::query(sqlx::AssertSqlSafe(sql)))
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::during(operation))
+}
+
+/// The first thousand values of a column. `column`: a constant of this program.
+pub async fn distinct(
+    connection: &mut AnyConnection,
+    column: &'static str,
+) -> Result<Vec<String>, StoreError> {
+    let operation = "list values of executions";
+    let sql = format!(
+        "SELECT DISTINCT {column} FROM executions WHERE {column} IS NOT NULL ORDER BY {column} LIMIT 1000"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::during(operation))
 }
 
 async fn select(

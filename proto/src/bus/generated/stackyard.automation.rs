@@ -210,12 +210,19 @@ pub struct SensorReport {
     #[prost(int32, tag = "6")]
     pub pid: i32,
 }
-/// yard.automation.advanced: rows of automation changed; a nudge only.
+/// yard.automation.advanced: rows of automation changed. A nudge, and what the readers of other
+/// controllers' streams are to see.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AutomationAdvanced {
     /// Id of an execution whose state changed, or "".
     #[prost(string, tag = "1")]
     pub execution: ::prost::alloc::string::String,
+    /// The event of the stream ("st2.execution__update"), or "".
+    #[prost(string, tag = "2")]
+    pub event: ::prost::alloc::string::String,
+    /// The event's document as JSON, where it is not to be made from the execution.
+    #[prost(bytes = "vec", tag = "3")]
+    pub document: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -1,0 +1,11 @@
+//! The automation API with its engine running, between a real bus and a real cluster store, on SQLite
+//! and on PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+#[path = "../world/mod.rs"]
+mod cluster;
+#[path = "../databases/mod.rs"]
+mod databases;
+mod executions;
+mod world;
