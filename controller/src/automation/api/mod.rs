@@ -5,13 +5,19 @@
 //! per noun, each with its table of addresses, written without prefix: [`router`] serves every path
 //! under all the prefixes that clients use.
 
+pub mod actions;
 pub mod apikeys;
 pub mod auth;
+pub mod configs;
 pub mod extract;
 mod faults;
 pub mod keys;
 pub mod listing;
+pub mod pack_views;
+pub mod packs;
 pub mod resources;
+pub mod runnertypes;
+pub mod sensortypes;
 pub mod users;
 
 use super::Automation;
@@ -22,6 +28,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use tower::ServiceExt as _;
 
 /// Largest JSON body.
 const LARGEST_DOCUMENT: usize = 8 << 20;
@@ -32,15 +39,21 @@ pub type Answer = Result<Response, Fault>;
 /// Every operation but authentication and the stream.
 fn operations() -> Router<Automation> {
     Router::new()
+        .merge(actions::routes())
         .merge(apikeys::routes())
+        .merge(configs::routes())
         .merge(keys::routes())
+        .merge(pack_views::routes())
+        .merge(packs::routes())
+        .merge(runnertypes::routes())
+        .merge(sensortypes::routes())
         .merge(users::routes())
 }
 
 /// The whole face. Each path is known under every prefix clients use for it.
 pub fn router(automation: Automation) -> Router {
     let operations = operations();
-    Router::new()
+    let routes = Router::new()
         .nest("/api/v1", operations.clone())
         .nest("/v1", operations.clone())
         .merge(operations)
@@ -51,7 +64,28 @@ pub fn router(automation: Automation) -> Router {
         .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
         .layer(middleware::from_fn(common_headers))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
-        .with_state(automation)
+        .with_state(automation);
+    // Routes are chosen after this: a trailing slash, which clients send now and then, means nothing.
+    Router::new().fallback(move |request: Request| {
+        let routes = routes.clone();
+        async move { routes.oneshot(without_trailing_slash(request)).await }
+    })
+}
+
+fn without_trailing_slash(mut request: Request) -> Request {
+    let uri = request.uri();
+    let trimmed = uri.path().trim_end_matches('/');
+    if trimmed.is_empty() || trimmed.len() == uri.path().len() {
+        return request;
+    }
+    let target = match uri.query() {
+        Some(query) => format!("{trimmed}?{query}"),
+        None => trimmed.to_string(),
+    };
+    if let Ok(target) = target.parse() {
+        *request.uri_mut() = target;
+    }
+    request
 }
 
 async fn unknown(request: Request) -> Fault {
