@@ -233,7 +233,11 @@ fn not_a_zip(error: zip::result::ZipError) -> Refusal {
     Refusal::InvalidBits(format!("the upload is no valid zip: {error}"))
 }
 
-fn table_of_contents(source: &mut ZipArchive<File>, bounds: Bounds) -> Result<Vec<Entry>, Refusal> {
+/// The entries of a zip, bounded by their number.
+pub fn table_of_contents(
+    source: &mut ZipArchive<File>,
+    bounds: Bounds,
+) -> Result<Vec<Entry>, Refusal> {
     if source.len() as u64 > bounds.max_entries {
         return Err(Refusal::InvalidBits(format!(
             "it holds {} entries, at most {} are allowed",

@@ -328,7 +328,9 @@ async fn a_size_that_no_agent_could_give_is_refused_before_anything_stops() {
         siblings: BTreeSet::new(),
     };
     eventually("every agent was heard", async || {
-        runtime.never_fits(&too_large).ok_or("a larger one may be among the others".to_string())
+        runtime
+            .never_fits(&too_large)
+            .ok_or("a larger one may be among the others".to_string())
     })
     .await;
     let (before, running) = (world.process("a").await.unwrap(), agent.ids());

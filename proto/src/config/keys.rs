@@ -466,6 +466,24 @@ pub const KEYS: &[Key] = &[
         "Longest staging, of those that begin from now on.",
     ),
     key(
+        "automation/pack/index",
+        Kind::Text { max: 1024 },
+        "",
+        "Where packs are looked up by name: a file or folder, an http:// URL, or a git URL of a repository with index.json; empty: nowhere.",
+    ),
+    key(
+        "automation/pack/folders",
+        Kind::Text { max: 4096 },
+        "",
+        "Folders of the controllers' machines, separated by colons, from which packs may be installed as file:///folder.",
+    ),
+    key(
+        "automation/pack/overrides",
+        Kind::Text { max: 1024 },
+        "",
+        "Folder with _global.yaml and PACK.yaml, which switch resources of packs on or off whenever packs are registered; empty: none.",
+    ),
+    key(
         "node/restart/first_delay",
         Kind::Duration {
             min: ms(10),

@@ -5,9 +5,11 @@
 //! per noun, each with its table of addresses, written without prefix: [`router`] serves every path
 //! under all the prefixes that clients use.
 
+pub mod actions;
 pub mod aliases;
 pub mod apikeys;
 pub mod auth;
+pub mod configs;
 pub mod executions;
 pub mod extract;
 mod faults;
@@ -15,10 +17,14 @@ pub mod inquiries;
 pub mod keys;
 pub mod listing;
 mod openapi;
+pub mod pack_views;
+pub mod packs;
 pub mod policies;
 pub mod resources;
 pub mod roles;
 mod root;
+pub mod runnertypes;
+pub mod sensortypes;
 pub mod service_registry;
 pub mod stream;
 pub mod users;
@@ -43,15 +49,21 @@ pub type Answer = Result<Response, Fault>;
 /// Every operation but authentication and the stream.
 fn operations() -> Router<Automation> {
     Router::new()
+        .merge(actions::routes())
         .merge(aliases::routes())
         .merge(apikeys::routes())
+        .merge(configs::routes())
         .merge(executions::routes())
         .merge(inquiries::routes())
         .merge(keys::routes())
         .merge(openapi::routes())
+        .merge(pack_views::routes())
+        .merge(packs::routes())
         .merge(policies::routes())
         .merge(roles::routes())
         .merge(root::routes())
+        .merge(runnertypes::routes())
+        .merge(sensortypes::routes())
         .merge(service_registry::routes())
         .merge(workflows::routes())
         .merge(users::routes())

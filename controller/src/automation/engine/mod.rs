@@ -45,6 +45,8 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut epoch = automation.epoch.clone();
     let mut wait = FIRST_WAIT;
     let mut connected_since: Option<Instant> = None;
+    // The term in which what is built in was registered.
+    let mut registered: Option<i64> = None;
     loop {
         tokio::select! {
             () = automation.wake.notified() => {}
@@ -52,9 +54,9 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
             changed = epoch.changed() => changed?,
             () = shutdown.draining() => return Ok(()),
         }
-        if epoch.borrow_and_update().is_none() {
+        let Some(term) = *epoch.borrow_and_update() else {
             continue;
-        }
+        };
         let now = Instant::now();
         let connected = automation
             .bus
@@ -69,7 +71,14 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
             (false, Some(_)) => connected_since = None,
             _ => {}
         }
-        match duties(&automation, connected).await {
+        let done = async {
+            if registered != Some(term) {
+                automation.register_builtin().await?;
+                registered = Some(term);
+            }
+            duties(&automation, connected).await
+        };
+        match done.await {
             Ok(()) => wait = FIRST_WAIT,
             Err(error) => {
                 metrics::counter!("automation_rounds_failed_total").increment(1);

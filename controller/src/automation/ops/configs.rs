@@ -3,6 +3,7 @@
 
 use super::callers::Permission;
 use super::fault::Fault;
+use super::sensor_types::restart_of_pack;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::ids::new_id;
@@ -10,6 +11,7 @@ use crate::ops::now;
 use crate::store::Json;
 use crate::store::automation::pack_configs::PackConfig;
 use crate::store::automation::packs::Pack;
+use crate::store::query::Filter;
 use automation::datastore;
 use automation::expressions::Context;
 use automation::spec::Report;
@@ -162,6 +164,39 @@ impl Automation {
         Ok((row, values))
     }
 
+    /// A page of configurations with their values.
+    pub async fn list_configs(
+        &self,
+        caller: &Caller,
+        filter: Filter,
+        (limit, offset): (i64, i64),
+        show_secrets: bool,
+    ) -> Result<(Vec<(PackConfig, Value)>, u64), Fault> {
+        caller.allow(Permission::View, "config_list")?;
+        let mut connection = self.ops.store.read().await?;
+        let (rows, total) = PackConfig::page(&mut connection, filter, limit, offset).await?;
+        let mut shown = Vec::with_capacity(rows.len());
+        for row in rows {
+            let pack = Pack::find(&mut connection, &row.pack).await?;
+            let values = self.shown_config(pack.as_ref(), &row, show_secrets)?;
+            shown.push((row, values));
+        }
+        Ok((shown, total))
+    }
+
+    /// The pack whose configuration has a schema.
+    pub async fn config_schema(&self, caller: &Caller, pack: &str) -> Result<Pack, Fault> {
+        caller.allow(Permission::View, "config_view")?;
+        Pack::find(&mut *self.ops.store.read().await?, pack)
+            .await?
+            .filter(|row| schema_of(row).is_some())
+            .ok_or_else(|| {
+                Fault::NotFound(format!(
+                    "Unable to identify resource with pack_ref \"{pack}\"."
+                ))
+            })
+    }
+
     pub fn shown_config(
         &self,
         pack: Option<&Pack>,
@@ -225,7 +260,10 @@ impl Automation {
                 row
             }
         };
+        // They got the configuration when they started.
+        restart_of_pack(&mut tx, pack, now).await?;
         tx.commit().await?;
+        self.nudge();
         let shown = self.shown_config(Some(&installed), &row, false)?;
         Ok((row, shown))
     }

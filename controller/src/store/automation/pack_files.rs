@@ -54,6 +54,20 @@ pub async fn of_pack(
         .map_err(StoreError::during(operation))
 }
 
+pub async fn remove(
+    connection: &mut AnyConnection,
+    pack: &str,
+    path: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM pack_files WHERE pack = $1 AND path = $2")
+        .bind(pack.to_string())
+        .bind(path.to_string())
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("remove a file of a pack"))?;
+    Ok(())
+}
+
 pub async fn remove_all(connection: &mut AnyConnection, pack: &str) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM pack_files WHERE pack = $1")
         .bind(pack.to_string())
