@@ -7,12 +7,17 @@
 
 pub mod apikeys;
 pub mod auth;
+pub mod enforcements;
 pub mod extract;
 mod faults;
 pub mod keys;
 pub mod listing;
 pub mod resources;
+pub mod rules;
+pub mod traces;
+pub mod triggers;
 pub mod users;
+pub mod webhooks;
 
 use super::Automation;
 use crate::automation::ops::{Fault, Permission};
@@ -33,8 +38,13 @@ pub type Answer = Result<Response, Fault>;
 fn operations() -> Router<Automation> {
     Router::new()
         .merge(apikeys::routes())
+        .merge(enforcements::routes())
         .merge(keys::routes())
+        .merge(rules::routes())
+        .merge(traces::routes())
+        .merge(triggers::routes())
         .merge(users::routes())
+        .merge(webhooks::routes())
 }
 
 /// The whole face. Each path is known under every prefix clients use for it.
