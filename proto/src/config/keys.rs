@@ -55,6 +55,54 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
 
 pub const KEYS: &[Key] = &[
     key(
+        "automation/rules/max_pending",
+        Kind::Integer {
+            min: 100,
+            max: 10_000_000,
+        },
+        "50000",
+        "With more trigger instances than this waiting for the rules, webhooks answer 429.",
+    ),
+    key(
+        "automation/rules/record_mismatches",
+        Kind::Bool,
+        "false",
+        "Records why a rule did not match, for each trigger instance: for finding faults, not for good.",
+    ),
+    key(
+        "automation/timers/misfire_grace",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "1m",
+        "A timer that could not fire in time is made up for, once, if it is no later than this.",
+    ),
+    key(
+        "automation/timers/timezone",
+        Kind::Text { max: 64 },
+        "UTC",
+        "Time zone of timers that name none, like Europe/Vienna.",
+    ),
+    key(
+        "automation/webhook/max_body",
+        Kind::Size {
+            min: KIB,
+            max: 64 * MIB,
+        },
+        "1MiB",
+        "Largest body of a request to a webhook.",
+    ),
+    key(
+        "automation/webhook/rate",
+        Kind::Integer {
+            min: 1,
+            max: 100_000,
+        },
+        "100",
+        "Requests a second that one controller takes for one webhook; the others get 429.",
+    ),
+    key(
         "cluster/log/level",
         LEVELS,
         "info",

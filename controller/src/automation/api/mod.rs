@@ -10,6 +10,7 @@ pub mod aliases;
 pub mod apikeys;
 pub mod auth;
 pub mod configs;
+pub mod enforcements;
 pub mod executions;
 pub mod extract;
 mod faults;
@@ -23,11 +24,15 @@ pub mod policies;
 pub mod resources;
 pub mod roles;
 mod root;
+pub mod rules;
 pub mod runnertypes;
 pub mod sensortypes;
 pub mod service_registry;
 pub mod stream;
+pub mod traces;
+pub mod triggers;
 pub mod users;
+pub mod webhooks;
 pub mod workflows;
 
 use super::Automation;
@@ -53,6 +58,7 @@ fn operations() -> Router<Automation> {
         .merge(aliases::routes())
         .merge(apikeys::routes())
         .merge(configs::routes())
+        .merge(enforcements::routes())
         .merge(executions::routes())
         .merge(inquiries::routes())
         .merge(keys::routes())
@@ -62,11 +68,15 @@ fn operations() -> Router<Automation> {
         .merge(policies::routes())
         .merge(roles::routes())
         .merge(root::routes())
+        .merge(rules::routes())
         .merge(runnertypes::routes())
         .merge(sensortypes::routes())
         .merge(service_registry::routes())
+        .merge(traces::routes())
+        .merge(triggers::routes())
         .merge(workflows::routes())
         .merge(users::routes())
+        .merge(webhooks::routes())
 }
 
 /// The whole face. Each path is known under every prefix clients use for it.

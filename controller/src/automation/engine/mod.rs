@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   deadline passed ─┐
-//!   rows changed ────┼─► duties: rules ─► executions ─► timers ─► sensors ─► clean-up
+//!   rows changed ────┼─► duties: timers ─► rules ─► executions ─► sensors ─► clean-up
 //!   clock ───────────┘                       │  ▲
 //!                     yard.dea.{id}.action.run  yard.action.exited, yard.automation.report
 //! ```
@@ -14,9 +14,12 @@ pub mod agents;
 pub mod dispatch;
 mod reports;
 pub mod round;
+mod rules;
+mod timers;
 
 use super::Automation;
 use crate::automation::ops::Fault;
+use crate::automation::ops::triggers::register_builtin;
 use crate::ops::now;
 use crate::store::automation::executions;
 use automation::execution::Event;
@@ -96,15 +99,46 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
     }
 }
 
+/// What a leader keeps between its rounds; rows can replace it at any time.
+#[derive(Default)]
+struct Memory {
+    rules: rules::Rules,
+    timers: timers::Timers,
+}
+
 /// Everything the leader owes, once.
-async fn duties(automation: &Automation, connected: bool) -> Result<(), Fault> {
+async fn duties(
+    automation: &Automation,
+    memory: &mut Option<Memory>,
+    connected: bool,
+) -> Result<(), Fault> {
+    let memory = match memory {
+        Some(memory) => memory,
+        None => {
+            register(automation).await?;
+            memory.insert(Memory::default())
+        }
+    };
     if connected {
         let lost_after = automation.agent_lost_after();
         for agent in automation.agents.take_lost(Instant::now(), lost_after) {
             reports::agent_lost(automation, &agent).await?;
         }
     }
+    timers::look(automation, &mut memory.timers).await?;
+    if rules::look(automation, &mut memory.rules).await? {
+        // The others have their turn first.
+        automation.wake.notify_one();
+    }
     look_at_executions(automation).await
+}
+
+/// What every cluster knows without a pack.
+async fn register(automation: &Automation) -> Result<(), Fault> {
+    let mut round = automation.round("register trigger types").await?;
+    let at = round.now();
+    register_builtin(round.connection(), at).await?;
+    round.finish().await
 }
 
 /// Executions whose time has come, batch by batch until none is left.

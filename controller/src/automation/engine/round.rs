@@ -105,6 +105,14 @@ impl Round {
         self.now
     }
 
+    /// Tells the readers of the stream, after the commit.
+    pub fn tell_after(&mut self, name: &str, document: Value) {
+        self.after.push(After::Tell {
+            name: name.to_string(),
+            document,
+        });
+    }
+
     /// The result of the next event is not kept in the row.
     pub fn result_is_stored(&mut self, stored: Option<StoredResult>) {
         self.stored = stored;

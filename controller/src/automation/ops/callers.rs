@@ -106,6 +106,25 @@ pub async fn roles_of(
 }
 
 impl Automation {
+    /// Guid and name of a user who may run actions; else why he may not.
+    pub async fn may_execute(
+        &self,
+        connection: &mut AnyConnection,
+        guid: &str,
+    ) -> Result<(String, String), Fault> {
+        let actor = actor(connection, guid)
+            .await?
+            .ok_or_else(|| Fault::Forbidden("The account of its owner is gone.".into()))?;
+        let roles = roles_of(connection, &actor.name).await?;
+        if permits(actor.is_admin, &roles, Permission::Execute) {
+            return Ok((actor.guid, actor.name));
+        }
+        Err(Fault::Forbidden(format!(
+            "User \"{}\" doesn't have required permission \"action_execute\"",
+            actor.name
+        )))
+    }
+
     /// Who showed this credential.
     pub async fn caller(&self, shown: Shown) -> Result<Caller, Fault> {
         let wrong = |text: &str| Fault::BadCredentials(text.to_string());

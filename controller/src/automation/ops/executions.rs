@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::fire::{Happened, fire};
 use super::resources::{self, present as present_resource};
 use super::sealed::shown;
+use super::traces;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::ids::new_id;
@@ -200,8 +201,11 @@ impl Automation {
                 result = moved.result;
             }
         }
+        let id = new_id();
+        let trace = traces::join(connection, &mut context, &id, now).await?;
+        let rule_id = wanted.because.rule.as_ref().map(|(_, id)| id.clone());
         let mut row = Execution {
-            id: new_id(),
+            id,
             liveaction_id: new_id(),
             action_ref: prepared.action.reference.clone(),
             runner_type: prepared.runner.name().to_string(),
@@ -252,6 +256,7 @@ impl Automation {
             row.result = Some(text);
         }
         row.insert(connection).await?;
+        traces::note_execution(connection, &trace, &row, rule_id.as_deref()).await?;
         match fault {
             Some(text) => Err(Fault::Invalid(text)),
             None => Ok(row),

@@ -1,6 +1,13 @@
 //! What rules made of trigger instances, with the reasons.
 
-use crate::store::{Json, row};
+use crate::store::row::placeholders;
+use crate::store::{Json, StoreError, row};
+use sqlx::AnyConnection;
+
+pub const SUCCEEDED: &str = "succeeded";
+pub const FAILED: &str = "failed";
+/// Only recorded on demand, and only shown to who asks for it.
+pub const MISMATCHED: &str = "mismatched";
 
 row! {
     pub struct RuleEnforcement in "rule_enforcements", key id {
@@ -9,11 +16,45 @@ row! {
         rule_id: String,
         trigger_instance: String,
         execution_id: Option<String>,
-        /// succeeded, failed
+        /// succeeded, failed, mismatched
         status: String,
         failure_reason: Option<String>,
         /// One a criterion.
         reasons: Json<serde_json::Value>,
         enforced_at: i64,
     }
+}
+
+/// Whether this rule has been judged for this trigger instance before.
+pub async fn exists(
+    connection: &mut AnyConnection,
+    rule_id: &str,
+    trigger_instance: &str,
+) -> Result<bool, StoreError> {
+    sqlx::query("SELECT 1 FROM rule_enforcements WHERE rule_id = $1 AND trigger_instance = $2")
+        .bind(rule_id.to_string())
+        .bind(trigger_instance.to_string())
+        .fetch_optional(connection)
+        .await
+        .map(|row| row.is_some())
+        .map_err(StoreError::during("look for an enforcement"))
+}
+
+/// Writes it unless the rule was judged for this trigger instance before. Whether it was written.
+pub async fn insert_once(
+    connection: &mut AnyConnection,
+    row: &RuleEnforcement,
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (rule_id, trigger_instance) DO NOTHING",
+        RuleEnforcement::TABLE,
+        RuleEnforcement::COLUMNS.join(", "),
+        placeholders(RuleEnforcement::COLUMNS.len()),
+    );
+    let done = row
+        .bind_all(sqlx::query(sqlx::AssertSqlSafe(sql)))
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("record an enforcement"))?;
+    Ok(done.rows_affected() > 0)
 }

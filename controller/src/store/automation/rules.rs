@@ -1,6 +1,7 @@
 //! Rules.
 
-use crate::store::{Json, row};
+use crate::store::{Json, StoreError, row};
+use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct Rule in "rules", key reference, versioned {
@@ -18,4 +19,37 @@ row! {
         updated_at: i64,
         row_version: i64,
     }
+}
+
+/// Changes whenever any rule does: rows, the latest change and creation, and all versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fingerprint([i64; 4]);
+
+pub async fn fingerprint(connection: &mut AnyConnection) -> Result<Fingerprint, StoreError> {
+    let operation = "look for changed rules";
+    let row = sqlx::query(
+        "SELECT count(*), coalesce(max(updated_at), 0), coalesce(max(created_at), 0), \
+         CAST(coalesce(sum(row_version), 0) AS BIGINT) FROM rules",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::during(operation))?;
+    let mut parts = [0; 4];
+    for (place, part) in parts.iter_mut().enumerate() {
+        *part = row.try_get(place).map_err(StoreError::during(operation))?;
+    }
+    Ok(Fingerprint(parts))
+}
+
+/// Whether a rule that is switched on names this trigger.
+pub async fn any_enabled(
+    connection: &mut AnyConnection,
+    trigger: &str,
+) -> Result<bool, StoreError> {
+    sqlx::query("SELECT 1 FROM rules WHERE trigger_ref = $1 AND enabled = 1 LIMIT 1")
+        .bind(trigger.to_string())
+        .fetch_optional(connection)
+        .await
+        .map(|row| row.is_some())
+        .map_err(StoreError::during("look for rules of a trigger"))
 }

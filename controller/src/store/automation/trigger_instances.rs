@@ -2,7 +2,7 @@
 
 use crate::store::row::placeholders;
 use crate::store::{Json, StoreError, row};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row};
 
 pub const PENDING: &str = "pending";
 pub const PROCESSED: &str = "processed";
@@ -55,6 +55,45 @@ pub async fn pending(
     let sql = TriggerInstance::select("WHERE status = $1 ORDER BY occurred_at, id LIMIT $2");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(PENDING.to_string())
+        .bind(limit)
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(TriggerInstance::from_row)
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::during(operation))
+}
+
+/// How many wait for the rules, counted no further than `limit`.
+pub async fn count_pending(connection: &mut AnyConnection, limit: i64) -> Result<i64, StoreError> {
+    sqlx::query(
+        "SELECT count(*) FROM (SELECT id FROM trigger_instances WHERE status = $1 LIMIT $2) AS waiting",
+    )
+    .bind(PENDING.to_string())
+    .bind(limit)
+    .fetch_one(connection)
+    .await
+    .and_then(|row| row.try_get(0))
+    .map_err(StoreError::during("count pending trigger instances"))
+}
+
+/// Those of a span of time of one trigger, oldest first: `from` (included) to `to`, Unix microseconds.
+pub async fn of_trigger(
+    connection: &mut AnyConnection,
+    trigger: &str,
+    from: i64,
+    to: i64,
+    limit: i64,
+) -> Result<Vec<TriggerInstance>, StoreError> {
+    let operation = "read trigger instances of a span of time";
+    let sql = TriggerInstance::select(
+        "WHERE trigger_ref = $1 AND occurred_at >= $2 AND occurred_at < $3 ORDER BY occurred_at, id LIMIT $4",
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(trigger.to_string())
+        .bind(from)
+        .bind(to)
         .bind(limit)
         .fetch_all(connection)
         .await

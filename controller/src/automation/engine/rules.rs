@@ -1,0 +1,312 @@
+//! Rules at the leader: pending trigger instances become enforcements and executions.
+//!
+//! ```text
+//!   pending instances ─► judged outside of any transaction (templates are slow)
+//!        └─► one transaction a batch: enforcement + execution + `processed`, fenced
+//! ```
+//!
+//! The enforcement (unique for a rule and an instance), the execution and the instance's status are written
+//! together: a controller that dies in between leaves the instance pending, and the next one judges it
+//! again. The queue is the table itself, so a burst takes no memory beyond one batch.
+//!
+//! What a newcomer gets wrong: one instance that the store refuses must not hold up the others. A batch
+//! that fails for a reason that will not pass is done again one by one, and what fails alone is set aside.
+
+use super::round::Round;
+use crate::automation::Automation;
+use crate::automation::ids::new_id;
+use crate::automation::ops::executions::{Cause, SYSTEM_USER, Wanted};
+use crate::automation::ops::matching::{self, Judgement, Outcome, RuleSet, View};
+use crate::automation::ops::{Fault, traces};
+use crate::ops::now;
+use crate::store::automation::rule_enforcements::{self, RuleEnforcement};
+use crate::store::automation::rules::Rule;
+use crate::store::automation::trigger_instances::{self, TriggerInstance};
+use crate::store::{Json, StoreError};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Trigger instances in one transaction.
+const BATCH: i64 = 100;
+/// Batches before the other duties have their turn.
+const BATCHES: usize = 10;
+/// The gauge of what waits counts no further.
+const COUNTED: i64 = 100_000;
+
+/// What the leader keeps of the rules between its rounds.
+#[derive(Debug, Default)]
+pub struct Rules {
+    set: Arc<RuleSet>,
+}
+
+/// What was decided about one rule and one instance, free of borrows.
+struct Decision {
+    rule: Rule,
+    outcome: Outcome,
+    reasons: Value,
+}
+
+/// Looks at what happened. Whether more waits.
+pub async fn look(automation: &Automation, rules: &mut Rules) -> Result<bool, Fault> {
+    for _ in 0..BATCHES {
+        let rows =
+            trigger_instances::pending(&mut *automation.ops.store.read().await?, BATCH).await?;
+        if rows.is_empty() {
+            metrics::gauge!("automation_pending_instances").set(0.0);
+            return Ok(false);
+        }
+        let count = rows.len();
+        let judged = judge(automation, rules, rows).await?;
+        enforce(automation, judged).await?;
+        if count < usize::try_from(BATCH).unwrap_or_default() {
+            break;
+        }
+    }
+    let waiting =
+        trigger_instances::count_pending(&mut *automation.ops.store.read().await?, COUNTED).await?;
+    metrics::gauge!("automation_pending_instances").set(waiting as f64);
+    Ok(waiting > 0)
+}
+
+async fn judge(
+    automation: &Automation,
+    rules: &mut Rules,
+    rows: Vec<TriggerInstance>,
+) -> Result<Vec<(TriggerInstance, Vec<Decision>)>, Fault> {
+    let mut connection = automation.ops.store.read().await?;
+    rules.set = matching::current(&mut connection, &rules.set, &automation.expressions).await?;
+    let references = rules
+        .set
+        .references(rows.iter().map(|row| row.trigger_ref.as_str()));
+    let keys = automation
+        .keys_for_rules(&mut connection, &references)
+        .await?;
+    drop(connection);
+    let record_all = automation
+        .ops
+        .settings()
+        .bool("automation/rules/record_mismatches");
+    let (set, engine) = (rules.set.clone(), automation.expressions.clone());
+    let judged = tokio::task::spawn_blocking(move || {
+        rows.into_iter()
+            .map(|row| {
+                let candidates = set.of(&row.trigger_ref);
+                if candidates.is_empty() {
+                    return (row, Vec::new());
+                }
+                let context = matching::context(&row.payload, keys.clone());
+                let view = View {
+                    id: &row.id,
+                    payload: &row.payload,
+                    now: now() / 1000,
+                };
+                let decisions = matching::judge(candidates, &view, &engine, &context, record_all)
+                    .into_iter()
+                    .map(decided)
+                    .collect();
+                (row, decisions)
+            })
+            .collect()
+    });
+    judged.await.map_err(Fault::internal("judging rules"))
+}
+
+fn decided(judgement: Judgement<'_>) -> Decision {
+    Decision {
+        rule: judgement.ready.row.clone(),
+        outcome: judgement.outcome,
+        reasons: matching::recorded(judgement.reasons),
+    }
+}
+
+/// Whether trying again later cannot help.
+fn is_lasting(fault: &Fault) -> bool {
+    match fault {
+        Fault::Store(StoreError::Unavailable { .. } | StoreError::Stale { .. })
+        | Fault::Unavailable(_)
+        | Fault::TooMany(_) => false,
+        Fault::Store(_)
+        | Fault::NotFound(_)
+        | Fault::Invalid(_)
+        | Fault::Conflict { .. }
+        | Fault::NotAuthenticated
+        | Fault::BadCredentials(_)
+        | Fault::Forbidden(_)
+        | Fault::TooLarge(_)
+        | Fault::NotSupported(_)
+        | Fault::Internal { .. } => true,
+    }
+}
+
+async fn enforce(
+    automation: &Automation,
+    judged: Vec<(TriggerInstance, Vec<Decision>)>,
+) -> Result<(), Fault> {
+    match enforce_together(automation, &judged).await {
+        Err(fault) if is_lasting(&fault) => {
+            tracing::warn!(
+                error = &fault as &dyn std::error::Error,
+                "a batch of trigger instances failed; they are processed one by one"
+            );
+        }
+        done => return done,
+    }
+    for one in &judged {
+        match enforce_together(automation, std::slice::from_ref(one)).await {
+            Err(fault) if is_lasting(&fault) => set_aside(automation, &one.0, &fault).await?,
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+async fn set_aside(
+    automation: &Automation,
+    row: &TriggerInstance,
+    why: &Fault,
+) -> Result<(), Fault> {
+    tracing::error!(
+        instance = row.id,
+        trigger = row.trigger_ref,
+        error = why as &dyn std::error::Error,
+        "a trigger instance cannot be processed and is set aside"
+    );
+    let mut round = automation.round("set a trigger instance aside").await?;
+    let at = round.now();
+    let mut row = row.clone();
+    row.status = trigger_instances::FAILED.to_string();
+    row.update(round.connection(), at).await?;
+    round.finish().await
+}
+
+async fn enforce_together(
+    automation: &Automation,
+    judged: &[(TriggerInstance, Vec<Decision>)],
+) -> Result<(), Fault> {
+    let mut round = automation.round("enforce rules").await?;
+    let at = round.now();
+    for (row, decisions) in judged {
+        let mut row = row.clone();
+        for decision in decisions {
+            one(automation, &mut round, &mut row, decision).await?;
+        }
+        if row.trace_tag.is_some() && row.trace_id.is_none() {
+            traces::of_instance(round.connection(), &mut row, at).await?;
+        }
+        row.status = trigger_instances::PROCESSED.to_string();
+        // Stale: somebody else has processed it, and this transaction never was.
+        row.update(round.connection(), at).await?;
+    }
+    round.finish().await
+}
+
+/// Carries out one decision.
+async fn one(
+    automation: &Automation,
+    round: &mut Round,
+    instance: &mut TriggerInstance,
+    decision: &Decision,
+) -> Result<(), Fault> {
+    let at = round.now();
+    let rule = &decision.rule;
+    if rule_enforcements::exists(round.connection(), &rule.id, &instance.id).await? {
+        return Ok(());
+    }
+    let (status, execution, failure) = match &decision.outcome {
+        Outcome::Mismatched => (rule_enforcements::MISMATCHED, None, None),
+        Outcome::Failed(text) => (rule_enforcements::FAILED, None, Some(text.clone())),
+        Outcome::Matched(parameters) => {
+            let trace = traces::of_instance(round.connection(), instance, at).await?;
+            traces::note_rule(round.connection(), &trace, rule, &instance.id, at).await?;
+            let done = match parameters {
+                Err(text) => Err(text.clone()),
+                Ok(parameters) => {
+                    let context = json!({"id_": trace.id, "trace_tag": trace.trace_tag});
+                    run(automation, round, instance, rule, parameters, context).await?
+                }
+            };
+            match done {
+                Ok(execution) => (rule_enforcements::SUCCEEDED, Some(execution), None),
+                Err(text) => (rule_enforcements::FAILED, None, Some(text)),
+            }
+        }
+    };
+    metrics::counter!("automation_enforcements_total", "status" => status).increment(1);
+    if let Some(text) = &failure {
+        tracing::warn!(
+            rule = rule.reference,
+            instance = instance.id,
+            text,
+            "a rule could not be enforced"
+        );
+    }
+    let enforcement = RuleEnforcement {
+        id: new_id(),
+        rule_ref: rule.reference.clone(),
+        rule_id: rule.id.clone(),
+        trigger_instance: instance.id.clone(),
+        execution_id: execution,
+        status: status.to_string(),
+        failure_reason: failure,
+        reasons: Json(decision.reasons.clone()),
+        enforced_at: at,
+    };
+    rule_enforcements::insert_once(round.connection(), &enforcement).await?;
+    Ok(())
+}
+
+/// Accepts the execution of a rule's action: its id, or why there is none.
+async fn run(
+    automation: &Automation,
+    round: &mut Round,
+    instance: &TriggerInstance,
+    rule: &Rule,
+    parameters: &Map<String, Value>,
+    trace: Value,
+) -> Result<Result<String, String>, Fault> {
+    let owner = match automation.rule_owner(round.connection(), rule).await {
+        Ok(owner) => owner,
+        Err(Fault::Forbidden(text)) => return Ok(Err(text)),
+        Err(fault) => return Err(fault),
+    };
+    let (user_guid, username) = match owner {
+        Some((guid, name)) => (Some(guid), name),
+        None => (None, SYSTEM_USER.to_string()),
+    };
+    let context = Map::from_iter([
+        (
+            "trigger_instance".to_string(),
+            json!({"id": instance.id, "name": Value::Null}),
+        ),
+        (
+            "rule".to_string(),
+            json!({"id": rule.id, "name": rule.name}),
+        ),
+        ("trace_context".to_string(), trace),
+    ]);
+    let wanted = Wanted {
+        action: rule.action_ref.clone(),
+        parameters: parameters.clone(),
+        context,
+        username,
+        user_guid,
+        because: Cause {
+            rule: Some((rule.reference.clone(), rule.id.clone())),
+            trigger_instance: Some(instance.id.clone()),
+            trigger: Some(instance.trigger_ref.clone()),
+            trigger_type: Some(instance.trigger_type.clone()),
+        },
+        ..Wanted::default()
+    };
+    match automation.accept(round.connection(), wanted).await {
+        Ok(row) => {
+            let document = automation.present_execution(&row, None, false)?;
+            round.tell_after("st2.execution__create", document);
+            Ok(Ok(row.id))
+        }
+        Err(Fault::Invalid(text) | Fault::NotFound(text) | Fault::NotSupported(text)) => {
+            Ok(Err(text))
+        }
+        Err(fault) => Err(fault),
+    }
+}

@@ -1,0 +1,179 @@
+//! Traces (contract §1.4): from the trigger instance over rules to the last execution.
+//!
+//! An execution always has a trace, its own or the one its context names. A trigger instance gets
+//! one when a rule matches it, or when its sender gave a tag: what nobody cares about leaves no trace.
+
+use super::callers::Permission;
+use super::fault::Fault;
+use crate::automation::Automation;
+use crate::automation::api::extract::Caller;
+use crate::automation::ids::{is_id, new_id};
+use crate::store::automation::executions::Execution;
+use crate::store::automation::rules::Rule;
+use crate::store::automation::traces::{self, Component, EXECUTION, INSTANCE, RULE, Trace};
+use crate::store::automation::trigger_instances::TriggerInstance;
+use crate::store::query::Filter;
+use serde_json::{Map, Value, json};
+use sqlx::AnyConnection;
+
+/// What a context calls its trace.
+const CONTEXT: &str = "trace_context";
+
+async fn begin(connection: &mut AnyConnection, tag: &str, now: i64) -> Result<Trace, Fault> {
+    let trace = Trace {
+        id: new_id(),
+        trace_tag: tag.to_string(),
+        started_at: now,
+    };
+    trace.insert(connection).await?;
+    Ok(trace)
+}
+
+/// The trace an execution's context names, begun if there is none; the context names it afterwards.
+pub async fn join(
+    connection: &mut AnyConnection,
+    context: &mut Map<String, Value>,
+    execution: &str,
+    now: i64,
+) -> Result<Trace, Fault> {
+    let text = |name: &str| {
+        context
+            .get(CONTEXT)
+            .and_then(|trace| trace.get(name))
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let known = match text("id_") {
+        Some(id) => Some(
+            Trace::find(connection, id)
+                .await?
+                .ok_or_else(|| Fault::Invalid(format!("Trace with id \"{id}\" not found.")))?,
+        ),
+        None => None,
+    };
+    let trace = match known {
+        Some(trace) => trace,
+        None => {
+            let own = format!("execution-{execution}");
+            let tag = text("trace_tag").map_or(own, str::to_string);
+            begin(connection, &tag, now).await?
+        }
+    };
+    context.insert(
+        CONTEXT.into(),
+        json!({"id_": trace.id, "trace_tag": trace.trace_tag}),
+    );
+    Ok(trace)
+}
+
+/// Notes an execution in its trace.
+pub async fn note_execution(
+    connection: &mut AnyConnection,
+    trace: &Trace,
+    row: &Execution,
+    rule: Option<&str>,
+) -> Result<(), Fault> {
+    let caused_by = match (&row.parent, rule, &row.trigger_instance) {
+        (Some(parent), _, _) => Some((EXECUTION.to_string(), parent.clone())),
+        (None, Some(rule), Some(instance)) => {
+            Some((RULE.to_string(), format!("{rule}:{instance}")))
+        }
+        _ => None,
+    };
+    let component = Component {
+        kind: EXECUTION.to_string(),
+        object_id: row.id.clone(),
+        object_ref: row.action_ref.clone(),
+        caused_by,
+        updated_at: row.created_at,
+    };
+    Ok(traces::add(connection, &trace.id, &component).await?)
+}
+
+/// The trace of a trigger instance, begun if it has none, with the instance noted in it. The row is not written.
+pub async fn of_instance(
+    connection: &mut AnyConnection,
+    row: &mut TriggerInstance,
+    now: i64,
+) -> Result<Trace, Fault> {
+    let known = match &row.trace_id {
+        Some(id) => Trace::find(connection, id).await?,
+        None => None,
+    };
+    let trace = match known {
+        Some(trace) => trace,
+        None => {
+            let own = format!("trigger_instance-{}", row.id);
+            begin(connection, row.trace_tag.as_deref().unwrap_or(&own), now).await?
+        }
+    };
+    row.trace_id = Some(trace.id.clone());
+    // The end of an execution is what that execution caused.
+    let caused_by = row
+        .source
+        .as_deref()
+        .and_then(|source| source.strip_prefix("completed:"))
+        .map(|execution| (EXECUTION.to_string(), execution.to_string()));
+    let component = Component {
+        kind: INSTANCE.to_string(),
+        object_id: row.id.clone(),
+        object_ref: row.trigger_ref.clone(),
+        caused_by,
+        updated_at: now,
+    };
+    traces::add(connection, &trace.id, &component).await?;
+    Ok(trace)
+}
+
+/// Notes that a rule matched a trigger instance.
+pub async fn note_rule(
+    connection: &mut AnyConnection,
+    trace: &Trace,
+    rule: &Rule,
+    instance: &str,
+    now: i64,
+) -> Result<(), Fault> {
+    let component = Component {
+        kind: RULE.to_string(),
+        // One rule may match many instances of one trace.
+        object_id: format!("{}:{instance}", rule.id),
+        object_ref: rule.reference.clone(),
+        caused_by: Some((INSTANCE.to_string(), instance.to_string())),
+        updated_at: now,
+    };
+    Ok(traces::add(connection, &trace.id, &component).await?)
+}
+
+impl Automation {
+    pub async fn list_traces(
+        &self,
+        caller: &Caller,
+        filter: Filter,
+        limit: i64,
+        offset: i64,
+    ) -> Result<(Vec<(Trace, Vec<Component>)>, u64), Fault> {
+        caller.allow(Permission::View, "trace_list")?;
+        let mut connection = self.ops.store.read().await?;
+        let (rows, total) = Trace::page(&mut connection, filter, limit, offset).await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            let components = traces::components(&mut connection, &row.id).await?;
+            found.push((row, components));
+        }
+        Ok((found, total))
+    }
+
+    pub async fn trace(&self, caller: &Caller, id: &str) -> Result<(Trace, Vec<Component>), Fault> {
+        caller.allow(Permission::View, "trace_view")?;
+        let missing = || Fault::NotFound(format!("Unable to identify resource with id \"{id}\"."));
+        if !is_id(id) {
+            return Err(missing());
+        }
+        let mut connection = self.ops.store.read().await?;
+        let row = Trace::find(&mut connection, id)
+            .await?
+            .ok_or_else(missing)?;
+        let components = traces::components(&mut connection, &row.id).await?;
+        Ok((row, components))
+    }
+}
