@@ -9,6 +9,7 @@ use controller::store::builds::{self, Build};
 use controller::store::deployments::{self, Deployment};
 use controller::store::facts::{self, Kind};
 use controller::store::organizations::Organization;
+use controller::store::process_versions::{self, ProcessVersion, VersionSettings};
 use controller::store::processes::{self, Process};
 use controller::store::spaces::Space;
 use controller::store::{Json, Store, StoreError, desired, leadership};
@@ -231,8 +232,22 @@ async fn the_desired_state_comes_whole_and_in_pages() {
         process(store, "a", "p1", Some("d")).await;
         process(store, "a", "p2", None).await;
         process(store, "a", "p3", Some("d")).await;
+        let mut tx = store.write("test").await.unwrap();
+        let tried = ProcessVersion {
+            version: "p3-v".into(),
+            process_guid: "p3".into(),
+            settings: Json(VersionSettings::default()),
+            created_at: 1,
+        };
+        process_versions::keep(&mut tx, &tried).await.unwrap();
+        tx.commit().await.unwrap();
         let mut reader = store.read().await.unwrap();
         let all = desired::all(&mut reader).await.unwrap();
+        assert_eq!(
+            all.iter().map(|row| row.untried).collect::<Vec<_>>(),
+            [true, true, false],
+            "{kind}"
+        );
         assert_eq!(
             all.iter()
                 .map(|row| row.process.as_str())

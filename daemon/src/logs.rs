@@ -1,26 +1,34 @@
 //! Sending log lines to the collector over the bus.
 //!
 //! Lines are gathered for at most 100 ms, 500 lines or 1 MiB. Nobody ever waits for the bus here:
-//! when the queue is full, or a batch cannot be sent, its lines are dropped, counted per source,
+//! when the queue is full (10 000 lines or 32 MiB), or a batch cannot be sent, its lines are dropped, counted per source,
 //! and the count goes out with the next batch, so that whoever reads the log sees the gap.
+//!
+//! Who announces something that other components will write lines about (a task's result) calls
+//! [`LogSender::flush`] first: the bus keeps the order of one connection, so nobody's line about
+//! the end can overtake the last lines before it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::bus::Topic;
 use proto::bus::catalogue;
 use proto::bus::stream::{LogBatch, LogLine, LogLoss};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::bus::Bus;
 use crate::run::Deps;
 use crate::supervise::{Policy, Shutdown};
 
 const QUEUE: usize = 10_000;
+const QUEUE_BYTES: usize = 32 << 20;
 const BATCH_LINES: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_TIME: Duration = Duration::from_millis(100);
+/// How long a flush may take; then its caller goes on without.
+const FLUSH: Duration = Duration::from_secs(2);
 /// Sources whose losses are told apart; the rest is counted together under "".
 const SOURCES: usize = 2000;
 
@@ -68,24 +76,52 @@ impl Losses {
     }
 }
 
+/// Bytes of the lines that wait: a line may be long, so their number alone bounds nothing.
+#[derive(Default)]
+struct Room(AtomicUsize);
+
+impl Room {
+    fn take(&self, bytes: usize) -> bool {
+        let more = |used: usize| {
+            let used = used.saturating_add(bytes);
+            (used <= QUEUE_BYTES).then_some(used)
+        };
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+enum Queued {
+    Line(LogLine),
+    /// Send what came before at once, then answer.
+    Flush(oneshot::Sender<()>),
+}
+
 struct Shared {
     losses: Mutex<Losses>,
-    waiting: tokio::sync::Mutex<mpsc::Receiver<LogLine>>,
+    room: Room,
+    waiting: tokio::sync::Mutex<mpsc::Receiver<Queued>>,
 }
 
 /// Takes log lines. Cheap to clone; `send` never waits.
 #[derive(Clone)]
 pub struct LogSender {
-    lines: mpsc::Sender<LogLine>,
+    queue: mpsc::Sender<Queued>,
     shared: Arc<Shared>,
 }
 
 impl LogSender {
     /// Starts the task that sends. At the daemon's end it sends what is left.
     pub fn start(deps: &Deps) -> LogSender {
-        let (lines, waiting) = mpsc::channel(QUEUE);
+        let (queue, waiting) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             losses: Mutex::default(),
+            room: Room::default(),
             waiting: tokio::sync::Mutex::new(waiting),
         });
         let topic = catalogue::log_of(&deps.component);
@@ -95,18 +131,32 @@ impl LogSender {
                 let (bus, state, topic) = (bus.clone(), state.clone(), topic.clone());
                 async move { state.run(&bus, &topic, &shutdown).await }
             });
-        LogSender { lines, shared }
+        LogSender { queue, shared }
     }
 
     /// Queues a line; drops and counts it when the queue is full.
     pub fn send(&self, line: LogLine) {
-        if let Err(refused) = self.lines.try_send(line) {
-            let line = match refused {
-                mpsc::error::TrySendError::Full(line) | mpsc::error::TrySendError::Closed(line) => {
-                    line
-                }
-            };
-            self.lost(&line.source, 1);
+        let (source, bytes) = (line.source.clone(), line.payload.len());
+        if !self.shared.room.take(bytes) {
+            return self.lost(&source, 1);
+        }
+        if self.queue.try_send(Queued::Line(line)).is_err() {
+            self.shared.room.give_back(bytes);
+            self.lost(&source, 1);
+        }
+    }
+
+    /// Returns when every line queued before is on the bus, or lost and counted; at the latest after
+    /// two seconds.
+    pub async fn flush(&self) {
+        let (answer, answered) = oneshot::channel();
+        let flushing = async {
+            if self.queue.send(Queued::Flush(answer)).await.is_ok() {
+                let _ = answered.await;
+            }
+        };
+        if tokio::time::timeout(FLUSH, flushing).await.is_err() {
+            tracing::warn!("log lines were not sent in time and may come late");
         }
     }
 
@@ -134,8 +184,8 @@ impl Shared {
         loop {
             let first = tokio::select! {
                 biased;
-                line = waiting.recv() => match line {
-                    Some(line) => Some(line),
+                queued = waiting.recv() => match queued {
+                    Some(queued) => Some(queued),
                     // Every sender is gone: nothing will ever come again.
                     None => {
                         self.send(bus, topic, Vec::new()).await;
@@ -146,31 +196,28 @@ impl Shared {
                 // Losses are told even when no line follows.
                 () = tokio::time::sleep(Duration::from_secs(1)) => None,
                 () = shutdown.cancelled() => {
-                    let mut rest = Vec::new();
-                    while let Ok(line) = waiting.try_recv() {
-                        rest.push(line);
-                    }
-                    for lines in rest.chunks(BATCH_LINES) {
-                        self.send(bus, topic, lines.to_vec()).await;
+                    while let Ok(queued) = waiting.try_recv() {
+                        let batch = gather(&mut waiting, queued, Duration::ZERO).await;
+                        self.send_batch(bus, topic, batch).await;
                     }
                     let _ = bus.flush().await;
                     return Ok(());
                 }
             };
-            let mut lines: Vec<LogLine> = first.into_iter().collect();
-            if !lines.is_empty() {
-                let mut bytes = lines[0].payload.len();
-                let until = tokio::time::Instant::now() + BATCH_TIME;
-                while lines.len() < BATCH_LINES && bytes < BATCH_BYTES {
-                    let Ok(Some(line)) = tokio::time::timeout_at(until, waiting.recv()).await
-                    else {
-                        break;
-                    };
-                    bytes += line.payload.len();
-                    lines.push(line);
-                }
-            }
-            self.send(bus, topic, lines).await;
+            let batch = match first {
+                Some(first) => gather(&mut waiting, first, BATCH_TIME).await,
+                None => Batch::default(),
+            };
+            self.send_batch(bus, topic, batch).await;
+        }
+    }
+
+    async fn send_batch(&self, bus: &Bus, topic: &Topic<LogBatch>, batch: Batch) {
+        self.room
+            .give_back(batch.lines.iter().map(|line| line.payload.len()).sum());
+        self.send(bus, topic, batch.lines).await;
+        if let Some(answer) = batch.flushed {
+            let _ = answer.send(());
         }
     }
 
@@ -189,6 +236,44 @@ impl Shared {
             self.losses().put_back(batch);
         }
     }
+}
+
+/// Lines that go out together, and who waits for that.
+#[derive(Default)]
+struct Batch {
+    lines: Vec<LogLine>,
+    flushed: Option<oneshot::Sender<()>>,
+}
+
+/// The batch that begins with `first`: full, asked for, or what came within the time.
+async fn gather(waiting: &mut mpsc::Receiver<Queued>, first: Queued, within: Duration) -> Batch {
+    let mut batch = Batch::default();
+    let mut bytes = 0;
+    let until = tokio::time::Instant::now() + within;
+    let mut next = Some(first);
+    while let Some(queued) = next {
+        match queued {
+            Queued::Line(line) => {
+                bytes += line.payload.len();
+                batch.lines.push(line);
+            }
+            Queued::Flush(answer) => {
+                batch.flushed = Some(answer);
+                break;
+            }
+        }
+        if batch.lines.len() >= BATCH_LINES || bytes >= BATCH_BYTES {
+            break;
+        }
+        next = match waiting.try_recv() {
+            Ok(queued) => Some(queued),
+            Err(_) => tokio::time::timeout_at(until, waiting.recv())
+                .await
+                .ok()
+                .flatten(),
+        };
+    }
+    batch
 }
 
 #[cfg(test)]
@@ -226,6 +311,43 @@ mod tests {
             ]
         );
         assert!(losses.take().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_gathered_for_a_while_and_a_flush_ends_it_at_once() {
+        const LONG: Duration = Duration::from_secs(60);
+        const SHORT: Duration = Duration::from_millis(20);
+        let (sender, mut waiting) = mpsc::channel(2 * BATCH_LINES);
+        let put = |queued| assert!(sender.try_send(queued).is_ok());
+        let (answer, _) = oneshot::channel();
+        put(Queued::Line(line("a")));
+        put(Queued::Flush(answer));
+        put(Queued::Line(line("b")));
+        let begun = tokio::time::Instant::now();
+        let batch = gather(&mut waiting, Queued::Line(line("a")), LONG).await;
+        assert_eq!((batch.lines.len(), batch.flushed.is_some()), (2, true));
+        assert!(begun.elapsed() < LONG / 2);
+        let begun = tokio::time::Instant::now();
+        let batch = gather(&mut waiting, Queued::Line(line("a")), SHORT).await;
+        assert_eq!((batch.lines.len(), batch.flushed.is_some()), (2, false));
+        assert!(begun.elapsed() >= SHORT);
+        for _ in 0..BATCH_LINES {
+            put(Queued::Line(line("a")));
+        }
+        let batch = gather(&mut waiting, Queued::Line(line("a")), Duration::ZERO).await;
+        assert_eq!(batch.lines.len(), BATCH_LINES, "no more, and no wait");
+        assert_eq!(waiting.len(), 1);
+    }
+
+    #[test]
+    fn few_long_lines_fill_the_queue_too() {
+        let room = Room::default();
+        assert!(room.take(QUEUE_BYTES - 10));
+        assert!(!room.take(11));
+        assert!(room.take(10));
+        assert!(!room.take(usize::MAX), "no wrapping around");
+        room.give_back(10);
+        assert!(room.take(10));
     }
 
     #[test]

@@ -9,7 +9,9 @@ use proto::bus::dea::{
     AgentStatus, Discover, FindInstances, FoundInstance, Hello, Limits, UpdateInstances,
 };
 use proto::bus::health::{ExitReason, InstanceState};
-use proto::bus::stream::{RunTask, RunTaskReply, TaskEnd, TaskInput, TaskOutput, task_input};
+use proto::bus::stream::{
+    RunTask, RunTaskReply, StopTask, TaskEnd, TaskInput, TaskOutput, task_input,
+};
 use proto::bus::{Empty, catalogue};
 use proto::ids::{DeaId, InstanceId, ProcessGuid};
 use std::sync::atomic::Ordering;
@@ -104,6 +106,11 @@ async fn an_instance_is_started_served_stopped_and_told() {
             |seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048 - 96),
         )
         .await;
+    for folder in ["accepted", "droplets", "inputs", "sandboxes", "spool"] {
+        let metadata = std::fs::metadata(world.agent_folder().join(folder)).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        assert_eq!(mode & 0o777, 0o700, "{folder} is nobody else's");
+    }
     let starts = world.all_seen().iter().filter(|seen| matches!(seen, Seen::Line(kind, text) if kind == "CELL" && text.contains("Creating"))).count();
     assert_eq!(starts, 1, "the same command twice starts one");
     world.forget_seen();
@@ -374,12 +381,14 @@ async fn a_task_gets_its_inputs_and_gives_its_outputs() {
         "names: {:?}",
         exited.last_lines
     );
-    world
-        .eventually(
-            "its lines",
-            |seen| matches!(seen, Seen::Line(kind, _) if kind == "STG"),
-        )
-        .await;
+    let last = position(
+        &world,
+        |seen| matches!(seen, Seen::Line(kind, text) if kind == "STG" && text.starts_with(&gateway)),
+    );
+    assert!(
+        last < position(&world, |seen| matches!(seen, Seen::Task(_))),
+        "its end overtook its lines"
+    );
 
     let failing = |id: &str, command: &str| RunTask {
         task: id.into(),
@@ -414,6 +423,27 @@ async fn a_task_gets_its_inputs_and_gives_its_outputs() {
         assert_eq!(exited.end(), end, "{exited:?}");
         assert!(exited.uploaded.is_empty());
     }
+    // Two subjects have no order between them: the word to stop may come first.
+    let stopped = StopTask {
+        task: "t7".into(),
+        reason: "nobody waits for it".into(),
+    };
+    let stop = catalogue::dea_task_stop(&DeaId::new("dea-1").unwrap());
+    world.bus.publish(&stop, &stopped).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    run_task(&world, &failing("t7", "echo in vain")).await;
+    assert!(run_task(&world, &failing("t8", "true")).await.accepted);
+    world
+        .eventually(
+            "the next one's end",
+            |seen| matches!(seen, Seen::Task(it) if it.task == "t8"),
+        )
+        .await;
+    assert!(!world.all_seen().iter().any(|seen| match seen {
+        Seen::Task(it) => it.task == "t7",
+        Seen::Line(_, text) => text == "in vain",
+        _ => false,
+    }));
     let huge = RunTask {
         memory_mb: 1 << 20,
         ..failing("t6", "true")

@@ -9,6 +9,7 @@ mod yard;
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dea::sandbox::{ExitStatus, SandboxError, SandboxEvent, Signal, Source};
@@ -131,10 +132,54 @@ async fn a_dropped_preparation_is_removed_later() {
         if let Ok(in_time) = prepared {
             in_time.unwrap().destroy().await.unwrap();
         }
-        // The next call clears it first, so the same id can be used again.
+        yard.engine.sweep().await;
+        // Nothing holds its id any more.
         let sandbox = yard.prepare("dropped").await;
         sandbox.destroy().await.unwrap();
     }
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn a_sandbox_that_does_not_go_is_tried_again_and_holds_up_nobody() {
+    let Some(yard) = Yard::start("stubborn").await else {
+        return;
+    };
+    let stubborn = yard.prepare("stubborn").await;
+    // A mount keeps the sandbox's folder from being erased.
+    let place = yard.config.folder.join("sandboxes/stubborn/bundle");
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(&place)
+        .status();
+    assert!(mounted.unwrap().success());
+    assert!(stubborn.destroy().await.is_err());
+    let began = std::time::Instant::now();
+    let other = yard.prepare("other").await;
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_ne!(
+        other.address(),
+        stubborn.address(),
+        "what is not removed keeps its address"
+    );
+    assert!(
+        yard.engine.prepare(yard.request("stubborn")).await.is_err(),
+        "and its id"
+    );
+    assert!(
+        Command::new("umount")
+            .arg(&place)
+            .status()
+            .unwrap()
+            .success()
+    );
+    yard.engine.sweep().await;
+    assert!(!place.exists());
+    yard.prepare("stubborn").await.destroy().await.unwrap();
     yard.finish().await;
 }
 
@@ -316,7 +361,7 @@ async fn a_droplet_is_shared_and_written_to_by_each_alone() {
     std::fs::create_dir_all(droplet.join("app")).unwrap();
     std::fs::write(droplet.join("app/file"), "original").unwrap();
     std::fs::set_permissions(droplet.join("app/file"), PermissionsExt::from_mode(0o600)).unwrap();
-    let owned = std::process::Command::new("chown")
+    let owned = Command::new("chown")
         .args(["-R", "2000:2000"])
         .arg(&droplet)
         .status();

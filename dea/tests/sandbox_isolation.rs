@@ -186,7 +186,15 @@ async fn the_kernel_is_kept_out_of_reach() {
         no touch /etc/x; no touch /usr/x; no touch /.yard/x; no head -c1 /proc/kcore
         no sh -c 'echo 1 > /proc/sys/kernel/sysrq'; no sh -c 'echo b > /proc/sysrq-trigger'
         no mknod /tmp/disk b 7 0; no dmesg; no kill -9 1; no cat /proc/1/environ; no date -s 2000-01-01
-        no ls /root/.cargo; no ls /work; no cat /etc/shadow; no sudo true; no su -c true
+        no ls /root/.ssh; no ls /srv; no cat /etc/shadow; no sudo true; no su -c true
+        for path in kcore keys timer_list; do
+            [ -e /proc/$path ] && [ \"$(stat -c %t:%T /proc/$path)\" != 1:3 ] && echo \"not masked: $path\"
+        done
+        [ -z \"$(ls -A /sys/firmware 2>/dev/null)\" ] || echo 'not masked: firmware'
+        for path in /proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger; do
+            [ -e $path ] && ! awk -v path=$path '$5 == path && $6 ~ /^ro/ { found = 1 } END { exit !found }' \
+                /proc/self/mountinfo && echo \"writable: $path\"
+        done
         echo uid $(awk '/^Uid/{print $2}' /proc/self/status) caps $(awk '/^CapEff/{print $2}' /proc/self/status) \
             nnp $(awk '/^NoNewPrivs/{print $2}' /proc/self/status) seccomp $(awk '/^Seccomp:/{print $2}' /proc/self/status)
         ls /proc/self/fd | tr '\\n' ' '; echo; ulimit -n; ulimit -c; ps ax -o comm= | sort -u | head -5 | tr '\\n' ' '

@@ -11,4 +11,5 @@ pub mod ids;
 pub mod log;
 pub mod manifest;
 pub mod node;
+pub mod services;
 pub mod timing;

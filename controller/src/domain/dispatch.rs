@@ -13,7 +13,9 @@
 //!
 //! Safety: an index is never started while a live instance of that version holds it or a start of
 //! it is in flight, nor before every agent has told all it runs (`Sight::warm`): a controller that
-//! has just come up would double the whole cluster. Nothing is stopped that was not seen lately.
+//! has just come up would double the whole cluster. Only what was never started anywhere
+//! (`Desired::untried`) need not wait for that: no agent can be found to run it. Nothing is stopped
+//! that was not seen lately.
 
 use super::observed::{Instance, Observed};
 use proto::bus::health::{HealthOperation, HealthRequest, InstanceState};
@@ -28,6 +30,8 @@ pub struct Desired {
     pub instances: u32,
     /// The app is started and there is a droplet to run.
     pub run: bool,
+    /// No instance of this version was ever started, by anybody.
+    pub untried: bool,
 }
 
 /// One thing to do, and why.
@@ -251,10 +255,8 @@ pub fn plan(
             sight,
         ));
     }
-    if !sight.warm {
-        return actions;
-    }
-    for (process, wanted) in desired.iter().filter(|(_, wanted)| wanted.run) {
+    let startable = |wanted: &Desired| wanted.run && (sight.warm || wanted.untried);
+    for (process, wanted) in desired.iter().filter(|(_, wanted)| startable(wanted)) {
         let held: BTreeSet<u32> = observed
             .of_process(process)
             .filter(|one| one.version == wanted.version)
@@ -481,6 +483,7 @@ mod tests {
                 version: version(name),
                 instances,
                 run,
+                untried: false,
             },
         )])
     }
@@ -587,6 +590,25 @@ mod tests {
             ..sight(0)
         };
         assert!(plan(&desired, &Observed::default(), &Ledger::default(), cold).is_empty());
+    }
+
+    #[test]
+    fn what_was_never_started_need_not_wait_for_every_agent() {
+        let mut desired = wanted(1, true, "v1");
+        if let Some(fresh) = desired.get_mut(&process("p")) {
+            fresh.untried = true;
+        }
+        let cold = Sight {
+            warm: false,
+            ..sight(0)
+        };
+        let mut ledger = Ledger::default();
+        assert_eq!(
+            show(&plan(&desired, &Observed::default(), &ledger, cold)),
+            ["start v1 0"]
+        );
+        ledger.sent_start(instance("a"), launch(0, 0));
+        assert!(plan(&desired, &Observed::default(), &ledger, cold).is_empty());
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub(super) async fn carry_out(
                     continue;
                 };
                 if !plans.contains_key(&process) {
-                    let plan = load(shared, epoch, row, index).await?;
+                    let plan = load(shared, row, index).await?;
                     plans.insert(process.clone(), plan);
                 }
                 if let Some(Some(plan)) = plans.get(&process)
@@ -98,20 +98,13 @@ pub(super) async fn carry_out(
 /// Reads what starts of this process need; what makes them impossible is shown as its waiting.
 async fn load(
     shared: &Shared,
-    epoch: i64,
     row: &DesiredRow,
     index: u32,
 ) -> Result<Option<LaunchPlan>, RoundError> {
     let process = &row.process;
     let mut reader = shared.store.read().await?;
     match launch::load(shared, &mut reader, process).await {
-        Ok(plan) => {
-            drop(reader);
-            if plan.is_first {
-                keep_version(shared, epoch, &plan).await?;
-            }
-            Ok(Some(plan))
-        }
+        Ok(plan) => Ok(Some(plan)),
         Err(NoLaunch::Store(error)) => Err(error.into()),
         Err(NoLaunch::Told(reason)) => {
             let news = {
@@ -129,7 +122,8 @@ async fn load(
     }
 }
 
-/// Writes down what a version runs with, before its first instance starts.
+/// Writes down what a version runs with, before its first instance is sent anywhere: a version that
+/// has no such row was never started.
 async fn keep_version(shared: &Shared, epoch: i64, plan: &LaunchPlan) -> Result<(), RoundError> {
     let mut tx = shared.store.write("keep what a version runs with").await?;
     leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
@@ -211,15 +205,18 @@ async fn start(
             because: chosen,
         } => {
             let message = plan.command_for(shared, index, &instance, epoch);
-            if let Err(error) = shared
-                .bus
-                .publish(&catalogue::dea_start_instance(&dea), &message)
-                .await
-            {
+            let sending = async {
+                if plan.is_first {
+                    keep_version(shared, epoch, plan).await?;
+                }
+                let topic = catalogue::dea_start_instance(&dea);
+                Ok::<(), RoundError>(shared.bus.publish(&topic, &message).await?)
+            };
+            if let Err(error) = sending.await {
                 let mut state = shared.state();
                 state.ledger.withdraw(&instance);
                 state.pool.withdrawn(instance.as_str());
-                return Err(error.into());
+                return Err(error);
             }
             info!(process = %plan.process, index, %instance, %dea, because, chosen, "starting an instance");
             metrics::counter!("controller_starts_total").increment(1);

@@ -226,6 +226,7 @@ fn decide(
                 version: row.version.clone(),
                 instances: row.instances,
                 run: row.runs(),
+                untried: row.untried,
             };
             (process.clone(), desired)
         })

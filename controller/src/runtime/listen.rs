@@ -19,62 +19,72 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// After this long without an advertisement an agent is no longer shown.
 const FORGET_AGENT: Duration = Duration::from_secs(300);
 
-/// Begins to listen to everything.
-pub(super) fn start(shared: &Arc<Shared>) {
+/// Begins to listen to everything. The subscriptions are on the connection before the agents are asked
+/// to show up, so that no answer is missed.
+pub(super) async fn start(shared: &Arc<Shared>) {
     follow(
         shared,
         "hear-advertisements",
-        || catalogue::dea_advertise().filter(),
+        catalogue::dea_advertise().filter(),
         advertised,
-    );
+    )
+    .await;
     follow(
         shared,
         "hear-hellos",
-        || catalogue::dea_hello().filter(),
+        catalogue::dea_hello().filter(),
         hello,
-    );
+    )
+    .await;
     follow(
         shared,
         "hear-shutdowns",
-        || catalogue::dea_shutdown().filter(),
+        catalogue::dea_shutdown().filter(),
         leaving,
-    );
+    )
+    .await;
     follow(
         shared,
         "hear-heartbeats",
-        || catalogue::dea_heartbeat().filter(),
+        catalogue::dea_heartbeat().filter(),
         heartbeat,
-    );
+    )
+    .await;
     follow(
         shared,
         "hear-exits",
-        || catalogue::droplet_exited().filter(),
+        catalogue::droplet_exited().filter(),
         exited,
-    );
+    )
+    .await;
     follow(
         shared,
         "record-exits",
-        || catalogue::droplet_exited().shared(QUEUE_CRASHES),
+        catalogue::droplet_exited().shared(QUEUE_CRASHES),
         record_exit,
-    );
+    )
+    .await;
     follow(
         shared,
         "hear-health-requests",
-        || catalogue::hm_requests().shared(QUEUE_CONTROLLERS),
+        catalogue::hm_requests().shared(QUEUE_CONTROLLERS),
         health_request,
-    );
+    )
+    .await;
     follow(
         shared,
         "tell-bulk-credentials",
-        || catalogue::bulk_credentials().shared(QUEUE_CONTROLLERS),
+        catalogue::bulk_credentials().shared(QUEUE_CONTROLLERS),
         bulk_credentials,
-    );
+    )
+    .await;
     follow(
         shared,
         "hear-stagings",
-        || catalogue::staging_completed().shared(QUEUE_CONTROLLERS),
+        catalogue::staging_completed().shared(QUEUE_CONTROLLERS),
         staging_completed,
-    );
+    )
+    .await;
     let sweeping = shared.clone();
     shared
         .tasks
@@ -83,31 +93,17 @@ pub(super) fn start(shared: &Arc<Shared>) {
         });
 }
 
-fn follow<M: Payload>(
+async fn follow<M: Payload>(
     shared: &Arc<Shared>,
     name: &'static str,
-    filter: fn() -> Filter<M>,
+    filter: Filter<M>,
     handle: fn(&Arc<Shared>, Received<M>),
 ) {
-    let shared = shared.clone();
-    shared
-        .tasks
-        .clone()
-        .spawn(name, Policy::Restart, move |shutdown| {
-            let shared = shared.clone();
-            async move {
-                let mut subscription = shared.bus.subscribe(&filter()).await?;
-                loop {
-                    tokio::select! {
-                        received = subscription.next() => match received {
-                            Some(received) => handle(&shared, received),
-                            None => anyhow::bail!("the subscription ended"),
-                        },
-                        () = shutdown.cancelled() => return Ok(()),
-                    }
-                }
-            }
-        });
+    let listening = shared.clone();
+    daemon::follow(&shared.bus, &shared.tasks, name, filter, move |message| {
+        handle(&listening, message)
+    })
+    .await;
 }
 
 fn advertised(shared: &Arc<Shared>, received: Received<Advertisement>) {

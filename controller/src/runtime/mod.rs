@@ -118,7 +118,7 @@ impl Runtime {
             committed: Notify::new(),
             reports: Arc::new(Semaphore::new(64)),
         });
-        listen::start(&shared);
+        listen::start(&shared).await;
         let dispatching = shared.clone();
         deps.tasks
             .spawn("dispatcher", Policy::Restart, move |shutdown| {

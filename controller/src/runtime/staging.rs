@@ -15,7 +15,7 @@ use crate::domain::placement::{self, Debit, Decision, PlacementRequest, Refusal}
 use crate::store::apps::App;
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
-use crate::store::{StoreError, leadership, processes};
+use crate::store::{StoreError, leadership, processes, routes};
 use daemon::BusError;
 use proto::bus::catalogue;
 use proto::bus::staging::{StagingError, StagingProperties, StagingReply, StagingRequest};
@@ -26,6 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
+/// The process type whose command and names a staging knows.
+const WEB: &str = "web";
 /// How long a stager may take to say that it takes it.
 const ANSWER: Duration = Duration::from_secs(6);
 /// How long a stager, or room on an agent, is waited for.
@@ -358,13 +360,18 @@ async fn compose(
             format!("a row holds an id that is none: {error}"),
         )
     };
-    let (names, web) = {
+    let (names, web, uris) = {
         let mut reader = shared.store.read().await?;
         (
             names(&mut reader, app).await?,
-            processes::of_type(&mut reader, &app.guid, "web").await?,
+            processes::of_type(&mut reader, &app.guid, WEB).await?,
+            routes::uris(&mut reader, &app.guid, WEB).await?,
         )
     };
+    let (process, version) = web
+        .as_ref()
+        .map(|web| (web.guid.clone(), web.version.clone()))
+        .unzip();
     let now = clock::unix_micros();
     let expires = build.deadline / 1_000_000 + URL_SLACK;
     let cache = format!("caches/{}-{}.tgz", app.guid, build.stack);
@@ -379,12 +386,16 @@ async fn compose(
         "application_id": app.guid,
         "application_name": app.name,
         "name": app.name,
-        "application_uris": [],
-        "uris": [],
+        "application_version": version,
+        "version": version,
+        "application_uris": uris,
+        "uris": uris,
         "space_id": app.space_guid,
         "space_name": names.space,
         "organization_id": names.organization_guid,
         "organization_name": names.organization,
+        "process_id": process,
+        "process_type": WEB,
         "users": null,
     });
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());

@@ -20,6 +20,8 @@ pub struct DesiredRow {
     pub app_started: bool,
     pub has_droplet: bool,
     pub deployment: Option<String>,
+    /// No instance of this version was ever started: that is written down before the first.
+    pub untried: bool,
     /// Unix microseconds: the later change of the two rows.
     pub updated_at: i64,
 }
@@ -55,8 +57,9 @@ impl DesiredRow {
 }
 
 const SELECT: &str = "SELECT p.id, p.guid, p.app_guid, p.type, p.version, p.instances, p.memory_mb, p.disk_mb, \
-     a.state, p.droplet_guid, p.deployment_guid, p.updated_at, a.updated_at \
-     FROM processes p JOIN apps a ON a.guid = p.app_guid";
+     a.state, p.droplet_guid, p.deployment_guid, p.updated_at, a.updated_at, v.version \
+     FROM processes p JOIN apps a ON a.guid = p.app_guid \
+     LEFT JOIN process_versions v ON v.version = p.version";
 
 /// All of it, in the order of creation.
 pub async fn all(connection: &mut AnyConnection) -> Result<Vec<DesiredRow>, StoreError> {
@@ -128,6 +131,7 @@ fn decode_one(row: &AnyRow) -> Result<DesiredRow, sqlx::Error> {
         has_droplet: row.try_get::<Option<String>, _>(9)?.is_some(),
         deployment: row.try_get(10)?,
         updated_at: number(11)?.max(number(12)?),
+        untried: row.try_get::<Option<String>, _>(13)?.is_none(),
     })
 }
 

@@ -1,9 +1,12 @@
 //! Control groups, versions 1 and 2: where a sandbox's files are and how to read them.
 //!
 //! Version 1 has a tree per controller (`/sys/fs/cgroup/memory/…`), version 2 one tree. A hybrid
-//! machine mounts both; there the controllers are in version 1, which is what counts. The files
-//! of version 2 were not seen on the machine where this was written: their parsers are tested on
-//! text in the documented format.
+//! machine mounts both; there the controllers are in version 1, which is what counts. What is
+//! written and read where is tested on made-up trees, because a machine has one version only.
+//!
+//! What a newcomer gets wrong: in version 2 a controller works in a group only if the group above
+//! hands it down (`cgroup.subtree_control`), and a group that hands controllers down may hold no
+//! processes of its own, except the real root. [`prepare`] finds out before the first sandbox.
 //!
 //! "Out of memory" is read from the counter of kills, not from an event descriptor (which counts
 //! too much) and not from `failcnt` (which stays 0 when the kernel kills).
@@ -26,28 +29,135 @@ pub struct Group {
 }
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// What limits and measures a sandbox.
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// Why no sandbox of this machine could be limited.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error(
+        "control groups (version {version}) lack {}: boot with cgroup_enable=memory, or hand them to the container that the agent runs in",
+        missing.join(", ")
+    )]
+    Missing {
+        version: u8,
+        missing: Vec<&'static str>,
+    },
+    #[error(
+        "{} does not hand down {controller} (a group that hands controllers down may hold no processes, except the machine's root: in a container, move them to a group of their own first)",
+        file.display()
+    )]
+    NotHandedDown {
+        controller: &'static str,
+        file: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the control group {} cannot be made", folder.display())]
+    NotMade {
+        folder: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
 
 /// Which version holds the controllers on this machine.
 pub fn detect() -> Version {
-    if Path::new(ROOT).join("cgroup.controllers").exists() {
+    detect_at(Path::new(ROOT))
+}
+
+fn detect_at(root: &Path) -> Version {
+    if root.join("cgroup.controllers").exists() {
         Version::Two
     } else {
         Version::One
     }
 }
 
+/// Makes sure that sandboxes below the group `parent` can be limited.
+pub fn prepare(parent: &str) -> Result<(), Unusable> {
+    prepare_at(Path::new(ROOT), parent)
+}
+
+fn prepare_at(root: &Path, parent: &str) -> Result<(), Unusable> {
+    let version = detect_at(root);
+    let missing: Vec<&'static str> = match version {
+        Version::One => CONTROLLERS
+            .into_iter()
+            .filter(|controller| !root.join(controller).is_dir())
+            .collect(),
+        Version::Two => {
+            let there = std::fs::read_to_string(root.join("cgroup.controllers"));
+            let there = there.unwrap_or_default();
+            CONTROLLERS
+                .into_iter()
+                .filter(|controller| !lists(&there, controller))
+                .collect()
+        }
+    };
+    if !missing.is_empty() {
+        let version = match version {
+            Version::One => 1,
+            Version::Two => 2,
+        };
+        return Err(Unusable::Missing { version, missing });
+    }
+    match version {
+        // There every group has every controller of its tree.
+        Version::One => Ok(()),
+        Version::Two => hand_down(root, parent),
+    }
+}
+
+/// Hands the controllers down from the root to the groups below `parent`, which is made.
+fn hand_down(root: &Path, parent: &str) -> Result<(), Unusable> {
+    let mut folder = root.to_path_buf();
+    let parts = parent.split('/').filter(|part| !part.is_empty());
+    for part in std::iter::once("").chain(parts) {
+        if !part.is_empty() {
+            folder.push(part);
+            match std::fs::create_dir(&folder) {
+                Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Unusable::NotMade { folder, source });
+                }
+                _ => {}
+            }
+        }
+        let file = folder.join("cgroup.subtree_control");
+        let enabled = std::fs::read_to_string(&file).unwrap_or_default();
+        for controller in CONTROLLERS {
+            if lists(&enabled, controller) {
+                continue;
+            }
+            // One at a time: the kernel takes all of a line or nothing, and would not say which.
+            if let Err(source) = std::fs::write(&file, format!("+{controller}")) {
+                return Err(Unusable::NotHandedDown {
+                    controller,
+                    file,
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lists(line: &str, word: &str) -> bool {
+    line.split_whitespace().any(|listed| listed == word)
+}
+
 impl Group {
     /// `path` is absolute in the hierarchy, e.g. `/stackyard-c0ffee12-1/web-3`.
     pub fn new(path: &str) -> Group {
-        Group {
-            version: detect(),
-            root: PathBuf::from(ROOT),
-            path: path.trim_matches('/').to_owned(),
-        }
+        Group::at(Path::new(ROOT), path)
     }
 
-    pub fn version(&self) -> Version {
-        self.version
+    fn at(root: &Path, path: &str) -> Group {
+        Group {
+            version: detect_at(root),
+            root: root.to_path_buf(),
+            path: path.trim_matches('/').to_owned(),
+        }
     }
 
     fn file(&self, controller: &str, name: &str) -> PathBuf {
@@ -92,6 +202,11 @@ impl Group {
         }
     }
 
+    /// Limits processes and threads, the init included. Both versions name the file alike.
+    pub fn limit_processes(&self, most: u64) -> io::Result<()> {
+        self.write("pids", "pids.max", &most.to_string())
+    }
+
     /// How many processes the kernel has killed for want of memory.
     pub fn memory_kills(&self) -> io::Result<u64> {
         let text = match self.version {
@@ -101,6 +216,8 @@ impl Group {
         Ok(keyed(&text, "oom_kill").unwrap_or(0))
     }
 
+    /// The most memory ever in use. Version 2 has no way to forget the runtime's own start, so there
+    /// a small application shows that.
     pub fn peak_memory(&self) -> io::Result<u64> {
         let name = match self.version {
             Version::One => "memory.max_usage_in_bytes",
@@ -193,6 +310,7 @@ fn keyed(text: &str, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
     fn kills_are_counted_in_both_versions() {
@@ -205,18 +323,209 @@ mod tests {
         assert_eq!(keyed(two, "missing"), None);
     }
 
+    /// A made-up tree: files with their content, below a root that goes with the returned value.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str, files: &[(&str, &str)]) -> Tree {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let process = std::process::id();
+            let root = std::env::temp_dir().join(format!("cgroup-{name}-{process}-{number}"));
+            let tree = Tree(root);
+            for (path, content) in files {
+                let path = tree.0.join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, content).unwrap();
+            }
+            tree
+        }
+
+        fn read(&self, path: &str) -> String {
+            std::fs::read_to_string(self.0.join(path)).unwrap_or_default()
+        }
+
+        fn group(&self) -> Group {
+            Group::at(&self.0, "/yard/web-1")
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn one() -> Tree {
+        Tree::new(
+            "one",
+            &[
+                (
+                    "memory/yard/web-1/memory.limit_in_bytes",
+                    "9223372036854771712\n",
+                ),
+                (
+                    "memory/yard/web-1/memory.memsw.limit_in_bytes",
+                    "9223372036854771712\n",
+                ),
+                ("memory/yard/web-1/memory.max_usage_in_bytes", "7000\n"),
+                ("memory/yard/web-1/memory.usage_in_bytes", "5000\n"),
+                (
+                    "memory/yard/web-1/memory.stat",
+                    "inactive_file 1\ntotal_inactive_file 2000\n",
+                ),
+                (
+                    "memory/yard/web-1/memory.oom_control",
+                    "under_oom 0\noom_kill 2\n",
+                ),
+                ("cpuacct/yard/web-1/cpuacct.usage", "2500000000\n"),
+                ("cpu/yard/web-1/cpu.shares", "32\n"),
+                ("pids/yard/web-1/pids.current", "4\n"),
+                ("pids/yard/web-1/pids.max", "512\n"),
+            ],
+        )
+    }
+
+    fn two() -> Tree {
+        Tree::new(
+            "two",
+            &[
+                ("cgroup.controllers", "cpuset cpu io memory hugetlb pids\n"),
+                ("cgroup.subtree_control", "memory\n"),
+                ("yard/web-1/memory.max", "max\n"),
+                ("yard/web-1/memory.swap.max", "max\n"),
+                ("yard/web-1/memory.current", "5000\n"),
+                ("yard/web-1/memory.peak", "7000\n"),
+                ("yard/web-1/memory.stat", "anon 1\ninactive_file 2000\n"),
+                (
+                    "yard/web-1/memory.events",
+                    "max 41\noom 3\noom_kill 2\noom_group_kill 9\n",
+                ),
+                ("yard/web-1/cpu.stat", "usage_usec 2500000\nuser_usec 1\n"),
+                ("yard/web-1/pids.current", "4\n"),
+                ("yard/web-1/pids.max", "512\n"),
+                ("yard/web-1/cgroup.kill", ""),
+            ],
+        )
+    }
+
     #[test]
-    fn files_are_where_each_version_has_them() {
-        let mut group = Group::new("/yard/web-1");
-        group.version = Version::One;
-        assert_eq!(
-            group.file("memory", "memory.stat"),
-            Path::new("/sys/fs/cgroup/memory/yard/web-1/memory.stat")
+    fn both_versions_are_read_alike() {
+        for (tree, version) in [(one(), Version::One), (two(), Version::Two)] {
+            let group = tree.group();
+            assert_eq!(group.version, version);
+            assert_eq!(group.memory().unwrap(), 3000, "{version:?}");
+            assert_eq!(group.peak_memory().unwrap(), 7000, "{version:?}");
+            assert_eq!(group.memory_kills().unwrap(), 2, "{version:?}");
+            assert_eq!(group.cpu_seconds().unwrap(), 2.5, "{version:?}");
+            assert_eq!(group.processes().unwrap(), 4, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_written_where_each_version_has_them() {
+        let tree = one();
+        tree.group().limit_memory(64 << 20).unwrap();
+        tree.group().limit_processes(100).unwrap();
+        for (file, content) in [
+            ("memory/yard/web-1/memory.limit_in_bytes", "67108864"),
+            ("memory/yard/web-1/memory.memsw.limit_in_bytes", "67108864"),
+            ("memory/yard/web-1/memory.max_usage_in_bytes", "0"),
+            ("pids/yard/web-1/pids.max", "100"),
+        ] {
+            assert_eq!(tree.read(file), content, "{file}");
+        }
+        let tree = two();
+        tree.group().limit_memory(64 << 20).unwrap();
+        tree.group().limit_processes(100).unwrap();
+        for (file, content) in [
+            ("yard/web-1/memory.max", "67108864"),
+            ("yard/web-1/memory.swap.max", "0"),
+            ("yard/web-1/pids.max", "100"),
+        ] {
+            assert_eq!(tree.read(file), content, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_swap_accounting_is_no_error() {
+        for (tree, file) in [
+            (one(), "memory/yard/web-1/memory.memsw.limit_in_bytes"),
+            (two(), "yard/web-1/memory.swap.max"),
+        ] {
+            std::fs::remove_file(tree.0.join(file)).unwrap();
+            tree.group().limit_memory(1 << 20).unwrap();
+            assert!(!tree.0.join(file).exists());
+        }
+    }
+
+    #[test]
+    fn version_two_kills_by_one_word_and_both_versions_remove_every_folder() {
+        let tree = two();
+        tree.group().kill().unwrap();
+        assert_eq!(tree.read("yard/web-1/cgroup.kill"), "1");
+        // The files of a real group go with its folder; here they would hold it.
+        for (tree, folders) in [
+            (
+                Tree::new("rm-one", &[("memory/keep", ""), ("pids/keep", "")]),
+                ["memory/yard/web-1", "pids/yard/web-1"].as_slice(),
+            ),
+            (
+                Tree::new("rm-two", &[("cgroup.controllers", "")]),
+                ["yard/web-1"].as_slice(),
+            ),
+        ] {
+            for folder in folders {
+                std::fs::create_dir_all(tree.0.join(folder)).unwrap();
+            }
+            tree.group().remove().unwrap();
+            for folder in folders {
+                assert!(!tree.0.join(folder).exists(), "{folder}");
+            }
+            tree.group().remove().unwrap();
+            std::fs::create_dir_all(tree.0.join(folders[0]).join("child")).unwrap();
+            let error = tree.group().remove().unwrap_err().to_string();
+            assert!(error.contains(folders[0]), "{error}");
+        }
+    }
+
+    #[test]
+    fn version_two_hands_the_controllers_down_to_the_sandboxes() {
+        let tree = two();
+        prepare_at(&tree.0, "/yard/dea-1").unwrap();
+        // A real file keeps what is enabled; a made-up one keeps the last word, which is the one of
+        // these that was not enabled before.
+        for file in ["cgroup.subtree_control", "yard/cgroup.subtree_control"] {
+            assert_eq!(tree.read(file), "+cpu", "{file}");
+        }
+        assert_eq!(tree.read("yard/dea-1/cgroup.subtree_control"), "+cpu");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let tree = Tree::new("no-pids", &[("cgroup.controllers", "cpuset cpu memory\n")]);
+        let text = prepare_at(&tree.0, "/yard").unwrap_err().to_string();
+        assert!(
+            text.contains("version 2") && text.contains("lack pids:"),
+            "{text}"
         );
-        group.version = Version::Two;
-        assert_eq!(
-            group.file("memory", "memory.stat"),
-            Path::new("/sys/fs/cgroup/yard/web-1/memory.stat")
+        let tree = Tree::new("no-memory", &[("cpu/x", ""), ("pids/x", "")]);
+        let text = prepare_at(&tree.0, "/yard").unwrap_err().to_string();
+        assert!(
+            text.contains("version 1") && text.contains("lack memory:"),
+            "{text}"
+        );
+        let tree = Tree::new(
+            "closed",
+            &[
+                ("cgroup.controllers", "cpu memory pids"),
+                ("cgroup.subtree_control/x", ""),
+            ],
+        );
+        let text = prepare_at(&tree.0, "/yard").unwrap_err().to_string();
+        assert!(
+            text.contains("cgroup.subtree_control does not hand down memory"),
+            "{text}"
         );
     }
 

@@ -5,7 +5,7 @@
 //! carries the record (an instance) or its end is spooled (a task). What a restarted agent still
 //! finds here, and did not adopt, is reported as lost.
 
-use super::chain;
+use super::{chain, folders};
 use crate::domain::record::Record;
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub struct Accepted {
 
 impl Accepted {
     pub fn open(folder: PathBuf) -> std::io::Result<Accepted> {
-        std::fs::create_dir_all(&folder)?;
+        folders::private(&folder)?;
         Ok(Accepted { folder })
     }
 

@@ -10,6 +10,7 @@ use super::life::Life;
 use super::spool::Fact;
 use super::tasks;
 use crate::domain::crash::{Ending, fact};
+use crate::domain::epoch::Command;
 use crate::domain::instance::{Instance, StopCause};
 use crate::domain::record::{InstanceRecord, Record, SavedState};
 use crate::sandbox::Sandbox;
@@ -64,13 +65,17 @@ fn adopt_instance(agent: &Arc<Agent>, record: InstanceRecord, sandbox: Sandbox) 
         ),
     };
     tracing::info!(instance = %record.instance, process = %record.start.droplet, state = machine.name(), "an instance was adopted");
+    agent
+        .table()
+        .epochs
+        .seen(Command::Start, record.start.yard_epoch);
     let instance = record.instance.clone();
     let life = Life::adopted(agent, record, machine, sandbox);
     agent.tasks.spawn_once("instance", life.run(effects));
     if stop {
         agent
             .table()
-            .wish(&instance, Wish::Stop(StopCause::Requested, agent.pace()));
+            .wish(&instance, Wish::Stop(StopCause::Requested));
     }
 }
 

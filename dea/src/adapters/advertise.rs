@@ -1,6 +1,7 @@
 //! What this agent could take: in each period, when it changed, when asked; and its hello.
 
 use super::agent::Agent;
+use super::rhythm::{Occasion, Rhythm};
 use crate::domain::capacity;
 use daemon::Shutdown;
 use proto::bus::catalogue;
@@ -46,48 +47,31 @@ impl Agent {
     }
 }
 
+/// Also when the settings change: overcommit changes what is free.
 pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut status = agent.bus.status();
-    let mut settings = agent.settings.clone();
-    let mut last = tokio::time::Instant::now();
-    let mut connected = false;
-    loop {
-        let now_connected = status.borrow_and_update().connected;
-        let period = settings
-            .borrow_and_update()
-            .duration("dea/advertise/period");
-        let came_up = now_connected && !connected;
-        let due = came_up
-            || tokio::select! {
-                () = tokio::time::sleep_until(last + period) => true,
-                () = agent.nudges.advertise.notified() => {
-                    tokio::time::sleep(GATHER).await;
-                    true
+    let mut rhythm = Rhythm::new(&agent, "dea/advertise/period", &agent.nudges.advertise);
+    while let Some(occasion) = rhythm.next(&shutdown).await? {
+        match occasion {
+            Occasion::CameUp => {
+                if let Err(error) = agent
+                    .bus
+                    .publish(&catalogue::dea_hello(), &agent.hello())
+                    .await
+                {
+                    tracing::debug!(%error, "the hello was not sent");
                 }
-                changed = status.changed() => { changed?; false }
-                // Overcommit may have changed: tell at once.
-                changed = settings.changed() => { changed?; true }
-                () = shutdown.cancelled() => return Ok(()),
-            };
-        if came_up
+            }
+            Occasion::Nudged => tokio::time::sleep(GATHER).await,
+            Occasion::Period | Occasion::SettingsChanged => {}
+        }
+        if let Some(advertisement) = agent.advertisement()
             && let Err(error) = agent
                 .bus
-                .publish(&catalogue::dea_hello(), &agent.hello())
+                .publish(&catalogue::dea_advertise(), &advertisement)
                 .await
         {
-            tracing::debug!(%error, "the hello was not sent");
+            tracing::debug!(%error, "an advertisement was not sent");
         }
-        if due {
-            if let Some(advertisement) = agent.advertisement()
-                && let Err(error) = agent
-                    .bus
-                    .publish(&catalogue::dea_advertise(), &advertisement)
-                    .await
-            {
-                tracing::debug!(%error, "an advertisement was not sent");
-            }
-            last = tokio::time::Instant::now();
-        }
-        connected = now_connected;
     }
+    Ok(())
 }

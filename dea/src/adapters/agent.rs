@@ -106,7 +106,7 @@ pub struct Table {
 /// What others want of an instance.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wish {
-    Stop(StopCause, Pace),
+    Stop(StopCause),
     Evict,
     /// It has other names now.
     Rename(Vec<String>),
@@ -267,13 +267,16 @@ impl Agent {
     }
 
     pub fn pace(&self) -> Pace {
-        {
-            let settings = self.setting();
-            Pace {
-                drain: settings.duration("dea/instance/drain"),
-                grace: settings.duration("dea/instance/stop_grace"),
-            }
+        let settings = self.setting();
+        Pace {
+            drain: settings.duration("dea/instance/drain"),
+            grace: settings.duration("dea/instance/stop_grace"),
         }
+    }
+
+    /// Most processes and threads of one sandbox.
+    pub fn max_pids(&self) -> u64 {
+        u64::try_from(self.setting().integer("dea/instance/max_pids")).unwrap_or(u64::MAX)
     }
 
     pub fn stats(&self, entry: &Entry) -> InstanceStats {

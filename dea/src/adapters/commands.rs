@@ -12,7 +12,7 @@ use crate::domain::instance::{Instance, StopCause, Terms};
 use crate::domain::probe::Check;
 use crate::domain::record::{InstanceRecord, Record, SavedState};
 use crate::domain::selection::Selection;
-use daemon::{Policy, Received};
+use daemon::Received;
 use proto::bus::dea::{StartInstance, StopInstances, UpdateInstances};
 use proto::bus::health::ExitReason;
 use proto::bus::{Filter, Payload, catalogue};
@@ -25,58 +25,46 @@ const LONGEST_START: u64 = 3600;
 
 impl Agent {
     /// Handles every message of a filter in turn, by a function that does not wait.
-    pub fn answer<M: Payload + Sync>(
+    pub async fn answer<M: Payload>(
         self: &Arc<Self>,
         name: &'static str,
-        filter: impl Fn() -> Filter<M> + Send + Sync + 'static,
+        filter: Filter<M>,
         handle: fn(&Arc<Agent>, Received<M>),
     ) {
-        let (agent, filter) = (self.clone(), Arc::new(filter));
-        self.tasks.spawn(name, Policy::Restart, move |shutdown| {
-            let (agent, filter) = (agent.clone(), filter.clone());
-            async move {
-                let mut messages = agent.bus.subscribe(&filter()).await?;
-                loop {
-                    tokio::select! {
-                        message = messages.next() => match message {
-                            Some(message) => handle(&agent, message),
-                            None => anyhow::bail!("the subscription ended"),
-                        },
-                        () = shutdown.cancelled() => return Ok(()),
-                    }
-                }
-            }
-        });
+        let agent = self.clone();
+        daemon::follow(&self.bus, &self.tasks, name, filter, move |message| {
+            handle(&agent, message)
+        })
+        .await;
     }
 
-    pub fn listen(self: &Arc<Self>) {
-        let id = self.id.clone();
-        self.answer(
-            "start",
-            move || catalogue::dea_start_instance(&id).filter(),
-            start,
-        );
-        self.answer("stop", || catalogue::dea_stop().filter(), stop);
-        self.answer("update", || catalogue::dea_update().filter(), update);
-        self.answer(
-            "locate",
-            || catalogue::dea_locate().filter(),
-            |agent, _| {
-                agent.nudges.advertise.notify_one();
-                // A controller that just came up also wants to know what runs.
-                agent.nudges.beat.notify_one();
-            },
-        );
+    /// Returns when all of it is on the connection: the hello that follows makes controllers send
+    /// work here at once.
+    pub async fn listen(self: &Arc<Self>) {
+        let starts = catalogue::dea_start_instance(&self.id).filter();
+        self.answer("start", starts, start).await;
+        self.answer("stop", catalogue::dea_stop().filter(), stop)
+            .await;
+        self.answer("update", catalogue::dea_update().filter(), update)
+            .await;
+        self.answer("locate", catalogue::dea_locate().filter(), |agent, _| {
+            agent.nudges.advertise.notify_one();
+            // A controller that just came up also wants to know what runs.
+            agent.nudges.beat.notify_one();
+        })
+        .await;
         self.answer(
             "healthmanager-start",
-            || catalogue::healthmanager_start().filter(),
+            catalogue::healthmanager_start().filter(),
             |agent, _| agent.nudges.beat.notify_one(),
-        );
+        )
+        .await;
         self.answer(
             "router-start",
-            || catalogue::router_start().filter(),
+            catalogue::router_start().filter(),
             |agent, _| agent.nudges.register.notify_one(),
-        );
+        )
+        .await;
     }
 
     /// The terms of an instance, as the settings are now.
@@ -89,6 +77,7 @@ impl Agent {
         Terms {
             check: Check::of(start),
             start_timeout,
+            pace: self.pace(),
             crash_retention: settings.duration("dea/instance/crash_retention"),
             memory_mb: start.limits.mem,
             index: start.index,
@@ -209,13 +198,12 @@ fn stop(agent: &Arc<Agent>, received: Received<StopInstances>) {
         tracing::warn!(process = %message.droplet, %outdated, "a stop command was refused");
         return;
     }
-    let pace = agent.pace();
     let selection = Selection::from(message);
     for instance in agent.selected(&selection) {
         tracing::info!(%instance, "an instance is to stop");
         agent
             .table()
-            .wish(&instance, Wish::Stop(StopCause::Requested, pace));
+            .wish(&instance, Wish::Stop(StopCause::Requested));
     }
 }
 

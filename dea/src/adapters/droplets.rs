@@ -13,7 +13,7 @@
 
 use super::transfer::{self, Expected, Fetched, TransferError};
 use super::unpack::{self, UnpackError};
-use super::{agent::Clock, chain, machine};
+use super::{agent::Clock, chain, folders, machine};
 use crate::domain::retention::{self, Cached};
 use proto::bus::dea::StartInstance;
 use std::collections::BTreeMap;
@@ -116,7 +116,7 @@ impl Droplets {
         clock: Clock,
         owner: Option<u32>,
     ) -> Result<Arc<Droplets>, DropletError> {
-        std::fs::create_dir_all(&folder).map_err(failed("making", &folder))?;
+        folders::private(&folder).map_err(failed("making", &folder))?;
         let boot = machine::boot_id();
         let same_boot =
             std::fs::read_to_string(folder.join(BOOT)).is_ok_and(|written| written == boot);

@@ -5,7 +5,7 @@
 //! not suffer: they are left running and the next agent adopts them.
 
 use super::agent::{Agent, TaskWish, Wish};
-use crate::domain::instance::StopCause;
+use crate::domain::instance::{SHUTDOWN_GRACE, StopCause};
 use daemon::Shutdown;
 use futures_util::FutureExt;
 use proto::bus::catalogue;
@@ -17,9 +17,6 @@ use std::time::Duration;
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
 /// How long stopping everything may take beyond the grace of each instance.
 const SLACK: Duration = Duration::from_secs(8);
-/// The longest grace at the agent's end, whatever is set: the node waits only so long before it
-/// kills, and whatever runs then would be left running.
-const LONGEST_GRACE: Duration = Duration::from_secs(25);
 const LOOK: Duration = Duration::from_millis(20);
 
 pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -47,12 +44,10 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
     {
         tracing::debug!(%error, "the agent's shutdown was not announced");
     }
-    let mut pace = agent.pace();
-    pace.grace = pace.grace.min(LONGEST_GRACE);
     {
         let table = agent.table();
         for instance in table.instances.keys() {
-            table.wish(instance, Wish::Stop(StopCause::AgentShutdown, pace));
+            table.wish(instance, Wish::Stop(StopCause::AgentShutdown));
         }
         for task in table.tasks.values() {
             let _ = task
@@ -60,7 +55,8 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
                 .try_send(TaskWish::Stop("the agent is shutting down".to_string()));
         }
     }
-    wait(pace.drain + pace.grace + SLACK, || {
+    let pace = agent.pace();
+    wait(pace.drain + pace.grace.min(SHUTDOWN_GRACE) + SLACK, || {
         let table = agent.table();
         table.instances.is_empty() && table.tasks.is_empty()
     })

@@ -1,6 +1,7 @@
 //! What this agent has: everything in each period, one instance when it changed.
 
 use super::agent::Agent;
+use super::rhythm::{Occasion, Rhythm};
 use daemon::Shutdown;
 use proto::bus::catalogue;
 use proto::bus::health::{Beat, Heartbeat};
@@ -59,36 +60,18 @@ impl Agent {
 
 /// Beats in each period, when asked, and when the bus comes back.
 pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut status = agent.bus.status();
-    let mut settings = agent.settings.clone();
-    let mut last = tokio::time::Instant::now();
-    let mut connected = false;
-    loop {
-        let now_connected = status.borrow_and_update().connected;
-        let period = settings
-            .borrow_and_update()
-            .duration("dea/heartbeat/period");
-        let due = if now_connected && !connected {
-            true
-        } else {
-            tokio::select! {
-                () = tokio::time::sleep_until(last + period) => true,
-                () = agent.nudges.beat.notified() => true,
-                changed = status.changed() => { changed?; false }
-                changed = settings.changed() => { changed?; false }
-                () = shutdown.cancelled() => return Ok(()),
-            }
-        };
-        if due {
-            if let Err(error) = agent
-                .bus
-                .publish(&catalogue::dea_heartbeat(), &agent.full_beat())
-                .await
-            {
-                tracing::debug!(%error, "a heartbeat was not sent");
-            }
-            last = tokio::time::Instant::now();
+    let mut rhythm = Rhythm::new(&agent, "dea/heartbeat/period", &agent.nudges.beat);
+    while let Some(occasion) = rhythm.next(&shutdown).await? {
+        if occasion == Occasion::SettingsChanged {
+            continue;
         }
-        connected = now_connected;
+        if let Err(error) = agent
+            .bus
+            .publish(&catalogue::dea_heartbeat(), &agent.full_beat())
+            .await
+        {
+            tracing::debug!(%error, "a heartbeat was not sent");
+        }
     }
+    Ok(())
 }

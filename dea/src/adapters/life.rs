@@ -19,11 +19,12 @@ use crate::domain::record::{InstanceRecord, Record, SavedState, renamed};
 use crate::domain::{launcher, selection};
 use crate::sandbox::{Events, ExitStatus, Orders, Sandbox, SandboxEvent, Signal, VCAP};
 use futures_util::future::BoxFuture;
+use proto::config::Settings;
 use proto::ids::InstanceId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Wishes that may wait for one instance.
@@ -38,6 +39,9 @@ pub struct Life {
     record: InstanceRecord,
     machine: Instance,
     wishes: mpsc::Receiver<Wish>,
+    settings: watch::Receiver<Arc<Settings>>,
+    /// The limit its sandbox has, as far as this agent set it.
+    max_pids: Option<u64>,
     voice: Voice,
     preparing: Option<BoxFuture<'static, Result<Ready, String>>>,
     cancel: CancellationToken,
@@ -58,6 +62,7 @@ enum Happening {
     Prepared(Result<Ready, String>),
     Sandbox(Option<SandboxEvent>),
     Wish(Option<Wish>),
+    SettingsChanged,
     Quiet,
 }
 
@@ -111,6 +116,8 @@ impl Life {
             record,
             machine,
             wishes,
+            settings: agent.settings.clone(),
+            max_pids: None,
             voice,
             preparing: None,
             cancel: CancellationToken::new(),
@@ -146,23 +153,27 @@ impl Life {
             | State::Stopped => self.listen().await,
         }
         self.carry_out(first).await;
+        self.follow_settings().await;
         while !self.over {
             match self.next().await {
                 Happening::Event(event) => self.step(event).await,
                 Happening::Prepared(Ok(ready)) => {
+                    self.max_pids = Some(ready.sandbox.limits().pids);
                     self.sandbox = Some(ready.sandbox);
                     self.droplet = Some(ready.droplet);
                     self.listen().await;
+                    self.follow_settings().await;
                     self.step(Event::SandboxReady).await;
                 }
                 Happening::Prepared(Err(why)) => self.step(Event::PreparationFailed(why)).await,
                 Happening::Sandbox(event) => self.hear(event).await,
-                Happening::Wish(Some(Wish::Stop(cause, pace))) => {
-                    self.step(Event::StopRequested { cause, pace }).await
+                Happening::Wish(Some(Wish::Stop(cause))) => {
+                    self.step(Event::StopRequested(cause)).await
                 }
                 Happening::Wish(Some(Wish::Evict)) => self.step(Event::Evicted).await,
                 Happening::Wish(Some(Wish::Rename(uris))) => self.rename(uris).await,
                 Happening::Wish(Some(Wish::Leave) | None) => return,
+                Happening::SettingsChanged => self.follow_settings().await,
                 Happening::Quiet => self.voice.settle(),
             }
         }
@@ -185,7 +196,29 @@ impl Life {
             event = hear(&mut self.events) => Happening::Sandbox(event),
             wish = self.wishes.recv() => Happening::Wish(wish),
             () = reached(wake) => Happening::Event(Event::TimePassed),
+            () = changed(&mut self.settings) => Happening::SettingsChanged,
             () = tokio::time::sleep(SETTLE), if self.voice.owes() => Happening::Quiet,
+        }
+    }
+
+    /// Gives the instance the terms of now; its waits are planned anew from them.
+    async fn follow_settings(&mut self) {
+        self.settings.mark_unchanged();
+        let terms = self.agent.terms(&self.record.start);
+        if self.machine.terms != terms {
+            self.machine.terms = terms;
+            self.show_machine();
+        }
+        let max_pids = self.agent.max_pids();
+        if self.max_pids == Some(max_pids) {
+            return;
+        }
+        let Some(sandbox) = &self.sandbox else { return };
+        match sandbox.limit_processes(max_pids).await {
+            Ok(()) => self.max_pids = Some(max_pids),
+            Err(error) => {
+                tracing::warn!(instance = %self.id(), error = chain(&error), "the limit of processes of an instance could not be set")
+            }
         }
     }
 
@@ -521,6 +554,13 @@ async fn hear(events: &mut Option<Events>) -> Option<SandboxEvent> {
     match events {
         Some(events) => events.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+/// The next change of the settings. They outlive every instance but in an agent that ends.
+async fn changed(settings: &mut watch::Receiver<Arc<Settings>>) {
+    if settings.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -11,6 +11,7 @@ pub mod agent;
 pub mod commands;
 pub mod droplets;
 pub mod farewell;
+pub mod folders;
 pub mod health;
 pub mod heartbeat;
 pub mod life;
@@ -18,6 +19,7 @@ pub mod machine;
 pub mod names;
 pub mod preparing;
 pub mod queries;
+pub mod rhythm;
 pub mod routes;
 pub mod sampling;
 pub mod spool;
@@ -28,18 +30,5 @@ pub mod transfer;
 pub mod unpack;
 pub mod voice;
 
+pub(crate) use crate::sandbox::chain;
 pub use start::{engine_config, start};
-
-/// An error with all its causes, for a line of text.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}

@@ -34,7 +34,7 @@ pub async fn prepare(
         memory_mb: start.limits.mem,
         disk_mb: start.limits.disk,
         cpu_shares: cpu_shares(start.limits.mem),
-        pids: u64::try_from(agent.setting().integer("dea/instance/max_pids")).unwrap_or(512),
+        pids: agent.max_pids(),
         fds: start.limits.fds,
     };
     let wish = Prepare {

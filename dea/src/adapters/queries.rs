@@ -14,15 +14,19 @@ use std::sync::Arc;
 const STACKS: [&str; 1] = ["host"];
 
 impl Agent {
-    pub fn answer_queries(self: &Arc<Self>) {
-        self.answer("status", || catalogue::dea_status().filter(), status);
-        self.answer("discover", || catalogue::dea_discover().filter(), discover);
-        self.answer("find", || catalogue::dea_find_droplet().filter(), find);
+    pub async fn answer_queries(self: &Arc<Self>) {
+        self.answer("status", catalogue::dea_status().filter(), status)
+            .await;
+        self.answer("discover", catalogue::dea_discover().filter(), discover)
+            .await;
+        self.answer("find", catalogue::dea_find_droplet().filter(), find)
+            .await;
         self.answer(
             "droplet-status",
-            || catalogue::droplet_status().filter(),
+            catalogue::droplet_status().filter(),
             droplet_status,
-        );
+        )
+        .await;
     }
 
     /// Memory in MB: offered, reserved, used.

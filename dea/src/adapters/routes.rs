@@ -2,6 +2,7 @@
 //! period, when a router starts and when the bus comes back.
 
 use super::agent::{Agent, Entry};
+use super::rhythm::{Occasion, Rhythm};
 use crate::sandbox::Sandbox;
 use daemon::Shutdown;
 use proto::bus::catalogue;
@@ -94,33 +95,17 @@ impl Agent {
 
 /// Repeats the registrations.
 pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut status = agent.bus.status();
-    let mut settings = agent.settings.clone();
-    let mut last = tokio::time::Instant::now();
-    let mut connected = false;
-    loop {
-        let now_connected = status.borrow_and_update().connected;
-        let period = settings.borrow_and_update().duration("dea/register/period");
-        let due = if now_connected && !connected {
-            true
-        } else {
-            tokio::select! {
-                () = tokio::time::sleep_until(last + period) => true,
-                () = agent.nudges.register.notified() => true,
-                changed = status.changed() => { changed?; false }
-                changed = settings.changed() => { changed?; false }
-                () = shutdown.cancelled() => return Ok(()),
-            }
-        };
-        if due {
-            for (number, instance) in agent.routed().into_iter().enumerate() {
-                agent.announce_routes(&instance).await;
-                if number % GIVE_WAY == GIVE_WAY - 1 {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
-            last = tokio::time::Instant::now();
+    let mut rhythm = Rhythm::new(&agent, "dea/register/period", &agent.nudges.register);
+    while let Some(occasion) = rhythm.next(&shutdown).await? {
+        if occasion == Occasion::SettingsChanged {
+            continue;
         }
-        connected = now_connected;
+        for (number, instance) in agent.routed().into_iter().enumerate() {
+            agent.announce_routes(&instance).await;
+            if number % GIVE_WAY == GIVE_WAY - 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
     }
+    Ok(())
 }

@@ -14,6 +14,8 @@ const PERIOD: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Unused droplets are looked for every so many readings.
 const REAP_EVERY: u64 = 15;
+/// How often sandboxes that did not go are tried again.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut round = 0u64;
@@ -32,6 +34,20 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
         if round.is_multiple_of(REAP_EVERY) {
             let droplets = agent.droplets.clone();
             tokio::task::spawn_blocking(move || droplets.reap()).await?;
+        }
+    }
+}
+
+/// Removes what could not be removed before. Apart from the readings: one attempt may take minutes.
+pub async fn sweep(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        tokio::select! {
+            () = agent.engine.sweep() => {}
+            () = shutdown.cancelled() => return Ok(()),
         }
     }
 }

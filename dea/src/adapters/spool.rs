@@ -4,7 +4,7 @@
 //! outlive the agent, not the machine (whose instances are gone with it, which heartbeats tell).
 
 use super::agent::Clock;
-use super::chain;
+use super::{chain, folders};
 use crate::domain::spool::{MOST, Queue};
 use daemon::{Bus, Shutdown};
 use futures_util::StreamExt;
@@ -69,7 +69,7 @@ struct Shared {
 impl Spool {
     /// Opens the folder and takes up what an earlier agent left.
     pub fn open(folder: PathBuf, clock: Clock) -> std::io::Result<Spool> {
-        std::fs::create_dir_all(&folder)?;
+        folders::private(&folder)?;
         let mut queue = Queue::new(MOST);
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
@@ -150,6 +150,7 @@ impl Spool {
 
     /// Sends until the daemon's end.
     pub async fn run(&self, bus: &Bus, shutdown: Shutdown) -> anyhow::Result<()> {
+        self.queue().resume();
         let mut status = bus.status();
         let mut sending: FuturesUnordered<BoxFuture<'static, (u64, bool)>> =
             FuturesUnordered::new();

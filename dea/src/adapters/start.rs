@@ -4,7 +4,9 @@ use super::accepted::Accepted;
 use super::agent::{Agent, Clock, Nudges, Table};
 use super::droplets::Droplets;
 use super::spool::Spool;
-use super::{adoption, advertise, farewell, heartbeat, machine, names, routes, sampling, transfer};
+use super::{
+    adoption, advertise, farewell, folders, heartbeat, machine, names, routes, sampling, transfer,
+};
 use crate::Config;
 use crate::sandbox::{Engine, EngineConfig, VCAP};
 use anyhow::Context;
@@ -25,7 +27,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let spool = Spool::open(folder.join("spool"), clock).context("cannot open the spool")?;
     let accepted = Accepted::open(folder.join("accepted"))
         .context("cannot open the folder of accepted work")?;
-    fresh_folder(&folder.join("inputs"))?;
+    folders::fresh(&folder.join("inputs"))?;
     let engine = Engine::start(engine_config(&config, &deps.bootstrap))
         .await
         .context("the container engine cannot start")?;
@@ -62,13 +64,14 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         disk_mb = agent.totals.disk_mb,
         "the agent is ready for work"
     );
-    agent.listen();
-    agent.answer_queries();
-    agent.listen_for_tasks();
+    agent.listen().await;
+    agent.answer_queries().await;
+    agent.listen_for_tasks().await;
     spawn(&agent, "heartbeat", heartbeat::run);
     spawn(&agent, "advertise", advertise::run);
     spawn(&agent, "routes", routes::run);
     spawn(&agent, "sampling", sampling::run);
+    spawn(&agent, "sweeping", sampling::sweep);
     spawn(&agent, "farewell", farewell::run);
     spawn(&agent, "spool", |agent, shutdown| async move {
         let (spool, bus) = (agent.spool.clone(), agent.bus.clone());
@@ -114,17 +117,6 @@ where
         .spawn(name, Policy::Restart, move |shutdown| {
             run(agent.clone(), shutdown)
         });
-}
-
-/// A folder for what no restart has use for.
-fn fresh_folder(folder: &std::path::Path) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot empty {}", folder.display()));
-        }
-        Ok(()) | Err(_) => {}
-    }
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 /// Counters and instances on the status server.

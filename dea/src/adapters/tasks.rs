@@ -38,19 +38,13 @@ const FILES: u64 = 16384;
 const FULL: f64 = 0.97;
 
 impl Agent {
-    pub fn listen_for_tasks(self: &Arc<Self>) {
-        let id = self.id.clone();
-        self.answer(
-            "task-run",
-            move || catalogue::dea_task_run(&id).filter(),
-            run,
+    pub async fn listen_for_tasks(self: &Arc<Self>) {
+        let (runs, stops) = (
+            catalogue::dea_task_run(&self.id).filter(),
+            catalogue::dea_task_stop(&self.id).filter(),
         );
-        let id = self.id.clone();
-        self.answer(
-            "task-stop",
-            move || catalogue::dea_task_stop(&id).filter(),
-            stop,
-        );
+        self.answer("task-run", runs, run).await;
+        self.answer("task-stop", stops, stop).await;
     }
 }
 
@@ -122,10 +116,17 @@ fn accept(agent: &Arc<Agent>, request: &RunTask) -> Result<(), String> {
 
 fn stop(agent: &Arc<Agent>, received: Received<StopTask>) {
     let StopTask { task, reason } = received.message;
-    if let Some(entry) = agent.table().tasks.get(&task)
-        && entry.stop.try_send(TaskWish::Stop(reason)).is_err()
-    {
-        tracing::debug!(task, "a task was told to stop before");
+    let mut table = agent.table();
+    let told = table
+        .tasks
+        .get(&task)
+        .map(|entry| entry.stop.try_send(TaskWish::Stop(reason)));
+    match told {
+        Some(Ok(())) => {}
+        Some(Err(_)) => tracing::debug!(task, "a task was told to stop before"),
+        // The order to run it may still be on its way: two subjects have no order between them.
+        None if !table.knows(&task) => table.ended(&task),
+        None => {}
     }
 }
 
@@ -172,7 +173,7 @@ async fn begin(agent: Arc<Agent>, request: RunTask, wishes: mpsc::Receiver<TaskW
         sandbox: None,
     };
     let until = run.agent.now().uptime + run.timeout();
-    let pause = match run.prepare().await {
+    let pause = match run.prepare(until).await {
         Ok(()) => run.supervise(until).await,
         Err(outcome) => Pause::Ended(outcome),
     };
@@ -250,8 +251,8 @@ impl Run {
         Duration::from_secs(u64::from(seconds))
     }
 
-    /// Up to the orders.
-    async fn prepare(&mut self) -> Result<(), Outcome> {
+    /// Up to the orders; fetching counts as part of the task's time.
+    async fn prepare(&mut self, until: Duration) -> Result<(), Outcome> {
         let failed = |why: String| Outcome::NotStarted { why };
         let folder = tempfile::Builder::new()
             .prefix("task-")
@@ -264,8 +265,7 @@ impl Run {
                 memory_mb: self.request.memory_mb,
                 disk_mb: self.request.disk_mb,
                 cpu_shares: cpu_shares(self.request.memory_mb),
-                pids: u64::try_from(self.agent.setting().integer("dea/instance/max_pids"))
-                    .unwrap_or(512),
+                pids: self.agent.max_pids(),
                 fds: FILES,
             },
             hostname: self.request.kind.clone(),
@@ -275,9 +275,13 @@ impl Run {
         };
         let (sandbox, inputs) = {
             // A stop ends the wait for the inputs; a begun sandbox is finished in any case.
+            let timed_out = Outcome::TimedOut {
+                after: self.timeout(),
+            };
             let (agent, request, wishes) = (&self.agent, &self.request, &mut self.wishes);
             let fetching = async {
                 tokio::select! {
+                    () = reached(Some(agent.clock.at(until))) => Err(timed_out),
                     inputs = task_files::fetch_inputs(agent, request, folder.path()) => inputs.map_err(failed),
                     wish = wishes.recv() => Err(match wish {
                         Some(TaskWish::Stop(reason)) => Outcome::Stopped { reason },
@@ -446,6 +450,8 @@ impl Run {
             uploaded,
             lines,
         );
+        // Whoever hears of the end writes lines about it: they must not overtake the task's own.
+        self.agent.logs.flush().await;
         self.agent.spool.put(Fact::Task(exited));
         self.agent.accepted.settle(&self.request.task);
         if let Some(sandbox) = self.sandbox.take() {

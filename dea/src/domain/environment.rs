@@ -10,7 +10,8 @@
 use super::probe::APP_PORT;
 use proto::bus::dea::StartInstance;
 use proto::ids::InstanceId;
-use serde_json::{Map, Value, json};
+use proto::services;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use time::OffsetDateTime;
@@ -35,7 +36,7 @@ pub struct Place<'a> {
 /// The whole environment, in order of names.
 pub fn build(start: &StartInstance, place: &Place<'_>) -> BTreeMap<String, String> {
     let mut environment = defaults(&format!("{HOME}/app"));
-    if let Some(url) = database_url(&start.services) {
+    if let Some(url) = services::database_url(&start.services) {
         environment.insert("DATABASE_URL".into(), url);
     }
     for entry in &start.env {
@@ -61,6 +62,8 @@ pub fn defaults(home: &str) -> BTreeMap<String, String> {
         ("LANG", "C.UTF-8"),
         ("TMPDIR", "/home/vcap/tmp"),
         ("DEPS_DIR", "/home/vcap/deps"),
+        // Where programs find whom this machine trusts; the stack shows it at its own place.
+        ("CF_SYSTEM_CERT_PATH", "/etc/ssl/certs"),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_string(), value.to_string()))
@@ -105,7 +108,10 @@ fn facts(start: &StartInstance, place: &Place<'_>) -> BTreeMap<String, String> {
     };
     set("CF_INSTANCE_PORTS", ports.to_string());
     set("VCAP_APPLICATION", application(start, place).to_string());
-    set("VCAP_SERVICES", services(&start.services).to_string());
+    set(
+        "VCAP_SERVICES",
+        services::vcap_services(&start.services).to_string(),
+    );
     facts
 }
 
@@ -159,40 +165,6 @@ fn application(start: &StartInstance, place: &Place<'_>) -> Value {
     Value::Object(fields)
 }
 
-/// `VCAP_SERVICES`: bindings by label.
-pub fn services(bindings: &[Value]) -> Value {
-    let mut labels: Map<String, Value> = Map::new();
-    for binding in bindings {
-        let label = binding
-            .get("label")
-            .and_then(Value::as_str)
-            .unwrap_or("user-provided");
-        let list = labels.entry(label.to_string()).or_insert_with(|| json!([]));
-        if let Value::Array(list) = list {
-            list.push(binding.clone());
-        }
-    }
-    Value::Object(labels)
-}
-
-/// The URL of the first relational database bound, with the schemes frameworks expect.
-fn database_url(bindings: &[Value]) -> Option<String> {
-    bindings.iter().find_map(|binding| {
-        let credentials = binding.get("credentials")?;
-        let uri = credentials
-            .get("uri")
-            .or_else(|| credentials.get("url"))?
-            .as_str()?;
-        let (scheme, rest) = uri.split_once("://")?;
-        let scheme = match scheme {
-            "mysql" | "mysql2" => "mysql2",
-            "postgres" | "postgresql" => "postgres",
-            _ => return None,
-        };
-        Some(format!("{scheme}://{rest}"))
-    })
-}
-
 /// `YYYY-MM-DD HH:MM:SS +0000`
 fn timestamp(unix_seconds: i64) -> String {
     match OffsetDateTime::from_unix_timestamp(unix_seconds) {
@@ -228,22 +200,35 @@ mod tests {
         )
     }
 
+    /// Every row of the contract's table.
     #[test]
     fn an_instance_knows_where_and_who_it_is() {
         let environment = built(&start());
         for (name, value) in [
+            ("HOME", "/home/vcap/app"),
+            ("TMPDIR", "/home/vcap/tmp"),
+            ("USER", "vcap"),
+            ("PATH", PATH),
+            ("LANG", "C.UTF-8"),
+            ("PWD", "/home/vcap/app"),
             ("PORT", "8080"),
+            ("VCAP_APP_PORT", "8080"),
             ("VCAP_APP_HOST", "0.0.0.0"),
             ("MEMORY_LIMIT", "256m"),
-            ("HOME", "/home/vcap/app"),
-            ("USER", "vcap"),
             ("CF_INSTANCE_INDEX", "2"),
+            ("CF_INSTANCE_IP", "10.0.0.1"),
+            ("CF_INSTANCE_PORT", "61001"),
             ("CF_INSTANCE_ADDR", "10.0.0.1:61001"),
-            ("CF_INSTANCE_INTERNAL_IP", "10.0.0.7"),
             (
                 "CF_INSTANCE_PORTS",
                 r#"[{"external":61001,"internal":8080}]"#,
             ),
+            ("CF_INSTANCE_GUID", "i1"),
+            ("CF_INSTANCE_INTERNAL_IP", "10.0.0.7"),
+            ("CF_SYSTEM_CERT_PATH", "/etc/ssl/certs"),
+            ("INSTANCE_GUID", "i1"),
+            ("INSTANCE_INDEX", "2"),
+            ("DEPS_DIR", "/home/vcap/deps"),
             ("VCAP_SERVICES", "{}"),
         ] {
             assert_eq!(
@@ -252,13 +237,47 @@ mod tests {
                 "{name}"
             );
         }
-        let application: Value =
-            serde_json::from_str(&environment["VCAP_APPLICATION"]).expect("JSON");
-        assert_eq!(application["space_name"], "dev");
-        assert_eq!(application["instance_index"], 2);
-        assert_eq!(application["application_id"], "app-1");
-        assert_eq!(application["started_at"], "2023-11-14 22:13:20 +0000");
-        assert_eq!(application["limits"]["mem"], 256);
+        assert!(!environment.contains_key("DATABASE_URL"));
+    }
+
+    #[test]
+    fn vcap_application_has_every_member_also_when_the_controller_sent_few() {
+        let application = |environment: &BTreeMap<String, String>| -> Value {
+            serde_json::from_str(&environment["VCAP_APPLICATION"]).expect("JSON")
+        };
+        let mut message = start();
+        message.vcap_application = json!({"space_name": "dev", "application_name": "sent"});
+        let seen = application(&built(&message));
+        for (name, value) in [
+            ("limits", json!({"mem": 256, "disk": 512, "fds": 16384})),
+            ("application_id", json!("app-1")),
+            ("application_name", json!("sent")),
+            ("name", json!("shop")),
+            ("application_version", json!("version-1")),
+            ("version", json!("version-1")),
+            ("application_uris", json!(["shop.yard.internal"])),
+            ("uris", json!(["shop.yard.internal"])),
+            ("space_name", json!("dev")),
+            ("process_id", json!("process-1")),
+            ("process_type", json!("web")),
+            ("users", Value::Null),
+            ("instance_id", json!("i1")),
+            ("instance_index", json!(2)),
+            ("host", json!("0.0.0.0")),
+            ("port", json!(8080)),
+            ("started_at", json!("2023-11-14 22:13:20 +0000")),
+            ("started_at_timestamp", json!(1_700_000_000)),
+            ("start", json!("2023-11-14 22:13:20 +0000")),
+            ("state_timestamp", json!(1_700_000_000)),
+        ] {
+            assert_eq!(seen.get(name), Some(&value), "{name}");
+        }
+        message.vcap_application = json!({"instance_index": 9, "port": 1});
+        let seen = application(&built(&message));
+        assert_eq!(
+            (&seen["instance_index"], &seen["port"]),
+            (&json!(2), &json!(8080))
+        );
     }
 
     #[test]
@@ -287,19 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn services_are_grouped_and_the_first_database_is_named() {
+    fn a_bound_database_is_named_and_a_user_may_name_another() {
         let mut message = start();
         message.services = vec![
-            json!({"label": "redis", "name": "r", "credentials": {"uri": "redis://x"}}),
             json!({"label": "pg", "name": "a", "credentials": {"uri": "postgresql://u:p@h/a"}}),
-            json!({"label": "pg", "name": "b", "credentials": {"uri": "postgres://u:p@h/b"}}),
-            json!({"name": "mine", "credentials": {}}),
         ];
         let environment = built(&message);
         assert_eq!(environment["DATABASE_URL"], "postgres://u:p@h/a");
         let services: Value = serde_json::from_str(&environment["VCAP_SERVICES"]).expect("JSON");
-        assert_eq!(services["pg"][1]["name"], "b");
-        assert_eq!(services["user-provided"][0]["name"], "mine");
+        assert_eq!(services["pg"][0]["name"], "a");
         message.env = vec!["DATABASE_URL=mine".into()];
         assert_eq!(built(&message)["DATABASE_URL"], "mine");
     }

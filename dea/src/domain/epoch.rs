@@ -1,7 +1,7 @@
 //! Commands carry the leadership epoch they were planned in. A leader that was replaced while its
 //! command was on the way must not undo what the new one ordered: an older epoch than the newest
 //! seen, of the same kind of command, is refused. Commands without one (a stranger's, a tool's)
-//! pass.
+//! pass. A restarted agent learns the epochs again from the start commands of what it adopts.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,14 @@ impl Epochs {
         *newest = given;
         Ok(())
     }
+
+    /// A command of this epoch was followed in an earlier life.
+    pub fn seen(&mut self, command: Command, epoch: Option<i64>) {
+        if let Some(epoch) = epoch {
+            let newest = self.0.entry(command).or_insert(epoch);
+            *newest = epoch.max(*newest);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +68,15 @@ mod tests {
         assert_eq!(epochs.check(Command::Start, None), Ok(()));
         assert_eq!(epochs.check(Command::Start, Some(6)), Ok(()));
         assert!(epochs.check(Command::Start, Some(5)).is_err());
+    }
+
+    #[test]
+    fn what_is_adopted_tells_the_epoch_in_any_order() {
+        let mut epochs = Epochs::default();
+        for epoch in [Some(4), Some(7), None, Some(5)] {
+            epochs.seen(Command::Start, epoch);
+        }
+        assert!(epochs.check(Command::Start, Some(6)).is_err());
+        assert_eq!(epochs.check(Command::Start, Some(7)), Ok(()));
     }
 }

@@ -19,7 +19,8 @@
 //! Traps. An exit can arrive while a stop waits (the app left by itself: stopped all the same).
 //! A stop can arrive before there is a sandbox: preparation is cancelled and its result, which may
 //! come nevertheless, destroyed. A check that was under way when the state changed answers late.
-//! A killed process can stay for ever in the kernel: after a while it counts as gone.
+//! A killed process can stay for ever in the kernel: after a while it counts as gone. The terms may
+//! change at any time: a state holds when it began, and every end is computed from the terms.
 
 use super::Now;
 use super::crash::{CrashCause, Ending, Exit};
@@ -32,6 +33,9 @@ pub use words::{Effect, Event, Ignored, Pace, Pending, Purpose, State, Step, Sto
 
 /// How long a killed process may take to go.
 const GIVE_UP: Duration = Duration::from_secs(10);
+/// The longest grace when the whole agent ends, whatever is set: the node waits only so long
+/// before it kills, and whatever runs then would be left running.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Instance {
@@ -87,7 +91,6 @@ impl Instance {
         let state = State::Starting {
             since: now.uptime,
             ordered: true,
-            deadline: now.uptime + unborn.terms.start_timeout,
             check: Pending::At(now.uptime),
             last_failure: None,
         };
@@ -98,10 +101,13 @@ impl Instance {
     pub fn adopted_crashed(terms: Terms, ending: Ending, now: Now) -> Instance {
         let age = Duration::try_from_secs_f64(now.unix - ending.at).unwrap_or_default();
         let since = ending.at;
-        let until = now.uptime + terms.crash_retention.saturating_sub(age);
         Instance {
             terms,
-            state: State::Crashed { until, ending },
+            state: State::Crashed {
+                seen: now.uptime,
+                age,
+                ending,
+            },
             since,
         }
     }
@@ -165,22 +171,41 @@ impl Instance {
         match &self.state {
             State::Born | State::Stopped => None,
             State::Starting {
-                deadline,
+                since,
                 check,
                 ordered,
                 ..
             } => {
+                let deadline = self.start_deadline(*since);
                 let due = if *ordered { check_at(check) } else { None };
-                Some(due.map_or(*deadline, |due| due.min(*deadline)))
+                Some(due.map_or(deadline, |due| due.min(deadline)))
             }
             State::Running { check, .. } => check_at(check),
-            State::Stopping { step, .. } => match step {
-                Step::Cancelling => None,
-                Step::Draining { until, .. }
-                | Step::Terminating { until }
-                | Step::Killed { until } => Some(*until),
-            },
-            State::Crashed { until, .. } => Some(*until),
+            State::Stopping { purpose, step } => self.step_ends(purpose, *step),
+            State::Crashed { seen, age, .. } => Some(self.kept_until(*seen, *age)),
+        }
+    }
+
+    fn start_deadline(&self, since: Duration) -> Duration {
+        since.saturating_add(self.terms.start_timeout)
+    }
+
+    fn kept_until(&self, seen: Duration, age: Duration) -> Duration {
+        seen.saturating_add(self.terms.crash_retention.saturating_sub(age))
+    }
+
+    /// When a step of a stop is over at the latest; `None`: the clock does not end it.
+    fn step_ends(&self, purpose: &Purpose, step: Step) -> Option<Duration> {
+        let pace = self.terms.pace;
+        let grace = match purpose {
+            Purpose::Stop(StopCause::AgentShutdown) => pace.grace.min(SHUTDOWN_GRACE),
+            Purpose::Stop(StopCause::Requested) | Purpose::Crash { .. } => pace.grace,
+        };
+        match step {
+            Step::Cancelling => None,
+            Step::Draining { since } => Some(since.saturating_add(pace.drain)),
+            Step::Terminating { since } => Some(since.saturating_add(grace)),
+            Step::Killed { since } => Some(since.saturating_add(GIVE_UP)),
         }
     }
 
@@ -220,7 +245,6 @@ impl Instance {
                 State::Starting {
                     since: now.uptime,
                     ordered: false,
-                    deadline: now.uptime + self.terms.start_timeout,
                     check: Pending::Never,
                     last_failure: None,
                 },
@@ -237,7 +261,7 @@ impl Instance {
                 Routed::No,
                 now,
             )),
-            (State::Born, Event::StopRequested { cause, .. }) => Ok((
+            (State::Born, Event::StopRequested(cause)) => Ok((
                 State::Stopping {
                     purpose: Purpose::Stop(cause),
                     step: Step::Cancelling,
@@ -264,7 +288,6 @@ impl Instance {
             (
                 State::Starting {
                     since,
-                    deadline,
                     last_failure,
                     ..
                 },
@@ -275,7 +298,6 @@ impl Instance {
                     State::Starting {
                         since,
                         ordered: true,
-                        deadline,
                         check: Pending::At(
                             now.uptime + self.terms.check.starting_delay(Duration::ZERO),
                         ),
@@ -284,23 +306,20 @@ impl Instance {
                     vec![],
                 )),
             },
-            (State::Starting { .. }, Event::PreparationFailed(why)) => Ok(self.crashed(
-                CrashCause::NotStarted(why),
-                Exit::Unknown,
-                "starting",
-                Routed::No,
-                now,
-            )),
+            (State::Starting { .. }, Event::PreparationFailed(why)) => {
+                let (state, mut effects) = self.crashed(
+                    CrashCause::NotStarted(why),
+                    Exit::Unknown,
+                    "starting",
+                    Routed::No,
+                    now,
+                );
+                // Orders that were not confirmed in time may have been taken all the same.
+                effects.insert(0, Effect::Kill);
+                Ok((state, effects))
+            }
             (State::Starting { .. }, Event::Checked(Ok(()))) => Ok(self.running(now)),
-            (
-                State::Starting {
-                    since,
-                    ordered,
-                    deadline,
-                    ..
-                },
-                Event::Checked(Err(why)),
-            ) => {
+            (State::Starting { since, ordered, .. }, Event::Checked(Err(why))) => {
                 let delay = self
                     .terms
                     .check
@@ -309,7 +328,6 @@ impl Instance {
                     State::Starting {
                         since,
                         ordered,
-                        deadline,
                         check: Pending::At(now.uptime + delay),
                         last_failure: Some(why),
                     },
@@ -331,12 +349,10 @@ impl Instance {
                 };
                 Ok(self.crashed(cause, exit, "starting", Routed::No, now))
             }
-            (State::Starting { .. }, Event::StopRequested { cause, pace }) => Ok((
+            (State::Starting { .. }, Event::StopRequested(cause)) => Ok((
                 State::Stopping {
                     purpose: Purpose::Stop(cause),
-                    step: Step::Terminating {
-                        until: now.uptime + pace.grace,
-                    },
+                    step: Step::Terminating { since: now.uptime },
                 },
                 vec![
                     Effect::Remember,
@@ -348,13 +364,12 @@ impl Instance {
                 State::Starting {
                     since,
                     ordered,
-                    deadline,
                     check,
                     last_failure,
                 },
                 Event::TimePassed,
             ) => {
-                if now.uptime >= deadline {
+                if now.uptime >= self.start_deadline(since) {
                     let cause = CrashCause::StartTimeout {
                         within: self.terms.start_timeout,
                         check: self.terms.check.name(),
@@ -367,7 +382,6 @@ impl Instance {
                         State::Starting {
                             since,
                             ordered,
-                            deadline,
                             check: Pending::UnderWay,
                             last_failure,
                         },
@@ -377,7 +391,6 @@ impl Instance {
                         State::Starting {
                             since,
                             ordered,
-                            deadline,
                             check,
                             last_failure,
                         },
@@ -424,13 +437,10 @@ impl Instance {
                 let check = Pending::At(now.uptime + self.terms.check.running_delay(failures));
                 Ok((State::Running { check, failures }, vec![]))
             }
-            (State::Running { .. }, Event::StopRequested { cause, pace }) => Ok((
+            (State::Running { .. }, Event::StopRequested(cause)) => Ok((
                 State::Stopping {
                     purpose: Purpose::Stop(cause),
-                    step: Step::Draining {
-                        until: now.uptime + pace.drain,
-                        grace: pace.grace,
-                    },
+                    step: Step::Draining { since: now.uptime },
                 },
                 vec![
                     Effect::Unregister,
@@ -476,47 +486,46 @@ impl Instance {
             (State::Stopping { purpose, .. }, Event::Exited { exit, .. }) => {
                 Ok(self.ended(purpose, exit, now))
             }
-            (State::Stopping { purpose, step }, Event::TimePassed) => match step {
-                Step::Draining { until, grace } if now.uptime >= until => Ok((
-                    State::Stopping {
-                        purpose,
-                        step: Step::Terminating {
-                            until: now.uptime + grace,
+            (State::Stopping { purpose, step }, Event::TimePassed) => {
+                let over = self
+                    .step_ends(&purpose, step)
+                    .is_some_and(|end| now.uptime >= end);
+                match step {
+                    Step::Draining { .. } if over => Ok((
+                        State::Stopping {
+                            purpose,
+                            step: Step::Terminating { since: now.uptime },
                         },
-                    },
-                    vec![Effect::Terminate],
-                )),
-                Step::Terminating { until } if now.uptime >= until => Ok((
-                    State::Stopping {
-                        purpose,
-                        step: Step::Killed {
-                            until: now.uptime + GIVE_UP,
+                        vec![Effect::Terminate],
+                    )),
+                    Step::Terminating { .. } if over => Ok((
+                        State::Stopping {
+                            purpose,
+                            step: Step::Killed { since: now.uptime },
                         },
-                    },
-                    vec![
-                        Effect::Say(format!(
-                            "Instance {} did not stop in time and is killed",
-                            self.terms.index
-                        )),
-                        Effect::Kill,
-                    ],
-                )),
-                Step::Killed { until } if now.uptime >= until => {
-                    Ok(self.ended(purpose, Exit::Unknown, now))
+                        vec![
+                            Effect::Say(format!(
+                                "Instance {} did not stop in time and is killed",
+                                self.terms.index
+                            )),
+                            Effect::Kill,
+                        ],
+                    )),
+                    Step::Killed { .. } if over => Ok(self.ended(purpose, Exit::Unknown, now)),
+                    Step::Cancelling
+                    | Step::Draining { .. }
+                    | Step::Terminating { .. }
+                    | Step::Killed { .. } => {
+                        ignored(State::Stopping { purpose, step }, "nothing is due yet")
+                    }
                 }
-                Step::Cancelling
-                | Step::Draining { .. }
-                | Step::Terminating { .. }
-                | Step::Killed { .. } => {
-                    ignored(State::Stopping { purpose, step }, "nothing is due yet")
-                }
-            },
+            }
             (
                 State::Stopping {
                     purpose: Purpose::Crash { .. },
                     step,
                 },
-                Event::StopRequested { cause, .. },
+                Event::StopRequested(cause),
             ) => {
                 // It is dying already; whoever asked does not want it back.
                 Ok((
@@ -527,7 +536,7 @@ impl Instance {
                     vec![],
                 ))
             }
-            (state @ State::Stopping { .. }, Event::StopRequested { .. }) => {
+            (state @ State::Stopping { .. }, Event::StopRequested(_)) => {
                 ignored(state, "it is stopping already")
             }
             (state @ State::Stopping { .. }, Event::Ordered) => ignored(state, "it is stopping"),
@@ -537,14 +546,14 @@ impl Instance {
             }
 
             // Crashed: a sandbox to look at.
-            (State::Crashed { .. }, Event::StopRequested { .. } | Event::Evicted) => {
+            (State::Crashed { .. }, Event::StopRequested(_) | Event::Evicted) => {
                 Ok((State::Stopped, vec![Effect::Destroy, Effect::Forget]))
             }
-            (State::Crashed { until, ending }, Event::TimePassed) => {
-                if now.uptime >= until {
+            (State::Crashed { seen, age, ending }, Event::TimePassed) => {
+                if now.uptime >= self.kept_until(seen, age) {
                     Ok((State::Stopped, vec![Effect::Destroy, Effect::Forget]))
                 } else {
-                    ignored(State::Crashed { until, ending }, "it is kept longer")
+                    ignored(State::Crashed { seen, age, ending }, "it is kept longer")
                 }
             }
             (
@@ -564,7 +573,7 @@ impl Instance {
                 | Event::Ordered
                 | Event::Checked(_)
                 | Event::Exited { .. }
-                | Event::StopRequested { .. }
+                | Event::StopRequested(_)
                 | Event::Evicted
                 | Event::TimePassed,
             ) => ignored(State::Stopped, "it is over"),
@@ -602,9 +611,7 @@ impl Instance {
     ) -> (State, Effects) {
         let mut effects = routed.effects();
         effects.push(Effect::Kill);
-        let step = Step::Killed {
-            until: now.uptime + GIVE_UP,
-        };
+        let step = Step::Killed { since: now.uptime };
         (
             State::Stopping {
                 purpose: Purpose::Crash { cause, phase },
@@ -674,7 +681,8 @@ impl Instance {
         }
         (
             State::Crashed {
-                until: now.uptime + self.terms.crash_retention,
+                seen: now.uptime,
+                age: Duration::ZERO,
                 ending,
             },
             effects,

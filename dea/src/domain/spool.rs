@@ -106,6 +106,13 @@ impl<F: Clone> Queue<F> {
         false
     }
 
+    /// Whoever sent is gone, and with it what was under way.
+    pub fn resume(&mut self) {
+        for waiting in self.facts.values_mut() {
+            waiting.under_way = false;
+        }
+    }
+
     /// Everything is due at once: the bus came back.
     pub fn hurry(&mut self) {
         for waiting in self.facts.values_mut() {
@@ -174,6 +181,14 @@ mod tests {
         queue.restore(7, "old");
         assert_eq!(queue.reserve(), 8);
         assert_eq!(queue.take_due(Duration::ZERO, 1), [(7, "old")]);
+    }
+
+    #[test]
+    fn what_a_sender_took_with_it_is_sent_by_the_next() {
+        let (mut queue, _) = queue(10, &["a"]);
+        assert_eq!(queue.take_due(NOW, 5), [(1, "a")]);
+        queue.resume();
+        assert_eq!(queue.take_due(NOW, 5), [(1, "a")]);
     }
 
     proptest! {

@@ -3,7 +3,8 @@
 //! A number that was just freed is the last to be used again: a router that has not heard of the
 //! end of an application must meet a closed port, not another application.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 
 use super::Subnet;
@@ -17,7 +18,8 @@ const MOST: u32 = 16_384;
 
 #[derive(Debug)]
 pub struct Numbers {
-    used: BTreeSet<u32>,
+    /// By number, the id of its sandbox: only that one gives it back.
+    used: BTreeMap<u32, String>,
     next: u32,
     count: u32,
 }
@@ -30,17 +32,17 @@ impl Numbers {
         let by_uid = (u32::MAX - uid_base) / UIDS;
         let count = by_address.min(by_uid).min(MOST);
         Numbers {
-            used: BTreeSet::new(),
+            used: BTreeMap::new(),
             next: start.checked_rem(count).unwrap_or(0),
             count,
         }
     }
 
-    pub fn take(&mut self) -> Option<u32> {
+    pub fn take(&mut self, id: &str) -> Option<u32> {
         for _ in 0..self.count {
             let number = self.next;
             self.next = (self.next + 1) % self.count;
-            if self.used.insert(number) {
+            if self.adopt(number, id) {
                 return Some(number);
             }
         }
@@ -48,12 +50,22 @@ impl Numbers {
     }
 
     /// Marks the number of an adopted sandbox. False if it is in use or out of range.
-    pub fn adopt(&mut self, number: u32) -> bool {
-        number < self.count && self.used.insert(number)
+    pub fn adopt(&mut self, number: u32, id: &str) -> bool {
+        match self.used.entry(number) {
+            Entry::Vacant(free) if number < self.count => {
+                free.insert(id.to_owned());
+                true
+            }
+            Entry::Vacant(_) | Entry::Occupied(_) => false,
+        }
     }
 
-    pub fn release(&mut self, number: u32) {
-        self.used.remove(&number);
+    /// Gives a number back, if it is that sandbox's: a removal that is repeated must not free what
+    /// somebody else has by now.
+    pub fn release(&mut self, number: u32, id: &str) {
+        if self.used.get(&number).is_some_and(|owner| owner == id) {
+            self.used.remove(&number);
+        }
     }
 }
 
@@ -97,22 +109,25 @@ mod tests {
     #[test]
     fn a_freed_number_is_the_last_to_come_again() {
         let mut numbers = Numbers::new(subnet(), 1_000_000, 3);
-        let all: Vec<u32> = std::iter::from_fn(|| numbers.take()).collect();
+        let all: Vec<u32> = std::iter::from_fn(|| numbers.take("a")).collect();
         assert_eq!(all, [3, 4, 0, 1, 2]);
-        numbers.release(4);
-        numbers.release(3);
-        assert_eq!(numbers.take(), Some(3));
-        numbers.release(3);
-        assert_eq!(numbers.take(), Some(4));
+        numbers.release(4, "a");
+        numbers.release(3, "a");
+        assert_eq!(numbers.take("b"), Some(3));
+        numbers.release(3, "a");
+        assert_eq!(numbers.take("c"), Some(4), "3 is b's and stays so");
+        assert_eq!(numbers.take("d"), None);
+        numbers.release(3, "b");
+        assert_eq!(numbers.take("d"), Some(3));
     }
 
     #[test]
     fn an_adopted_number_is_not_given_out() {
         let mut numbers = Numbers::new(subnet(), 1_000_000, 0);
-        assert!(numbers.adopt(0));
-        assert!(!numbers.adopt(0));
-        assert!(!numbers.adopt(5));
-        assert_eq!(numbers.take(), Some(1));
+        assert!(numbers.adopt(0, "a"));
+        assert!(!numbers.adopt(0, "b"));
+        assert!(!numbers.adopt(5, "b"));
+        assert_eq!(numbers.take("b"), Some(1));
     }
 
     #[test]

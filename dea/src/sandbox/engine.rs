@@ -1,5 +1,6 @@
 //! The engine: everything of an agent that is common to its sandboxes, and their making.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +16,7 @@ use tokio::process::Command;
 
 use super::allocation::{self, Numbers};
 use super::control::Control;
+use super::error::chain;
 use super::handle::disk_in_use;
 use super::program::{nft, run};
 use super::record::{self, Places, Record, check_id, places};
@@ -44,8 +46,8 @@ pub(super) struct Inner {
     numbers: Mutex<Numbers>,
     /// One template is made at a time.
     templates: tokio::sync::Mutex<()>,
-    /// Preparations that were dropped half-way; removed before the next.
-    abandoned: Mutex<Vec<Record>>,
+    /// Sandboxes whose removal failed or was dropped half-way, by id: the next sweep's work.
+    abandoned: Mutex<BTreeMap<String, Record>>,
     said_copied: AtomicBool,
 }
 
@@ -72,7 +74,7 @@ impl Engine {
             mtu,
             numbers: Mutex::new(numbers),
             templates: tokio::sync::Mutex::new(()),
-            abandoned: Mutex::new(Vec::new()),
+            abandoned: Mutex::new(BTreeMap::new()),
             said_copied: AtomicBool::new(false),
             config,
         };
@@ -85,22 +87,24 @@ impl Engine {
         &self.inner.config
     }
 
-    /// Makes a sandbox whose init waits for orders. A failed or dropped preparation leaves
-    /// nothing behind (a dropped one is cleared by the next call).
+    /// Makes a sandbox whose init waits for orders. A failed preparation leaves nothing behind, a
+    /// dropped one nothing that [`Engine::sweep`] does not find.
     pub async fn prepare(&self, request: Prepare) -> Result<Sandbox, SandboxError> {
-        self.sweep().await;
         check_id(&request.id)?;
         if request.stack != "host" {
             return Err(SandboxError::UnknownStack(request.stack));
         }
         let inner = &self.inner;
+        if held(&inner.abandoned).contains_key(&request.id) {
+            return Err(SandboxError::Exists(request.id));
+        }
         let number = held(&inner.numbers)
-            .take()
+            .take(&request.id)
             .ok_or_else(|| SandboxError::Full(inner.config.subnet.to_string()))?;
         // Making the folder decides who owns the id.
         let folder = record::sandboxes(&inner.config).join(&request.id);
         if let Err(error) = fs::create_dir(&folder) {
-            held(&inner.numbers).release(number);
+            held(&inner.numbers).release(number, &request.id);
             return Err(match error.kind() {
                 ErrorKind::AlreadyExists => SandboxError::Exists(request.id),
                 _ => SandboxError::file("create", folder)(error),
@@ -121,21 +125,18 @@ impl Engine {
             disk_base: 0,
             prepared: false,
         };
-        let mut unfinished = Unfinished {
-            inner,
-            record: Some(record.clone()),
-        };
+        let unfinished = Unfinished::new(inner, &record);
         match inner.make(&request, record.clone()).await {
             Ok((record, init)) => {
-                unfinished.record = None;
+                unfinished.done();
                 Ok(Sandbox::new(inner.clone(), record, init))
             }
             Err(error) => {
-                let removed = inner.remove(&record.id, Some(&record)).await;
-                if let Err(left) = removed {
-                    tracing::warn!(sandbox = record.id, error = %chain(&left), "a failed preparation left something behind");
-                } else {
-                    unfinished.record = None;
+                match inner.remove(&record.id, Some(&record)).await {
+                    Ok(()) => unfinished.done(),
+                    Err(left) => {
+                        tracing::warn!(sandbox = record.id, error = %chain(&left), "a failed preparation left something behind")
+                    }
                 }
                 Err(error)
             }
@@ -154,7 +155,7 @@ impl Engine {
             if let Some(record) = &record
                 && record.prepared
                 && let Some(init) = greet(&id, &places).await
-                && held(&inner.numbers).adopt(record.number)
+                && held(&inner.numbers).adopt(record.number, &id)
             {
                 if let Some(port) = record.host_port {
                     ports.push((port, record.address));
@@ -165,6 +166,10 @@ impl Engine {
             tracing::info!(sandbox = id, "removing what is left of a sandbox");
             if let Err(error) = remove::remove(&inner.config, &id, record.as_ref()).await {
                 tracing::warn!(sandbox = id, error = %chain(&error), "could not remove all of a sandbox");
+                if let Some(record) = record {
+                    held(&inner.numbers).adopt(record.number, &id);
+                    inner.abandon(record);
+                }
             }
         }
         nft(&firewall::replace_ports(&inner.config, &ports)).await?;
@@ -189,40 +194,51 @@ impl Engine {
         host::take_back(&self.inner.config).await;
     }
 
-    async fn sweep(&self) {
-        let abandoned = std::mem::take(&mut *held(&self.inner.abandoned));
+    /// Tries again to remove what could not be removed. Whoever holds the engine calls it now and
+    /// then: a sandbox that does not go must neither be forgotten nor hold up new ones.
+    pub async fn sweep(&self) {
+        let abandoned: Vec<Record> = held(&self.inner.abandoned).values().cloned().collect();
         for record in abandoned {
-            if let Err(error) = self.inner.remove(&record.id, Some(&record)).await {
-                tracing::warn!(sandbox = record.id, error = %chain(&error), "could not remove an abandoned preparation");
-                held(&self.inner.abandoned).push(record);
+            match self.inner.remove(&record.id, Some(&record)).await {
+                Ok(()) => {
+                    tracing::info!(sandbox = record.id, "a left sandbox was removed");
+                    held(&self.inner.abandoned).remove(&record.id);
+                }
+                Err(error) => {
+                    tracing::warn!(sandbox = record.id, error = %chain(&error), "a left sandbox could not be removed and is tried again")
+                }
             }
         }
     }
 }
 
-/// Notes a preparation that was dropped before its end.
-struct Unfinished<'a> {
+/// Notes a sandbox for the sweep unless its work was done.
+pub(super) struct Unfinished<'a> {
     inner: &'a Inner,
     record: Option<Record>,
+}
+
+impl<'a> Unfinished<'a> {
+    pub(super) fn new(inner: &'a Inner, record: &Record) -> Unfinished<'a> {
+        let record = Some(record.clone());
+        Unfinished { inner, record }
+    }
+
+    pub(super) fn done(mut self) {
+        if let Some(record) = self.record.take() {
+            // An earlier attempt may have left it to the sweep, which must not take away the port of
+            // whoever gets the number next.
+            held(&self.inner.abandoned).remove(&record.id);
+        }
+    }
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(record) = self.record.take() {
-            held(&self.inner.abandoned).push(record);
+            self.inner.abandon(record);
         }
     }
-}
-
-/// An error with all its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 async fn greet(id: &str, places: &Places) -> Option<i32> {
@@ -248,6 +264,10 @@ impl Inner {
         }
     }
 
+    fn abandon(&self, record: Record) {
+        held(&self.abandoned).insert(record.id.clone(), record);
+    }
+
     pub(super) async fn remove(
         &self,
         id: &str,
@@ -255,7 +275,7 @@ impl Inner {
     ) -> Result<(), SandboxError> {
         remove::remove(&self.config, id, record).await?;
         if let Some(record) = record {
-            held(&self.numbers).release(record.number);
+            held(&self.numbers).release(record.number, id);
         }
         Ok(())
     }

@@ -61,3 +61,17 @@ impl SandboxError {
         }
     }
 }
+
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text += &format!(": {words}");
+        }
+        source = cause.source();
+    }
+    text
+}

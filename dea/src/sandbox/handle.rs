@@ -18,7 +18,8 @@ use nix::unistd::{Gid, Uid, fchown};
 use sys::path::{open_in_root, open_regular_file};
 
 use super::control::Control;
-use super::engine::Inner;
+use super::engine::{Inner, Unfinished};
+use super::oci::FEWEST_PIDS;
 use super::record::{Places, Record, places, write_whole};
 use super::{
     Events, ExecOutcome, Orders, SandboxError, SandboxLimits, Signal, Source, Usage, VCAP, exec,
@@ -177,6 +178,17 @@ impl Sandbox {
             .map_err(SandboxError::file("measure", &self.shared.places.run))
     }
 
+    /// Sets another limit of processes and threads. Who is over it already keeps what it has and
+    /// gets no more.
+    pub async fn limit_processes(&self, most: u64) -> Result<(), SandboxError> {
+        Group::new(&self.shared.places.cgroup)
+            .limit_processes(most.max(FEWEST_PIDS))
+            .map_err(SandboxError::file(
+                "limit the processes of",
+                &self.shared.places.run,
+            ))
+    }
+
     /// Runs a command beside the application (as long as the sandbox's init lives, also after the
     /// application's end) and collects its output, at most 1 MiB of each stream.
     pub async fn exec(
@@ -188,16 +200,17 @@ impl Sandbox {
         exec::run(runtime, self.id(), &self.shared.places, orders, within).await
     }
 
-    /// Kills, unmounts, frees address, uids and port. Repeating it is fine.
+    /// Kills, unmounts, frees address, uids and port. Repeating it is fine; what fails or is dropped
+    /// half-way is left to [`super::Engine::sweep`].
     pub async fn destroy(&self) -> Result<(), SandboxError> {
         let _one = self.shared.destroying.lock().await;
         if self.shared.destroyed.load(Ordering::SeqCst) {
             return Ok(());
         }
-        self.shared
-            .engine
-            .remove(self.id(), Some(&self.shared.record))
-            .await?;
+        let (engine, record) = (&self.shared.engine, &self.shared.record);
+        let unfinished = Unfinished::new(engine, record);
+        engine.remove(self.id(), Some(record)).await?;
+        unfinished.done();
         self.shared.destroyed.store(true, Ordering::SeqCst);
         Ok(())
     }
@@ -264,7 +277,9 @@ fn write_inside(
     if let Some(parent) = path.parent() {
         make_parents(root, parent, uid, gid)?;
     }
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
+    // A pipe in the place would make the writer wait for a reader, for ever.
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut file = fs::File::from(open_in_root(root, path, flags, 0o600)?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -330,6 +345,12 @@ mod tests {
         put("longer at first").unwrap();
         put("then short").unwrap();
         let path = folder.path().join("yard/in/x.txt");
-        assert_eq!(fs::read_to_string(path).unwrap(), "then short");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "then short");
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        assert!(
+            put("into a pipe").is_err(),
+            "and does not wait for a reader"
+        );
     }
 }

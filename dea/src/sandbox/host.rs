@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use dea_shim::cgroup::Group;
+use dea_shim::cgroup::{self, Group};
 use nix::errno::Errno;
 use sys::netlink::{Netlink, Via};
 use tokio::process::Command;
 
+use super::error::chain;
 use super::program::nft;
 use super::record::{RUNTIME_ROOT, sandboxes};
 use super::{EngineConfig, SandboxError, firewall};
@@ -24,6 +25,9 @@ fn gateway_interface(config: &EngineConfig) -> String {
 pub(super) async fn prepare(config: &EngineConfig) -> Result<u32, SandboxError> {
     check_config(config)?;
     check_machine(config).await?;
+    if let Err(unusable) = cgroup::prepare(&config.cgroup_parent) {
+        return prerequisite(chain(&unusable));
+    }
     make_folders(config)?;
     make_gateway(config)?;
     nft(&firewall::table(config)).await?;
@@ -149,8 +153,12 @@ fn make_folders(config: &EngineConfig) -> Result<(), SandboxError> {
     for folder in [run, &run.join(RUNTIME_ROOT), &sandboxes(config)] {
         fs::create_dir_all(folder).map_err(SandboxError::file("create", folder))?;
     }
-    fs::set_permissions(run, fs::Permissions::from_mode(0o711))
-        .map_err(SandboxError::file("set permissions of", run))?;
+    // Images, orders and notes: the apps' data and secrets.
+    let notes = sandboxes(config);
+    for (folder, mode) in [(run, 0o711), (&notes, 0o700)] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode))
+            .map_err(SandboxError::file("set permissions of", folder))?;
+    }
     // A sandbox's root is nobody on the host: it must get to its mount point.
     let mut ancestor: Option<&Path> = Some(run);
     while let Some(folder) = ancestor {

@@ -41,7 +41,7 @@ mod stack;
 pub use config::{BadSubnet, EngineConfig, Subnet};
 pub use dea_shim::protocol::{ExitStatus, Orders};
 pub use engine::Engine;
-pub use error::SandboxError;
+pub use error::{SandboxError, chain};
 pub use events::{Events, SandboxEvent};
 pub use handle::Sandbox;
 pub use request::{APP_PORT, ExecOutcome, Prepare, SandboxLimits, Source, Usage, VCAP};

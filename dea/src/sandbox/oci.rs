@@ -12,7 +12,7 @@ use super::allocation::UIDS;
 use super::seccomp;
 
 /// Fewer processes than this and the runtime itself cannot start.
-const FEWEST_PIDS: u64 = 32;
+pub(super) const FEWEST_PIDS: u64 = 32;
 
 /// What the configuration depends on.
 pub struct Bundle<'a> {

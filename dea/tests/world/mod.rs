@@ -126,6 +126,7 @@ impl World {
         World::with(name, |_| {}).await
     }
 
+    /// With another bootstrap file.
     pub async fn with(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> Option<World> {
         if let Some(why) = missing() {
             eprintln!("SKIPPED {name}: {why}");
@@ -151,7 +152,7 @@ impl World {
         let nats_port = free_port();
         let nats = start_nats(folder.path(), nats_port);
         let programs = programs();
-        let mut settings = serde_json::json!({
+        let settings = serde_json::json!({
             "address": gateway, "subnet": format!("10.{second}.{third}.0/24"),
             "interface_prefix": format!("a{tag}{}", (b'a' + (number % 26) as u8) as char),
             "zone": "z1", "memory_mb": 2048, "disk_mb": 4096,
@@ -162,8 +163,7 @@ impl World {
             "nft_table": format!("agent_{tag}_{number}"), "cgroup_parent": format!("/agent-{tag}-{number}"),
             "uid_base": 200_000_000u32 + (piece % 200) * 300 * 65_536,
         });
-        change(&mut settings);
-        let bootstrap = serde_json::json!({
+        let mut bootstrap = serde_json::json!({
             "role": "dea", "component": "dea-1", "index": 1,
             "cluster": {"id": "c0ffee12", "domain": "yard.internal"},
             "home": folder.path(), "folder": folder.path().join("dea-1"), "run": run,
@@ -172,6 +172,7 @@ impl World {
             "admin": {"address": format!("127.0.0.1:{}", free_port()), "user": "status", "password": "secret"},
             "settings": settings,
         });
+        change(&mut bootstrap);
         let config = BusConfig {
             servers: vec![format!("nats://127.0.0.1:{nats_port}")],
             user: "tool".to_string(),
@@ -242,6 +243,12 @@ impl World {
             .wait_for(|status| status.connected)
             .await
             .expect("connected");
+    }
+
+    /// What the agent was told of its role.
+    pub fn told(&self, name: &str) -> String {
+        let told = &self.bootstrap["settings"][name];
+        told.as_str().expect("a text").to_string()
     }
 
     /// The agent's own folder.

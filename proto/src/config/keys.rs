@@ -208,7 +208,7 @@ pub const KEYS: &[Key] = &[
             max: secs(600),
         },
         "10s",
-        "Time between TERM and KILL.",
+        "Time between TERM and KILL; also for instances that are stopping already.",
     ),
     key(
         "dea/instance/start_timeout",
@@ -217,7 +217,7 @@ pub const KEYS: &[Key] = &[
             max: secs(3600),
         },
         "60s",
-        "How long an instance may take to become healthy if its app does not say.",
+        "How long an instance may take to become healthy if its app does not say; also for those starting already.",
     ),
     key(
         "dea/instance/crash_retention",
@@ -226,7 +226,7 @@ pub const KEYS: &[Key] = &[
             max: secs(86_400),
         },
         "1h",
-        "How long the sandbox of a crashed instance is kept (the newest of each app).",
+        "How long the sandbox of a crashed instance is kept (the newest of each process), those there already too.",
     ),
     key(
         "dea/instance/max_pids",
@@ -235,7 +235,7 @@ pub const KEYS: &[Key] = &[
             max: 1_000_000,
         },
         "512",
-        "Most processes and threads of one instance.",
+        "Most processes and threads of one instance. Running tasks keep what they began with.",
     ),
     key(
         "dea/log/max_line_rate",
@@ -436,7 +436,7 @@ pub const KEYS: &[Key] = &[
         "staging/environment",
         Kind::Environment,
         "{}",
-        "Environment of every staging: package index, proxy.",
+        "Environment of every staging that begins from now on: package index, proxy.",
     ),
     key(
         "staging/memory",
@@ -445,7 +445,7 @@ pub const KEYS: &[Key] = &[
             max: 256 * GIB,
         },
         "1GiB",
-        "Memory of a staging.",
+        "Memory of a staging that begins from now on.",
     ),
     key(
         "staging/disk",
@@ -454,7 +454,7 @@ pub const KEYS: &[Key] = &[
             max: 256 * GIB,
         },
         "4GiB",
-        "Disk of a staging.",
+        "Disk of a staging that begins from now on.",
     ),
     key(
         "staging/timeout",
@@ -463,7 +463,7 @@ pub const KEYS: &[Key] = &[
             max: secs(86_400),
         },
         "15m",
-        "Longest staging.",
+        "Longest staging, of those that begin from now on.",
     ),
     key(
         "node/restart/first_delay",

@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
@@ -95,8 +95,8 @@ impl Archive {
             let file = File::open(path).map_err(failed(path, "read"))?;
             header.set_entry_type(EntryType::Regular);
             header.set_size(metadata.len());
-            self.builder
-                .append_data(&mut header, inside, BufReader::with_capacity(1 << 16, file))
+            let content = exactly(BufReader::with_capacity(1 << 16, file), metadata.len());
+            self.builder.append_data(&mut header, inside, content)
         } else {
             debug_assert!(
                 kind.is_fifo()
@@ -142,6 +142,12 @@ impl Archive {
         };
         finish().map_err(failed(&target, "written"))
     }
+}
+
+/// So many bytes: a file that something left behind still writes to must not shift all entries after
+/// it.
+fn exactly(file: impl Read, bytes: u64) -> impl Read {
+    file.chain(io::repeat(0)).take(bytes)
 }
 
 fn header(mode: u32, modified: u64) -> Header {
@@ -246,6 +252,19 @@ mod tests {
             fs::read_to_string(back.join("app/sub/link")).expect("through the link"),
             "a"
         );
+    }
+
+    #[test]
+    fn an_entry_has_its_size_whatever_became_of_its_file() {
+        let read = |bytes| {
+            let mut content = Vec::new();
+            exactly(&b"abc"[..], bytes)
+                .read_to_end(&mut content)
+                .expect("read");
+            content
+        };
+        assert_eq!(read(2), b"ab");
+        assert_eq!(read(5), b"abc\0\0");
     }
 
     #[test]

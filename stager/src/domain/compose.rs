@@ -130,7 +130,10 @@ fn order(request: &StagingRequest) -> Result<Vec<String>, StagingError> {
 
 /// The request's environment, then what staging adds; the first entry of a name wins.
 fn environment(request: &StagingRequest, policy: &Policy) -> Vec<String> {
+    let services = &request.properties.services;
     let mut environment = request.properties.environment.clone();
+    // The bindings are the truth, whatever was written down about them.
+    environment.retain(|entry| !entry.starts_with("VCAP_SERVICES="));
     let mut add = |name: &str, value: String| {
         let taken = environment.iter().any(|entry| {
             entry
@@ -148,7 +151,13 @@ fn environment(request: &StagingRequest, policy: &Policy) -> Vec<String> {
     add("STAGING_TIMEOUT", request.yard_timeout.to_string());
     add("MEMORY_LIMIT", format!("{}m", request.memory_limit));
     add("VCAP_APPLICATION", vcap_application(request));
-    add("VCAP_SERVICES", vcap_services(&request.properties.services));
+    add(
+        "VCAP_SERVICES",
+        proto::services::vcap_services(services).to_string(),
+    );
+    if let Some(url) = proto::services::database_url(services) {
+        add("DATABASE_URL", url);
+    }
     environment
 }
 
@@ -158,19 +167,6 @@ fn vcap_application(request: &StagingRequest) -> String {
         "limits": { "mem": request.memory_limit, "disk": request.disk_limit },
     })
     .to_string()
-}
-
-/// Bindings grouped by their label (contract §5.8).
-fn vcap_services(services: &[serde_json::Value]) -> String {
-    let mut grouped: BTreeMap<&str, Vec<&serde_json::Value>> = BTreeMap::new();
-    for service in services {
-        let label = service
-            .get("label")
-            .and_then(|label| label.as_str())
-            .unwrap_or("user-provided");
-        grouped.entry(label).or_default().push(service);
-    }
-    serde_json::json!(grouped).to_string()
 }
 
 fn inputs(request: &StagingRequest, build: &BuildRequest) -> Vec<TaskInput> {
@@ -334,16 +330,28 @@ mod tests {
     }
 
     #[test]
-    fn services_are_grouped_by_label() {
-        let services = [
-            serde_json::json!({"label":"pg","name":"a"}),
-            serde_json::json!({"name":"b"}),
-            serde_json::json!({"label":"pg","name":"c"}),
+    fn bindings_are_told_whatever_was_written_down_about_them() {
+        let mut request = request();
+        request
+            .properties
+            .environment
+            .push("VCAP_SERVICES={}".into());
+        request.properties.services = vec![
+            serde_json::json!({"label": "pg", "name": "a", "credentials": {"uri": "postgres://h/a"}}),
         ];
-        let grouped: serde_json::Value =
-            serde_json::from_str(&vcap_services(&services)).expect("JSON");
-        assert_eq!(grouped["pg"][1]["name"], "c");
-        assert_eq!(grouped["user-provided"][0]["name"], "b");
+        let task = compose(&request, &policy()).expect("composed");
+        let told: Vec<&str> = task
+            .environment
+            .iter()
+            .filter_map(|entry| entry.strip_prefix("VCAP_SERVICES="))
+            .collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let services: serde_json::Value = serde_json::from_str(told[0]).expect("JSON");
+        assert_eq!(services["pg"][0]["name"], "a");
+        assert!(
+            task.environment
+                .contains(&"DATABASE_URL=postgres://h/a".to_string())
+        );
     }
 
     #[test]

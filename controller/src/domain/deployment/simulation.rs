@@ -48,6 +48,7 @@ impl World {
             version: version(name),
             instances,
             run: true,
+            untried: false,
         };
         let mut world = World {
             rows: BTreeMap::from([

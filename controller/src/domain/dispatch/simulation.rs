@@ -71,6 +71,7 @@ impl World {
                 version: version("v0"),
                 instances: 2,
                 run: true,
+                untried: false,
             },
             versions: 0,
             copies: BTreeMap::new(),

@@ -483,11 +483,17 @@ impl<'a> Server<'a> {
     fn tell_init(&mut self, message: &ToInit) -> Result<(), String> {
         let gone = || "the sandbox's init has ended".to_owned();
         let connection = self.connection.as_mut().ok_or_else(gone)?;
-        connection
+        let told = connection
             .set_nonblocking(false)
             .and_then(|()| connection.set_write_timeout(Some(Duration::from_secs(2))))
-            .and_then(|()| connection.write_all(&frame_json(kind::INIT, message)))
-            .and_then(|()| connection.set_nonblocking(true))
+            .and_then(|()| connection.write_all(&frame_json(kind::INIT, message)));
+        // In any case: a reader that blocks here would stop the whole loop.
+        let restored = connection.set_nonblocking(true);
+        if told.is_err() {
+            // Half a message may be on its way; nothing that follows would be understood.
+            self.connection = None;
+        }
+        told.and(restored)
             .map_err(|error| format!("tell the init: {error}"))
     }
 

@@ -10,6 +10,7 @@ fn terms(kind: CheckKind) -> Terms {
             interval: Duration::from_secs(30),
         },
         start_timeout: Duration::from_secs(60),
+        pace: PACE,
         crash_retention: Duration::from_secs(3600),
         memory_mb: 256,
         index: 3,
@@ -29,10 +30,7 @@ const PACE: Pace = Pace {
 };
 
 fn stop() -> Event {
-    Event::StopRequested {
-        cause: StopCause::Requested,
-        pace: PACE,
-    }
+    Event::StopRequested(StopCause::Requested)
 }
 
 fn exit(exit: Exit) -> Event {
@@ -316,10 +314,7 @@ fn an_agents_shutdown_is_told_as_such() {
     let mut instance = running();
     handle(
         &mut instance,
-        Event::StopRequested {
-            cause: StopCause::AgentShutdown,
-            pace: PACE,
-        },
+        Event::StopRequested(StopCause::AgentShutdown),
         at(5.0),
     );
     let effects = instance
@@ -343,6 +338,85 @@ fn a_failed_preparation_is_a_crash_with_its_reason() {
         ending(&instance).description,
         "failed to start: the droplet is not there"
     );
+}
+
+#[test]
+fn orders_that_failed_half_way_leave_nothing_running() {
+    let (mut instance, _) = Instance::born(terms(CheckKind::Port), at(0.0));
+    handle(&mut instance, Event::SandboxReady, at(0.1));
+    let failed = Event::PreparationFailed("the orders were not taken in time".into());
+    assert_eq!(
+        handle(&mut instance, failed, at(5.1)),
+        ["kill", "report", "beat", "say", "remember"]
+    );
+}
+
+fn wakes_at(instance: &Instance, seconds: f64) {
+    assert_eq!(instance.next_wake(), Some(Duration::from_secs_f64(seconds)));
+}
+
+#[test]
+fn changed_terms_plan_every_wait_anew() {
+    let crashed = || {
+        let mut instance = running();
+        handle(&mut instance, exit(Exit::Status(3)), at(9.0));
+        instance
+    };
+    let mut instance = crashed();
+    instance.terms.crash_retention = Duration::from_secs(7200);
+    wakes_at(&instance, 7209.0);
+    assert!(
+        instance.handle(Event::TimePassed, at(3609.0)).is_err(),
+        "it is kept longer now"
+    );
+    instance.terms.crash_retention = Duration::from_secs(10);
+    wakes_at(&instance, 19.0);
+    assert_eq!(
+        handle(&mut instance, Event::TimePassed, at(3609.0)),
+        ["destroy", "forget"]
+    );
+    let mut adopted = Instance::adopted_crashed(
+        terms(CheckKind::Port),
+        ending(&crashed()).clone(),
+        at(109.0),
+    );
+    adopted.terms.crash_retention = Duration::from_secs(50);
+    wakes_at(&adopted, 109.0);
+    adopted.terms.crash_retention = Duration::from_secs(150);
+    wakes_at(&adopted, 159.0);
+
+    let (mut starting, _) = Instance::born(terms(CheckKind::Port), at(0.0));
+    handle(&mut starting, Event::SandboxReady, at(1.0));
+    handle(&mut starting, Event::Ordered, at(1.0));
+    starting.terms.start_timeout = Duration::from_secs(5);
+    assert_eq!(handle(&mut starting, Event::TimePassed, at(6.0)), ["kill"]);
+    handle(&mut starting, exit(Exit::Signal(9)), at(6.0));
+    assert!(ending(&starting).description.contains("(5 s)"));
+
+    let mut stopping = running();
+    handle(&mut stopping, stop(), at(5.0));
+    stopping.terms.pace.drain = Duration::from_secs(3);
+    wakes_at(&stopping, 8.0);
+    handle(&mut stopping, Event::TimePassed, at(8.0));
+    stopping.terms.pace.grace = Duration::from_secs(1);
+    assert_eq!(
+        handle(&mut stopping, Event::TimePassed, at(9.0)),
+        ["say", "kill"]
+    );
+}
+
+#[test]
+fn at_the_agents_end_the_longest_grace_is_bounded() {
+    for (cause, killed_at) in [
+        (StopCause::Requested, 606.0),
+        (StopCause::AgentShutdown, 6.0 + SHUTDOWN_GRACE.as_secs_f64()),
+    ] {
+        let mut instance = running();
+        instance.terms.pace.grace = Duration::from_secs(600);
+        handle(&mut instance, Event::StopRequested(cause), at(5.0));
+        handle(&mut instance, Event::TimePassed, at(6.0));
+        wakes_at(&instance, killed_at);
+    }
 }
 
 #[test]
@@ -377,7 +451,7 @@ fn whoever_stops_a_dying_one_gets_it_stopped() {
             phase: "starting",
         },
         step: Step::Killed {
-            until: Duration::from_secs(30),
+            since: Duration::from_secs(20),
         },
     };
     assert!(handle(&mut instance, stop(), at(5.0)).is_empty());

@@ -12,7 +12,6 @@ pub enum State {
     Starting {
         since: Duration,
         ordered: bool,
-        deadline: Duration,
         check: Pending,
         last_failure: Option<String>,
     },
@@ -27,9 +26,12 @@ pub enum State {
     },
     /// Over, nothing of it is left.
     Stopped,
-    /// Over, its sandbox is kept until then.
+    /// Over, its sandbox is kept for a while.
     Crashed {
-        until: Duration,
+        /// When this agent saw it …
+        seen: Duration,
+        /// … and how long ago it was then: a former agent may have seen it happen.
+        age: Duration,
         ending: Ending,
     },
 }
@@ -61,17 +63,17 @@ pub enum StopCause {
     AgentShutdown,
 }
 
-/// How far a stop is.
+/// How far a stop is, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// There is no sandbox yet; waiting for the cancelled preparation to end.
     Cancelling,
-    /// Routes are gone; requests under way may end until then.
-    Draining { until: Duration, grace: Duration },
+    /// Routes are gone; requests under way may end.
+    Draining { since: Duration },
     /// TERM was sent.
-    Terminating { until: Duration },
+    Terminating { since: Duration },
     /// KILL was sent.
-    Killed { until: Duration },
+    Killed { since: Duration },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -87,10 +89,7 @@ pub enum Event {
         exit: Exit,
         out_of_memory: bool,
     },
-    StopRequested {
-        cause: StopCause,
-        pace: Pace,
-    },
+    StopRequested(StopCause),
     /// The kept sandbox is to go: a newer crash of the same app, or disk is needed.
     Evicted,
     /// The clock reached [`Instance::next_wake`].
@@ -137,11 +136,15 @@ pub enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ignored(pub &'static str);
 
-/// What is fixed for the life of one instance.
+/// What an instance asked for, and what the cluster grants it.
+///
+/// The cluster's part changes while it lives. States therefore hold when something began, never
+/// when it is to end: whoever changes the terms has planned every wait anew.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
     pub check: Check,
     pub start_timeout: Duration,
+    pub pace: Pace,
     /// How long a crashed sandbox is kept.
     pub crash_retention: Duration,
     pub memory_mb: u64,
