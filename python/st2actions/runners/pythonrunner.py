@@ -1,0 +1,5 @@
+"""The old name of the base class."""
+
+from st2common.runners.base_action import Action
+
+__all__ = ["Action"]
