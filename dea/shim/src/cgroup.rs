@@ -31,6 +31,8 @@ pub struct Group {
 const ROOT: &str = "/sys/fs/cgroup";
 /// What limits and measures a sandbox.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// What limits a part of a sandbox ([`Group::below`]).
+const BELOW: [&str; 2] = ["memory", "pids"];
 
 /// Why no sandbox of this machine could be limited.
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +204,45 @@ impl Group {
         }
     }
 
+    /// A group below this one for some of its processes, made if it is not there. `None` where that
+    /// cannot be: in version 2 a group that holds processes has no groups with controllers below it.
+    pub fn below(&self, name: &str) -> io::Result<Option<Group>> {
+        if self.version == Version::Two {
+            return Ok(None);
+        }
+        let group = Group {
+            path: format!("{}/{name}", self.path),
+            ..self.clone()
+        };
+        for controller in BELOW {
+            match std::fs::create_dir(group.file(controller, "")) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    let path = group.file(controller, "");
+                    return Err(io::Error::new(
+                        error.kind(),
+                        format!("make {}: {error}", path.display()),
+                    ));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(Some(group))
+    }
+
+    /// Moves a process into this group, which is one made by [`Group::below`]. Memory it has already
+    /// stays on the account of the group it came from.
+    pub fn attach(&self, pid: i32) -> io::Result<()> {
+        BELOW
+            .into_iter()
+            .try_for_each(|controller| self.write(controller, "cgroup.procs", &pid.to_string()))
+    }
+
+    /// Processes of this group itself, by their numbers on the host.
+    pub fn members(&self) -> io::Result<Vec<i32>> {
+        let text = self.read("pids", "cgroup.procs")?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
     /// Limits processes and threads, the init included. Both versions name the file alike.
     pub fn limit_processes(&self, most: u64) -> io::Result<()> {
         self.write("pids", "pids.max", &most.to_string())
@@ -251,23 +292,30 @@ impl Group {
         number(&self.read("pids", "pids.current")?)
     }
 
-    /// Kills every process of the group, its first one too.
+    /// Kills every process of the group and of those below it, its first one too.
     pub fn kill(&self) -> io::Result<()> {
         if self.version == Version::Two && self.file("", "cgroup.kill").exists() {
             return self.write("", "cgroup.kill", "1");
         }
-        let text = self.read("pids", "cgroup.procs")?;
-        for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()) {
-            let _ = nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(pid),
-                nix::sys::signal::Signal::SIGKILL,
-            );
+        let own = self.file("pids", "");
+        for folder in folders_below(&own).into_iter().chain([own]) {
+            let text = match std::fs::read_to_string(folder.join("cgroup.procs")) {
+                // A group below may go at any time.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => read?,
+            };
+            for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()) {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
         }
         Ok(())
     }
 
-    /// Removes the group's folders where they exist and are empty; the first failure is returned
-    /// after all have been tried.
+    /// Removes the group's folders, and those below, where they exist and are empty; the first
+    /// failure is returned after all have been tried.
     pub fn remove(&self) -> io::Result<()> {
         let folders: Vec<PathBuf> = match self.version {
             Version::Two => vec![self.root.join(&self.path)],
@@ -279,18 +327,30 @@ impl Group {
         };
         let mut outcome = Ok(());
         for folder in folders {
-            match std::fs::remove_dir(&folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound && outcome.is_ok() => {
-                    outcome = Err(io::Error::new(
-                        error.kind(),
-                        format!("remove {}: {error}", folder.display()),
-                    ));
+            for folder in folders_below(&folder).into_iter().chain([folder]) {
+                match std::fs::remove_dir(&folder) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound && outcome.is_ok() => {
+                        outcome = Err(io::Error::new(
+                            error.kind(),
+                            format!("remove {}: {error}", folder.display()),
+                        ));
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
         outcome
     }
+}
+
+/// The groups directly below; they have none themselves.
+fn folders_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries
+        .filter_map(|entry| entry.ok())
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
 }
 
 fn number(text: &str) -> io::Result<u64> {
@@ -448,6 +508,22 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_sandbox_gets_a_group_where_the_version_has_such() {
+        let tree = one();
+        let below = tree.group().below("worker-7").unwrap().unwrap();
+        below.attach(42).unwrap();
+        below.limit_processes(9).unwrap();
+        for controller in BELOW {
+            let file = format!("{controller}/yard/web-1/worker-7/cgroup.procs");
+            assert_eq!(tree.read(&file), "42", "{controller}");
+        }
+        assert_eq!(tree.read("pids/yard/web-1/worker-7/pids.max"), "9");
+        assert_eq!(below.members().unwrap(), [42]);
+        assert!(tree.group().below("worker-7").unwrap().is_some(), "again");
+        assert!(two().group().below("worker-7").unwrap().is_none());
+    }
+
+    #[test]
     fn a_kernel_without_swap_accounting_is_no_error() {
         for (tree, file) in [
             (one(), "memory/yard/web-1/memory.memsw.limit_in_bytes"),
@@ -483,7 +559,9 @@ mod tests {
                 assert!(!tree.0.join(folder).exists(), "{folder}");
             }
             tree.group().remove().unwrap();
-            std::fs::create_dir_all(tree.0.join(folders[0]).join("child")).unwrap();
+            std::fs::create_dir_all(tree.0.join(folders[0]).join("below")).unwrap();
+            tree.group().remove().unwrap();
+            std::fs::create_dir_all(tree.0.join(folders[0]).join("below/it")).unwrap();
             let error = tree.group().remove().unwrap_err().to_string();
             assert!(error.contains(folders[0]), "{error}");
         }

@@ -5,21 +5,28 @@
 //! in no sandbox is reported as lost ([`super::accepted`]), so that it is started anew at once.
 
 use super::agent::{Agent, Wish};
+use super::automation::conclude::{End, conclude};
+use super::automation::notes::Found;
+use super::automation::unit;
 use super::chain;
 use super::life::Life;
 use super::spool::Fact;
 use super::tasks;
+use crate::domain::action::Outcome;
+use crate::domain::action_output::Output;
 use crate::domain::crash::{Ending, fact};
 use crate::domain::epoch::Command;
 use crate::domain::instance::{Instance, StopCause};
 use crate::domain::record::{InstanceRecord, Record, SavedState};
 use crate::sandbox::Sandbox;
 use proto::bus::health::ExitReason;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Adopts everything; how many instances and tasks.
 pub async fn adopt_all(agent: &Arc<Agent>) -> anyhow::Result<(usize, usize)> {
     let (mut instances, mut adopted_tasks) = (0, 0);
+    let mut actions = actions_by_sandbox(agent)?;
     for sandbox in agent.engine.adopt_all().await? {
         match sandbox.label().as_deref().and_then(Record::of_text) {
             Some(Record::Instance(record)) => {
@@ -33,17 +40,73 @@ pub async fn adopt_all(agent: &Arc<Agent>) -> anyhow::Result<(usize, usize)> {
                     remove(&sandbox).await;
                 }
             }
-            None => remove(&sandbox).await,
+            Some(Record::Pack(record)) => {
+                let given = actions.remove(&Some(sandbox.id().to_string()));
+                let given = given.unwrap_or_default();
+                unit::adopt(agent, record.key, sandbox, given);
+            }
+            Some(Record::Sensor(_)) | None => remove(&sandbox).await,
         }
+    }
+    for found in actions.into_values().flatten() {
+        let agent = agent.clone();
+        agent.tasks.clone().spawn_once("end-action", async move {
+            end_without_sandbox(&agent, found).await
+        });
     }
     agent.evict_superseded();
     for record in agent.accepted.take()? {
         match record {
             Record::Instance(record) => report_lost(agent, &record),
             Record::Task(record) => tasks::report_lost(agent, &record),
+            // Neither is noted there.
+            Record::Pack(_) | Record::Sensor(_) => {}
         }
     }
     Ok((instances, adopted_tasks))
+}
+
+/// Executions that an earlier agent had, by the sandbox they were given to; `None`: to none yet.
+fn actions_by_sandbox(agent: &Agent) -> anyhow::Result<BTreeMap<Option<String>, Vec<Found>>> {
+    let unacknowledged = agent.spool.actions();
+    let mut actions: BTreeMap<Option<String>, Vec<Found>> = BTreeMap::new();
+    for found in agent.notes.found()? {
+        let place = (found.record.execution.clone(), found.record.attempt);
+        if unacknowledged.contains(&place) {
+            agent.notes.settle(&found.record.id());
+        } else {
+            let sandbox = found.given.then(|| found.record.sandbox.clone());
+            actions.entry(sandbox).or_default().push(found);
+        }
+    }
+    Ok(actions)
+}
+
+/// An execution whose sandbox is not there any more, or that was given to none.
+async fn end_without_sandbox(agent: &Arc<Agent>, found: Found) {
+    let Found {
+        record,
+        given,
+        printed,
+    } = found;
+    let outcome = if given {
+        Outcome::Lost {
+            why: "its sandbox was gone when the agent came back".to_string(),
+        }
+    } else {
+        Outcome::NotStarted {
+            why: "the agent was restarted before it began".to_string(),
+        }
+    };
+    let output = Output::resumed(record.output_limit, printed);
+    let end = End {
+        record,
+        outcome,
+        output,
+        stop_reason: None,
+        started_at: 0,
+    };
+    conclude(agent, end).await;
 }
 
 fn adopt_instance(agent: &Arc<Agent>, record: InstanceRecord, sandbox: Sandbox) {

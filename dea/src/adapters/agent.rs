@@ -11,6 +11,7 @@ use crate::domain::Now;
 use crate::domain::capacity::{self, Claim, Hold, Resources};
 use crate::domain::epoch::Epochs;
 use crate::domain::instance::{Instance, Pace, State, StopCause};
+use crate::domain::pack::Warm;
 use crate::domain::record::InstanceRecord;
 use crate::domain::retention;
 use crate::domain::selection::Candidate;
@@ -28,8 +29,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::accepted::Accepted;
+use super::automation::notes::Notes;
+use super::automation::output::Outputs;
+use super::automation::unit::PackCommand;
 use super::droplets::Droplets;
 use super::spool::Spool;
+use crate::domain::remembered::Remembered;
 
 /// Ids of ended work that are remembered, so that a repeated command does not start it again.
 const REMEMBERED: usize = 4096;
@@ -47,6 +52,9 @@ pub struct Agent {
     pub droplets: Arc<Droplets>,
     pub spool: Spool,
     pub accepted: Accepted,
+    /// Executions of actions that have not ended.
+    pub notes: Notes,
+    pub outputs: Outputs,
     pub web: reqwest::Client,
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Held because the settings end with it.
@@ -66,6 +74,7 @@ pub struct Nudges {
     pub beat: Notify,
     pub advertise: Notify,
     pub register: Notify,
+    pub report: Notify,
 }
 
 /// The agent's time.
@@ -97,6 +106,13 @@ impl Clock {
 pub struct Table {
     pub instances: BTreeMap<InstanceId, Entry>,
     pub tasks: BTreeMap<String, TaskEntry>,
+    /// By the id of their sandbox.
+    pub packs: BTreeMap<String, PackEntry>,
+    /// Actions that run or are about to, by execution and attempt, with their sandbox.
+    pub actions: BTreeMap<(String, u32), String>,
+    pub ended_actions: Remembered,
+    /// Actions that were told to stop before they came.
+    pub stopped_actions: Remembered,
     pub epochs: Epochs,
     /// No more work is taken.
     pub draining: bool,
@@ -132,6 +148,26 @@ pub struct TaskEntry {
     pub stop: mpsc::Sender<TaskWish>,
 }
 
+/// A pack's sandbox, as its unit and the door see it.
+pub struct PackEntry {
+    pub warm: Warm,
+    /// Actions accepted for it that have not ended.
+    pub running: usize,
+    /// It takes no more actions.
+    pub closing: bool,
+    pub commands: mpsc::Sender<PackCommand>,
+}
+
+/// Who holds room on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    Instance(InstanceId),
+    /// The sandbox of a pack.
+    Pack(String),
+    /// Who cannot be evicted.
+    Lasting,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum TaskWish {
     Stop(String),
@@ -153,10 +189,10 @@ impl Table {
         self.ended.push_back(id.to_string());
     }
 
-    /// Who holds what; tasks have no key, they cannot be evicted.
-    pub fn claims(&self) -> Vec<Claim<Option<InstanceId>>> {
+    /// Who holds what.
+    pub fn claims(&self) -> Vec<Claim<Holder>> {
         let instances = self.instances.iter().map(|(id, entry)| Claim {
-            key: Some(id.clone()),
+            key: Holder::Instance(id.clone()),
             limits: entry.record.limits(),
             hold: match entry.machine.state() {
                 State::Crashed { .. } => Hold::Kept {
@@ -170,11 +206,48 @@ impl Table {
             },
         });
         let tasks = self.tasks.values().map(|task| Claim {
-            key: None,
+            key: Holder::Lasting,
             limits: task.limits,
             hold: Hold::Live,
         });
-        instances.chain(tasks).collect()
+        let packs = self.packs.values().map(|pack| Claim {
+            key: Holder::Pack(pack.warm.id.clone()),
+            limits: pack.warm.limits,
+            hold: match pack.warm.idle_since {
+                Some(since) => Hold::Idle {
+                    since: since.as_secs_f64(),
+                },
+                None => Hold::Live,
+            },
+        });
+        instances.chain(tasks).chain(packs).collect()
+    }
+
+    /// Those who give way for what was just admitted.
+    pub fn evict(&mut self, evicted: Vec<Holder>) {
+        for gone in evicted {
+            match gone {
+                Holder::Instance(instance) => self.wish(&instance, Wish::Evict),
+                Holder::Pack(sandbox) => self.retire(&sandbox, "its room is needed"),
+                Holder::Lasting => {}
+            }
+        }
+    }
+
+    /// A pack's sandbox takes no more actions and goes when the last has ended.
+    pub fn retire(&mut self, sandbox: &str, why: &'static str) {
+        let Some(entry) = self.packs.get_mut(sandbox) else {
+            return;
+        };
+        if entry.closing {
+            return;
+        }
+        entry.closing = true;
+        if entry.commands.try_send(PackCommand::Retire(why)).is_err() {
+            // It is told again with the next look at what is idle.
+            entry.closing = false;
+            tracing::warn!(sandbox, "the sandbox of a pack takes no more commands");
+        }
     }
 
     /// Crashed instances that a newer crash of the same process makes superfluous.

@@ -123,9 +123,7 @@ fn accept(agent: &Arc<Agent>, start: StartInstance) {
         } else {
             match capacity::admit(offered, &table.claims(), wanted) {
                 Ok(evicted) => {
-                    for gone in evicted.into_iter().flatten() {
-                        table.wish(&gone, Wish::Evict);
-                    }
+                    table.evict(evicted);
                     None
                 }
                 Err(refused) => {

@@ -1,4 +1,4 @@
-//! Unpacked droplets, each fetched once for all instances of this agent.
+//! Unpacked droplets and packs, each fetched once for all sandboxes of this agent.
 //!
 //! ```text
 //!   <folder>/droplets/<checksum>/       complete, never changed, shared by instances (read-only)
@@ -28,16 +28,19 @@ const BOOT: &str = ".boot";
 
 #[derive(Debug, thiserror::Error)]
 pub enum DropletError {
-    #[error("the start command names the droplet by {0:?}, which is no checksum")]
-    BadChecksum(String),
-    #[error("the droplet is not in the blob store")]
-    Absent,
+    #[error("{what} is named by {checksum:?}, which is no checksum")]
+    BadChecksum {
+        what: &'static str,
+        checksum: String,
+    },
+    #[error("{0} is not in the blob store")]
+    Absent(&'static str),
     #[error(transparent)]
     Transfer(#[from] TransferError),
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    #[error("unpacking the droplet was cut short")]
-    Interrupted,
+    #[error("unpacking {0} was cut short")]
+    Interrupted(&'static str),
     #[error("{operation} {} failed", path.display())]
     File {
         operation: &'static str,
@@ -84,18 +87,41 @@ impl Drop for DropletUse {
     }
 }
 
-/// The name of a droplet in the cache: its strongest checksum.
-fn key(start: &StartInstance) -> Result<String, DropletError> {
-    let (checksum, length) = match start.yard_sha256.as_deref().filter(|text| !text.is_empty()) {
-        Some(sha256) => (sha256, 64),
-        None => (start.sha1.as_str(), 40),
-    };
-    if checksum.len() == length && checksum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        Ok(checksum.to_ascii_lowercase())
-    } else {
-        Err(DropletError::BadChecksum(
-            checksum.chars().take(80).collect(),
-        ))
+/// An archive that somebody wants unpacked.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// For errors: "the droplet".
+    pub what: &'static str,
+    pub url: &'a str,
+    /// One of them may be empty.
+    pub sha1: &'a str,
+    pub sha256: &'a str,
+}
+
+impl<'a> Wanted<'a> {
+    pub fn droplet(start: &'a StartInstance) -> Wanted<'a> {
+        Wanted {
+            what: "the droplet",
+            url: &start.executable_uri,
+            sha1: &start.sha1,
+            sha256: start.yard_sha256.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Its name in the cache: the strongest checksum.
+    fn key(&self) -> Result<String, DropletError> {
+        let (checksum, length) = match self.sha256 {
+            "" => (self.sha1, 40),
+            sha256 => (sha256, 64),
+        };
+        if checksum.len() == length && checksum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Ok(checksum.to_ascii_lowercase())
+        } else {
+            Err(DropletError::BadChecksum {
+                what: self.what,
+                checksum: checksum.chars().take(80).collect(),
+            })
+        }
     }
 }
 
@@ -156,23 +182,20 @@ impl Droplets {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The droplet of an instance, fetched and unpacked if it is not there.
-    pub async fn obtain(
-        self: &Arc<Self>,
-        start: &StartInstance,
-    ) -> Result<DropletUse, DropletError> {
-        let key = key(start)?;
+    /// What is wanted, fetched and unpacked if it is not there.
+    pub async fn obtain(self: &Arc<Self>, wanted: Wanted<'_>) -> Result<DropletUse, DropletError> {
+        let key = wanted.key()?;
         let (in_use, gate) = self.hold(&key);
         let _only_one = gate.lock().await;
         if !in_use.folder().is_dir() {
-            self.make(&key, start).await?;
+            self.make(&key, wanted).await?;
         }
         Ok(in_use)
     }
 
-    /// Marks the droplet of an instance that runs already as used.
-    pub fn adopt(self: &Arc<Self>, start: &StartInstance) -> Option<DropletUse> {
-        key(start).ok().map(|key| self.hold(&key).0)
+    /// Marks what a sandbox that runs already is made of as used.
+    pub fn adopt(self: &Arc<Self>, wanted: Wanted<'_>) -> Option<DropletUse> {
+        wanted.key().ok().map(|key| self.hold(&key).0)
     }
 
     fn hold(self: &Arc<Self>, key: &str) -> (DropletUse, Arc<tokio::sync::Mutex<()>>) {
@@ -194,23 +217,21 @@ impl Droplets {
         )
     }
 
-    async fn make(&self, key: &str, start: &StartInstance) -> Result<(), DropletError> {
+    async fn make(&self, key: &str, wanted: Wanted<'_>) -> Result<(), DropletError> {
         let making = tempfile::Builder::new()
             .prefix(MAKING)
             .tempdir_in(&self.folder)
             .map_err(failed("making a folder in", &self.folder))?;
         let archive = making.path().join("droplet.tgz");
+        let promised = |checksum: &str| Some(checksum.to_string()).filter(|text| !text.is_empty());
         let expected = Expected {
-            sha1: Some(start.sha1.clone()).filter(|sha1| !sha1.is_empty()),
-            sha256: start
-                .yard_sha256
-                .clone()
-                .filter(|sha256| !sha256.is_empty()),
+            sha1: promised(wanted.sha1),
+            sha256: promised(wanted.sha256),
         };
         match transfer::fetch(
             &self.web,
-            "the droplet",
-            &start.executable_uri,
+            wanted.what,
+            wanted.url,
             &archive,
             &expected,
             MOST,
@@ -218,7 +239,7 @@ impl Droplets {
         .await?
         {
             Fetched::Stored => {}
-            Fetched::Absent => return Err(DropletError::Absent),
+            Fetched::Absent => return Err(DropletError::Absent(wanted.what)),
         }
         let root = making.path().join("root");
         let owner = self.owner;
@@ -227,7 +248,9 @@ impl Droplets {
             unpack::unpack(&archive, &root, owner)?;
             Ok(root)
         });
-        let root = unpacking.await.map_err(|_| DropletError::Interrupted)??;
+        let root = unpacking
+            .await
+            .map_err(|_| DropletError::Interrupted(wanted.what))??;
         let place = self.folder.join(key);
         std::fs::rename(&root, &place).map_err(failed("naming", &place))?;
         Ok(())
@@ -330,7 +353,7 @@ mod tests {
         let mut message = start();
         message.executable_uri = url;
         let error = droplets
-            .obtain(&message)
+            .obtain(Wanted::droplet(&message))
             .await
             .err()
             .expect("the checksum is another");
@@ -342,8 +365,10 @@ mod tests {
             .expect("read")
             .sha1;
         std::fs::remove_file(&path).expect("removed");
-        let wanted =
-            futures_util::future::join_all((0..8).map(|_| droplets.obtain(&message))).await;
+        let wanted = futures_util::future::join_all(
+            (0..8).map(|_| droplets.obtain(Wanted::droplet(&message))),
+        )
+        .await;
         assert_eq!(served.load(Ordering::SeqCst), 2, "one bad, one good");
         for got in &wanted {
             let Ok(got) = got else {
@@ -360,7 +385,12 @@ mod tests {
         assert_eq!(names.len(), 2, "the droplet and the boot id: {names:?}");
         drop(wanted);
         // A restarted agent finds it.
-        drop(open(home.path()).obtain(&message).await.expect("obtained"));
+        drop(
+            open(home.path())
+                .obtain(Wanted::droplet(&message))
+                .await
+                .expect("obtained"),
+        );
         assert_eq!(served.load(Ordering::SeqCst), 2);
     }
 
@@ -370,8 +400,8 @@ mod tests {
         let mut message = start();
         message.sha1 = "../../../../etc/aaaaaaaaaaaaaaaaaaaaaaaaa".into();
         assert!(matches!(
-            open(home.path()).obtain(&message).await,
-            Err(DropletError::BadChecksum(_))
+            open(home.path()).obtain(Wanted::droplet(&message)).await,
+            Err(DropletError::BadChecksum { .. })
         ));
     }
 }

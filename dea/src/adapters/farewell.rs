@@ -5,6 +5,7 @@
 //! not suffer: they are left running and the next agent adopts them.
 
 use super::agent::{Agent, TaskWish, Wish};
+use super::automation::unit::PackCommand;
 use crate::domain::instance::{SHUTDOWN_GRACE, StopCause};
 use daemon::Shutdown;
 use futures_util::FutureExt;
@@ -45,7 +46,7 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
         tracing::debug!(%error, "the agent's shutdown was not announced");
     }
     {
-        let table = agent.table();
+        let mut table = agent.table();
         for instance in table.instances.keys() {
             table.wish(instance, Wish::Stop(StopCause::AgentShutdown));
         }
@@ -54,11 +55,15 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
                 .stop
                 .try_send(TaskWish::Stop("the agent is shutting down".to_string()));
         }
+        for pack in table.packs.values_mut() {
+            pack.closing = true;
+            let _ = pack.commands.try_send(PackCommand::Shutdown);
+        }
     }
     let pace = agent.pace();
     wait(pace.drain + pace.grace.min(SHUTDOWN_GRACE) + SLACK, || {
         let table = agent.table();
-        table.instances.is_empty() && table.tasks.is_empty()
+        table.instances.is_empty() && table.tasks.is_empty() && table.packs.is_empty()
     })
     .await;
     wait(ACKNOWLEDGE, || agent.spool.is_empty()).await;
@@ -74,6 +79,9 @@ fn leave(agent: &Agent) {
     }
     for task in table.tasks.values() {
         let _ = task.stop.try_send(TaskWish::Leave);
+    }
+    for pack in table.packs.values() {
+        let _ = pack.commands.try_send(PackCommand::Leave);
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::agent::{Agent, Entry, Wish};
 use super::chain;
-use super::droplets::DropletUse;
+use super::droplets::{DropletUse, Wanted};
 use super::health;
 use super::preparing::{self, Ready};
 use super::spool::Fact;
@@ -80,7 +80,7 @@ impl Life {
         sandbox: Sandbox,
     ) -> Life {
         let mut life = Life::shown(agent, record, machine, Some(sandbox));
-        life.droplet = agent.droplets.adopt(&life.record.start);
+        life.droplet = agent.droplets.adopt(Wanted::droplet(&life.record.start));
         life
     }
 

@@ -8,6 +8,7 @@ pub mod accepted;
 pub mod adoption;
 pub mod advertise;
 pub mod agent;
+pub mod automation;
 pub mod commands;
 pub mod droplets;
 pub mod farewell;

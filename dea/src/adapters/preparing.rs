@@ -2,7 +2,7 @@
 
 use super::agent::Agent;
 use super::chain;
-use super::droplets::DropletUse;
+use super::droplets::{DropletUse, Wanted};
 use crate::domain::environment::HOME;
 use crate::domain::record::InstanceRecord;
 use crate::sandbox::{Prepare, Sandbox, SandboxLimits};
@@ -48,7 +48,7 @@ pub async fn prepare(
     };
     let obtaining = async {
         tokio::select! {
-            droplet = agent.droplets.obtain(start) => droplet.map_err(|error| chain(&error)),
+            droplet = agent.droplets.obtain(Wanted::droplet(start)) => droplet.map_err(|error| chain(&error)),
             () = cancel.cancelled() => Err("it was stopped before it started".to_string()),
         }
     };

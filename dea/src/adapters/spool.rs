@@ -10,6 +10,7 @@ use daemon::{Bus, Shutdown};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use proto::bus::automation::ActionExited;
 use proto::bus::health::Exited;
 use proto::bus::staging::Acknowledged;
 use proto::bus::stream::{Ack, TaskExited};
@@ -28,13 +29,18 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub enum Fact {
     Exited(Exited),
     Task(TaskExited),
+    Action(ActionExited),
 }
+
+/// Endings of the files of the spool.
+const EXTENSIONS: [&str; 3] = ["exited", "task", "action"];
 
 impl Fact {
     fn extension(&self) -> &'static str {
         match self {
             Fact::Exited(_) => "exited",
             Fact::Task(_) => "task",
+            Fact::Action(_) => "action",
         }
     }
 
@@ -42,6 +48,7 @@ impl Fact {
         match self {
             Fact::Exited(exited) => exited.encode(),
             Fact::Task(task) => task.encode(),
+            Fact::Action(action) => action.encode(),
         }
     }
 
@@ -49,6 +56,7 @@ impl Fact {
         match extension {
             "exited" => Exited::decode(bytes).ok().map(Fact::Exited),
             "task" => TaskExited::decode(bytes).ok().map(Fact::Task),
+            "action" => ActionExited::decode(bytes).ok().map(Fact::Action),
             _ => None,
         }
     }
@@ -124,6 +132,24 @@ impl Spool {
         self.queue().is_empty()
     }
 
+    /// Executions and attempts whose end is not acknowledged.
+    pub fn actions(&self) -> Vec<(String, u32)> {
+        let queue = self.queue();
+        let actions = queue.facts().filter_map(|fact| match fact {
+            Fact::Action(exited) => Some((exited.execution.clone(), exited.attempt)),
+            Fact::Exited(_) | Fact::Task(_) => None,
+        });
+        actions.collect()
+    }
+
+    /// Whether the end of this execution is not acknowledged yet.
+    pub fn has_action(&self, (execution, attempt): &(String, u32)) -> bool {
+        self.queue().facts().any(|fact| match fact {
+            Fact::Action(exited) => exited.execution == *execution && exited.attempt == *attempt,
+            Fact::Exited(_) | Fact::Task(_) => false,
+        })
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue<Fact>> {
         self.shared
             .queue
@@ -143,7 +169,7 @@ impl Spool {
     }
 
     fn remove(&self, number: u64) {
-        for extension in ["exited", "task"] {
+        for extension in EXTENSIONS {
             remove_if_there(&self.path(number, extension));
         }
     }
@@ -226,6 +252,10 @@ async fn send(bus: &Bus, fact: &Fact) -> bool {
                 .await
                 .map(|answer| answer.ok)
         }
+        Fact::Action(action) => bus
+            .request::<_, Ack>(&catalogue::action_exited(), action, ANSWER)
+            .await
+            .map(|answer| answer.ok),
     };
     match result {
         Ok(acknowledged) => acknowledged,

@@ -2,6 +2,9 @@
 
 use super::accepted::Accepted;
 use super::agent::{Agent, Clock, Nudges, Table};
+use super::automation::notes::Notes;
+use super::automation::output::Outputs;
+use super::automation::{report, retire};
 use super::droplets::Droplets;
 use super::spool::Spool;
 use super::{
@@ -27,6 +30,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let spool = Spool::open(folder.join("spool"), clock).context("cannot open the spool")?;
     let accepted = Accepted::open(folder.join("accepted"))
         .context("cannot open the folder of accepted work")?;
+    let notes = Notes::open(folder.join("actions")).context("cannot open the folder of actions")?;
     folders::fresh(&folder.join("inputs"))?;
     let engine = Engine::start(engine_config(&config, &deps.bootstrap))
         .await
@@ -44,6 +48,8 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         droplets,
         spool,
         accepted,
+        notes,
+        outputs: Outputs::new(),
         web,
         settings: deps.cluster.settings(),
         cluster: deps.cluster.clone(),
@@ -67,6 +73,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     agent.listen().await;
     agent.answer_queries().await;
     agent.listen_for_tasks().await;
+    agent.listen_for_actions().await;
     spawn(&agent, "heartbeat", heartbeat::run);
     spawn(&agent, "advertise", advertise::run);
     spawn(&agent, "routes", routes::run);
@@ -77,6 +84,12 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         let (spool, bus) = (agent.spool.clone(), agent.bus.clone());
         spool.run(&bus, shutdown).await
     });
+    spawn(&agent, "action-output", |agent, shutdown| async move {
+        let (outputs, bus) = (agent.outputs.clone(), agent.bus.clone());
+        outputs.run(&bus, shutdown).await
+    });
+    spawn(&agent, "automation-report", report::run);
+    spawn(&agent, "packs", retire::run);
     spawn(&agent, "names", move |agent, shutdown| {
         names::run(agent, name_server.clone(), shutdown)
     });
@@ -128,6 +141,8 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
         serde_json::json!({
             "instances": table.instances.len(),
             "tasks": table.tasks.len(),
+            "packs": table.packs.len(),
+            "actions": table.actions.len(),
             "spooled_facts": shown.spool.len(),
             "max_memory": max_memory,
             "reserved_memory": reserved_memory,

@@ -95,9 +95,7 @@ fn accept(agent: &Arc<Agent>, request: &RunTask) -> Result<(), String> {
         }
         let evicted = capacity::admit(offered, &table.claims(), limits)
             .map_err(|refused| refused.to_string())?;
-        for gone in evicted.into_iter().flatten() {
-            table.wish(&gone, super::agent::Wish::Evict);
-        }
+        table.evict(evicted);
         table
             .tasks
             .insert(request.task.clone(), TaskEntry { limits, stop });

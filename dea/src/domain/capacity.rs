@@ -3,7 +3,8 @@
 //! Offered is what the machine has times the overcommit factor; reserved is the sum of the limits
 //! of everything that runs or is about to: instances and tasks. A crashed instance that is kept
 //! for its owner to look at holds disk but no memory, and gives way: if only disk is missing, the
-//! oldest kept ones are evicted before anything is refused.
+//! oldest kept ones are evicted before anything is refused. So does a pack's sandbox in which nothing
+//! runs, for memory too; those go first, because they are made again in a moment.
 //!
 //! Limits are counted, not use: an app may use its limit at any moment.
 
@@ -29,6 +30,8 @@ pub enum Hold {
     Live,
     /// Crashed and kept since then (Unix seconds).
     Kept { since: f64 },
+    /// Ready for work, without any since then (seconds of any clock).
+    Idle { since: f64 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,14 +74,16 @@ pub fn reserved<'a, K: 'a>(claims: impl IntoIterator<Item = &'a Claim<K>>) -> Re
         .into_iter()
         .fold(Resources::default(), |sum, claim| Resources {
             memory_mb: match claim.hold {
-                Hold::Live => sum.memory_mb.saturating_add(claim.limits.memory_mb),
+                Hold::Live | Hold::Idle { .. } => {
+                    sum.memory_mb.saturating_add(claim.limits.memory_mb)
+                }
                 Hold::Kept { .. } => sum.memory_mb,
             },
             disk_mb: sum.disk_mb.saturating_add(claim.limits.disk_mb),
         })
 }
 
-/// What can be given away at once. Disk of kept crashes counts as free: it is given up on demand.
+/// What can be given away at once. What is given up on demand counts as free.
 pub fn available<'a, K: 'a>(
     offered: Resources,
     claims: impl IntoIterator<Item = &'a Claim<K>>,
@@ -93,7 +98,7 @@ pub fn available<'a, K: 'a>(
     }
 }
 
-/// Whether `wanted` fits, and which kept crashes have to go for it, oldest first.
+/// Whether `wanted` fits, and who has to go for it: idle ones, then kept crashes, each oldest first.
 pub fn admit<K: Clone>(
     offered: Resources,
     claims: &[Claim<K>],
@@ -112,21 +117,28 @@ pub fn admit<K: Clone>(
             });
         }
     }
-    let mut held = reserved(claims).disk_mb;
-    let mut kept: Vec<(&Claim<K>, f64)> = claims
+    let mut held = reserved(claims);
+    let mut giving: Vec<(&Claim<K>, u8, f64)> = claims
         .iter()
         .filter_map(|claim| match claim.hold {
-            Hold::Kept { since } => Some((claim, since)),
+            Hold::Idle { since } => Some((claim, 0, since)),
+            Hold::Kept { since } => Some((claim, 1, since)),
             Hold::Live => None,
         })
         .collect();
-    kept.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    giving.sort_by(|(_, a, since), (_, b, other)| a.cmp(b).then(since.total_cmp(other)));
     let mut evicted = Vec::new();
-    for (claim, _) in kept {
-        if held.saturating_add(wanted.disk_mb) <= offered.disk_mb {
-            break;
+    for (claim, _, _) in giving {
+        let memory_fits = held.memory_mb.saturating_add(wanted.memory_mb) <= offered.memory_mb;
+        let disk_fits = held.disk_mb.saturating_add(wanted.disk_mb) <= offered.disk_mb;
+        let has_memory = matches!(claim.hold, Hold::Idle { .. });
+        if disk_fits && (memory_fits || !has_memory) {
+            continue;
         }
-        held = held.saturating_sub(claim.limits.disk_mb);
+        held.disk_mb = held.disk_mb.saturating_sub(claim.limits.disk_mb);
+        if has_memory {
+            held.memory_mb = held.memory_mb.saturating_sub(claim.limits.memory_mb);
+        }
         evicted.push(claim.key.clone());
     }
     Ok(evicted)
@@ -188,17 +200,41 @@ mod tests {
         assert_eq!(admit(mb(1000, 1000), &claims, mb(900, 800)), Ok(vec![2, 1]));
     }
 
+    #[test]
+    fn idle_ones_give_way_before_crashes_and_for_memory_too() {
+        let idle = |key, since| Claim {
+            key,
+            limits: mb(300, 100),
+            hold: Hold::Idle { since },
+        };
+        let claims = [
+            kept(1, mb(300, 300), 1.0),
+            idle(2, 9.0),
+            idle(3, 5.0),
+            live(4, mb(200, 100)),
+        ];
+        assert_eq!(reserved(&claims), mb(800, 600));
+        assert_eq!(available(mb(1000, 1000), &claims), mb(800, 900));
+        assert_eq!(admit(mb(1000, 1000), &claims, mb(200, 100)), Ok(vec![]));
+        assert_eq!(admit(mb(1000, 1000), &claims, mb(300, 100)), Ok(vec![3]));
+        assert_eq!(admit(mb(1000, 1000), &claims, mb(800, 100)), Ok(vec![3, 2]));
+        assert_eq!(
+            admit(mb(1000, 1000), &claims, mb(1, 900)),
+            Ok(vec![3, 2, 1])
+        );
+    }
+
     proptest! {
         /// Whatever is asked in whatever order, live claims never exceed what is offered, and
         /// what stays after the evictions never exceeds its disk.
         #[test]
         fn admitted_work_always_fits(
-            requests in proptest::collection::vec((0u64..500, 0u64..500, any::<bool>()), 0..60),
+            requests in proptest::collection::vec((0u64..500, 0u64..500, 0u8..3), 0..60),
             total in (0u64..2000, 0u64..2000),
         ) {
             let offered = mb(total.0, total.1);
             let mut claims: Vec<Claim<u32>> = Vec::new();
-            for (number, (memory, disk, crashes)) in requests.into_iter().enumerate() {
+            for (number, (memory, disk, then)) in requests.into_iter().enumerate() {
                 let key = u32::try_from(number).expect("few requests");
                 if let Ok(evicted) = admit(offered, &claims, mb(memory, disk)) {
                     for gone in &evicted {
@@ -210,8 +246,9 @@ mod tests {
                 let held = reserved(&claims);
                 prop_assert!(held.memory_mb <= offered.memory_mb);
                 prop_assert!(held.disk_mb <= offered.disk_mb);
-                if crashes && let Some(claim) = claims.last_mut() {
-                    claim.hold = Hold::Kept { since: f64::from(key) };
+                if let Some(claim) = claims.last_mut() {
+                    let since = f64::from(key);
+                    claim.hold = [claim.hold, Hold::Kept { since }, Hold::Idle { since }][usize::from(then)];
                 }
             }
         }

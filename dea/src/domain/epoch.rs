@@ -11,6 +11,8 @@ pub enum Command {
     Stop,
     Update,
     Task,
+    Action,
+    Sensor,
 }
 
 /// Newest epoch seen of each kind of command.

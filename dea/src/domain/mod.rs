@@ -8,6 +8,8 @@
 //!   dea.discover ───► discover               │        dns   (questions from the sandboxes)
 //! ```
 
+pub mod action;
+pub mod action_output;
 pub mod archive;
 pub mod capacity;
 pub mod crash;
@@ -18,8 +20,11 @@ pub mod epoch;
 pub mod instance;
 pub mod launcher;
 pub mod line_rate;
+pub mod pack;
+pub mod pack_host;
 pub mod probe;
 pub mod record;
+pub mod remembered;
 pub mod retention;
 pub mod selection;
 pub mod spool;

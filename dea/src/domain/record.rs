@@ -6,6 +6,7 @@
 
 use super::capacity::Resources;
 use super::crash::{Ending, Whose};
+use super::pack::PackKey;
 use proto::bus::dea::StartInstance;
 use proto::bus::router::Registration;
 use proto::ids::{DeaId, InstanceId};
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 pub enum Record {
     Instance(Box<InstanceRecord>),
     Task(TaskRecord),
+    Pack(PackRecord),
+    Sensor(SensorRecord),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +52,24 @@ pub enum SavedState {
 pub struct TaskRecord {
     /// `RunTask`, encoded, as hex digits.
     pub request: String,
+    /// Unix seconds.
+    pub started_at: f64,
+}
+
+/// A sandbox of a pack that was given its host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PackRecord {
+    pub key: PackKey,
+}
+
+/// A sandbox of a sensor that was given its program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SensorRecord {
+    /// `RunSensor`, encoded, as hex digits.
+    pub request: String,
+    /// Restarts before this life, and how the last one ended.
+    pub restarts: u32,
+    pub last_exit: String,
     /// Unix seconds.
     pub started_at: f64,
 }
@@ -223,10 +244,23 @@ pub(crate) mod tests {
                 request: "00ff".into(),
                 started_at: 1.5,
             }),
+            Record::Pack(PackRecord {
+                key: PackKey {
+                    pack: "core".into(),
+                    content: String::new(),
+                    base: "0a".repeat(32),
+                },
+            }),
+            Record::Sensor(SensorRecord {
+                request: "00".into(),
+                restarts: 3,
+                last_exit: "exit status 1".into(),
+                started_at: 2.0,
+            }),
         ] {
             assert_eq!(Record::of_text(&record.to_text()), Some(record));
         }
-        assert_eq!(Record::of_text("{\"kind\":\"pack\"}"), None);
+        assert_eq!(Record::of_text("{\"kind\":\"other\"}"), None);
         assert_eq!(Record::of_text(""), None);
     }
 

@@ -120,6 +120,11 @@ impl<F: Clone> Queue<F> {
         }
     }
 
+    /// Everything that waits, oldest first.
+    pub fn facts(&self) -> impl Iterator<Item = &F> {
+        self.facts.values().map(|waiting| &waiting.fact)
+    }
+
     /// When the next attempt is due.
     pub fn next_due(&self) -> Option<Duration> {
         self.facts

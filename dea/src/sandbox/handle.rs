@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,10 @@ use dea_shim::protocol::{Reply, Request};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{Gid, Uid, fchown};
+use nix::unistd::{Gid, Uid, fchown, mkfifoat};
 use sys::path::{open_in_root, open_regular_file};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 
 use super::control::Control;
 use super::engine::{Inner, Unfinished};
@@ -126,6 +128,81 @@ impl Sandbox {
         written.await.map_err(SandboxError::file("put", shown))
     }
 
+    /// Makes a folder at an absolute path of the sandbox, owned by this user of it. Its parents are
+    /// made as by [`Sandbox::put`]; what is there already is an error.
+    pub async fn make_folder(&self, path: &str, owner: u32, mode: u32) -> Result<(), SandboxError> {
+        let target = inside(path)?.to_owned();
+        let base = self.shared.record.uid_base(self.shared.engine.config());
+        let (init, disk) = (self.shared.init, self.shared.places.disk.clone());
+        let shown = target.clone();
+        let made = blocking(move || {
+            let (parent, name) = parent_inside(init, &disk, &target, base + VCAP)?;
+            mkdirat(&parent, name.as_str(), Mode::S_IRWXU)?;
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+            let folder = open_in_root(&parent, Path::new(&name), flags, 0)?;
+            give(&folder, base + owner, mode)
+        });
+        made.await
+            .map_err(SandboxError::file("make the folder", shown))
+    }
+
+    /// Makes a named pipe of vcap's at an absolute path of the sandbox, and opens it for writing.
+    /// It takes what is written also while nobody reads.
+    pub async fn make_pipe(&self, path: &str) -> Result<pipe::Sender, SandboxError> {
+        let target = inside(path)?.to_owned();
+        let base = self.shared.record.uid_base(self.shared.engine.config());
+        let (init, disk) = (self.shared.init, self.shared.places.disk.clone());
+        let shown = target.clone();
+        let made = blocking(move || {
+            let (parent, name) = parent_inside(init, &disk, &target, base + VCAP)?;
+            mkfifoat(&parent, name.as_str(), Mode::S_IRUSR | Mode::S_IWUSR)?;
+            give(&open_pipe(&parent, Path::new(&name))?, base + VCAP, 0o600)
+        });
+        made.await
+            .map_err(SandboxError::file("make the pipe", shown))?;
+        self.open_pipe(path).await
+    }
+
+    /// Opens a named pipe of the sandbox for writing; symbolic links cannot lead outside.
+    pub async fn open_pipe(&self, path: &str) -> Result<pipe::Sender, SandboxError> {
+        let target = inside(path)?.to_owned();
+        let (init, disk) = (self.shared.init, self.shared.places.disk.clone());
+        let shown = target.clone();
+        let opened = blocking(move || {
+            let root = sandbox_root(init, &disk)?;
+            open_pipe(&root, Path::new(&target))
+        });
+        let sender = match opened.await {
+            // Refuses what is no pipe.
+            Ok(file) => pipe::Sender::from_file(file),
+            Err(error) => Err(error),
+        };
+        sender.map_err(SandboxError::file("open the pipe", shown))
+    }
+
+    /// Connects to a socket of the sandbox; symbolic links cannot lead outside.
+    pub async fn connect(&self, path: &str) -> Result<UnixStream, SandboxError> {
+        let target = inside(path)?.to_owned();
+        let (init, disk) = (self.shared.init, self.shared.places.disk.clone());
+        let shown = target.clone();
+        let opened = blocking(move || {
+            let root = sandbox_root(init, &disk)?;
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+            open_in_root(&root, Path::new(&target), flags, 0)
+        });
+        let connected = match opened.await {
+            // The name of the descriptor is that of the very socket that was found.
+            Ok(found) => UnixStream::connect(format!("/proc/self/fd/{}", found.as_raw_fd())).await,
+            Err(error) => Err(error),
+        };
+        connected.map_err(SandboxError::file("connect to", shown))
+    }
+
+    /// Its control group.
+    pub fn group(&self) -> Group {
+        Group::new(&self.shared.places.cgroup)
+    }
+
     /// Opens a regular file of the sandbox for reading; symbolic links cannot lead outside.
     pub async fn open_output(&self, path: &str) -> Result<fs::File, SandboxError> {
         let target = inside(path)?.to_owned();
@@ -162,7 +239,7 @@ impl Sandbox {
     }
 
     pub async fn usage(&self) -> Result<Usage, SandboxError> {
-        let group = Group::new(&self.shared.places.cgroup);
+        let group = self.group();
         let disk = self.shared.places.disk.clone();
         let base = self.shared.record.disk_base;
         let measured = blocking(move || {
@@ -181,7 +258,7 @@ impl Sandbox {
     /// Sets another limit of processes and threads. Who is over it already keeps what it has and
     /// gets no more.
     pub async fn limit_processes(&self, most: u64) -> Result<(), SandboxError> {
-        Group::new(&self.shared.places.cgroup)
+        self.group()
             .limit_processes(most.max(FEWEST_PIDS))
             .map_err(SandboxError::file(
                 "limit the processes of",
@@ -293,6 +370,37 @@ fn write_inside(
     }
     fchown(file.as_fd(), Some(uid), Some(gid))?;
     fchmod(file.as_fd(), Mode::from_bits_truncate(mode & 0o777))?;
+    Ok(())
+}
+
+/// The folder that holds `path`, made with its parents if it is not there, and the last name of the
+/// path.
+fn parent_inside(init: i32, disk: &Path, path: &str, owner: u32) -> io::Result<(OwnedFd, String)> {
+    let root = sandbox_root(init, disk)?;
+    let nameless = || io::Error::other("a path without a name");
+    let (parent, name) = path.rsplit_once('/').ok_or_else(nameless)?;
+    let parent = Path::new(if parent.is_empty() { "/" } else { parent });
+    if name.is_empty() {
+        return Err(nameless());
+    }
+    make_parents(&root, parent, Uid::from_raw(owner), Gid::from_raw(owner))?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    Ok((open_in_root(&root, parent, flags, 0)?, name.to_owned()))
+}
+
+/// For reading and writing: that neither waits for a reader nor fails without one.
+fn open_pipe(root: &OwnedFd, path: &Path) -> io::Result<fs::File> {
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    open_in_root(root, path, flags, 0).map(fs::File::from)
+}
+
+fn give(made: impl AsFd, owner: u32, mode: u32) -> io::Result<()> {
+    fchown(
+        made.as_fd(),
+        Some(Uid::from_raw(owner)),
+        Some(Gid::from_raw(owner)),
+    )?;
+    fchmod(made.as_fd(), Mode::from_bits_truncate(mode & 0o777))?;
     Ok(())
 }
 

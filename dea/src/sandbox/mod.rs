@@ -39,6 +39,7 @@ mod seccomp;
 mod stack;
 
 pub use config::{BadSubnet, EngineConfig, Subnet};
+pub use dea_shim::cgroup::Group;
 pub use dea_shim::protocol::{ExitStatus, Orders};
 pub use engine::Engine;
 pub use error::{SandboxError, chain};

@@ -11,6 +11,7 @@ use daemon::{
     Bootstrap, Bus, BusConfig, ComponentId, Deps, Role, Running, Sockets, StopCause, Supervisor,
 };
 use futures_util::StreamExt;
+use proto::bus::automation::{ActionExited, ActionOutput, AutomationReport, PackContent};
 use proto::bus::dea::{Advertisement, Limits, StartInstance, StopInstances};
 use proto::bus::health::{Exited, Heartbeat, InstanceState};
 use proto::bus::router::Registration;
@@ -38,6 +39,9 @@ pub enum Seen {
     Unregistered(Registration),
     Exited(Exited),
     Task(TaskExited),
+    Action(ActionExited),
+    Printed(ActionOutput),
+    Report(AutomationReport),
     Line(String, String),
     Lost(u64),
 }
@@ -160,6 +164,7 @@ impl World {
             "runtime": "runc",
             "supervisor": programs.join("stackyard-supervisor"), "init": programs.join("stackyard-init"),
             "builder": builder, "buildpacks": folder.path().join("buildpacks"),
+            "python": Path::new(env!("CARGO_MANIFEST_DIR")).join("../python").canonicalize().expect("there"),
             "nft_table": format!("agent_{tag}_{number}"), "cgroup_parent": format!("/agent-{tag}-{number}"),
             "uid_base": 200_000_000u32 + (piece % 200) * 300 * 65_536,
         });
@@ -300,7 +305,9 @@ impl World {
                 {
                     let answer = match message.subject.as_str() {
                         "droplet.exited" => Acknowledged { ok: true }.encode(),
-                        "yard.task.staging.exited" => Ack { ok: true }.encode(),
+                        "yard.task.staging.exited" | "yard.action.exited" => {
+                            Ack { ok: true }.encode()
+                        }
                         // Nobody else listens to everything: this one must not stay without an answer.
                         subject if subject.ends_with(".flush") => vec![],
                         _ => continue,
@@ -363,38 +370,37 @@ impl World {
 
     /// Stores a droplet with these files below `app/`; its SHA-1.
     pub fn droplet(&self, files: &[(&str, &str)]) -> String {
-        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(
-            Vec::new(),
-            flate2::Compression::fast(),
-        ));
-        for folder in ["app/", "deps/", "logs/", "tmp/", "profile.d/"] {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(tar::EntryType::Directory);
-            header.set_mode(0o755);
-            header.set_size(0);
-            builder
-                .append_data(&mut header, folder, &[][..])
-                .expect("appended");
-        }
-        for (path, content) in files {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o755);
-            builder
-                .append_data(&mut header, path, content.as_bytes())
-                .expect("appended");
-        }
-        let bytes = builder
-            .into_inner()
-            .expect("finished")
-            .finish()
-            .expect("finished");
+        let bytes = archive(&["app/", "deps/", "logs/", "tmp/", "profile.d/"], files);
         let sha1 = dea::adapters::transfer::hex(&<sha1::Sha1 as sha1::Digest>::digest(&bytes));
-        self.blobs
-            .lock()
-            .expect("unbroken")
-            .insert(sha1.clone(), bytes);
+        self.store(&sha1, bytes);
         sha1
+    }
+
+    /// Stores the staged content of a pack with these files below `content/`.
+    pub fn pack(&self, pack: &str, files: &[(&str, &str)]) -> PackContent {
+        let files: Vec<(String, &str)> = files
+            .iter()
+            .map(|(path, content)| (format!("content/{path}"), *content))
+            .collect();
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, content)| (path.as_str(), *content))
+            .collect();
+        let bytes = archive(&["content/"], &files);
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
+        let sha256 = dea::adapters::transfer::hex(&digest);
+        self.store(&sha256, bytes);
+        PackContent {
+            pack: pack.into(),
+            url: format!("{}/{sha256}", self.blob_url),
+            sha256,
+            ..PackContent::default()
+        }
+    }
+
+    fn store(&self, name: &str, bytes: Vec<u8>) {
+        let mut blobs = self.blobs.lock().expect("unbroken");
+        blobs.insert(name.to_string(), bytes);
     }
 
     pub fn start_message(&self, instance: &str, sha1: &str, command: &str) -> StartInstance {
@@ -491,6 +497,33 @@ impl Drop for World {
     }
 }
 
+/// A gzipped tar of these folders and files.
+fn archive(folders: &[&str], files: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(
+        Vec::new(),
+        flate2::Compression::fast(),
+    ));
+    for folder in folders {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(0o755);
+        header.set_size(0);
+        builder
+            .append_data(&mut header, folder, &[][..])
+            .expect("appended");
+    }
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        builder
+            .append_data(&mut header, path, content.as_bytes())
+            .expect("appended");
+    }
+    let zipped = builder.into_inner().expect("finished");
+    zipped.finish().expect("finished")
+}
+
 fn understand(subject: &str, payload: &[u8]) -> Vec<Seen> {
     fn one<M: Payload>(payload: &[u8], see: fn(M) -> Seen) -> Vec<Seen> {
         vec![see(
@@ -504,6 +537,9 @@ fn understand(subject: &str, payload: &[u8]) -> Vec<Seen> {
         "router.unregister" => one(payload, Seen::Unregistered),
         "droplet.exited" => one(payload, Seen::Exited),
         "yard.task.staging.exited" => one(payload, Seen::Task),
+        "yard.action.exited" => one(payload, Seen::Action),
+        "yard.action.output" => one(payload, Seen::Printed),
+        "yard.automation.report" => one(payload, Seen::Report),
         subject if subject.starts_with("yard.log.") => {
             let batch = LogBatch::decode(payload).expect("a batch");
             let line = |line: proto::bus::stream::LogLine| {

@@ -295,6 +295,60 @@ pub const KEYS: &[Key] = &[
         "Most log lines a second of one instance; more are dropped and counted.",
     ),
     key(
+        "dea/pack/memory_mb",
+        Kind::Integer {
+            min: 64,
+            max: 1 << 20,
+        },
+        "1024",
+        "Memory in MB of a pack's sandbox, common to the actions that run in it; of those made from now on.",
+    ),
+    key(
+        "dea/pack/disk_mb",
+        Kind::Integer {
+            min: 16,
+            max: 1 << 20,
+        },
+        "1024",
+        "Disk in MB of the sandboxes of packs and sensors made from now on.",
+    ),
+    key(
+        "dea/pack/max_pids",
+        Kind::Integer {
+            min: 64,
+            max: 1_000_000,
+        },
+        "1024",
+        "Most processes and threads in a pack's sandbox; one action may have half of them. Of sandboxes made from now on.",
+    ),
+    key(
+        "dea/pack/idle",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "10m",
+        "How long a pack's sandbox in which nothing runs is kept.",
+    ),
+    key(
+        "dea/pack/max_sandboxes",
+        Kind::Integer {
+            min: 1,
+            max: 10_000,
+        },
+        "32",
+        "Most sandboxes of packs on one agent, those of sensors not counted.",
+    ),
+    key(
+        "dea/pack/report",
+        Kind::Duration {
+            min: ms(200),
+            max: secs(60),
+        },
+        "2s",
+        "How often an agent tells which actions and sensors it has.",
+    ),
+    key(
         "health-manager/missing/grace",
         Kind::Duration {
             min: secs(0),
