@@ -5,6 +5,7 @@
 //! pack itself changes.
 
 use super::fault::Fault;
+use super::triggers::register_builtin;
 use super::pack_content::PackContent;
 use super::packs::{ADDED, FOLDER_SUM, NewPack, carry_over_added, examine, no_errors, write_pack};
 use super::registration::put;
@@ -50,25 +51,7 @@ impl Automation {
             };
             row.insert(&mut tx).await?;
         }
-        for kind in triggers::builtin() {
-            let mut document = kind.document();
-            if let Some(entries) = document.as_object_mut() {
-                for column in ["id", "ref", "pack", "name"] {
-                    entries.remove(column);
-                }
-            }
-            let row = TriggerType {
-                reference: kind.reference(),
-                id: new_id(),
-                pack: kind.pack.to_string(),
-                name: kind.name.clone(),
-                document: Json(document),
-                created_at: now,
-                updated_at: now,
-                row_version: 1,
-            };
-            put(&mut tx, row, now).await?;
-        }
+        register_builtin(&mut tx, now).await?;
         tx.commit().await?;
         Ok(())
     }
