@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   deadline passed ─┐
-//!   rows changed ────┼─► duties: timers ─► rules ─► executions ─► sensors ─► clean-up
+//!   rows changed ────┼─► duties: events ─► timers ─► rules ─► executions ─► sensors ─► clean-up
 //!   clock ───────────┘                       │  ▲
 //!                     yard.dea.{id}.action.run  yard.action.exited, yard.automation.report
 //! ```
@@ -12,6 +12,7 @@
 
 pub mod agents;
 pub mod dispatch;
+mod platform;
 mod reports;
 pub mod round;
 mod rules;
@@ -48,7 +49,7 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut epoch = automation.epoch.clone();
     let mut wait = FIRST_WAIT;
     let mut connected_since: Option<Instant> = None;
-    let mut memory: Option<Memory> = None;
+    let mut term = Term::default();
     loop {
         tokio::select! {
             () = automation.wake.notified() => {}
@@ -57,7 +58,7 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
             () = shutdown.draining() => return Ok(()),
         }
         if epoch.borrow_and_update().is_none() {
-            memory = None;
+            term = Term::default();
             continue;
         }
         let now = Instant::now();
@@ -74,7 +75,7 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
             (false, Some(_)) => connected_since = None,
             _ => {}
         }
-        match duties(&automation, &mut memory, connected).await {
+        match duties(&automation, &mut term, connected).await {
             Ok(()) => wait = FIRST_WAIT,
             Err(error) => {
                 metrics::counter!("automation_rounds_failed_total").increment(1);
@@ -92,38 +93,42 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
     }
 }
 
-/// What a leader keeps between its rounds; rows can replace it at any time.
+/// A leader's term: what it keeps between its rounds, which rows can replace at any time.
 #[derive(Default)]
-struct Memory {
+pub struct Term {
+    registered: bool,
     rules: rules::Rules,
     timers: timers::Timers,
 }
 
-/// Everything the leader owes, once.
-async fn duties(
+/// Everything the leader owes, once. `connected`: whether agents can be heard.
+pub async fn duties(
     automation: &Automation,
-    memory: &mut Option<Memory>,
+    term: &mut Term,
     connected: bool,
 ) -> Result<(), Fault> {
-    let memory = match memory {
-        Some(memory) => memory,
-        None => {
-            register(automation).await?;
-            memory.insert(Memory::default())
-        }
-    };
+    if !term.registered {
+        register(automation).await?;
+        term.registered = true;
+    }
     if connected {
         let lost_after = automation.agent_lost_after();
         for agent in automation.agents.take_lost(Instant::now(), lost_after) {
             reports::agent_lost(automation, &agent).await?;
         }
     }
-    timers::look(automation, &mut memory.timers).await?;
-    if rules::look(automation, &mut memory.rules).await? {
-        // The others have their turn first.
-        automation.wake.notify_one();
-    }
-    look_at_executions(automation).await
+    // One that fails does not hold up the others.
+    let events = platform::look(automation).await;
+    let timers = timers::look(automation, &mut term.timers).await;
+    let keys = automation.expire_keys().await;
+    let rules = rules::look(automation, &mut term.rules).await.map(|more| {
+        if more {
+            // The others have their turn first.
+            automation.wake.notify_one();
+        }
+    });
+    let executions = look_at_executions(automation).await;
+    events.and(timers).and(keys).and(rules).and(executions)
 }
 
 /// What every cluster knows without a pack.

@@ -11,7 +11,8 @@
 use super::dispatch;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
-use crate::automation::ops::executions::Wanted;
+use crate::automation::ops::executions::{Wanted, trace_of};
+use crate::automation::ops::fire::{Happened, fire};
 use crate::ops::now;
 use crate::runtime::LEADERSHIP;
 use crate::store::automation::executions::{self, Execution};
@@ -121,6 +122,7 @@ impl Round {
         let mut changed = false;
         while let Some(event) = events.pop_front() {
             let name = event.name();
+            let before = row.life.status;
             let mut life = row.life.0.clone();
             match life.step(event, self.now / 1000, &self.settings) {
                 Err(illegal) if !changed => return Ok(Err(illegal)),
@@ -143,6 +145,9 @@ impl Round {
                             context.insert(key.to_string(), json!(value));
                         }
                     }
+                    if row.life.status == Status::Pending && before != Status::Pending {
+                        self.tell_inquiry(row).await?;
+                    }
                     for effect in moved.effects {
                         Box::pin(self.perform(row, effect, &mut events)).await?;
                     }
@@ -158,6 +163,22 @@ impl Round {
             });
         }
         Ok(Ok(()))
+    }
+
+    /// Somebody is asked: rules see to it that he hears of it.
+    async fn tell_inquiry(&mut self, row: &Execution) -> Result<(), Fault> {
+        let question: Value = row
+            .result
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        let route = question["route"].as_str().unwrap_or_default();
+        let payload = json!({"id": row.id, "route": route});
+        let mut happened = Happened::new("core.st2.generic.inquiry", payload);
+        happened.source = Some(format!("inquiry:{}", row.id));
+        happened.trace_id = trace_of(row);
+        fire(&mut self.tx, &happened, self.now).await?;
+        Ok(())
     }
 
     fn reset_deadline(&self, row: &mut Execution) -> bool {
