@@ -159,3 +159,7 @@ CREATE INDEX automation_tokens_expiry ON automation_tokens (expires_at);
 CREATE TABLE automation_roles (
     id TEXT PRIMARY KEY, role TEXT NOT NULL, username TEXT NOT NULL, source TEXT NOT NULL, description TEXT NOT NULL,
     created_at BIGINT NOT NULL, UNIQUE (role, username));
+
+-- Nodes as the platform's events told of them: who is not `present` has been told as lost.
+CREATE TABLE known_nodes (
+    dea TEXT PRIMARY KEY, present BIGINT NOT NULL, seen_at BIGINT NOT NULL);

@@ -351,6 +351,19 @@ impl Observed {
         self.agents.get(dea)
     }
 
+    /// Every agent that is heard.
+    pub fn agents(&self) -> impl Iterator<Item = (&DeaId, &AgentSeen)> {
+        self.agents.iter()
+    }
+
+    /// How many instances an agent has.
+    pub fn on_agent(&self, dea: &DeaId) -> usize {
+        self.instances
+            .values()
+            .filter(|one| one.dea.as_ref() == Some(dea))
+            .count()
+    }
+
     pub fn instance(&self, id: &InstanceId) -> Option<&Instance> {
         self.instances.get(id)
     }

@@ -6,7 +6,10 @@
 
 use super::{Ops, Refusal, authorize, by, now};
 use crate::domain::access::{Action, Actor, Object};
+use crate::domain::times::rfc3339_micros;
 use crate::store::audit_events::{self, On};
+use crate::store::platform_events;
+use automation::triggers::yard::ConfigChanged;
 use daemon::{Cluster, ClusterError, Conflict, Stored};
 use proto::api::ConfigEntry;
 use proto::config::{KEYS, Key, Kind, PREFIX, Value};
@@ -194,6 +197,7 @@ impl Ops {
         };
         let data = json!({"path": key.path, "was": shown(was), "is": shown(is)});
         tracing::info!(actor = %actor.name, path = key.path, is = %data["is"], "the configuration was changed");
+        let now = now();
         let record = async {
             let mut tx = self
                 .store
@@ -212,9 +216,18 @@ impl Ops {
                 by(actor),
                 target,
                 data.clone(),
-                now(),
+                now,
             )
             .await?;
+            let event = ConfigChanged {
+                at: rfc3339_micros(now),
+                key: key.path.to_string(),
+                value: shown(is),
+                previous: shown(was),
+                user: actor.name.clone(),
+                restart_needed: key.needs_restart,
+            };
+            platform_events::tell(&mut tx, event, key.path, now).await?;
             tx.commit().await
         };
         if let Err(error) = record.await {

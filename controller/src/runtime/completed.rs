@@ -6,11 +6,13 @@
 
 use super::{LEADERSHIP, Shared, clock};
 use crate::blobs::{BlobError, hex};
+use crate::domain::times::rfc3339_micros;
 use crate::store::apps::App;
 use crate::store::audit_events::{self, By, On};
 use crate::store::builds::{self, Build};
 use crate::store::droplets::{self, Droplet};
-use crate::store::{Json, StoreError, leadership};
+use crate::store::{Json, StoreError, leadership, platform_events};
+use automation::triggers::yard::{AppPlace, AppStaged, AppStagingFailed};
 use daemon::Received;
 use futures_util::StreamExt;
 use proto::bus::staging::{
@@ -143,6 +145,18 @@ async fn succeeded(
         now,
     )
     .await?;
+    if let Some(place) = place_of(&mut tx, &build).await? {
+        let event = AppStaged {
+            at: rfc3339_micros(now),
+            place,
+            build: build.guid.clone(),
+            package: build.package_guid.clone(),
+            droplet: droplet.guid.clone(),
+            buildpack: Some(droplet.detected_buildpack.clone()).filter(|name| !name.is_empty()),
+            duration_ms: duration_ms(build.created_at, now),
+        };
+        platform_events::tell(&mut tx, event, &build.app_guid, now).await?;
+    }
     tx.commit().await?;
     metrics::counter!("controller_builds_total", "outcome" => "staged").increment(1);
     info!(
@@ -172,6 +186,17 @@ pub(super) async fn failed(
     build.update(&mut tx, now).await?;
     let data = serde_json::json!({"error_type": error.kind, "error": error.message, "last_lines": error.last_lines});
     audit(&mut tx, &build, "audit.app.build.failed", data, now).await?;
+    if let Some(place) = place_of(&mut tx, &build).await? {
+        let event = AppStagingFailed {
+            at: rfc3339_micros(now),
+            place,
+            build: build.guid.clone(),
+            package: build.package_guid.clone(),
+            error: error.message.clone(),
+            duration_ms: duration_ms(build.created_at, now),
+        };
+        platform_events::tell(&mut tx, event, &build.app_guid, now).await?;
+    }
     tx.commit().await?;
     metrics::counter!("controller_builds_total", "outcome" => "failed").increment(1);
     warn!(
@@ -188,6 +213,21 @@ pub(super) async fn failed(
         &format!("Staging failed: {}", error.message),
     );
     Ok(())
+}
+
+/// Milliseconds between two times in microseconds.
+pub(super) fn duration_ms(from: i64, to: i64) -> u64 {
+    u64::try_from(to.saturating_sub(from) / 1000).unwrap_or_default()
+}
+
+async fn place_of(
+    connection: &mut AnyConnection,
+    build: &Build,
+) -> Result<Option<AppPlace>, StoreError> {
+    match App::find(connection, &build.app_guid).await? {
+        Some(app) => platform_events::place(connection, &app).await,
+        None => Ok(None),
+    }
 }
 
 async fn audit(

@@ -5,18 +5,23 @@
 
 use super::{Shared, clock};
 use crate::domain::observed::describe;
+use crate::domain::times::rfc3339_micros;
 use crate::store::audit_events::AuditEvent;
 use crate::store::query::Filter;
-use crate::store::{Json, Store, StoreError, apps, processes, spaces};
+use crate::store::{Json, Store, StoreError, apps, platform_events, processes, spaces};
+use automation::triggers::yard::{AppCrashed, AppFlapping, InstanceOutOfMemory};
 use daemon::Received;
 use proto::bus::health::{ExitReason, Exited, RecordedCrash};
 use proto::bus::staging::Acknowledged;
 use proto::ids::{InstanceId, ProcessGuid, Version};
+use sqlx::AnyConnection;
 use tracing::warn;
 
 const KIND: &str = "audit.app.process.crash";
 /// Most crashes told at once: the newest.
 const MOST_TOLD: i64 = 20_000;
+/// Crashes of one process looked through to count those of an index.
+const MOST_COUNTED: i64 = 500;
 
 pub(super) async fn record(shared: &Shared, received: Received<Exited>) {
     let exit = &received.message;
@@ -120,9 +125,113 @@ async fn write(shared: &Shared, exit: &Exited) -> Result<(), StoreError> {
         created_at: clock::unix_micros(),
     };
     match event.insert(&mut tx).await {
-        Ok(()) => tx.commit().await,
+        Ok(()) => {
+            tell_rules(shared, &mut tx, &process, &app, exit, event.created_at).await?;
+            tx.commit().await
+        }
         // Another controller was told at the same moment.
         Err(StoreError::Taken { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Crashes of an index one after the other, the newest included: one that ran long enough before it crashed
+/// begins a new count, as the health manager counts.
+async fn in_a_row(
+    connection: &mut AnyConnection,
+    process: &str,
+    index: u32,
+    reset_after: f64,
+) -> Result<u32, StoreError> {
+    let filter = Filter::new()
+        .equals("type", KIND)
+        .equals("actor_guid", process)
+        .order("created_at", true)
+        .window(MOST_COUNTED, 0);
+    let events = AuditEvent::fetch(connection, filter, "count crashes of an instance").await?;
+    let mut count = 0;
+    for crash in events.iter().filter_map(read) {
+        if crash.index != index {
+            continue;
+        }
+        count += 1;
+        if crash.ran.is_some_and(|seconds| seconds >= reset_after) {
+            break;
+        }
+    }
+    Ok(count)
+}
+
+async fn tell_rules(
+    shared: &Shared,
+    connection: &mut AnyConnection,
+    process: &processes::Process,
+    app: &apps::App,
+    exit: &Exited,
+    now: i64,
+) -> Result<(), StoreError> {
+    let Some(place) = platform_events::place(connection, app).await? else {
+        return Ok(());
+    };
+    let settings = shared.settings();
+    let reset_after = settings.duration("health-manager/crash/reset_after");
+    let count = in_a_row(
+        connection,
+        &process.guid,
+        exit.index,
+        reset_after.as_secs_f64(),
+    )
+    .await?;
+    let at = rfc3339_micros(now);
+    let node = exit.yard_dea.as_ref().map(ToString::to_string);
+    if exit.yard_out_of_memory == Some(true) {
+        let event = InstanceOutOfMemory {
+            at: at.clone(),
+            place: place.clone(),
+            process_type: process.kind.clone(),
+            index: exit.index,
+            instance: exit.instance.to_string(),
+            node: node.clone(),
+            memory_limit_mb: u64::try_from(process.memory_mb).unwrap_or_default(),
+        };
+        platform_events::tell(connection, event, &app.guid, now).await?;
+    }
+    let event = AppCrashed {
+        at: at.clone(),
+        place: place.clone(),
+        process_type: process.kind.clone(),
+        index: exit.index,
+        instance: exit.instance.to_string(),
+        node,
+        // Told as 128 + signal where a signal ended it.
+        exit_status: Some(match &exit.yard_signal {
+            Some(_) if exit.exit_status > 128 => 128 - exit.exit_status,
+            _ => exit.exit_status,
+        }),
+        reason: describe(exit),
+        crash_count: count,
+    };
+    platform_events::tell(connection, event, &app.guid, now).await?;
+    let at_once = u32::try_from(settings.integer("health-manager/crash/immediate_restarts"));
+    let Some(late) = count
+        .checked_sub(at_once.unwrap_or_default())
+        .filter(|late| *late > 0)
+    else {
+        return Ok(());
+    };
+    let first = settings.duration("health-manager/crash/first_delay");
+    let longest = settings.duration("health-manager/crash/max_delay");
+    let delay = first
+        .saturating_mul(1_u32.checked_shl(late - 1).unwrap_or(u32::MAX))
+        .min(longest);
+    let next = now.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX));
+    let event = AppFlapping {
+        at,
+        place,
+        process_type: process.kind.clone(),
+        index: exit.index,
+        crash_count: count,
+        next_start_at: Some(rfc3339_micros(next)),
+    };
+    platform_events::tell(connection, event, &app.guid, now).await
 }

@@ -24,6 +24,7 @@ pub(crate) mod crashes;
 mod dispatcher;
 mod launch;
 mod listen;
+mod nodes;
 mod rolling;
 mod staging;
 mod state;
@@ -129,6 +130,11 @@ impl Runtime {
         deps.tasks
             .spawn("facts-announcer", Policy::Restart, move |shutdown| {
                 dispatcher::announce_facts(announcing.clone(), shutdown)
+            });
+        let watching = shared.clone();
+        deps.tasks
+            .spawn("watch-nodes", Policy::Restart, move |shutdown| {
+                nodes::watch(watching.clone(), shutdown)
             });
         let counting = shared.clone();
         deps.varz(move || status::counters(&counting));

@@ -5,16 +5,19 @@
 //! planned anew in the next round.
 
 use super::commands::event;
+use super::completed::duration_ms;
 use super::dispatcher::RoundError;
 use super::{LEADERSHIP, Shared, clock};
 use crate::domain::deployment::{self, Other, Phase, Policy, Rolling, SETTLE, Seen, Step};
 use crate::domain::observed::ProcessScope;
+use crate::domain::times::rfc3339_micros;
 use crate::store::apps::App;
 use crate::store::deployments::{self, Deployment};
 use crate::store::facts::{self, Kind};
 use crate::store::process_versions::{self, RunSettings};
 use crate::store::processes::{self, Process};
-use crate::store::{StoreError, leadership};
+use crate::store::{StoreError, leadership, platform_events};
+use automation::triggers::yard::{DeploymentFailed, DeploymentFinished, PlatformEvent};
 use proto::ids::{ProcessGuid, Version};
 use proto::log::SOURCE_API;
 use sqlx::AnyConnection;
@@ -445,6 +448,7 @@ async fn finalize(
         now,
     )
     .await?;
+    tell_rules(&mut tx, &rows.app, deployment, now).await?;
     tx.commit().await?;
     let outcome = if deployed { "deployed" } else { "taken back" };
     metrics::counter!("controller_deployments_total", "outcome" => outcome).increment(1);
@@ -458,6 +462,45 @@ async fn finalize(
     .await;
     wake(shared);
     Ok(())
+}
+
+/// Tells how a deployment ended.
+async fn tell_rules(
+    connection: &mut AnyConnection,
+    app: &App,
+    deployment: &Deployment,
+    now: i64,
+) -> Result<(), StoreError> {
+    let Some(place) = platform_events::place(connection, app).await? else {
+        return Ok(());
+    };
+    let (at, strategy) = (rfc3339_micros(now), deployment.strategy.clone());
+    let event: PlatformEvent = if deployment.reason == deployments::DEPLOYED {
+        DeploymentFinished {
+            at,
+            place,
+            deployment: deployment.guid.clone(),
+            strategy,
+            droplet: deployment.droplet_guid.clone(),
+            duration_ms: duration_ms(deployment.created_at, now),
+        }
+        .into()
+    } else {
+        DeploymentFailed {
+            at,
+            place,
+            deployment: deployment.guid.clone(),
+            strategy,
+            droplet: deployment.droplet_guid.clone(),
+            previous_droplet: deployment.previous_droplet_guid.clone(),
+            reason: deployment
+                .error
+                .clone()
+                .unwrap_or_else(|| "it was canceled".to_string()),
+        }
+        .into()
+    };
+    platform_events::tell(connection, event, &app.guid, now).await
 }
 
 /// Gives a process the droplet and the settings it had before a deployment, and a version of its own

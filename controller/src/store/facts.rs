@@ -27,12 +27,14 @@ pub enum Kind {
     InstanceRestartRequested,
     /// The health manager asked a controller that does not lead; payload: its request.
     HealthRequested,
+    /// Something that rules may react to; payload: its name and what rules see of it.
+    PlatformEvent,
     /// Written by something newer than this controller.
     Unknown,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::ProcessChanged,
         Kind::ProcessRemoved,
         Kind::RoutesChanged,
@@ -41,6 +43,7 @@ impl Kind {
         Kind::DeploymentChanged,
         Kind::InstanceRestartRequested,
         Kind::HealthRequested,
+        Kind::PlatformEvent,
     ];
 
     pub fn name(self) -> &'static str {
@@ -53,6 +56,7 @@ impl Kind {
             Kind::DeploymentChanged => "deployment.changed",
             Kind::InstanceRestartRequested => "instance.restart_requested",
             Kind::HealthRequested => "health.requested",
+            Kind::PlatformEvent => "platform.event",
             Kind::Unknown => "unknown",
         }
     }

@@ -7,5 +7,7 @@
 mod cluster;
 #[path = "../databases/mod.rs"]
 mod databases;
+mod events;
 mod executions;
+mod site;
 mod world;

@@ -125,6 +125,20 @@ fn parsed(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Fault> {
     Ok(Value::Object(fields))
 }
 
+/// `x-github-event` as rules for StackStorm write it, `X-Github-Event`: the case a name was sent in is lost on
+/// the way here as it is there.
+fn capitalized(name: &str) -> String {
+    name.split('-')
+        .map(|word| {
+            let mut letters = word.chars();
+            letters.next().map_or_else(String::new, |first| {
+                first.to_uppercase().chain(letters).collect()
+            })
+        })
+        .collect::<Vec<_>>()
+        .join("-")
+}
+
 async fn call(
     State(automation): State<Automation>,
     Extension(rates): Extension<Arc<Rates>>,
@@ -163,11 +177,15 @@ async fn call(
             .map(str::to_string)
     };
     let body = parsed(&headers, &bytes)?;
+    let names: Vec<(String, &str)> = headers
+        .iter()
+        .filter_map(|(name, value)| Some((capitalized(name.as_str()), value.to_str().ok()?)))
+        .collect();
     let call = Call {
         hook: &hook,
-        headers: headers
+        headers: names
             .iter()
-            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+            .map(|(name, value)| (name.as_str(), *value))
             .collect(),
         body: body.clone(),
         trace_tag: text("st2-trace-tag"),
@@ -193,6 +211,12 @@ mod tests {
         let later = begin + Duration::from_millis(500);
         assert!(rates.take("a", 2.0, later).is_ok());
         assert!(rates.take("a", 2.0, later).is_err());
+    }
+
+    #[test]
+    fn names_of_headers_are_capitalized() {
+        assert_eq!(capitalized("x-github-event"), "X-Github-Event");
+        assert_eq!(capitalized("host"), "Host");
     }
 
     #[test]

@@ -10,7 +10,11 @@ use crate::domain::times::rfc3339_micros;
 use crate::ops::now;
 use crate::store::automation::key_values::{self, KeyValue};
 use automation::datastore::{self, Key, KeyError, Scope, ScopeFilter, WriteError, Written};
+use automation::documents::MASK;
 use serde_json::{Map, json};
+
+/// Keys that expire in one transaction.
+const EXPIRED_AT_ONCE: i64 = 500;
 
 impl From<KeyError> for Fault {
     fn from(error: KeyError) -> Fault {
@@ -201,7 +205,7 @@ impl Automation {
         }
         // What had expired is news when it is set again.
         let before = before.filter(|row| row.is_live(now));
-        for (trigger, payload) in changes(before.as_ref(), Some(&after)) {
+        for (trigger, payload) in self.changes(before.as_ref(), Some(&after)) {
             fire(&mut tx, &Happened::new(trigger, payload), now).await?;
         }
         tx.commit().await?;
@@ -226,7 +230,7 @@ impl Automation {
             .filter(|row| row.is_live(now()))
             .ok_or_else(|| missing(&key))?;
         KeyValue::delete(&mut tx, &row.uid).await?;
-        for (trigger, payload) in changes(Some(&row), None) {
+        for (trigger, payload) in self.changes(Some(&row), None) {
             fire(&mut tx, &Happened::new(trigger, payload), now()).await?;
         }
         tx.commit().await?;
@@ -235,35 +239,79 @@ impl Automation {
     }
 }
 
-/// The triggers that a change of a key fires, with their payloads.
-pub fn changes(
-    before: Option<&KeyValue>,
-    after: Option<&KeyValue>,
-) -> Vec<(&'static str, serde_json::Value)> {
-    match (before, after) {
-        (None, None) => vec![],
-        (None, Some(after)) => vec![(
-            "core.st2.key_value_pair.create",
-            json!({"object": document(after)}),
-        )],
-        (Some(before), None) => vec![(
-            "core.st2.key_value_pair.delete",
-            json!({"object": document(before)}),
-        )],
-        (Some(before), Some(after)) => {
-            let mut fired = vec![(
-                "core.st2.key_value_pair.update",
-                json!({"object": document(after)}),
-            )];
-            if before.value != after.value {
-                fired.push((
-                    "core.st2.key_value_pair.value_change",
-                    json!({"old_object": document(before), "new_object": document(after)}),
-                ));
+impl Automation {
+    /// Takes away keys whose time is over. Whoever waits for deletions is told.
+    pub async fn expire_keys(&self) -> Result<(), Fault> {
+        loop {
+            let due = key_values::any_expired(&mut *self.ops.store.read().await?, now()).await?;
+            if !due {
+                return Ok(());
             }
-            fired
+            let mut round = self.round("expire keys").await?;
+            let at = round.now();
+            for row in key_values::take_expired(round.connection(), at, EXPIRED_AT_ONCE).await? {
+                for (trigger, payload) in self.changes(Some(&row), None) {
+                    fire(round.connection(), &Happened::new(trigger, payload), at).await?;
+                }
+            }
+            round.finish().await?;
         }
     }
+
+    /// Whether two rows hold the same value: a secret is encrypted anew each time it is written.
+    fn same_value(&self, before: &KeyValue, after: &KeyValue) -> bool {
+        if before.secret != after.secret {
+            return false;
+        }
+        match (self.reveal(before), self.reveal(after)) {
+            (Ok(before), Ok(after)) => before == after,
+            _ => before.value == after.value,
+        }
+    }
+
+    /// The triggers that a change of a key fires, with their payloads.
+    fn changes(
+        &self,
+        before: Option<&KeyValue>,
+        after: Option<&KeyValue>,
+    ) -> Vec<(&'static str, serde_json::Value)> {
+        match (before, after) {
+            (None, None) => vec![],
+            (None, Some(after)) => vec![(
+                "core.st2.key_value_pair.create",
+                json!({"object": masked_document(after)}),
+            )],
+            (Some(before), None) => vec![(
+                "core.st2.key_value_pair.delete",
+                json!({"object": masked_document(before)}),
+            )],
+            (Some(before), Some(after)) => {
+                let mut fired = vec![(
+                    "core.st2.key_value_pair.update",
+                    json!({"object": masked_document(after)}),
+                )];
+                if !self.same_value(before, after) {
+                    fired.push((
+                        "core.st2.key_value_pair.value_change",
+                        json!({
+                            "old_object": masked_document(before),
+                            "new_object": masked_document(after),
+                        }),
+                    ));
+                }
+                fired
+            }
+        }
+    }
+}
+
+/// A key as rules see it: a secret one without its value.
+fn masked_document(row: &KeyValue) -> serde_json::Value {
+    let mut document = document(row);
+    if row.secret {
+        document["value"] = json!(MASK);
+    }
+    document
 }
 
 /// A key as documents show it: a secret one by its ciphertext.

@@ -343,6 +343,7 @@ impl Registration<'_> {
                 self.connection,
                 &rule.trigger.kind,
                 &rule.trigger.parameters,
+                self.now,
             )
             .await
             .map_err(|fault| match fault {

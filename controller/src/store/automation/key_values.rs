@@ -80,6 +80,16 @@ pub async fn list(
         .map_err(StoreError::during(operation))
 }
 
+/// Whether there is something for [`take_expired`].
+pub async fn any_expired(connection: &mut AnyConnection, now: i64) -> Result<bool, StoreError> {
+    sqlx::query("SELECT 1 FROM key_values WHERE expires_at <= $1 LIMIT 1")
+        .bind(now)
+        .fetch_optional(connection)
+        .await
+        .map(|row| row.is_some())
+        .map_err(StoreError::during("look for expired keys"))
+}
+
 /// Takes away what has expired, and gives it back.
 pub async fn take_expired(
     connection: &mut AnyConnection,

@@ -1,0 +1,222 @@
+//! Automation in this process: its API, and its engine turned by hand. No bus: what needs an agent waits.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests")]
+
+use axum::body::Body;
+use controller::automation::engine::agents::Agents;
+use controller::automation::engine::{self, Term};
+use controller::automation::{Automation, api, ids};
+use controller::blobs::Blobs;
+use controller::ops::tokens::Tokens;
+use controller::ops::{Live, Ops};
+use controller::store::automation::actions::Action;
+use controller::store::automation::trigger_instances;
+use controller::store::{Json, Store};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use proto::config::Settings;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+use tower::ServiceExt;
+
+pub const PASSWORD: &str = "admin's password";
+
+pub struct Site {
+    pub automation: Automation,
+    pub token: String,
+    pub term: Term,
+    router: axum::Router,
+    settings: watch::Sender<Arc<Settings>>,
+    epoch: watch::Sender<Option<i64>>,
+    _folder: tempfile::TempDir,
+}
+
+/// An answer that was read whole.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub json: Value,
+}
+
+impl Reply {
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.json);
+        self.json
+    }
+
+    #[track_caller]
+    pub fn refused(self, status: u16) -> String {
+        self.expect(status)["faultstring"]
+            .as_str()
+            .unwrap()
+            .to_string()
+    }
+}
+
+fn automation(
+    store: Store,
+    folder: &Path,
+    settings: watch::Receiver<Arc<Settings>>,
+    epoch: watch::Receiver<Option<i64>>,
+) -> Automation {
+    let scratch = folder.join("scratch");
+    std::fs::create_dir_all(&scratch).unwrap();
+    std::fs::create_dir_all(folder.join("packs")).unwrap();
+    let blobs = Blobs::open(&folder.join("blobs"), b"a key of signatures", "127.0.0.1:1").unwrap();
+    Automation {
+        ops: Ops {
+            store,
+            blobs,
+            live: Live::none(),
+            settings,
+            scratch,
+            public_url: "http://api.yard.internal:8080".into(),
+            tokens: Arc::new(Tokens::new(
+                b"a key of thirty-two characters!!",
+                "http://uaa.yard.internal".into(),
+            )),
+            tasks: daemon::Supervisor::new(),
+        },
+        key: Arc::new(::automation::datastore::SymmetricKey::generate(&[7; 64])),
+        expressions: ::automation::expressions::Engine::default(),
+        agents: Agents::default(),
+        stream: controller::automation::stream::readers(),
+        peers: None,
+        wake: Arc::new(Notify::new()),
+        epoch,
+        bus: None,
+        public_url: "http://st2.yard.internal:8080".into(),
+        pack_folders: Arc::from([]),
+        builtin_packs: Arc::from(folder.join("packs").as_path()),
+    }
+}
+
+impl Site {
+    /// A leader of this epoch over a database.
+    pub async fn over(store: Store, epoch: i64) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let (settings, follow) = watch::channel(Arc::new(Settings::default()));
+        let (sender, leads) = watch::channel(Some(epoch));
+        let automation = automation(store, folder.path(), follow, leads);
+        automation
+            .ops
+            .prepare(PASSWORD, "yard.internal")
+            .await
+            .unwrap();
+        let token = automation
+            .log_in("admin", PASSWORD, None)
+            .await
+            .unwrap()
+            .text;
+        let mut site = Site {
+            router: api::router(automation.clone()),
+            automation,
+            token,
+            term: Term::default(),
+            settings,
+            epoch: sender,
+            _folder: folder,
+        };
+        site.round().await;
+        site
+    }
+
+    pub fn set(&self, key: &str, value: &Value) {
+        let text = value.to_string();
+        let (settings, problems) = Settings::from_stored([(key, text.as_str())]);
+        assert!(problems.is_empty(), "{problems:?}");
+        self.settings.send_replace(Arc::new(settings));
+    }
+
+    /// The engine looks at everything once.
+    pub async fn round(&mut self) {
+        engine::duties(&self.automation, &mut self.term, false)
+            .await
+            .unwrap();
+    }
+
+    /// Rounds until nothing waits for the rules.
+    pub async fn settle(&mut self) {
+        for _ in 0..200 {
+            self.round().await;
+            let mut reader = self.automation.ops.store.read().await.unwrap();
+            let waiting = trigger_instances::count_pending(&mut reader, 1)
+                .await
+                .unwrap();
+            drop(reader);
+            if waiting == 0 {
+                return;
+            }
+        }
+        panic!("trigger instances are left over");
+    }
+
+    /// An action that does nothing, with these parameters.
+    pub async fn action(&self, name: &str, parameters: Value) {
+        let row = Action {
+            reference: format!("test.{name}"),
+            id: ids::new_id(),
+            pack: "test".into(),
+            name: name.into(),
+            runner_type: "noop".into(),
+            enabled: true,
+            document: Json(json!({"description": "Does nothing.", "parameters": parameters})),
+            created_at: 1,
+            updated_at: 1,
+            row_version: 1,
+        };
+        let mut tx = self.automation.ops.store.write("test").await.unwrap();
+        row.insert(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Reply {
+            status,
+            headers,
+            json: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        }
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+        self.call_with(method, path, body, &[]).await
+    }
+
+    pub async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("x-auth-token", &self.token)
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        self.send(request.body(body).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        self.call(Method::GET, path, None).await.expect(200)
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+}
