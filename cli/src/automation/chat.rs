@@ -19,6 +19,8 @@ use tokio::time::Instant;
 
 /// How long an answer may take after its execution ended.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Pause before a broken connection is made again.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 /// How long executions are waited for after the last line.
 const LAST_EXECUTIONS: Duration = Duration::from_secs(600);
 
@@ -34,8 +36,7 @@ pub struct ChatArgs {
 }
 
 pub async fn run(args: ChatArgs, api: &Automation, out: &Output) -> Outcome {
-    let name = format!("st2.announcement__{}", args.route);
-    let mut room = Some(api.stream("/stream", &[("events", &name)]).await?);
+    let mut room = Room::enter(api, &args.route).await?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let terminal = std::io::stdin().is_terminal() && !out.json;
     if terminal {
@@ -49,25 +50,15 @@ pub async fn run(args: ChatArgs, api: &Automation, out: &Output) -> Outcome {
         tokio::select! {
             line = lines.next_line() => match line.ok().flatten() {
                 None => break,
-                Some(line) if matches!(line.trim(), "exit" | "quit") => {
-                    return Ok(());
-                }
+                Some(line) if matches!(line.trim(), "exit" | "quit") => return Ok(()),
                 Some(line) => running.extend(say(api, out, line.trim(), &args.route).await?),
             },
-            event = next(&mut room), if room.is_some() => match event {
-                Some(event) => hear(out, &event)?,
-                None => {
-                    room = api.stream("/stream", &[("events", &name)]).await.ok();
-                    if room.is_none() {
-                        out.warn("the connection to the room broke; answers are not shown any more");
-                    }
-                }
-            },
+            event = room.next() => hear(out, &event)?,
         }
     }
     let until = Instant::now() + LAST_EXECUTIONS;
     while !running.is_empty() && Instant::now() < until {
-        listen(out, &mut room, Duration::from_millis(300)).await?;
+        room.listen(out, Duration::from_millis(300)).await?;
         let mut still = Vec::new();
         for id in running {
             let path = format!("/executions/{id}");
@@ -78,23 +69,53 @@ pub async fn run(args: ChatArgs, api: &Automation, out: &Output) -> Outcome {
         }
         running = still;
     }
-    listen(out, &mut room, LAST_WORDS).await
+    room.listen(out, LAST_WORDS).await
 }
 
-/// Shows what is announced within a span.
-async fn listen(out: &Output, room: &mut Option<EventStream>, span: Duration) -> Outcome {
-    let until = Instant::now() + span;
-    while let Ok(Some(event)) = tokio::time::timeout_at(until, next(room)).await {
-        hear(out, &event)?;
+/// The announcements of a route. A connection that broke is made again; what was announced
+/// meanwhile is lost, as it is for every bot.
+struct Room<'a> {
+    api: &'a Automation,
+    event: String,
+    stream: Option<EventStream>,
+    open_at: Instant,
+}
+
+impl<'a> Room<'a> {
+    async fn enter(api: &'a Automation, route: &str) -> Outcome<Room<'a>> {
+        let event = format!("st2.announcement__{route}");
+        Ok(Room {
+            stream: Some(api.stream("/stream", &[("events", &event)]).await?),
+            api,
+            event,
+            open_at: Instant::now(),
+        })
     }
-    tokio::time::sleep_until(until).await;
-    Ok(())
-}
 
-async fn next(room: &mut Option<EventStream>) -> Option<Event> {
-    match room {
-        Some(room) => room.next().await,
-        None => None,
+    /// The next announcement. Dropping the future loses nothing that came.
+    async fn next(&mut self) -> Event {
+        loop {
+            if let Some(stream) = &mut self.stream {
+                if let Some(event) = stream.next().await {
+                    return event;
+                }
+                self.stream = None;
+            } else {
+                tokio::time::sleep_until(self.open_at).await;
+                let events = [("events", self.event.as_str())];
+                self.stream = self.api.stream("/stream", &events).await.ok();
+            }
+            self.open_at = Instant::now() + COME_BACK_AFTER;
+        }
+    }
+
+    /// Shows what is announced within a span.
+    async fn listen(&mut self, out: &Output, span: Duration) -> Outcome {
+        let until = Instant::now() + span;
+        while let Ok(event) = tokio::time::timeout_at(until, self.next()).await {
+            hear(out, &event)?;
+        }
+        Ok(())
     }
 }
 

@@ -70,11 +70,17 @@ Exits with 1 if the rule does not match (with --last: if nothing matches).")]
 }
 
 #[derive(Debug, Args)]
-#[group(id = "against", required = true, multiple = false, args = ["instance", "payload", "last"])]
 struct TestArgs {
     /// File with a rule, or the name of one
     #[arg(long, value_name = "FILE|RULE")]
     rule: String,
+    #[command(flatten)]
+    against: Against,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Against {
     /// A trigger instance that happened (`yard trigger instances`)
     #[arg(long, value_name = "ID")]
     instance: Option<String>,
@@ -125,7 +131,7 @@ async fn test(args: TestArgs, api: &Automation, out: &Output) -> Outcome {
         true => input::document(&args.rule)?,
         false => Value::String(args.rule.clone()),
     };
-    if let Some(last) = args.last {
+    if let Some(last) = args.against.last {
         let request = json!({ "rule": rule, "last_seconds": last.as_secs() });
         let replay: Value = api
             .post("/rules/replay", &request)
@@ -140,7 +146,7 @@ async fn test(args: TestArgs, api: &Automation, out: &Output) -> Outcome {
             _ => Ok(()),
         };
     }
-    let request = match (&args.instance, &args.payload) {
+    let request = match (&args.against.instance, &args.against.payload) {
         (Some(instance), _) => json!({ "rule": rule, "trigger_instance": instance }),
         (None, Some(file)) => json!({ "rule": rule, "payload": input::document(file)? }),
         (None, None) => return Err(Failure::usage("give --instance, --payload or --last")),
