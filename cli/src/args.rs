@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::apps::{environment, lifecycle, scale, summary};
+use crate::automation::AutomationCommand;
 use crate::cluster::{down, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{config, doctor, events, login, logs, push, routes};
@@ -11,7 +12,7 @@ use clap_complete::Shell;
 #[command(
     name = "yard",
     version,
-    about = "Run apps on a Stackyard cluster, and run the cluster",
+    about = "Run apps and automation on a Stackyard cluster, and run the cluster",
     after_help = "`yard COMMAND --help` explains a command, `yard help exit-codes` what it may exit with.",
     after_long_help = EXIT_CODES,
     infer_subcommands = false,
@@ -48,7 +49,7 @@ pub enum Command {
     Version,
     /// Show how the cluster is
     Status(status::StatusArgs),
-    /// Push an app: upload, stage and start it, or replace the running one in steps
+    /// Push an app (upload, stage and start it, or replace the running one in steps) or a pack
     Push(Box<push::PushArgs>),
     /// List the apps of the space
     Apps,
@@ -82,6 +83,8 @@ pub enum Command {
     Routes,
     /// Show what happened to an app
     Events(events::EventsArgs),
+    #[command(flatten)]
+    Automation(AutomationCommand),
     /// Show and change the live configuration of the cluster
     Config(config::ConfigArgs),
     /// Log in to a cluster

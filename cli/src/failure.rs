@@ -38,7 +38,7 @@ Exit codes:
   4  the cluster cannot be reached
   5  the app crashed or did not start
   6  staging failed
-  7  no such app, route, space or setting
+  7  no such app, route, space or setting; no such pack, action, rule or the like
   8  it took too long
   9  this machine is not ready for a cluster (see `yard doctor`)";
 

@@ -3,6 +3,7 @@
 
 mod apps;
 mod args;
+mod automation;
 mod caller;
 mod client;
 mod cluster;
@@ -116,6 +117,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::UnmapRoute(args) => routes::unmap(args, &out, store).await,
         Command::Routes => routes::list(&out, store).await,
         Command::Events(args) => events::run(args, &out, store).await,
+        Command::Automation(command) => automation::run(command, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
         Command::Login(args) => login::login(args, &out, store).await,
         Command::Logout => login::logout(&out, store).await,

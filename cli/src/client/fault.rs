@@ -2,6 +2,13 @@
 
 use crate::failure::{Code, Failure};
 use proto::api::{ErrorDocument, TokenError};
+use serde::Deserialize;
+
+/// How the automation API tells an error.
+#[derive(Debug, Deserialize)]
+struct AutomationError {
+    faultstring: String,
+}
 
 /// An error answer, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +48,14 @@ impl Fault {
                 status,
                 title: document.error,
                 detail,
+                router_error,
+            };
+        }
+        if let Ok(document) = serde_json::from_slice::<AutomationError>(body) {
+            return Fault {
+                status,
+                title: String::new(),
+                detail: document.faultstring,
                 router_error,
             };
         }
@@ -129,6 +144,13 @@ mod tests {
         );
         assert!(fault.passing());
         assert_eq!(fault.failure().code, Code::Unreachable);
+    }
+
+    #[test]
+    fn an_error_of_automation_tells_its_text() {
+        let fault = Fault::read(404, None, br#"{"faultstring":"no such rule"}"#);
+        assert_eq!(fault.detail, "no such rule");
+        assert_eq!(fault.failure().code, Code::NotFound);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! under the cluster's domain (nothing depends on the machine's name resolution), renews an access
 //! token once when the server says it ran out, and repeats what is safe to repeat.
 
+mod automation;
 mod fault;
 mod jobs;
 mod logs;
@@ -14,10 +15,12 @@ mod tokens;
 mod transport;
 mod upload;
 
+pub use automation::{Automation, EventStream};
 pub use jobs::Pace;
 pub use logs::{LogItem, LogStream};
-pub use names::{AppUrl, domain_of_api, item, normalize_api};
+pub use names::{AppUrl, domain_of_api, item, normalize_api, segment};
 pub use resolver::resolves_to;
+pub use sse::Event;
 pub use tokens::{discover, log_in, spend};
 pub use transport::address_of;
 pub use upload::Bits;

@@ -37,6 +37,19 @@ pub fn domain_of_api(api: &str) -> Option<String> {
         .map(str::to_string)
 }
 
+/// The address of the cluster's host `name`, beside its API: `http://st2.yard.internal:8080`.
+pub fn beside_api(api: &str, name: &str) -> Option<String> {
+    domain_of_api(api)?;
+    let (scheme, rest) = api.split_once("://")?;
+    let rest = rest.strip_prefix("api.")?;
+    Some(format!("{scheme}://{name}.{rest}"))
+}
+
+/// A name as one part of a path.
+pub fn segment(name: &str) -> String {
+    encode(name)
+}
+
 /// Appends a query. A comma inside a value is data, not a separator of a list: the contract wants
 /// it encoded twice.
 pub fn with_query(url: &str, query: &[(&str, &str)]) -> String {
@@ -169,6 +182,16 @@ mod tests {
             Some("yard.internal")
         );
         assert_eq!(domain_of_api("http://127.0.0.1:8080"), None);
+    }
+
+    #[test]
+    fn other_hosts_stand_beside_the_api() {
+        assert_eq!(
+            beside_api("http://api.yard.internal:8080", "st2").as_deref(),
+            Some("http://st2.yard.internal:8080")
+        );
+        assert_eq!(beside_api("http://127.0.0.1:8080", "st2"), None);
+        assert_eq!(segment("a/b c.d"), "a%2Fb%20c.d");
     }
 
     #[test]

@@ -94,8 +94,13 @@ pub enum FilesFault {
     },
 }
 
-/// Walks the folder.
+/// Walks the folder of an app.
 pub fn collect(root: &Path) -> Result<Collected, FilesFault> {
+    collect_without(root, IGNORED)
+}
+
+/// Walks a folder; what `ignored` and `.cfignore` name is left out.
+pub fn collect_without(root: &Path, ignored: &[&str]) -> Result<Collected, FilesFault> {
     let read_error = |path: &Path| {
         let path = path.to_path_buf();
         move |source: std::io::Error| FilesFault::Read { path, source }
@@ -103,7 +108,7 @@ pub fn collect(root: &Path) -> Result<Collected, FilesFault> {
     if fs::metadata(root).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Err(FilesFault::Missing(root.to_path_buf()));
     }
-    let rules = rules(root)?;
+    let rules = rules(root, ignored)?;
     let mut collected = Collected::default();
     let mut folders = vec![(root.to_path_buf(), String::new())];
     while let Some((folder, inside)) = folders.pop() {
@@ -167,7 +172,7 @@ pub fn collect(root: &Path) -> Result<Collected, FilesFault> {
     Ok(collected)
 }
 
-fn rules(root: &Path) -> Result<Gitignore, FilesFault> {
+fn rules(root: &Path, ignored: &[&str]) -> Result<Gitignore, FilesFault> {
     let mut builder = GitignoreBuilder::new("");
     let mut add = |line: &str| {
         builder
@@ -175,7 +180,7 @@ fn rules(root: &Path) -> Result<Gitignore, FilesFault> {
             .map(|_| ())
             .map_err(|_| FilesFault::Pattern(line.to_string()))
     };
-    for line in IGNORED {
+    for line in ignored {
         add(line)?;
     }
     let file = root.join(".cfignore");

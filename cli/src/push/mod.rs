@@ -6,20 +6,25 @@
 //! ```
 //! Everything that can be wrong on this side is found before the cluster is asked for anything, so
 //! a bad folder or manifest changes nothing there.
+//!
+//! A folder with a `pack.yaml` and no manifest is a pack of automation, not an app.
 
 mod archive;
-mod files;
+pub mod files;
 mod flow;
 mod manifest;
+mod pack;
 mod request;
 mod variables;
 
-use crate::client::Client;
+use crate::automation::upload;
+use crate::client::{Automation, Client};
 use crate::failure::Outcome;
 use crate::output::Output;
 use crate::targets::Store;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -27,6 +32,7 @@ use std::path::PathBuf;
   yard push samples/static            a folder; the app is called like it
   yard push shop -p target/shop -m 128M -i 2 -c './shop --serve'
   yard push -f manifest.yml --var host=shop
+  yard push packs/web                 a folder with a pack.yaml: installed or upgraded as a pack
 An app that runs already is replaced in steps, so that no request fails.")]
 pub struct PushArgs {
     /// A folder or archive to push, or the name of an app
@@ -95,7 +101,7 @@ pub struct PushArgs {
     /// How a running app is replaced
     #[arg(long, value_enum)]
     strategy: Option<Strategy>,
-    /// Seconds to wait until the app is up
+    /// Seconds to wait until the app is up or the pack is installed
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
 }
@@ -110,6 +116,10 @@ pub enum Strategy {
 
 pub async fn run(args: PushArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
+    if let Some(folder) = pack::folder(&args)? {
+        let within = Duration::from_secs(args.timeout);
+        return upload::push(&Automation::of(client)?, out, &folder, within).await;
+    }
     client.space()?;
     let request = request::Request::read(&args)?;
     flow::push(&client, out, request).await
