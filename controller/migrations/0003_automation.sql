@@ -154,3 +154,10 @@ CREATE INDEX automation_tokens_expiry ON automation_tokens (expires_at);
 CREATE TABLE automation_roles (
     id TEXT PRIMARY KEY, role TEXT NOT NULL, username TEXT NOT NULL, source TEXT NOT NULL, description TEXT NOT NULL,
     created_at BIGINT NOT NULL, UNIQUE (role, username));
+
+-- Tasks on agents that install what packs require. The one who waits and the one who hears of the end may be
+-- different controllers.
+CREATE TABLE pack_stagings (
+    task TEXT PRIMARY KEY, pack TEXT NOT NULL, dea TEXT,
+    outcome TEXT NOT NULL,             -- null: it is not over
+    created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, row_version BIGINT NOT NULL);

@@ -47,6 +47,7 @@ pub async fn start(
         public_url: config.public_url.as_str().into(),
         pack_folders: config.pack_folders.clone().into(),
         builtin_packs: config.packs.as_path().into(),
+        packs_at_work: super::ops::natives::PacksAtWork::default(),
     };
     super::engine::start(&automation, deps).await;
     Ok(automation)
