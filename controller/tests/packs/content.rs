@@ -17,10 +17,18 @@ async fn the_built_in_packs_are_registered_with_all_they_bring() {
             .iter()
             .map(|pack| pack["ref"].as_str().unwrap().to_string())
             .collect();
-        assert_eq!(names, ["chatops", "core", "default", "linux", "packs", "yard"]);
+        assert_eq!(
+            names,
+            ["chatops", "core", "default", "linux", "packs", "yard"]
+        );
         let core = world.get("/v1/packs/core").await.expect(200);
         assert_eq!(core["uid"], "pack:core");
-        assert!(core["files"].as_array().unwrap().contains(&json!("actions/local.yaml")));
+        assert!(
+            core["files"]
+                .as_array()
+                .unwrap()
+                .contains(&json!("actions/local.yaml"))
+        );
         assert!(core.get("folder_sha256").is_none(), "{core}");
 
         let local = world.get("/v1/actions/core.local").await.expect(200);
@@ -34,12 +42,23 @@ async fn the_built_in_packs_are_registered_with_all_they_bring() {
         assert_eq!(listed.headers["x-limit"], "2");
         assert!(listed.json[0].get("parameters").is_none());
 
-        let runner = world.get("/v1/runnertypes/?name=python-script").await.expect(200);
+        let runner = world
+            .get("/v1/runnertypes/?name=python-script")
+            .await
+            .expect(200);
         assert_eq!(runner.as_array().unwrap().len(), 1);
-        let sensor = world.get("/v1/sensortypes/linux.FileWatchSensor").await.expect(200);
+        let sensor = world
+            .get("/v1/sensortypes/linux.FileWatchSensor")
+            .await
+            .expect(200);
         assert_eq!(sensor["class_name"], "FileWatchSensor");
         assert_eq!(sensor["trigger_types"], json!(["linux.file_watch.line"]));
-        assert!(sensor["artifact_uri"].as_str().unwrap().starts_with("file:///"));
+        assert!(
+            sensor["artifact_uri"]
+                .as_str()
+                .unwrap()
+                .starts_with("file:///")
+        );
     }
 }
 
@@ -48,7 +67,10 @@ async fn what_is_registered_again_is_counted_and_keeps_its_ids() {
     for world in World::each("what_is_registered_again_is_counted_and_keeps_its_ids").await {
         let before = world.get("/v1/actions/linux.cp").await.expect(200);
         let counts = world
-            .post("/v1/packs/register", json!({"packs": ["linux"], "types": ["actions", "sensor"]}))
+            .post(
+                "/v1/packs/register",
+                json!({"packs": ["linux"], "types": ["actions", "sensor"]}),
+            )
             .await
             .expect(200);
         let mut names: Vec<&String> = counts.as_object().unwrap().keys().collect();
@@ -57,8 +79,18 @@ async fn what_is_registered_again_is_counted_and_keeps_its_ids() {
         assert_eq!(counts["sensors"], 1);
         assert!(counts["actions"].as_u64().unwrap() > 10, "{counts}");
         assert_eq!(world.get("/v1/actions/linux.cp").await.expect(200), before);
-        let all = world.post("/v1/packs/register", json!({})).await.expect(200);
-        for name in ["triggers", "rules", "rule_types", "policy_types", "configs", "aliases"] {
+        let all = world
+            .post("/v1/packs/register", json!({}))
+            .await
+            .expect(200);
+        for name in [
+            "triggers",
+            "rules",
+            "rule_types",
+            "policy_types",
+            "configs",
+            "aliases",
+        ] {
             assert!(all[name].is_u64(), "{name}: {all}");
         }
         let text = world
@@ -90,12 +122,18 @@ async fn overrides_of_the_operator_count() {
     )
     .unwrap();
     world
-        .set("automation/pack/overrides", &folder.display().to_string())
+        .set(
+            "automation/pack/overrides",
+            json!(folder.display().to_string()),
+        )
         .await;
     let asked = json!({"packs": ["linux"], "types": ["actions"]});
     let counts = world.post("/v1/packs/register", asked).await.expect(200);
     assert_eq!(counts["actions(overridden)"], 1);
-    assert_eq!(world.get("/v1/actions/linux.cp").await.expect(200)["enabled"], false);
+    assert_eq!(
+        world.get("/v1/actions/linux.cp").await.expect(200)["enabled"],
+        false
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,7 +157,10 @@ async fn files_are_shown_and_cached() {
     assert_eq!(world.open(again).await.status, 304);
     let text = world.get("/v1/packs/views/file/core/../pack.yaml").await;
     assert_eq!(text.status, 404);
-    world.get("/v1/packs/views/files/nowhere").await.refused(404);
+    world
+        .get("/v1/packs/views/files/nowhere")
+        .await
+        .refused(404);
 }
 
 const SCHEMA: &str = "url: {type: string, default: 'http://x', required: true}\ntoken: {type: string, secret: true}\n";
@@ -132,7 +173,13 @@ async fn secrets_of_a_configuration_are_masked_and_kept() {
         let schema = world.get("/v1/config_schemas/shop").await.expect(200);
         assert_eq!(schema["attributes"]["token"]["secret"], true);
         let schemas = world.get("/v1/config_schemas").await.expect(200);
-        assert!(schemas.as_array().unwrap().iter().any(|one| one["pack"] == "shop"));
+        assert!(
+            schemas
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|one| one["pack"] == "shop")
+        );
         world.get("/v1/config_schemas/core").await.refused(404);
 
         let values = json!({"url": "http://y", "token": "hush"});
@@ -141,7 +188,10 @@ async fn secrets_of_a_configuration_are_masked_and_kept() {
         // What comes back masked stays.
         let values = json!({"url": "http://z", "token": "********"});
         world.put("/v1/configs/shop", values).await.expect(200);
-        let shown = world.get("/v1/configs/shop?show_secrets=true").await.expect(200);
+        let shown = world
+            .get("/v1/configs/shop?show_secrets=true")
+            .await
+            .expect(200);
         assert_eq!(shown["values"], json!({"url": "http://z", "token": "hush"}));
         let listed = world.get("/v1/configs").await.expect(200);
         assert_eq!(listed[0]["values"]["token"], "********");
@@ -161,11 +211,17 @@ async fn runners_and_sensors_are_switched_at_once() {
         runner["enabled"] = json!(false);
         let changed = world.put("/v1/runnertypes/noop", runner).await.expect(200);
         assert_eq!(changed["enabled"], false);
-        assert_eq!(world.get("/v1/runnertypes/noop").await.expect(200)["enabled"], false);
+        assert_eq!(
+            world.get("/v1/runnertypes/noop").await.expect(200)["enabled"],
+            false
+        );
         let mut refused = world.get("/v1/runnertypes/winrm-cmd").await.expect(200);
         assert_eq!(refused["enabled"], false);
         refused["enabled"] = json!(true);
-        world.put("/v1/runnertypes/winrm-cmd", refused).await.refused(400);
+        world
+            .put("/v1/runnertypes/winrm-cmd", refused)
+            .await
+            .refused(400);
 
         let path = "/v1/sensortypes/linux.FileWatchSensor";
         let mut sensor = world.get(path).await.expect(200);

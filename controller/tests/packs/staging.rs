@@ -3,7 +3,9 @@
 use crate::world::World;
 use proto::bus::automation::AutomationReport;
 use proto::bus::catalogue;
-use proto::bus::stream::{Ack, RunTask, RunTaskReply, TaskEnd, TaskExited, UploadedOutput, task_input::Source};
+use proto::bus::stream::{
+    Ack, RunTask, RunTaskReply, TaskEnd, TaskExited, UploadedOutput, task_input::Source,
+};
 use proto::ids::DeaId;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -13,7 +15,10 @@ use std::time::Duration;
 async fn agent(world: &World, failure: Option<&'static str>) -> tokio::task::JoinHandle<RunTask> {
     let dea = DeaId::new("dea-1").unwrap();
     let bus = world.cluster.connect("dea-1").await;
-    let mut tasks = bus.subscribe(&catalogue::dea_task_run(&dea).filter()).await.unwrap();
+    let mut tasks = bus
+        .subscribe(&catalogue::dea_task_run(&dea).filter())
+        .await
+        .unwrap();
     bus.flush().await.unwrap();
     let report = AutomationReport {
         dea: dea.to_string(),
@@ -21,7 +26,11 @@ async fn agent(world: &World, failure: Option<&'static str>) -> tokio::task::Joi
     };
     let reports = bus.clone();
     tokio::spawn(async move {
-        while reports.publish(&catalogue::automation_report(), &report).await.is_ok() {
+        while reports
+            .publish(&catalogue::automation_report(), &report)
+            .await
+            .is_ok()
+        {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
@@ -46,7 +55,8 @@ async fn agent(world: &World, failure: Option<&'static str>) -> tokio::task::Joi
             None => {
                 let key = format!("uploads/{}/pack.tgz", task.task);
                 assert!(task.outputs[0].url.contains(&key));
-                let stream = futures_util::stream::iter([Ok::<_, std::io::Error>(archive.clone().into())]);
+                let stream =
+                    futures_util::stream::iter([Ok::<_, std::io::Error>(archive.clone().into())]);
                 blobs.put(&key, stream, u64::MAX).await.unwrap();
                 exited.uploaded.push(UploadedOutput {
                     path: task.outputs[0].path.clone(),
@@ -61,7 +71,11 @@ async fn agent(world: &World, failure: Option<&'static str>) -> tokio::task::Joi
             }
         }
         let ack: Ack = bus
-            .request(&catalogue::app_task_exited(), &exited, Duration::from_secs(5))
+            .request(
+                &catalogue::app_task_exited(),
+                &exited,
+                Duration::from_secs(5),
+            )
             .await
             .unwrap();
         assert!(ack.ok);
@@ -72,14 +86,25 @@ async fn agent(world: &World, failure: Option<&'static str>) -> tokio::task::Joi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requirements_are_installed_where_the_pack_will_be() {
     for world in World::each("requirements_are_installed_where_the_pack_will_be").await {
-        world.set("staging/environment", r#"{"PIP_INDEX_URL": "http://index"}"#).await;
+        world
+            .set(
+                "staging/environment",
+                json!({"PIP_INDEX_URL": "http://index"}),
+            )
+            .await;
         let played = agent(&world, None).await;
         let source = world.pack("hello", &[("requirements.txt", "six\n")]);
         world.installed(&[&source]).await;
         let task = played.await.unwrap();
-        assert_eq!((task.kind.as_str(), task.app_name.as_str()), ("pack", "hello"));
+        assert_eq!(
+            (task.kind.as_str(), task.app_name.as_str()),
+            ("pack", "hello")
+        );
         assert_eq!(task.command[2], "/opt/stackyard/pack");
-        assert!(task.environment.contains(&"PIP_INDEX_URL=http://index".to_string()));
+        assert!(
+            task.environment
+                .contains(&"PIP_INDEX_URL=http://index".to_string())
+        );
         assert_eq!(task.inputs[0].path, "/opt/stackyard/pack/content.tgz");
         let Some(Source::Content(script)) = &task.inputs[1].source else {
             panic!("the script is an input");
@@ -91,20 +116,40 @@ async fn requirements_are_installed_where_the_pack_will_be() {
             .unwrap()
             .unwrap();
         let sum = pack.archive_sha256.unwrap();
-        assert_eq!(sum, controller::blobs::hex(&Sha256::digest(b"content and virtualenv")));
-        assert!(world.cluster.blobs.size(&format!("packs/{sum}")).await.unwrap().is_some());
+        assert_eq!(
+            sum,
+            controller::blobs::hex(&Sha256::digest(b"content and virtualenv"))
+        );
+        assert!(
+            world
+                .cluster
+                .blobs
+                .size(&format!("packs/{sum}"))
+                .await
+                .unwrap()
+                .is_some()
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_requirement_that_fails_fails_the_installation_with_its_words() {
-    let Some(world) = World::start("a_requirement_that_fails_fails_the_installation_with_its_words").await else {
+    let Some(world) =
+        World::start("a_requirement_that_fails_fails_the_installation_with_its_words").await
+    else {
         return;
     };
-    let played = agent(&world, Some("ERROR: No matching distribution found for nothing")).await;
+    let played = agent(
+        &world,
+        Some("ERROR: No matching distribution found for nothing"),
+    )
+    .await;
     let source = world.pack("hello", &[("requirements.txt", "nothing\n")]);
     let text = world.not_installed(json!({"packs": [source]})).await;
-    assert!(text.contains("exit status 1") && text.contains("No matching distribution"), "{text}");
+    assert!(
+        text.contains("exit status 1") && text.contains("No matching distribution"),
+        "{text}"
+    );
     world.get("/v1/packs/hello").await.refused(404);
     played.await.unwrap();
 }

@@ -60,7 +60,10 @@ impl Reply {
 }
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 impl World {
@@ -100,7 +103,11 @@ impl World {
         std::fs::create_dir_all(folder.join("allowed")).unwrap();
         std::fs::create_dir_all(folder.join("scratch")).unwrap();
         let key_file = folder.join("automation.key");
-        std::fs::write(&key_file, "a random text of more than thirty-two characters").unwrap();
+        std::fs::write(
+            &key_file,
+            "a random text of more than thirty-two characters",
+        )
+        .unwrap();
         let (runtime, deps) = cluster.controller("controller-1").await;
         let config: start::Config = serde_json::from_value(json!({
             "key_file": key_file, "packs": packs, "public_url": "http://st2.yard.internal:8080",
@@ -138,7 +145,6 @@ impl World {
             _database: database,
         };
         eventually("the built-in packs are registered", async || {
-            world.automation.register_builtin().await.map_err(|fault| format!("{fault:?}"))?;
             match world.get("/v1/packs/yard").await.status.as_u16() {
                 200 => Ok(()),
                 other => Err(other.to_string()),
@@ -149,14 +155,19 @@ impl World {
     }
 
     /// Changes a setting of the cluster; it is there when this returns.
-    pub async fn set(&self, key: &str, value: &str) {
+    pub async fn set(&self, key: &str, value: Value) {
         let place = format!("{}{key}", proto::config::PREFIX);
-        let stored = self.deps.cluster.compare_and_set(&place, None, value).await;
-        stored.unwrap();
+        let text = value.to_string();
+        let stored = self.deps.cluster.compare_and_set(&place, None, &text).await;
+        stored.unwrap().unwrap();
         let settings = self.deps.cluster.settings();
         eventually("the setting arrives", async || {
-            let seen = settings.borrow().text(key);
-            if seen == value { Ok(()) } else { Err(seen) }
+            let seen = settings.borrow().value(key).map(|seen| seen.to_json());
+            if seen.as_ref() == Some(&value) {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}"))
+            }
         })
         .await;
     }
@@ -270,7 +281,8 @@ pub fn write_pack(folder: &Path, name: &str, files: &[(&str, &str)]) {
         std::fs::remove_dir_all(folder).unwrap();
     }
     std::fs::create_dir_all(folder).unwrap();
-    let metadata = format!("name: {name}\ndescription: of a test\nversion: 1.0.0\nauthor: a test\n");
+    let metadata =
+        format!("name: {name}\ndescription: of a test\nversion: 1.0.0\nauthor: a test\n");
     std::fs::write(folder.join("pack.yaml"), metadata).unwrap();
     for (path, text) in files {
         let path = folder.join(path);

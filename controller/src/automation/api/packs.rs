@@ -214,5 +214,11 @@ async fn upload(
             parameters.insert(name.to_string(), json!(flag));
         }
     }
-    begin(&automation, &caller, "packs.install", Value::Object(parameters)).await
+    begin(
+        &automation,
+        &caller,
+        "packs.install",
+        Value::Object(parameters),
+    )
+    .await
 }

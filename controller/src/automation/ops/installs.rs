@@ -124,7 +124,11 @@ fn kinds(parameters: &Map<String, Value>) -> Result<BTreeSet<Kind>, Fault> {
         .and_then(Value::as_str)
         .unwrap_or("all");
     let mut kinds = BTreeSet::new();
-    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    for name in text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
         if name == "all" {
             return Ok(BTreeSet::from(Kind::ALL));
         }
@@ -161,7 +165,9 @@ fn compatible(reference: &str, inspection: &Inspection) -> Result<(), String> {
 fn clash(before: Option<&Pack>, fetched: &Fetched, force: bool) -> Result<(), Fault> {
     let reference = &fetched.reference;
     if reference == base_environment::PACK {
-        return invalid(format!("\"{reference}\" cannot be a pack's ref: the platform uses it."));
+        return invalid(format!(
+            "\"{reference}\" cannot be a pack's ref: the platform uses it."
+        ));
     }
     let Some(before) = before else { return Ok(()) };
     if before.builtin {
@@ -199,7 +205,11 @@ impl Automation {
             stages: true,
         };
         let plan = self.install(execution, &asked).await?;
-        let names: Vec<&str> = plan.order.iter().map(|one| one.reference.as_str()).collect();
+        let names: Vec<&str> = plan
+            .order
+            .iter()
+            .map(|one| one.reference.as_str())
+            .collect();
         let message = if plan.conflicts.is_empty() {
             String::new()
         } else {
@@ -251,7 +261,8 @@ impl Automation {
         let mut plan = Plan::default();
         for text in &asked.packs {
             let source = Source::parse(text)?;
-            self.plan(&source, asked, &mut Vec::new(), &mut plan).await?;
+            self.plan(&source, asked, &mut Vec::new(), &mut plan)
+                .await?;
         }
         for fetched in &mut plan.order {
             self.install_one(execution, asked, fetched).await?;
@@ -558,10 +569,7 @@ impl Automation {
     }
 
     /// `packs.load`
-    pub(super) async fn load_packs(
-        &self,
-        parameters: &Map<String, Value>,
-    ) -> Result<Value, Fault> {
+    pub(super) async fn load_packs(&self, parameters: &Map<String, Value>) -> Result<Value, Fault> {
         let types = parameters
             .get("register")
             .and_then(Value::as_str)
@@ -569,7 +577,12 @@ impl Automation {
         let packs = texts(parameters, "packs")?;
         let counts = self
             .register_again(&RegisterAsked {
-                types: Some(types.split(',').map(|name| name.trim().to_string()).collect()),
+                types: Some(
+                    types
+                        .split(',')
+                        .map(|name| name.trim().to_string())
+                        .collect(),
+                ),
                 packs: Some(packs),
                 fail_on_failure: Some(true),
             })

@@ -188,7 +188,12 @@ impl Automation {
         } else {
             &row.username
         };
-        tracing::info!(execution = row.id, action = row.action_ref, user, "packs are changed");
+        tracing::info!(
+            execution = row.id,
+            action = row.action_ref,
+            user,
+            "packs are changed"
+        );
         match native {
             Native::Install => self.install_packs(&row.id, parameters).await,
             Native::Download => self.download_packs(&row.id, parameters).await,

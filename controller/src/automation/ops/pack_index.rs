@@ -27,7 +27,10 @@ pub struct IndexCache(Arc<Mutex<Option<(String, Instant, Arc<Map<String, Value>>
 
 impl IndexCache {
     fn get(&self, place: &str) -> Option<Arc<Map<String, Value>>> {
-        let known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         known
             .as_ref()
             .filter(|(from, at, _)| from == place && at.elapsed() < GOOD_FOR)
@@ -35,7 +38,10 @@ impl IndexCache {
     }
 
     fn put(&self, place: &str, packs: Arc<Map<String, Value>>) {
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         *known = Some((place.to_string(), Instant::now(), packs));
     }
 }
@@ -248,6 +254,9 @@ mod tests {
         assert!(answers(&packs["github"], "git work"));
         assert!(!answers(&packs["github"], "git amazon"));
         let broken = packs_of("file.json", b"{}").unwrap_err().to_string();
-        assert!(broken.contains("file.json") && broken.contains("packs"), "{broken}");
+        assert!(
+            broken.contains("file.json") && broken.contains("packs"),
+            "{broken}"
+        );
     }
 }

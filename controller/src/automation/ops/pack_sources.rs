@@ -197,7 +197,10 @@ impl Automation {
             .chain(self.pack_folders.iter().cloned())
             .collect();
         let refused = || {
-            let named: Vec<String> = allowed.iter().map(|one| one.display().to_string()).collect();
+            let named: Vec<String> = allowed
+                .iter()
+                .map(|one| one.display().to_string())
+                .collect();
             Fault::Invalid(format!(
                 "Packs are not installed from {}: {}.",
                 path.display(),
@@ -245,9 +248,9 @@ impl Automation {
         }
         let commit = git.commit(&shown, version).await?.ok_or_else(|| {
             Fault::Invalid(match version {
-                Some(version) => format!(
-                    "The repository {url} has no branch, tag or commit \"{version}\"."
-                ),
+                Some(version) => {
+                    format!("The repository {url} has no branch, tag or commit \"{version}\".")
+                }
                 None => format!("The repository {url} is empty."),
             })
         })?;
@@ -436,20 +439,64 @@ mod tests {
         };
         let git = |url: &str| Place::Git(url.into());
         check("hello", Place::Index("hello".into()), None, Some("hello"));
-        check("hello=1.2.0", Place::Index("hello".into()), Some("1.2.0"), Some("hello"));
-        check("org/stackstorm-hello=main", git("https://github.com/org/stackstorm-hello"), Some("main"), Some("hello"));
-        check("https://h/x/hello.git", git("https://h/x/hello.git"), None, Some("hello"));
-        check("git@h:x/hello.git=v1", git("git@h:x/hello.git"), Some("v1"), Some("hello"));
-        check("file:///srv/hello/", Place::Folder("/srv/hello/".into()), None, Some("hello"));
+        check(
+            "hello=1.2.0",
+            Place::Index("hello".into()),
+            Some("1.2.0"),
+            Some("hello"),
+        );
+        check(
+            "org/stackstorm-hello=main",
+            git("https://github.com/org/stackstorm-hello"),
+            Some("main"),
+            Some("hello"),
+        );
+        check(
+            "https://h/x/hello.git",
+            git("https://h/x/hello.git"),
+            None,
+            Some("hello"),
+        );
+        check(
+            "git@h:x/hello.git=v1",
+            git("git@h:x/hello.git"),
+            Some("v1"),
+            Some("hello"),
+        );
+        check(
+            "file:///srv/hello/",
+            Place::Folder("/srv/hello/".into()),
+            None,
+            Some("hello"),
+        );
         let sum = "0".repeat(64);
-        check(&format!("upload:{sum}"), Place::Upload(sum.clone()), None, None);
+        check(
+            &format!("upload:{sum}"),
+            Place::Upload(sum.clone()),
+            None,
+            None,
+        );
     }
 
     #[test]
     fn what_could_be_an_option_or_a_command_is_refused() {
         for text in [
-            "", "-x", "--upload-pack=x", "ext::sh -c x", "ext://x", "file://x", "https://-oProxyCommand", "hello=-x",
-            "hello=a..b", "hello=", "a b", "../x", "git://h/x", "-o@h:x", "upload:../x", "a/b/c",
+            "",
+            "-x",
+            "--upload-pack=x",
+            "ext::sh -c x",
+            "ext://x",
+            "file://x",
+            "https://-oProxyCommand",
+            "hello=-x",
+            "hello=a..b",
+            "hello=",
+            "a b",
+            "../x",
+            "git://h/x",
+            "-o@h:x",
+            "upload:../x",
+            "a/b/c",
         ] {
             assert!(Source::parse(text).is_err(), "{text:?}");
         }

@@ -151,10 +151,7 @@ impl Automation {
         let mut reason = "there is no agent".to_string();
         while Instant::now() < until {
             let fresh = self.agent_lost_after();
-            let Some(dea) = self
-                .agents
-                .choose(asked.pack, "", Instant::now(), fresh)
-            else {
+            let Some(dea) = self.agents.choose(asked.pack, "", Instant::now(), fresh) else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
@@ -184,7 +181,10 @@ impl Automation {
         }
         failed(
             asked.pack,
-            format!("no agent took it within {} s ({reason})", PATIENCE.as_secs()),
+            format!(
+                "no agent took it within {} s ({reason})",
+                PATIENCE.as_secs()
+            ),
         )
     }
 
@@ -255,12 +255,7 @@ impl Automation {
         }
     }
 
-    async fn wait_for_staging(
-        &self,
-        task: &str,
-        pack: &str,
-        dea: &DeaId,
-    ) -> Result<Value, Fault> {
+    async fn wait_for_staging(&self, task: &str, pack: &str, dea: &DeaId) -> Result<Value, Fault> {
         let limit = self.ops.settings().duration("staging/timeout") + SLACK;
         let until = Instant::now() + limit;
         let mut silent_since: Option<Instant> = None;
@@ -281,7 +276,10 @@ impl Automation {
             tokio::time::sleep(LOOK).await;
         }
         self.stop_staging(dea, task).await;
-        failed(pack, format!("it was not over within {} s", limit.as_secs()))
+        failed(
+            pack,
+            format!("it was not over within {} s", limit.as_secs()),
+        )
     }
 
     /// Takes in the end of such a task.
@@ -311,9 +309,7 @@ fn outcome(exited: &TaskExited) -> Value {
             "it ran out of memory: raise the setting staging/memory".to_string()
         }
         TaskEnd::DiskFull => "it ran out of disk: raise the setting staging/disk".to_string(),
-        TaskEnd::Timeout => {
-            "it did not end in time: raise the setting staging/timeout".to_string()
-        }
+        TaskEnd::Timeout => "it did not end in time: raise the setting staging/timeout".to_string(),
         TaskEnd::Stopped
         | TaskEnd::NotStarted
         | TaskEnd::UploadFailed
@@ -348,6 +344,11 @@ mod tests {
         assert_eq!(failed["last_lines"].as_array().unwrap().len(), LAST_LINES);
         assert_eq!(failed["last_lines"][19], "29");
         exited.end = TaskEnd::OutOfMemory.into();
-        assert!(outcome(&exited)["error"].as_str().unwrap().contains("staging/memory"));
+        assert!(
+            outcome(&exited)["error"]
+                .as_str()
+                .unwrap()
+                .contains("staging/memory")
+        );
     }
 }

@@ -409,7 +409,10 @@ impl Automation {
         })
         .await?;
         no_errors("The uploaded pack", &inspection)?;
-        Ok(format!("upload:{}", self.store_archive(bytes).await?.sha256))
+        Ok(format!(
+            "upload:{}",
+            self.store_archive(bytes).await?.sha256
+        ))
     }
 
     /// Registers packs again from the files they have.
