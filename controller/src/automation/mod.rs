@@ -48,6 +48,8 @@ pub struct Automation {
     pub pack_folders: Arc<[std::path::PathBuf]>,
     /// The built-in packs.
     pub builtin_packs: Arc<std::path::Path>,
+    /// What is being done to packs here.
+    pub packs_at_work: ops::natives::PacksAtWork,
 }
 
 impl Automation {

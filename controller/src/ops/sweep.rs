@@ -3,6 +3,7 @@
 //! A blob is written before the row that names it, so a young one is left alone whatever the rows say.
 
 use super::{Ops, Refusal, now};
+use crate::store::automation::pack_stagings;
 use crate::store::sweep;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,6 +14,12 @@ pub const PERIOD: Duration = Duration::from_secs(600);
 const YOUNGEST: i64 = 3600;
 /// Unused files of past pushes are kept for this long, in seconds.
 const RESOURCES: i64 = 7 * 86_400;
+/// Executions under way keep the content they began with; agents fetch it while they run.
+const PACKS: i64 = 86_400;
+/// Reports that agents put down before they tell of them.
+const RESULTS: i64 = 86_400;
+/// Whoever waited for the staging of a pack is gone after this, in microseconds.
+const PACK_STAGINGS: i64 = 86_400_000_000;
 /// Jobs are forgotten after this, in microseconds.
 const JOBS: i64 = 86_400_000_000;
 /// Audit events are forgotten after this, in microseconds.
@@ -27,6 +34,7 @@ impl Ops {
         let now_micros = now();
         let mut tx = self.store.write("forget old rows").await?;
         sweep::forget(&mut tx, now_micros - JOBS, now_micros - EVENTS).await?;
+        pack_stagings::forget(&mut tx, now_micros - PACK_STAGINGS).await?;
         tx.commit().await?;
         let mut removed = 0;
         let unix_now = now_micros / 1_000_000;
@@ -35,6 +43,8 @@ impl Ops {
             ("droplets", YOUNGEST),
             ("uploads", YOUNGEST),
             ("caches", YOUNGEST),
+            ("packs", PACKS),
+            ("results", RESULTS),
             ("resources", RESOURCES),
         ] {
             let old: Vec<String> = self
@@ -82,6 +92,8 @@ impl Ops {
             "droplets" => sweep::droplet_checksums(&mut connection).await?,
             "uploads" => sweep::running_builds(&mut connection).await?,
             "caches" => sweep::apps(&mut connection).await?,
+            "packs" => sweep::pack_archives(&mut connection).await?,
+            "results" => sweep::results(&mut connection).await?,
             _ => BTreeSet::new(),
         })
     }

@@ -49,6 +49,23 @@ pub async fn apps(connection: &mut AnyConnection) -> Result<BTreeSet<String>, St
     texts(connection, "SELECT guid FROM apps").await
 }
 
+pub async fn pack_archives(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
+    texts(
+        connection,
+        "SELECT DISTINCT archive_sha256 FROM packs WHERE archive_sha256 IS NOT NULL",
+    )
+    .await
+}
+
+/// Results too large for their row.
+pub async fn results(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
+    texts(
+        connection,
+        "SELECT DISTINCT result_sha256 FROM executions WHERE result_sha256 IS NOT NULL",
+    )
+    .await
+}
+
 /// Fails the packages that were last touched, while being processed, before this time (Unix microseconds).
 /// Returns how many.
 pub async fn fail_processing(

@@ -145,7 +145,7 @@ impl Tail {
 /// Why a request cannot be run, before anything is tried.
 pub fn refuse(request: &RunTask) -> Option<String> {
     let absolute = |path: &str| path.starts_with('/') && !path.split('/').any(|part| part == "..");
-    if !matches!(request.kind.as_str(), "staging" | "app") {
+    if !matches!(request.kind.as_str(), "staging" | "app" | "pack") {
         return Some(format!(
             "tasks of kind {:?} are unknown to this agent",
             request.kind

@@ -42,6 +42,11 @@ pub async fn start(automation: &Automation, deps: &Deps) {
         .spawn("automation", Policy::Restart, move |shutdown| {
             run(engine.clone(), shutdown)
         });
+    let libraries = automation.clone();
+    deps.tasks
+        .spawn("libraries-of-packs", Policy::Restart, move |shutdown| {
+            libraries.clone().keep_base_environment(shutdown)
+        });
 }
 
 async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {

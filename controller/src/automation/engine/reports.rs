@@ -4,6 +4,7 @@
 use crate::automation::Automation;
 use crate::automation::ids::new_id;
 use crate::automation::ops::Fault;
+use crate::automation::ops::pack_staging;
 use crate::ops::now;
 use crate::store::automation::execution_outputs::{self, ExecutionOutput};
 use crate::store::automation::executions::{self, Execution};
@@ -14,7 +15,7 @@ use automation::runners::{
 use daemon::{Deps, Received};
 use proto::bus::automation::{ActionEnd, ActionExited, ActionOutput, AutomationReport};
 use proto::bus::catalogue::{self, QUEUE_CONTROLLERS};
-use proto::bus::stream::Ack;
+use proto::bus::stream::{Ack, TaskExited};
 use proto::ids::DeaId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,15 @@ pub async fn listen(automation: &Automation, deps: &Deps) {
         "hear-action-ends",
         catalogue::action_exited().shared(QUEUE_CONTROLLERS),
         move |received| handle_end(&ends, &permits_of_ends, received),
+    )
+    .await;
+    let (stagings, permits_of_stagings) = (automation.clone(), permits.clone());
+    daemon::follow(
+        &deps.bus,
+        &deps.tasks,
+        "hear-pack-stagings",
+        catalogue::app_task_exited().shared(QUEUE_CONTROLLERS),
+        move |received| handle_staging(&stagings, &permits_of_stagings, received),
     )
     .await;
     let outputs = automation.clone();
@@ -87,6 +97,32 @@ fn handle_end(automation: &Automation, permits: &Arc<Semaphore>, received: Recei
         // Not acknowledged: the agent repeats it.
         if let Err(error) = received.respond(&Ack { ok: true }).await {
             tracing::debug!(%error, "the end of an action was not acknowledged");
+        }
+        Ok(())
+    });
+}
+
+/// Tasks of packs are the only ones that agents tell controllers about.
+fn handle_staging(
+    automation: &Automation,
+    permits: &Arc<Semaphore>,
+    received: Received<TaskExited>,
+) {
+    let inner = automation.clone();
+    in_turn(automation, permits, "take-in-pack-staging", async move {
+        let exited = &received.message;
+        if exited.kind == pack_staging::KIND {
+            inner.pack_staged(exited).await?;
+        } else {
+            tracing::warn!(
+                task = exited.task,
+                kind = exited.kind,
+                "a task ended that nobody here began"
+            );
+        }
+        // Not acknowledged: the agent repeats it.
+        if let Err(error) = received.respond(&Ack { ok: true }).await {
+            tracing::debug!(%error, "the end of a staging was not acknowledged");
         }
         Ok(())
     });

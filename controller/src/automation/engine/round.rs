@@ -11,8 +11,10 @@
 use super::dispatch;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
+use crate::automation::ops::executions::Wanted;
 use crate::automation::ops::executions::{Wanted, trace_of};
 use crate::automation::ops::fire::{Happened, fire};
+use crate::automation::ops::natives::{self, Native};
 use crate::automation::stream;
 use crate::ops::now;
 use crate::runtime::LEADERSHIP;
@@ -40,6 +42,8 @@ pub enum After {
     Dispatch { execution: String, at: Placement },
     /// Tell an agent to end the work and to forget it.
     Stop { execution: String, at: Placement },
+    /// Do what the controller does itself.
+    Native { native: Native, execution: String },
     /// Tell the readers of the stream.
     Tell { name: String, document: Value },
     /// Tell them of an execution; the document is made if anybody reads here.
@@ -232,9 +236,9 @@ impl Round {
                 at,
             }),
             Effect::Children(what) => self.tell_children(row, what).await?,
-            // A workflow's conductor reads its children when it looks, and workflows are refused at
-            // the door ([`Automation::prepare`]).
-            Effect::Conduct | Effect::TellParent => {}
+            Effect::Conduct => self.conduct(row, events),
+            // A workflow's conductor reads its children when it looks.
+            Effect::TellParent => {}
             Effect::Conclude => {
                 self.conclude(row).await?;
                 events.push_back(Event::Concluded);
@@ -256,6 +260,45 @@ impl Round {
             .agents
             .choose(pack, &content, Instant::now(), fresh)
             .map(|agent| agent.to_string()))
+    }
+
+    /// Workflows. All but those that the controller carries out as one are refused at the door
+    /// ([`Automation::prepare`]).
+    fn conduct(&mut self, row: &Execution, events: &mut VecDeque<Event>) {
+        let Some(native) = Native::of(&row.action_ref) else {
+            return;
+        };
+        match row.life.status {
+            Status::Scheduled => {
+                events.push_back(Event::Started(None));
+                self.carry_out(native, row);
+            }
+            // It cannot rest in the middle: a pause lasts until its end.
+            Status::Running | Status::Pausing => self.carry_out(native, row),
+            Status::Resuming => events.push_back(Event::Resumed),
+            Status::Canceling => {
+                self.automation.packs_at_work.cancel(&row.id);
+                events.push_back(Event::Canceled(None));
+            }
+            Status::Requested
+            | Status::Delayed
+            | Status::Pending
+            | Status::Paused
+            | Status::Succeeded
+            | Status::Failed
+            | Status::Timeout
+            | Status::Abandoned
+            | Status::Canceled => {}
+        }
+    }
+
+    fn carry_out(&mut self, native: Native, row: &Execution) {
+        if self.leads {
+            self.after.push(After::Native {
+                native,
+                execution: row.id.clone(),
+            });
+        }
     }
 
     /// Runners that need no agent.
@@ -554,6 +597,9 @@ impl Round {
                 }
                 After::Stop { execution, at } => {
                     dispatch::stop(&self.automation, execution, at);
+                }
+                After::Native { native, execution } => {
+                    natives::carry_out(&self.automation, native, execution);
                 }
                 After::Tell { name, document } => self.automation.tell(name, document),
                 After::TellExecution {

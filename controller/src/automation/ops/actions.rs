@@ -9,6 +9,7 @@ use super::pack_content::{Changes, change_archive, is_kept};
 use super::packs::{ADDED, Stored, find_pack, names_in};
 use super::registration::{action_row, metadata_file, put};
 use super::resources;
+use super::sensor_types::restart_of_pack;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::engine::dispatch::content_key;
@@ -407,8 +408,9 @@ async fn apply(
     row.document.0[ADDED] = added;
     row.archive_sha256 = Some(archive.sha256.clone());
     row.archive_size = Some(archive.size);
-    row.update(connection, now()).await?;
-    Ok(())
+    let now = now();
+    row.update(connection, now).await?;
+    restart_of_pack(connection, &row.reference, now).await
 }
 
 /// `workflows/old.yaml` becomes `workflows/NEW.yaml`, beside the other.

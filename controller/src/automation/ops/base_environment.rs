@@ -1,12 +1,35 @@
 //! The Python libraries that every pack may import (contract §9.7), staged once for the cluster.
+//!
+//! They are the staged content of a pack of their own, which brings nothing else and which nobody sees. The
+//! leader stages them as soon as there is an agent, and again when the list changes. Until then, and if it
+//! fails, packs that need none of them run all the same.
 
 use super::fault::Fault;
+use super::pack_content::PackContent;
+use super::pack_sources::blocking;
+use super::pack_staging::{BASE_PLACE, StagingAsked};
+use super::packs::{FOLDER_SUM, Stored};
 use crate::automation::Automation;
+use crate::automation::ids::new_id;
+use crate::blobs::hex;
+use crate::ops::now;
+use crate::store::Json;
 use crate::store::automation::packs::Pack;
+use daemon::Shutdown;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// The pack whose staged content they are: it brings nothing else.
 pub const PACK: &str = "_base";
+/// How often an agent is looked for.
+const LOOK: Duration = Duration::from_secs(2);
+/// After a staging that failed; doubles while they keep failing.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(1800);
 
 impl Automation {
     /// Checksum of the libraries; None until they are staged.
@@ -17,5 +40,134 @@ impl Automation {
         Ok(Pack::find(connection, PACK)
             .await?
             .and_then(|row| row.archive_sha256))
+    }
+
+    /// Sees to it, whenever this controller leads, that the libraries are those of the list.
+    pub async fn keep_base_environment(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Some(list) = self.base_requirements() else {
+            tracing::info!("there is no list of libraries for all packs");
+            shutdown.draining().await;
+            return Ok(());
+        };
+        let mut wait = FIRST_WAIT;
+        let mut attempt = 0_u32;
+        let mut pause = LOOK;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.draining() => return Ok(()),
+            }
+            pause = LOOK;
+            let Some(epoch) = *self.epoch.borrow() else {
+                continue;
+            };
+            if self.agents.known().is_empty() {
+                continue;
+            }
+            attempt += 1;
+            match self.stage_base_environment(&list, epoch, attempt).await {
+                // The list changes with the platform: the next controller looks again.
+                Ok(()) => {
+                    let mut term = self.epoch.clone();
+                    tokio::select! {
+                        changed = term.changed() => changed?,
+                        () = shutdown.draining() => return Ok(()),
+                    }
+                    wait = FIRST_WAIT;
+                }
+                Err(fault) => {
+                    tracing::warn!(
+                        error = &fault as &dyn std::error::Error,
+                        next_seconds = wait.as_secs(),
+                        "the libraries of all packs are not staged; packs that need them do not work yet"
+                    );
+                    pause = wait;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// The list, which is installed beside the built-in packs.
+    fn base_requirements(&self) -> Option<PathBuf> {
+        let list = self.builtin_packs.parent()?.join("python/requirements.txt");
+        list.is_file().then_some(list)
+    }
+
+    async fn stage_base_environment(
+        &self,
+        list: &std::path::Path,
+        epoch: i64,
+        attempt: u32,
+    ) -> Result<(), Fault> {
+        let text = tokio::fs::read(list)
+            .await
+            .map_err(Fault::internal("reading the list of libraries"))?;
+        let sum = hex(&Sha256::digest(&text));
+        let known = Pack::find(&mut *self.ops.store.read().await?, PACK).await?;
+        if known.is_some_and(|row| row.document.get(FOLDER_SUM) == Some(&json!(sum))) {
+            return Ok(());
+        }
+        let bytes = blocking(move || {
+            let content = PackContent {
+                files: BTreeMap::from([("requirements.txt".to_string(), text)]),
+                executable: BTreeSet::new(),
+            };
+            content
+                .archive()
+                .map_err(Fault::internal("archiving the list of libraries"))
+        })
+        .await?;
+        let content = self.store_archive(bytes).await?;
+        let archive = self
+            .stage_at(
+                &StagingAsked {
+                    execution: &format!("base-{epoch}-{attempt}"),
+                    pack: PACK,
+                    content: &content,
+                    environment: &BTreeMap::new(),
+                },
+                BASE_PLACE,
+            )
+            .await?;
+        self.note_base_environment(&sum, &archive).await?;
+        tracing::info!(
+            size = archive.size,
+            "the libraries that all packs may import are staged"
+        );
+        Ok(())
+    }
+
+    async fn note_base_environment(&self, sum: &str, archive: &Stored) -> Result<(), Fault> {
+        let now = now();
+        let mut tx = self.fenced("note the libraries of all packs").await?;
+        let document = Json(json!({ FOLDER_SUM: sum }));
+        match Pack::find(&mut tx, PACK).await? {
+            Some(mut row) => {
+                row.document = document;
+                row.archive_sha256 = Some(archive.sha256.clone());
+                row.archive_size = Some(archive.size);
+                row.update(&mut tx, now).await?;
+            }
+            None => {
+                let row = Pack {
+                    reference: PACK.into(),
+                    id: new_id(),
+                    name: PACK.into(),
+                    version: "0.0.0".into(),
+                    document,
+                    config_schema: Json(Value::Null),
+                    archive_sha256: Some(archive.sha256.clone()),
+                    archive_size: Some(archive.size),
+                    builtin: true,
+                    created_at: now,
+                    updated_at: now,
+                    row_version: 1,
+                };
+                row.insert(&mut tx).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use super::fault::Fault;
 use super::triggers::register_builtin;
 use super::pack_content::PackContent;
 use super::packs::{ADDED, FOLDER_SUM, NewPack, carry_over_added, examine, no_errors, write_pack};
+use super::registration::{Kind, put};
 use crate::automation::Automation;
 use crate::blobs::hex;
 use crate::ops::now;
@@ -16,6 +17,7 @@ use crate::store::automation::runner_types::RunnerType;
 use automation::runners::{self, Runner};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 impl Automation {
@@ -23,7 +25,14 @@ impl Automation {
     pub async fn register_builtin(&self) -> Result<(), Fault> {
         self.register_builtin_types().await?;
         for folder in folders(&self.builtin_packs).await? {
-            self.register_builtin_pack(&folder).await?;
+            match self.register_builtin_pack(&folder).await {
+                Ok(()) => {}
+                // It would be the same the next time, and everything else waits for this.
+                Err(Fault::Invalid(text)) => {
+                    tracing::error!(folder = %folder.display(), text, "a built-in pack cannot be registered");
+                }
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(())
     }
@@ -97,6 +106,7 @@ impl Automation {
             inspection: &inspection,
             archive: &archive,
             builtin: true,
+            kinds: &BTreeSet::from(Kind::ALL),
             notes,
         };
         let (row, counts) = write_pack(&mut tx, &new, &switches, now()).await?;

@@ -4,7 +4,9 @@ use super::base_environment;
 use super::callers::Permission;
 use super::fault::Fault;
 use super::pack_content::{ContentError, PackContent, is_kept};
+use super::pack_sources::blocking;
 use super::registration::{self, Counts, Kind, Switches};
+use super::sensor_types::restart_of_pack;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::engine::dispatch::{CONTENT, content_key};
@@ -25,6 +27,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// Files that were written through the API: they stay when the pack comes anew.
 pub const ADDED: &str = "added_files";
@@ -57,6 +60,8 @@ pub struct NewPack<'a> {
     pub inspection: &'a Inspection,
     pub archive: &'a Stored,
     pub builtin: bool,
+    /// What of it is registered.
+    pub kinds: &'a BTreeSet<Kind>,
     /// More of its document.
     pub notes: Map<String, Value>,
 }
@@ -137,6 +142,10 @@ pub async fn write_pack(
         updated_at: before.as_ref().map_or(now, |row| row.updated_at),
         row_version: before.as_ref().map_or(1, |row| row.row_version),
     };
+    // Sensors run the code they were started with.
+    let renewed = before
+        .as_ref()
+        .is_some_and(|before| before.archive_sha256 != fresh.archive_sha256);
     let row = match before {
         None => {
             fresh.insert(connection).await?;
@@ -156,11 +165,14 @@ pub async fn write_pack(
         connection,
         &row.reference,
         new.inspection,
-        &BTreeSet::from(Kind::ALL),
+        new.kinds,
         switches,
         now,
     )
     .await?;
+    if renewed {
+        restart_of_pack(connection, &row.reference, now).await?;
+    }
     Ok((row, counts))
 }
 
@@ -382,6 +394,25 @@ impl Automation {
                 ))
             })?;
         Ok((bytes, pack.updated_at))
+    }
+
+    /// Keeps an uploaded pack in the blob store, if it is one that can be registered; gives back the source
+    /// to install it from.
+    pub async fn keep_upload(&self, caller: &Caller, path: PathBuf) -> Result<String, Fault> {
+        caller.allow(Permission::Modify, "pack_install")?;
+        let (inspection, bytes) = blocking(move || {
+            let content = PackContent::of_upload(&path)?;
+            let bytes = content
+                .archive()
+                .map_err(Fault::internal("archiving an uploaded pack"))?;
+            Ok((examine(&content.files, None), bytes))
+        })
+        .await?;
+        no_errors("The uploaded pack", &inspection)?;
+        Ok(format!(
+            "upload:{}",
+            self.store_archive(bytes).await?.sha256
+        ))
     }
 
     /// Registers packs again from the files they have.

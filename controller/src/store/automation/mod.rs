@@ -11,6 +11,7 @@ pub mod executions;
 pub mod key_values;
 pub mod pack_configs;
 pub mod pack_files;
+pub mod pack_stagings;
 pub mod packs;
 pub mod policies;
 pub mod role_assignments;

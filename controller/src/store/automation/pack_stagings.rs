@@ -1,0 +1,28 @@
+//! Tasks on agents that install what packs require: who has one, and how it ended.
+
+use crate::store::{Json, StoreError, row};
+use sqlx::AnyConnection;
+
+row! {
+    pub struct PackStaging in "pack_stagings", key task, versioned {
+        task: String,
+        pack: String,
+        /// The agent that took it.
+        dea: Option<String>,
+        /// Null: it is not over.
+        outcome: Json<serde_json::Value>,
+        created_at: i64,
+        updated_at: i64,
+        row_version: i64,
+    }
+}
+
+/// Those from before this time (Unix microseconds): whoever waited for them is gone.
+pub async fn forget(connection: &mut AnyConnection, before: i64) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM pack_stagings WHERE created_at < $1")
+        .bind(before)
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("forget old stagings of packs"))?;
+    Ok(())
+}

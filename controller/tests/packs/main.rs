@@ -1,0 +1,14 @@
+//! Packs over HTTP, with the engine running between a real bus and a real cluster store, on SQLite and on
+//! PostgreSQL: the built-in ones, installing, removing, their files, actions and configurations.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+mod actions;
+#[path = "../world/mod.rs"]
+mod cluster;
+mod content;
+#[path = "../databases/mod.rs"]
+mod databases;
+mod installs;
+mod staging;
+mod world;
