@@ -3,6 +3,7 @@
 //! A blob is written before the row that names it, so a young one is left alone whatever the rows say.
 
 use super::{Ops, Refusal, now};
+use crate::store::automation::retention;
 use crate::store::sweep;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,6 +37,7 @@ impl Ops {
             ("uploads", YOUNGEST),
             ("caches", YOUNGEST),
             ("resources", RESOURCES),
+            ("results", YOUNGEST),
         ] {
             let old: Vec<String> = self
                 .blobs
@@ -82,12 +84,14 @@ impl Ops {
             "droplets" => sweep::droplet_checksums(&mut connection).await?,
             "uploads" => sweep::running_builds(&mut connection).await?,
             "caches" => sweep::apps(&mut connection).await?,
+            "results" => retention::named_results(&mut connection).await?,
             _ => BTreeSet::new(),
         })
     }
 }
 
-/// `droplets/<sha256>`, `uploads/<build>/…`, `caches/<app>-<stack>.tgz`
+/// `droplets/<sha256>`, `uploads/<build>/…`, `caches/<app>-<stack>.tgz`, `results/<sha256>`,
+/// `results/<execution>-<attempt>`
 fn is_named(key: &str, named: &BTreeSet<String>) -> bool {
     let mut parts = key.split('/');
     let (prefix, name) = (
@@ -96,6 +100,7 @@ fn is_named(key: &str, named: &BTreeSet<String>) -> bool {
     );
     match prefix {
         "caches" => name.get(..36).is_some_and(|app| named.contains(app)),
+        "results" => named.contains(name.split('-').next().unwrap_or_default()),
         _ => named.contains(name),
     }
 }
@@ -113,5 +118,8 @@ mod tests {
         assert!(is_named(&format!("caches/{app}-host.tgz"), &named));
         assert!(!is_named("droplets/abd", &named));
         assert!(!is_named("caches/x-host.tgz", &named));
+        assert!(is_named("results/abc", &named));
+        assert!(is_named("results/abc-2", &named));
+        assert!(!is_named("results/abd-2", &named));
     }
 }

@@ -13,6 +13,7 @@
 pub mod agents;
 pub mod dispatch;
 mod reports;
+pub mod retention;
 pub mod round;
 
 use super::Automation;
@@ -38,6 +39,11 @@ pub async fn start(automation: &Automation, deps: &Deps) {
     deps.tasks
         .spawn("automation", Policy::Restart, move |shutdown| {
             run(engine.clone(), shutdown)
+        });
+    let forgetting = automation.clone();
+    deps.tasks
+        .spawn("automation-retention", Policy::Restart, move |shutdown| {
+            retention::run(forgetting.clone(), shutdown)
         });
 }
 

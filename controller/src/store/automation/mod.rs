@@ -13,6 +13,7 @@ pub mod pack_configs;
 pub mod pack_files;
 pub mod packs;
 pub mod policies;
+pub mod retention;
 pub mod role_assignments;
 pub mod rule_enforcements;
 pub mod rules;
