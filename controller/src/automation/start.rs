@@ -44,7 +44,7 @@ pub async fn start(
         key: Arc::new(key(&config.key_file)?),
         expressions: Engine::default(),
         agents: Agents::default(),
-        stream: stream::readers(),
+        stream: Automation::stream_channel(),
         peers: Some(peers),
         wake: Arc::new(Notify::new()),
         epoch: runtime.epoch(),

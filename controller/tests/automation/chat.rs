@@ -16,7 +16,7 @@ async fn a_command_finds_its_alias_and_runs_its_action() {
         let alias = json!({
             "pack": "check", "name": "scale", "action_ref": "check.scale", "description": "Scales.",
             "formats": [{"display": "scale <app> to <count>", "representation": ["scale {{ app }} to {{ count }}"]},
-                        {"display": "many", "representation": ["also (?P<app>[a-z]+)"], "match_multiple": true}],
+                        {"display": "many", "representation": [".*?also (?P<app>[a-z]+)"], "match_multiple": true}],
             "ack": {"format": "Scaling {{ execution.parameters.app }}.", "extra": {"slack": {"color": "{{ execution.status }}"}}},
             "immutable_parameters": {"zone": "{{ action_context.source_channel }}"},
         });

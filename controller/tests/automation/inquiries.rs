@@ -32,7 +32,7 @@ async fn a_question_waits_for_an_answer_of_those_who_are_asked() {
         assert_eq!(question["schema"], schema);
         let filter = Filter::new().equals("trigger_ref", "core.st2.generic.inquiry");
         let asked = TriggerInstance::fetch(
-            &mut *world.cluster.store.read().await.unwrap(),
+            &mut world.cluster.store.read().await.unwrap(),
             filter,
             "test",
         )
