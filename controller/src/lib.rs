@@ -127,6 +127,9 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let automation = automation::start::start(&config.automation, api.ops.clone(), &runtime, &deps)
         .await
         .context("starting automation")?;
+    if let Some(address) = config.automation.classic_address {
+        automation::classic::start(&automation, address, &deps)?;
+    }
     let routes = api::hosts::split(
         automation::api::router(automation),
         api::router(api).merge(api::internal_bulk::router(runtime)),
@@ -145,7 +148,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     Ok(Running::new(deps.tasks))
 }
 
-async fn serve(
+pub(crate) async fn serve(
     listener: tokio::net::TcpListener,
     routes: axum::Router,
     shutdown: Shutdown,

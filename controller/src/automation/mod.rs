@@ -11,6 +11,7 @@
 //! next one reads on. Every controller answers the API; only the leader runs the [`engine`].
 
 pub mod api;
+pub mod classic;
 pub mod engine;
 pub mod ids;
 pub mod ops;

@@ -10,6 +10,7 @@ use automation::expressions::Engine;
 use daemon::Deps;
 use serde::Deserialize;
 use sha2::{Digest, Sha512};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -27,6 +28,8 @@ pub struct Config {
     /// Folders from which packs may be installed besides git.
     #[serde(default)]
     pub pack_folders: Vec<PathBuf>,
+    /// Where StackStorm's own ports (9100 to 9102) are served as well: see [`classic`](super::classic).
+    pub classic_address: Option<IpAddr>,
 }
 
 pub async fn start(
@@ -41,7 +44,7 @@ pub async fn start(
         key: Arc::new(key(&config.key_file)?),
         expressions: Engine::default(),
         agents: Agents::default(),
-        stream: stream::readers(),
+        stream: Automation::stream_channel(),
         peers: Some(peers),
         wake: Arc::new(Notify::new()),
         epoch: runtime.epoch(),

@@ -38,11 +38,6 @@ pub struct StreamEvent {
     pub document: Arc<Value>,
 }
 
-/// The channel to readers at this controller.
-pub fn readers() -> broadcast::Sender<StreamEvent> {
-    broadcast::channel(BACKLOG).0
-}
-
 /// The way to other controllers, and its end for [`start`].
 pub fn outbox() -> (
     mpsc::Sender<AutomationAdvanced>,
@@ -52,6 +47,11 @@ pub fn outbox() -> (
 }
 
 impl Automation {
+    /// The channel to readers at this controller.
+    pub fn stream_channel() -> broadcast::Sender<StreamEvent> {
+        broadcast::channel(BACKLOG).0
+    }
+
     /// Whether anybody reads the stream at this controller.
     pub fn has_readers(&self) -> bool {
         self.stream.receiver_count() > 0

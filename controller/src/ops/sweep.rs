@@ -4,6 +4,7 @@
 
 use super::{Ops, Refusal, now};
 use crate::store::automation::pack_stagings;
+use crate::store::automation::retention;
 use crate::store::sweep;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -46,6 +47,7 @@ impl Ops {
             ("packs", PACKS),
             ("results", RESULTS),
             ("resources", RESOURCES),
+            ("results", YOUNGEST),
         ] {
             let old: Vec<String> = self
                 .blobs
@@ -99,7 +101,8 @@ impl Ops {
     }
 }
 
-/// `droplets/<sha256>`, `uploads/<build>/…`, `caches/<app>-<stack>.tgz`
+/// `droplets/<sha256>`, `uploads/<build>/…`, `caches/<app>-<stack>.tgz`, `results/<sha256>`,
+/// `results/<execution>-<attempt>`
 fn is_named(key: &str, named: &BTreeSet<String>) -> bool {
     let mut parts = key.split('/');
     let (prefix, name) = (
@@ -108,6 +111,7 @@ fn is_named(key: &str, named: &BTreeSet<String>) -> bool {
     );
     match prefix {
         "caches" => name.get(..36).is_some_and(|app| named.contains(app)),
+        "results" => named.contains(name.split('-').next().unwrap_or_default()),
         _ => named.contains(name),
     }
 }
@@ -125,5 +129,8 @@ mod tests {
         assert!(is_named(&format!("caches/{app}-host.tgz"), &named));
         assert!(!is_named("droplets/abd", &named));
         assert!(!is_named("caches/x-host.tgz", &named));
+        assert!(is_named("results/abc", &named));
+        assert!(is_named("results/abc-2", &named));
+        assert!(!is_named("results/abd-2", &named));
     }
 }

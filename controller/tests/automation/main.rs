@@ -3,11 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod chat;
+mod classic;
 #[path = "../world/mod.rs"]
 mod cluster;
 #[path = "../databases/mod.rs"]
 mod databases;
 mod events;
 mod executions;
+mod inquiries;
+mod policies;
+mod retention;
+mod roles;
 mod site;
+mod stream;
 mod world;

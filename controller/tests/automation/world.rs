@@ -27,7 +27,7 @@ pub struct Node {
     /// The API on a port of this machine.
     pub address: SocketAddr,
     runtime: Runtime,
-    deps: Deps,
+    pub deps: Deps,
 }
 
 pub struct World {
@@ -310,6 +310,7 @@ impl Client {
         assert_eq!(response.status(), 200);
         Events {
             headers: response.headers().clone(),
+            comments: Vec::new(),
             body: response.into_body(),
             text: String::new(),
         }
@@ -319,6 +320,8 @@ impl Client {
 /// A stream of events that is read.
 pub struct Events {
     pub headers: HeaderMap,
+    /// What was said beside the events.
+    pub comments: Vec<String>,
     body: Body,
     text: String,
 }
@@ -333,6 +336,9 @@ impl Events {
                         .lines()
                         .find_map(|line| line.strip_prefix(name).map(str::to_string))
                 };
+                if let Some(comment) = field(": ") {
+                    self.comments.push(comment);
+                }
                 let found = field("event: ").map(|event| {
                     let data = field("data: ").unwrap_or_default();
                     (event, serde_json::from_str(&data).unwrap_or(Value::Null))

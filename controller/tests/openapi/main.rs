@@ -1,8 +1,10 @@
 //! `docs/openapi.json` is written from the table of operations, and the table is held to the API: to its
-//! routes, to the parameters its lists know, and to the fields its requests take.
+//! routes, to the parameters its lists know, and to the fields its requests take. So is, by its routes,
+//! `docs/openapi-automation.json`.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod automation;
 #[path = "../databases/mod.rs"]
 mod databases;
 mod document;

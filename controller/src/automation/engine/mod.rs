@@ -14,6 +14,7 @@ pub mod agents;
 pub mod dispatch;
 mod platform;
 mod reports;
+pub mod retention;
 pub mod round;
 mod rules;
 mod timers;

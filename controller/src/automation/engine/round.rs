@@ -172,7 +172,7 @@ impl Round {
     }
 
     /// What readers of the stream are told after the commit.
-    fn tell_later(&mut self, name: &'static str, row: &Execution) -> Result<(), Fault> {
+    pub fn tell_later(&mut self, name: &'static str, row: &Execution) -> Result<(), Fault> {
         let document = match self.automation.has_readers() {
             true => Some(self.automation.present_execution(row, None, false)?),
             false => None,

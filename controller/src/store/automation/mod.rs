@@ -14,6 +14,7 @@ pub mod pack_files;
 pub mod pack_stagings;
 pub mod packs;
 pub mod policies;
+pub mod retention;
 pub mod role_assignments;
 pub mod rule_enforcements;
 pub mod rules;

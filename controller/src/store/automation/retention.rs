@@ -1,0 +1,74 @@
+//! What has grown old, deleted in batches.
+
+use crate::store::StoreError;
+use sqlx::{AnyConnection, Row};
+use std::collections::BTreeSet;
+
+/// A kind of rows that grow old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// With all they printed. Only those that ended and whose end was followed up.
+    Executions,
+    Outputs,
+    /// Only those that the rules have looked at.
+    TriggerInstances,
+    Enforcements,
+    /// With their components.
+    Traces,
+}
+
+impl Kind {
+    /// Table, the time that counts, and what else must be true.
+    fn rows(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Kind::Executions => (
+                "executions",
+                "started_at",
+                "ended_at IS NOT NULL AND deadline IS NULL",
+            ),
+            Kind::Outputs => ("execution_outputs", "created_at", "1 = 1"),
+            Kind::TriggerInstances => (
+                "trigger_instances",
+                "occurred_at",
+                "status IN ('processed', 'processing_failed')",
+            ),
+            Kind::Enforcements => ("rule_enforcements", "enforced_at", "1 = 1"),
+            Kind::Traces => ("traces", "started_at", "1 = 1"),
+        }
+    }
+}
+
+/// Deletes the oldest from before a time (Unix microseconds), at most so many. How many it were.
+pub async fn forget(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    before: i64,
+    most: i64,
+) -> Result<u64, StoreError> {
+    let (table, time, rest) = kind.rows();
+    let sql = format!(
+        "DELETE FROM {table} WHERE id IN \
+         (SELECT id FROM {table} WHERE {time} < $1 AND {rest} ORDER BY {time} LIMIT {most})"
+    );
+    let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(before)
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("forget what is old in automation"))?;
+    Ok(done.rows_affected())
+}
+
+/// What names blobs of results: checksums, and ids of executions whose report may still be on its way.
+pub async fn named_results(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
+    let operation = "list the results in use";
+    let sql = "SELECT result_sha256 FROM executions WHERE result_sha256 IS NOT NULL \
+               UNION SELECT id FROM executions WHERE deadline IS NOT NULL";
+    let rows = sqlx::query(sql)
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(StoreError::during(operation))
+}
