@@ -5,4 +5,7 @@
 #[path = "../databases/mod.rs"]
 mod databases;
 mod events;
+mod sensors;
 mod site;
+#[path = "../world/mod.rs"]
+mod world;

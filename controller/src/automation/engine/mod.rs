@@ -16,6 +16,7 @@ mod platform;
 mod reports;
 pub mod round;
 mod rules;
+mod sensors;
 mod timers;
 
 use super::Automation;
@@ -99,6 +100,7 @@ pub struct Term {
     registered: bool,
     rules: rules::Rules,
     timers: timers::Timers,
+    sensors: sensors::Sensors,
 }
 
 /// Everything the leader owes, once. `connected`: whether agents can be heard.
@@ -128,7 +130,19 @@ pub async fn duties(
         }
     });
     let executions = look_at_executions(automation).await;
-    events.and(timers).and(keys).and(rules).and(executions)
+    let sensors = if connected {
+        sensors::look(automation, &mut term.sensors).await
+    } else {
+        // Who is silent while nobody can be heard is not lost.
+        term.sensors = sensors::Sensors::default();
+        Ok(())
+    };
+    events
+        .and(timers)
+        .and(keys)
+        .and(rules)
+        .and(executions)
+        .and(sensors)
 }
 
 /// What every cluster knows without a pack.
