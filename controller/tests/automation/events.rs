@@ -964,7 +964,10 @@ async fn a_question_is_told_to_the_rules() {
         assert_eq!(asked[0].status, "pending", "{:?}", asked[0].result);
         let told = instances(&site, "core.st2.generic.inquiry").await;
         assert_eq!(told.len(), 1);
-        assert_eq!(told[0].payload, json!({"id": asked[0].id, "route": "ops"}));
+        assert_eq!(
+            told[0].payload.0,
+            json!({"id": asked[0].id, "route": "ops"})
+        );
     }
 }
 

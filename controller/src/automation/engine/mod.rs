@@ -16,6 +16,7 @@ mod platform;
 mod reports;
 pub mod round;
 mod rules;
+mod sensor_plan;
 mod sensors;
 mod timers;
 
