@@ -163,3 +163,7 @@ CREATE TABLE automation_roles (
 -- Nodes as the platform's events told of them: who is not `present` has been told as lost.
 CREATE TABLE known_nodes (
     dea TEXT PRIMARY KEY, present BIGINT NOT NULL, seen_at BIGINT NOT NULL);
+
+-- The triggers each running sensor has been told of, so that a new leader tells it only of changes.
+CREATE TABLE sensor_triggers (
+    sensor TEXT PRIMARY KEY, generation BIGINT NOT NULL, triggers TEXT NOT NULL);

@@ -23,11 +23,17 @@ use tower::ServiceExt;
 
 pub const PASSWORD: &str = "admin's password";
 
+/// The API as one caller uses it.
+#[derive(Clone)]
+pub struct Face {
+    pub token: String,
+    router: axum::Router,
+}
+
 pub struct Site {
     pub automation: Automation,
-    pub token: String,
     pub term: Term,
-    router: axum::Router,
+    face: Face,
     settings: watch::Sender<Arc<Settings>>,
     epoch: watch::Sender<Option<i64>>,
     _folder: tempfile::TempDir,
@@ -55,6 +61,18 @@ impl Reply {
             .unwrap()
             .to_string()
     }
+}
+
+/// Settings with these values.
+pub fn settings(values: &[(&str, &Value)]) -> Settings {
+    let texts: Vec<(&str, String)> = values
+        .iter()
+        .map(|(key, value)| (*key, value.to_string()))
+        .collect();
+    let (settings, problems) =
+        Settings::from_stored(texts.iter().map(|(key, text)| (*key, text.as_str())));
+    assert!(problems.is_empty(), "{problems:?}");
+    settings
 }
 
 fn automation(
@@ -107,15 +125,9 @@ impl Site {
             .prepare(PASSWORD, "yard.internal")
             .await
             .unwrap();
-        let token = automation
-            .log_in("admin", PASSWORD, None)
-            .await
-            .unwrap()
-            .text;
         let mut site = Site {
-            router: api::router(automation.clone()),
+            face: Face::of(&automation).await,
             automation,
-            token,
             term: Term::default(),
             settings,
             epoch: sender,
@@ -126,10 +138,8 @@ impl Site {
     }
 
     pub fn set(&self, key: &str, value: &Value) {
-        let text = value.to_string();
-        let (settings, problems) = Settings::from_stored([(key, text.as_str())]);
-        assert!(problems.is_empty(), "{problems:?}");
-        self.settings.send_replace(Arc::new(settings));
+        self.settings
+            .send_replace(Arc::new(settings(&[(key, value)])));
     }
 
     /// The engine looks at everything once.
@@ -157,12 +167,16 @@ impl Site {
 
     /// An action that does nothing, with these parameters.
     pub async fn action(&self, name: &str, parameters: Value) {
+        self.action_of(name, "noop", parameters).await;
+    }
+
+    pub async fn action_of(&self, name: &str, runner: &str, parameters: Value) {
         let row = Action {
             reference: format!("test.{name}"),
             id: ids::new_id(),
             pack: "test".into(),
             name: name.into(),
-            runner_type: "noop".into(),
+            runner_type: runner.into(),
             enabled: true,
             document: Json(json!({"description": "Does nothing.", "parameters": parameters})),
             created_at: 1,
@@ -172,6 +186,36 @@ impl Site {
         let mut tx = self.automation.ops.store.write("test").await.unwrap();
         row.insert(&mut tx).await.unwrap();
         tx.commit().await.unwrap();
+    }
+}
+
+impl std::ops::Deref for Site {
+    type Target = Face;
+
+    fn deref(&self) -> &Face {
+        &self.face
+    }
+}
+
+impl Face {
+    /// As the administrator.
+    pub async fn of(automation: &Automation) -> Face {
+        let token = automation
+            .log_in("admin", PASSWORD, None)
+            .await
+            .unwrap()
+            .text;
+        Face {
+            token,
+            router: api::router(automation.clone()),
+        }
+    }
+
+    pub fn with_token(&self, token: &str) -> Face {
+        Face {
+            token: token.to_string(),
+            ..self.clone()
+        }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

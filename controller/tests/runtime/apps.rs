@@ -1,11 +1,13 @@
 //! Instances of apps: started, scaled, replaced, stopped, waiting, crashed.
 
+use crate::databases::Database;
 use crate::world::{Agent, World, eventually, has_servers, now};
 use crate::{runs, states};
 use controller::domain::observed::IndexState;
 use controller::store::apps::App;
 use controller::store::audit_events::AuditEvent;
 use controller::store::facts::{self, Kind};
+use controller::store::platform_events;
 use controller::store::query::Filter;
 use proto::bus::catalogue;
 use proto::bus::health::{BulkCredentials, ExitReason, HealthOperation, HealthRequest};
@@ -224,6 +226,81 @@ async fn a_crash_is_recorded_once_and_restarted_when_the_health_manager_asks() {
     assert_eq!(events[0].data["exit_description"], "exited with status 3");
     let ran = events[0].data["ran"].as_f64();
     assert!(ran.is_some_and(|ran| ran < 60.0), "{ran:?}");
+    let told: Vec<(String, serde_json::Value)> = facts::after(&mut reader, 0, 1000)
+        .await
+        .unwrap()
+        .iter()
+        .filter(|fact| fact.kind == Kind::PlatformEvent)
+        .filter_map(|fact| platform_events::read(&fact.payload))
+        .collect();
+    let crashes: Vec<_> = told
+        .iter()
+        .filter(|(trigger, _)| trigger == "yard.app.crashed")
+        .collect();
+    assert_eq!(crashes.len(), 1, "{told:?}");
+    assert_eq!(crashes[0].1["app"]["name"], "a");
+    assert_eq!(crashes[0].1["crash_count"], 1);
+    assert_eq!(crashes[0].1["exit_status"], 3);
+    assert_eq!(crashes[0].1["node"], "dea-1");
+    for kind in automation::triggers::builtin() {
+        for (_, payload) in told
+            .iter()
+            .filter(|(trigger, _)| *trigger == kind.reference())
+        {
+            assert_eq!(kind.check_payload(payload), Ok(()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_once_whoever_leads() {
+    if !has_servers("a_node_joins_once_whoever_leads") {
+        return;
+    }
+    let database = Database::sqlite().await;
+    let world = World::with_store(database.store.clone()).await;
+    let first = world.controller_apart("controller-1", &database.url);
+    let _agent = Agent::start(&world, "dea-1", 4096).await;
+    let joined = async || {
+        let mut reader = world.store.read().await.unwrap();
+        facts::after(&mut reader, 0, 1000)
+            .await
+            .unwrap()
+            .iter()
+            .filter_map(|fact| platform_events::read(&fact.payload))
+            .filter(|(trigger, _)| trigger == "yard.node.joined")
+            .map(|(_, payload)| payload)
+            .collect::<Vec<_>>()
+    };
+    let told = eventually("the node is told of", async || {
+        let told = joined().await;
+        if told.is_empty() {
+            Err("not yet")
+        } else {
+            Ok(told)
+        }
+        .map_err(str::to_string)
+    })
+    .await;
+    assert_eq!(told[0]["node"], "dea-1");
+    assert_eq!(told[0]["returned"], false);
+    first.kill();
+    let (second, _second_deps) = world.controller("controller-2").await;
+    runs_nothing_new(&second).await;
+    assert_eq!(joined().await.len(), 1);
+}
+
+/// Long enough for a leader to look at its nodes.
+async fn runs_nothing_new(runtime: &controller::runtime::Runtime) {
+    eventually("it leads", async || {
+        if runtime.epoch().borrow().is_some() {
+            Ok(())
+        } else {
+            Err("not yet".to_string())
+        }
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,6 +32,9 @@ fn section(text: &mut String, kind: &TriggerType) {
         kind.reference(),
         kind.description
     );
+    if kind.pack == "yard" && yard::NOT_FIRED_YET.contains(&kind.name.as_str()) {
+        text.push_str("\n*Known, so that rules can be written for it; nothing fires it yet.*\n");
+    }
     table(text, "parameter", &kind.parameters_schema);
     table(text, "field", &kind.payload_schema);
 }

@@ -17,6 +17,8 @@ mod reports;
 pub mod retention;
 pub mod round;
 mod rules;
+mod sensor_plan;
+mod sensors;
 mod timers;
 
 use super::Automation;
@@ -104,6 +106,7 @@ pub struct Term {
     registered: bool,
     rules: rules::Rules,
     timers: timers::Timers,
+    sensors: sensors::Sensors,
 }
 
 /// Everything the leader owes, once. `connected`: whether agents can be heard.
@@ -133,7 +136,19 @@ pub async fn duties(
         }
     });
     let executions = look_at_executions(automation).await;
-    events.and(timers).and(keys).and(rules).and(executions)
+    let sensors = if connected {
+        sensors::look(automation, &mut term.sensors).await
+    } else {
+        // Who is silent while nobody can be heard is not lost.
+        term.sensors = sensors::Sensors::default();
+        Ok(())
+    };
+    events
+        .and(timers)
+        .and(keys)
+        .and(rules)
+        .and(executions)
+        .and(sensors)
 }
 
 /// Executions whose time has come, batch by batch until none is left.

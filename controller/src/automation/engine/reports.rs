@@ -382,6 +382,7 @@ fn handle_report(automation: &Automation, received: Received<AutomationReport>) 
         tracing::warn!(agent = report.dea, "a report names no agent");
         return;
     };
+    let before = automation.agents.report_of(&agent);
     let takes_work = automation
         .agents
         .reported(agent.clone(), report.clone(), Instant::now());
@@ -396,7 +397,8 @@ fn handle_report(automation: &Automation, received: Received<AutomationReport>) 
         .ops
         .tasks
         .spawn_once("compare-automation-report", async move {
-            if let Err(fault) = compare(&inner, &agent, &report).await {
+            let heard = super::sensors::hear(&inner, before.as_ref(), &report).await;
+            if let Err(fault) = compare(&inner, &agent, &report).await.and(heard) {
                 tracing::warn!(
                     error = &fault as &dyn std::error::Error,
                     "a report of an agent could not be compared"

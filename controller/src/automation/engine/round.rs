@@ -12,6 +12,7 @@ use super::dispatch;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
 use crate::automation::ops::executions::Wanted;
+use crate::automation::ops::executions::{Wanted, schema_of, trace_of, with_defaults};
 use crate::automation::ops::executions::{Wanted, trace_of};
 use crate::automation::ops::fire::{Happened, fire};
 use crate::automation::ops::natives::{self, Native};
@@ -328,7 +329,10 @@ impl Round {
                 Ok(done) => done,
                 Err(text) => failed(text),
             },
-            Runner::Inquirer => match Question::read(&parameters) {
+            Runner::Inquirer => match Question::read(&with_defaults(
+                &schema_of(&row.action_ref, runner, &row.document["action"])?,
+                &parameters,
+            )) {
                 Ok(question) => Event::Asked {
                     result: question.result(),
                 },

@@ -28,6 +28,8 @@ use std::sync::Arc;
 
 /// Trigger instances in one transaction.
 const BATCH: i64 = 100;
+/// Characters of their payloads together, unless one alone has more.
+const BATCH_SIZE: i64 = 16 << 20;
 /// Batches before the other duties have their turn.
 const BATCHES: usize = 10;
 /// The gauge of what waits counts no further.
@@ -49,18 +51,16 @@ struct Decision {
 /// Looks at what happened. Whether more waits.
 pub async fn look(automation: &Automation, rules: &mut Rules) -> Result<bool, Fault> {
     for _ in 0..BATCHES {
-        let rows =
-            trigger_instances::pending(&mut *automation.ops.store.read().await?, BATCH).await?;
-        if rows.is_empty() {
+        let mut reader = automation.ops.store.read().await?;
+        let count = trigger_instances::pending_within(&mut reader, BATCH, BATCH_SIZE).await?;
+        if count == 0 {
             metrics::gauge!("automation_pending_instances").set(0.0);
             return Ok(false);
         }
-        let count = rows.len();
+        let rows = trigger_instances::pending(&mut reader, count).await?;
+        drop(reader);
         let judged = judge(automation, rules, rows).await?;
         enforce(automation, judged).await?;
-        if count < usize::try_from(BATCH).unwrap_or_default() {
-            break;
-        }
     }
     let waiting =
         trigger_instances::count_pending(&mut *automation.ops.store.read().await?, COUNTED).await?;

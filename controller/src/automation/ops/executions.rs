@@ -95,6 +95,17 @@ pub fn schema_of(reference: &str, runner: Runner, document: &Value) -> Result<Sc
     })
 }
 
+/// The values with the defaults of what was not given.
+pub fn with_defaults(schema: &Schema, live: &Map<String, Value>) -> Map<String, Value> {
+    let mut values: Map<String, Value> = schema
+        .view()
+        .into_iter()
+        .filter_map(|(name, one)| Some((name, one.get("default")?.clone())))
+        .collect();
+    values.extend(live.clone());
+    values
+}
+
 /// How long the work of an action may take, by its parameter `timeout`, in milliseconds.
 fn run_limit(schema: &Schema, live: &Map<String, Value>) -> Option<i64> {
     let default = schema.view();
@@ -174,7 +185,7 @@ impl Automation {
         let millis = now / 1000;
         let answer_limit = (prepared.runner == Runner::Inquirer)
             .then(|| {
-                runners::Question::read(&live)
+                runners::Question::read(&with_defaults(&prepared.schema, &live))
                     .ok()
                     .map(|question| question.limit())
             })

@@ -19,6 +19,7 @@ pub mod role_assignments;
 pub mod rule_enforcements;
 pub mod rules;
 pub mod runner_types;
+pub mod sensor_triggers;
 pub mod sensor_types;
 pub mod tokens;
 pub mod traces;

@@ -46,6 +46,35 @@ pub async fn insert_once(
     Ok(done.rows_affected() > 0)
 }
 
+/// How many of the oldest pending ones have payloads of at most this many characters together; one, if
+/// the first alone has more.
+pub async fn pending_within(
+    connection: &mut AnyConnection,
+    limit: i64,
+    characters: i64,
+) -> Result<i64, StoreError> {
+    let operation = "measure pending trigger instances";
+    let rows = sqlx::query(
+        "SELECT CAST(length(payload) AS BIGINT) FROM trigger_instances WHERE status = $1 \
+         ORDER BY occurred_at, id LIMIT $2",
+    )
+    .bind(PENDING.to_string())
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::during(operation))?;
+    let (mut count, mut total) = (0, 0_i64);
+    for row in rows {
+        let length: i64 = row.try_get(0).map_err(StoreError::during(operation))?;
+        total = total.saturating_add(length);
+        if count > 0 && total > characters {
+            break;
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
 /// Those that no rule has looked at yet, oldest first.
 pub async fn pending(
     connection: &mut AnyConnection,
