@@ -555,6 +555,64 @@ async fn an_agent_that_comes_back_goes_on_with_its_actions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_takes_everything_ends_and_the_others_do_not() {
+    let Some(world) = World::start("greedy actions").await else {
+        return;
+    };
+    let pack = world.pack("test", &[("actions/hungry.py", HUNGRY)]);
+    let quiet = |execution: &str| {
+        action(
+            execution,
+            pack.clone(),
+            json!({"kind": "shell", "command": "echo begun; sleep 6; echo fine"}),
+        )
+    };
+    run(&world, &quiet("g1")).await;
+    prints(&world, "g1", "begun").await;
+    // With no limit of its own it meets that of the sandbox.
+    let mut hungry = python("g2", &pack, "hungry.py", json!({}));
+    hungry.memory_mb = 0;
+    run(&world, &hungry).await;
+    assert_eq!(ended(&world, "g2").await.0.end(), ActionEnd::OutOfMemory);
+    let bomb = "bomb() { bomb | bomb & }; bomb; while :; do sleep 1; done";
+    let mut bomb = action(
+        "g3",
+        pack.clone(),
+        json!({"kind": "shell", "command": bomb}),
+    );
+    bomb.timeout_ms = 1500;
+    run(&world, &bomb).await;
+    assert_eq!(ended(&world, "g3").await.0.end(), ActionEnd::Timeout);
+    let (exited, report) = ended(&world, "g1").await;
+    assert_eq!(
+        (exited.end(), &report["stdout"]),
+        (ActionEnd::Exited, &json!("begun\nfine\n"))
+    );
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_content_of_a_pack_takes_the_place_of_the_older() {
+    let Some(world) = World::start("contents of packs").await else {
+        return;
+    };
+    let show = json!({"kind": "shell", "command": "cat /opt/stackyard/pack/content/version"});
+    let (old, new) = (
+        world.pack("test", &[("version", "old")]),
+        world.pack("test", &[("version", "new")]),
+    );
+    for (execution, content, text) in [("v1", &old, "old"), ("v2", &new, "new")] {
+        run(&world, &action(execution, content.clone(), show.clone())).await;
+        assert_eq!(ended(&world, execution).await.1["stdout"], text);
+    }
+    world.forget_seen();
+    let only_new = |seen: &Seen| matches!(seen, Seen::Report(report) if report.packs.len() == 1 && report.packs[0].sha256 == new.sha256);
+    world.eventually("only the newer one", only_new).await;
+    assert_eq!(hosts(&world).len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_that_dies_takes_its_actions_with_it_and_the_next_gets_another() {
     let Some(world) = World::start("sandbox killed").await else {
         return;

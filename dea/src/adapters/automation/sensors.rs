@@ -146,6 +146,8 @@ fn accept(agent: &Arc<Agent>, request: RunSensor) -> Result<(), String> {
                     .try_send(command)
                     .map_err(|_| "the sensor takes no more commands".to_string())?;
                 entry.generation = generation;
+                entry.state = SensorState::Starting;
+                entry.pid = 0;
             }
         }
         Verdict::Begin => {
