@@ -8,7 +8,10 @@ mod servers;
 mod world;
 
 use daemon::Cluster;
+use proto::bus::automation::{PackContent, RunAction, RunActionReply};
+use proto::bus::catalogue;
 use proto::bus::health::InstanceState;
+use proto::ids::DeaId;
 use servers::{Etcd, has};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -95,6 +98,36 @@ async fn changed_settings_act_on_instances_that_are_there() {
         says(&world, "did not stop in time")
     })
     .await;
+
+    set(&cluster, "dea/pack/memory_mb", "128").await;
+    let action = RunAction {
+        execution: "a1".into(),
+        attempt: 1,
+        content: Some(PackContent {
+            pack: "core".into(),
+            ..PackContent::default()
+        }),
+        orders: br#"{"kind": "shell", "command": "true"}"#.to_vec(),
+        ..RunAction::default()
+    };
+    let topic = catalogue::dea_action_run(&DeaId::new("dea-1").unwrap());
+    let reply: RunActionReply = world
+        .bus
+        .request(&topic, &action, Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert!(reply.accepted, "{reply:?}");
+    world
+        .eventually("its end", |seen| matches!(seen, Seen::Action(_)))
+        .await;
+    let packs =
+        |seen: &Seen, count| matches!(seen, Seen::Report(report) if report.packs.len() == count);
+    world.eventually("a warm pack", |seen| packs(seen, 1)).await;
+    world.forget_seen();
+    set(&cluster, "dea/pack/idle", "1s").await;
+    world
+        .eventually("the idle pack goes", |seen| packs(seen, 0))
+        .await;
 
     let mut mute = world.start_message("mute", &sha1, "exec sleep 1000");
     mute.health_check_timeout = None;

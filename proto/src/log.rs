@@ -6,6 +6,8 @@ pub const SOURCE_API: &str = "API";
 pub const SOURCE_ROUTER: &str = "RTR";
 pub const SOURCE_AGENT: &str = "CELL";
 pub const SOURCE_HEALTH: &str = "HEALTH";
+/// Of sensors; the source is the sensor's ref.
+pub const SOURCE_SENSOR: &str = "SENSOR";
 
 /// `APP/PROC/WEB` for the process type `web`.
 pub fn source_of_process(process_type: &str) -> String {

@@ -20,7 +20,8 @@ from yard_host import frames, processes
 from yard_host.execution import RESULT_HEADER, STARTED
 from yard_host.orders import DEFAULT_RESULT_LIMIT
 
-OOM_SCORE = 500
+# Above that of the host, which is started with 500.
+OOM_SCORE = 800
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _RESOURCES = {
     "memory_bytes": resource.RLIMIT_AS,

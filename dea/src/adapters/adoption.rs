@@ -7,7 +7,7 @@
 use super::agent::{Agent, Wish};
 use super::automation::conclude::{End, conclude};
 use super::automation::notes::Found;
-use super::automation::unit;
+use super::automation::{sensors, unit};
 use super::chain;
 use super::life::Life;
 use super::spool::Fact;
@@ -27,6 +27,7 @@ use std::sync::Arc;
 pub async fn adopt_all(agent: &Arc<Agent>) -> anyhow::Result<(usize, usize)> {
     let (mut instances, mut adopted_tasks) = (0, 0);
     let mut actions = actions_by_sandbox(agent)?;
+    let mut sensor_sandboxes = Vec::new();
     for sandbox in agent.engine.adopt_all().await? {
         match sandbox.label().as_deref().and_then(Record::of_text) {
             Some(Record::Instance(record)) => {
@@ -45,9 +46,11 @@ pub async fn adopt_all(agent: &Arc<Agent>) -> anyhow::Result<(usize, usize)> {
                 let given = given.unwrap_or_default();
                 unit::adopt(agent, record.key, sandbox, given);
             }
-            Some(Record::Sensor(_)) | None => remove(&sandbox).await,
+            Some(Record::Sensor(record)) => sensor_sandboxes.push((record, sandbox)),
+            None => remove(&sandbox).await,
         }
     }
+    sensors::adopt_all(agent, sensor_sandboxes).await;
     for found in actions.into_values().flatten() {
         let agent = agent.clone();
         agent.tasks.clone().spawn_once("end-action", async move {

@@ -31,6 +31,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::accepted::Accepted;
 use super::automation::notes::Notes;
 use super::automation::output::Outputs;
+use super::automation::sensors::SensorEntry;
 use super::automation::unit::PackCommand;
 use super::droplets::Droplets;
 use super::spool::Spool;
@@ -113,6 +114,10 @@ pub struct Table {
     pub ended_actions: Remembered,
     /// Actions that were told to stop before they came.
     pub stopped_actions: Remembered,
+    /// By their refs.
+    pub sensors: BTreeMap<String, SensorEntry>,
+    /// Newest generation that was told to stop.
+    pub stopped_sensors: BTreeMap<String, i64>,
     pub epochs: Epochs,
     /// No more work is taken.
     pub draining: bool,
@@ -220,7 +225,14 @@ impl Table {
                 None => Hold::Live,
             },
         });
-        instances.chain(tasks).chain(packs).collect()
+        let sensors = self.sensors.values().filter_map(|sensor| {
+            Some(Claim {
+                key: Holder::Lasting,
+                limits: sensor.holds?,
+                hold: Hold::Live,
+            })
+        });
+        instances.chain(tasks).chain(packs).chain(sensors).collect()
     }
 
     /// Those who give way for what was just admitted.

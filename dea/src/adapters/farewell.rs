@@ -5,6 +5,7 @@
 //! not suffer: they are left running and the next agent adopts them.
 
 use super::agent::{Agent, TaskWish, Wish};
+use super::automation::sensors::SensorCommand;
 use super::automation::unit::PackCommand;
 use crate::domain::instance::{SHUTDOWN_GRACE, StopCause};
 use daemon::Shutdown;
@@ -59,11 +60,17 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
             pack.closing = true;
             let _ = pack.commands.try_send(PackCommand::Shutdown);
         }
+        for sensor in table.sensors.values() {
+            let _ = sensor.commands.try_send(SensorCommand::Stop);
+        }
     }
     let pace = agent.pace();
     wait(pace.drain + pace.grace.min(SHUTDOWN_GRACE) + SLACK, || {
         let table = agent.table();
-        table.instances.is_empty() && table.tasks.is_empty() && table.packs.is_empty()
+        table.instances.is_empty()
+            && table.tasks.is_empty()
+            && table.packs.is_empty()
+            && table.sensors.is_empty()
     })
     .await;
     wait(ACKNOWLEDGE, || agent.spool.is_empty()).await;
@@ -82,6 +89,9 @@ fn leave(agent: &Agent) {
     }
     for pack in table.packs.values() {
         let _ = pack.commands.try_send(PackCommand::Leave);
+    }
+    for sensor in table.sensors.values() {
+        let _ = sensor.commands.try_send(SensorCommand::Leave);
     }
 }
 

@@ -74,6 +74,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     agent.answer_queries().await;
     agent.listen_for_tasks().await;
     agent.listen_for_actions().await;
+    agent.listen_for_sensors().await;
     spawn(&agent, "heartbeat", heartbeat::run);
     spawn(&agent, "advertise", advertise::run);
     spawn(&agent, "routes", routes::run);
@@ -143,6 +144,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
             "tasks": table.tasks.len(),
             "packs": table.packs.len(),
             "actions": table.actions.len(),
+            "sensors": table.sensors.len(),
             "spooled_facts": shown.spool.len(),
             "max_memory": max_memory,
             "reserved_memory": reserved_memory,

@@ -5,6 +5,7 @@
 //! nothing of it ran, because such an execution is placed anew; whatever is doubtful is "lost".
 
 use super::action_output::Output;
+use super::environment::{self, HOME};
 use super::pack::{self, PackKey};
 use super::pack_host::{self, Stream};
 use proto::bus::automation::{ActionEnd, ActionExited, RunAction};
@@ -99,6 +100,8 @@ pub fn understand(request: &RunAction) -> Result<(PackKey, Map<String, Value>), 
     orders.insert("request".into(), json!("run"));
     orders.insert("id".into(), json!(id(&request.execution, request.attempt)));
     orders.insert("user".into(), json!(USER));
+    // Else it would be that of the host, which is somebody else.
+    orders.entry("env").or_insert_with(default_environment);
     for (name, value) in [
         ("timeout_ms", request.timeout_ms),
         ("output_limit", request.output_limit),
@@ -108,6 +111,13 @@ pub fn understand(request: &RunAction) -> Result<(PackKey, Map<String, Value>), 
         }
     }
     Ok((key, orders))
+}
+
+fn default_environment() -> Value {
+    let mut variables = environment::defaults(HOME);
+    variables.remove("DEPS_DIR");
+    variables.insert("TMPDIR".to_string(), "/tmp".to_string());
+    json!(variables)
 }
 
 /// The `run` frame, for this worker or any.
@@ -350,6 +360,9 @@ mod tests {
     fn orders_are_completed_with_what_is_the_agents() {
         let (key, orders) = understand(&request()).expect("fine");
         assert_eq!((key.pack.as_str(), key.content.as_str()), ("core", ""));
+        let mut orders = orders;
+        let environment = orders.remove("env").expect("one");
+        assert_eq!(environment["HOME"], "/home/vcap");
         assert_eq!(
             Value::Object(orders.clone()),
             json!({"request": "run", "id": "0123456789abcdef01234567-2", "kind": "shell", "command": "true",

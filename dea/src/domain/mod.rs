@@ -27,6 +27,7 @@ pub mod record;
 pub mod remembered;
 pub mod retention;
 pub mod selection;
+pub mod sensor;
 pub mod spool;
 pub mod task;
 pub mod usage;

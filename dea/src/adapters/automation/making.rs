@@ -24,7 +24,8 @@ const SOCKET_FOLDER: &str = "/run/yard";
 const SOCKET: &str = "/run/yard/host.sock";
 /// Idle workers that a host keeps.
 pub const IDLE_WORKERS: usize = 4;
-const FILES: u64 = 16384;
+/// Most open files of a process.
+pub const FILES: u64 = 16384;
 /// How long a host may take until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
@@ -121,6 +122,8 @@ impl Files {
             .unwrap_or_default();
         variables.insert("PYTHONPATH".into(), pack::python_path(&site_packages));
         variables.insert("TMPDIR".into(), "/tmp".into());
+        // What is printed is to be seen at once.
+        variables.insert("PYTHONUNBUFFERED".into(), "1".into());
         variables
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"))

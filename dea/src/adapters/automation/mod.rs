@@ -19,6 +19,7 @@ pub mod output;
 pub mod report;
 pub mod requests;
 pub mod retire;
+pub mod sensors;
 pub mod unit;
 pub mod workers;
 

@@ -3,7 +3,7 @@
 use crate::adapters::agent::Agent;
 use crate::adapters::rhythm::{Occasion, Rhythm};
 use daemon::Shutdown;
-use proto::bus::automation::{AutomationReport, RunningAction, WarmPack};
+use proto::bus::automation::{AutomationReport, RunningAction, SensorReport, WarmPack};
 use proto::bus::catalogue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +18,18 @@ impl Agent {
         let table = self.table();
         let running: BTreeSet<(String, u32)> = table.actions.keys().cloned().collect();
         let packs = table.warm();
+        let sensors = table
+            .sensors
+            .iter()
+            .map(|(sensor, entry)| SensorReport {
+                sensor: sensor.clone(),
+                generation: entry.generation,
+                state: entry.state.name().to_string(),
+                restarts: entry.restarts,
+                last_exit: entry.last_exit.clone(),
+                pid: entry.pid,
+            })
+            .collect();
         let draining = table.draining;
         drop(table);
         let told = running.into_iter().chain(self.spool.actions());
@@ -28,7 +40,7 @@ impl Agent {
                 .into_iter()
                 .map(|(execution, attempt)| RunningAction { execution, attempt })
                 .collect(),
-            sensors: vec![],
+            sensors,
             packs: packs
                 .into_iter()
                 .map(|warm| WarmPack {

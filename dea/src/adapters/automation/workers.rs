@@ -128,6 +128,15 @@ fn attach(sandbox: &Group, pid: i32) -> io::Result<Option<Group>> {
     Ok(Some(group))
 }
 
+/// The process on this machine that a sandbox was given as its program: the first inside after the
+/// init, as long as it lives.
+pub fn program_of(sandbox: &Group) -> Option<i32> {
+    let members = sandbox.members().ok()?.into_iter();
+    let numbered = members.filter_map(|host| Some((inside(host)?, host)));
+    let program = numbered.filter(|(inside, _)| *inside > 1).min();
+    program.map(|(_, host)| host)
+}
+
 /// The number that a process has in its innermost namespace.
 fn inside(host: i32) -> Option<i32> {
     let status = std::fs::read_to_string(format!("/proc/{host}/status")).ok()?;
