@@ -164,10 +164,8 @@ async fn st2_pack_remove_leaves_nothing(world: &World) -> anyhow::Result<()> {
     let actions = world
         .client
         .json(&["action", "list", "-p", "greeter"])
-        .await;
-    if let Ok(actions) = actions {
-        ensure!(actions.as_array().is_none_or(Vec::is_empty), "{actions}");
-    }
+        .await?;
+    ensure!(actions.as_array().is_none_or(Vec::is_empty), "{actions}");
     Ok(())
 }
 
