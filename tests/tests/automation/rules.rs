@@ -261,7 +261,7 @@ async fn yard_rule_test_replays_what_happened(world: &World) -> anyhow::Result<(
         .json()?;
     ensure!(
         replay["matched"].as_u64() >= Some(1)
-            && replay["examined"].as_u64() > replay["matched"].as_u64(),
+            && replay["instances"].as_u64() > replay["matched"].as_u64(),
         "one visitor had a name, one had not: {replay}"
     );
     Ok(())
