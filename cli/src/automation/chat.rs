@@ -30,13 +30,16 @@ const LAST_EXECUTIONS: Duration = Duration::from_secs(600);
 `exit` or the end of the input ends it."
 )]
 pub struct ChatArgs {
-    /// The notification route to listen to and to ask for
-    #[arg(long, default_value = "chatops")]
-    route: String,
+    /// The route of announcements to listen to
+    #[arg(long, value_name = "ROUTE", default_value = "chatops")]
+    listen: String,
+    /// The notification route to ask for; rules of the pack chatops turn it into announcements
+    #[arg(long, value_name = "ROUTE", default_value = "hubot")]
+    notify: String,
 }
 
 pub async fn run(args: ChatArgs, api: &Automation, out: &Output) -> Outcome {
-    let mut room = Room::enter(api, &args.route).await?;
+    let mut room = Room::enter(api, &args.listen).await?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let terminal = std::io::stdin().is_terminal() && !out.json;
     if terminal {
@@ -51,7 +54,7 @@ pub async fn run(args: ChatArgs, api: &Automation, out: &Output) -> Outcome {
             line = lines.next_line() => match line.ok().flatten() {
                 None => break,
                 Some(line) if matches!(line.trim(), "exit" | "quit") => return Ok(()),
-                Some(line) => running.extend(say(api, out, line.trim(), &args.route).await?),
+                Some(line) => running.extend(say(api, out, line.trim(), &args.notify).await?),
             },
             event = room.next() => hear(out, &event)?,
         }

@@ -110,6 +110,10 @@ pub async fn to_rest(api: &Automation, out: &Output, id: &str, how: &Follow) -> 
         }
     }
     bar.finish_and_clear();
+    let ended: Value = api.get(&path, &[]).await?;
+    if status_of(&ended).is_none_or(|status| !status.is_completed()) {
+        return Ok(ended);
+    }
     let until = Instant::now() + REST_OF_OUTPUT;
     while output.is_some() {
         match tokio::time::timeout_at(until, next(&mut output)).await {
@@ -121,7 +125,7 @@ pub async fn to_rest(api: &Automation, out: &Output, id: &str, how: &Follow) -> 
             }
         }
     }
-    api.get(&path, &[]).await
+    Ok(ended)
 }
 
 /// Shows the output of an execution as it comes, from its beginning to its end.

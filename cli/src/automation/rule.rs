@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 const NOUN: Noun<5> = Noun {
     one: "rule",
@@ -132,7 +133,8 @@ async fn test(args: TestArgs, api: &Automation, out: &Output) -> Outcome {
         false => Value::String(args.rule.clone()),
     };
     if let Some(last) = args.against.last {
-        let request = json!({ "rule": rule, "last_seconds": last.as_secs() });
+        let from = human::rfc3339(OffsetDateTime::now_utc() - last);
+        let request = json!({ "rule": rule, "from": from });
         let replay: Value = api
             .post("/rules/replay", &request)
             .await
@@ -199,6 +201,11 @@ fn verdict_text(out: &Output, verdict: &Value) -> String {
     for failure in verdict["failures"].as_array().into_iter().flatten() {
         shown.push_str(&format!("  {}\n", failure.as_str().unwrap_or_default()));
     }
+    if let Some(failure) = text(verdict, "parameters_failure") {
+        shown.push_str(&format!(
+            "  The action's parameters cannot be rendered: {failure}\n"
+        ));
+    }
     if matched && !verdict["parameters"].is_null() {
         shown.push_str("The action would get:\n");
         for line in resource::yaml(&verdict["parameters"]).lines() {
@@ -212,50 +219,43 @@ fn verdict_text(out: &Output, verdict: &Value) -> String {
     shown
 }
 
+/// The first instances that match, with what the action would get, and the count of all.
 fn replay_text(out: &Output, replay: &Value) -> String {
-    let rows = replay["instances"].as_array().into_iter().flatten();
-    let rows = rows.map(|instance| {
-        let (color, word) = match instance["matched"] == true {
-            true => (Color::Good, "yes"),
-            false => (Color::Quiet, "no"),
-        };
+    let matches = replay["first_matches"].as_array().into_iter().flatten();
+    let rows = matches.map(|instance| {
         let time = text(instance, "occurrence_time").unwrap_or_default();
         let time = human::parse_time(&time).map_or(time.clone(), human::moment);
+        let gets = match text(instance, "failure") {
+            Some(failure) => table::Cell::painted(out, Color::Bad, failure),
+            None => table::Cell::from(instance["parameters"].to_string()),
+        };
         [
-            table::Cell::from(text(instance, "id").unwrap_or_default()),
+            table::Cell::from(text(instance, "trigger_instance").unwrap_or_default()),
             table::Cell::from(time),
-            table::Cell::painted(out, color, word),
-            table::Cell::from(first_miss(instance)),
+            gets,
         ]
     });
     let mut shown = table::table(
-        ["trigger instance", "time", "matches", "because"],
+        ["trigger instance", "time", "the action would get"],
         rows,
-        "nothing of its trigger happened in that time",
+        "nothing matches",
     );
-    shown.push_str(&format!(
-        "{} of {} match\n",
-        replay["matched"], replay["examined"]
-    ));
-    shown
-}
-
-/// Why it did not match, as short as it can be said.
-fn first_miss(instance: &Value) -> String {
-    let reasons = instance["reasons"].as_array();
-    let missed = reasons
-        .into_iter()
-        .flatten()
-        .find(|reason| reason["matched"] == false);
-    match missed {
-        Some(reason) => format!(
-            "{} {} {}",
-            text(reason, "key").unwrap_or_default(),
-            text(reason, "operator").unwrap_or_default(),
-            reason["pattern"]
-        ),
-        None => text(instance, "note").unwrap_or_default(),
+    for failure in replay["first_failures"].as_array().into_iter().flatten() {
+        let failure = failure.as_str().unwrap_or_default();
+        shown.push_str(&format!("{}\n", out.paint(Color::Bad, failure)));
     }
+    shown.push_str(&format!(
+        "{} of {} match",
+        replay["matched"], replay["instances"]
+    ));
+    if replay["failed"].as_u64() > Some(0) {
+        shown.push_str(&format!(", {} could not be evaluated", replay["failed"]));
+    }
+    if replay["more"] == true {
+        shown.push_str("; there were more than were looked at");
+    }
+    shown.push('\n');
+    shown
 }
 
 #[cfg(test)]
@@ -282,22 +282,21 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_counts_and_says_what_missed() {
+    fn a_replay_counts_and_shows_what_would_be_run() {
         let plain = Output {
             json: false,
             color: false,
             live: false,
         };
-        let replay = json!({ "examined": 2, "matched": 1, "instances": [
-            { "id": "a", "occurrence_time": "2026-03-04T05:06:07.000000Z", "matched": true, "reasons": [] },
-            { "id": "b", "occurrence_time": "2026-03-04T05:06:08.000000Z", "matched": false,
-              "reasons": [{ "key": "trigger.n", "operator": "gt", "pattern": 3, "matched": false }] },
-        ] });
-        let text = replay_text(&plain, &replay);
-        assert!(
-            text.contains("2026-03-04 05:06:08Z  no       trigger.n gt 3")
-                && text.ends_with("1 of 2 match\n"),
-            "{text}"
+        let replay = json!({ "instances": 3, "matched": 1, "not_matched": 1, "failed": 1, "more": true,
+            "first_matches": [{ "trigger_instance": "a", "occurrence_time": "2026-03-04T05:06:07.000000Z", "parameters": { "name": "Ada" } }],
+            "first_failures": ["trigger.n is no number"] });
+        assert_eq!(
+            replay_text(&plain, &replay),
+            "trigger instance  time                  the action would get\n\
+             a                 2026-03-04 05:06:07Z  {\"name\":\"Ada\"}\n\
+             trigger.n is no number\n\
+             1 of 3 match, 1 could not be evaluated; there were more than were looked at\n"
         );
     }
 }

@@ -177,6 +177,48 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_pack_is_without_fault() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples/pack");
+        let collected = files::collect_without(&folder, IGNORED).expect("files");
+        let files = collected
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.kind, Kind::File { .. }))
+            .map(|entry| {
+                let bytes = std::fs::read(&entry.source).expect("a file");
+                (entry.path.clone(), bytes)
+            })
+            .collect();
+        let runners = ::automation::runners::catalogue()
+            .iter()
+            .filter_map(|runner| runner["name"].as_str().map(str::to_string))
+            .collect();
+        let policy_types = ::automation::policies::types()
+            .into_iter()
+            .filter_map(|kind| Some((kind.reference(), kind.parameters().as_object()?.clone())))
+            .collect();
+        let found = ::automation::spec::inspect(
+            &files,
+            ::automation::spec::Surroundings {
+                folder: Some("greeter"),
+                runners: &runners,
+                policy_types: &policy_types,
+            },
+        );
+        let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+        assert!(problems.is_empty(), "{problems:#?}");
+        let parts = [
+            found.actions.len(),
+            found.sensors.len(),
+            found.rules.len(),
+            found.aliases.len(),
+            found.policies.len(),
+        ];
+        assert_eq!(parts, [2, 1, 2, 1, 1]);
+        assert!(found.config_schema.is_some());
+    }
+
+    #[test]
     fn a_pack_must_say_its_name() {
         let folder = pack();
         assert_eq!(name_of(folder.path()).expect("a name"), "web");

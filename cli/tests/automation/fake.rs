@@ -77,7 +77,6 @@ pub fn events(events: &[(&str, Value)]) -> Answer {
 type Script = Arc<Mutex<BTreeMap<String, Vec<Answer>>>>;
 
 pub struct Cluster {
-    port: u16,
     calls: Arc<Mutex<Vec<Call>>>,
     script: Script,
     home: tempfile::TempDir,
@@ -102,7 +101,6 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let cluster = Cluster {
-            port,
             calls: Arc::default(),
             script: Arc::default(),
             home: tempfile::tempdir().expect("a temporary folder"),

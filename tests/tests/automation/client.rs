@@ -6,6 +6,7 @@
 //! client is none the wiser.
 
 use anyhow::{Context, bail, ensure};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -130,6 +131,8 @@ impl Client {
         let site = home.join("site");
         std::fs::create_dir_all(&site).map_err(anyhow::Error::from)?;
         std::fs::write(site.join("sitecustomize.py"), SITE).map_err(anyhow::Error::from)?;
+        // A file that is named must be there.
+        std::fs::write(home.join("config"), "").map_err(anyhow::Error::from)?;
         let base = format!("http://{}:{}", cluster.host("st2"), cluster.port);
         let text = |path: PathBuf| path.display().to_string();
         let environment = [
@@ -143,6 +146,8 @@ impl Client {
             ("ST2_STREAM_URL", format!("{base}/stream/v1")),
             ("COLUMNS", "250".into()),
             ("LANG", "C.UTF-8".into()),
+            // Any value switches colours off.
+            ("ST2_COLORIZE", "0".into()),
             ("no_proxy", "*".into()),
             ("NO_PROXY", "*".into()),
         ];
@@ -199,14 +204,13 @@ impl Client {
             .with_context(|| format!("st2 {}", words.join(" ")))
     }
 
-    /// The document that `st2 … -j` prints.
-    pub async fn json(&self, words: &[&str]) -> anyhow::Result<serde_json::Value> {
+    /// The document that `st2 … -j` prints: after the dots of waiting, and words instead of an
+    /// empty list.
+    pub async fn json(&self, words: &[&str]) -> anyhow::Result<Value> {
         let mut words = words.to_vec();
         words.push("-j");
         let output = self.ok(&words).await?;
-        output
-            .json()
-            .with_context(|| format!("st2 {}", words.join(" ")))
+        document(&output.stdout).with_context(|| format!("st2 {}", words.join(" ")))
     }
 
     /// Python with what packs find.
@@ -220,6 +224,28 @@ impl Client {
 
     pub fn pip(&self) -> Command {
         Command::new(self.programs.join("pip"))
+    }
+}
+
+/// The JSON document in what `st2` printed.
+pub fn document(printed: &str) -> anyhow::Result<Value> {
+    if printed.trim() == "No matching items found" {
+        return Ok(Value::Array(Vec::new()));
+    }
+    let start = printed
+        .match_indices(['{', '['])
+        .map(|(at, _)| at)
+        .find(|at| *at == 0 || printed[..*at].ends_with('\n'))
+        .with_context(|| format!("no JSON document: {printed:?}"))?;
+    serde_json::from_str(&printed[start..])
+        .with_context(|| format!("no JSON document: {printed:?}"))
+}
+
+/// The first of a list. `st2` shows some lists of one as the one.
+pub fn first(listed: &Value) -> &Value {
+    match listed.as_array() {
+        Some(entries) => entries.first().unwrap_or(&Value::Null),
+        None => listed,
     }
 }
 

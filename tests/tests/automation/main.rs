@@ -6,7 +6,6 @@
 //! `$STACKYARD_TEST_PACKS` (a folder of packs) or by git from where they are published.
 
 #![expect(clippy::print_stdout, reason = "a test runner speaks to its user")]
-#![expect(clippy::disallowed_methods, reason = "a harness has no supervisor")]
 
 mod client;
 mod commands;

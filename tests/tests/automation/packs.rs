@@ -52,6 +52,12 @@ pub fn repository(folder: &std::path::Path) -> anyhow::Result<()> {
 
 async fn st2_pack_install_of_a_folder(world: &World) -> anyhow::Result<()> {
     let folder = sample_pack(&world.cluster.root())?;
+    // The operator says which folders may be installed from.
+    let allowed = world.cluster.root().join("packs").display().to_string();
+    world
+        .cluster
+        .ok(["config", "set", "automation/pack/folders", &allowed])
+        .await?;
     let source = format!("file://{}", folder.display());
     let output = world.client.ok(&["pack", "install", &source]).await?;
     ensure!(
@@ -144,6 +150,25 @@ async fn st2_pack_register_counts(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn st2_pack_install_of_a_folder_that_is_not_allowed_fails(
+    world: &World,
+) -> anyhow::Result<()> {
+    let outside = world.cluster.root().join("outside");
+    std::fs::create_dir_all(&outside)?;
+    copy(
+        &world.cluster.root().join("packs/greeter"),
+        &outside.join("greeter"),
+    )?;
+    let source = format!("file://{}", outside.join("greeter").display());
+    let output = world.client.run(&["pack", "install", &source]).await?;
+    let said = format!("{}{}", output.stdout, output.stderr);
+    ensure!(
+        output.status != 0 || said.contains("failed"),
+        "installed from a folder that nobody allowed: {said}"
+    );
+    Ok(())
+}
+
 async fn st2_pack_install_of_nothing_fails(world: &World) -> anyhow::Result<()> {
     let missing = world.cluster.root().join("packs/none");
     let source = format!("file://{}", missing.display());
@@ -164,10 +189,8 @@ async fn st2_pack_remove_leaves_nothing(world: &World) -> anyhow::Result<()> {
     let actions = world
         .client
         .json(&["action", "list", "-p", "greeter"])
-        .await;
-    if let Ok(actions) = actions {
-        ensure!(actions.as_array().is_none_or(Vec::is_empty), "{actions}");
-    }
+        .await?;
+    ensure!(actions.as_array().is_none_or(Vec::is_empty), "{actions}");
     Ok(())
 }
 
@@ -180,6 +203,7 @@ pub async fn install(world: &World, tally: &mut Tally) {
             a_pack_is_shown_installed,
             a_configuration_reaches_actions_and_hides_secrets,
             st2_pack_register_counts,
+            st2_pack_install_of_a_folder_that_is_not_allowed_fails,
             st2_pack_install_of_nothing_fails,
         ],
         tally,

@@ -1,6 +1,7 @@
 //! What makes rules act: webhooks, sensors, timers, keys.
 
 use crate::World;
+use crate::client::first;
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -50,7 +51,7 @@ async fn a_webhook_fires_a_rule(world: &World) -> anyhow::Result<()> {
             "greeter.greet_visitor",
         ])
         .await?;
-    ensure!(enforced[0]["execution_id"].is_string(), "{enforced}");
+    ensure!(first(&enforced)["execution_id"].is_string(), "{enforced}");
     Ok(())
 }
 
@@ -67,7 +68,7 @@ async fn a_payload_that_does_not_fit_runs_nothing(world: &World) -> anyhow::Resu
                 .client
                 .json(&["trigger-instance", "list", "--trigger", "core.st2.webhook"])
                 .await?;
-            ensure!(instances[0]["status"] == "processed", "{instances}");
+            ensure!(first(&instances)["status"] == "processed", "{instances}");
             Ok(())
         },
     )
@@ -137,9 +138,9 @@ async fn a_disabled_sensor_is_silent(world: &World) -> anyhow::Result<()> {
             .await?;
         Ok::<usize, anyhow::Error>(instances.as_array().map_or(0, Vec::len))
     };
-    eventually("no more ticks", Duration::from_secs(20), || async {
+    eventually("no more ticks", Duration::from_secs(40), || async {
         let before = count().await?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(7)).await;
         let after = count().await?;
         ensure!(before == after, "{before} became {after}");
         Ok(())
@@ -187,13 +188,11 @@ async fn a_rule_on_a_timer_fires(world: &World) -> anyhow::Result<()> {
         timers.to_string().contains("core.st2.IntervalTimer"),
         "{timers}"
     );
-    let left = world.client.json(&["timer", "list"]).await;
-    if let Ok(left) = left {
-        ensure!(
-            !left.to_string().contains("\"seconds\""),
-            "the timer went with its rule: {left}"
-        );
-    }
+    let left = world.client.json(&["timer", "list"]).await?;
+    ensure!(
+        !left.to_string().contains("\"seconds\""),
+        "the timer went with its rule: {left}"
+    );
     Ok(())
 }
 
@@ -262,7 +261,7 @@ async fn yard_rule_test_replays_what_happened(world: &World) -> anyhow::Result<(
         .json()?;
     ensure!(
         replay["matched"].as_u64() >= Some(1)
-            && replay["examined"].as_u64() > replay["matched"].as_u64(),
+            && replay["instances"].as_u64() > replay["matched"].as_u64(),
         "one visitor had a name, one had not: {replay}"
     );
     Ok(())
@@ -273,7 +272,7 @@ async fn an_instance_is_emitted_again(world: &World) -> anyhow::Result<()> {
         .client
         .json(&["trigger-instance", "list", "--trigger", "core.st2.webhook"])
         .await?;
-    let id = instances[0]["id"]
+    let id = first(&instances)["id"]
         .as_str()
         .with_context(|| format!("an instance: {instances}"))?;
     let again = world

@@ -1,6 +1,7 @@
 //! Actions by `st2`: what each runner gives, and what can be done with an execution.
 
 use crate::World;
+use crate::client::{document, first};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -17,15 +18,22 @@ async fn succeeded(world: &World, words: &[&str]) -> anyhow::Result<Value> {
     Ok(execution)
 }
 
-/// The id of an execution that was started without waiting.
+/// The id of an execution that was started without waiting: the words that `st2` prints then have
+/// it, with `-j` too.
 pub async fn started(world: &World, words: &[&str]) -> anyhow::Result<String> {
     let mut words = words.to_vec();
     words.insert(1, "-a");
-    let execution = world.client.json(&words).await?;
-    execution["id"]
-        .as_str()
+    let printed = world.client.ok(&words).await?.stdout;
+    execution_id(&printed).with_context(|| format!("st2 {}", words.join(" ")))
+}
+
+/// The id in words like `st2 execution get ID`.
+pub fn execution_id(printed: &str) -> anyhow::Result<String> {
+    printed
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .find(|word| word.len() == 24 && word.chars().all(|c| c.is_ascii_hexdigit()))
         .map(str::to_string)
-        .with_context(|| format!("st2 {}: no id in {execution}", words.join(" ")))
+        .with_context(|| format!("no id of an execution in {printed:?}"))
 }
 
 /// Waits until an execution has a status.
@@ -74,7 +82,7 @@ async fn st2_run_of_a_failing_command_exits_1(world: &World) -> anyhow::Result<(
         .run(&["run", "core.local", "cmd=exit 3", "-j"])
         .await?;
     ensure!(output.status == 1, "status {}", output.status);
-    let execution = output.json()?;
+    let execution = document(&output.stdout)?;
     ensure!(
         execution["status"] == "failed" && execution["result"]["return_code"] == 3,
         "{execution:#}"
@@ -281,7 +289,7 @@ async fn a_trace_tag_is_found_again(world: &World) -> anyhow::Result<()> {
         .client
         .json(&["trace", "list", "--trace-tag", "suite-trace"])
         .await?;
-    let id = traces[0]["id"]
+    let id = first(&traces)["id"]
         .as_str()
         .with_context(|| format!("a trace: {traces}"))?;
     let trace = world.client.json(&["trace", "get", id]).await?;

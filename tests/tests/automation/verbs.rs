@@ -112,24 +112,48 @@ async fn yard_execution_cancel_and_rerun(cluster: &Cluster) -> anyhow::Result<()
     Ok(())
 }
 
-async fn yard_chat_answers(cluster: &Cluster) -> anyhow::Result<()> {
+async fn yard_chat_runs_what_is_said_and_shows_announcements(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let said = cluster.root().join("chat.txt");
     let mut command = cluster.command(&cluster.root());
     command
         .arg("chat")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdout(std::fs::File::create(&said)?)
+        .stderr(Stdio::inherit());
     let mut chat = command.spawn()?;
     let mut input = chat.stdin.take().context("its input")?;
-    input.write_all(b"greet barbara\n")?;
+    input.write_all(b"greet barbara\ndance with me now\n")?;
+    let shows = |part: &'static str| {
+        let said = said.clone();
+        eventually(part, Duration::from_secs(30), move || {
+            let text = std::fs::read_to_string(&said).unwrap_or_default();
+            async move {
+                ensure!(text.contains(part), "{text:?}");
+                Ok(())
+            }
+        })
+    };
+    let outcome = async {
+        shows("Greeting barbara.").await?;
+        shows("matched no patterns").await?;
+        cluster
+            .ok([
+                "run",
+                "chatops.post_message",
+                "message=hello all",
+                "channel=cli",
+            ])
+            .await?;
+        shows("hello all").await
+    }
+    .await;
+    input.write_all(b"exit\n")?;
     drop(input);
-    let output = tokio::task::spawn_blocking(move || chat.wait_with_output()).await??;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(
-        said.contains("Greeting barbara.") && said.contains("Barbara!"),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let status = tokio::task::spawn_blocking(move || chat.wait()).await??;
+    outcome?;
+    ensure!(status.success(), "{status}");
     Ok(())
 }
 
@@ -175,7 +199,7 @@ pub async fn all(cluster: &Cluster, tally: &mut Tally) {
             yard_push_of_a_broken_pack_names_the_place,
             yard_run_shows_output_result_and_status,
             yard_execution_cancel_and_rerun,
-            yard_chat_answers,
+            yard_chat_runs_what_is_said_and_shows_announcements,
             yard_lists_everything,
             yard_pack_remove_removes,
         ],
