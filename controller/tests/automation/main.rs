@@ -7,5 +7,6 @@ mod databases;
 mod events;
 mod sensors;
 mod site;
+mod sources;
 #[path = "../world/mod.rs"]
 mod world;
