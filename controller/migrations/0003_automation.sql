@@ -167,3 +167,10 @@ CREATE TABLE known_nodes (
 -- The triggers each running sensor has been told of, so that a new leader tells it only of changes.
 CREATE TABLE sensor_triggers (
     sensor TEXT PRIMARY KEY, generation BIGINT NOT NULL, triggers TEXT NOT NULL);
+
+-- Tasks on agents that install what packs require. The one who waits and the one who hears of the end may be
+-- different controllers.
+CREATE TABLE pack_stagings (
+    task TEXT PRIMARY KEY, pack TEXT NOT NULL, dea TEXT,
+    outcome TEXT NOT NULL,             -- null: it is not over
+    created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, row_version BIGINT NOT NULL);

@@ -507,7 +507,9 @@ fn a_chat_says_hears_and_survives_what_nobody_understands() {
         .map(|call| call.json());
     assert_eq!(
         said,
-        Some(json!({ "command": "dance", "user": "", "source_channel": "cli", "notification_route": "hubot" }))
+        Some(
+            json!({ "command": "dance", "user": "", "source_channel": "cli", "notification_route": "hubot" })
+        )
     );
     for part in [
         "matched no patterns",

@@ -4,7 +4,6 @@
 
 use super::{Ops, Refusal, now};
 use crate::store::automation::pack_stagings;
-use crate::store::automation::retention;
 use crate::store::sweep;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,7 +46,6 @@ impl Ops {
             ("packs", PACKS),
             ("results", RESULTS),
             ("resources", RESOURCES),
-            ("results", YOUNGEST),
         ] {
             let old: Vec<String> = self
                 .blobs

@@ -1,5 +1,5 @@
-//! The automation API with its engine running, between a real bus and a real cluster store, on SQLite
-//! and on PostgreSQL.
+//! The automation API on SQLite and on PostgreSQL: with its engine running between a real bus and a
+//! real cluster store, or with the engine's rounds turned by hand ([`site`]).
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
@@ -15,6 +15,8 @@ mod inquiries;
 mod policies;
 mod retention;
 mod roles;
+mod sensors;
 mod site;
+mod sources;
 mod stream;
 mod world;

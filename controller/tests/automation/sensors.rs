@@ -2,7 +2,7 @@
 
 use crate::databases::Database;
 use crate::site;
-use crate::world::{World, eventually, has_servers};
+use crate::cluster::{World, eventually, has_servers};
 use controller::automation::engine::agents::Agents;
 use controller::automation::{Automation, engine, ids};
 use controller::store::Json;

@@ -55,6 +55,51 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
 
 pub const KEYS: &[Key] = &[
     key(
+        "automation/retention/executions",
+        Kind::Duration {
+            min: secs(3600),
+            max: secs(36_500 * 86_400),
+        },
+        "90d",
+        "How long executions are kept after they were asked for, once they have ended.",
+    ),
+    key(
+        "automation/retention/outputs",
+        Kind::Duration {
+            min: secs(3600),
+            max: secs(36_500 * 86_400),
+        },
+        "7d",
+        "How long what executions print is kept beside their results.",
+    ),
+    key(
+        "automation/retention/trigger_instances",
+        Kind::Duration {
+            min: secs(3600),
+            max: secs(36_500 * 86_400),
+        },
+        "30d",
+        "How long trigger instances are kept that the rules have looked at.",
+    ),
+    key(
+        "automation/retention/enforcements",
+        Kind::Duration {
+            min: secs(3600),
+            max: secs(36_500 * 86_400),
+        },
+        "30d",
+        "How long it is kept what rules made of trigger instances.",
+    ),
+    key(
+        "automation/retention/traces",
+        Kind::Duration {
+            min: secs(3600),
+            max: secs(36_500 * 86_400),
+        },
+        "90d",
+        "How long traces are kept.",
+    ),
+    key(
         "automation/rules/max_pending",
         Kind::Integer {
             min: 100,

@@ -11,9 +11,7 @@
 use super::dispatch;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
-use crate::automation::ops::executions::Wanted;
 use crate::automation::ops::executions::{Wanted, schema_of, trace_of, with_defaults};
-use crate::automation::ops::executions::{Wanted, trace_of};
 use crate::automation::ops::fire::{Happened, fire};
 use crate::automation::ops::natives::{self, Native};
 use crate::automation::stream;

@@ -5,10 +5,10 @@
 //! pack itself changes.
 
 use super::fault::Fault;
-use super::triggers::register_builtin;
 use super::pack_content::PackContent;
 use super::packs::{ADDED, FOLDER_SUM, NewPack, carry_over_added, examine, no_errors, write_pack};
 use super::registration::{Kind, put};
+use super::triggers::register_builtin;
 use crate::automation::Automation;
 use crate::blobs::hex;
 use crate::ops::now;
