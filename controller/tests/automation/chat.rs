@@ -16,7 +16,7 @@ async fn a_command_finds_its_alias_and_runs_its_action() {
         let alias = json!({
             "pack": "check", "name": "scale", "action_ref": "check.scale", "description": "Scales.",
             "formats": [{"display": "scale <app> to <count>", "representation": ["scale {{ app }} to {{ count }}"]},
-                        {"display": "many", "representation": [".*?also (?P<app>[a-z]+)"], "match_multiple": true}],
+                        {"display": "many", "representation": ["(?:^|\\s+)(?P<app>app-[a-z]+)(?:$|\\b)"], "match_multiple": true}],
             "ack": {"format": "Scaling {{ execution.parameters.app }}.", "extra": {"slack": {"color": "{{ execution.status }}"}}},
             "immutable_parameters": {"zone": "{{ action_context.source_channel }}"},
         });
@@ -99,7 +99,7 @@ async fn a_command_finds_its_alias_and_runs_its_action() {
         assert_eq!(ran["execution"]["parameters"]["app"], "db");
         let given = json!({"name": "scale", "format": "none", "command": "scale db to 1"});
         admin.post("/v1/aliasexecution", given).await.refused(400);
-        let given = json!({"command": "also web and also db", "source_channel": "x"});
+        let given = json!({"command": "look at app-web and app-db", "source_channel": "x"});
         let ran = admin
             .post("/v1/aliasexecution/match_and_execute", given)
             .await
@@ -110,7 +110,7 @@ async fn a_command_finds_its_alias_and_runs_its_action() {
             .iter()
             .map(|one| one["execution"]["parameters"]["app"].clone())
             .collect();
-        assert_eq!(apps, [json!("web"), json!("db")]);
+        assert_eq!(apps, [json!("app-web"), json!("app-db")]);
 
         let mut changed = admin.get("/v1/actionalias/check.scale").await.expect(200);
         changed["enabled"] = json!(false);
