@@ -1,8 +1,8 @@
 //! Sensors on played agents, over a real bus.
 
+use crate::cluster::{World, eventually, has_servers};
 use crate::databases::Database;
 use crate::site;
-use crate::cluster::{World, eventually, has_servers};
 use controller::automation::engine::agents::Agents;
 use controller::automation::{Automation, engine, ids};
 use controller::store::Json;
@@ -18,7 +18,6 @@ use proto::bus::automation::{
 use proto::bus::catalogue;
 use proto::ids::DeaId;
 use serde_json::{Value, json};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -184,6 +183,8 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
     let mut ops = world.ops(&runtime, &deps);
     ops.settings = follow;
     ops.prepare(site::PASSWORD, "yard.internal").await.unwrap();
+    let packs = world.folder.path().join("packs");
+    std::fs::create_dir_all(&packs).unwrap();
     let automation = Automation {
         ops,
         key: Arc::new(::automation::datastore::SymmetricKey::generate(&[7; 64])),
@@ -195,7 +196,9 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
         bus: Some(deps.bus.clone()),
         public_url: "http://st2.yard.internal".into(),
         pack_folders: Arc::from([]),
-        builtin_packs: Arc::from(Path::new("/nonexistent")),
+        builtin_packs: Arc::from(packs.as_path()),
+        peers: None,
+        packs_at_work: Default::default(),
     };
     install(&automation).await;
     engine::start(&automation, &deps).await;

@@ -290,6 +290,8 @@ async fn run(
         context,
         username,
         user_guid,
+        // What a payload brought in is not an expression.
+        literal: true,
         because: Cause {
             rule: Some((rule.reference.clone(), rule.id.clone())),
             trigger_instance: Some(instance.id.clone()),

@@ -7,7 +7,7 @@
 use super::fault::Fault;
 use super::pack_content::PackContent;
 use super::packs::{ADDED, FOLDER_SUM, NewPack, carry_over_added, examine, no_errors, write_pack};
-use super::registration::{Kind, put};
+use super::registration::Kind;
 use super::triggers::register_builtin;
 use crate::automation::Automation;
 use crate::blobs::hex;

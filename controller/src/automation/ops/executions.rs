@@ -45,6 +45,8 @@ pub struct Wanted {
     pub delay: Option<i64>,
     pub notify: Option<Value>,
     pub parent: Option<String>,
+    /// The parameters are data, whatever braces they hold: who made them has rendered them.
+    pub literal: bool,
     pub because: Cause,
 }
 
@@ -170,12 +172,10 @@ impl Automation {
         wanted: Wanted,
     ) -> Result<Execution, Fault> {
         let prepared = self.prepare(connection, &wanted.action).await?;
-        let mut context = wanted.context;
+        let mut context = wanted.context.clone();
         context.insert("user".into(), json!(wanted.username));
         context.insert("pack".into(), json!(prepared.action.pack));
-        let rendered = self
-            .live(connection, &prepared, &wanted.parameters, &context)
-            .await?;
+        let rendered = self.live(connection, &prepared, &wanted, &context).await?;
         let (live, fault) = match rendered {
             Ok(live) => (live, None),
             // StackStorm records the failure and refuses as well.
@@ -280,9 +280,10 @@ impl Automation {
         &self,
         connection: &mut AnyConnection,
         prepared: &Prepared,
-        given: &Map<String, Value>,
+        wanted: &Wanted,
         context: &Map<String, Value>,
     ) -> Result<Result<Map<String, Value>, String>, Fault> {
+        let given = &wanted.parameters;
         let action_context = Value::Object(context.clone());
         let user = datastore_user(&action_context, SYSTEM_USER);
         let references = prepared.schema.references(&self.expressions, given);
@@ -298,12 +299,16 @@ impl Automation {
             user,
             names: &none,
         };
-        let live = match prepared
-            .schema
-            .live(&self.expressions, given, &surroundings)
-        {
-            Ok(live) => live,
-            Err(error) => return Ok(Err(error.to_string())),
+        let live = if wanted.literal {
+            given.clone()
+        } else {
+            match prepared
+                .schema
+                .live(&self.expressions, given, &surroundings)
+            {
+                Ok(live) => live,
+                Err(error) => return Ok(Err(error.to_string())),
+            }
         };
         // Overriding what is immutable is refused whatever the value renders to.
         if let Err(problems) = prepared.schema.validate(&live) {
