@@ -384,7 +384,7 @@ pub fn change_archive(from: &Path, to: &Path, changes: &Changes) -> io::Result<(
             continue;
         }
         let mut header = entry.header().clone();
-        let path = PathBuf::from(entry.path()?.into_owned());
+        let path = entry.path()?.into_owned();
         match entry.link_name()? {
             Some(link) => builder.append_link(&mut header, path, link)?,
             None => builder.append_data(&mut header, path, &mut entry)?,

@@ -23,7 +23,9 @@ const FILES: [&str; 2] = ["index.json", "v1/index.json"];
 
 /// What was read last: from where, when, and the packs by name. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct IndexCache(Arc<Mutex<Option<(String, Instant, Arc<Map<String, Value>>)>>>);
+pub struct IndexCache(Arc<Mutex<Option<Read>>>);
+
+type Read = (String, Instant, Arc<Map<String, Value>>);
 
 impl IndexCache {
     fn get(&self, place: &str) -> Option<Arc<Map<String, Value>>> {

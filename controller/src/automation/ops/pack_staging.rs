@@ -14,8 +14,8 @@ use super::packs::Stored;
 use crate::automation::Automation;
 use crate::automation::engine::dispatch::content_key;
 use crate::ops::now;
-use crate::store::Json;
 use crate::store::automation::pack_stagings::PackStaging;
+use crate::store::{Json, StoreError};
 use daemon::BusError;
 use http::Method;
 use proto::bus::catalogue;
@@ -164,8 +164,12 @@ impl Automation {
                     let mut tx = self.fenced("note who stages a pack").await?;
                     if let Some(mut row) = PackStaging::find(&mut tx, task).await? {
                         row.dea = Some(dea.to_string());
-                        row.update(&mut tx, now()).await?;
-                        tx.commit().await?;
+                        match row.update(&mut tx, now()).await {
+                            Ok(()) => tx.commit().await?,
+                            // Its end was noted in between: then nobody asks who has it.
+                            Err(StoreError::Stale { .. }) => {}
+                            Err(error) => return Err(error.into()),
+                        }
                     }
                     return Ok(dea);
                 }
