@@ -43,6 +43,7 @@ init:
 test: setup-test
 	@scripts/quietly build cargo build --workspace --bins --tests --locked
 	@$(MAKE) --no-print-directory init
+	@scripts/quietly python scripts/test-python
 	@scripts/quietly test cargo test --workspace --locked --no-fail-fast
 
 ## lint: format and clippy

@@ -70,6 +70,73 @@ GET /api/v1/rbac/permission_types/{kind} | | | 200 string[] | Words for permissi
 GET /api/v1/service_registry/groups | | | 200 ServiceGroups | Services of StackStorm that somebody here does
 GET /api/v1/service_registry/groups/{group}/members | | | 200 ServiceMembers | Who does a service
 POST /api/v1/workflows/inspect | | | refused | Workflows are not supported yet
+GET /api/v1/actions | P S pack:string tags:string enabled:boolean | | 200 [object] | Lists actions
+POST /api/v1/actions | | object | 201 object | Makes an action
+GET /api/v1/actions/{reference} | A | | 200 object | Shows an action
+PUT /api/v1/actions/{reference} | | object | 200 object | Changes an action
+DELETE /api/v1/actions/{reference} | | | 204 | Deletes an action
+POST /api/v1/actions/{reference}/clone | | object | 201 object | Copies an action
+GET /api/v1/actions/views/parameters/{reference} | | | 200 object | Parameters of an action with its runner's
+GET /api/v1/actions/views/overview | P S pack:string | | 200 [object] | Lists actions with all parameters
+GET /api/v1/actions/views/overview/{reference} | A | | 200 object | Shows an action with all parameters
+GET /api/v1/actions/views/entry_point/{reference} | | | 200 text | Shows the file that an action runs
+GET /api/v1/configs | limit:integer offset:integer sort:string show_secrets:boolean | | 200 [object] | Lists configurations of packs
+GET /api/v1/configs/{pack} | show_secrets:boolean | | 200 object | Shows the configuration of a pack
+PUT /api/v1/configs/{pack} | show_secrets:boolean | object | 200 object | Configures a pack
+GET /api/v1/config_schemas | limit:integer offset:integer | | 200 [object] | Lists schemas of configurations
+GET /api/v1/config_schemas/{pack} | | | 200 object | Shows the schema of a pack's configuration
+GET /api/v1/packs | P S ref:string | | 200 [object] | Lists packs
+GET /api/v1/packs/{reference} | A | | 200 object | Shows a pack
+POST /api/v1/packs/register | | object | 200 object | Registers what packs bring
+POST /api/v1/packs/install | | object | 202 object | Installs packs
+POST /api/v1/packs/uninstall | | object | 202 object | Removes packs
+POST /api/v1/packs/upload | | bytes | 202 object | Installs a pack from an archive
+GET /api/v1/packs/index | | | 200 object | Lists packs that can be installed
+POST /api/v1/packs/index/search | | object | 200 any | Searches packs that can be installed
+GET /api/v1/packs/index/health | | | 200 object | Whether the index can be read
+GET /api/v1/packs/views/files/{reference} | | | 200 [object] | Shows the files of a pack
+GET /api/v1/packs/views/file/{reference}/{path} | | | 200 text | Shows a file of a pack
+GET /api/v1/runnertypes | P S | | 200 [object] | Lists runners
+GET /api/v1/runnertypes/{name} | A | | 200 object | Shows a runner
+PUT /api/v1/runnertypes/{name} | | object | 200 object | Switches a runner on or off
+GET /api/v1/sensortypes | P S pack:string enabled:boolean | | 200 [object] | Lists sensors
+GET /api/v1/sensortypes/{reference} | A | | 200 object | Shows a sensor
+PUT /api/v1/sensortypes/{reference} | | object | 200 object | Switches a sensor on or off
+GET /api/v1/ruleenforcements | P S execution:string rule_ref:string rule_id:string trigger_instance:string enforced_at_gt:string enforced_at_lt:string | | 200 [object] | Lists what rules made of trigger instances
+GET /api/v1/ruleenforcements/{id} | A | | 200 object | Shows an enforcement
+GET /api/v1/ruleenforcements/views | P S execution:string rule_ref:string rule_id:string trigger_instance:string enforced_at_gt:string enforced_at_lt:string | | 200 [object] | Lists enforcements with instance and execution
+GET /api/v1/ruleenforcements/views/{id} | A | | 200 object | Shows an enforcement with instance and execution
+GET /api/v1/rules | P S pack:string action:string trigger:string enabled:boolean show_secrets:boolean | | 200 [object] | Lists rules
+POST /api/v1/rules | | object | 201 object | Makes a rule
+POST /api/v1/rules/test | | object | 200 object | What a rule would make of a trigger instance
+POST /api/v1/rules/replay | | object | 200 object | What a rule would have made of past trigger instances
+GET /api/v1/rules/views | P S pack:string action:string trigger:string enabled:boolean | | 200 [object] | Lists rules with descriptions of what they refer to
+GET /api/v1/rules/views/{ref_or_id} | A | | 200 object | Shows a rule with descriptions of what it refers to
+GET /api/v1/rules/{ref_or_id} | A show_secrets:boolean | | 200 object | Shows a rule
+PUT /api/v1/rules/{ref_or_id} | | object | 200 object | Changes a rule
+DELETE /api/v1/rules/{ref_or_id} | | | 204 | Deletes a rule
+GET /api/v1/ruletypes | limit:integer offset:integer | | 200 [object] | Lists types of rules
+GET /api/v1/ruletypes/{id} | | | 200 object | Shows a type of rules
+GET /api/v1/traces | P S trace_tag:string execution:string rule:string trigger_instance:string sort_asc:boolean sort_desc:boolean | | 200 [object] | Lists traces
+GET /api/v1/traces/{id} | A | | 200 object | Shows a trace
+GET /api/v1/triggertypes | P S pack:string | | 200 [object] | Lists types of triggers
+POST /api/v1/triggertypes | | object | 201 object | Makes a type of triggers
+GET /api/v1/triggertypes/{ref_or_id} | A | | 200 object | Shows a type of triggers
+PUT /api/v1/triggertypes/{ref_or_id} | | object | 200 object | Changes a type of triggers
+DELETE /api/v1/triggertypes/{ref_or_id} | | | 204 | Deletes a type of triggers
+GET /api/v1/triggers | P S type:string | | 200 [object] | Lists triggers
+POST /api/v1/triggers | | object | 201 object | Makes a trigger
+GET /api/v1/triggers/{ref_or_id} | A | | 200 object | Shows a trigger
+PUT /api/v1/triggers/{ref_or_id} | | object | 200 object | Changes a trigger
+DELETE /api/v1/triggers/{ref_or_id} | | | 204 | Deletes a trigger
+GET /api/v1/timers | timer_type:string limit:integer offset:integer | | 200 [object] | Lists timers
+GET /api/v1/timers/{ref_or_id} | | | 200 object | Shows a timer
+GET /api/v1/triggerinstances | P S trigger:string trigger_type:string status:string timestamp_gt:string timestamp_lt:string | | 200 [object] | Lists trigger instances
+GET /api/v1/triggerinstances/{id} | A | | 200 object | Shows a trigger instance
+POST /api/v1/triggerinstances/{id}/re_emit | | | 200 object | Fires a trigger instance once more
+GET /api/v1/webhooks | | | 200 [object] | Lists webhooks
+GET /api/v1/webhooks/{hook} | | | 200 object | Shows a webhook
+POST /api/v1/webhooks/{hook} | | any | 202 any | Calls a webhook
 POST /auth/v1/tokens | | NewToken | 201 Token | Logs in with a password (HTTP Basic)
 POST /auth/v1/tokens/validate | | ValidateToken | 200 object | Whether a token is good; everybody may ask
 GET /auth/v1/sso | | | 200 object | Whether there is single sign-on: there is none
@@ -226,6 +293,7 @@ fn content(name: &str) -> Value {
     match name {
         "events" => json!({"text/event-stream": {"schema": kind("string")}}),
         "text" => json!({"text/plain": {"schema": kind("string")}}),
+        "bytes" => json!({"application/gzip": {"schema": {"type": "string", "format": "binary"}}}),
         name => json!({"application/json": {"schema": kind(name)}}),
     }
 }

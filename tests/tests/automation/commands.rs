@@ -85,7 +85,7 @@ const LOOKS: &[Look] = &[
         "st2_pack_get",
         &["pack", "get", "greeter"],
         &["greeter", "1.0.0"],
-        &["ref", "name", "version", "author"],
+        &["name", "version", "author"],
     ),
     listing(
         "st2_rule_list",
@@ -190,11 +190,7 @@ const LOOKS: &[Look] = &[
     listing(
         "st2_policy_type_list",
         &["policy-type", "list"],
-        &[
-            "action.concurrency",
-            "action.concurrency.attr",
-            "action.retry",
-        ],
+        &["concurrency", "concurrency.attr", "action.retry"],
         &["ref", "resource_type"],
     ),
     one(
@@ -207,7 +203,7 @@ const LOOKS: &[Look] = &[
         "st2_action_alias_list",
         &["action-alias", "list"],
         &["greeter.greet"],
-        &["ref", "action_ref", "formats"],
+        &["ref", "pack", "description"],
     ),
     one(
         "st2_action_alias_get",
@@ -220,12 +216,6 @@ const LOOKS: &[Look] = &[
         &["execution", "list"],
         &["action.ref", "context.user", "status", "core."],
         &["id", "action", "status"],
-    ),
-    one(
-        "st2_execution_get_last",
-        &["execution", "get", "last", "-d"],
-        &["status"],
-        &["id", "status", "action", "start_timestamp"],
     ),
     listing(
         "st2_trace_list",

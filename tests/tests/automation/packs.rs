@@ -97,7 +97,7 @@ async fn a_pack_brings_its_parts(world: &World) -> anyhow::Result<()> {
 async fn a_pack_is_shown_installed(world: &World) -> anyhow::Result<()> {
     let pack = world.client.json(&["pack", "get", "greeter"]).await?;
     ensure!(
-        pack["version"] == "1.0.0" && pack["ref"] == "greeter",
+        pack["version"] == "1.0.0" && pack["name"] == "greeter",
         "{pack}"
     );
     let action = world

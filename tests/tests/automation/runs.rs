@@ -172,7 +172,7 @@ async fn st2_execution_tail_shows_output_as_it_comes(world: &World) -> anyhow::R
         &[
             "run",
             "core.local",
-            "cmd=for i in 1 2 3; do echo line-$i; sleep 0.5; done",
+            "cmd=sleep 3; for i in 1 2 3; do echo line-$i; sleep 0.5; done",
         ],
     )
     .await?;

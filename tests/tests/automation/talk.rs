@@ -30,7 +30,7 @@ async fn st2_action_alias_match(world: &World) -> anyhow::Result<()> {
 async fn st2_action_alias_execute(world: &World) -> anyhow::Result<()> {
     let output = world
         .client
-        .ok(&["action-alias", "execute", "greet linus 2 times"])
+        .ok(&["action-alias", "execute", "welcome linus 2 times"])
         .await?;
     ensure!(output.stdout.contains("greeter.greet"), "{}", output.stdout);
     let id = execution_id(&output.stdout)?;

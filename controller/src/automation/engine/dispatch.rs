@@ -2,6 +2,7 @@
 
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
+use crate::automation::ops::callers::SYSTEM_GUID;
 use crate::automation::ops::executions::{SYSTEM_USER, schema_of};
 use crate::store::automation::executions::Execution;
 use crate::store::automation::pack_files;
@@ -282,10 +283,10 @@ async fn compose(
         .and_then(Value::as_u64)
         .filter(|seconds| *seconds > 0)
         .unwrap_or(600);
-    let owner = row.user_guid.clone().unwrap_or_default();
+    let owner = row.user_guid.as_deref().unwrap_or(SYSTEM_GUID);
     let lifetime = i64::try_from(seconds).unwrap_or(86_400) + TOKEN_SLACK;
     let token = automation
-        .issue_token(&owner, &row.username, lifetime, Some(&row.id))
+        .issue_token(owner, &row.username, lifetime, Some(&row.id))
         .await?;
     let identity = ActionIdentity {
         pack: pack.to_string(),

@@ -30,7 +30,6 @@ use crate::store::automation::sensor_types::SensorType;
 use crate::store::automation::tokens::{self, Token};
 use crate::store::automation::triggers::Trigger;
 use crate::store::query::Filter;
-use crate::store::users::User;
 use proto::bus::automation::{
     AutomationReport, RunSensor, SensorReport, SensorTrigger, StopSensor,
 };
@@ -273,29 +272,6 @@ async fn triggers_of(
         .collect())
 }
 
-/// The account of sensors, made when the first sensor is placed.
-async fn account(automation: &Automation) -> Result<(), Fault> {
-    let known = User::find(&mut *automation.ops.store.read().await?, SENSORS_GUID).await?;
-    if known.is_some() {
-        return Ok(());
-    }
-    let mut round = automation.round("make the account of sensors").await?;
-    let at = round.now();
-    User {
-        guid: SENSORS_GUID.to_string(),
-        username: SENSORS_NAME.to_string(),
-        origin: "automation".to_string(),
-        password_hash: String::new(),
-        is_admin: false,
-        created_at: at,
-        updated_at: at,
-        row_version: 1,
-    }
-    .insert(round.connection())
-    .await?;
-    round.finish().await
-}
-
 async fn send(
     automation: &Automation,
     sensors: &mut Sensors,
@@ -322,7 +298,9 @@ async fn send(
     let Some(bus) = &automation.bus else {
         return Ok(());
     };
-    account(automation).await?;
+    automation
+        .service_account(SENSORS_GUID, SENSORS_NAME)
+        .await?;
     let mut reader = automation.ops.store.read().await?;
     let content = dispatch::content(automation, &mut reader, &row.pack).await?;
     let config = automation

@@ -4,6 +4,7 @@
 //! what was registered last, so that what users changed meanwhile (a rule switched off) stays until the
 //! pack itself changes.
 
+use super::callers::{SYSTEM_GUID, SYSTEM_NAME};
 use super::fault::Fault;
 use super::pack_content::PackContent;
 use super::packs::{ADDED, FOLDER_SUM, NewPack, carry_over_added, examine, no_errors, write_pack};
@@ -24,6 +25,7 @@ impl Automation {
     /// Registers what is built in. Doing it again changes nothing.
     pub async fn register_builtin(&self) -> Result<(), Fault> {
         self.register_builtin_types().await?;
+        self.service_account(SYSTEM_GUID, SYSTEM_NAME).await?;
         for folder in folders(&self.builtin_packs).await? {
             match self.register_builtin_pack(&folder).await {
                 Ok(()) => {}

@@ -50,14 +50,18 @@ pub fn permits(is_admin: bool, roles: &[String], permission: Permission) -> bool
     }
 }
 
-/// The account that sensors act in. Nobody can log in to it, and no account of a user has such a guid.
+/// The accounts that sensors, and actions of rules which nobody owns, act in. Nobody can log in to them,
+/// and no account of a user has such a guid.
 pub const SENSORS_GUID: &str = "automation-sensors";
 pub const SENSORS_NAME: &str = "sensor_service";
+pub const SYSTEM_GUID: &str = "automation-system";
+pub const SYSTEM_NAME: &str = super::executions::SYSTEM_USER;
 
 impl Caller {
-    /// Whether it is a sensor: it fires triggers and keeps its state among the system's keys.
-    pub fn is_sensor(&self) -> bool {
-        self.actor.guid == SENSORS_GUID
+    /// Whether it is the system itself: it fires triggers, runs actions and keeps its state among the
+    /// system's keys.
+    pub fn is_service(&self) -> bool {
+        [SENSORS_GUID, SYSTEM_GUID].contains(&self.actor.guid.as_str())
     }
 
     pub fn is_admin(&self) -> bool {
@@ -75,9 +79,9 @@ impl Caller {
 
     /// Refuses with StackStorm's words what the caller may not do; `what` as in `action_execute`.
     pub fn allow(&self, permission: Permission, what: &str) -> Result<(), Fault> {
-        let as_sensor =
-            self.is_sensor() && matches!(permission, Permission::View | Permission::Execute);
-        if as_sensor || permits(self.actor.is_admin, &self.roles, permission) {
+        let as_service =
+            self.is_service() && matches!(permission, Permission::View | Permission::Execute);
+        if as_service || permits(self.actor.is_admin, &self.roles, permission) {
             return Ok(());
         }
         Err(Fault::Forbidden(format!(
@@ -117,6 +121,31 @@ pub async fn roles_of(
 }
 
 impl Automation {
+    /// Makes an account of the system's own if it is not there.
+    pub async fn service_account(&self, guid: &str, name: &str) -> Result<(), Fault> {
+        if User::find(&mut *self.ops.store.read().await?, guid)
+            .await?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let mut round = self.round("make an account of the system's own").await?;
+        let at = round.now();
+        User {
+            guid: guid.to_string(),
+            username: name.to_string(),
+            origin: "automation".to_string(),
+            password_hash: String::new(),
+            is_admin: false,
+            created_at: at,
+            updated_at: at,
+            row_version: 1,
+        }
+        .insert(round.connection())
+        .await?;
+        round.finish().await
+    }
+
     /// Guid and name of a user who may run actions; else why he may not.
     pub async fn may_execute(
         &self,

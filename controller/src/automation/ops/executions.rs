@@ -373,12 +373,21 @@ impl Automation {
         id: &str,
     ) -> Result<Result<Execution, String>, Fault> {
         caller.allow(Permission::Execute, "execution_stop")?;
+        let refused = |status: &dyn std::fmt::Display| {
+            Ok(Err(format!("Action cannot be canceled. State = {status}.")))
+        };
+        let before = Execution::find(&mut *self.ops.store.read().await?, id)
+            .await?
+            .ok_or_else(|| missing(id))?;
+        if before.life.status.is_completed() {
+            return refused(&before.life.status);
+        }
         let event = Event::CancelAsked {
             by: caller.actor.name.clone(),
         };
         match self.move_execution(id, event).await? {
             Ok(row) => Ok(Ok(row)),
-            Err((_, status)) => Ok(Err(format!("Action cannot be canceled. State = {status}."))),
+            Err((_, status)) => refused(&status),
         }
     }
 

@@ -87,7 +87,7 @@ impl Automation {
 
     /// Keys of the system: for administrators, and for sensors, which keep their state there.
     fn may_change_system_keys(caller: &Caller, what: &str) -> Result<(), Fault> {
-        if caller.is_sensor() {
+        if caller.is_service() {
             return Ok(());
         }
         caller.allow(Permission::Modify, what)
@@ -95,7 +95,7 @@ impl Automation {
 
     /// A user's own secrets he may see; the system's an administrator, and a sensor, whose pack needs them.
     fn may_reveal(caller: &Caller, row: &KeyValue) -> Result<(), Fault> {
-        if row.username == caller.actor.name || !row.secret || caller.is_sensor() {
+        if row.username == caller.actor.name || !row.secret || caller.is_service() {
             return Ok(());
         }
         caller.allow(Permission::Administer, "key_value_pair_view (decrypt)")

@@ -21,5 +21,5 @@ export PIP_DEFAULT_TIMEOUT=${PIP_DEFAULT_TIMEOUT:-30} PIP_RETRIES=${PIP_RETRIES:
 # Compiled once, here, and not by times: those may change on the way to an agent.
 virtualenv/bin/python -m compileall -q --invalidation-mode unchecked-hash virtualenv/lib >/dev/null 2>&1 || true
 
-mkdir out
+mkdir -p out
 tar -czf out/pack.tgz content virtualenv

@@ -237,8 +237,9 @@ fn asked_types(types: &[String]) -> Result<BTreeSet<&'static str>, Fault> {
             .collect::<BTreeSet<&'static str>>()
     };
     let mut asked = BTreeSet::new();
-    for name in types {
-        let plural = match name.as_str() {
+    // The stock client sends its comma list as one word.
+    for name in types.iter().flat_map(|names| names.split(',')) {
+        let plural = match name {
             "all" => return Ok(known()),
             "policy" => "policies".to_string(),
             "policy_type" => "policy_types".to_string(),
