@@ -36,13 +36,22 @@ enum ActionCommand {
         length: Length,
     },
     /// Explain an action and its parameters
-    Show { action: String },
+    Show {
+        /// Reference of the action: `PACK.NAME`
+        action: String,
+    },
     /// Run an action; the same as `yard run`
     Run(RunArgs),
     /// Let an action be run
-    Enable { action: String },
+    Enable {
+        /// Reference of the action: `PACK.NAME`
+        action: String,
+    },
     /// Let an action be run no more
-    Disable { action: String },
+    Disable {
+        /// Reference of the action: `PACK.NAME`
+        action: String,
+    },
 }
 
 pub async fn run(args: ActionArgs, api: &Automation, out: &Output) -> Outcome {

@@ -39,6 +39,7 @@ enum AliasCommand {
     },
     /// Say which alias a text means; nothing is run
     Match {
+        /// The words of the command
         #[arg(required = true, value_name = "WORD")]
         words: Vec<String>,
     },
@@ -46,6 +47,7 @@ enum AliasCommand {
     #[command(after_help = "Example:
   yard alias run greet Ada")]
     Run {
+        /// The words of the command
         #[arg(required = true, value_name = "WORD")]
         words: Vec<String>,
         /// Do not wait for the end

@@ -49,6 +49,7 @@ enum ApikeyCommand {
     },
     /// Delete keys
     Delete {
+        /// Names of keys
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
     },

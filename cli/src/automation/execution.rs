@@ -52,20 +52,26 @@ enum ExecutionCommand {
         length: Length,
     },
     /// Show an execution and its result; `last` is the newest
-    Show { execution: String },
+    Show {
+        /// Id of an execution, or `last`
+        execution: String,
+    },
     /// End executions, with every process they started
     Cancel {
+        /// Ids of executions, or `last`
         #[arg(required = true, value_name = "EXECUTION")]
         executions: Vec<String>,
     },
     /// Run again, with the same parameters or some of them changed
     Rerun {
+        /// Id of an execution, or `last`
         execution: String,
         #[command(flatten)]
         how: How,
     },
     /// Show what an execution wrote
     Output {
+        /// Id of an execution, or `last`
         execution: String,
         /// Show what it writes until it ends; exits as `yard run` does
         #[arg(long)]

@@ -36,12 +36,17 @@ enum InquiryCommand {
         length: Length,
     },
     /// Show a question and what an answer must hold
-    Show { inquiry: String },
+    Show {
+        /// Id of the inquiry
+        inquiry: String,
+    },
     /// Answer
     #[command(after_help = "Example:
   yard inquiry respond 5f1e6a7b8c9d0e1f2a3b4c5d continue=true")]
     Respond {
+        /// Id of the inquiry
         inquiry: String,
+        /// Values: `NAME=VALUE`
         #[arg(value_name = "NAME=VALUE")]
         values: Vec<String>,
         /// File with the answer, JSON or YAML; - is standard input

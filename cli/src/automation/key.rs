@@ -86,6 +86,7 @@ enum KeyCommand {
     },
     /// Print a value
     Get {
+        /// Name of the key
         key: String,
         /// Show a secret in the clear (administrators)
         #[arg(long)]
@@ -95,6 +96,7 @@ enum KeyCommand {
     },
     /// Set a value
     Set {
+        /// Name of the key
         key: String,
         /// The value; without one it is read from standard input
         #[arg(allow_hyphen_values = true)]
@@ -110,6 +112,7 @@ enum KeyCommand {
     },
     /// Delete keys
     Delete {
+        /// Names of keys
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
         #[command(flatten)]

@@ -39,7 +39,10 @@ enum PackCommand {
         length: Length,
     },
     /// Show a pack, installed or in the index
-    Show { pack: String },
+    Show {
+        /// Name of the pack
+        pack: String,
+    },
     /// Install or upgrade packs
     #[command(after_help = "Examples:
   yard pack install github                                  from the index
@@ -48,6 +51,7 @@ enum PackCommand {
   yard pack install file:///srv/packs/web                   a folder of the cluster's machine
 A folder of this machine is pushed: `yard push FOLDER`.")]
     Install {
+        /// Names of the index, addresses, or folders of the cluster's machine
         #[arg(required = true, value_name = "PACK")]
         packs: Vec<String>,
         /// Install even if it says that it does not fit
@@ -62,6 +66,7 @@ A folder of this machine is pushed: `yard push FOLDER`.")]
     },
     /// Remove packs with everything in them
     Remove {
+        /// Names of packs
         #[arg(required = true, value_name = "PACK")]
         packs: Vec<String>,
         /// Wait at most this long
@@ -84,6 +89,7 @@ A folder of this machine is pushed: `yard push FOLDER`.")]
   yard pack config web --unset token
 Secrets are kept encrypted and shown as ********.")]
     Config {
+        /// Name of the pack
         pack: String,
         /// Values to set
         #[arg(value_name = "NAME=VALUE")]
@@ -96,7 +102,10 @@ Secrets are kept encrypted and shown as ********.")]
         unset: Vec<String>,
     },
     /// Search the index
-    Search { words: String },
+    Search {
+        /// Words of its name or description
+        words: String,
+    },
 }
 
 pub async fn run(args: PackArgs, api: &Automation, out: &Output) -> Outcome {

@@ -36,11 +36,18 @@ enum PolicyCommand {
         length: Length,
     },
     /// Show a policy
-    Show { policy: String },
+    Show {
+        /// Reference of the policy: `PACK.NAME`
+        policy: String,
+    },
     /// Create a policy from a YAML or JSON file; - is standard input
-    Create { file: String },
+    Create {
+        /// File with the document; `-`: standard input
+        file: String,
+    },
     /// Delete policies
     Delete {
+        /// References of policies: `PACK.NAME`
         #[arg(required = true, value_name = "POLICY")]
         policies: Vec<String>,
     },

@@ -47,20 +47,38 @@ enum RuleCommand {
         length: Length,
     },
     /// Show a rule
-    Show { rule: String },
+    Show {
+        /// Reference of the rule: `PACK.NAME`
+        rule: String,
+    },
     /// Create a rule from a YAML or JSON file; - is standard input
-    Create { file: String },
+    Create {
+        /// File with the document; `-`: standard input
+        file: String,
+    },
     /// Replace a rule by what a file says
-    Update { rule: String, file: String },
+    Update {
+        /// Reference of the rule: `PACK.NAME`
+        rule: String,
+        /// File with the document; `-`: standard input
+        file: String,
+    },
     /// Delete rules
     Delete {
+        /// References of rules: `PACK.NAME`
         #[arg(required = true, value_name = "RULE")]
         rules: Vec<String>,
     },
     /// Let a rule act
-    Enable { rule: String },
+    Enable {
+        /// Reference of the rule: `PACK.NAME`
+        rule: String,
+    },
     /// Let a rule act no more; its timer stops, its webhook closes
-    Disable { rule: String },
+    Disable {
+        /// Reference of the rule: `PACK.NAME`
+        rule: String,
+    },
     /// Say whether a rule would match, criterion by criterion; nothing is run
     #[command(after_help = "Examples:
   yard rule test --rule rules/greet.yaml --payload visitor.json

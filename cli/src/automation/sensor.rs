@@ -35,11 +35,20 @@ enum SensorCommand {
         length: Length,
     },
     /// Show a sensor
-    Show { sensor: String },
+    Show {
+        /// Reference of the sensor: `PACK.NAME`
+        sensor: String,
+    },
     /// Start a sensor
-    Enable { sensor: String },
+    Enable {
+        /// Reference of the sensor: `PACK.NAME`
+        sensor: String,
+    },
     /// Stop a sensor
-    Disable { sensor: String },
+    Disable {
+        /// Reference of the sensor: `PACK.NAME`
+        sensor: String,
+    },
 }
 
 pub async fn run(args: SensorArgs, api: &Automation, out: &Output) -> Outcome {

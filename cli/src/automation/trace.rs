@@ -41,7 +41,10 @@ enum TraceCommand {
         length: Length,
     },
     /// Show a trace: what happened, what matched, what ran
-    Show { trace: String },
+    Show {
+        /// Id of the trace
+        trace: String,
+    },
 }
 
 pub async fn run(args: TraceArgs, api: &Automation, out: &Output) -> Outcome {

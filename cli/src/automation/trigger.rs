@@ -44,7 +44,10 @@ enum TriggerCommand {
         length: Length,
     },
     /// Show a type of trigger: its parameters and what its payload holds
-    Show { trigger: String },
+    Show {
+        /// Reference of the trigger: `PACK.NAME`
+        trigger: String,
+    },
     /// List what happened, or show one of it
     Instances {
         /// Show this one with its payload
@@ -63,6 +66,7 @@ enum TriggerCommand {
     #[command(after_help = "Example:
   yard trigger fire web.visited name=Ada count=3")]
     Fire {
+        /// Reference of the trigger: `PACK.NAME`
         trigger: String,
         /// The payload
         #[arg(value_name = "NAME=VALUE")]

@@ -36,6 +36,7 @@ enum WebhookCommand {
     #[command(after_help = "Example:
   yard webhook post visitors name=Ada")]
     Post {
+        /// Name of the webhook
         webhook: String,
         /// What to send
         #[arg(value_name = "NAME=VALUE")]
@@ -70,7 +71,8 @@ pub async fn run(args: WebhookArgs, api: &Automation, out: &Output) -> Outcome {
                 let missing = failure.code == Code::NotFound;
                 let failure = failure.doing(format!("post to the webhook {webhook}"));
                 match missing {
-                    true => failure.fix("`yard webhook list`; a webhook is there while a rule that waits for it is enabled"),
+                    true => failure
+                        .fix("`yard webhook list`; a webhook is there while a rule waits for it"),
                     false => failure,
                 }
             })?;

@@ -391,7 +391,7 @@ async fn a_pack_is_uploaded() {
         let text = send("application/gzip", std::fs::read(&archive).unwrap())
             .await
             .refused(400);
-        assert!(text.contains("actions/rest.yaml:2:"), "{text}");
+        assert!(text.contains("actions/rest.yaml:1:"), "{text}");
     }
 }
 

@@ -190,7 +190,7 @@ const LOOKS: &[Look] = &[
     listing(
         "st2_policy_type_list",
         &["policy-type", "list"],
-        &["concurrency", "concurrency.attr", "action.retry"],
+        &["concurrency", "concurrency.attr", "retry"],
         &["ref", "resource_type"],
     ),
     one(

@@ -94,25 +94,56 @@ async fn an_unknown_webhook_is_404(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_disabled_rule_closes_its_webhook(world: &World) -> anyhow::Result<()> {
+async fn a_disabled_rule_leaves_its_webhook_alone(world: &World) -> anyhow::Result<()> {
+    let enforced = || async {
+        let words = [
+            "rule-enforcement",
+            "list",
+            "--rule",
+            "greeter.greet_visitor",
+        ];
+        let found = world.client.json(&words).await?;
+        Ok::<usize, anyhow::Error>(found.as_array().map_or(0, Vec::len))
+    };
     world
         .client
         .ok(&["rule", "disable", "greeter.greet_visitor"])
         .await?;
-    let closed = eventually("the webhook is closed", Duration::from_secs(10), || async {
-        let refused = world
-            .cluster
-            .yard(["webhook", "post", "visitors", "name=late"])
-            .await?;
-        ensure!(refused.status == 7, "status {}", refused.status);
-        Ok(())
-    })
+    let before = enforced().await?;
+    let posted = world
+        .cluster
+        .yard(["webhook", "post", "visitors", "name=late"])
+        .await?;
+    let judged = eventually(
+        "the rules have seen it",
+        Duration::from_secs(10),
+        || async {
+            let words = [
+                "trigger-instance",
+                "list",
+                "--trigger",
+                "core.st2.webhook",
+                "-n",
+                "1",
+            ];
+            let newest = world.client.json(&words).await?;
+            ensure!(first(&newest)["status"] == "processed", "{newest}");
+            Ok(())
+        },
+    )
     .await;
+    let after = enforced().await?;
     world
         .client
         .ok(&["rule", "enable", "greeter.greet_visitor"])
         .await?;
-    closed
+    judged?;
+    ensure!(posted.status == 0, "status {}", posted.status);
+    ensure!(
+        before == after,
+        "{before} enforcements before, {after} after"
+    );
+    Ok(())
 }
 
 async fn a_sensor_of_a_pack_fires_a_rule(world: &World) -> anyhow::Result<()> {
@@ -393,7 +424,7 @@ pub async fn all(world: &World, tally: &mut Tally) {
             a_webhook_fires_a_rule,
             a_payload_that_does_not_fit_runs_nothing,
             an_unknown_webhook_is_404,
-            a_disabled_rule_closes_its_webhook,
+            a_disabled_rule_leaves_its_webhook_alone,
             a_sensor_of_a_pack_fires_a_rule,
             a_disabled_sensor_is_silent,
             a_rule_on_a_timer_fires,

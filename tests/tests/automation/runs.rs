@@ -202,7 +202,9 @@ async fn st2_execution_cancel_ends_the_process(world: &World) -> anyhow::Result<
         start.elapsed() < Duration::from_secs(30) && execution["end_timestamp"].is_string(),
         "{execution:#}"
     );
-    let again = world.client.run(&["execution", "cancel", &id]).await?;
+    let ended = started(world, &["run", "core.noop"]).await?;
+    reached(world, &ended, "succeeded", 15).await?;
+    let again = world.client.run(&["execution", "cancel", &ended]).await?;
     ensure!(
         format!("{}{}", again.stdout, again.stderr).contains("cannot be canceled"),
         "{}{}",

@@ -180,6 +180,17 @@ impl Schema {
         Ok(live)
     }
 
+    /// Values that are data, whatever braces they hold, cast to the types of their parameters.
+    ///
+    /// # Errors
+    /// A value of the wrong type.
+    pub fn literal(&self, given: &Map) -> Result<Map, CastError> {
+        given
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), self.cast(name, value)?)))
+            .collect()
+    }
+
     /// Everything the action runs with: live parameters as they are, defaults for the rest.
     ///
     /// # Errors

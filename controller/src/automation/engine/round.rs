@@ -390,9 +390,13 @@ impl Round {
 
     /// Fires the trigger by which rules ask people.
     async fn tell_question(&mut self, row: &Execution) -> Result<(), Fault> {
-        let parameters = self.automation.unseal(&row.parameters)?;
-        let route = parameters.get("route").and_then(Value::as_str);
-        let payload = json!({"id": row.id, "route": route.unwrap_or_default()});
+        let question: Value = row
+            .result
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        let route = question["route"].as_str().unwrap_or_default();
+        let payload = json!({"id": row.id, "route": route});
         let mut happened = Happened::new("core.st2.generic.inquiry", payload);
         happened.source = Some(format!("asked:{}", row.id));
         happened.trace_id = trace_of(row);

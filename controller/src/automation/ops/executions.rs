@@ -24,7 +24,7 @@ use crate::store::automation::executions::Execution;
 use crate::store::automation::runner_types::RunnerType;
 use crate::store::users;
 use automation::execution::{Accepted, Event, Execution as Life, Illegal, Settings, Status};
-use automation::parameters::{Schema, Surroundings, datastore_user};
+use automation::parameters::{RenderError, Schema, Surroundings, datastore_user};
 use automation::runners::{self, Runner, Work};
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
@@ -299,16 +299,16 @@ impl Automation {
             user,
             names: &none,
         };
-        let live = if wanted.literal {
-            given.clone()
+        let rendered = if wanted.literal {
+            prepared.schema.literal(given).map_err(RenderError::from)
         } else {
-            match prepared
+            prepared
                 .schema
                 .live(&self.expressions, given, &surroundings)
-            {
-                Ok(live) => live,
-                Err(error) => return Ok(Err(error.to_string())),
-            }
+        };
+        let live = match rendered {
+            Ok(live) => live,
+            Err(error) => return Ok(Err(error.to_string())),
         };
         // Overriding what is immutable is refused whatever the value renders to.
         if let Err(problems) = prepared.schema.validate(&live) {
@@ -373,21 +373,12 @@ impl Automation {
         id: &str,
     ) -> Result<Result<Execution, String>, Fault> {
         caller.allow(Permission::Execute, "execution_stop")?;
-        let refused = |status: &dyn std::fmt::Display| {
-            Ok(Err(format!("Action cannot be canceled. State = {status}.")))
-        };
-        let before = Execution::find(&mut *self.ops.store.read().await?, id)
-            .await?
-            .ok_or_else(|| missing(id))?;
-        if before.life.status.is_completed() {
-            return refused(&before.life.status);
-        }
         let event = Event::CancelAsked {
             by: caller.actor.name.clone(),
         };
         match self.move_execution(id, event).await? {
             Ok(row) => Ok(Ok(row)),
-            Err((_, status)) => refused(&status),
+            Err((_, status)) => Ok(Err(format!("Action cannot be canceled. State = {status}."))),
         }
     }
 

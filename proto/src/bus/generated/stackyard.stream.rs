@@ -46,7 +46,7 @@ pub struct RunTask {
     /// Known by it: the same id twice runs once.
     #[prost(string, tag = "1")]
     pub task: ::prost::alloc::string::String,
-    /// "staging", "app".
+    /// "staging", "app", "pack".
     #[prost(string, tag = "2")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
