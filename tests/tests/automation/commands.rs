@@ -191,7 +191,7 @@ const LOOKS: &[Look] = &[
         "st2_policy_type_list",
         &["policy-type", "list"],
         &["concurrency", "concurrency.attr", "retry"],
-        &["ref", "resource_type"],
+        &["name", "resource_type"],
     ),
     one(
         "st2_policy_type_get",
