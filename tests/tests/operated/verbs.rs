@@ -113,11 +113,26 @@ const VERBS: &[Verb] = &[
         "delete spoken --force --routes",
         &["name", "guid", "deleted", "routes"],
     ),
+    // What each verb of automation does is looked at in the suite `automation`.
+    verb("pack list", &["ref", "name", "version"]),
+    verb("run core.noop", &["id", "status"]),
+    verb("action list", &["ref"]),
+    verb("execution list", &["id", "status"]),
+    verb("rule list", &["ref"]),
+    verb("trigger list", &["ref"]),
+    verb("sensor list", &["ref"]),
+    verb("key set spoken yes", &["name", "value"]),
+    verb("key list", &["name", "value"]),
+    verb("webhook list", &[]),
+    verb("alias list", &["ref"]),
+    verb("apikey list", &[]),
+    verb("trace list", &[]),
     verb("logout", &["logged_out", "api"]),
 ];
 
-/// Those that take a cluster of their own: see `machine.rs`.
-const ELSEWHERE: &[&str] = &["down", "destroy"];
+/// Those that take a cluster of their own (see `machine.rs`), and those of automation that are a
+/// conversation or have nothing to list without a pack (see the suite `automation`).
+const ELSEWHERE: &[&str] = &["down", "destroy", "chat", "timer", "policy", "inquiry"];
 
 pub async fn every_command_prints_one_document(cluster: &Cluster) -> anyhow::Result<()> {
     let folder = server(cluster, "spoken");
