@@ -125,14 +125,15 @@ const VERBS: &[Verb] = &[
     verb("key list", &["name", "value"]),
     verb("webhook list", &[]),
     verb("alias list", &["ref"]),
-    verb("apikey list", &[]),
     verb("trace list", &[]),
     verb("logout", &["logged_out", "api"]),
 ];
 
 /// Those that take a cluster of their own (see `machine.rs`), and those of automation that are a
 /// conversation or have nothing to list without a pack (see the suite `automation`).
-const ELSEWHERE: &[&str] = &["down", "destroy", "chat", "timer", "policy", "inquiry"];
+const ELSEWHERE: &[&str] = &[
+    "down", "destroy", "chat", "timer", "policy", "inquiry", "apikey",
+];
 
 pub async fn every_command_prints_one_document(cluster: &Cluster) -> anyhow::Result<()> {
     let folder = server(cluster, "spoken");
