@@ -57,11 +57,12 @@ pub async fn pack_archives(connection: &mut AnyConnection) -> Result<BTreeSet<St
     .await
 }
 
-/// Results too large for their row.
+/// Results too large for their row, and executions whose report may still be on its way.
 pub async fn results(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
     texts(
         connection,
-        "SELECT DISTINCT result_sha256 FROM executions WHERE result_sha256 IS NOT NULL",
+        "SELECT result_sha256 FROM executions WHERE result_sha256 IS NOT NULL \
+         UNION SELECT id FROM executions WHERE deadline IS NOT NULL",
     )
     .await
 }

@@ -1,8 +1,7 @@
 //! What has grown old, deleted in batches.
 
 use crate::store::StoreError;
-use sqlx::{AnyConnection, Row};
-use std::collections::BTreeSet;
+use sqlx::AnyConnection;
 
 /// A kind of rows that grow old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,19 +55,4 @@ pub async fn forget(
         .await
         .map_err(StoreError::during("forget what is old in automation"))?;
     Ok(done.rows_affected())
-}
-
-/// What names blobs of results: checksums, and ids of executions whose report may still be on its way.
-pub async fn named_results(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
-    let operation = "list the results in use";
-    let sql = "SELECT result_sha256 FROM executions WHERE result_sha256 IS NOT NULL \
-               UNION SELECT id FROM executions WHERE deadline IS NOT NULL";
-    let rows = sqlx::query(sql)
-        .fetch_all(connection)
-        .await
-        .map_err(StoreError::during(operation))?;
-    rows.iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, sqlx::Error>>()
-        .map_err(StoreError::during(operation))
 }
