@@ -582,7 +582,12 @@ async fn an_action_that_takes_everything_ends_and_the_others_do_not() {
     );
     bomb.timeout_ms = 1500;
     run(&world, &bomb).await;
-    assert_eq!(ended(&world, "g3").await.0.end(), ActionEnd::Timeout);
+    // It meets the limit of processes and then its time, or that of memory: each is an end of its own only.
+    let end = ended(&world, "g3").await.0.end();
+    assert!(
+        matches!(end, ActionEnd::Timeout | ActionEnd::OutOfMemory),
+        "{end:?}"
+    );
     let (exited, report) = ended(&world, "g1").await;
     assert_eq!(
         (exited.end(), &report["stdout"]),
