@@ -17,6 +17,16 @@ use servers::{Etcd, Nats, bootstrap, eventually, has};
 
 const SOON: Duration = Duration::from_secs(15);
 
+/// The client's own flush ends when its bytes are on their way; an answer of the server tells that it has
+/// taken what this connection subscribed to before.
+async fn listening(client: &async_nats::Client) {
+    let refused = client.request("nobody.is.there", "".into()).await;
+    assert_eq!(
+        refused.unwrap_err().kind(),
+        async_nats::RequestErrorKind::NoResponders
+    );
+}
+
 #[tokio::test]
 async fn a_daemon_introduces_itself_shows_its_state_and_sends_its_lines() {
     use futures_util::StreamExt;
@@ -124,7 +134,7 @@ async fn a_daemon_introduces_itself_shows_its_state_and_sends_its_lines() {
     );
 
     let mut batches = tool.subscribe("yard.log.dea-1").await.unwrap();
-    tool.flush().await.unwrap();
+    listening(&tool).await;
     let logs = LogSender::start(&deps);
     for number in 0..3 {
         logs.send(LogLine {
@@ -156,7 +166,7 @@ async fn a_daemon_introduces_itself_shows_its_state_and_sends_its_lines() {
     .await
     .unwrap();
     let mut all = tool.subscribe("yard.log.>").await.unwrap();
-    tool.flush().await.unwrap();
+    listening(&tool).await;
     for round in 0..20 {
         logs.send(LogLine {
             source: "app".to_string(),

@@ -3,7 +3,7 @@
 use super::apps::app_for;
 use super::list::{Columns, ListQuery, Listing};
 use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
-use crate::domain::access::{Action, Actor};
+use crate::domain::access::{Action, Actor, Object, decide};
 use crate::domain::names;
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
@@ -137,6 +137,16 @@ pub async fn create_in(
         return Refusal::unprocessable(
             "Missing host. Routes in shared domains must have a host defined.",
         );
+    }
+    // It would answer for every name of the domain that nobody has taken yet, mistyped ones too.
+    if domain.organization_guid.is_none()
+        && host == "*"
+        && !decide(actor, Action::Administer, &Object::Platform).allowed
+    {
+        return Refusal::unprocessable(format!(
+            "Only an administrator may create a wildcard route in the shared domain '{}'. Use a domain of your organization.",
+            domain.name
+        ));
     }
     let name = names::route_url(&host, &domain.name, "");
     // With any path: routers prefer the longer one, so it would take a part of the API.

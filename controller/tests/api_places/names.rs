@@ -67,6 +67,38 @@ async fn nobody_gets_a_name_of_the_platform_or_of_somebody_else() {
 }
 
 #[tokio::test]
+async fn only_an_administrator_takes_every_name_of_a_shared_domain() {
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let space = admin.first("/v3/spaces").await;
+    let organization = admin.first("/v3/organizations").await;
+    let shared = admin.first("/v3/domains").await;
+    let own = admin
+        .make("/v3/domains", domain("apps.example.com", &organization))
+        .await;
+    let developer = admin
+        .with_role("dora", "organization_user", "organization", &organization)
+        .await;
+    let role = json!({"type": "space_developer", "relationships": {
+        "user": {"data": {"username": "dora"}}, "space": {"data": {"guid": space}},
+    }});
+    admin.make("/v3/roles", role).await;
+    let refused = developer
+        .post("/v3/routes", route(&space, &shared, "*", ""))
+        .await;
+    assert_eq!(
+        refused.refused(422),
+        "Only an administrator may create a wildcard route in the shared domain 'yard.internal'. Use a domain of your organization."
+    );
+    developer
+        .make("/v3/routes", route(&space, &own, "*", ""))
+        .await;
+    admin
+        .make("/v3/routes", route(&space, &shared, "*", ""))
+        .await;
+}
+
+#[tokio::test]
 async fn the_events_of_a_route_name_it() {
     let http = Http::start().await;
     let admin = http.admin().await;

@@ -288,7 +288,12 @@ impl World {
         .await
         .expect("connected");
         let mut messages = client.subscribe(">").await.expect("subscribed");
-        client.flush().await.expect("flushed");
+        // Its own message tells that the server has taken the subscription.
+        client
+            .publish("test.listening", "".into())
+            .await
+            .expect("published");
+        while messages.next().await.expect("connected").subject.as_str() != "test.listening" {}
         let (seen, acknowledge, shutdown) = (
             self.seen.clone(),
             self.acknowledge.clone(),
