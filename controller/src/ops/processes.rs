@@ -235,6 +235,16 @@ impl Ops {
     ) -> Result<ProcessView, Refusal> {
         let mut tx = self.store.write("update process").await?;
         let (mut process, app, space) = process_for(&mut tx, actor, Action::Develop, guid).await?;
+        // A deployment that is taken back restores the settings of its version.
+        if process.kind == "web"
+            && !deployments::active_of_app(&mut tx, &app.guid)
+                .await?
+                .is_empty()
+        {
+            return Refusal::unprocessable(
+                "Cannot update this process while a deployment is in flight.",
+            );
+        }
         change(&mut process, settings)?;
         let now = now();
         process.update(&mut tx, now).await?;

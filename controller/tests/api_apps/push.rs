@@ -392,6 +392,13 @@ async fn deployments_are_begun_and_taken_back() {
         scaled.refused(422),
         "Cannot scale this process while a deployment is in flight."
     );
+    let changed = user
+        .patch(&format!("/v3/processes/{app}"), json!({"command": "other"}))
+        .await;
+    assert_eq!(
+        changed.refused(422),
+        "Cannot update this process while a deployment is in flight."
+    );
 
     let own = format!("/v3/deployments/{}", deployment["guid"].as_str().unwrap());
     let listed = user.get(&format!("/v3/deployments?app_guids={app}&status_values=ACTIVE&order_by=-created_at&per_page=1&page=1")).await.expect(200);
