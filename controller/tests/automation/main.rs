@@ -12,6 +12,8 @@ mod databases;
 mod events;
 mod executions;
 mod inquiries;
+mod origins;
+mod outputs;
 mod policies;
 mod retention;
 mod roles;

@@ -119,6 +119,25 @@ impl World {
         }
     }
 
+    /// Changes a setting of the cluster; it is there when this returns.
+    pub async fn set(&self, key: &str, value: Value) {
+        let place = format!("{}{key}", proto::config::PREFIX);
+        let text = value.to_string();
+        let cluster = &self.node.deps.cluster;
+        let stored = cluster.compare_and_set(&place, None, &text).await;
+        stored.unwrap().unwrap();
+        let settings = cluster.settings();
+        eventually("the setting arrives", async || {
+            let seen = settings.borrow().value(key).map(|seen| seen.to_json());
+            if seen.as_ref() == Some(&value) {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}"))
+            }
+        })
+        .await;
+    }
+
     pub async fn admin(&self) -> Client {
         self.user("admin", &["admin"]).await
     }

@@ -193,6 +193,27 @@ impl Automation {
         }))
     }
 
+    /// Encrypts what a new schema of the pack calls secret and the old one did not.
+    pub(super) async fn seal_config_again(
+        &self,
+        connection: &mut AnyConnection,
+        pack: &Pack,
+    ) -> Result<(), Fault> {
+        let Some(schema) = schema_of(pack) else {
+            return Ok(());
+        };
+        let Some(mut row) = PackConfig::find(connection, &pack.reference).await? else {
+            return Ok(());
+        };
+        let mut values = row.document.0.clone();
+        self.unseal_config(&mut values)?;
+        let mut values = values.as_object().cloned().unwrap_or_default();
+        seal(&self.key, &mut values, schema);
+        row.document = Json(Value::Object(values));
+        row.update(connection, now()).await?;
+        Ok(())
+    }
+
     /// Takes over the values of a pack's configuration. What comes back masked stays as it was.
     pub async fn set_config(
         &self,
