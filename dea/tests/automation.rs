@@ -660,6 +660,53 @@ async fn a_sandbox_that_dies_takes_its_actions_with_it_and_the_next_gets_another
     world.finish().await;
 }
 
+const WHICH: &str = r#"
+import library, common
+from st2common.runners.base_action import Action
+
+class Which(Action):
+    def run(self):
+        return [library.OF, common.OF]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pack_requires_itself_comes_before_the_libraries_of_all_packs() {
+    let Some(world) = World::start("requirements").await else {
+        return;
+    };
+    let site = |name: &str| format!("virtualenv/lib/python3.11/site-packages/{name}");
+    let (library, common, shim) = (
+        site("library.py"),
+        site("common.py"),
+        site("st2common/__init__.py"),
+    );
+    let (url, sha256) = world.blob(&[
+        ("content/actions/which.py", WHICH),
+        (&library, "OF = 'the pack'"),
+        (&shim, "raise Exception('not this one')"),
+    ]);
+    let (base_url, base_sha256) = world.blob(&[
+        (&library, "OF = 'all packs'"),
+        (&common, "OF = 'all packs'"),
+    ]);
+    let pack = PackContent {
+        pack: "test".into(),
+        url,
+        sha256,
+        base_url,
+        base_sha256,
+    };
+    run(&world, &python("r1", &pack, "which.py", json!({}))).await;
+    let (_, report) = ended(&world, "r1").await;
+    let answer: Value = serde_json::from_str(report["result"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        answer["result"],
+        json!(["the pack", "all packs"]),
+        "{report}"
+    );
+    world.finish().await;
+}
+
 async fn run_sensor(world: &World, content: &PackContent, generation: i64, name: &str) {
     let orders = json!({
         "pack": "test", "file": "/opt/stackyard/pack/content/sensors/watcher.py",
