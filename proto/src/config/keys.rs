@@ -628,7 +628,13 @@ pub const KEYS: &[Key] = &[
         "automation/pack/index",
         Kind::Text { max: 1024 },
         "",
-        "Where packs are looked up by name: a file or folder, an http:// URL, or a git URL of a repository with index.json; empty: nowhere.",
+        "Where packs are looked up by name: a file or folder, an http:// URL, an https:// URL of a .json file, or a git URL of a repository with index.json; empty: nowhere.",
+    ),
+    key(
+        "automation/pack/index_ca",
+        Kind::Text { max: 1024 },
+        "",
+        "File with the certificates (PEM) of authorities that an https:// index is trusted by besides those of the controllers' machines; empty: no others.",
     ),
     key(
         "automation/pack/folders",
