@@ -2,8 +2,9 @@
 
 use crate::world::World;
 use axum::body::Body;
-use http::Method;
 use controller::store::automation::pack_configs::PackConfig;
+use controller::store::automation::trigger_types::TriggerType;
+use http::Method;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,6 +206,53 @@ async fn secrets_of_a_configuration_are_masked_and_kept() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_that_may_leave_things_out_leaves_them_as_they_are() {
+    let Some(world) = World::start("a_registration_that_may_leave_things_out").await else {
+        return;
+    };
+    let kind = json!({"pack": "elsewhere", "name": "seen"});
+    world.post("/v1/triggertypes", kind).await.expect(201);
+    let rule = |trigger: &str, name: &str| {
+        format!(
+            "name: {name}\nenabled: true\ntrigger: {{type: {trigger}}}\naction: {{ref: core.noop}}\n"
+        )
+    };
+    let source = world.pack(
+        "mixed",
+        &[
+            ("rules/far.yaml", &rule("elsewhere.seen", "far")),
+            (
+                "rules/near.yaml",
+                &rule("core.st2.key_value_pair.create", "near"),
+            ),
+        ],
+    );
+    world.installed(&[&source]).await;
+    // What the rule waits for goes.
+    let mut tx = world.cluster.store.write("test").await.unwrap();
+    TriggerType::delete(&mut tx, "elsewhere.seen")
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let register = async |lenient: bool| {
+        let asked = json!({"packs": ["mixed"], "types": ["rules"], "fail_on_failure": !lenient});
+        world.post("/v1/packs/register", asked).await
+    };
+    let text = register(false).await.refused(400);
+    assert!(
+        text.contains("rules/far.yaml") && text.contains("elsewhere.seen"),
+        "{text}"
+    );
+    assert_eq!(register(true).await.expect(200)["rules"], 1);
+    for name in ["far", "near"] {
+        world
+            .get(&format!("/v1/rules/mixed.{name}"))
+            .await
+            .expect(200);
+    }
+}
+
 const DEEP_SCHEMA: &str = "
 sites:
   type: array
@@ -242,7 +290,12 @@ async fn secrets_in_lists_and_open_objects_are_neither_shown_nor_stored() {
             assert!(text.contains(open), "{text}");
         }
     }
-    let shown = async || world.get(&format!("{path}?show_secrets=true")).await.expect(200);
+    let shown = async || {
+        world
+            .get(&format!("{path}?show_secrets=true"))
+            .await
+            .expect(200)
+    };
     assert_eq!(shown().await["values"], values);
 
     // What comes back masked stays, by its place.
