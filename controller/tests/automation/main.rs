@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+#[path = "../automation_client/mod.rs"]
+mod automation_client;
 mod chat;
 mod classic;
 #[path = "../world/mod.rs"]

@@ -38,13 +38,21 @@ async fn pages_of_the_origins_that_the_operator_names_may_use_the_api() {
 
     let key = "automation/api/allow_origin";
     site.set(key, &json!("https://other.example, https://ui.example"));
-    for path in ["/api/v1/executions", "/v1/rules/a.b/", "/auth/v1/tokens", "/stream/v1/stream"] {
+    for path in [
+        "/api/v1/executions",
+        "/v1/rules/a.b/",
+        "/auth/v1/tokens",
+        "/stream/v1/stream",
+    ] {
         let asked = preflight(&site, path, PAGE).await;
         assert_eq!(asked.status, 200, "{path}");
         for (name, value) in [
             ("access-control-allow-origin", PAGE),
             ("access-control-allow-credentials", "true"),
-            ("access-control-allow-methods", "GET,POST,PUT,DELETE,OPTIONS"),
+            (
+                "access-control-allow-methods",
+                "GET,POST,PUT,DELETE,OPTIONS",
+            ),
             (
                 "access-control-allow-headers",
                 "Content-Type,Authorization,X-Auth-Token,St2-Api-Key,X-Request-ID",
@@ -71,7 +79,11 @@ async fn pages_of_the_origins_that_the_operator_names_may_use_the_api() {
         );
     }
     let reply = site.call(Method::GET, "/v1/rules", None).await;
-    assert_eq!(header(&reply, "access-control-allow-origin"), None, "no browser");
+    assert_eq!(
+        header(&reply, "access-control-allow-origin"),
+        None,
+        "no browser"
+    );
 
     site.set(key, &json!("*"));
     let anybody = preflight(&site, "/v1/rules", "https://evil.example").await;

@@ -1,6 +1,5 @@
 //! What actions give back, beside what their `output_schema` says of it. The test plays the agent.
 
-use crate::cluster::eventually;
 use crate::world::{Client, World};
 use controller::automation::ids;
 use controller::store::Json;
@@ -67,11 +66,14 @@ async fn end(bus: &daemon::Bus, run: &RunAction) {
         ..ActionExited::default()
     };
     let topic = catalogue::action_exited();
-    eventually("the end is taken in", async || {
-        let answer: Result<Ack, _> = bus.request(&topic, &exited, Duration::from_secs(10)).await;
-        answer.map(|_| ()).map_err(|error| error.to_string())
-    })
-    .await;
+    // As agents do, until it is acknowledged.
+    while bus
+        .request::<_, Ack>(&topic, &exited, Duration::from_secs(10))
+        .await
+        .is_err()
+    {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn install(world: &World, output_schema: Value) {
@@ -140,7 +142,10 @@ async fn a_result_is_masked_and_held_to_its_schema() {
         "/v1/executions?include_attributes=result".to_string(),
     ] {
         let text = admin.get(&address).await.text();
-        assert!(text.contains("ada") && !text.contains("hush-1"), "{address}: {text}");
+        assert!(
+            text.contains("ada") && !text.contains("hush-1"),
+            "{address}: {text}"
+        );
     }
 
     // Whether it is what it should be only counts where the operator wants that.

@@ -297,10 +297,7 @@ async fn the_token_of_a_sensor_is_good_for_what_its_service_does() {
     assert_eq!(read["value"], "1");
     sensor.get("/v1/keys?prefix=test.Watcher:").await;
     assert_eq!(sensor.get("/v1/user").await["username"], "sensor_service");
-    sensor
-        .call(Method::DELETE, key, None)
-        .await
-        .expect(204);
+    sensor.call(Method::DELETE, key, None).await.expect(204);
 
     let lacks = |permission: &str| {
         format!("User \"sensor_service\" doesn't have required permission \"{permission}\"")
@@ -316,7 +313,12 @@ async fn the_token_of_a_sensor_is_good_for_what_its_service_does() {
         (Method::GET, "/v1/actions", Value::Null, "action_list"),
         (Method::GET, "/v1/configs/test", Value::Null, "config_view"),
         (Method::POST, "/v1/rules", watch("two", "/b"), "rule_create"),
-        (Method::POST, "/v1/webhooks/deploy", json!({}), "webhook_send"),
+        (
+            Method::POST,
+            "/v1/webhooks/deploy",
+            json!({}),
+            "webhook_send",
+        ),
         (Method::POST, "/v1/apikeys", json!({}), "api_key_create"),
         (
             Method::PUT,
@@ -346,7 +348,9 @@ async fn a_sensor_gets_another_token_while_it_runs() {
     let end = controller::ops::now() + 20 * 3_600_000_000;
     let mut tx = led.automation.ops.store.write("test").await.unwrap();
     for token in Token::fetch(&mut tx, owner.clone(), "test").await.unwrap() {
-        tokens::extend(&mut tx, &token.token_hash, end).await.unwrap();
+        tokens::extend(&mut tx, &token.token_hash, end)
+            .await
+            .unwrap();
     }
     tx.commit().await.unwrap();
     let renewed = eventually("it is given another token", async || {
@@ -354,11 +358,16 @@ async fn a_sensor_gets_another_token_while_it_runs() {
         seen.into_iter().next().ok_or_else(|| "none".to_string())
     })
     .await;
-    assert_eq!((renewed.sensor.as_str(), renewed.generation), ("test.Watcher", 2));
+    assert_eq!(
+        (renewed.sensor.as_str(), renewed.generation),
+        ("test.Watcher", 2)
+    );
     assert_ne!(renewed.token, before);
     eventually("it is good for a week", async || {
         let mut reader = led.automation.ops.store.read().await.unwrap();
-        let found = Token::fetch(&mut reader, owner.clone(), "test").await.unwrap();
+        let found = Token::fetch(&mut reader, owner.clone(), "test")
+            .await
+            .unwrap();
         let longest = found.iter().map(|token| token.expires_at).max().unwrap();
         if longest - controller::ops::now() > 6 * 86_400_000_000 {
             Ok(())

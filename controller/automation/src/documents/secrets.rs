@@ -97,12 +97,7 @@ pub fn each_secret_of(
     }
 }
 
-fn walk(
-    value: &mut Value,
-    definitions: &[&Value],
-    path: &mut Vec<Step>,
-    change: &mut Change<'_>,
-) {
+fn walk(value: &mut Value, definitions: &[&Value], path: &mut Vec<Step>, change: &mut Change<'_>) {
     if definitions.is_empty() {
         return;
     }

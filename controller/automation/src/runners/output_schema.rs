@@ -142,7 +142,10 @@ mod tests {
         let why = check(schema, json!({"count": 1, "pin": "31415"})).expect_err("a text");
         assert!(!why.contains("31415"), "{why}");
         // The older form, and none.
-        assert_eq!(check(json!({"count": {"type": "integer"}}), json!(5)), Ok(()));
+        assert_eq!(
+            check(json!({"count": {"type": "integer"}}), json!(5)),
+            Ok(())
+        );
         assert_eq!(check(Value::Null, json!(5)), Ok(()));
 
         let told = check_output(Runner::PythonScript, &json!({}), &json!({"result": 1}));

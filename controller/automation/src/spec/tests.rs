@@ -4,13 +4,13 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::config::{self, Step};
-use crate::documents::secrets;
 use super::overrides::{self, Overrides, Reach, ResourceKind};
 use super::pack::{VersionRange, padded_version};
 use super::parameter_schema::{check_values, to_json_schema};
 use super::yaml::{self, Document, Limits};
 use super::{AliasFormat, Inspection, PolicyTypes, Problem, Report, RuleKind, Severity};
 use super::{Surroundings, inspect};
+use crate::documents::secrets;
 
 const PACK: &str = "name: demo\ndescription: d\nversion: 0.2\nauthor: a\n";
 
@@ -657,14 +657,18 @@ fn masked_secrets_come_back_as_they_were() {
             "sites": [{"name": "a", "key": "********"}], "extra": {"a": "********"},
         })
     );
-    assert_eq!(config::unmask(&schema(), &masked, &before), Ok(before.clone()));
+    assert_eq!(
+        config::unmask(&schema(), &masked, &before),
+        Ok(before.clone())
+    );
     let changed = values("host: '********'\ntoken: new\nauth: {password: '********'}\n");
     let result = config::unmask(&schema(), &changed, &before).expect("all were known");
     assert_eq!(
         Value::Object(result),
         json!({"host": "********", "token": "new", "auth": {"password": "p"}})
     );
-    let longer = values("host: h\ntoken: '********'\nsites: [{key: '********'}, {key: '********'}]\n");
+    let longer =
+        values("host: h\ntoken: '********'\nsites: [{key: '********'}, {key: '********'}]\n");
     assert_eq!(
         config::unmask(&schema(), &longer, &before),
         Err(vec!["sites[1].key".to_string()])

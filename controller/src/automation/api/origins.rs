@@ -13,9 +13,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,POST,PUT,DELETE,OPTIONS");
-const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Content-Type,Authorization,X-Auth-Token,St2-Api-Key,X-Request-ID",
-);
+const REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("Content-Type,Authorization,X-Auth-Token,St2-Api-Key,X-Request-ID");
 const RESPONSE_HEADERS: HeaderValue =
     HeaderValue::from_static("Content-Type,X-Limit,X-Total-Count,X-Request-ID");
 
@@ -52,8 +51,15 @@ pub async fn allow(State(automation): State<Automation>, request: Request, next:
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_HEADERS);
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
-        let allowed = automation.ops.settings().text("automation/api/allow_origin");
-        say(headers, access(&allowed, origin.to_str().unwrap_or_default()), origin);
+        let allowed = automation
+            .ops
+            .settings()
+            .text("automation/api/allow_origin");
+        say(
+            headers,
+            access(&allowed, origin.to_str().unwrap_or_default()),
+            origin,
+        );
     }
     response
 }
