@@ -10,6 +10,8 @@
     reason = "a measurement"
 )]
 
+#[path = "../tests/automation_client/mod.rs"]
+mod automation_client;
 #[path = "../tests/world/mod.rs"]
 mod cluster;
 #[path = "../tests/databases/mod.rs"]

@@ -7,7 +7,7 @@ mod world;
 
 use proto::bus::automation::{
     ActionEnd, ActionExited, PackContent, RunAction, RunActionReply, RunSensor, SensorReport,
-    SensorTrigger, StopAction, StopSensor,
+    SensorToken, SensorTokenReply, SensorTrigger, StopAction, StopSensor,
 };
 use proto::bus::catalogue;
 use proto::ids::DeaId;
@@ -48,7 +48,7 @@ class Watcher(Sensor):
     def cleanup(self):
         print("cleaned up")
     def add_trigger(self, trigger):
-        print("added", trigger["id"])
+        print("added", trigger["id"], "with", os.environ["ST2_AUTH_TOKEN"])
     def update_trigger(self, trigger):
         print("cannot bear it", file=__import__("sys").stderr)
         os._exit(3)
@@ -665,6 +665,53 @@ async fn a_sandbox_that_dies_takes_its_actions_with_it_and_the_next_gets_another
     world.finish().await;
 }
 
+const WHICH: &str = r#"
+import library, common
+from st2common.runners.base_action import Action
+
+class Which(Action):
+    def run(self):
+        return [library.OF, common.OF]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pack_requires_itself_comes_before_the_libraries_of_all_packs() {
+    let Some(world) = World::start("requirements").await else {
+        return;
+    };
+    let site = |name: &str| format!("virtualenv/lib/python3.11/site-packages/{name}");
+    let (library, common, shim) = (
+        site("library.py"),
+        site("common.py"),
+        site("st2common/__init__.py"),
+    );
+    let (url, sha256) = world.blob(&[
+        ("content/actions/which.py", WHICH),
+        (&library, "OF = 'the pack'"),
+        (&shim, "raise Exception('not this one')"),
+    ]);
+    let (base_url, base_sha256) = world.blob(&[
+        (&library, "OF = 'all packs'"),
+        (&common, "OF = 'all packs'"),
+    ]);
+    let pack = PackContent {
+        pack: "test".into(),
+        url,
+        sha256,
+        base_url,
+        base_sha256,
+    };
+    run(&world, &python("r1", &pack, "which.py", json!({}))).await;
+    let (_, report) = ended(&world, "r1").await;
+    let answer: Value = serde_json::from_str(report["result"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        answer["result"],
+        json!(["the pack", "all packs"]),
+        "{report}"
+    );
+    world.finish().await;
+}
+
 async fn run_sensor(world: &World, content: &PackContent, generation: i64, name: &str) {
     let orders = json!({
         "pack": "test", "file": "/opt/stackyard/pack/content/sensors/watcher.py",
@@ -693,6 +740,17 @@ async fn tell_sensor(world: &World, change: &str, id: &str) {
     world.bus.publish(&topic, &trigger).await.unwrap();
 }
 
+async fn renew_sensor_token(world: &World, generation: i64, token: &str) -> SensorTokenReply {
+    let message = SensorToken {
+        sensor: "test.Watcher".into(),
+        generation,
+        token: token.into(),
+    };
+    let topic = catalogue::dea_sensor_token(&dea());
+    let within = Duration::from_secs(20);
+    world.bus.request(&topic, &message, within).await.unwrap()
+}
+
 async fn says(world: &World, words: &str) {
     let is_it = |seen: &Seen| matches!(seen, Seen::Line(kind, text) if kind == "SENSOR" && text.contains(words));
     world.eventually(words, is_it).await;
@@ -715,12 +773,16 @@ async fn a_sensor_is_kept_going_over_its_own_ends_and_the_agents() {
     let pack = world.pack("test", &[("sensors/watcher.py", SENSOR)]);
     run_sensor(&world, &pack, 7, "first").await;
     says(&world, "set up first").await;
-    says(&world, "added t0").await;
+    says(&world, "added t0 with secret").await;
     let memory =
         |seen: &Seen| matches!(seen, Seen::Advertised(ad) if ad.available_memory == 2048 - 100);
     world.eventually("its memory counted", memory).await;
+    let reply = renew_sensor_token(&world, 7, "another").await;
+    assert!(reply.accepted, "{reply:?}");
+    let reply = renew_sensor_token(&world, 6, "of an older one").await;
+    assert!(!reply.accepted && !reply.reason.is_empty(), "{reply:?}");
     tell_sensor(&world, "create", "t1").await;
-    says(&world, "added t1").await;
+    says(&world, "added t1 with another").await;
     tell_sensor(&world, "delete", "t0").await;
     says(&world, "removed t0").await;
 
@@ -733,7 +795,7 @@ async fn a_sensor_is_kept_going_over_its_own_ends_and_the_agents() {
         "{report:?}"
     );
     says(&world, "set up first").await;
-    says(&world, "added t1").await;
+    says(&world, "added t1 with another").await;
     assert!(
         begun.elapsed() > Duration::from_millis(900),
         "{:?}",
@@ -748,7 +810,7 @@ async fn a_sensor_is_kept_going_over_its_own_ends_and_the_agents() {
     assert!(
         !again
             .iter()
-            .any(|seen| matches!(seen, Seen::Line(_, text) if text == "added t0")),
+            .any(|seen| matches!(seen, Seen::Line(_, text) if text.contains("added t0"))),
         "it was deleted"
     );
 

@@ -1,6 +1,7 @@
 //! Runs named tests one after the other against a shared subject, prints what `cargo test` would,
 //! and always lets the subject be taken down.
 
+use crate::{Cluster, Options};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use std::panic::AssertUnwindSafe;
@@ -29,6 +30,22 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts one outcome and prints it. Whether it was a success.
+    pub fn note(&mut self, test: &str, outcome: anyhow::Result<()>) -> bool {
+        match outcome {
+            Ok(()) => {
+                self.passed += 1;
+                println!("test {test} ... ok");
+                true
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("test {test} ... FAILED\n    {error:#}");
+                false
+            }
+        }
+    }
+
     pub fn print(&self) {
         let verdict = if self.failed == 0 { "ok" } else { "FAILED" };
         println!(
@@ -36,6 +53,37 @@ impl Tally {
             self.passed, self.failed, self.filtered
         );
     }
+}
+
+/// A whole test program. Ends the process with status 1 if anything failed.
+pub fn suite(title: &str, work: impl AsyncFnOnce(&mut Tally)) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut tally = Tally::default();
+    println!("\nrunning {title}");
+    runtime.block_on(work(&mut tally));
+    tally.print();
+    if tally.failed > 0 {
+        std::process::exit(1);
+    }
+}
+
+/// Starts a cluster, lends it to `work`, and takes it down whatever came of that.
+pub async fn with_cluster(
+    tally: &mut Tally,
+    work: impl AsyncFnOnce(Cluster, &mut Tally) -> Cluster,
+) {
+    let cluster = match Cluster::start(Options::default()).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            tally.note("the_cluster_comes_up", Err(error));
+            return;
+        }
+    };
+    let cluster = work(cluster, tally).await;
+    if tally.failed > 0 {
+        cluster.print_logs();
+    }
+    tally.note("destroy_leaves_nothing", cluster.destroy().await);
 }
 
 /// Says loudly that something could not be looked at here.

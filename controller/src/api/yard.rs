@@ -2,6 +2,7 @@
 
 use super::extract::{Body, Caller};
 use super::{Answer, Api, no_content, ok};
+use crate::automation::ops::base_environment;
 use crate::domain::access::Actor;
 use crate::ops::{Refusal, config};
 use axum::Router;
@@ -178,10 +179,20 @@ fn changes(
 }
 
 async fn status(State(api): State<Api>, Caller(actor): Caller) -> Answer {
-    Ok(ok(present_status(
-        (api.ops.live.status)().await,
-        actor.is_admin,
-    )))
+    let mut document = present_status((api.ops.live.status)().await, actor.is_admin);
+    if actor.is_admin
+        && let Some(missing) = base_environment::missing(&mut *api.ops.store.read().await?).await?
+        && let Some(waiting) = document["waiting"].as_array_mut()
+    {
+        waiting.push(json!(WaitingThing {
+            kind: "libraries".to_string(),
+            name: "the Python libraries of all packs".to_string(),
+            because: missing.because,
+            since: missing.since.as_secs_f64(),
+            ..WaitingThing::default()
+        }));
+    }
+    Ok(ok(document))
 }
 
 /// The document of the running half in the words of the API. What there is no word for is passed on

@@ -4,6 +4,8 @@
 use crate::http::{Http, PASSWORD, PUBLIC};
 use ::http::{Method, Request, StatusCode};
 use axum::body::Body;
+use controller::store::Json;
+use controller::store::automation::packs::Pack;
 use serde_json::{Value, json};
 
 fn names(page: &Value) -> Vec<&str> {
@@ -681,6 +683,45 @@ async fn a_wrong_configuration_is_told_what_would_fit() {
         (&status["agents"], &status["leader"]),
         (&json!([]), &Value::Null)
     );
+}
+
+#[tokio::test]
+async fn libraries_of_packs_that_cannot_be_installed_are_shown_as_waiting() {
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let waiting = async || admin.get("/yard/v1/status").await.expect(200)["waiting"].clone();
+    assert_eq!(waiting().await, json!([]));
+    let an_hour_ago = controller::ops::now() - 3_600_000_000;
+    let document = json!({
+        "problem": "The requirements could not be installed: exit status 1\nCollecting six\nERROR: no network\n",
+        "problem_since": an_hour_ago,
+    });
+    let mut tx = http.ops.store.write("test").await.unwrap();
+    Pack {
+        reference: "_base".into(),
+        id: "1".repeat(24),
+        name: "_base".into(),
+        version: "0.0.0".into(),
+        document: Json(document),
+        config_schema: Json(Value::Null),
+        archive_sha256: None,
+        archive_size: None,
+        builtin: true,
+        created_at: 1,
+        updated_at: 1,
+        row_version: 1,
+    }
+    .insert(&mut tx)
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let found = waiting().await;
+    assert_eq!(found[0]["kind"], "libraries");
+    assert_eq!(
+        found[0]["because"],
+        "The requirements could not be installed: exit status 1 … ERROR: no network"
+    );
+    assert!(found[0]["since"].as_f64() >= Some(3600.0), "{found}");
 }
 
 #[tokio::test]

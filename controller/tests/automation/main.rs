@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+#[path = "../automation_client/mod.rs"]
+mod automation_client;
 mod chat;
 mod classic;
 #[path = "../world/mod.rs"]
@@ -12,6 +14,8 @@ mod databases;
 mod events;
 mod executions;
 mod inquiries;
+mod origins;
+mod outputs;
 mod policies;
 mod retention;
 mod roles;

@@ -8,12 +8,14 @@ use controller::automation::{Automation, engine, ids};
 use controller::store::Json;
 use controller::store::automation::packs::Pack;
 use controller::store::automation::sensor_types::SensorType;
+use controller::store::automation::tokens::{self, Token};
 use controller::store::automation::trigger_instances::TriggerInstance;
 use controller::store::query::Filter;
 use daemon::Bus;
 use http::Method;
 use proto::bus::automation::{
-    AutomationReport, RunSensor, SensorReport, SensorTrigger, StopSensor,
+    AutomationReport, RunSensor, SensorReport, SensorToken, SensorTokenReply, SensorTrigger,
+    StopSensor,
 };
 use proto::bus::catalogue;
 use proto::ids::DeaId;
@@ -27,6 +29,7 @@ struct Agent {
     orders: Arc<Mutex<Vec<RunSensor>>>,
     stops: Arc<Mutex<Vec<StopSensor>>>,
     triggers: Arc<Mutex<Vec<SensorTrigger>>>,
+    tokens: Arc<Mutex<Vec<SensorToken>>>,
     sensors: Arc<Mutex<Vec<SensorReport>>>,
     report: tokio::task::JoinHandle<()>,
 }
@@ -39,6 +42,7 @@ impl Agent {
             orders: Arc::default(),
             stops: Arc::default(),
             triggers: Arc::default(),
+            tokens: Arc::default(),
             sensors: Arc::default(),
             report: {
                 let bus = bus.clone();
@@ -57,10 +61,15 @@ impl Agent {
             .subscribe(&catalogue::dea_sensor_trigger(&id).filter())
             .await
             .unwrap();
-        let (orders, stopped, told, sensors) = (
+        let mut renewals = bus
+            .subscribe(&catalogue::dea_sensor_token(&id).filter())
+            .await
+            .unwrap();
+        let (orders, stopped, told, tokens, sensors) = (
             agent.orders.clone(),
             agent.stops.clone(),
             agent.triggers.clone(),
+            agent.tokens.clone(),
             agent.sensors.clone(),
         );
         let name = name.to_string();
@@ -96,6 +105,11 @@ impl Agent {
                         stopped.lock().unwrap().push(stop);
                     }
                     Some(change) = triggers.next() => told.lock().unwrap().push(change.message),
+                    Some(renewal) = renewals.next() => {
+                        let reply = SensorTokenReply { accepted: true, reason: String::new() };
+                        renewal.respond(&reply).await.unwrap();
+                        tokens.lock().unwrap().push(renewal.message);
+                    }
                 }
             }
         });
@@ -168,10 +182,21 @@ async fn fired(automation: &Automation, trigger: &str) -> Vec<TriggerInstance> {
         .unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
-    if !has_servers("a_sensor_runs_on_one_agent_and_moves_when_it_is_lost") {
-        return;
+/// A leader with the pack of the sensor.
+struct Led {
+    world: World,
+    automation: Automation,
+    face: site::Face,
+    _database: Database,
+    _runtime: controller::runtime::Runtime,
+    _deps: daemon::Deps,
+    _settings: tokio::sync::watch::Sender<Arc<proto::config::Settings>>,
+}
+
+/// None, and a word about it, where the servers are not installed.
+async fn led(test: &str) -> Option<Led> {
+    if !has_servers(test) {
+        return None;
     }
     let database = Database::sqlite().await;
     let world = World::with_store(database.store.clone()).await;
@@ -212,19 +237,173 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
     )
     .await
     .expect(201);
-    let watch = |name: &str, path: &str| {
-        json!({
-            "name": name, "pack": "test", "enabled": true, "action": {"ref": "core.noop"},
-            "trigger": {"type": "test.seen", "parameters": {"path": path}},
-        })
-    };
-    face.post("/v1/rules", watch("one", "/a")).await.expect(201);
+    Some(Led {
+        world,
+        automation,
+        face,
+        _database: database,
+        _runtime: runtime,
+        _deps: deps,
+        _settings: settings,
+    })
+}
 
-    let first = Agent::start(&world, "dea-1").await;
-    let order = eventually("the sensor is ordered", async || {
-        first.orders().pop().ok_or_else(|| "no order".to_string())
+impl Agent {
+    async fn first_order(&self) -> RunSensor {
+        eventually("the sensor is ordered", async || {
+            self.orders().pop().ok_or_else(|| "no order".to_string())
+        })
+        .await
+    }
+}
+
+fn watch(name: &str, path: &str) -> Value {
+    json!({
+        "name": name, "pack": "test", "enabled": true, "action": {"ref": "core.noop"},
+        "trigger": {"type": "test.seen", "parameters": {"path": path}},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_token_of_a_sensor_is_good_for_what_its_service_does() {
+    let Some(led) = led("the_token_of_a_sensor_is_good_for_what_its_service_does").await else {
+        return;
+    };
+    led.face
+        .post("/v1/triggertypes", json!({"pack": "other", "name": "seen"}))
+        .await
+        .expect(201);
+    let agent = Agent::start(&led.world, "dea-1").await;
+    let orders = parsed(&agent.first_order().await);
+    let sensor = led.face.with_token(orders["token"].as_str().unwrap());
+
+    let event = |trigger: &str| json!({"trigger": trigger, "payload": {}});
+    let text = sensor
+        .post("/v1/webhooks/st2", event("other.seen"))
+        .await
+        .refused(403);
+    assert_eq!(
+        text,
+        "The sensor \"test.Watcher\" may fire triggers of its own pack, not \"other.seen\"."
+    );
+    sensor
+        .post("/v1/webhooks/st2", event("test.seen"))
+        .await
+        .expect(202);
+    let key = "/v1/keys/test.Watcher:at";
+    let written = json!({"name": "test.Watcher:at", "value": "1", "secret": true});
+    sensor.put(key, written).await.expect(200);
+    let read = sensor.get(&format!("{key}?decrypt=true")).await;
+    assert_eq!(read["value"], "1");
+    sensor.get("/v1/keys?prefix=test.Watcher:").await;
+    assert_eq!(sensor.get("/v1/user").await["username"], "sensor_service");
+    sensor.call(Method::DELETE, key, None).await.expect(204);
+
+    let lacks = |permission: &str| {
+        format!("User \"sensor_service\" doesn't have required permission \"{permission}\"")
+    };
+    for (method, path, body, permission) in [
+        (
+            Method::POST,
+            "/v1/executions",
+            json!({"action": "core.noop"}),
+            "action_execute",
+        ),
+        (Method::GET, "/v1/executions", Value::Null, "execution_list"),
+        (Method::GET, "/v1/actions", Value::Null, "action_list"),
+        (Method::GET, "/v1/configs/test", Value::Null, "config_view"),
+        (Method::POST, "/v1/rules", watch("two", "/b"), "rule_create"),
+        (
+            Method::POST,
+            "/v1/webhooks/deploy",
+            json!({}),
+            "webhook_send",
+        ),
+        (Method::POST, "/v1/apikeys", json!({}), "api_key_create"),
+        (
+            Method::PUT,
+            "/v1/keys/mine",
+            json!({"name": "mine", "value": "1", "scope": "user"}),
+            "key_value_pair_set",
+        ),
+    ] {
+        let body = Some(body).filter(|body| !body.is_null());
+        let text = sensor.call(method, path, body).await.refused(403);
+        assert_eq!(text, lacks(permission), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sensor_gets_another_token_while_it_runs() {
+    let Some(led) = led("a_sensor_gets_another_token_while_it_runs").await else {
+        return;
+    };
+    let agent = Agent::start(&led.world, "dea-1").await;
+    let order = agent.first_order().await;
+    let before = parsed(&order)["token"].as_str().unwrap().to_string();
+    assert!(agent.tokens.lock().unwrap().is_empty());
+
+    // Twenty hours are left of what it has.
+    let owner = Filter::new().equals("execution_id", "sensor:test.Watcher:2");
+    let end = controller::ops::now() + 20 * 3_600_000_000;
+    let mut tx = led.automation.ops.store.write("test").await.unwrap();
+    for token in Token::fetch(&mut tx, owner.clone(), "test").await.unwrap() {
+        tokens::extend(&mut tx, &token.token_hash, end)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    let renewed = eventually("it is given another token", async || {
+        let seen = agent.tokens.lock().unwrap().clone();
+        seen.into_iter().next().ok_or_else(|| "none".to_string())
     })
     .await;
+    assert_eq!(
+        (renewed.sensor.as_str(), renewed.generation),
+        ("test.Watcher", 2)
+    );
+    assert_ne!(renewed.token, before);
+    eventually("it is good for a week", async || {
+        let mut reader = led.automation.ops.store.read().await.unwrap();
+        let found = Token::fetch(&mut reader, owner.clone(), "test")
+            .await
+            .unwrap();
+        let longest = found.iter().map(|token| token.expires_at).max().unwrap();
+        if longest - controller::ops::now() > 6 * 86_400_000_000 {
+            Ok(())
+        } else {
+            Err(format!("{found:?}"))
+        }
+    })
+    .await;
+    let event = json!({"trigger": "test.seen", "payload": {}});
+    for token in [&before, &renewed.token] {
+        led.face
+            .with_token(token)
+            .post("/v1/webhooks/st2", event.clone())
+            .await
+            .expect(202);
+    }
+    // It goes on where it is.
+    assert_eq!(agent.orders().len(), 1);
+    assert_eq!(sensor(&led.automation).await.generation, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
+    let Some(led) = led("a_sensor_runs_on_one_agent_and_moves_when_it_is_lost").await else {
+        return;
+    };
+    let Led {
+        world,
+        automation,
+        face,
+        ..
+    } = &led;
+    face.post("/v1/rules", watch("one", "/a")).await.expect(201);
+
+    let first = Agent::start(world, "dea-1").await;
+    let order = first.first_order().await;
     let orders = parsed(&order);
     assert_eq!(order.generation, 2);
     assert_eq!(order.content.unwrap().sha256, "1".repeat(64));
@@ -235,23 +414,9 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
     assert_eq!(orders["triggers"][0]["parameters"]["path"], "/a");
     assert_eq!(orders["api_url"], "http://st2.yard.internal/api/v1");
 
-    // Its token fires triggers and keeps keys, and no more.
-    let token = orders["token"].as_str().unwrap().to_string();
-    let as_sensor = face.with_token(&token);
+    let as_sensor = face.with_token(orders["token"].as_str().unwrap());
     let seen = json!({"trigger": {"type": "test.seen", "parameters": {"path": "/a"}}, "payload": {"n": 1}});
     as_sensor.post("/v1/webhooks/st2", seen).await.expect(202);
-    as_sensor
-        .call(
-            Method::PUT,
-            "/v1/keys/test.Watcher:at",
-            Some(json!({"name": "test.Watcher:at", "value": "1"})),
-        )
-        .await
-        .expect(200);
-    as_sensor
-        .post("/v1/rules", watch("two", "/b"))
-        .await
-        .refused(403);
 
     // It hears of triggers that come and go.
     face.post("/v1/rules", watch("two", "/b")).await.expect(201);
@@ -285,7 +450,7 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
 
     // A restart is seen.
     eventually("its begin is told", async || {
-        let told = fired(&automation, "core.st2.sensor.process_spawn").await;
+        let told = fired(automation, "core.st2.sensor.process_spawn").await;
         if told.len() == 1 {
             Ok(())
         } else {
@@ -300,7 +465,7 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
         sensors[0].last_exit = "exited with status 3\nTraceback".into();
     }
     let exits = eventually("its end is told", async || {
-        let told = fired(&automation, "core.st2.sensor.process_exit").await;
+        let told = fired(automation, "core.st2.sensor.process_exit").await;
         if told.len() == 1 {
             Ok(told)
         } else {
@@ -312,7 +477,7 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
     assert_eq!(exits[0].payload["exit_code"], 3);
 
     // Its agent falls silent: another gets it, and the first stops it when it comes back.
-    let second = Agent::start(&world, "dea-2").await;
+    let second = Agent::start(world, "dea-2").await;
     first.report.abort();
     let moved = eventually("the sensor moves", async || {
         second.orders().pop().ok_or_else(|| "no order".to_string())
@@ -347,13 +512,13 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
     );
 
     // Switched off, it ends.
-    let mut row = sensor(&automation).await;
+    let mut row = sensor(automation).await;
     row.enabled = false;
     let mut tx = automation.ops.store.write("test").await.unwrap();
     row.update(&mut tx, controller::ops::now()).await.unwrap();
     tx.commit().await.unwrap();
     eventually("it is stopped", async || {
-        let row = sensor(&automation).await;
+        let row = sensor(automation).await;
         if row.dea.is_none() && !second.stops.lock().unwrap().is_empty() {
             Ok(())
         } else {
@@ -361,5 +526,4 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
         }
     })
     .await;
-    drop(settings);
 }

@@ -3,18 +3,19 @@
 
 #![allow(dead_code, reason = "helpers of tests")]
 
+use crate::automation_client;
+pub use crate::automation_client::Client;
 use crate::cluster::{self, eventually, has_servers};
 use crate::databases::{self, Database};
 use axum::Router;
 use axum::body::Body;
-use controller::automation::{Automation, api, ids, start};
+use controller::automation::{Automation, api, ids};
 use controller::runtime::Runtime;
 use controller::store::Json;
 use controller::store::automation::actions::Action;
 use controller::store::automation::role_assignments::RoleAssignment;
-use controller::store::users::User;
 use daemon::Deps;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -80,19 +81,9 @@ impl World {
 
     /// An account with roles of automation (`admin`: of the whole platform), logged in at the leader.
     pub async fn user(&self, name: &str, roles: &[&str]) -> Client {
-        let time = cluster::now();
-        let user = User {
-            guid: format!("guid-of-{name}"),
-            username: name.into(),
-            origin: "uaa".into(),
-            password_hash: String::new(),
-            is_admin: roles.contains(&"admin"),
-            created_at: time,
-            updated_at: time,
-            row_version: 1,
-        };
+        let client =
+            automation_client::user(&self.node.automation, name, roles.contains(&"admin")).await;
         let mut tx = self.cluster.store.write("test").await.unwrap();
-        user.insert(&mut tx).await.unwrap();
         for role in roles {
             RoleAssignment {
                 id: ids::new_id(),
@@ -100,23 +91,19 @@ impl World {
                 username: name.into(),
                 source: "test".into(),
                 description: String::new(),
-                created_at: time,
+                created_at: cluster::now(),
             }
             .insert(&mut tx)
             .await
             .unwrap();
         }
         tx.commit().await.unwrap();
-        let token = self
-            .node
-            .automation
-            .issue_token(&user.guid, name, 3600, None)
-            .await
-            .unwrap();
-        Client {
-            router: self.node.router.clone(),
-            token: token.text,
-        }
+        client.at(&self.node)
+    }
+
+    /// Changes a setting of the cluster; it is there when this returns.
+    pub async fn set(&self, key: &str, value: Value) {
+        automation_client::set(&self.node.deps, key, &value).await;
     }
 
     pub async fn admin(&self) -> Client {
@@ -155,25 +142,9 @@ impl World {
 
 impl Node {
     async fn start(cluster: &cluster::World, name: &str) -> Node {
-        let (runtime, deps) = cluster.controller(name).await;
-        let folder = cluster.folder.path();
-        let key_file = folder.join("automation.key");
-        std::fs::write(
-            &key_file,
-            "a random text of more than thirty-two characters",
-        )
-        .unwrap();
-        let scratch = folder.join("scratch");
-        std::fs::create_dir_all(&scratch).unwrap();
-        let packs = folder.join("packs");
-        std::fs::create_dir_all(&packs).unwrap();
-        let config: start::Config = serde_json::from_value(json!({
-            "key_file": key_file, "packs": packs, "public_url": "http://st2.yard.internal:8080",
-        }))
-        .unwrap();
-        let automation = start::start(&config, cluster.ops(&runtime, &deps), &runtime, &deps)
-            .await
-            .unwrap();
+        let packs = cluster.folder.path().join("packs");
+        let (automation, runtime, deps) =
+            automation_client::start(cluster, name, &packs, &[]).await;
         let router = api::router(automation.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -189,48 +160,6 @@ impl Node {
     }
 }
 
-/// An answer that was read whole.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
-    /// Null where the body is no JSON.
-    pub json: Value,
-}
-
-impl Reply {
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
-        let text = String::from_utf8_lossy(&self.bytes);
-        assert_eq!(self.status.as_u16(), status, "{text}");
-        self.json
-    }
-
-    #[track_caller]
-    pub fn refused(self, status: u16) -> String {
-        self.expect(status)["faultstring"]
-            .as_str()
-            .unwrap()
-            .to_string()
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
-    }
-}
-
-/// Somebody who is logged in.
-#[derive(Clone)]
-pub struct Client {
-    pub router: Router,
-    pub token: String,
-}
-
 impl Client {
     /// The same user at another controller.
     pub fn at(&self, node: &Node) -> Client {
@@ -238,47 +167,6 @@ impl Client {
             router: node.router.clone(),
             token: self.token.clone(),
         }
-    }
-
-    pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("x-auth-token", &self.token)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body)
-            .unwrap();
-        self.open(request).await
-    }
-
-    pub async fn open(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            bytes,
-            json,
-        }
-    }
-
-    pub async fn get(&self, path: &str) -> Reply {
-        self.send(Method::GET, path, None).await
-    }
-
-    pub async fn post(&self, path: &str, body: Value) -> Reply {
-        self.send(Method::POST, path, Some(body)).await
-    }
-
-    pub async fn put(&self, path: &str, body: Value) -> Reply {
-        self.send(Method::PUT, path, Some(body)).await
-    }
-
-    pub async fn delete(&self, path: &str) -> Reply {
-        self.send(Method::DELETE, path, None).await
     }
 
     /// Runs an action; the id of its execution.

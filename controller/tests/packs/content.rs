@@ -2,6 +2,8 @@
 
 use crate::world::World;
 use axum::body::Body;
+use controller::store::automation::pack_configs::PackConfig;
+use controller::store::automation::trigger_types::TriggerType;
 use http::Method;
 use serde_json::json;
 
@@ -202,6 +204,121 @@ async fn secrets_of_a_configuration_are_masked_and_kept() {
         assert!(text.contains("url"), "{text}");
         world.get("/v1/configs/core").await.refused(404);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_that_may_leave_things_out_leaves_them_as_they_are() {
+    let Some(world) = World::start("a_registration_that_may_leave_things_out").await else {
+        return;
+    };
+    let kind = json!({"pack": "elsewhere", "name": "seen"});
+    world.post("/v1/triggertypes", kind).await.expect(201);
+    let rule = |trigger: &str, name: &str| {
+        format!(
+            "name: {name}\nenabled: true\ntrigger: {{type: {trigger}}}\naction: {{ref: core.noop}}\n"
+        )
+    };
+    let source = world.pack(
+        "mixed",
+        &[
+            ("rules/far.yaml", &rule("elsewhere.seen", "far")),
+            (
+                "rules/near.yaml",
+                &rule("core.st2.key_value_pair.create", "near"),
+            ),
+        ],
+    );
+    world.installed(&[&source]).await;
+    // What the rule waits for goes.
+    let mut tx = world.cluster.store.write("test").await.unwrap();
+    TriggerType::delete(&mut tx, "elsewhere.seen")
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let register = async |lenient: bool| {
+        let asked = json!({"packs": ["mixed"], "types": ["rules"], "fail_on_failure": !lenient});
+        world.post("/v1/packs/register", asked).await
+    };
+    let text = register(false).await.refused(400);
+    assert!(
+        text.contains("rules/far.yaml") && text.contains("elsewhere.seen"),
+        "{text}"
+    );
+    assert_eq!(register(true).await.expect(200)["rules"], 1);
+    for name in ["far", "near"] {
+        world
+            .get(&format!("/v1/rules/mixed.{name}"))
+            .await
+            .expect(200);
+    }
+}
+
+const DEEP_SCHEMA: &str = "
+sites:
+  type: array
+  items: {type: object, properties: {name: {type: string}, key: {type: string, secret: true}}}
+keys: {type: array, items: {type: string, secret: true}}
+accounts: {type: object, additionalProperties: {type: object, properties: {password: {type: string, secret: true}}}}
+any: {type: object, patternProperties: {'_token$': {type: string, secret: true}}}
+plain: {type: string}
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_in_lists_and_open_objects_are_neither_shown_nor_stored() {
+    let Some(world) = World::start("secrets_in_lists_and_open_objects").await else {
+        return;
+    };
+    let source = world.pack("deep", &[("config.schema.yaml", DEEP_SCHEMA)]);
+    world.installed(&[&source]).await;
+    let values = json!({
+        "sites": [{"name": "one", "key": "hush-1"}, {"name": "two", "key": "hush-2"}],
+        "keys": ["hush-3", "{{ st2kv.system.hush }}"],
+        "accounts": {"ada": {"password": "hush-4"}},
+        "any": {"x_token": "hush-5", "x": "open"},
+        "plain": "open-2",
+    });
+    let path = "/v1/configs/deep";
+    let written = world.put(path, values.clone()).await.expect(200);
+    let stored = async || {
+        let mut reader = world.cluster.store.read().await.unwrap();
+        let row = PackConfig::find(&mut reader, "deep").await.unwrap();
+        row.unwrap().document.to_string()
+    };
+    for text in [written.to_string(), stored().await] {
+        assert!(!text.contains("hush"), "{text}");
+        for open in ["one", "two", "open", "open-2"] {
+            assert!(text.contains(open), "{text}");
+        }
+    }
+    let shown = async || {
+        world
+            .get(&format!("{path}?show_secrets=true"))
+            .await
+            .expect(200)
+    };
+    assert_eq!(shown().await["values"], values);
+
+    // What comes back masked stays, by its place.
+    let mut masked = written["values"].clone();
+    masked["plain"] = json!("changed");
+    masked["sites"][1]["key"] = json!("hush-6");
+    world.put(path, masked).await.expect(200);
+    let mut expected = values.clone();
+    expected["plain"] = json!("changed");
+    expected["sites"][1]["key"] = json!("hush-6");
+    assert_eq!(shown().await["values"], expected);
+    let longer = json!({"keys": ["********", "********", "********"]});
+    let text = world.put(path, longer).await.refused(400);
+    assert!(text.starts_with("keys[2]: "), "{text}");
+    let reserved = json!({"accounts": {"ada": {"__sealed": "x"}}});
+    world.put(path, reserved).await.refused(400);
+
+    // A newer version of the pack calls more secret.
+    let stricter = DEEP_SCHEMA.replace("plain: {", "plain: {secret: true, ");
+    let source = world.pack("deep", &[("config.schema.yaml", &stricter)]);
+    world.installed(&[&source]).await;
+    assert!(!stored().await.contains("changed"));
+    assert_eq!(shown().await["values"], expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod actions;
+#[path = "../automation_client/mod.rs"]
+mod automation_client;
 #[path = "../world/mod.rs"]
 mod cluster;
 mod content;
 #[path = "../databases/mod.rs"]
 mod databases;
+mod index;
 mod installs;
 mod staging;
 mod world;

@@ -3,60 +3,25 @@
 
 #![allow(dead_code, reason = "helpers of tests")]
 
+use crate::automation_client::{self, Client};
 use crate::cluster::{self, eventually, has_servers};
 use crate::databases::{self, Database};
-use axum::Router;
-use axum::body::Body;
+use controller::automation::Automation;
 use controller::automation::api::extract::{Caller, Shown};
-use controller::automation::{Automation, api, start};
 use controller::runtime::Runtime;
 use controller::store::automation::executions::Execution;
-use controller::store::users::User;
 use daemon::Deps;
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tower::ServiceExt;
 
 pub struct World {
     pub automation: Automation,
-    router: Router,
-    token: String,
+    admin: Client,
     _runtime: Runtime,
     deps: Deps,
     pub cluster: cluster::World,
     _database: Database,
-}
-
-/// An answer that was read whole.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
-    /// Null where the body is no JSON.
-    pub json: Value,
-}
-
-impl Reply {
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
-        let text = String::from_utf8_lossy(&self.bytes);
-        assert_eq!(self.status.as_u16(), status, "{text}");
-        self.json
-    }
-
-    #[track_caller]
-    pub fn refused(self, status: u16) -> String {
-        let document = self.expect(status);
-        document["faultstring"].as_str().unwrap().to_string()
-    }
-
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
-    }
 }
 
 fn repository() -> PathBuf {
@@ -100,45 +65,13 @@ impl World {
             .status()
             .unwrap();
         assert!(copied.success());
-        std::fs::create_dir_all(folder.join("allowed")).unwrap();
-        std::fs::create_dir_all(folder.join("scratch")).unwrap();
-        let key_file = folder.join("automation.key");
-        std::fs::write(
-            &key_file,
-            "a random text of more than thirty-two characters",
-        )
-        .unwrap();
-        let (runtime, deps) = cluster.controller("controller-1").await;
-        let config: start::Config = serde_json::from_value(json!({
-            "key_file": key_file, "packs": packs, "public_url": "http://st2.yard.internal:8080",
-            "pack_folders": [folder.join("allowed")],
-        }))
-        .unwrap();
-        let automation = start::start(&config, cluster.ops(&runtime, &deps), &runtime, &deps)
-            .await
-            .unwrap();
-        let time = cluster::now();
-        let user = User {
-            guid: "guid-of-admin".into(),
-            username: "admin".into(),
-            origin: "uaa".into(),
-            password_hash: String::new(),
-            is_admin: true,
-            created_at: time,
-            updated_at: time,
-            row_version: 1,
-        };
-        let mut tx = cluster.store.write("test").await.unwrap();
-        user.insert(&mut tx).await.unwrap();
-        tx.commit().await.unwrap();
-        let token = automation
-            .issue_token(&user.guid, "admin", 3600, None)
-            .await
-            .unwrap();
+        let allowed = folder.join("allowed");
+        std::fs::create_dir_all(&allowed).unwrap();
+        let (automation, runtime, deps) =
+            automation_client::start(&cluster, "controller-1", &packs, &[&allowed]).await;
         let world = World {
-            router: api::router(automation.clone()),
+            admin: automation_client::user(&automation, "admin", true).await,
             automation,
-            token: token.text,
             _runtime: runtime,
             deps,
             cluster,
@@ -156,20 +89,7 @@ impl World {
 
     /// Changes a setting of the cluster; it is there when this returns.
     pub async fn set(&self, key: &str, value: Value) {
-        let place = format!("{}{key}", proto::config::PREFIX);
-        let text = value.to_string();
-        let stored = self.deps.cluster.compare_and_set(&place, None, &text).await;
-        stored.unwrap().unwrap();
-        let settings = self.deps.cluster.settings();
-        eventually("the setting arrives", async || {
-            let seen = settings.borrow().value(key).map(|seen| seen.to_json());
-            if seen.as_ref() == Some(&value) {
-                Ok(())
-            } else {
-                Err(format!("{seen:?}"))
-            }
-        })
-        .await;
+        automation_client::set(&self.deps, key, &value).await;
     }
 
     /// The administrator, for operations that HTTP has no address for here.
@@ -191,52 +111,6 @@ impl World {
         let folder = self.allowed().join(name);
         write_pack(&folder, name, files);
         format!("file://{}", folder.display())
-    }
-
-    pub async fn open(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            bytes,
-            json,
-        }
-    }
-
-    pub fn request(&self, method: Method, path: &str) -> http::request::Builder {
-        Request::builder()
-            .method(method)
-            .uri(path)
-            .header("x-auth-token", &self.token)
-    }
-
-    pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let request = self
-            .request(method, path)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body)
-            .unwrap();
-        self.open(request).await
-    }
-
-    pub async fn get(&self, path: &str) -> Reply {
-        self.send(Method::GET, path, None).await
-    }
-
-    pub async fn post(&self, path: &str, body: Value) -> Reply {
-        self.send(Method::POST, path, Some(body)).await
-    }
-
-    pub async fn put(&self, path: &str, body: Value) -> Reply {
-        self.send(Method::PUT, path, Some(body)).await
-    }
-
-    pub async fn delete(&self, path: &str) -> Reply {
-        self.send(Method::DELETE, path, None).await
     }
 
     /// Waits for the end of an execution: its status and result.
@@ -272,6 +146,15 @@ impl World {
         let (status, result) = self.install(body).await;
         assert_eq!(status, "failed", "{result}");
         result["errors"][0]["message"].as_str().unwrap().to_string()
+    }
+}
+
+/// As the administrator.
+impl std::ops::Deref for World {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.admin
     }
 }
 

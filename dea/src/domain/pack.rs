@@ -115,10 +115,12 @@ pub fn too_many(warm: &[Warm], most: usize) -> Option<Vec<String>> {
     })
 }
 
-/// Search path of Python in a sandbox. `site_packages`: those of the base libraries, inside.
-pub fn python_path(site_packages: &BTreeSet<String>) -> String {
+/// Search path of Python in a sandbox: the modules that stand in for StackStorm's, then what the pack
+/// requires itself, then the libraries of all packs. `own`, `base`: folders inside. The pack's own are named
+/// although its interpreter knows them: what is named here comes before what an interpreter knows.
+pub fn python_path(own: &BTreeSet<String>, base: &BTreeSet<String>) -> String {
     let mut path = PYTHON.to_string();
-    for folder in site_packages {
+    for folder in own.iter().chain(base) {
         path.push(':');
         path.push_str(folder);
     }
@@ -205,9 +207,17 @@ mod tests {
     }
 
     #[test]
-    fn the_search_path_begins_with_our_own() {
-        assert_eq!(python_path(&BTreeSet::new()), PYTHON);
-        let site = BTreeSet::from([format!("{BASE}/lib")]);
-        assert_eq!(python_path(&site), format!("{PYTHON}:{BASE}/lib"));
+    fn what_a_pack_requires_comes_before_the_libraries_of_all_packs() {
+        let none = BTreeSet::new();
+        assert_eq!(python_path(&none, &none), PYTHON);
+        let (own, base) = (
+            BTreeSet::from([format!("{PACK}/lib")]),
+            BTreeSet::from([format!("{BASE}/lib")]),
+        );
+        assert_eq!(python_path(&none, &base), format!("{PYTHON}:{BASE}/lib"));
+        assert_eq!(
+            python_path(&own, &base),
+            format!("{PYTHON}:{PACK}/lib:{BASE}/lib")
+        );
     }
 }

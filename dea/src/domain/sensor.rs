@@ -1,8 +1,8 @@
 //! One sensor on this agent: which order counts, what it watches, when it is started again.
 //!
 //! A sensor has no end of its own: whatever it dies of, it is started again, the later the more
-//! often it dies. Its orders name the triggers that it watches from its start; changes that come
-//! while it runs are told to it, and kept for its next start.
+//! often it dies. Its orders name the triggers that it watches from its start, and its token; changes
+//! that come while it runs are told to it, and kept for its next start.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -88,7 +88,15 @@ impl Change {
 
 /// The line that tells a running sensor.
 pub fn line(change: Change, trigger: &Value) -> Vec<u8> {
-    let event = json!({ "event": change.event(), "trigger": trigger });
+    one_line(&json!({ "event": change.event(), "trigger": trigger }))
+}
+
+/// The line that gives a running sensor its new token.
+pub fn token_line(token: &str) -> Vec<u8> {
+    one_line(&json!({ "event": "token", "token": token }))
+}
+
+fn one_line(event: &Value) -> Vec<u8> {
     let mut line = event.to_string().into_bytes();
     line.push(b'\n');
     line
@@ -120,6 +128,11 @@ pub fn keep(orders: &mut Map<String, Value>, change: Change, trigger: &Value) {
             None => list.push(trigger.clone()),
         },
     }
+}
+
+/// Keeps a new token for the next start.
+pub fn keep_token(orders: &mut Map<String, Value>, token: &str) {
+    orders.insert("token".to_string(), json!(token));
 }
 
 /// By what a trigger is known: its id, else its ref.
@@ -170,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_one_line() {
+    fn a_change_is_one_line_and_so_is_a_token() {
         let told = line(Change::Delete, &json!({"id": "a\nb"}));
         let text = String::from_utf8(told).expect("text");
         assert_eq!(text.matches('\n').count(), 1);
@@ -178,5 +191,12 @@ mod tests {
         assert_eq!(event["event"], "remove_trigger");
         assert_eq!(Change::parse("create"), Some(Change::Create));
         assert_eq!(Change::parse("x"), None);
+        assert_eq!(
+            token_line("t-2"),
+            b"{\"event\":\"token\",\"token\":\"t-2\"}\n"
+        );
+        let mut kept = orders(br#"{"token": "t-1", "pack": "p"}"#).expect("an object");
+        keep_token(&mut kept, "t-2");
+        assert_eq!(Value::Object(kept), json!({"token": "t-2", "pack": "p"}));
     }
 }

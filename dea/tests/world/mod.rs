@@ -391,16 +391,22 @@ impl World {
             .iter()
             .map(|(path, content)| (path.as_str(), *content))
             .collect();
-        let bytes = archive(&["content/"], &files);
-        let digest = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
-        let sha256 = dea::adapters::transfer::hex(&digest);
-        self.store(&sha256, bytes);
+        let (url, sha256) = self.blob(&files);
         PackContent {
             pack: pack.into(),
-            url: format!("{}/{sha256}", self.blob_url),
+            url,
             sha256,
             ..PackContent::default()
         }
+    }
+
+    /// An archive with `content/`, and these files in it or beside it: its address and checksum.
+    pub fn blob(&self, files: &[(&str, &str)]) -> (String, String) {
+        let bytes = archive(&["content/"], files);
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
+        let sha256 = dea::adapters::transfer::hex(&digest);
+        self.store(&sha256, bytes);
+        (format!("{}/{sha256}", self.blob_url), sha256)
     }
 
     fn store(&self, name: &str, bytes: Vec<u8>) {

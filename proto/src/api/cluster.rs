@@ -106,7 +106,7 @@ pub struct Leader {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitingThing {
-    /// `build`, `instance`, `deployment`
+    /// `build`, `instance`, `deployment`, `libraries` (those that every pack of automation may import)
     pub kind: String,
     pub guid: String,
     #[serde(default)]

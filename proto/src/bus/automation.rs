@@ -16,6 +16,8 @@ super::protobuf!(
     RunSensor,
     StopSensor,
     SensorTrigger,
+    SensorToken,
+    SensorTokenReply,
     AutomationReport,
     AutomationAdvanced
 );

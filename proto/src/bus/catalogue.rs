@@ -171,6 +171,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("yard.dea.{id}.sensor.run" Command Protobuf "RunSensor", [Controller] => [Dea], "Keep a sensor running."),
     entry!("yard.dea.{id}.sensor.stop" Command Protobuf "StopSensor", [Controller] => [Dea], "End a sensor."),
     entry!("yard.dea.{id}.sensor.trigger" Event Protobuf "SensorTrigger", [Controller] => [Dea], "A trigger that concerns a running sensor came, changed or went."),
+    entry!("yard.dea.{id}.sensor.token" Command Protobuf "SensorToken" -> "SensorTokenReply", [Controller] => [Dea], "A running sensor goes on with another token. Carries a secret: only the addressee may read it."),
     entry!("yard.automation.report" Heartbeat Protobuf "AutomationReport", [Dea] => [Controller], "Actions and sensors of an agent."),
     entry!("yard.automation.advanced" Event Protobuf "AutomationAdvanced", [Controller] => [Controller], "Rows of automation changed: a nudge, and what the readers of other controllers' streams are to see."),
     entry!("yard.facts.advanced" Event Protobuf "FactsAdvanced", [Controller] => [Controller, Collector], "The ordered log of facts grew; read it from your cursor."),
@@ -314,6 +315,11 @@ pub fn dea_sensor_stop(dea: &DeaId) -> Topic<StopSensor> {
 /// `yard.dea.{id}.sensor.trigger`
 pub fn dea_sensor_trigger(dea: &DeaId) -> Topic<SensorTrigger> {
     Topic::new(format!("yard.dea.{dea}.sensor.trigger"))
+}
+
+/// `yard.dea.{id}.sensor.token`
+pub fn dea_sensor_token(dea: &DeaId) -> Topic<SensorToken> {
+    Topic::new(format!("yard.dea.{dea}.sensor.token"))
 }
 
 /// `yard.log.{id}`: lines sent by this component.

@@ -55,6 +55,18 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
 
 pub const KEYS: &[Key] = &[
     key(
+        "automation/actions/validate_output",
+        Kind::Bool,
+        "false",
+        "An action whose result is not what its output_schema says has failed.",
+    ),
+    key(
+        "automation/api/allow_origin",
+        Kind::Text { max: 4096 },
+        "http://127.0.0.1:3000",
+        "Origins of web pages that may use the API of automation from a browser, separated by commas; * for every page, then without cookies; empty: none.",
+    ),
+    key(
         "automation/retention/executions",
         Kind::Duration {
             min: secs(3600),
@@ -616,7 +628,13 @@ pub const KEYS: &[Key] = &[
         "automation/pack/index",
         Kind::Text { max: 1024 },
         "",
-        "Where packs are looked up by name: a file or folder, an http:// URL, or a git URL of a repository with index.json; empty: nowhere.",
+        "Where packs are looked up by name: a file or folder, an http:// URL, an https:// URL of a .json file, or a git URL of a repository with index.json; empty: nowhere.",
+    ),
+    key(
+        "automation/pack/index_ca",
+        Kind::Text { max: 1024 },
+        "",
+        "File with the certificates (PEM) of authorities that an https:// index is trusted by besides those of the controllers' machines; empty: no others.",
     ),
     key(
         "automation/pack/folders",

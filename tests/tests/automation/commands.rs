@@ -310,19 +310,6 @@ impl Look {
     }
 }
 
-fn tell(name: &str, outcome: anyhow::Result<()>, tally: &mut Tally) {
-    match outcome {
-        Ok(()) => {
-            tally.passed += 1;
-            println!("test {name} ... ok");
-        }
-        Err(error) => {
-            tally.failed += 1;
-            println!("test {name} ... FAILED\n    {error:#}");
-        }
-    }
-}
-
 fn wanted(name: &str) -> bool {
     let filters = filters();
     filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
@@ -593,13 +580,17 @@ async fn st2_login_keeps_the_token(world: &World) -> anyhow::Result<()> {
 pub async fn all(world: &World, tally: &mut Tally) {
     for look in LOOKS {
         match wanted(look.name) {
-            true => tell(look.name, look.check(world).await, tally),
+            true => {
+                tally.note(look.name, look.check(world).await);
+            }
             false => tally.filtered += 1,
         }
     }
     for (name, words, status, says) in REFUSED {
         match wanted(name) {
-            true => tell(name, refused(world, words, *status, says).await, tally),
+            true => {
+                tally.note(name, refused(world, words, *status, says).await);
+            }
             false => tally.filtered += 1,
         }
     }

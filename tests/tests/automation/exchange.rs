@@ -163,18 +163,6 @@ async fn installed(world: &World, pack: &Pack, folder: &Path) -> anyhow::Result<
 }
 
 pub async fn all(world: &World, tally: &mut Tally) {
-    let mut tell = |name: String, outcome: anyhow::Result<()>| match outcome {
-        Ok(()) => {
-            tally.passed += 1;
-            println!("test {name} ... ok");
-            true
-        }
-        Err(error) => {
-            tally.failed += 1;
-            println!("test {name} ... FAILED\n    {error:#}");
-            false
-        }
-    };
     if !tests::runner::filters().is_empty()
         && !tests::runner::filters()
             .iter()
@@ -192,19 +180,19 @@ pub async fn all(world: &World, tally: &mut Tally) {
                 continue;
             }
             Err(error) => {
-                tell(
-                    format!("exchange_pack_{}_is_fetched", pack.name),
+                tally.note(
+                    &format!("exchange_pack_{}_is_fetched", pack.name),
                     Err(error),
                 );
                 continue;
             }
         };
-        let tested = tell(
-            format!("exchange_pack_{}_passes_its_own_tests", pack.name),
+        let tested = tally.note(
+            &format!("exchange_pack_{}_passes_its_own_tests", pack.name),
             unit_tests(world, pack.name, &folder),
         );
-        let works = tell(
-            format!("exchange_pack_{}_installs_unmodified", pack.name),
+        let works = tally.note(
+            &format!("exchange_pack_{}_installs_unmodified", pack.name),
             installed(world, pack, &folder).await,
         );
         if tested && works {
@@ -216,6 +204,6 @@ pub async fn all(world: &World, tally: &mut Tally) {
             true => Ok(()),
             false => Err(anyhow::anyhow!("{ran} packs ran, {AT_LEAST} must")),
         };
-        tell("exchange_packs_are_enough".into(), enough);
+        tally.note("exchange_packs_are_enough", enough);
     }
 }

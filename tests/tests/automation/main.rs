@@ -18,8 +18,8 @@ mod talk;
 mod verbs;
 
 use client::{Client, Missing};
-use tests::runner::Tally;
-use tests::{Cluster, Options};
+use tests::Cluster;
+use tests::runner::{Tally, suite, with_cluster};
 
 /// A cluster and the client that talks to it.
 pub struct World {
@@ -38,70 +38,39 @@ async fn prepare(cluster: Cluster, tally: &mut Tally) -> Result<World, Cluster> 
             return Err(cluster);
         }
         Err(Missing::Failed(error)) => {
-            tally.failed += 1;
-            println!("test st2client_is_installed ... FAILED\n    {error:#}");
+            tally.note("st2client_is_installed", Err(error));
             return Err(cluster);
         }
     };
-    match client.log_in(&cluster).await {
-        Ok(()) => {
-            tally.passed += 1;
-            println!("test st2_auth_gives_a_token ... ok");
-            Ok(World { cluster, client })
-        }
-        Err(error) => {
-            tally.failed += 1;
-            println!("test st2_auth_gives_a_token ... FAILED\n    {error:#}");
-            Err(cluster)
-        }
+    let logged_in = client.log_in(&cluster).await;
+    if tally.note("st2_auth_gives_a_token", logged_in) {
+        Ok(World { cluster, client })
+    } else {
+        Err(cluster)
     }
 }
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut tally = Tally::default();
-    runtime.block_on(async {
-        println!("\nrunning automation");
-        let cluster = match Cluster::start(Options::default()).await {
-            Ok(cluster) => cluster,
-            Err(error) => {
-                println!("test the_cluster_comes_up ... FAILED\n    {error:#}");
-                tally.failed += 1;
-                return;
-            }
-        };
-        let cluster = match prepare(cluster, &mut tally).await {
-            Ok(world) => {
-                packs::install(&world, &mut tally).await;
-                runs::all(&world, &mut tally).await;
-                rules::all(&world, &mut tally).await;
-                talk::all(&world, &mut tally).await;
-                // After the others, so that there is something to list of everything.
-                commands::all(&world, &mut tally).await;
-                exchange::all(&world, &mut tally).await;
-                packs::remove(&world, &mut tally).await;
-                world.cluster
-            }
-            Err(cluster) => cluster,
-        };
-        verbs::all(&cluster, &mut tally).await;
-        platform::all(&cluster, &mut tally).await;
-        if tally.failed > 0 {
-            cluster.print_logs();
-        }
-        match cluster.destroy().await {
-            Ok(()) => {
-                tally.passed += 1;
-                println!("test destroy_leaves_nothing ... ok");
-            }
-            Err(error) => {
-                tally.failed += 1;
-                println!("test destroy_leaves_nothing ... FAILED\n    {error:#}");
-            }
-        }
+    suite("automation", async |tally| {
+        with_cluster(tally, async |cluster, tally| {
+            let cluster = match prepare(cluster, tally).await {
+                Ok(world) => {
+                    packs::install(&world, tally).await;
+                    runs::all(&world, tally).await;
+                    rules::all(&world, tally).await;
+                    talk::all(&world, tally).await;
+                    // After the others, so that there is something to list of everything.
+                    commands::all(&world, tally).await;
+                    exchange::all(&world, tally).await;
+                    packs::remove(&world, tally).await;
+                    world.cluster
+                }
+                Err(cluster) => cluster,
+            };
+            verbs::all(&cluster, tally).await;
+            platform::all(&cluster, tally).await;
+            cluster
+        })
+        .await;
     });
-    tally.print();
-    if tally.failed > 0 {
-        std::process::exit(1);
-    }
 }

@@ -15,8 +15,8 @@ use refusals::*;
 use std::path::Path;
 use std::time::Duration;
 use tests::apps::*;
-use tests::runner::{Tally, run};
-use tests::{Cluster, Load, Options, eventually, tests};
+use tests::runner::{run, suite, with_cluster};
+use tests::{Cluster, Load, eventually, tests};
 
 async fn a_static_app_answers_within_its_push(cluster: &Cluster) -> anyhow::Result<()> {
     let push = cluster
@@ -326,21 +326,9 @@ http.server.HTTPServer(("0.0.0.0", int(os.environ["PORT"])), Handler).serve_fore
 }
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut tally = Tally::default();
-    runtime.block_on(async {
-        println!("\nrunning the first whole");
-        let cluster = match Cluster::start(Options::default()).await {
-            Ok(cluster) => cluster,
-            Err(error) => {
-                println!("test the_cluster_comes_up ... FAILED\n    {error:#}");
-                tally.failed += 1;
-                return;
-            }
-        };
-        run(
-            &cluster,
-            tests![
+    suite("the first whole", async |tally| {
+        with_cluster(tally, async |cluster, tally| {
+            let tests = tests![
                 a_static_app_answers_within_its_push,
                 a_binary_app_answers,
                 a_python_app_with_a_dependency_answers,
@@ -365,26 +353,10 @@ fn main() {
                 a_sandbox_cannot_reach_the_cluster,
                 two_clusters_run_side_by_side,
                 down_leaves_nothing_and_up_brings_the_same_apps_back,
-            ],
-            &mut tally,
-        )
+            ];
+            run(&cluster, tests, tally).await;
+            cluster
+        })
         .await;
-        if tally.failed > 0 {
-            cluster.print_logs();
-        }
-        match cluster.destroy().await {
-            Ok(()) => {
-                tally.passed += 1;
-                println!("test destroy_leaves_nothing ... ok");
-            }
-            Err(error) => {
-                tally.failed += 1;
-                println!("test destroy_leaves_nothing ... FAILED\n    {error:#}");
-            }
-        }
     });
-    tally.print();
-    if tally.failed > 0 {
-        std::process::exit(1);
-    }
 }

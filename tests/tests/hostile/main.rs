@@ -38,8 +38,8 @@ use staging::{
 };
 use std::time::{Duration, Instant};
 use support::{SERVER, Yard};
-use tests::runner::{Tally, Test, run};
-use tests::{Cluster, Load, Options, tests};
+use tests::runner::{Tally, Test, run, suite, with_cluster};
+use tests::{Cluster, Load, tests};
 use uploads::packages_that_lead_out_are_refused;
 
 /// Runs each list in order, the lists beside one another.
@@ -145,62 +145,28 @@ async fn neighbour(cluster: Cluster) -> Result<Yard, (Cluster, anyhow::Error)> {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut tally = Tally::default();
-    runtime.block_on(async {
-        println!("\nrunning hostile apps and input");
+    suite("hostile apps and input", async |tally| {
         let start = Instant::now();
-        let cluster = match Cluster::start(Options::default()).await {
-            Ok(cluster) => cluster,
-            Err(error) => {
-                println!("test the_cluster_comes_up ... FAILED\n    {error:#}");
-                tally.failed += 1;
-                return;
-            }
-        };
-        let cluster = match neighbour(cluster).await {
-            Ok(yard) => {
-                attack(&yard, &mut tally).await;
-                let seen = yard.neighbour.stop().await;
-                match seen.without_failure(50) {
-                    Ok(()) => {
-                        tally.passed += 1;
-                        println!(
-                            "test the_neighbour_never_noticed ... ok ({} answers, the slowest after {} ms)",
-                            seen.answered,
-                            seen.slowest.as_millis()
-                        );
-                    }
-                    Err(error) => {
-                        tally.failed += 1;
-                        println!("test the_neighbour_never_noticed ... FAILED\n    {error:#}");
-                    }
+        with_cluster(tally, async |cluster, tally| {
+            match neighbour(cluster).await {
+                Ok(yard) => {
+                    attack(&yard, tally).await;
+                    let seen = yard.neighbour.stop().await;
+                    println!(
+                        "    the neighbour gave {} answers, the slowest after {} ms",
+                        seen.answered,
+                        seen.slowest.as_millis()
+                    );
+                    tally.note("the_neighbour_never_noticed", seen.without_failure(50));
+                    yard.cluster
                 }
-                yard.cluster
+                Err((cluster, error)) => {
+                    tally.note("the_neighbour_is_pushed", Err(error));
+                    cluster
+                }
             }
-            Err((cluster, error)) => {
-                println!("test the_neighbour_is_pushed ... FAILED\n    {error:#}");
-                tally.failed += 1;
-                cluster
-            }
-        };
-        if tally.failed > 0 {
-            cluster.print_logs();
-        }
-        match cluster.destroy().await {
-            Ok(()) => {
-                tally.passed += 1;
-                println!("test destroy_leaves_nothing ... ok");
-            }
-            Err(error) => {
-                tally.failed += 1;
-                println!("test destroy_leaves_nothing ... FAILED\n    {error:#}");
-            }
-        }
+        })
+        .await;
         println!("    all in {:.0} s", start.elapsed().as_secs_f64());
     });
-    tally.print();
-    if tally.failed > 0 {
-        std::process::exit(1);
-    }
 }

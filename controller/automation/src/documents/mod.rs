@@ -5,6 +5,7 @@ mod ids;
 mod projection;
 pub mod schema;
 mod scrub;
+pub mod secrets;
 mod times;
 
 pub use ids::derived_id;

@@ -4,6 +4,7 @@
 //! The dialect is translated to plain draft 4, then a validator of that draft does the work. Schemas
 //! come from packs: formats are checked, references to other documents are not followed.
 
+use super::scrub::MASK;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -39,6 +40,21 @@ pub enum Invalid {
 
 /// Whether a document obeys a schema of the dialect; all problems at once.
 pub fn validate(schema: &Value, document: &Value) -> Result<(), Invalid> {
+    check(schema, document, |error| error.to_string())
+}
+
+/// The same for a document with secrets: the problems do not show its values.
+pub fn validate_masked(schema: &Value, document: &Value) -> Result<(), Invalid> {
+    check(schema, document, |error| {
+        error.masked_with(MASK).to_string()
+    })
+}
+
+fn check(
+    schema: &Value,
+    document: &Value,
+    words: impl Fn(&jsonschema::ValidationError<'_>) -> String,
+) -> Result<(), Invalid> {
     let validator = jsonschema::draft4::options()
         .should_validate_formats(true)
         .build(&translated(schema))
@@ -47,7 +63,7 @@ pub fn validate(schema: &Value, document: &Value) -> Result<(), Invalid> {
         .iter_errors(document)
         .map(|error| Problem {
             path: readable(error.instance_path().as_str()),
-            message: error.to_string(),
+            message: words(&error),
         })
         .collect();
     if problems.is_empty() {

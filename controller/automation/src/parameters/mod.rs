@@ -30,7 +30,6 @@ pub use arguments::Arguments;
 pub use casts::CastError;
 pub use rendering::{RenderError, Resolved, Surroundings, datastore_user};
 pub use schema::{Schema, SchemaProblem};
-pub use secrets::MASK;
 pub use validation::{Problem, Problems};
 
 /// Parameters or their definitions, by name.

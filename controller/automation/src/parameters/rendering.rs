@@ -17,7 +17,7 @@ use super::Map;
 use super::attributes::flag;
 use super::casts::{CastError, cast};
 use super::schema::Schema;
-use super::secrets::MASK;
+use crate::documents::MASK;
 use crate::expressions::{
     Context, Datastore, Engine, ExpressionError, References, holds_template, is_template, text,
     type_name,

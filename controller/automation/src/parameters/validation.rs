@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Map;
 use super::attributes::as_draft4;
 use super::schema::Schema;
-use super::secrets::{MASK, mask};
+use crate::documents::{MASK, secrets};
 use crate::expressions::repr;
 
 /// Steps of back-tracking for a `pattern`.
@@ -88,7 +88,7 @@ impl Schema {
     /// Everything that is wrong.
     pub fn validate(&self, given: &Map) -> Result<Map, Problems> {
         let complete = with_defaults(&self.merged, given);
-        let shown = Value::Object(mask(&self.merged, &complete));
+        let shown = Value::Object(secrets::masked(&complete, &self.merged));
         let instance = Value::Object(complete);
         let mut problems: Vec<Problem> = self
             .validation

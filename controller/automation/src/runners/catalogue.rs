@@ -79,7 +79,8 @@ fn module(runner: Runner) -> (&'static str, &'static str) {
     }
 }
 
-fn output_key(runner: Runner) -> Option<&'static str> {
+/// Under which key of a result its output stands.
+pub(super) fn output_key(runner: Runner) -> Option<&'static str> {
     match runner {
         Runner::PythonScript => Some("result"),
         Runner::HttpRequest => Some("body"),
@@ -99,7 +100,8 @@ fn output_key(runner: Runner) -> Option<&'static str> {
     }
 }
 
-fn output_schema(runner: Runner) -> Value {
+/// The schema of a result; `{}`: none.
+pub(super) fn output_schema(runner: Runner) -> Value {
     let anything = || {
         let kinds = [
             "object", "string", "integer", "number", "boolean", "array", "null",

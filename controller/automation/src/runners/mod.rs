@@ -15,6 +15,7 @@ mod conclude;
 mod environment;
 mod http;
 mod inquiry;
+mod output_schema;
 mod python;
 mod runner;
 mod shell;
@@ -33,6 +34,7 @@ pub use environment::{
 };
 pub use http::{Body, HttpError, HttpOutcome, HttpRequest, http_request};
 pub use inquiry::{InquiryError, Question};
+pub use output_schema::{check_output, mask_output};
 pub use python::{DELIMITER, ProtocolError, PythonAnswer, separate};
 pub use runner::{Refusal, Runner, Work};
 pub use shell::quote;

@@ -12,6 +12,10 @@
 
 use serde_json::{Map, Value};
 
+use crate::documents::MASK;
+use crate::documents::secrets;
+pub use crate::documents::secrets::Step;
+
 use super::fields::type_name;
 use super::parameter_schema::{self, child, is_template};
 use super::problem::Report;
@@ -19,9 +23,6 @@ use super::yaml::Document;
 
 /// Name of the schema in a pack's folder.
 pub const SCHEMA_FILE: &str = "config.schema.yaml";
-
-/// Stands for a secret that is not shown. Coming back, it means the value that was hidden.
-pub const MASK: &str = "********";
 
 /// Reads `config.schema.yaml`: definitions by name.
 pub fn read_schema(document: &Document, report: &mut Report<'_>) -> Map<String, Value> {
@@ -95,13 +96,6 @@ pub fn read_values(
         }
     }
     values
-}
-
-/// One step into a value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
-    Key(String),
-    Index(usize),
 }
 
 /// A value of the configuration that is a template.
@@ -287,71 +281,40 @@ fn find_templates(
     }
 }
 
-/// Values as they are shown: secrets under the mask.
-pub fn mask(schema: &Map<String, Value>, values: &Map<String, Value>) -> Map<String, Value> {
-    values
-        .iter()
-        .map(|(name, value)| (name.clone(), masked(value, schema.get(name))))
-        .collect()
-}
-
-fn masked(value: &Value, definition: Option<&Value>) -> Value {
-    let Some(definition) = definition else {
-        return value.clone();
-    };
-    match value {
-        Value::Null => Value::Null,
-        _ if is_secret(definition) => Value::String(MASK.to_owned()),
-        Value::Object(entries) => entries
-            .iter()
-            .map(|(name, value)| (name.clone(), masked(value, child(definition, name))))
-            .collect(),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(index, value)| masked(value, child(definition, &index.to_string())))
-            .collect(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
-    }
-}
-
 /// Values that came back from someone who saw them masked: where a secret is the mask, the value
-/// that was there before.
+/// that was there before. The places where there was none, if there are such.
 pub fn unmask(
     schema: &Map<String, Value>,
     returned: &Map<String, Value>,
     before: &Map<String, Value>,
-) -> Map<String, Value> {
-    returned
-        .iter()
-        .map(|(name, value)| {
-            let value = unmasked(value, before.get(name), schema.get(name));
-            (name.clone(), value)
-        })
-        .collect()
+) -> Result<Map<String, Value>, Vec<String>> {
+    let mut values = returned.clone();
+    let mut unknown = Vec::new();
+    secrets::each_secret_of(&mut values, schema, &mut |path, secret| {
+        if secret != MASK {
+            return;
+        }
+        match secrets::at(before, path) {
+            Some(kept) => *secret = kept.clone(),
+            None => unknown.push(readable(path)),
+        }
+    });
+    if unknown.is_empty() {
+        Ok(values)
+    } else {
+        Err(unknown)
+    }
 }
 
-fn unmasked(value: &Value, before: Option<&Value>, definition: Option<&Value>) -> Value {
-    let (Some(before), Some(definition)) = (before, definition) else {
-        return value.clone();
-    };
-    match (value, before) {
-        (Value::String(text), _) if text == MASK && is_secret(definition) => before.clone(),
-        (Value::Object(entries), Value::Object(before)) => entries
-            .iter()
-            .map(|(name, value)| {
-                let value = unmasked(value, before.get(name), child(definition, name));
-                (name.clone(), value)
-            })
-            .collect(),
-        (Value::Array(items), Value::Array(before)) => items
-            .iter()
-            .enumerate()
-            .map(|(index, value)| {
-                let definition = child(definition, &index.to_string());
-                unmasked(value, before.get(index), definition)
-            })
-            .collect(),
-        _ => value.clone(),
+/// `a.b[0]`
+fn readable(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(name) if text.is_empty() => text.push_str(name),
+            Step::Key(name) => text.push_str(&format!(".{name}")),
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+        }
     }
+    text
 }

@@ -10,6 +10,7 @@ use super::parameter_schema::{check_values, to_json_schema};
 use super::yaml::{self, Document, Limits};
 use super::{AliasFormat, Inspection, PolicyTypes, Problem, Report, RuleKind, Severity};
 use super::{Surroundings, inspect};
+use crate::documents::secrets;
 
 const PACK: &str = "name: demo\ndescription: d\nversion: 0.2\nauthor: a\n";
 
@@ -648,7 +649,7 @@ fn masked_secrets_come_back_as_they_were() {
     let before = values(
         "host: h\ntoken: t\nauth: {password: p}\nsites: [{name: a, key: k}]\nextra: {a: x}\n",
     );
-    let masked = config::mask(&schema(), &before);
+    let masked = secrets::masked(&before, &schema());
     assert_eq!(
         Value::Object(masked.clone()),
         json!({
@@ -656,12 +657,21 @@ fn masked_secrets_come_back_as_they_were() {
             "sites": [{"name": "a", "key": "********"}], "extra": {"a": "********"},
         })
     );
-    assert_eq!(config::unmask(&schema(), &masked, &before), before);
+    assert_eq!(
+        config::unmask(&schema(), &masked, &before),
+        Ok(before.clone())
+    );
     let changed = values("host: '********'\ntoken: new\nauth: {password: '********'}\n");
-    let result = config::unmask(&schema(), &changed, &before);
+    let result = config::unmask(&schema(), &changed, &before).expect("all were known");
     assert_eq!(
         Value::Object(result),
         json!({"host": "********", "token": "new", "auth": {"password": "p"}})
+    );
+    let longer =
+        values("host: h\ntoken: '********'\nsites: [{key: '********'}, {key: '********'}]\n");
+    assert_eq!(
+        config::unmask(&schema(), &longer, &before),
+        Err(vec!["sites[1].key".to_string()])
     );
 }
 
@@ -741,10 +751,10 @@ proptest! {
     #[test]
     fn a_mask_hides_every_secret_and_nothing_else(host in "[a-z]{1,9}", token in "[A-Z]{4,9}") {
         let before = mapping(json!({"host": host.clone(), "token": token.clone(), "sites": [{"key": token.clone()}]}));
-        let masked = config::mask(&schema(), &before);
+        let masked = secrets::masked(&before, &schema());
         let text = Value::Object(masked.clone()).to_string();
         prop_assert!(!text.contains(&token) && text.contains(&host));
-        prop_assert_eq!(config::unmask(&schema(), &masked, &before), before);
+        prop_assert_eq!(config::unmask(&schema(), &masked, &before), Ok(before.clone()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::extract::{Body, Caller};
 use super::listing::Asked;
 use super::resources::{self, COMMON};
-use super::{Answer, created, no_content, ok};
+use super::{Answer, created, ok};
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
 use crate::automation::ops::aliases::Command;
@@ -11,65 +11,17 @@ use crate::automation::ops::resources::present;
 use crate::store::automation::action_aliases::ActionAlias;
 use automation::aliases::HelpQuery;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub fn routes() -> Router<Automation> {
-    Router::new()
-        .route("/actionalias", get(list).post(create))
+    resources::written::<ActionAlias>("/actionalias", &COMMON)
         .route("/actionalias/match", post(find))
         .route("/actionalias/help", get(help))
-        .route(
-            "/actionalias/{ref_or_id}",
-            get(show).put(update).delete(remove),
-        )
         .route("/aliasexecution", post(run))
         .route("/aliasexecution/match_and_execute", post(find_and_run))
-}
-
-async fn list(State(automation): State<Automation>, caller: Caller, asked: Asked) -> Answer {
-    resources::list::<ActionAlias>(&automation, &caller, &asked, &COMMON).await
-}
-
-async fn show(
-    State(automation): State<Automation>,
-    caller: Caller,
-    Path(ref_or_id): Path<String>,
-    asked: Asked,
-) -> Answer {
-    resources::show::<ActionAlias>(&automation, &caller, &ref_or_id, &asked).await
-}
-
-async fn create(
-    State(automation): State<Automation>,
-    caller: Caller,
-    Body(written): Body<Value>,
-) -> Answer {
-    let row = automation.create_alias(&caller, &written).await?;
-    Ok(created(present(&row)))
-}
-
-async fn update(
-    State(automation): State<Automation>,
-    caller: Caller,
-    Path(ref_or_id): Path<String>,
-    Body(written): Body<Value>,
-) -> Answer {
-    let row = automation
-        .update_alias(&caller, &ref_or_id, &written)
-        .await?;
-    Ok(ok(present(&row)))
-}
-
-async fn remove(
-    State(automation): State<Automation>,
-    caller: Caller,
-    Path(ref_or_id): Path<String>,
-) -> Answer {
-    automation.delete_alias(&caller, &ref_or_id).await?;
-    Ok(no_content())
 }
 
 #[derive(Debug, Deserialize)]

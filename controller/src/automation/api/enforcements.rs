@@ -2,10 +2,10 @@
 //! shown to who asks for `status=mismatched`.
 
 use super::extract::Caller;
-use super::listing::{Asked, page};
-use super::resources::{Columns, filter, projection};
+use super::listing::Asked;
+use super::resources::{Columns, filter, page_of, projected};
 use super::triggers::{present_instance, time};
-use super::{Answer, ok, timestamp};
+use super::{Answer, timestamp};
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
 use crate::store::automation::rule_enforcements::RuleEnforcement;
@@ -87,20 +87,18 @@ async fn view(automation: &Automation, row: &RuleEnforcement) -> Result<Value, F
 
 async fn listed(automation: &Automation, caller: &Caller, asked: &Asked, views: bool) -> Answer {
     let window = asked.window(caller.is_admin())?;
-    let projection = projection(asked, &["id"], |_| true)?;
     let (rows, total) = automation
         .list_enforcements(caller, conditions(asked)?, window.limit, window.offset)
         .await?;
     let mut documents = Vec::with_capacity(rows.len());
     for row in &rows {
-        let document = if views {
+        documents.push(if views {
             view(automation, row).await?
         } else {
             present(row)
-        };
-        documents.push(projection.apply(&document));
+        });
     }
-    Ok(page(documents, total, window))
+    page_of(asked, window, (documents, total), Value::clone)
 }
 
 async fn list(State(automation): State<Automation>, caller: Caller, asked: Asked) -> Answer {
@@ -117,9 +115,8 @@ async fn show(
     Path(id): Path<String>,
     asked: Asked,
 ) -> Answer {
-    let projection = projection(&asked, &["id"], |_| true)?;
     let row = automation.enforcement(&caller, &id).await?;
-    Ok(ok(projection.apply(&present(&row))))
+    projected(&asked, &present(&row))
 }
 
 async fn show_view(
@@ -128,7 +125,6 @@ async fn show_view(
     Path(id): Path<String>,
     asked: Asked,
 ) -> Answer {
-    let projection = projection(&asked, &["id"], |_| true)?;
     let row = automation.enforcement(&caller, &id).await?;
-    Ok(ok(projection.apply(&view(&automation, &row).await?)))
+    projected(&asked, &view(&automation, &row).await?)
 }

@@ -22,10 +22,13 @@ pub struct Caller {
 /// What the caller showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// A token of this API: when it expires, in Unix microseconds.
+    /// A token of this API.
     Token {
+        /// Unix microseconds.
         expires_at: i64,
         from_query: bool,
+        /// Ref of the sensor that it was made for.
+        sensor: Option<String>,
     },
     ApiKey,
     /// A token of the platform's own login.

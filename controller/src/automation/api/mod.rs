@@ -18,6 +18,7 @@ pub mod inquiries;
 pub mod keys;
 pub mod listing;
 mod openapi;
+mod origins;
 pub mod pack_views;
 pub mod packs;
 pub mod policies;
@@ -41,7 +42,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use tower::ServiceExt as _;
 
@@ -116,6 +117,10 @@ fn dressed(routes: Router<Automation>, automation: Automation) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
+        .layer(middleware::from_fn_with_state(
+            automation.clone(),
+            origins::allow,
+        ))
         .layer(middleware::from_fn(common_headers))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
         .with_state(automation);
@@ -170,10 +175,6 @@ async fn common_headers(request: Request, next: Next) -> Response {
     if let Some(id) = id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    response.headers_mut().insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("Content-Type,X-Limit,X-Total-Count,X-Request-ID"),
-    );
     response
 }
 

@@ -1,16 +1,15 @@
 //! `policies` and `policytypes`.
 
-use super::extract::{Body, Caller};
+use super::extract::Caller;
 use super::listing::{Asked, page};
 use super::resources::{self, COMMON, Columns};
-use super::{Answer, created, no_content, ok};
+use super::{Answer, ok};
 use crate::automation::Automation;
-use crate::automation::ops::resources::present;
 use crate::automation::ops::{Fault, Permission};
 use crate::store::automation::policies::Policy;
 use automation::policies::types;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::routing::get;
 use serde_json::Value;
 
@@ -26,57 +25,9 @@ const COLUMNS: Columns = Columns {
 };
 
 pub fn routes() -> Router<Automation> {
-    Router::new()
-        .route("/policies", get(list).post(create))
-        .route(
-            "/policies/{ref_or_id}",
-            get(show).put(update).delete(remove),
-        )
+    resources::written::<Policy>("/policies", &COLUMNS)
         .route("/policytypes", get(list_types))
         .route("/policytypes/{ref_or_id}", get(show_type))
-}
-
-async fn list(State(automation): State<Automation>, caller: Caller, asked: Asked) -> Answer {
-    resources::list::<Policy>(&automation, &caller, &asked, &COLUMNS).await
-}
-
-async fn show(
-    State(automation): State<Automation>,
-    caller: Caller,
-    Path(ref_or_id): Path<String>,
-    asked: Asked,
-) -> Answer {
-    resources::show::<Policy>(&automation, &caller, &ref_or_id, &asked).await
-}
-
-async fn create(
-    State(automation): State<Automation>,
-    caller: Caller,
-    Body(written): Body<Value>,
-) -> Answer {
-    let row = automation.create_policy(&caller, &written).await?;
-    Ok(created(present(&row)))
-}
-
-async fn update(
-    State(automation): State<Automation>,
-    caller: Caller,
-    Path(ref_or_id): Path<String>,
-    Body(written): Body<Value>,
-) -> Answer {
-    let row = automation
-        .update_policy(&caller, &ref_or_id, &written)
-        .await?;
-    Ok(ok(present(&row)))
-}
-
-async fn remove(
-    State(automation): State<Automation>,
-    caller: Caller,
-    Path(ref_or_id): Path<String>,
-) -> Answer {
-    automation.delete_policy(&caller, &ref_or_id).await?;
-    Ok(no_content())
 }
 
 async fn list_types(caller: Caller, asked: Asked) -> Answer {

@@ -1,13 +1,17 @@
-//! Lists and single documents of what packs bring, written once for all nouns.
+//! Lists and single documents of what packs bring, and of what has only an id, written once for all nouns.
 
-use super::extract::Caller;
-use super::listing::{Asked, page};
-use super::{Answer, ok};
+use super::extract::{Body, Caller};
+use super::listing::{Asked, Window, page};
+use super::{Answer, created, no_content, ok};
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
-use crate::automation::ops::resources::{Resource, present};
+use crate::automation::ops::resources::{Resource, Written, present};
 use crate::store::query::Filter;
 use automation::documents::{Projection, ProjectionError};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use serde_json::Value;
 
 /// What a list of one noun can be filtered and sorted by.
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +142,80 @@ pub async fn show<R: Resource>(
     let projection = projection(asked, &["id", "ref"], |_| true)?;
     let row = automation.resource::<R>(caller, ref_or_id).await?;
     Ok(ok(projection.apply(&present(&row))))
+}
+
+/// The addresses of a noun whose whole document users write: below `path`, by reference or id.
+pub fn written<R: Written + 'static>(
+    path: &'static str,
+    columns: &'static Columns,
+) -> Router<Automation> {
+    let listed = move |State(automation): State<Automation>, caller: Caller, asked: Asked| async move {
+        list::<R>(&automation, &caller, &asked, columns).await
+    };
+    Router::new()
+        .route(path, get(listed).post(create::<R>))
+        .route(
+            &format!("{path}/{{ref_or_id}}"),
+            get(show_written::<R>).put(update::<R>).delete(remove::<R>),
+        )
+}
+
+async fn show_written<R: Written>(
+    State(automation): State<Automation>,
+    caller: Caller,
+    Path(ref_or_id): Path<String>,
+    asked: Asked,
+) -> Answer {
+    show::<R>(&automation, &caller, &ref_or_id, &asked).await
+}
+
+async fn create<R: Written>(
+    State(automation): State<Automation>,
+    caller: Caller,
+    Body(document): Body<Value>,
+) -> Answer {
+    let row = R::create(&automation, &caller, &document).await?;
+    Ok(created(present(&row)))
+}
+
+async fn update<R: Written>(
+    State(automation): State<Automation>,
+    caller: Caller,
+    Path(ref_or_id): Path<String>,
+    Body(document): Body<Value>,
+) -> Answer {
+    let row = R::update(&automation, &caller, &ref_or_id, &document).await?;
+    Ok(ok(present(&row)))
+}
+
+async fn remove<R: Written>(
+    State(automation): State<Automation>,
+    caller: Caller,
+    Path(ref_or_id): Path<String>,
+) -> Answer {
+    R::delete(&automation, &caller, &ref_or_id).await?;
+    Ok(no_content())
+}
+
+/// A page of what has only an id: rows, and how many there are in all.
+pub fn page_of<R>(
+    asked: &Asked,
+    window: Window,
+    (rows, total): (Vec<R>, u64),
+    present: impl Fn(&R) -> Value,
+) -> Answer {
+    let projection = projection(asked, &["id"], |_| true)?;
+    let documents = rows
+        .iter()
+        .map(|row| projection.apply(&present(row)))
+        .collect();
+    Ok(page(documents, total, window))
+}
+
+/// One of what has only an id.
+pub fn projected(asked: &Asked, document: &Value) -> Answer {
+    let projection = projection(asked, &["id"], |_| true)?;
+    Ok(ok(projection.apply(document)))
 }
 
 #[cfg(test)]

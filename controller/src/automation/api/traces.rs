@@ -1,9 +1,9 @@
 //! `traces`: a trace with what belongs to it.
 
 use super::extract::Caller;
-use super::listing::{Asked, page};
-use super::resources::{Columns, filter, projection};
-use super::{Answer, ok, timestamp};
+use super::listing::Asked;
+use super::resources::{Columns, filter, page_of, projected};
+use super::{Answer, timestamp};
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
 use crate::store::automation::traces::{Component, EXECUTION, INSTANCE, RULE, Trace};
@@ -86,15 +86,10 @@ fn conditions(asked: &Asked) -> Result<Filter, Fault> {
 
 async fn list(State(automation): State<Automation>, caller: Caller, asked: Asked) -> Answer {
     let window = asked.window(caller.is_admin())?;
-    let projection = projection(&asked, &["id"], |_| true)?;
-    let (found, total) = automation
+    let found = automation
         .list_traces(&caller, conditions(&asked)?, window.limit, window.offset)
         .await?;
-    let documents = found
-        .iter()
-        .map(|trace| projection.apply(&present(trace)))
-        .collect();
-    Ok(page(documents, total, window))
+    page_of(&asked, window, found, present)
 }
 
 async fn show(
@@ -103,7 +98,6 @@ async fn show(
     Path(id): Path<String>,
     asked: Asked,
 ) -> Answer {
-    let projection = projection(&asked, &["id"], |_| true)?;
     let found = automation.trace(&caller, &id).await?;
-    Ok(ok(projection.apply(&present(&found))))
+    projected(&asked, &present(&found))
 }

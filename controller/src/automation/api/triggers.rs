@@ -2,7 +2,7 @@
 
 use super::extract::{Body, Caller};
 use super::listing::{Asked, page};
-use super::resources::{COMMON, Columns, filter, list, projection, show};
+use super::resources::{COMMON, Columns, filter, list, page_of, projected, show};
 use super::{Answer, accepted, created, no_content, ok, timestamp};
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
@@ -286,7 +286,6 @@ async fn list_instances(
     asked: Asked,
 ) -> Answer {
     let window = asked.window(caller.is_admin())?;
-    let projection = projection(&asked, &["id"], |_| true)?;
     let mut filter = filter(&asked, &INSTANCES)?;
     if let Some(trigger) = asked.text("trigger") {
         // Triggers with parameters have names nobody remembers: their type finds them as well.
@@ -299,14 +298,10 @@ async fn list_instances(
     if let Some(at) = time(&asked, "timestamp_lt")? {
         filter = filter.compare("occurred_at", "<", at);
     }
-    let (rows, total) = automation
+    let found = automation
         .list_trigger_instances(&caller, filter, window.limit, window.offset)
         .await?;
-    let documents = rows
-        .iter()
-        .map(|row| projection.apply(&present_instance(row)))
-        .collect();
-    Ok(page(documents, total, window))
+    page_of(&asked, window, found, present_instance)
 }
 
 async fn show_instance(
@@ -315,9 +310,8 @@ async fn show_instance(
     Path(id): Path<String>,
     asked: Asked,
 ) -> Answer {
-    let projection = projection(&asked, &["id"], |_| true)?;
     let row = automation.trigger_instance(&caller, &id).await?;
-    Ok(ok(projection.apply(&present_instance(&row))))
+    projected(&asked, &present_instance(&row))
 }
 
 async fn emit_again(

@@ -16,6 +16,7 @@ async fn show(caller: Caller) -> Answer {
         Credential::Token {
             expires_at,
             from_query,
+            ..
         } => (
             "authentication token",
             if *from_query { "query param" } else { "header" },

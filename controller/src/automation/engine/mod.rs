@@ -18,6 +18,7 @@ pub mod retention;
 pub mod round;
 mod rules;
 mod sensor_plan;
+mod sensor_tokens;
 mod sensors;
 mod timers;
 

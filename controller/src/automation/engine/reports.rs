@@ -158,6 +158,7 @@ async fn ended(automation: &Automation, exited: &ActionExited) -> Result<(), Fau
             let report = report_of(automation, exited).await?;
             let scrubber = automation.scrubber(&row)?;
             let conclusion = conclude(&row, exited, &report);
+            let conclusion = checked(automation, &row, conclusion);
             Event::Finished {
                 at: Some(at),
                 status: conclusion.status,
@@ -251,6 +252,27 @@ fn conclude(row: &Execution, exited: &ActionExited, report: &Value) -> Conclusio
             remote(row, &process, answer, seconds)
         }
         _ => runners::conclude(Raw::Shell(process)),
+    }
+}
+
+/// An action that succeeded with a result which is not what it should be has failed, where the operator
+/// wants that.
+fn checked(automation: &Automation, row: &Execution, conclusion: Conclusion) -> Conclusion {
+    let settings = automation.ops.settings();
+    let Some(runner) = Runner::from_name(&row.runner_type) else {
+        return conclusion;
+    };
+    if conclusion.status != Status::Succeeded
+        || !settings.bool("automation/actions/validate_output")
+    {
+        return conclusion;
+    }
+    match runners::check_output(runner, &row.document["action"], &conclusion.result) {
+        Ok(()) => conclusion,
+        Err(result) => Conclusion {
+            status: Status::Failed,
+            result,
+        },
     }
 }
 

@@ -22,7 +22,17 @@ pub struct Wanted {
     /// How long ago the order of this generation was first sent.
     pub first_sent: Option<Duration>,
     pub last_sent: Option<Duration>,
-    pub needs_token: bool,
+    pub token: TokenAge,
+}
+
+/// How much is left of a sensor's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenAge {
+    Fresh,
+    /// Time for another, which the sensor gets while it runs.
+    Old,
+    /// Another did not reach it: it must start anew.
+    RunningOut,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +52,12 @@ pub enum Step {
     },
     /// No agent: it is switched off.
     Release { sensor: String },
+    /// Another token for a sensor that runs.
+    Renew {
+        sensor: String,
+        on: DeaId,
+        generation: i64,
+    },
     /// The order of its generation, once more.
     Send { sensor: String, to: DeaId },
     Stop {
@@ -82,14 +98,8 @@ pub fn plan(wanted: &[Wanted], agents: &BTreeMap<DeaId, Place>, settled: bool) -
                 Some(place) if place.draining => Some("its agent takes no more work"),
                 Some(place) => {
                     let runs = place.runs.get(&sensor) == Some(&one.generation);
-                    if runs && !one.needs_token {
-                        None
-                    } else if runs {
-                        steps.push(Step::Place {
-                            sensor,
-                            on: dea.clone(),
-                            because: "its token runs out",
-                        });
+                    if runs {
+                        steps.extend(token_step(one, dea));
                         continue;
                     } else if one.first_sent.is_some_and(|since| since > PATIENCE) && load.len() > 1
                     {
@@ -147,6 +157,23 @@ pub fn plan(wanted: &[Wanted], agents: &BTreeMap<DeaId, Place>, settled: bool) -
     steps
 }
 
+fn token_step(one: &Wanted, on: &DeaId) -> Option<Step> {
+    let sensor = one.sensor.clone();
+    match one.token {
+        TokenAge::Fresh => None,
+        TokenAge::Old => Some(Step::Renew {
+            sensor,
+            on: on.clone(),
+            generation: one.generation,
+        }),
+        TokenAge::RunningOut => Some(Step::Place {
+            sensor,
+            on: on.clone(),
+            because: "its token runs out",
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +190,7 @@ mod tests {
             generation,
             first_sent: None,
             last_sent: None,
-            needs_token: false,
+            token: TokenAge::Fresh,
         }
     }
 
@@ -283,10 +310,17 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_runs_out_makes_a_new_generation() {
+    fn a_token_is_renewed_and_one_that_runs_out_makes_a_new_generation() {
         let one = agents(&[("dea-1", &[("a", 3)])]);
         let mut old = wanted("a", Some("dea-1"), 3);
-        old.needs_token = true;
+        old.token = TokenAge::Old;
+        let renew = Step::Renew {
+            sensor: "a".into(),
+            on: dea("dea-1"),
+            generation: 3,
+        };
+        assert_eq!(plan(&[old.clone()], &one, true), [renew]);
+        old.token = TokenAge::RunningOut;
         assert_eq!(
             plan(&[old], &one, true),
             [place("a", "dea-1", "its token runs out")]

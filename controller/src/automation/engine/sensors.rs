@@ -4,6 +4,7 @@
 //!   rows ────┐
 //!   reports ─┼─► plan ─► place (row: agent, generation + 1) ─► RunSensor, again until it is reported
 //!   clock ───┘       ├─► stop what runs where it should not
+//!                    ├─► SensorToken before the one it has runs out ([`sensor_tokens`])
 //!                    └─► SensorTrigger for triggers that came, changed or went
 //! ```
 //!
@@ -11,14 +12,14 @@
 //! older ones, so two agents never keep the same placement. An agent that is only cut off runs its
 //! sensor on until it hears that it is to stop: triggers may then come twice, never not at all.
 //!
-//! The token of a sensor is good for longer than [`TOKEN_USED`]; then the sensor starts anew with another.
 //! Partition providers other than `default` are not supported: placement is the leader's.
 
 use super::dispatch::{self, CONTENT};
 use super::sensor_plan::{Place, Step, Wanted, plan};
+use super::sensor_tokens;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
-use crate::automation::ops::callers::{SENSORS_GUID, SENSORS_NAME};
+use crate::automation::ops::callers::{SENSORS_GUID, SENSORS_NAME, sensor_token_owner};
 use crate::automation::ops::executions::SYSTEM_USER;
 use crate::automation::ops::fire::{Happened, fire};
 use crate::automation::ops::resources::present;
@@ -27,7 +28,7 @@ use crate::ops::now;
 use crate::store::Json;
 use crate::store::automation::sensor_triggers::{self, SensorTriggers};
 use crate::store::automation::sensor_types::SensorType;
-use crate::store::automation::tokens::{self, Token};
+use crate::store::automation::tokens;
 use crate::store::automation::triggers::Trigger;
 use crate::store::query::Filter;
 use proto::bus::automation::{
@@ -41,9 +42,6 @@ use std::time::{Duration, Instant};
 
 /// Between two looks: reports come every few seconds.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Seconds a token is good, and microseconds after which its sensor gets another.
-const TOKEN_LIFETIME: i64 = 7 * 86_400;
-const TOKEN_USED: i64 = 6 * 86_400 * 1_000_000;
 /// Memory of a sensor.
 const MEMORY_MB: u64 = 256;
 
@@ -54,8 +52,7 @@ pub struct Sensors {
     /// When agents could be heard for the first time in this term.
     hearing_since: Option<Instant>,
     sent: BTreeMap<String, Sent>,
-    /// When the token of each running sensor was issued: Unix microseconds.
-    tokens: BTreeMap<String, i64>,
+    offers: sensor_tokens::Offers,
     /// Sensors that no agent has room for, as last told.
     homeless: BTreeSet<String>,
 }
@@ -65,11 +62,6 @@ struct Sent {
     generation: i64,
     first: Instant,
     last: Instant,
-}
-
-/// Whose execution the tokens of a sensor's generation count as: they go with it.
-fn token_owner(sensor: &str, generation: i64) -> String {
-    format!("sensor:{sensor}:{generation}")
 }
 
 /// Sees to it that every sensor runs where it should.
@@ -105,10 +97,11 @@ pub async fn look(automation: &Automation, sensors: &mut Sensors) -> Result<(), 
         })
         .collect();
     let settled = at.saturating_duration_since(since) > automation.agent_lost_after();
-    let mut wanted = Vec::with_capacity(rows.len());
-    for row in &rows {
-        wanted.push(as_wanted(automation, sensors, row, at).await?);
-    }
+    let tokens = sensor_tokens::ends(automation).await?;
+    let wanted: Vec<Wanted> = rows
+        .iter()
+        .map(|row| as_wanted(sensors, &tokens, row, at))
+        .collect();
     let mut homeless = BTreeSet::new();
     for step in plan(&wanted, &agents, settled) {
         if let Step::Homeless { sensor } = &step {
@@ -139,40 +132,26 @@ async fn all(automation: &Automation) -> Result<Vec<SensorType>, Fault> {
     Ok(SensorType::fetch(&mut reader, order, "read the sensors").await?)
 }
 
-async fn as_wanted(
-    automation: &Automation,
-    sensors: &mut Sensors,
+fn as_wanted(
+    sensors: &Sensors,
+    tokens: &sensor_tokens::Ends,
     row: &SensorType,
     at: Instant,
-) -> Result<Wanted, Fault> {
+) -> Wanted {
     let sent = sensors
         .sent
         .get(&row.reference)
         .filter(|sent| sent.generation == row.generation);
-    let owner = token_owner(&row.reference, row.generation);
-    let issued = match sensors.tokens.get(&owner) {
-        Some(at) => Some(*at),
-        None if row.enabled && row.dea.is_some() => {
-            let filter = Filter::new().equals("execution_id", &owner);
-            let mut reader = automation.ops.store.read().await?;
-            let found = Token::fetch(&mut reader, filter, "tokens of a sensor").await?;
-            let newest = found.iter().map(|token| token.created_at).max();
-            if let Some(newest) = newest {
-                sensors.tokens.insert(owner, newest);
-            }
-            newest
-        }
-        None => None,
-    };
-    Ok(Wanted {
+    let end = tokens.get(&sensor_token_owner(&row.reference, row.generation));
+    Wanted {
         sensor: row.reference.clone(),
         enabled: row.enabled,
         dea: row.dea.clone().and_then(|dea| DeaId::new(dea).ok()),
         generation: row.generation,
         first_sent: sent.map(|sent| at.saturating_duration_since(sent.first)),
         last_sent: sent.map(|sent| at.saturating_duration_since(sent.last)),
-        needs_token: issued.is_some_and(|issued| now() - issued > TOKEN_USED),
-    })
+        token: sensor_tokens::age(end.copied(), now()),
+    }
 }
 
 async fn carry_out(
@@ -197,6 +176,14 @@ async fn carry_out(
         Step::Release { sensor } => {
             moved(automation, &sensor, None).await?;
             tracing::info!(sensor, "a sensor is switched off");
+            Ok(())
+        }
+        Step::Renew {
+            sensor,
+            on,
+            generation,
+        } => {
+            sensors.offers.offer(automation, sensor, on, generation);
             Ok(())
         }
         Step::Send { sensor, to } => {
@@ -248,7 +235,7 @@ async fn moved(
     row.generation += 1;
     row.update(round.connection(), at).await?;
     // The token of the placement that is over.
-    tokens::delete_of_execution(round.connection(), &token_owner(sensor, before)).await?;
+    tokens::delete_of_execution(round.connection(), &sensor_token_owner(sensor, before)).await?;
     round.finish().await?;
     Ok(Some(row))
 }
@@ -308,11 +295,7 @@ async fn send(
         .await?;
     drop(reader);
     let triggers = triggers_of(automation, row).await?;
-    let owner = token_owner(&row.reference, row.generation);
-    let token = automation
-        .issue_token(SENSORS_GUID, SENSORS_NAME, TOKEN_LIFETIME, Some(&owner))
-        .await?;
-    sensors.tokens.insert(owner, token.row.created_at);
+    let token = sensor_tokens::first(automation, &row.reference, row.generation).await?;
     let document = &row.document;
     let entry_point = document["entry_point"].as_str().unwrap_or_default();
     let orders = json!({

@@ -4,7 +4,7 @@ use super::callers::Permission;
 use super::executions::Wanted;
 use super::fault::Fault;
 use super::policies::{pack_of, refuse};
-use super::resources::{self, present};
+use super::resources::{self, Written, present};
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::ids::new_id;
@@ -67,15 +67,15 @@ fn kept(alias: &Alias) -> Result<Json<Value>, Fault> {
         .map_err(Fault::internal("writing an alias"))
 }
 
-impl Automation {
-    pub async fn create_alias(
-        &self,
+impl Written for ActionAlias {
+    async fn create(
+        automation: &Automation,
         caller: &Caller,
         written: &Value,
     ) -> Result<ActionAlias, Fault> {
         caller.allow(Permission::Modify, "action_alias_create")?;
         let alias = read(written)?;
-        let mut tx = self.ops.store.write("create an alias").await?;
+        let mut tx = automation.ops.store.write("create an alias").await?;
         if let Some(other) = ActionAlias::find(&mut tx, &alias.reference).await? {
             return Err(Fault::duplicate("action alias", &alias.reference, other.id));
         }
@@ -93,18 +93,18 @@ impl Automation {
         };
         row.insert(&mut tx).await?;
         tx.commit().await?;
-        self.tell("st2.actionalias__create", present(&row));
+        automation.tell("st2.actionalias__create", present(&row));
         Ok(row)
     }
 
-    pub async fn update_alias(
-        &self,
+    async fn update(
+        automation: &Automation,
         caller: &Caller,
         ref_or_id: &str,
         written: &Value,
     ) -> Result<ActionAlias, Fault> {
         caller.allow(Permission::Modify, "action_alias_modify")?;
-        let mut tx = self.ops.store.write("update an alias").await?;
+        let mut tx = automation.ops.store.write("update an alias").await?;
         let mut row: ActionAlias = resources::get(&mut tx, ref_or_id).await?;
         let mut alias = read(written)?;
         if alias.reference != row.reference {
@@ -121,20 +121,26 @@ impl Automation {
         row.document = kept(&alias)?;
         row.update(&mut tx, now()).await?;
         tx.commit().await?;
-        self.tell("st2.actionalias__update", present(&row));
+        automation.tell("st2.actionalias__update", present(&row));
         Ok(row)
     }
 
-    pub async fn delete_alias(&self, caller: &Caller, ref_or_id: &str) -> Result<(), Fault> {
+    async fn delete(
+        automation: &Automation,
+        caller: &Caller,
+        ref_or_id: &str,
+    ) -> Result<(), Fault> {
         caller.allow(Permission::Modify, "action_alias_delete")?;
-        let mut tx = self.ops.store.write("delete an alias").await?;
+        let mut tx = automation.ops.store.write("delete an alias").await?;
         let row: ActionAlias = resources::get(&mut tx, ref_or_id).await?;
         ActionAlias::delete(&mut tx, &row.reference).await?;
         tx.commit().await?;
-        self.tell("st2.actionalias__delete", present(&row));
+        automation.tell("st2.actionalias__delete", present(&row));
         Ok(())
     }
+}
 
+impl Automation {
     async fn enabled_aliases(&self) -> Result<Vec<(ActionAlias, Alias)>, Fault> {
         let filter =
             Filter::new()

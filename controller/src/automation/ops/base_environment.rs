@@ -2,7 +2,7 @@
 //!
 //! They are the staged content of a pack of their own, which brings nothing else and which nobody sees. The
 //! leader stages them as soon as there is an agent, and again when the list changes. Until then, and if it
-//! fails, packs that need none of them run all the same.
+//! fails, packs that need none of them run all the same; why it failed is in the row, for `yard status`.
 
 use super::fault::Fault;
 use super::pack_content::PackContent;
@@ -13,8 +13,8 @@ use crate::automation::Automation;
 use crate::automation::ids::new_id;
 use crate::blobs::hex;
 use crate::ops::now;
-use crate::store::Json;
 use crate::store::automation::packs::Pack;
+use crate::store::{Json, StoreError};
 use daemon::Shutdown;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -30,6 +30,43 @@ const LOOK: Duration = Duration::from_secs(2);
 /// After a staging that failed; doubles while they keep failing.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(1800);
+
+/// In the document of the row: why the wanted libraries are not there, and since when (Unix microseconds).
+const PROBLEM: &str = "problem";
+const SINCE: &str = "problem_since";
+
+/// Why the libraries that every pack may import are not staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    pub because: String,
+    pub since: Duration,
+}
+
+/// None: they are there, or nobody tried yet.
+pub async fn missing(connection: &mut AnyConnection) -> Result<Option<Missing>, StoreError> {
+    let Some(row) = Pack::find(connection, PACK).await? else {
+        return Ok(None);
+    };
+    let Some(because) = row.document.get(PROBLEM).and_then(Value::as_str) else {
+        return Ok(None);
+    };
+    let since = row.document.get(SINCE).and_then(Value::as_i64);
+    let waited = now().saturating_sub(since.unwrap_or(row.updated_at));
+    Ok(Some(Missing {
+        because: ends_of(because),
+        since: Duration::from_micros(u64::try_from(waited).unwrap_or_default()),
+    }))
+}
+
+/// The first line and the last, which is what `pip` says the matter is.
+fn ends_of(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (lines.next(), lines.next_back()) {
+        (Some(first), Some(last)) => format!("{first} … {last}"),
+        (Some(only), None) => only.to_string(),
+        (None, _) => String::new(),
+    }
+}
 
 impl Automation {
     /// Checksum of the libraries; None until they are staged.
@@ -76,6 +113,12 @@ impl Automation {
                     wait = FIRST_WAIT;
                 }
                 Err(fault) => {
+                    if let Err(error) = self.note_base_problem(&fault.to_string()).await {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "why the libraries of all packs are not staged could not be written down"
+                        );
+                    }
                     tracing::warn!(
                         error = &fault as &dyn std::error::Error,
                         next_seconds = wait.as_secs(),
@@ -105,7 +148,11 @@ impl Automation {
             .map_err(Fault::internal("reading the list of libraries"))?;
         let sum = hex(&Sha256::digest(&text));
         let known = Pack::find(&mut *self.ops.store.read().await?, PACK).await?;
-        if known.is_some_and(|row| row.document.get(FOLDER_SUM) == Some(&json!(sum))) {
+        if let Some(row) = known.filter(|row| row.document.get(FOLDER_SUM) == Some(&json!(sum))) {
+            if row.document.get(PROBLEM).is_some() {
+                // Of another list, which is not wanted any more.
+                self.write_base(json!({ FOLDER_SUM: sum }), None).await?;
+            }
             return Ok(());
         }
         let bytes = blocking(move || {
@@ -130,7 +177,8 @@ impl Automation {
                 BASE_PLACE,
             )
             .await?;
-        self.note_base_environment(&sum, &archive).await?;
+        self.write_base(json!({ FOLDER_SUM: sum }), Some(&archive))
+            .await?;
         tracing::info!(
             size = archive.size,
             "the libraries that all packs may import are staged"
@@ -138,15 +186,28 @@ impl Automation {
         Ok(())
     }
 
-    async fn note_base_environment(&self, sum: &str, archive: &Stored) -> Result<(), Fault> {
+    /// Writes down why they are not staged, beside those that were there before.
+    async fn note_base_problem(&self, why: &str) -> Result<(), Fault> {
+        let known = Pack::find(&mut *self.ops.store.read().await?, PACK).await?;
+        let mut document = known.map_or_else(|| json!({}), |row| row.document.0);
+        let since = document.get(SINCE).cloned().unwrap_or(json!(now()));
+        document[PROBLEM] = json!(why);
+        document[SINCE] = since;
+        self.write_base(document, None).await
+    }
+
+    /// `archive`: None, it stays as it is.
+    async fn write_base(&self, document: Value, archive: Option<&Stored>) -> Result<(), Fault> {
         let now = now();
         let mut tx = self.fenced("note the libraries of all packs").await?;
-        let document = Json(json!({ FOLDER_SUM: sum }));
+        let document = Json(document);
         match Pack::find(&mut tx, PACK).await? {
             Some(mut row) => {
                 row.document = document;
-                row.archive_sha256 = Some(archive.sha256.clone());
-                row.archive_size = Some(archive.size);
+                if let Some(archive) = archive {
+                    row.archive_sha256 = Some(archive.sha256.clone());
+                    row.archive_size = Some(archive.size);
+                }
                 row.update(&mut tx, now).await?;
             }
             None => {
@@ -157,8 +218,8 @@ impl Automation {
                     version: "0.0.0".into(),
                     document,
                     config_schema: Json(Value::Null),
-                    archive_sha256: Some(archive.sha256.clone()),
-                    archive_size: Some(archive.size),
+                    archive_sha256: archive.map(|archive| archive.sha256.clone()),
+                    archive_size: archive.map(|archive| archive.size),
                     builtin: true,
                     created_at: now,
                     updated_at: now,
@@ -169,5 +230,17 @@ impl Automation {
         }
         tx.commit().await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_reason_its_ends_are_told() {
+        assert_eq!(ends_of("a\nb\n\nERROR: no six\n"), "a … ERROR: no six");
+        assert_eq!(ends_of("only\n"), "only");
+        assert_eq!(ends_of(""), "");
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! There is one account store. A token or key is found by its hash and leads to a user of the
 //! platform; what the user may do in automation follows from being an administrator or from a role
-//! of automation ([`allow`]).
+//! of automation ([`Caller::allow`]).
+//!
+//! A sensor's token is good for what the service that a sensor gets can do, and for nothing else: firing
+//! the trigger types of its own pack, and keys of the system. Roles do not widen it.
 
 use super::Fault;
 use crate::automation::Automation;
@@ -21,10 +24,18 @@ use sqlx::AnyConnection;
 pub enum Permission {
     /// Look at anything but secrets.
     View,
-    /// Run actions, respond to inquiries, fire triggers.
+    /// Look at keys of the system.
+    ViewKeys,
+    /// Fire triggers.
+    Fire,
+    /// Run actions, respond to inquiries.
     Execute,
-    /// Create, change, delete rules, actions, packs, keys of the system, …
+    /// Create, change, delete rules, actions, packs, …
     Modify,
+    /// Set and delete keys of the system.
+    ModifyKeys,
+    /// Keys of the system in the clear.
+    RevealKeys,
     /// What concerns other users: API keys, roles, secrets in the clear.
     Administer,
 }
@@ -44,9 +55,12 @@ pub fn permits(is_admin: bool, roles: &[String], permission: Permission) -> bool
         return true;
     }
     match permission {
-        Permission::View => has("observer") || has("operator"),
-        Permission::Execute => has("operator"),
-        Permission::Modify | Permission::Administer => false,
+        Permission::View | Permission::ViewKeys => has("observer") || has("operator"),
+        Permission::Execute | Permission::Fire => has("operator"),
+        Permission::Modify
+        | Permission::ModifyKeys
+        | Permission::RevealKeys
+        | Permission::Administer => false,
     }
 }
 
@@ -57,15 +71,56 @@ pub const SENSORS_NAME: &str = "sensor_service";
 pub const SYSTEM_GUID: &str = "automation-system";
 pub const SYSTEM_NAME: &str = super::executions::SYSTEM_USER;
 
-impl Caller {
-    /// Whether it is the system itself: it fires triggers, runs actions and keeps its state among the
+/// As what a caller acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Somebody with an account: his roles decide.
+    Person,
+    /// Actions of rules that nobody owns: they run actions, fire triggers and keep their state among the
     /// system's keys.
-    pub fn is_service(&self) -> bool {
-        [SENSORS_GUID, SYSTEM_GUID].contains(&self.actor.guid.as_str())
+    System,
+    Sensor,
+}
+
+/// Whose execution the tokens of a sensor's generation count as: they go with it.
+pub fn sensor_token_owner(sensor: &str, generation: i64) -> String {
+    format!("sensor:{sensor}:{generation}")
+}
+
+/// The sensor that a token was made for, by what the token belongs to.
+fn sensor_of(token_owner: &str) -> Option<&str> {
+    let (sensor, _generation) = token_owner.strip_prefix("sensor:")?.rsplit_once(':')?;
+    Some(sensor)
+}
+
+impl Caller {
+    fn standing(&self) -> Standing {
+        match self.actor.guid.as_str() {
+            SENSORS_GUID => Standing::Sensor,
+            SYSTEM_GUID => Standing::System,
+            _ => Standing::Person,
+        }
     }
 
     pub fn is_admin(&self) -> bool {
-        permits(self.actor.is_admin, &self.roles, Permission::Administer)
+        self.has(Permission::Administer)
+    }
+
+    fn has(&self, permission: Permission) -> bool {
+        use Permission as P;
+        match self.standing() {
+            Standing::Person => permits(self.actor.is_admin, &self.roles, permission),
+            Standing::System => match permission {
+                P::View | P::Execute | P::Fire | P::ViewKeys | P::ModifyKeys | P::RevealKeys => {
+                    true
+                }
+                P::Modify | P::Administer => false,
+            },
+            Standing::Sensor => match permission {
+                P::Fire | P::ViewKeys | P::ModifyKeys | P::RevealKeys => true,
+                P::View | P::Execute | P::Modify | P::Administer => false,
+            },
+        }
     }
 
     /// Roles of automation, with the one that administrators of the platform have.
@@ -79,15 +134,60 @@ impl Caller {
 
     /// Refuses with StackStorm's words what the caller may not do; `what` as in `action_execute`.
     pub fn allow(&self, permission: Permission, what: &str) -> Result<(), Fault> {
-        let as_service =
-            self.is_service() && matches!(permission, Permission::View | Permission::Execute);
-        if as_service || permits(self.actor.is_admin, &self.roles, permission) {
+        if self.has(permission) {
             return Ok(());
         }
-        Err(Fault::Forbidden(format!(
+        Err(self.lacks(what))
+    }
+
+    /// Everybody has keys of his own but a sensor: it keeps its state among the system's.
+    pub fn allow_own_keys(&self, what: &str) -> Result<(), Fault> {
+        match self.standing() {
+            Standing::Person | Standing::System => Ok(()),
+            Standing::Sensor => Err(self.lacks(what)),
+        }
+    }
+
+    /// Refuses accounts that are nobody's what everybody may do for himself.
+    pub fn allow_person(&self, what: &str) -> Result<(), Fault> {
+        match self.standing() {
+            Standing::Person => Ok(()),
+            Standing::System | Standing::Sensor => Err(self.lacks(what)),
+        }
+    }
+
+    /// Whether this caller may fire triggers of a type of this pack. A sensor: those of its own.
+    pub fn allow_trigger(&self, type_ref: &str, type_pack: &str) -> Result<(), Fault> {
+        self.allow(Permission::Fire, "webhook_send")?;
+        if self.standing() != Standing::Sensor {
+            return Ok(());
+        }
+        let sensor = match &self.by {
+            Credential::Token { sensor, .. } => sensor.as_deref().unwrap_or_default(),
+            Credential::ApiKey | Credential::Bearer => "",
+        };
+        match sensor.split_once('.') {
+            Some((pack, _)) if pack == type_pack => Ok(()),
+            _ => Err(Fault::Forbidden(format!(
+                "The sensor \"{sensor}\" may fire triggers of its own pack, not \"{type_ref}\"."
+            ))),
+        }
+    }
+
+    /// Refuses a sensor a webhook that rules wait for: it fires triggers by their names.
+    pub fn allow_webhook(&self) -> Result<(), Fault> {
+        self.allow(Permission::Fire, "webhook_send")?;
+        match self.standing() {
+            Standing::Person | Standing::System => Ok(()),
+            Standing::Sensor => Err(self.lacks("webhook_send")),
+        }
+    }
+
+    fn lacks(&self, what: &str) -> Fault {
+        Fault::Forbidden(format!(
             "User \"{}\" doesn't have required permission \"{what}\"",
             self.actor.name
-        )))
+        ))
     }
 }
 
@@ -190,6 +290,11 @@ impl Automation {
                 let by = Credential::Token {
                     expires_at: row.expires_at,
                     from_query,
+                    sensor: row
+                        .execution_id
+                        .as_deref()
+                        .and_then(sensor_of)
+                        .map(str::to_string),
                 };
                 (row.user_guid, by)
             }
@@ -220,16 +325,88 @@ mod tests {
 
     #[test]
     fn roles_permit_what_they_are_for() {
-        use Permission::{Administer, Execute, Modify, View};
-        let check = |admin, roles: &[&str], expected: [bool; 4]| {
+        let check = |admin, roles: &[&str], expected: &[Permission]| {
             let roles: Vec<String> = roles.iter().map(|role| role.to_string()).collect();
-            let found = [View, Execute, Modify, Administer].map(|one| permits(admin, &roles, one));
+            let found: Vec<Permission> = EVERY
+                .into_iter()
+                .filter(|one| permits(admin, &roles, *one))
+                .collect();
             assert_eq!(found, expected, "{admin} {roles:?}");
         };
-        check(true, &[], [true; 4]);
-        check(false, &[], [false; 4]);
-        check(false, &["admin"], [true; 4]);
-        check(false, &["observer"], [true, false, false, false]);
-        check(false, &["operator"], [true, true, false, false]);
+        use Permission::{Execute, Fire, View, ViewKeys};
+        check(true, &[], &EVERY);
+        check(false, &[], &[]);
+        check(false, &["admin"], &EVERY);
+        check(false, &["observer"], &[View, ViewKeys]);
+        check(false, &["operator"], &[View, ViewKeys, Fire, Execute]);
+    }
+
+    const EVERY: [Permission; 8] = [
+        Permission::View,
+        Permission::ViewKeys,
+        Permission::Fire,
+        Permission::Execute,
+        Permission::Modify,
+        Permission::ModifyKeys,
+        Permission::RevealKeys,
+        Permission::Administer,
+    ];
+
+    fn service(guid: &str, sensor: Option<&str>) -> Caller {
+        Caller {
+            actor: Actor {
+                guid: guid.into(),
+                name: "service".into(),
+                // Neither counts for it.
+                is_admin: true,
+                grants: Vec::new(),
+            },
+            roles: vec!["admin".into()],
+            by: Credential::Token {
+                expires_at: 0,
+                from_query: false,
+                sensor: sensor.map(str::to_string),
+            },
+        }
+    }
+
+    #[test]
+    fn services_may_do_what_they_are_for_whatever_roles_their_names_have() {
+        let check = |guid: &str, expected: &[Permission]| {
+            let caller = service(guid, None);
+            let found: Vec<Permission> = EVERY
+                .into_iter()
+                .filter(|one| caller.allow(*one, "").is_ok())
+                .collect();
+            assert_eq!(found, expected, "{guid}");
+            assert!(!caller.is_admin());
+            assert!(caller.allow_person("api_key_create").is_err());
+            let owns = caller.allow_own_keys("key_value_pair_set").is_ok();
+            assert_eq!(owns, guid == SYSTEM_GUID);
+        };
+        use Permission::{Execute, Fire, ModifyKeys, RevealKeys, View, ViewKeys};
+        check(SENSORS_GUID, &[ViewKeys, Fire, ModifyKeys, RevealKeys]);
+        check(
+            SYSTEM_GUID,
+            &[View, ViewKeys, Fire, Execute, ModifyKeys, RevealKeys],
+        );
+    }
+
+    #[test]
+    fn a_sensor_fires_triggers_of_its_own_pack() {
+        let owner = sensor_token_owner("test.Watcher", 12);
+        assert_eq!(sensor_of(&owner), Some("test.Watcher"));
+        assert_eq!(sensor_of("65f1a0"), None);
+        let sensor = service(SENSORS_GUID, sensor_of(&owner));
+        assert!(sensor.allow_trigger("test.seen", "test").is_ok());
+        assert!(sensor.allow_trigger("tests.seen", "tests").is_err());
+        assert!(sensor.allow_trigger("core.st2.webhook", "core").is_err());
+        assert!(sensor.allow_webhook().is_err());
+        // Not even a token that names no sensor.
+        let stray = service(SENSORS_GUID, None);
+        assert!(stray.allow_trigger("test.seen", "test").is_err());
+        let system = service(SYSTEM_GUID, None);
+        assert!(system.allow_trigger("test.seen", "test").is_ok());
+        assert!(system.allow_webhook().is_ok());
     }
 }

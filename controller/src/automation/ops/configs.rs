@@ -1,5 +1,8 @@
 //! Configurations of packs: checked against the pack's schema, secrets encrypted, templates on the
 //! datastore resolved for each run (contract §9.2).
+//!
+//! A row holds what is secret as `{"__sealed": ciphertext}`, wherever it stands; the key is reserved, so
+//! that no value of an operator looks like that.
 
 use super::callers::Permission;
 use super::fault::Fault;
@@ -12,10 +15,11 @@ use crate::store::Json;
 use crate::store::automation::pack_configs::PackConfig;
 use crate::store::automation::packs::Pack;
 use crate::store::query::Filter;
-use automation::datastore;
+use automation::datastore::{self, SymmetricKey};
+use automation::documents::{MASK, secrets};
 use automation::expressions::Context;
 use automation::spec::Report;
-use automation::spec::config::{self, MASK};
+use automation::spec::config;
 use automation::spec::yaml::Document;
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
@@ -27,51 +31,28 @@ fn schema_of(pack: &Pack) -> Option<&Map<String, Value>> {
     pack.config_schema.as_object()
 }
 
-fn is_secret(definition: Option<&Value>) -> bool {
-    definition.and_then(|one| one.get("secret")) == Some(&Value::Bool(true))
-}
-
-/// Goes through the values beside their definitions; `change` sees what is secret.
-fn each_secret(value: &mut Value, definition: Option<&Value>, change: &mut dyn FnMut(&mut Value)) {
-    if is_secret(definition) {
-        change(value);
-        return;
-    }
-    if let Value::Object(entries) = value
-        && !entries.contains_key(SEALED)
-    {
-        for (name, value) in entries.iter_mut() {
-            let inner = definition
-                .and_then(|one| one.get("properties"))
-                .and_then(|all| all.get(name));
-            each_secret(value, inner, change);
+/// Encrypts what the schema calls secret.
+fn seal(key: &SymmetricKey, values: &mut Map<String, Value>, schema: &Map<String, Value>) {
+    secrets::each_secret_of(values, schema, &mut |_, secret| {
+        if !secret.is_null() {
+            let sealed = datastore::encrypt(key, &rand::random(), &secret.to_string());
+            *secret = json!({ SEALED: sealed });
         }
-    }
+    });
 }
 
-fn each_secret_of(
-    values: &mut Map<String, Value>,
-    schema: Option<&Map<String, Value>>,
-    change: &mut dyn FnMut(&mut Value),
-) {
-    for (name, value) in values.iter_mut() {
-        each_secret(value, schema.and_then(|schema| schema.get(name)), change);
+/// Whether a value has the reserved key anywhere.
+fn looks_sealed(value: &Value) -> bool {
+    match value {
+        Value::Object(entries) => {
+            entries.contains_key(SEALED) || entries.values().any(looks_sealed)
+        }
+        Value::Array(items) => items.iter().any(looks_sealed),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
 impl Automation {
-    fn seal_config(&self, value: &mut Value) {
-        // A template holds no secret: what it names is encrypted where it is.
-        let is_template = value
-            .as_str()
-            .is_some_and(automation::expressions::is_template);
-        if value.is_null() || is_template {
-            return;
-        }
-        let sealed = datastore::encrypt(&self.key, &rand::random(), &value.to_string());
-        *value = json!({ SEALED: sealed });
-    }
-
     fn unseal_config(&self, value: &mut Value) -> Result<(), Fault> {
         match value {
             Value::Object(entries) => {
@@ -205,13 +186,32 @@ impl Automation {
     ) -> Result<Value, Fault> {
         let mut values = row.document.0.clone();
         self.unseal_config(&mut values)?;
+        let values = values.as_object().cloned().unwrap_or_default();
+        Ok(Value::Object(match pack.and_then(schema_of) {
+            Some(schema) if !show_secrets => secrets::masked(&values, schema),
+            Some(_) | None => values,
+        }))
+    }
+
+    /// Encrypts what a new schema of the pack calls secret and the old one did not.
+    pub(super) async fn seal_config_again(
+        &self,
+        connection: &mut AnyConnection,
+        pack: &Pack,
+    ) -> Result<(), Fault> {
+        let Some(schema) = schema_of(pack) else {
+            return Ok(());
+        };
+        let Some(mut row) = PackConfig::find(connection, &pack.reference).await? else {
+            return Ok(());
+        };
+        let mut values = row.document.0.clone();
+        self.unseal_config(&mut values)?;
         let mut values = values.as_object().cloned().unwrap_or_default();
-        if !show_secrets {
-            each_secret_of(&mut values, pack.and_then(schema_of), &mut |value| {
-                *value = json!(MASK);
-            });
-        }
-        Ok(Value::Object(values))
+        seal(&self.key, &mut values, schema);
+        row.document = Json(Value::Object(values));
+        row.update(connection, now()).await?;
+        Ok(())
     }
 
     /// Takes over the values of a pack's configuration. What comes back masked stays as it was.
@@ -234,12 +234,10 @@ impl Automation {
             .map(|row| row.document.0.clone())
             .unwrap_or_else(|| json!({}));
         self.unseal_config(&mut kept)?;
-        let mut values = values;
-        unmask(&mut values, &kept);
-        check(pack, schema_of(&installed), &values)?;
-        each_secret_of(&mut values, schema_of(&installed), &mut |value| {
-            self.seal_config(value)
-        });
+        let mut values = accepted(pack, schema_of(&installed), values, &kept)?;
+        if let Some(schema) = schema_of(&installed) {
+            seal(&self.key, &mut values, schema);
+        }
         let now = now();
         let row = match before {
             Some(mut row) => {
@@ -269,16 +267,31 @@ impl Automation {
     }
 }
 
-/// Puts back what was masked.
-fn unmask(values: &mut Map<String, Value>, kept: &Value) {
-    for (name, value) in values.iter_mut() {
-        let before = kept.get(name);
-        match (value, before) {
-            (value, Some(before)) if value == MASK => *value = before.clone(),
-            (Value::Object(inner), Some(before)) => unmask(inner, before),
-            _ => {}
-        }
+/// The values with what was masked as it was before, if they can be taken over.
+fn accepted(
+    pack: &str,
+    schema: Option<&Map<String, Value>>,
+    values: Map<String, Value>,
+    kept: &Value,
+) -> Result<Map<String, Value>, Fault> {
+    let empty = Map::new();
+    let kept = kept.as_object().unwrap_or(&empty);
+    let values = match schema {
+        None => values,
+        Some(schema) => config::unmask(schema, &values, kept).map_err(|places| {
+            Fault::Invalid(format!(
+                "{}: \"{MASK}\" stands for the value that was there before, and there was none: give it anew.",
+                places.join(", ")
+            ))
+        })?,
+    };
+    if values.values().any(looks_sealed) || values.contains_key(SEALED) {
+        return Err(Fault::Invalid(format!(
+            "The key \"{SEALED}\" is reserved: name it otherwise."
+        )));
     }
+    check(pack, schema, &values)?;
+    Ok(values)
 }
 
 fn check(

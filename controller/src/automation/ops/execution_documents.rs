@@ -45,9 +45,12 @@ fn named(reference: &Option<String>) -> Option<Value> {
     Some(json!({"ref": reference, "pack": pack, "name": name}))
 }
 
-/// The result without answers that an inquiry's schema calls secret.
+/// The result without what the action's `output_schema`, or the schema of an inquiry, calls secret.
 pub fn masked_result(row: &Execution, result: &Value) -> Value {
     let mut result = result.clone();
+    if let Some(runner) = Runner::from_name(&row.runner_type) {
+        runners::mask_output(runner, &row.document["action"], &mut result);
+    }
     if row.runner_type != Runner::Inquirer.name() {
         return result;
     }

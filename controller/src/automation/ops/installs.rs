@@ -426,6 +426,7 @@ impl Automation {
             notes: Map::from_iter([(ADDED.to_string(), json!(added))]),
         };
         let (row, counts) = write_pack(&mut tx, &new, &switches, now()).await?;
+        self.seal_config_again(&mut tx, &row).await?;
         tx.commit().await?;
         tracing::info!(
             pack = row.reference,

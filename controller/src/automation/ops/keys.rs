@@ -85,20 +85,25 @@ impl Automation {
         })
     }
 
-    /// Keys of the system: for administrators, and for sensors, which keep their state there.
-    fn may_change_system_keys(caller: &Caller, what: &str) -> Result<(), Fault> {
-        if caller.is_service() {
-            return Ok(());
+    /// Everybody may do as he likes with his own keys.
+    fn allow_keys(
+        caller: &Caller,
+        scope: Scope,
+        permission: Permission,
+        what: &str,
+    ) -> Result<(), Fault> {
+        match scope {
+            Scope::System => caller.allow(permission, what),
+            Scope::User => caller.allow_own_keys(what),
         }
-        caller.allow(Permission::Modify, what)
     }
 
     /// A user's own secrets he may see; the system's an administrator, and a sensor, whose pack needs them.
     fn may_reveal(caller: &Caller, row: &KeyValue) -> Result<(), Fault> {
-        if row.username == caller.actor.name || !row.secret || caller.is_service() {
+        if row.username == caller.actor.name || !row.secret {
             return Ok(());
         }
-        caller.allow(Permission::Administer, "key_value_pair_view (decrypt)")
+        caller.allow(Permission::RevealKeys, "key_value_pair_view (decrypt)")
     }
 
     pub async fn list_keys(
@@ -107,15 +112,17 @@ impl Automation {
         asked: &KeysAsked,
     ) -> Result<Vec<KeyValue>, Fault> {
         let owner = Self::key_owner(caller, asked.user.as_deref(), "key_value_pair_list")?;
-        let owns = asked.scope == ScopeFilter::One(Scope::User);
-        if !owns {
-            caller.allow(Permission::View, "key_value_pair_list")?;
-        }
         let (system, user) = match asked.scope {
             ScopeFilter::All => (true, Some(owner.as_str())),
             ScopeFilter::One(Scope::System) => (true, None),
             ScopeFilter::One(Scope::User) => (false, Some(owner.as_str())),
         };
+        if system {
+            caller.allow(Permission::ViewKeys, "key_value_pair_list")?;
+        }
+        if user.is_some() {
+            caller.allow_own_keys("key_value_pair_list")?;
+        }
         let mut rows = key_values::list(
             &mut *self.ops.store.read().await?,
             key_values::Wanted {
@@ -147,9 +154,7 @@ impl Automation {
         decrypt: bool,
     ) -> Result<KeyValue, Fault> {
         let key = Self::key_of(caller, name, scope, user, "key_value_pair_view")?;
-        if scope == Scope::System {
-            caller.allow(Permission::View, "key_value_pair_view")?;
-        }
+        Self::allow_keys(caller, scope, Permission::ViewKeys, "key_value_pair_view")?;
         let mut row = KeyValue::find(&mut *self.ops.store.read().await?, &key.uid())
             .await?
             .filter(|row| row.is_live(now()))
@@ -171,9 +176,7 @@ impl Automation {
         write: &KeyWrite,
     ) -> Result<KeyValue, Fault> {
         let key = Self::key_of(caller, name, scope, user, "key_value_pair_set")?;
-        if scope == Scope::System {
-            Self::may_change_system_keys(caller, "key_value_pair_set")?;
-        }
+        Self::allow_keys(caller, scope, Permission::ModifyKeys, "key_value_pair_set")?;
         let now = now();
         let stored = datastore::stored(
             Written {
@@ -229,9 +232,8 @@ impl Automation {
         user: Option<&str>,
     ) -> Result<KeyValue, Fault> {
         let key = Self::key_of(caller, name, scope, user, "key_value_pair_delete")?;
-        if scope == Scope::System {
-            Self::may_change_system_keys(caller, "key_value_pair_delete")?;
-        }
+        let what = "key_value_pair_delete";
+        Self::allow_keys(caller, scope, Permission::ModifyKeys, what)?;
         let mut tx = self.ops.store.write("delete a key").await?;
         let row = KeyValue::find(&mut tx, &key.uid())
             .await?

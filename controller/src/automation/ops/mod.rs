@@ -38,6 +38,7 @@ pub mod service_registry;
 pub mod tokens;
 pub mod traces;
 pub mod triggers;
+mod trusted_http;
 pub mod webhooks;
 
 pub use callers::Permission;

@@ -1,11 +1,13 @@
 //! The index of packs: which packs there are to install, and where.
 //!
-//! The operator says where it is (setting `automation/pack/index`): a file or folder, an `http://` URL, or
-//! a git repository. It is read anew when it is asked for, at most once in a while.
+//! The operator says where it is (setting `automation/pack/index`): a file or folder, an `http://` URL, an
+//! `https://` URL of a `.json` file, or a git repository. It is read anew when it is asked for, at most once
+//! in a while.
 
 use super::callers::Permission;
 use super::fault::Fault;
-use super::pack_sources::{Place, Source};
+use super::pack_sources::{Place, Source, blocking};
+use super::trusted_http;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use serde_json::{Map, Value, json};
@@ -50,6 +52,24 @@ impl IndexCache {
 
 fn unreadable(place: &str, why: impl std::fmt::Display) -> Fault {
     Fault::Unavailable(format!("The index of packs {place} cannot be read: {why}"))
+}
+
+/// An error with all its causes: those of HTTP say little without.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether a place is an index itself, not the repository of one.
+fn is_document(place: &str) -> bool {
+    let is_repository = place.ends_with(".git");
+    (place.starts_with("http://") && !is_repository)
+        || (place.starts_with("https://") && place.ends_with(".json"))
 }
 
 /// The packs of an index document.
@@ -97,33 +117,15 @@ impl Automation {
                 .map_err(|error| unreadable(place, error))?;
             return packs_of(place, &bytes);
         }
-        if place.starts_with("http://") && !place.ends_with(".git") {
-            let response = reqwest::Client::new()
-                .get(place)
-                .timeout(WITHIN)
-                .send()
-                .await
-                .and_then(reqwest::Response::error_for_status)
-                .map_err(|error| unreadable(place, error))?;
-            let mut bytes = Vec::new();
-            let mut response = response;
-            while let Some(piece) = response
-                .chunk()
-                .await
-                .map_err(|error| unreadable(place, error))?
-            {
-                if bytes.len() + piece.len() > LARGEST {
-                    return Err(unreadable(place, "it is larger than 32 MiB"));
-                }
-                bytes.extend_from_slice(&piece);
-            }
+        if is_document(place) {
+            let bytes = self.download_index(place).await?;
             return packs_of(place, &bytes);
         }
         let source = Source::parse(place)?;
         let Place::Git(url) = &source.place else {
             return Err(unreadable(
                 place,
-                "name a file, a folder, an http:// URL or a git repository",
+                "name a file, a folder, an http:// URL, an https:// URL of a .json file or a git repository",
             ));
         };
         let content = self
@@ -134,6 +136,34 @@ impl Automation {
             .find_map(|name| content.files.get(*name))
             .ok_or_else(|| unreadable(place, "the repository has no index.json"))?;
         packs_of(place, bytes)
+    }
+
+    async fn download_index(&self, place: &str) -> Result<Vec<u8>, Fault> {
+        let unreadable = |error: &dyn std::error::Error| unreadable(place, chain(error));
+        let own = self.ops.settings().text("automation/pack/index_ca");
+        let client = blocking(move || {
+            let own = (!own.is_empty()).then(|| std::path::PathBuf::from(own));
+            Ok(trusted_http::client(own.as_deref()))
+        })
+        .await?
+        .map_err(|error| unreadable(&error))?;
+        let mut response = client
+            .get(place)
+            .timeout(WITHIN)
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(|error| unreadable(&error))?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| unreadable(&error))? {
+            if bytes.len() + piece.len() > LARGEST {
+                return Err(Fault::Unavailable(format!(
+                    "The index of packs {place} is larger than 32 MiB."
+                )));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
     }
 
     /// What the index says about a pack, whatever the case of its name.
@@ -243,6 +273,20 @@ fn answers(pack: &Value, query: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_behind_tls_is_told_from_a_repository_by_its_name() {
+        for (place, expected) in [
+            ("http://x/v1/index", true),
+            ("http://x/index.git", false),
+            ("https://index.example/v1/index.json", true),
+            ("https://git.example/org/index", false),
+            ("https://git.example/org/index.git", false),
+            ("/srv/index.json", false),
+        ] {
+            assert_eq!(is_document(place), expected, "{place}");
+        }
+    }
 
     #[test]
     fn an_index_is_searched_by_words_and_by_name() {

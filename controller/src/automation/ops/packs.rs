@@ -165,9 +165,12 @@ pub async fn write_pack(
         connection,
         &row.reference,
         new.inspection,
-        new.kinds,
-        switches,
-        now,
+        registration::Terms {
+            kinds: new.kinds,
+            switches,
+            lenient: false,
+            now,
+        },
     )
     .await?;
     if renewed {
@@ -494,10 +497,13 @@ impl Automation {
         }
         let switches = self.switches(&pack.reference).await?;
         let mut tx = self.ops.store.write("register a pack again").await?;
-        let now = now();
-        let counts =
-            registration::register(&mut tx, &pack.reference, &inspection, kinds, &switches, now)
-                .await?;
+        let terms = registration::Terms {
+            kinds,
+            switches: &switches,
+            lenient: !strict,
+            now: now(),
+        };
+        let counts = registration::register(&mut tx, &pack.reference, &inspection, terms).await?;
         tx.commit().await?;
         Ok(counts)
     }

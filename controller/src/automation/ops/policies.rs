@@ -2,7 +2,7 @@
 
 use super::callers::Permission;
 use super::fault::Fault;
-use super::resources;
+use super::resources::{self, Written};
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::ids::new_id;
@@ -69,11 +69,15 @@ fn kept(policy: &spec::Policy) -> Json<Value> {
     }))
 }
 
-impl Automation {
-    pub async fn create_policy(&self, caller: &Caller, written: &Value) -> Result<Policy, Fault> {
+impl Written for Policy {
+    async fn create(
+        automation: &Automation,
+        caller: &Caller,
+        written: &Value,
+    ) -> Result<Policy, Fault> {
         caller.allow(Permission::Modify, "policy_create")?;
         let policy = read(written)?;
-        let mut tx = self.ops.store.write("create a policy").await?;
+        let mut tx = automation.ops.store.write("create a policy").await?;
         if let Some(other) = Policy::find(&mut tx, &policy.reference).await? {
             return Err(Fault::duplicate("policy", &policy.reference, other.id));
         }
@@ -93,18 +97,18 @@ impl Automation {
         };
         row.insert(&mut tx).await?;
         tx.commit().await?;
-        self.nudge();
+        automation.nudge();
         Ok(row)
     }
 
-    pub async fn update_policy(
-        &self,
+    async fn update(
+        automation: &Automation,
         caller: &Caller,
         ref_or_id: &str,
         written: &Value,
     ) -> Result<Policy, Fault> {
         caller.allow(Permission::Modify, "policy_modify")?;
-        let mut tx = self.ops.store.write("update a policy").await?;
+        let mut tx = automation.ops.store.write("update a policy").await?;
         let mut row: Policy = resources::get(&mut tx, ref_or_id).await?;
         let mut policy = read(written)?;
         if policy.reference != row.reference {
@@ -123,17 +127,21 @@ impl Automation {
         row.enabled = policy.enabled;
         row.update(&mut tx, now()).await?;
         tx.commit().await?;
-        self.nudge();
+        automation.nudge();
         Ok(row)
     }
 
-    pub async fn delete_policy(&self, caller: &Caller, ref_or_id: &str) -> Result<(), Fault> {
+    async fn delete(
+        automation: &Automation,
+        caller: &Caller,
+        ref_or_id: &str,
+    ) -> Result<(), Fault> {
         caller.allow(Permission::Modify, "policy_delete")?;
-        let mut tx = self.ops.store.write("delete a policy").await?;
+        let mut tx = automation.ops.store.write("delete a policy").await?;
         let row: Policy = resources::get(&mut tx, ref_or_id).await?;
         Policy::delete(&mut tx, &row.reference).await?;
         tx.commit().await?;
-        self.nudge();
+        automation.nudge();
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use crate::store::automation::trigger_types::TriggerType;
 use crate::store::automation::triggers::Trigger;
 use crate::store::query::Filter;
 use automation::spec::overrides::{self, Overrides, ResourceKind};
-use automation::spec::{self, Inspection};
+use automation::spec::{self, Inspection, Severity};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
@@ -152,21 +152,6 @@ pub async fn put<R: PackRow>(
     Ok(fresh)
 }
 
-/// Removes what the pack's files brought and `keep` does not name.
-async fn remove_stale<R: PackRow>(
-    connection: &mut AnyConnection,
-    pack: &str,
-    keep: &BTreeSet<&str>,
-) -> Result<(), Fault> {
-    for row in R::fetch(connection, Filter::new().equals("pack", pack)).await? {
-        let from_file = metadata_file(row.document()).is_some();
-        if from_file && !keep.contains(row.names().reference) {
-            R::delete_row(connection, row.names().reference).await?;
-        }
-    }
-    Ok(())
-}
-
 /// The file that a resource comes from; None: it was made through the API.
 pub fn metadata_file(document: &Value) -> Option<&str> {
     document
@@ -187,28 +172,48 @@ pub fn document_of(resource: &impl Serialize) -> Result<Value, Fault> {
     Ok(value)
 }
 
+/// How a pack is registered.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    pub kinds: &'a BTreeSet<Kind>,
+    pub switches: &'a Switches,
+    /// What cannot be registered is left as it is, and the rest goes on; else everything fails.
+    pub lenient: bool,
+    /// Unix microseconds.
+    pub now: i64,
+}
+
 struct Registration<'a> {
     connection: &'a mut AnyConnection,
     pack: &'a str,
     switches: &'a Switches,
+    lenient: bool,
+    /// Files with errors: what they brought before stays.
+    broken: BTreeSet<&'a str>,
     now: i64,
     counts: Counts,
 }
 
-/// Registers what `inspection` found, of these kinds, and removes what is stale.
+/// Registers what `inspection` found and removes what is stale.
 pub async fn register(
     connection: &mut AnyConnection,
     pack: &str,
     inspection: &Inspection,
-    kinds: &BTreeSet<Kind>,
-    switches: &Switches,
-    now: i64,
+    terms: Terms<'_>,
 ) -> Result<Counts, Fault> {
+    let kinds = terms.kinds;
+    let broken = inspection
+        .problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .map(|problem| problem.file.as_str());
     let mut registration = Registration {
         connection,
         pack,
-        switches,
-        now,
+        switches: terms.switches,
+        lenient: terms.lenient,
+        broken: broken.collect(),
+        now: terms.now,
         counts: Counts::new(),
     };
     for kind in Kind::ALL.into_iter().filter(|kind| kinds.contains(kind)) {
@@ -251,6 +256,23 @@ impl Registration<'_> {
         enabled
     }
 
+    /// Whether a row is of a file that the pack has no more.
+    fn is_stale<R: PackRow>(&self, row: &R, keep: &BTreeSet<&str>) -> bool {
+        metadata_file(row.document()).is_some_and(|file| !self.broken.contains(file))
+            && !keep.contains(row.names().reference)
+    }
+
+    /// Removes what the pack's files brought and `keep` does not name.
+    async fn remove_stale<R: PackRow>(&mut self, keep: &BTreeSet<&str>) -> Result<(), Fault> {
+        let filter = Filter::new().equals("pack", self.pack);
+        for row in R::fetch(self.connection, filter).await? {
+            if self.is_stale(&row, keep) {
+                R::delete_row(self.connection, row.names().reference).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn triggers(&mut self, types: &[spec::TriggerType]) -> Result<(), Fault> {
         self.count(Kind::Triggers, types.len());
         let mut keep = BTreeSet::new();
@@ -268,7 +290,7 @@ impl Registration<'_> {
             put(self.connection, row, self.now).await?;
             keep.insert(kind.reference.as_str());
         }
-        remove_stale::<TriggerType>(self.connection, self.pack, &keep).await
+        self.remove_stale::<TriggerType>(&keep).await
     }
 
     async fn sensors(&mut self, sensors: &[spec::Sensor]) -> Result<(), Fault> {
@@ -312,7 +334,7 @@ impl Registration<'_> {
             }
             keep.insert(sensor.reference.as_str());
         }
-        remove_stale::<SensorType>(self.connection, self.pack, &keep).await
+        self.remove_stale::<SensorType>(&keep).await
     }
 
     async fn actions(&mut self, actions: &[spec::Action]) -> Result<(), Fault> {
@@ -330,11 +352,11 @@ impl Registration<'_> {
             put(self.connection, row, self.now).await?;
             keep.insert(action.reference.as_str());
         }
-        remove_stale::<Action>(self.connection, self.pack, &keep).await
+        self.remove_stale::<Action>(&keep).await
     }
 
     async fn rules(&mut self, rules: &[spec::Rule]) -> Result<(), Fault> {
-        self.count(Kind::Rules, rules.len());
+        let mut registered = 0;
         let mut keep = BTreeSet::new();
         let mut left = BTreeSet::new();
         for rule in rules {
@@ -345,11 +367,20 @@ impl Registration<'_> {
                 &rule.trigger.parameters,
                 self.now,
             )
-            .await
-            .map_err(|fault| match fault {
-                Fault::Invalid(text) => Fault::Invalid(format!("{}: {text}", rule.metadata_file)),
-                fault => fault,
-            })?;
+            .await;
+            let trigger = match trigger {
+                Ok(trigger) => trigger,
+                Err(Fault::Invalid(text)) if self.lenient => {
+                    tracing::warn!(rule = rule.reference, text, "a rule was not registered");
+                    keep.insert(rule.reference.as_str());
+                    continue;
+                }
+                Err(Fault::Invalid(text)) => {
+                    return Err(Fault::Invalid(format!("{}: {text}", rule.metadata_file)));
+                }
+                Err(fault) => return Err(fault),
+            };
+            registered += 1;
             let mut document = document_of(rule)?;
             document["trigger"]["ref"] = json!(trigger.reference);
             let row = Rule {
@@ -376,11 +407,12 @@ impl Registration<'_> {
         }
         let filter = Filter::new().equals("pack", self.pack);
         for row in Rule::fetch(self.connection, filter, "rules of a pack").await? {
-            if !keep.contains(row.reference.as_str()) {
+            if self.is_stale(&row, &keep) {
                 left.insert(row.trigger_ref);
             }
         }
-        remove_stale::<Rule>(self.connection, self.pack, &keep).await?;
+        self.count(Kind::Rules, registered);
+        self.remove_stale::<Rule>(&keep).await?;
         drop_unused_triggers(self.connection, &left).await
     }
 
@@ -408,7 +440,7 @@ impl Registration<'_> {
             put(self.connection, row, self.now).await?;
             keep.insert(alias.reference.as_str());
         }
-        remove_stale::<ActionAlias>(self.connection, self.pack, &keep).await
+        self.remove_stale::<ActionAlias>(&keep).await
     }
 
     async fn policies(&mut self, policies: &[spec::Policy]) -> Result<(), Fault> {
@@ -431,7 +463,7 @@ impl Registration<'_> {
             put(self.connection, row, self.now).await?;
             keep.insert(policy.reference.as_str());
         }
-        remove_stale::<Policy>(self.connection, self.pack, &keep).await
+        self.remove_stale::<Policy>(&keep).await
     }
 }
 

@@ -44,6 +44,26 @@ pub trait Resource: Sized + Send {
     ) -> impl Future<Output = Result<(Vec<Self>, u64), StoreError>> + Send;
 }
 
+/// A resource whose whole document users write.
+pub trait Written: Resource {
+    fn create(
+        automation: &Automation,
+        caller: &Caller,
+        written: &Value,
+    ) -> impl Future<Output = Result<Self, Fault>> + Send;
+    fn update(
+        automation: &Automation,
+        caller: &Caller,
+        ref_or_id: &str,
+        written: &Value,
+    ) -> impl Future<Output = Result<Self, Fault>> + Send;
+    fn delete(
+        automation: &Automation,
+        caller: &Caller,
+        ref_or_id: &str,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {
     pub id: &'a str,

@@ -104,6 +104,7 @@ impl Automation {
         limit: i64,
         offset: i64,
     ) -> Result<(Vec<ApiKey>, u64), Fault> {
+        caller.allow_person("api_key_list")?;
         let mut filter = Filter::new();
         match user {
             Some(user) if user != caller.actor.name => {
@@ -125,6 +126,7 @@ impl Automation {
 
     /// By id, or by the key itself.
     pub async fn api_key(&self, caller: &Caller, id_or_key: &str) -> Result<ApiKey, Fault> {
+        caller.allow_person("api_key_view")?;
         let missing = || {
             Fault::NotFound(format!(
                 "ApiKey with key_hash or id \"{id_or_key}\" not found."
@@ -155,6 +157,7 @@ impl Automation {
         metadata: Value,
         enabled: bool,
     ) -> Result<(ApiKey, String), Fault> {
+        caller.allow_person("api_key_create")?;
         let username = username.unwrap_or(&caller.actor.name);
         if username != caller.actor.name {
             caller.allow(Permission::Administer, "api_key_create")?;

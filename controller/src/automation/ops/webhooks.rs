@@ -92,11 +92,11 @@ impl Automation {
 
     /// Takes in a request to a webhook.
     pub async fn call_webhook(&self, caller: &Caller, call: &Call<'_>) -> Result<(), Fault> {
-        caller.allow(Permission::Execute, "webhook_send")?;
         let hook = normalized(call.hook);
         if hook == INJECTOR {
             return self.inject(caller, call).await;
         }
+        caller.allow_webhook()?;
         let mut connection = self.ops.store.read().await?;
         let found = of_hook(&mut connection, hook).await?;
         if found.is_empty() {
@@ -128,6 +128,7 @@ impl Automation {
 
     /// Fires the trigger that the body names.
     async fn inject(&self, caller: &Caller, call: &Call<'_>) -> Result<(), Fault> {
+        caller.allow(Permission::Fire, "webhook_send")?;
         let named = call.body.get("trigger").filter(|named| !named.is_null());
         let named = named.ok_or_else(|| Fault::Invalid("Trigger not specified.".into()))?;
         let payload = match call.body.get("payload") {
@@ -136,6 +137,7 @@ impl Automation {
         };
         let mut connection = self.ops.store.read().await?;
         let (trigger, kind) = named_trigger(&mut connection, named).await?;
+        caller.allow_trigger(&kind.reference, &kind.pack)?;
         check_payload(&kind, &payload)?;
         drop(connection);
         let source = call

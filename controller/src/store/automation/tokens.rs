@@ -27,6 +27,21 @@ pub async fn delete_expired(connection: &mut AnyConnection, now: i64) -> Result<
     Ok(())
 }
 
+/// Makes a token good until then: Unix microseconds.
+pub async fn extend(
+    connection: &mut AnyConnection,
+    token_hash: &str,
+    expires_at: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE automation_tokens SET expires_at = $1 WHERE token_hash = $2")
+        .bind(expires_at)
+        .bind(token_hash.to_string())
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("extend a token"))?;
+    Ok(())
+}
+
 /// Forgets the tokens made for an execution that ended.
 pub async fn delete_of_execution(
     connection: &mut AnyConnection,

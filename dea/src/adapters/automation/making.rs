@@ -115,12 +115,12 @@ impl Files {
     pub fn environment(&self, home: &str) -> Vec<String> {
         let mut variables = environment::defaults(home);
         variables.remove("DEPS_DIR");
-        let site_packages = self
-            .base
-            .as_ref()
-            .map(|base| site_packages(&base.folder()))
-            .unwrap_or_default();
-        variables.insert("PYTHONPATH".into(), pack::python_path(&site_packages));
+        let of = |files: &Option<DropletUse>, inside| match files {
+            Some(files) => site_packages(&files.folder(), inside),
+            None => BTreeSet::new(),
+        };
+        let (own, base) = (of(&self.pack, PACK), of(&self.base, BASE));
+        variables.insert("PYTHONPATH".into(), pack::python_path(&own, &base));
         variables.insert("TMPDIR".into(), "/tmp".into());
         // What is printed is to be seen at once.
         variables.insert("PYTHONUNBUFFERED".into(), "1".into());
@@ -151,15 +151,15 @@ fn wanted(content: &PackContent) -> (Option<Wanted<'_>>, Option<Wanted<'_>>) {
     (pack, base)
 }
 
-/// The libraries in the unpacked base archive, by their places inside.
-fn site_packages(base: &Path) -> BTreeSet<String> {
-    let versions = base.join("virtualenv/lib");
+/// The libraries in the environment of an unpacked archive, by their places inside.
+fn site_packages(archive: &Path, inside: &str) -> BTreeSet<String> {
+    let versions = archive.join("virtualenv/lib");
     let entries = std::fs::read_dir(versions).into_iter().flatten();
     entries
         .filter_map(|entry| entry.ok())
         .filter(|entry| entry.path().join("site-packages").is_dir())
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .map(|name| format!("{BASE}/virtualenv/lib/{name}/site-packages"))
+        .map(|name| format!("{inside}/virtualenv/lib/{name}/site-packages"))
         .collect()
 }
 

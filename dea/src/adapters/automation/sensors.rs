@@ -1,10 +1,10 @@
-//! Sensors: `yard.dea.{id}.sensor.run`, `.sensor.stop`, `.sensor.trigger`.
+//! Sensors: `yard.dea.{id}.sensor.run`, `.sensor.stop`, `.sensor.trigger`, `.sensor.token`.
 //!
 //! Each life of a sensor has a sandbox of its own, made anew: what one leaves behind disturbs neither
 //! its next life nor another sensor. The unit of a sensor makes it, listens to it, and begins again
 //! when it ends.
 //!
-//! Changes of triggers reach the sensor through a named pipe that is its standard input. The sensor's
+//! Changes of triggers and new tokens reach the sensor through a named pipe that is its standard input. The sensor's
 //! end is open for reading and writing, so that it neither waits for the agent nor sees an end when
 //! the agent goes; a restarted agent opens the pipe again.
 
@@ -25,7 +25,7 @@ use crate::domain::sensor::{self, BackOff, Change, Verdict};
 use crate::domain::task::Tail;
 use crate::sandbox::{Events, Orders, Sandbox, SandboxEvent, SandboxLimits, Signal, Source, VCAP};
 use daemon::Received;
-use proto::bus::automation::{RunSensor, SensorTrigger, StopSensor};
+use proto::bus::automation::{RunSensor, SensorToken, SensorTokenReply, SensorTrigger, StopSensor};
 use proto::bus::{Payload, catalogue};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -84,20 +84,23 @@ pub enum SensorCommand {
     Replace(Box<RunSensor>),
     Stop,
     Trigger(Change, Value),
+    Token(String),
     /// The agent ends, the sensor goes on.
     Leave,
 }
 
 impl Agent {
     pub async fn listen_for_sensors(self: &Arc<Self>) {
-        let (runs, stops, triggers) = (
+        let (runs, stops, triggers, tokens) = (
             catalogue::dea_sensor_run(&self.id).filter(),
             catalogue::dea_sensor_stop(&self.id).filter(),
             catalogue::dea_sensor_trigger(&self.id).filter(),
+            catalogue::dea_sensor_token(&self.id).filter(),
         );
         self.answer("sensor-run", runs, run).await;
         self.answer("sensor-stop", stops, stop).await;
         self.answer("sensor-trigger", triggers, trigger).await;
+        self.answer("sensor-token", tokens, token).await;
     }
 }
 
@@ -205,6 +208,40 @@ fn trigger(agent: &Arc<Agent>, received: Received<SensorTrigger>) {
     {
         tracing::warn!(sensor, "a sensor could not be told of a trigger");
     }
+}
+
+fn token(agent: &Arc<Agent>, received: Received<SensorToken>) {
+    let refused = take_token(agent, &received.message).err();
+    if let Some(reason) = refused {
+        tracing::info!(
+            sensor = received.message.sensor,
+            reason,
+            "the new token of a sensor was refused"
+        );
+    }
+    let reply = SensorTokenReply {
+        accepted: refused.is_none(),
+        reason: refused.unwrap_or_default().to_string(),
+    };
+    agent.tasks.spawn_once("answer", async move {
+        if let Err(error) = received.respond(&reply).await {
+            tracing::warn!(%error, "whoever renews a sensor's token was not answered");
+        }
+    });
+}
+
+/// Hands it to the unit of the sensor, which tells the sensor and keeps it for its next start.
+fn take_token(agent: &Arc<Agent>, new: &SensorToken) -> Result<(), &'static str> {
+    let table = agent.table();
+    let entry = table
+        .sensors
+        .get(&new.sensor)
+        .filter(|entry| entry.generation == new.generation)
+        .ok_or("this generation of the sensor is not here")?;
+    entry
+        .commands
+        .try_send(SensorCommand::Token(new.token.clone()))
+        .map_err(|_| "the sensor takes no more commands")
 }
 
 fn create(agent: &Arc<Agent>, request: RunSensor) -> (SensorEntry, Unit) {
@@ -418,6 +455,10 @@ impl Unit {
                 sensor::keep(&mut self.orders, change, &trigger);
                 false
             }
+            Some(SensorCommand::Token(token)) => {
+                sensor::keep_token(&mut self.orders, &token);
+                false
+            }
             Some(SensorCommand::Stop) => {
                 self.then = Then::Over;
                 true
@@ -589,19 +630,23 @@ impl Unit {
         }
     }
 
-    /// Tells the sensor of a change.
+    /// Tells the sensor of a change, or its new token.
     fn forward(&self, life: &mut Life, command: Option<&SensorCommand>) {
-        let Some(SensorCommand::Trigger(change, trigger)) = command else {
-            return;
+        let line = match command {
+            Some(SensorCommand::Trigger(change, trigger)) => sensor::line(*change, trigger),
+            Some(SensorCommand::Token(token)) => sensor::token_line(token),
+            Some(SensorCommand::Replace(_) | SensorCommand::Stop | SensorCommand::Leave) | None => {
+                return;
+            }
         };
         if life.outgoing.len() > MOST_WAITING {
             tracing::warn!(
                 sensor = self.request.sensor,
-                "a sensor does not read; it hears of this trigger when it is started again"
+                "a sensor does not read; it hears of this change when it is started again"
             );
             return;
         }
-        life.outgoing.extend(sensor::line(*change, trigger));
+        life.outgoing.extend(line);
     }
 
     /// How it ended, if it did.

@@ -163,6 +163,25 @@ pub struct SensorTrigger {
     #[prost(bytes = "vec", tag = "3")]
     pub trigger: ::prost::alloc::vec::Vec<u8>,
 }
+/// yard.dea.{id}.sensor.token (request): a running sensor goes on with this token; the one it has runs out.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SensorToken {
+    #[prost(string, tag = "1")]
+    pub sensor: ::prost::alloc::string::String,
+    /// Only this generation takes it.
+    #[prost(int64, tag = "2")]
+    pub generation: i64,
+    #[prost(string, tag = "3")]
+    pub token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SensorTokenReply {
+    #[prost(bool, tag = "1")]
+    pub accepted: bool,
+    /// Why not.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
 /// yard.automation.report: what an agent runs for packs; every few seconds, and when it changes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AutomationReport {
