@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod acceptance;
 mod chat;
 mod classic;
 #[path = "../world/mod.rs"]

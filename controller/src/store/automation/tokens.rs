@@ -27,7 +27,7 @@ pub async fn delete_expired(connection: &mut AnyConnection, now: i64) -> Result<
     Ok(())
 }
 
-/// Forgets the tokens made for an execution that ended.
+/// Forgets the tokens made for an execution that ended, or for a sensor.
 pub async fn delete_of_execution(
     connection: &mut AnyConnection,
     execution: &str,
