@@ -49,6 +49,8 @@ pub struct Automation {
     pub pack_folders: Arc<[std::path::PathBuf]>,
     /// The built-in packs.
     pub builtin_packs: Arc<std::path::Path>,
+    /// How executions are accepted here.
+    pub acceptance: ops::acceptance::Acceptance,
     /// What is being done to packs here.
     pub packs_at_work: ops::natives::PacksAtWork,
 }

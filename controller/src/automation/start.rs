@@ -52,6 +52,7 @@ pub async fn start(
         public_url: config.public_url.as_str().into(),
         pack_folders: config.pack_folders.clone().into(),
         builtin_packs: config.packs.as_path().into(),
+        acceptance: super::ops::acceptance::Acceptance::default(),
         packs_at_work: super::ops::natives::PacksAtWork::default(),
     };
     stream::start(&automation, deps, outbox).await;

@@ -296,22 +296,27 @@ impl Ops {
     }
 }
 
-pub fn actor_of(user: &User, grants: Vec<roles::Granted>) -> Actor {
+pub fn actor_of(user: &User, granted: Vec<roles::Granted>) -> Actor {
     Actor {
         guid: user.guid.clone(),
         name: user.username.clone(),
         is_admin: user.is_admin,
-        grants: grants
-            .into_iter()
-            .filter_map(|granted| {
-                Some(Grant {
-                    role: RoleKind::parse(&granted.kind)?,
-                    place: granted.place,
-                    organization: granted.organization,
-                })
-            })
-            .collect(),
+        grants: grants_of(granted),
     }
+}
+
+/// Those of the roles that are known.
+pub fn grants_of(granted: Vec<roles::Granted>) -> Vec<Grant> {
+    granted
+        .into_iter()
+        .filter_map(|granted| {
+            Some(Grant {
+                role: RoleKind::parse(&granted.kind)?,
+                place: granted.place,
+                organization: granted.organization,
+            })
+        })
+        .collect()
 }
 
 fn scopes(is_admin: bool) -> Vec<String> {

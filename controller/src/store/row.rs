@@ -114,6 +114,33 @@ pub fn placeholders(count: usize) -> String {
         .join(", ")
 }
 
+/// How many rows one statement writes: few numbers, so that few texts are kept prepared; none large, since
+/// SQLite looks for each numbered placeholder among all.
+const AT_ONCE: [usize; 3] = [16, 4, 1];
+
+/// Rows in groups that one statement each can write.
+pub fn groups<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = AT_ONCE.into_iter().find(|size| *size <= rows.len())?;
+        let (group, rest) = rows.split_at(size);
+        rows = rest;
+        Some(group)
+    })
+}
+
+/// `($1, $2), ($3, $4), …` for so many rows.
+pub fn values(rows: usize, columns: usize) -> String {
+    (0..rows)
+        .map(|row| {
+            let places: Vec<String> = (1..=columns)
+                .map(|column| format!("${}", row * columns + column))
+                .collect();
+            format!("({})", places.join(", "))
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 macro_rules! column {
     ($field:ident) => {
         stringify!($field)
@@ -174,6 +201,29 @@ macro_rules! row {
                 self.bind_all(sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))).execute(connection).await
                     .map_err($crate::store::StoreError::during(concat!("insert into ", $table)))?;
                 Ok(())
+            }
+
+            /// Inserts all, several with each statement. `rest` follows the values: `ON CONFLICT …`. How many were written.
+            pub async fn insert_all(
+                connection: &mut sqlx::AnyConnection,
+                rows: &[Self],
+                rest: &'static str,
+            ) -> Result<u64, $crate::store::StoreError> {
+                let mut written = 0;
+                for group in $crate::store::row::groups(rows) {
+                    let sql = format!(
+                        "INSERT INTO {} ({}) VALUES {} {rest}",
+                        Self::TABLE, Self::COLUMNS.join(", "), $crate::store::row::values(group.len(), Self::COLUMNS.len()),
+                    );
+                    let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+                    for row in group {
+                        statement = row.bind_all(statement);
+                    }
+                    let done = statement.execute(&mut *connection).await
+                        .map_err($crate::store::StoreError::during(concat!("insert into ", $table)))?;
+                    written += done.rows_affected();
+                }
+                Ok(written)
             }
 
             pub async fn find(connection: &mut sqlx::AnyConnection, key: &str) -> Result<Option<Self>, $crate::store::StoreError> {
@@ -275,3 +325,18 @@ macro_rules! update {
     };
 }
 pub(crate) use update;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_written_in_groups_of_few_sizes() {
+        let rows: Vec<usize> = (0..39).collect();
+        let sizes: Vec<usize> = groups(&rows).map(<[usize]>::len).collect();
+        assert_eq!(sizes, [16, 16, 4, 1, 1, 1]);
+        assert_eq!(groups(&rows).flatten().count(), rows.len());
+        assert_eq!(groups(&rows[..0]).count(), 0);
+        assert_eq!(values(2, 3), "($1, $2, $3), ($4, $5, $6)");
+    }
+}

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod acceptance;
 #[path = "../automation_client/mod.rs"]
 mod automation_client;
 mod chat;

@@ -105,3 +105,66 @@ async fn what_is_old_is_forgotten_and_what_still_counts_is_kept() {
         assert_eq!(Token::find(&mut reader, hash).await.unwrap(), None);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_of_an_execution_that_is_not_settled_is_never_swept() {
+    for world in World::each("the_report_of_what_is_not_settled_is_never_swept").await {
+        let admin = world.admin().await;
+        world.action("noop", "noop", json!({}), json!({})).await;
+        let settled = admin.run("check.noop", json!({})).await;
+        crate::cluster::eventually("its end is followed up", async || {
+            let mut reader = world.cluster.store.read().await.unwrap();
+            let row = Execution::find(&mut reader, &settled).await.unwrap();
+            match row.unwrap().deadline {
+                None => Ok(()),
+                Some(at) => Err(format!("it is looked at again at {at}")),
+            }
+        })
+        .await;
+        let body = json!({"action": "check.noop", "delay": 86_400_000});
+        let held = admin.post("/v1/executions", body).await.expect(201);
+        let held = held["id"].as_str().unwrap();
+        // Both as old as anything can be; the row of the settled one names a result that was too large for it.
+        let mut tx = world.cluster.store.write("test").await.unwrap();
+        for id in [&settled, held] {
+            let mut row = Execution::find(&mut tx, id).await.unwrap().unwrap();
+            row.started_at = 1;
+            if *id == settled {
+                row.result_sha256 = Some("5e771ed".into());
+            }
+            row.update(&mut tx, now()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let folder = world.cluster.folder.path();
+        let kept = [
+            format!("results/{held}-1"),
+            format!("results/{held}-2"),
+            "results/5e771ed".to_string(),
+        ];
+        let swept = [
+            format!("results/{settled}-1"),
+            "results/0123abc".to_string(),
+        ];
+        for key in kept.iter().chain(&swept) {
+            let file = folder.join("report");
+            std::fs::write(&file, "a report").unwrap();
+            world.cluster.blobs.put_file(key, &file).await.unwrap();
+            let blob = std::fs::File::options()
+                .write(true)
+                .open(folder.join("blobs").join(key))
+                .unwrap();
+            blob.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+        let removed = world.node.automation.ops.sweep().await.unwrap();
+        assert_eq!(removed, swept.len());
+        for key in &kept {
+            assert!(
+                world.cluster.blobs.size(key).await.unwrap().is_some(),
+                "{key}"
+            );
+        }
+        for key in &swept {
+            assert_eq!(world.cluster.blobs.size(key).await.unwrap(), None, "{key}");
+        }
+    }
+}

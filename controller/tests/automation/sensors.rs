@@ -223,6 +223,7 @@ async fn led(test: &str) -> Option<Led> {
         pack_folders: Arc::from([]),
         builtin_packs: Arc::from(packs.as_path()),
         peers: None,
+        acceptance: Default::default(),
         packs_at_work: Default::default(),
     };
     install(&automation).await;

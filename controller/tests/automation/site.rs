@@ -104,6 +104,7 @@ fn automation(
         agents: Agents::default(),
         stream: Automation::stream_channel(),
         peers: None,
+        acceptance: Default::default(),
         packs_at_work: Default::default(),
         wake: Arc::new(Notify::new()),
         epoch,

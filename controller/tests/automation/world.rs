@@ -59,7 +59,8 @@ impl World {
         Some(World::on(Database::sqlite().await).await)
     }
 
-    async fn on(database: Database) -> World {
+    /// On this database. The servers must be there.
+    pub async fn on(database: Database) -> World {
         let cluster = cluster::World::with_store(database.store.clone()).await;
         let node = Node::start(&cluster, "controller-1").await;
         let epoch = node.automation.epoch.clone();

@@ -39,7 +39,16 @@ impl Database {
 
     /// An empty PostgreSQL database with its server; None where it is not installed.
     pub async fn postgres() -> Option<Database> {
-        let (server, folder) = Postgres::start()?;
+        Database::postgres_with("fsync=off").await
+    }
+
+    /// The same; what it has committed is on disk.
+    pub async fn durable_postgres() -> Option<Database> {
+        Database::postgres_with("fsync=on").await
+    }
+
+    async fn postgres_with(setting: &str) -> Option<Database> {
+        let (server, folder) = Postgres::start(setting)?;
         let store = server.open().await;
         Some(Database {
             kind: "PostgreSQL",
@@ -89,7 +98,7 @@ fn command(program: &Path, as_nobody: bool) -> Command {
 }
 
 impl Postgres {
-    fn start() -> Option<(Postgres, tempfile::TempDir)> {
+    fn start(setting: &str) -> Option<(Postgres, tempfile::TempDir)> {
         let programs = programs()?;
         let folder = tempfile::tempdir().unwrap();
         let root = std::fs::metadata("/proc/self")
@@ -131,7 +140,7 @@ impl Postgres {
                 "-h",
                 "127.0.0.1",
                 "-c",
-                "fsync=off",
+                setting,
                 "-k",
             ])
             .arg(folder.path())

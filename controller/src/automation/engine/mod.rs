@@ -26,7 +26,6 @@ use super::Automation;
 use crate::automation::ops::Fault;
 use crate::ops::now;
 use crate::store::automation::executions;
-use automation::execution::Event;
 use daemon::{Deps, Policy, Shutdown};
 use std::time::{Duration, Instant};
 
@@ -155,27 +154,15 @@ pub async fn duties(
 /// Executions whose time has come, batch by batch until none is left.
 async fn look_at_executions(automation: &Automation) -> Result<(), Fault> {
     loop {
-        let due = executions::overdue(&mut *automation.ops.store.read().await?, now(), 1).await?;
-        if due.is_empty() {
+        let mut reader = automation.ops.store.read().await?;
+        if !executions::any_overdue(&mut reader, now()).await? {
             return Ok(());
         }
+        drop(reader);
         let mut round = automation.round("look at executions").await?;
         let at = round.now();
         let rows = executions::overdue(round.connection(), at, BATCH).await?;
-        for mut row in rows {
-            let passed = row
-                .life
-                .deadline(round.settings())
-                .is_some_and(|deadline| deadline.at.saturating_mul(1000) <= at);
-            let event = if passed {
-                Event::TimedOut
-            } else {
-                Event::ControllerRestarted
-            };
-            if let Err(illegal) = round.step(&mut row, event).await? {
-                tracing::error!(execution = row.id, %illegal, "an execution could not be looked at");
-            }
-        }
+        round.look(rows).await?;
         round.finish().await?;
     }
 }

@@ -5,6 +5,14 @@
 //! done inside the transaction (admission, choosing an agent, runners that need none, what follows an end);
 //! messages leave only after the commit, so that nothing is sent that was not recorded.
 //!
+//! ```text
+//!   rows ─► step ─► changes, trigger instances ─► flush: a few statements for many ─► commit ─► messages
+//! ```
+//!
+//! What steps write is gathered and written together, since a statement costs more than what it writes.
+//! Whatever is read of executions inside a round is read after a [`Round::flush`]: [`Round::look`] and the
+//! admission, which gather over several executions, see to that themselves.
+//!
 //! A placement is recorded as *started* before its orders are sent: the agent may begin at once, without
 //! asking. What was sent and is not heard of again ends `abandoned`, never twice.
 
@@ -12,14 +20,15 @@ use super::dispatch;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
 use crate::automation::ops::executions::{Wanted, schema_of, trace_of, with_defaults};
-use crate::automation::ops::fire::{Happened, fire};
+use crate::automation::ops::fire::{Happened, instance_of};
 use crate::automation::ops::natives::{self, Native};
 use crate::automation::stream;
 use crate::ops::now;
 use crate::runtime::LEADERSHIP;
-use crate::store::automation::executions::{self, Execution};
+use crate::store::automation::executions::{self, Change, Execution};
 use crate::store::automation::policies::Policy as PolicyRow;
 use crate::store::automation::tokens;
+use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::query::Filter;
 use crate::store::{Tx, leadership};
 use automation::execution::{
@@ -29,7 +38,8 @@ use automation::policies::{self, Active, Admission, Ended, Kind, Policy, Retry, 
 use automation::runners::{self, Announcement, Question, Runner};
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Results larger than this are kept in the blob store.
@@ -72,6 +82,16 @@ pub struct Round {
     leads: bool,
     /// The result that the next event carries was put there.
     stored: Option<StoredResult>,
+    /// Changes of rows that are not written yet, by execution.
+    changes: BTreeMap<String, Change>,
+    /// Trigger instances that are not written yet.
+    happened: Vec<TriggerInstance>,
+    /// Executions of [`Round::look`] that wait to be let in, as they are now.
+    waiting: Vec<Execution>,
+    /// Executions this round has moved: what was read of them before is out of date.
+    moved: BTreeSet<String>,
+    /// Policies by action, read once a round.
+    policies: BTreeMap<String, Arc<Vec<Policy>>>,
 }
 
 impl Automation {
@@ -91,6 +111,11 @@ impl Automation {
             admit: BTreeSet::new(),
             leads: epoch.is_some(),
             stored: None,
+            changes: BTreeMap::new(),
+            happened: Vec::new(),
+            waiting: Vec::new(),
+            moved: BTreeSet::new(),
+            policies: BTreeMap::new(),
         })
     }
 }
@@ -121,14 +146,61 @@ impl Round {
         self.stored = stored;
     }
 
-    /// Moves an execution by one event and all that follows at once. The inner error: the event makes
-    /// no sense, and nothing changed.
+    /// Moves an execution by one event and all that follows at once, and writes it. The inner error: the
+    /// event makes no sense, and nothing changed.
     pub async fn step(
         &mut self,
         row: &mut Execution,
         event: Event,
     ) -> Result<Result<(), Illegal>, Fault> {
+        let done = self.advance(row, event).await?;
+        self.flush().await?;
+        Ok(done)
+    }
+
+    /// Moves those whose deadline has passed, or that are to be looked at for another reason.
+    pub async fn look(&mut self, rows: Vec<Execution>) -> Result<(), Fault> {
+        for mut row in rows {
+            // Told by its parent, in this round.
+            if self.moved.contains(&row.id) {
+                continue;
+            }
+            let passed = row
+                .life
+                .deadline(&self.settings)
+                .is_some_and(|deadline| deadline.at.saturating_mul(1000) <= self.now);
+            let event = if passed {
+                Event::TimedOut
+            } else {
+                Event::ControllerRestarted
+            };
+            if let Err(illegal) = self.advance(&mut row, event).await? {
+                tracing::error!(execution = row.id, %illegal, "an execution could not be looked at");
+            }
+            if row.life.status.is_waiting() {
+                self.waiting.push(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered.
+    async fn flush(&mut self) -> Result<(), Fault> {
+        let changes: Vec<Change> = std::mem::take(&mut self.changes).into_values().collect();
+        executions::write(&mut self.tx, &changes).await?;
+        let happened = std::mem::take(&mut self.happened);
+        trigger_instances::insert_all_once(&mut self.tx, &happened).await?;
+        Ok(())
+    }
+
+    /// As [`Round::step`]; what is to be written is gathered.
+    async fn advance(
+        &mut self,
+        row: &mut Execution,
+        event: Event,
+    ) -> Result<Result<(), Illegal>, Fault> {
         let mut events = VecDeque::from([event]);
+        let before = row.life.status;
         let mut changed = false;
         while let Some(event) = events.pop_front() {
             let name = event.name();
@@ -158,14 +230,19 @@ impl Round {
                         Box::pin(self.perform(row, effect, &mut events)).await?;
                     }
                     if row.life.status == Status::Pending {
-                        self.tell_question(row).await?;
+                        self.tell_question(row);
                     }
                 }
             }
         }
         if changed {
-            row.update(&mut self.tx, self.now).await?;
-            self.tell_later(stream::UPDATED, row)?;
+            let change = row.change(self.now, self.changes.get(&row.id));
+            self.changes.insert(row.id.clone(), change);
+            self.moved.insert(row.id.clone());
+            // That it was looked at is nothing to tell.
+            if row.life.status != before {
+                self.tell_later(stream::UPDATED, row)?;
+            }
         }
         Ok(Ok(()))
     }
@@ -389,7 +466,7 @@ impl Round {
     }
 
     /// Fires the trigger by which rules ask people.
-    async fn tell_question(&mut self, row: &Execution) -> Result<(), Fault> {
+    fn tell_question(&mut self, row: &Execution) {
         let question: Value = row
             .result
             .as_deref()
@@ -400,19 +477,24 @@ impl Round {
         let mut happened = Happened::new("core.st2.generic.inquiry", payload);
         happened.source = Some(format!("asked:{}", row.id));
         happened.trace_id = trace_of(row);
-        fire(&mut self.tx, &happened, self.now).await?;
-        Ok(())
+        self.fire(&happened);
+    }
+
+    /// Records with the round that a trigger fired.
+    fn fire(&mut self, happened: &Happened<'_>) {
+        self.happened.push(instance_of(happened, self.now));
     }
 
     async fn tell_children(&mut self, row: &Execution, what: ToChildren) -> Result<(), Fault> {
         let by = row.username.clone();
+        self.flush().await?;
         for mut child in executions::children(&mut self.tx, &row.id).await? {
             let event = match what {
                 ToChildren::Cancel => Event::CancelAsked { by: by.clone() },
                 ToChildren::Pause => Event::PauseAsked { by: by.clone() },
                 ToChildren::Resume => Event::ResumeAsked { by: by.clone() },
             };
-            if let Err(illegal) = Box::pin(self.step(&mut child, event)).await? {
+            if let Err(illegal) = Box::pin(self.advance(&mut child, event)).await? {
                 tracing::debug!(execution = child.id, %illegal, "a child was told in vain");
             }
         }
@@ -420,7 +502,10 @@ impl Round {
     }
 
     /// Policies of an action that say anything.
-    async fn policies(&mut self, action: &str) -> Result<Vec<Policy>, Fault> {
+    async fn policies(&mut self, action: &str) -> Result<Arc<Vec<Policy>>, Fault> {
+        if let Some(known) = self.policies.get(action) {
+            return Ok(known.clone());
+        }
         let filter = Filter::new()
             .equals("resource_ref", action)
             .equals_number("enabled", 1);
@@ -443,38 +528,76 @@ impl Round {
                 }
             }
         }
+        let found = Arc::new(found);
+        self.policies.insert(action.to_string(), found.clone());
         Ok(found)
+    }
+
+    /// Those of an action's queue in these states that wait for more than their own time.
+    async fn queued(&mut self, action: &str, states: &[Status]) -> Result<Vec<Execution>, Fault> {
+        self.flush().await?;
+        let mut rows = executions::of_action(&mut self.tx, action, states).await?;
+        rows.retain(|row| !matches!(row.life.hold, Some(Hold::Until(_))));
+        Ok(rows)
     }
 
     /// Lets in what may start of an action's queue, in order of arrival.
     async fn admit(&mut self, action: &str) -> Result<(), Fault> {
-        let waiting =
-            executions::of_action(&mut self.tx, action, &[Status::Requested, Status::Delayed])
-                .await?;
-        let mut waiting: Vec<Execution> = waiting
-            .into_iter()
-            .filter(|row| !matches!(row.life.hold, Some(Hold::Until(_))))
-            .collect();
-        if waiting.is_empty() {
-            return Ok(());
-        }
         let policies = self.policies(action).await?;
         let limited = policies
             .iter()
             .any(|policy| !matches!(policy.kind, Kind::Retry { .. }));
-        let active = if limited {
-            let holding: Vec<Status> = Status::ALL
-                .into_iter()
-                .filter(|status| status.holds_a_slot())
-                .collect();
-            executions::of_action(&mut self.tx, action, &holding).await?
+        let (of_this_round, others) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|row| row.action_ref == action);
+        self.waiting = others;
+        if limited {
+            self.admit_by(&policies, action).await
         } else {
-            Vec::new()
-        };
-        let parameters_of = |rows: &[Execution]| -> Result<Vec<Map<String, Value>>, Fault> {
-            if !limited {
-                return Ok(vec![Map::new(); rows.len()]);
+            self.admit_all(of_this_round, action).await
+        }
+    }
+
+    /// Nothing limits the action: whatever waits may start, however long the queue is. Who was accepted and is
+    /// not of this round has a round of its own coming.
+    async fn admit_all(
+        &mut self,
+        of_this_round: Vec<Execution>,
+        action: &str,
+    ) -> Result<(), Fault> {
+        for mut row in of_this_round {
+            if !matches!(row.life.hold, Some(Hold::Until(_))) {
+                self.schedule(&mut row).await?;
             }
+        }
+        // Held back by a policy that is gone.
+        for mut row in self.queued(action, &[Status::Delayed]).await? {
+            self.schedule(&mut row).await?;
+        }
+        Ok(())
+    }
+
+    async fn schedule(&mut self, row: &mut Execution) -> Result<(), Fault> {
+        if let Err(illegal) = self.advance(row, Event::Scheduled).await? {
+            tracing::error!(execution = row.id, %illegal, "an admission was refused");
+        }
+        Ok(())
+    }
+
+    /// The policies decide about the whole queue from one snapshot.
+    async fn admit_by(&mut self, policies: &[Policy], action: &str) -> Result<(), Fault> {
+        let mut waiting = self
+            .queued(action, &[Status::Requested, Status::Delayed])
+            .await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let holding: Vec<Status> = Status::ALL
+            .into_iter()
+            .filter(|status| status.holds_a_slot())
+            .collect();
+        let active = executions::of_action(&mut self.tx, action, &holding).await?;
+        let parameters_of = |rows: &[Execution]| -> Result<Vec<Map<String, Value>>, Fault> {
             rows.iter()
                 .map(|row| self.automation.unseal(&row.parameters))
                 .collect()
@@ -494,10 +617,15 @@ impl Round {
                     parameters,
                 })
                 .collect();
-            policies::admit(&policies, &active, &queue)
+            policies::admit(policies, &active, &queue)
         };
+        let mut places: BTreeMap<String, usize> = waiting
+            .iter()
+            .enumerate()
+            .map(|(place, row)| (row.id.clone(), place))
+            .collect();
         for (id, decision) in decisions {
-            let Some(row) = waiting.iter_mut().find(|row| row.id == id) else {
+            let Some(row) = places.remove(&id).and_then(|place| waiting.get_mut(place)) else {
                 continue;
             };
             let event = match decision {
@@ -505,7 +633,7 @@ impl Round {
                 Admission::Hold { policy, .. } => Event::Held(Hold::Policy(policy)),
                 Admission::Cancel { policy, .. } => Event::CancelAsked { by: policy },
             };
-            if let Err(illegal) = self.step(row, event).await? {
+            if let Err(illegal) = self.advance(row, event).await? {
                 tracing::error!(execution = id, %illegal, "an admission was refused");
             }
         }
@@ -519,13 +647,14 @@ impl Round {
             .result
             .as_ref()
             .and_then(|text| serde_json::from_str(text).ok());
-        automation
-            .tell_completion(&mut self.tx, row, result.as_ref(), self.now)
-            .await?;
-        automation
-            .notify_completion(&mut self.tx, row, result.as_ref(), self.now)
-            .await?;
-        tokens::delete_of_execution(&mut self.tx, &row.id).await?;
+        self.fire(&automation.completion(row, result.as_ref()));
+        for happened in automation.notifications(row, result.as_ref()) {
+            self.fire(&happened);
+        }
+        // Agents got a token with its orders.
+        if row.life.attempt > 0 {
+            tokens::delete_of_execution(&mut self.tx, &row.id).await?;
+        }
         self.retry(row).await?;
         self.admit.insert(row.action_ref.clone());
         Ok(())
@@ -594,6 +723,7 @@ impl Round {
                 self.admit(&action).await?;
             }
         }
+        self.flush().await?;
         let others = !self.leads && !self.admit.is_empty();
         self.tx.commit().await?;
         for after in self.after {

@@ -185,6 +185,7 @@ async fn enforce_together(
 ) -> Result<(), Fault> {
     let mut round = automation.round("enforce rules").await?;
     let at = round.now();
+    let mut processed = Vec::with_capacity(judged.len());
     for (row, decisions) in judged {
         let mut row = row.clone();
         for decision in decisions {
@@ -193,10 +194,10 @@ async fn enforce_together(
         if row.trace_tag.is_some() && row.trace_id.is_none() {
             traces::of_instance(round.connection(), &mut row, at).await?;
         }
-        row.status = trigger_instances::PROCESSED.to_string();
-        // Stale: somebody else has processed it, and this transaction never was.
-        row.update(round.connection(), at).await?;
+        processed.push(row);
     }
+    // Stale: somebody else has processed one of them, and this transaction never was.
+    trigger_instances::processed(round.connection(), &processed, at).await?;
     round.finish().await
 }
 

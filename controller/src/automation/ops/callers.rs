@@ -12,10 +12,10 @@ use crate::automation::Automation;
 use crate::automation::api::extract::{Caller, Credential, Shown};
 use crate::blobs::hex;
 use crate::domain::access::Actor;
-use crate::ops::{now, tokens::actor_of};
-use crate::store::automation::{api_keys, role_assignments, tokens};
+use crate::ops::{now, tokens::grants_of};
+use crate::store::automation::{accounts, api_keys, role_assignments, tokens};
 use crate::store::query::Filter;
-use crate::store::{roles, users::User};
+use crate::store::users::User;
 use sha2::{Digest, Sha256, Sha512};
 use sqlx::AnyConnection;
 
@@ -201,12 +201,21 @@ pub fn key_hash(key: &str) -> String {
     hex(&Sha512::digest(key.as_bytes()))
 }
 
-async fn actor(connection: &mut AnyConnection, guid: &str) -> Result<Option<Actor>, Fault> {
-    let Some(user) = User::find(connection, guid).await? else {
-        return Ok(None);
-    };
-    let grants = roles::granted_to(connection, &user.guid).await?;
-    Ok(Some(actor_of(&user, grants)))
+/// The user of an account, and his roles of automation.
+async fn account(
+    connection: &mut AnyConnection,
+    guid: &str,
+) -> Result<Option<(Actor, Vec<String>)>, Fault> {
+    let found = accounts::find(connection, guid).await?;
+    Ok(found.map(|found| {
+        let actor = Actor {
+            guid: found.guid,
+            name: found.username,
+            is_admin: found.is_admin,
+            grants: grants_of(found.granted),
+        };
+        (actor, found.roles)
+    }))
 }
 
 /// Roles of automation of a user.
@@ -252,10 +261,9 @@ impl Automation {
         connection: &mut AnyConnection,
         guid: &str,
     ) -> Result<(String, String), Fault> {
-        let actor = actor(connection, guid)
+        let (actor, roles) = account(connection, guid)
             .await?
             .ok_or_else(|| Fault::Forbidden("The account of its owner is gone.".into()))?;
-        let roles = roles_of(connection, &actor.name).await?;
         if permits(actor.is_admin, &roles, Permission::Execute) {
             return Ok((actor.guid, actor.name));
         }
@@ -311,10 +319,9 @@ impl Automation {
             }
             Shown::Bearer(_) => return Err(Fault::NotAuthenticated),
         };
-        let actor = actor(&mut connection, &guid)
+        let (actor, roles) = account(&mut connection, &guid)
             .await?
             .ok_or_else(|| wrong("the account is gone"))?;
-        let roles = roles_of(&mut connection, &actor.name).await?;
         Ok(Caller { actor, roles, by })
     }
 }

@@ -7,11 +7,11 @@
 use super::callers::Permission;
 use super::execution_documents::masked_result;
 use super::fault::Fault;
-use super::fire::{Happened, fire};
+use super::fire::Happened;
 use super::natives::Native;
 use super::resources::{self, present as present_resource};
 use super::sealed::shown;
-use super::traces;
+use super::traces::{self, Joined};
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::ids::new_id;
@@ -19,15 +19,17 @@ use crate::automation::stream;
 use crate::domain::times::rfc3339_micros;
 use crate::ops::now;
 use crate::store::Json;
-use crate::store::automation::actions::Action;
+use crate::store::automation::actions::{self, Action};
 use crate::store::automation::executions::Execution;
 use crate::store::automation::runner_types::RunnerType;
-use crate::store::users;
+use crate::store::automation::traces::{self as store_traces, Component, Trace};
+use crate::store::{StoreError, users};
 use automation::execution::{Accepted, Event, Execution as Life, Illegal, Settings, Status};
 use automation::parameters::{RenderError, Schema, Surroundings, datastore_user};
 use automation::runners::{self, Runner, Work};
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
+use std::sync::Arc;
 
 /// The account whose actions nobody asked for by name: rules without an owner, sensors.
 pub const SYSTEM_USER: &str = "stanley";
@@ -118,9 +120,57 @@ fn run_limit(schema: &Schema, live: &Map<String, Value>) -> Option<i64> {
     (seconds > 0.0).then_some((seconds * 1000.0) as i64)
 }
 
+/// An execution as it is written: its row, and its place in a trace.
+#[derive(Debug)]
+pub struct Composed {
+    pub row: Execution,
+    trace: Joined,
+    component: Component,
+    /// Why it failed at once. It is recorded all the same, as StackStorm does.
+    pub refusal: Option<String>,
+}
+
+/// Writes executions in the caller's transaction, in a few statements for all.
+pub async fn record(connection: &mut AnyConnection, all: &[Composed]) -> Result<(), StoreError> {
+    let new: Vec<Trace> = all
+        .iter()
+        .filter(|one| one.trace.is_new)
+        .map(|one| one.trace.trace.clone())
+        .collect();
+    Trace::insert_all(connection, &new, "").await?;
+    let rows: Vec<Execution> = all.iter().map(|one| one.row.clone()).collect();
+    Execution::insert_all(connection, &rows, "").await?;
+    let components: Vec<(&str, &Component)> = all
+        .iter()
+        .map(|one| (one.trace.trace.id.as_str(), &one.component))
+        .collect();
+    store_traces::add_all(connection, &components).await
+}
+
 impl Automation {
-    /// An action that can be run, or why not (contract §2.3).
+    /// An action that can be run, or why not (contract §2.3). What does not change with every request is kept,
+    /// and good while the rows it was made from are as they were.
     pub async fn prepare(
+        &self,
+        connection: &mut AnyConnection,
+        reference: &str,
+    ) -> Result<Arc<Prepared>, Fault> {
+        let version = actions::version(connection, reference).await?;
+        if let Some(version) = &version
+            && let Some(known) = self.acceptance.ready.get(reference, version)
+        {
+            return Ok(known);
+        }
+        let prepared = Arc::new(self.prepare_anew(connection, reference).await?);
+        if let Some(version) = version {
+            self.acceptance
+                .ready
+                .put(reference, version, prepared.clone());
+        }
+        Ok(prepared)
+    }
+
+    async fn prepare_anew(
         &self,
         connection: &mut AnyConnection,
         reference: &str,
@@ -171,6 +221,20 @@ impl Automation {
         connection: &mut AnyConnection,
         wanted: Wanted,
     ) -> Result<Execution, Fault> {
+        let composed = self.compose(connection, wanted).await?;
+        record(connection, std::slice::from_ref(&composed)).await?;
+        match composed.refusal {
+            Some(text) => Err(Fault::Invalid(text)),
+            None => Ok(composed.row),
+        }
+    }
+
+    /// An execution ready to be recorded. Only reads.
+    pub async fn compose(
+        &self,
+        connection: &mut AnyConnection,
+        wanted: Wanted,
+    ) -> Result<Composed, Fault> {
         let prepared = self.prepare(connection, &wanted.action).await?;
         let mut context = wanted.context.clone();
         context.insert("user".into(), json!(wanted.username));
@@ -267,12 +331,12 @@ impl Automation {
             row.result_size = i64::try_from(text.len()).unwrap_or(i64::MAX);
             row.result = Some(text);
         }
-        row.insert(connection).await?;
-        traces::note_execution(connection, &trace, &row, rule_id.as_deref()).await?;
-        match fault {
-            Some(text) => Err(Fault::Invalid(text)),
-            None => Ok(row),
-        }
+        Ok(Composed {
+            component: traces::component_of(&row, rule_id.as_deref()),
+            row,
+            trace,
+            refusal: fault,
+        })
     }
 
     /// Renders and checks what was given. The inner error is the caller's fault.
@@ -288,9 +352,12 @@ impl Automation {
         let user = datastore_user(&action_context, SYSTEM_USER);
         let references = prepared.schema.references(&self.expressions, given);
         let datastore = self.load_keys(connection, &references, user).await?;
-        let config = self
-            .config_of(connection, &prepared.action.pack, user)
-            .await?;
+        let config = if references.names.contains("config_context") {
+            self.config_of(connection, &prepared.action.pack, user)
+                .await?
+        } else {
+            Value::Null
+        };
         let none = Map::new();
         let surroundings = Surroundings {
             action_context: &action_context,
@@ -336,11 +403,16 @@ impl Automation {
                 "The delay of an execution is a number of milliseconds from 0.".into(),
             ));
         }
-        let mut tx = self.ops.store.write("accept an execution").await?;
-        let accepted = self.accept(&mut tx, wanted).await;
+        let composed = {
+            let mut reader = self.ops.store.read().await?;
+            self.compose(&mut reader, wanted).await?
+        };
+        let composed = self.record_together(composed).await?;
         // What failed to render is recorded too.
-        tx.commit().await?;
-        let row = accepted?;
+        if let Some(text) = composed.refusal {
+            return Err(Fault::Invalid(text));
+        }
+        let row = composed.row;
         self.nudge();
         let document = match self.has_readers() {
             true => Some(self.present_execution(&row, None, false)?),
@@ -475,14 +547,8 @@ impl Automation {
         Fault::NotSupported("Workflows are not supported yet.".to_string())
     }
 
-    /// Fires the trigger that tells of a completed execution.
-    pub async fn tell_completion(
-        &self,
-        connection: &mut AnyConnection,
-        row: &Execution,
-        result: Option<&Value>,
-        now: i64,
-    ) -> Result<(), Fault> {
+    /// What is to be fired when an execution has ended.
+    pub fn completion(&self, row: &Execution, result: Option<&Value>) -> Happened<'static> {
         let payload = json!({
             "execution_id": row.id,
             "status": row.status,
@@ -496,8 +562,7 @@ impl Automation {
         let mut happened = Happened::new("core.st2.generic.actiontrigger", payload);
         happened.source = Some(format!("completed:{}", row.id));
         happened.trace_id = trace_of(row);
-        fire(connection, &happened, now).await?;
-        Ok(())
+        happened
     }
 }
 

@@ -37,13 +37,9 @@ impl<'a> Happened<'a> {
     }
 }
 
-/// Records it for the rules to look at. None: it was recorded before.
-pub async fn fire(
-    connection: &mut AnyConnection,
-    happened: &Happened<'_>,
-    now: i64,
-) -> Result<Option<TriggerInstance>, Fault> {
-    let row = TriggerInstance {
+/// The row that records it, for the rules to look at.
+pub fn instance_of(happened: &Happened<'_>, now: i64) -> TriggerInstance {
+    TriggerInstance {
         id: new_id(),
         trigger_ref: happened.trigger.to_string(),
         trigger_type: happened.trigger_type.to_string(),
@@ -56,7 +52,16 @@ pub async fn fire(
         created_at: now,
         updated_at: now,
         row_version: 1,
-    };
+    }
+}
+
+/// Records it. None: it was recorded before.
+pub async fn fire(
+    connection: &mut AnyConnection,
+    happened: &Happened<'_>,
+    now: i64,
+) -> Result<Option<TriggerInstance>, Fault> {
+    let row = instance_of(happened, now);
     let fresh = trigger_instances::insert_once(connection, &row).await?;
     Ok(fresh.then_some(row))
 }

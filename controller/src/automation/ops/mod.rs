@@ -1,5 +1,6 @@
 //! What can be done in automation: one file per noun, knowing neither HTTP nor the bus.
 
+pub mod acceptance;
 pub mod actions;
 pub mod aliases;
 pub mod base_environment;
@@ -35,6 +36,7 @@ pub mod runner_types;
 pub mod sealed;
 pub mod sensor_types;
 pub mod service_registry;
+pub mod together;
 pub mod tokens;
 pub mod traces;
 pub mod triggers;

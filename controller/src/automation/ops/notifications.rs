@@ -2,15 +2,13 @@
 
 use super::execution_documents::masked_result;
 use super::executions::trace_of;
-use super::fault::Fault;
-use super::fire::{Happened, fire};
+use super::fire::Happened;
 use crate::automation::Automation;
 use crate::domain::times::rfc3339_micros;
 use crate::store::automation::executions::Execution;
 use automation::execution::Status;
 use automation::expressions::Context;
 use serde_json::{Value, json};
-use sqlx::AnyConnection;
 
 const TRIGGER: &str = "core.st2.generic.notifytrigger";
 
@@ -34,14 +32,9 @@ fn sections(status: Status) -> &'static [&'static str] {
 }
 
 impl Automation {
-    /// One trigger instance a route that asked for it.
-    pub async fn notify_completion(
-        &self,
-        connection: &mut AnyConnection,
-        row: &Execution,
-        result: Option<&Value>,
-        now: i64,
-    ) -> Result<(), Fault> {
+    /// What is to be fired for an end: one a route that asked for it.
+    pub fn notifications(&self, row: &Execution, result: Option<&Value>) -> Vec<Happened<'static>> {
+        let mut found = Vec::new();
         let of_action = &row.document["action"]["notify"];
         let notify = match row.document.get("notify") {
             Some(Value::Object(own)) if !own.is_empty() => Value::Object(own.clone()),
@@ -64,10 +57,10 @@ impl Automation {
                 let mut happened = Happened::new(TRIGGER, payload);
                 happened.source = Some(format!("notified:{}:{name}:{route}", row.id));
                 happened.trace_id = trace_of(row);
-                fire(connection, &happened, now).await?;
+                found.push(happened);
             }
         }
-        Ok(())
+        found
     }
 
     fn notification(

@@ -19,23 +19,29 @@ use sqlx::AnyConnection;
 /// What a context calls its trace.
 const CONTEXT: &str = "trace_context";
 
-async fn begin(connection: &mut AnyConnection, tag: &str, now: i64) -> Result<Trace, Fault> {
-    let trace = Trace {
+fn begun(tag: &str, now: i64) -> Trace {
+    Trace {
         id: new_id(),
         trace_tag: tag.to_string(),
         started_at: now,
-    };
-    trace.insert(connection).await?;
-    Ok(trace)
+    }
 }
 
-/// The trace an execution's context names, begun if there is none; the context names it afterwards.
+/// A trace, and whether it has no row yet.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    pub trace: Trace,
+    pub is_new: bool,
+}
+
+/// The trace an execution's context names, a new one if it names none; the context names it afterwards.
+/// Nothing is written.
 pub async fn join(
     connection: &mut AnyConnection,
     context: &mut Map<String, Value>,
     execution: &str,
     now: i64,
-) -> Result<Trace, Fault> {
+) -> Result<Joined, Fault> {
     let text = |name: &str| {
         context
             .get(CONTEXT)
@@ -51,28 +57,20 @@ pub async fn join(
         ),
         None => None,
     };
-    let trace = match known {
-        Some(trace) => trace,
-        None => {
-            let own = format!("execution-{execution}");
-            let tag = text("trace_tag").map_or(own, str::to_string);
-            begin(connection, &tag, now).await?
-        }
-    };
+    let is_new = known.is_none();
+    let trace = known.unwrap_or_else(|| {
+        let own = format!("execution-{execution}");
+        begun(text("trace_tag").unwrap_or(&own), now)
+    });
     context.insert(
         CONTEXT.into(),
         json!({"id_": trace.id, "trace_tag": trace.trace_tag}),
     );
-    Ok(trace)
+    Ok(Joined { trace, is_new })
 }
 
-/// Notes an execution in its trace.
-pub async fn note_execution(
-    connection: &mut AnyConnection,
-    trace: &Trace,
-    row: &Execution,
-    rule: Option<&str>,
-) -> Result<(), Fault> {
+/// An execution as part of its trace.
+pub fn component_of(row: &Execution, rule: Option<&str>) -> Component {
     let caused_by = match (&row.parent, rule, &row.trigger_instance) {
         (Some(parent), _, _) => Some((EXECUTION.to_string(), parent.clone())),
         (None, Some(rule), Some(instance)) => {
@@ -80,14 +78,13 @@ pub async fn note_execution(
         }
         _ => None,
     };
-    let component = Component {
+    Component {
         kind: EXECUTION.to_string(),
         object_id: row.id.clone(),
         object_ref: row.action_ref.clone(),
         caused_by,
         updated_at: row.created_at,
-    };
-    Ok(traces::add(connection, &trace.id, &component).await?)
+    }
 }
 
 /// The trace of a trigger instance, begun if it has none, with the instance noted in it. The row is not written.
@@ -104,7 +101,9 @@ pub async fn of_instance(
         Some(trace) => trace,
         None => {
             let own = format!("trigger_instance-{}", row.id);
-            begin(connection, row.trace_tag.as_deref().unwrap_or(&own), now).await?
+            let trace = begun(row.trace_tag.as_deref().unwrap_or(&own), now);
+            trace.insert(connection).await?;
+            trace
         }
     };
     row.trace_id = Some(trace.id.clone());

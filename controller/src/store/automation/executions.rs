@@ -1,6 +1,7 @@
 //! Executions.
 
 use crate::store::query::Filter;
+use crate::store::row::{Column as _, groups, values};
 use crate::store::{Json, StoreError, row};
 use automation::execution::{Execution as Life, Status};
 use serde_json::Value;
@@ -60,6 +61,113 @@ impl Execution {
         self.ended_at = life.ended_at.map(micros);
         self.life = Json(life);
     }
+}
+
+/// What a move of an execution changes of its row. The other columns stay as they were accepted, and the
+/// indexes over them untouched: writing the whole row costs several times as much.
+#[derive(Debug, Clone)]
+pub struct Change {
+    id: String,
+    /// The version of the row that was read.
+    before: i64,
+    status: String,
+    context: Json<Value>,
+    life: Json<Life>,
+    result: Option<String>,
+    result_sha256: Option<String>,
+    result_size: i64,
+    dea: Option<String>,
+    deadline: Option<i64>,
+    ended_at: Option<i64>,
+    updated_at: i64,
+    row_version: i64,
+}
+
+impl Execution {
+    /// Notes a new version and what is to be written of it. `earlier`: the change of the same row that has not
+    /// been written; this one stands for both. `now`: Unix microseconds.
+    pub fn change(&mut self, now: i64, earlier: Option<&Change>) -> Change {
+        let before = earlier.map_or(self.row_version, |earlier| earlier.before);
+        // Never backwards, whatever the clock does: readers order changes by it.
+        self.updated_at = now.max(self.updated_at + 1);
+        self.row_version += 1;
+        Change {
+            id: self.id.clone(),
+            before,
+            status: self.status.clone(),
+            context: self.context.clone(),
+            life: self.life.clone(),
+            result: self.result.clone(),
+            result_sha256: self.result_sha256.clone(),
+            result_size: self.result_size,
+            dea: self.dea.clone(),
+            deadline: self.deadline,
+            ended_at: self.ended_at,
+            updated_at: self.updated_at,
+            row_version: self.row_version,
+        }
+    }
+}
+
+/// Writes changes, several with each statement. Stale if any of the rows is not as it was read.
+pub async fn write(connection: &mut AnyConnection, changes: &[Change]) -> Result<(), StoreError> {
+    const COLUMNS: [&str; 11] = [
+        "status",
+        "context",
+        "life",
+        "result",
+        "result_sha256",
+        "result_size",
+        "dea",
+        "deadline",
+        "ended_at",
+        "updated_at",
+        "row_version",
+    ];
+    let operation = "move executions";
+    // Both databases call the columns of such a list so.
+    let set: Vec<String> = COLUMNS
+        .iter()
+        .enumerate()
+        .map(|(place, column)| format!("{column} = v.column{}", place + 3))
+        .collect();
+    for group in groups(changes) {
+        let sql = format!(
+            "UPDATE executions SET {} FROM (VALUES {}) AS v \
+             WHERE executions.id = v.column1 AND executions.row_version = v.column2",
+            set.join(", "),
+            values(group.len(), COLUMNS.len() + 2)
+        );
+        let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for change in group {
+            statement = change.id.bind(statement);
+            statement = change.before.bind(statement);
+            statement = change.status.bind(statement);
+            statement = change.context.bind(statement);
+            statement = change.life.bind(statement);
+            statement = change.result.bind(statement);
+            statement = change.result_sha256.bind(statement);
+            statement = change.result_size.bind(statement);
+            statement = change.dea.bind(statement);
+            statement = change.deadline.bind(statement);
+            statement = change.ended_at.bind(statement);
+            statement = change.updated_at.bind(statement);
+            statement = change.row_version.bind(statement);
+        }
+        let done = statement
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::during(operation))?;
+        if done.rows_affected() != group.len() as u64 {
+            let ids: Vec<&str> = group.iter().map(|change| change.id.as_str()).collect();
+            return Err(StoreError::Stale {
+                operation,
+                noun: "execution, one of",
+                guid: ids.join(", "),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// An execution as lists read it: without its result, which may be large. It cannot be written back.
@@ -170,6 +278,16 @@ async fn select(
         .map_err(StoreError::during(operation))
 }
 
+/// Whether a deadline has passed. `now`: Unix microseconds.
+pub async fn any_overdue(connection: &mut AnyConnection, now: i64) -> Result<bool, StoreError> {
+    let found = sqlx::query("SELECT id FROM executions WHERE deadline <= $1 LIMIT 1")
+        .bind(now)
+        .fetch_optional(connection)
+        .await
+        .map_err(StoreError::during("look for overdue executions"))?;
+    Ok(found.is_some())
+}
+
 /// Those whose deadline has passed, the most overdue first. `now`: Unix microseconds.
 pub async fn overdue(
     connection: &mut AnyConnection,
@@ -186,7 +304,7 @@ pub async fn unsettled(connection: &mut AnyConnection) -> Result<Vec<Execution>,
     select(connection, rest, i64::MIN, &[], "read unsettled executions").await
 }
 
-/// Executions of one action in any of these states.
+/// Executions of one action in any of these states, of those that the engine has not done with.
 pub async fn of_action(
     connection: &mut AnyConnection,
     action_ref: &str,
@@ -197,7 +315,8 @@ pub async fn of_action(
         .map(|status| format!("'{}'", status.as_str()))
         .collect();
     let rest = format!(
-        "WHERE started_at >= $1 AND action_ref = $2 AND status IN ({}) ORDER BY started_at, id",
+        "WHERE action_ref = $2 AND status IN ({}) AND deadline IS NOT NULL AND started_at >= $1 \
+         ORDER BY started_at, id",
         names.join(", ")
     );
     select(

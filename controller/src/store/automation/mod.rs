@@ -3,6 +3,7 @@
 //! Nouns that packs bring (actions, rules, …) keep what they say about themselves as one JSON
 //! document; columns beside it are what is searched or changed alone.
 
+pub mod accounts;
 pub mod action_aliases;
 pub mod actions;
 pub mod api_keys;

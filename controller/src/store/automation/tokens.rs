@@ -42,7 +42,7 @@ pub async fn extend(
     Ok(())
 }
 
-/// Forgets the tokens made for an execution that ended.
+/// Forgets the tokens made for an execution that ended, or for a sensor.
 pub async fn delete_of_execution(
     connection: &mut AnyConnection,
     execution: &str,

@@ -1,5 +1,6 @@
 //! Traces: what belongs together, from trigger to last execution.
 
+use crate::store::row::{groups, values};
 use crate::store::{StoreError, row};
 use sqlx::{AnyConnection, Row};
 
@@ -33,24 +34,40 @@ pub async fn add(
     trace: &str,
     component: &Component,
 ) -> Result<(), StoreError> {
-    let (cause, cause_id) = component
-        .caused_by
-        .clone()
-        .map_or((None, None), |(kind, id)| (Some(kind), Some(id)));
-    sqlx::query(
-        "INSERT INTO trace_components (trace_id, kind, object_id, object_ref, caused_by_type, caused_by_id, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (trace_id, kind, object_id) DO NOTHING",
-    )
-    .bind(trace.to_string())
-    .bind(component.kind.clone())
-    .bind(component.object_id.clone())
-    .bind(component.object_ref.clone())
-    .bind(cause)
-    .bind(cause_id)
-    .bind(component.updated_at)
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("add to a trace"))?;
+    add_all(connection, &[(trace, component)]).await
+}
+
+/// Adds components, each to the trace beside it.
+pub async fn add_all(
+    connection: &mut AnyConnection,
+    components: &[(&str, &Component)],
+) -> Result<(), StoreError> {
+    for group in groups(components) {
+        let sql = format!(
+            "INSERT INTO trace_components (trace_id, kind, object_id, object_ref, caused_by_type, caused_by_id, updated_at) \
+             VALUES {} ON CONFLICT (trace_id, kind, object_id) DO NOTHING",
+            values(group.len(), 7)
+        );
+        let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for (trace, component) in group {
+            let (cause, cause_id) = component
+                .caused_by
+                .clone()
+                .map_or((None, None), |(kind, id)| (Some(kind), Some(id)));
+            statement = statement
+                .bind(trace.to_string())
+                .bind(component.kind.clone())
+                .bind(component.object_id.clone())
+                .bind(component.object_ref.clone())
+                .bind(cause)
+                .bind(cause_id)
+                .bind(component.updated_at);
+        }
+        statement
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::during("add to a trace"))?;
+    }
     Ok(())
 }
 

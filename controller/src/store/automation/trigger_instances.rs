@@ -1,6 +1,6 @@
 //! Trigger instances: each time a trigger fired.
 
-use crate::store::row::placeholders;
+use crate::store::row::{Column as _, groups, values};
 use crate::store::{Json, StoreError, row};
 use sqlx::{AnyConnection, Row};
 
@@ -27,23 +27,63 @@ row! {
     }
 }
 
+/// What makes a repeated report the same instance.
+const ONCE: &str = "ON CONFLICT (source) DO NOTHING";
+
 /// Writes it unless one of the same source is there. Whether it was written.
 pub async fn insert_once(
     connection: &mut AnyConnection,
     row: &TriggerInstance,
 ) -> Result<bool, StoreError> {
-    let sql = format!(
-        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (source) DO NOTHING",
-        TriggerInstance::TABLE,
-        TriggerInstance::COLUMNS.join(", "),
-        placeholders(TriggerInstance::COLUMNS.len()),
-    );
-    let done = row
-        .bind_all(sqlx::query(sqlx::AssertSqlSafe(sql)))
-        .execute(connection)
+    insert_all_once(connection, std::slice::from_ref(row))
         .await
-        .map_err(StoreError::during("record a trigger instance"))?;
-    Ok(done.rows_affected() > 0)
+        .map(|written| written > 0)
+}
+
+/// Writes those of which none of the same source is there. How many were written.
+pub async fn insert_all_once(
+    connection: &mut AnyConnection,
+    rows: &[TriggerInstance],
+) -> Result<u64, StoreError> {
+    TriggerInstance::insert_all(connection, rows, ONCE).await
+}
+
+/// Notes that the rules have looked at these, and the trace that each belongs to. Stale if any of them is not
+/// as it was read. `now`: Unix microseconds.
+pub async fn processed(
+    connection: &mut AnyConnection,
+    rows: &[TriggerInstance],
+    now: i64,
+) -> Result<(), StoreError> {
+    let operation = "note processed trigger instances";
+    for group in groups(rows) {
+        let sql = format!(
+            "UPDATE trigger_instances SET status = '{PROCESSED}', trace_id = v.column3, updated_at = v.column4, \
+             row_version = v.column2 + 1 FROM (VALUES {}) AS v \
+             WHERE trigger_instances.id = v.column1 AND trigger_instances.row_version = v.column2",
+            values(group.len(), 4)
+        );
+        let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for row in group {
+            statement = row.id.bind(statement);
+            statement = row.row_version.bind(statement);
+            statement = row.trace_id.bind(statement);
+            statement = now.max(row.updated_at + 1).bind(statement);
+        }
+        let done = statement
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::during(operation))?;
+        if done.rows_affected() != group.len() as u64 {
+            let ids: Vec<&str> = group.iter().map(|row| row.id.as_str()).collect();
+            return Err(StoreError::Stale {
+                operation,
+                noun: "trigger instance, one of",
+                guid: ids.join(", "),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// How many of the oldest pending ones have payloads of at most this many characters together; one, if
