@@ -1,11 +1,18 @@
 # Stackyard. The two to start with: `make demo` and `make test`.
+# PROFILE=release builds what `build`, `up`, `demo` and `install` use with optimization.
 SHELL := /bin/bash
-BIN := target/debug
-YARD := $(BIN)/yard
+PROFILE ?= dev
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+FOLDER = $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+BIN = $(TARGET)/$(FOLDER)
+YARD = $(BIN)/yard
 HOST := x86_64-unknown-linux-gnu
+# Where `install` puts programs (bin) and what comes with them (share/stackyard).
+PREFIX ?= /usr/local
+DESTDIR ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,YARD_HOME)
 
-.PHONY: demo up down build setup setup-test test lint bench clean
+.PHONY: demo up down build init install setup setup-test test lint bench
 
 ## demo: install what is missing, build, start a one-machine cluster, push an app, show its answer
 demo: up
@@ -30,13 +37,22 @@ setup-test:
 ## build: every program
 build: setup
 	@echo "building (the first time takes some minutes)"
-	@cargo build --workspace --bins --locked
-	@$(MAKE) --no-print-directory init
+	@cargo build --profile $(PROFILE) --workspace --bins --locked
+	@$(MAKE) --no-print-directory init PROFILE=$(PROFILE)
 
 # The init of a container is linked statically: it must run under any root filesystem.
 init:
-	@RUSTFLAGS="-C target-feature=+crt-static" cargo build -q -p dea-shim --bin stackyard-init --target $(HOST) --locked
-	@cp -f target/$(HOST)/debug/stackyard-init $(BIN)/stackyard-init.new && mv -f $(BIN)/stackyard-init.new $(BIN)/stackyard-init
+	@RUSTFLAGS="-C target-feature=+crt-static" cargo build -q --profile $(PROFILE) -p dea-shim --bin stackyard-init --target $(HOST) --locked
+	@cp -f $(TARGET)/$(HOST)/$(FOLDER)/stackyard-init $(BIN)/stackyard-init.new && mv -f $(BIN)/stackyard-init.new $(BIN)/stackyard-init
+
+## install: put optimized programs, and what comes with them, under $(PREFIX); `yard up` is next
+install: PROFILE = release
+install: build
+	@$(SUDO) install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/stackyard
+	@$(SUDO) install $(addprefix $(BIN)/,yard stackyard stackyard-supervisor stackyard-init) $(DESTDIR)$(PREFIX)/bin
+	@for folder in buildpacks packs python; do \
+		$(SUDO) rm -rf $(DESTDIR)$(PREFIX)/share/stackyard/$$folder && \
+		$(SUDO) cp -R $$folder $(DESTDIR)$(PREFIX)/share/stackyard/ || exit 1; done
 
 ## test: every test: pure ones, those with real servers, and whole clusters with real containers
 # Programs and tests are built together: built apart, cargo would compile many crates twice.
@@ -51,6 +67,10 @@ lint: setup
 	@cargo fmt --all --check
 	@scripts/quietly clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 
-## bench: measure what docs/benchmarks.md reports, and write it
-bench: setup-test build
+## bench: measure what docs/benchmarks.md reports, with optimized programs, and write it
+# Programs and measuring examples are built together: built apart, cargo would compile some crates twice.
+bench: PROFILE = release
+bench: setup-test
+	@scripts/quietly build cargo build --profile $(PROFILE) --workspace --bins --examples --locked
+	@$(MAKE) --no-print-directory init PROFILE=$(PROFILE)
 	@$(SUDO) $(BIN)/bench

@@ -231,6 +231,11 @@ impl Cluster {
             .env("YARD_HOME", &self.home)
             .env_remove("SUDO_USER")
             .stdin(Stdio::null());
+        // Of this source tree, wherever cargo has put the programs.
+        for folder in ["buildpacks", "packs", "python"] {
+            let variable = format!("STACKYARD_{}", folder.to_uppercase());
+            command.env(variable, source_root().join(folder));
+        }
         command
     }
 

@@ -1,0 +1,149 @@
+//! How much the parts do in a second: the agent, the engine with its store, the rules.
+
+use super::examples::{number, run};
+use crate::goal::{Goal, Measured, Reach};
+use crate::statistics::median;
+use crate::yardsticks::{nats, postgres};
+use serde_json::Value;
+
+/// The core of what is measured on one core.
+const CORE: usize = 0;
+const EXECUTION_ROUNDS: usize = 3;
+/// Inserts of the yardstick between two rounds.
+const INSERTS: usize = 5000;
+const RULE_ROUNDS: usize = 5;
+/// Messages of the yardstick between two rounds.
+const MESSAGES: usize = 500_000;
+
+pub async fn measure() -> anyhow::Result<Vec<Goal>> {
+    let mut goals = actions().await?;
+    goals.extend(executions().await?);
+    goals.push(rules().await?);
+    Ok(goals)
+}
+
+/// The program alternates the agent and the loop itself: both have to be on one core in turn.
+async fn actions() -> anyhow::Result<Vec<Goal>> {
+    let document = run("actions_bench", &[], None).await?;
+    let goal = |what, ours, bare, ratio, unit: &str| {
+        anyhow::Ok(Goal {
+            what,
+            reach: Reach::AtLeast(0.7),
+            measured: Ok(Measured {
+                yardstick: format!("{:.0}{unit}", bare),
+                ours: format!("{:.0}{unit}", ours),
+                rounds: vec![number(&document, ratio)?],
+            }),
+        })
+    };
+    Ok(vec![
+        goal(
+            "shell actions per second, one core",
+            number(&document, "/actions_per_second")?,
+            number(&document, "/spawns_per_second")?,
+            "/ratio",
+            "/s",
+        )?,
+        goal(
+            "shell actions per second of CPU time",
+            1000.0 / number(&document, "/action_cpu_ms")?,
+            1000.0 / number(&document, "/spawn_cpu_ms")?,
+            "/cpu_ratio",
+            "/s",
+        )?,
+    ])
+}
+
+/// What one run of the executions' program showed, and the yardstick before it.
+struct Executions {
+    inserts: f64,
+    document: Value,
+}
+
+async fn executions() -> anyhow::Result<Vec<Goal>> {
+    let database = postgres::Server::start().await?;
+    let mut rounds = Vec::new();
+    for _ in 0..EXECUTION_ROUNDS {
+        let inserts = match &database {
+            Ok(database) => {
+                let times = database.inserts(INSERTS)?;
+                1000.0 * times.len() as f64 / times.iter().sum::<f64>()
+            }
+            Err(_) => f64::NAN,
+        };
+        let document = run("executions_bench", &[], None).await?;
+        rounds.push(Executions { inserts, document });
+    }
+    let values = |pointer: &str| {
+        rounds
+            .iter()
+            .map(|round| number(&round.document, pointer))
+            .collect::<anyhow::Result<Vec<f64>>>()
+    };
+    let inserts: Vec<f64> = rounds.iter().map(|round| round.inserts).collect();
+    let mut goals = Vec::new();
+    for (what, pointer, reach) in [
+        (
+            "core.noop executions per second in the engine, each durable (group commit)",
+            "/engine_per_second",
+            Reach::AtLeast(2.0),
+        ),
+        (
+            "core.noop executions per second through the HTTP API, each durable (group commit)",
+            "/api_per_second",
+            Reach::AtLeast(0.5),
+        ),
+    ] {
+        let ours = values(pointer)?;
+        let ratios = ours.iter().zip(&inserts);
+        let measured = Measured {
+            yardstick: format!("{:.0}/s", median(&inserts)),
+            ours: format!("{:.0}/s", median(&ours)),
+            rounds: ratios.map(|(ours, inserts)| ours / inserts).collect(),
+        };
+        goals.push(Goal {
+            what,
+            reach,
+            measured: match &database {
+                Ok(_) => Ok(measured),
+                Err(why) => Err(why.clone()),
+            },
+        });
+    }
+    for (what, pointer) in [
+        ("first page of 100,000 executions", "/page_ms/plain"),
+        ("the same with two filters", "/page_ms/filtered"),
+    ] {
+        let times = values(pointer)?;
+        goals.push(Goal {
+            what,
+            reach: Reach::BelowMilliseconds(50.0),
+            measured: Ok(Measured {
+                yardstick: String::new(),
+                ours: format!("{:.1} ms", median(&times)),
+                rounds: times,
+            }),
+        });
+    }
+    Ok(goals)
+}
+
+async fn rules() -> anyhow::Result<Goal> {
+    let bus = nats::Server::start(Some(CORE)).await?;
+    let (mut ours, mut messages) = (Vec::new(), Vec::new());
+    for _ in 0..RULE_ROUNDS {
+        messages.push(bus.messages_per_second(MESSAGES)?);
+        let document = run("rules_bench", &[], Some(CORE)).await?;
+        ours.push(number(&document, "/events_per_second")?);
+    }
+    let ratios = ours.iter().zip(&messages);
+    Ok(Goal {
+        what: "events per second judged against 1,000 rules, one core",
+        reach: Reach::AtLeast(0.1),
+        measured: Ok(Measured {
+            yardstick: format!("{:.0}/s", median(&messages)),
+            ours: format!("{:.0}/s", median(&ours)),
+            rounds: ratios.map(|(ours, messages)| ours / messages).collect(),
+        }),
+    })
+}

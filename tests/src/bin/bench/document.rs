@@ -1,0 +1,48 @@
+//! `docs/benchmarks.md`.
+
+use crate::figure::Figure;
+use crate::goal::Goal;
+use crate::platform::Platform;
+use std::fmt;
+
+pub struct Document {
+    /// What it was measured on, as a paragraph.
+    pub machine: String,
+    pub goals: Vec<Goal>,
+    pub platform: Platform,
+}
+
+const HEAD: &str = "# Benchmarks\n\nWritten by `make bench`, whole, from one run.\n\n";
+
+const GOALS: &str = "\n## Automation, against yardsticks\n
+Y is what the pieces alone take, measured on the same machine in turns with ours. A ratio is the median of the rounds, with the least
+and the greatest of them in brackets; whether it is met follows from the median. p50 and p99 are over all rounds together.\n\n";
+
+const METHOD: &str = "
+- The first four: a whole cluster, one event at a time, from before the request to a webhook is sent through the router. A shell action is
+  seen to begin by a reader of a named pipe to which it writes first, so the reader's wake-up is in the time; a Python action reads the clock in the
+  first line of `run`. Cold: the pack has no sandbox when the event comes; its files are on the agent. Processes are not pinned.
+- Y of the shell: a message from one NATS client to another, an insert of one row of 1 KB into PostgreSQL, and `sh -c` from start to exit;
+  the medians of each, added. Y of Python: `python3 -c 'import json,yaml'` from start to exit.
+- Actions a second: agent and sandboxes on one core, and on the same core in turn a loop that starts `sh -c true`.
+- Executions: SQLite in WAL mode with `synchronous = FULL`. Every execution is on the disk before anything is done with it, and so is its end; several share a
+  commit (group commit) where several wait. PostgreSQL: one client, one row a commit, Debian's defaults (each commit is synced).
+- Rules: one thread, rules and nats-server with its clients each on core 0 in turn.\n";
+
+impl fmt::Display for Document {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(text, "{HEAD}{}\n{GOALS}{}", self.machine, Goal::HEAD)?;
+        for goal in &self.goals {
+            writeln!(text, "{}", goal.row())?;
+        }
+        write!(
+            text,
+            "{METHOD}\n## Apps\n\nA whole cluster; medians, the range is the least and the greatest value.\n\n{}",
+            Figure::HEAD
+        )?;
+        for figure in &self.platform.figures {
+            writeln!(text, "{}", figure.row())?;
+        }
+        writeln!(text, "\n{}", self.platform.starts)
+    }
+}
