@@ -42,6 +42,7 @@ pub mod routes;
 mod row;
 pub mod spaces;
 pub mod sweep;
+pub mod told_traffic;
 pub mod users;
 
 use sqlx::any::AnyPoolOptions;
@@ -66,6 +67,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         3,
         "automation",
         include_str!("../../migrations/0003_automation.sql"),
+    ),
+    (
+        4,
+        "traffic",
+        include_str!("../../migrations/0004_traffic.sql"),
     ),
 ];
 

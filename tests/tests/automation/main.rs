@@ -9,6 +9,7 @@
 
 mod client;
 mod commands;
+mod examples;
 mod exchange;
 mod packs;
 mod platform;
@@ -86,6 +87,7 @@ fn main() {
         };
         verbs::all(&cluster, &mut tally).await;
         platform::all(&cluster, &mut tally).await;
+        examples::all(&cluster, &mut tally).await;
         if tally.failed > 0 {
             cluster.print_logs();
         }
