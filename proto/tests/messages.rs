@@ -230,6 +230,7 @@ proptest! {
         let _ = again::<RunTask>(&bytes);
         let _ = again::<TaskExited>(&bytes);
         let _ = again::<LogBatch>(&bytes);
+        let _ = again::<RouterTraffic>(&bytes);
     }
 
     #[test]
@@ -243,9 +244,12 @@ proptest! {
         prop_assert_eq!(TaskExited::decode(&exited.encode()), Ok(exited));
         let batch = LogBatch {
             lines: lines.into_iter().map(|payload| LogLine { payload, source: task.clone(), ..LogLine::default() }).collect(),
-            losses: vec![LogLoss { source: task, lines: lost, place: "agent".to_string() }],
+            losses: vec![LogLoss { source: task.clone(), lines: lost, place: "agent".to_string() }],
         };
         prop_assert_eq!(LogBatch::decode(&batch.encode()), Ok(batch));
+        let routes = vec![RouteTraffic { route: task.clone(), app: task.clone(), requests: memory, errors: lost }];
+        let traffic = RouterTraffic { router: task.clone(), run: task, number: lost, routes, last: memory % 2 == 0 };
+        prop_assert_eq!(RouterTraffic::decode(&traffic.encode()), Ok(traffic));
     }
 }
 

@@ -14,6 +14,7 @@ use adapters::clock::Clock;
 use adapters::counters::Counters;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
+use adapters::traffic::Reporter;
 use adapters::{server, table_file};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -71,6 +72,12 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
             tracing::warn!(error = %format!("{error:#}"), "the last route table is of no use")
         }
     }
+    let reporter = Arc::new(Reporter {
+        bus: deps.bus.clone(),
+        component: deps.component.clone(),
+        policy: policy.clone(),
+        tallies: registry.tallies(),
+    });
     let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
@@ -102,6 +109,10 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     deps.tasks
         .spawn("greetings", Policy::Restart, move |shutdown| {
             greeter.clone().greet(shutdown)
+        });
+    deps.tasks
+        .spawn("traffic", Policy::Restart, move |shutdown| {
+            reporter.clone().run(shutdown)
         });
     readiness.set("table", true, "");
 

@@ -256,3 +256,70 @@ async fn nobody_is_pruned_while_the_bus_is_away() {
     daemon.until("a.example.com", 404).await;
     daemon.running.stop(Duration::from_secs(5)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_is_told_each_period_and_the_end_too() {
+    let test = "what_was_answered_is_told_each_period_and_the_end_too";
+    if !has(test, "nats-server") || !has(test, "etcd") {
+        return;
+    }
+    let (nats, folder) = (nats(), tempfile::tempdir().unwrap());
+    let etcd = Etcd::start();
+    let cluster = Cluster::connect(&etcd.config("")).await.unwrap();
+    eventually(SOON, async || {
+        let key = format!("{}router/traffic/period", proto::config::PREFIX);
+        let set = cluster.compare_and_set(&key, None, "\"500ms\"").await;
+        set.map_err(|error| error.to_string())
+    })
+    .await
+    .unwrap();
+    let tool = tool(&nats).await;
+    let mut reports = tool
+        .subscribe(&catalogue::router_traffic().filter())
+        .await
+        .unwrap();
+    tool.flush().await.unwrap();
+    let daemon = router_with(&nats, folder.path(), &etcd.endpoint()).await;
+    let mut next = async || {
+        let report = tokio::time::timeout(SOON, reports.next()).await;
+        report.expect("a report in time").unwrap().message
+    };
+    let first = next().await;
+    assert_eq!((first.router.as_str(), first.last), ("router-1", false));
+    assert_eq!(first.routes, [], "silence would mean something else");
+
+    let backend = Backend::saying("hello").await;
+    let message = registration("a.example.com", backend.address);
+    eventually(SOON, async || {
+        let _ = tool.publish(&catalogue::router_register(), &message).await;
+        let answer = daemon.get("a.example.com").await;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(format!("{answer:?}"))
+        }
+    })
+    .await;
+    let mut number = first.number;
+    let told = loop {
+        let report = next().await;
+        assert_eq!((&report.run, report.number), (&first.run, number + 1));
+        number = report.number;
+        if let [route] = report.routes.as_slice() {
+            break route.clone();
+        }
+        assert_eq!(report.routes, []);
+    };
+    assert_eq!(
+        (told.route.as_str(), told.app.as_str()),
+        ("a.example.com", "app-guid")
+    );
+    assert_eq!((told.requests, told.errors), (1, 0));
+    daemon.running.stop(Duration::from_secs(5)).await;
+    loop {
+        let report = next().await;
+        if report.last {
+            break;
+        }
+    }
+}

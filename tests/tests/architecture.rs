@@ -171,6 +171,7 @@ fn only_the_catalogue_writes_subjects() {
         "\"yard.dea",
         "\"yard.task",
         "\"yard.staging",
+        "\"yard.router",
     ];
     for path in all_sources() {
         let allowed =

@@ -11,3 +11,4 @@ pub mod observed;
 pub mod pagination;
 pub mod placement;
 pub mod times;
+pub mod traffic;

@@ -2,13 +2,15 @@
 //!
 //! Access tokens are JWTs (HS256) that every request carries; who the user is and may do is read
 //! from the database each time, so a removed role or user counts at once. Refresh tokens are
-//! random, kept as hashes and spent by use: each use gives a new one.
+//! random, kept as hashes and spent by use: each use gives a new one. What an execution of automation gets is a random
+//! token too, good for both APIs.
 //!
 //! Hashing a password takes tens of milliseconds of a whole core by design: it runs outside the
 //! async threads, few at once, and somebody who guesses waits longer after each failure.
 
 use super::{Ops, Refusal, now};
 use crate::domain::access::{Actor, Grant, RoleKind};
+use crate::store::automation::tokens as execution_tokens;
 use crate::store::refresh_tokens::{self, RefreshToken};
 use crate::store::users::{self, User};
 use crate::store::{StoreError, roles};
@@ -284,11 +286,19 @@ impl Ops {
         })
     }
 
-    /// Who sent this token, with what it may do right now.
+    /// Who sent this token, with what it may do right now. The token of an execution stands for the user in
+    /// whose name it runs, until it ends.
     pub async fn actor(&self, token: &str) -> Result<Actor, Refusal> {
-        let claims = self.tokens.verify(token).ok_or(Refusal::InvalidToken)?;
         let mut connection = self.store.read().await?;
-        let user = User::find(&mut connection, &claims.user_id)
+        let user_guid = match self.tokens.verify(token) {
+            Some(claims) => claims.user_id,
+            None => execution_tokens::Token::find(&mut connection, &hash_of(token))
+                .await?
+                .filter(|token| token.execution_id.is_some() && token.expires_at > now())
+                .map(|token| token.user_guid)
+                .ok_or(Refusal::InvalidToken)?,
+        };
+        let user = User::find(&mut connection, &user_guid)
             .await?
             .ok_or(Refusal::InvalidToken)?;
         let grants = roles::granted_to(&mut connection, &user.guid).await?;

@@ -2,7 +2,7 @@
 //! another; handlers only change the picture in memory or start a unit of work.
 
 use super::state::State;
-use super::{Shared, completed, crashes};
+use super::{Shared, completed, crashes, traffic};
 use crate::store::facts;
 use daemon::{Policy, Received, Shutdown};
 use proto::bus::catalogue::{self, QUEUE_CONTROLLERS, QUEUE_CRASHES};
@@ -83,6 +83,13 @@ pub(super) async fn start(shared: &Arc<Shared>) {
         "hear-stagings",
         catalogue::staging_completed().shared(QUEUE_CONTROLLERS),
         staging_completed,
+    )
+    .await;
+    follow(
+        shared,
+        "hear-traffic",
+        catalogue::router_traffic().filter(),
+        traffic::heard,
     )
     .await;
     let sweeping = shared.clone();
@@ -278,6 +285,7 @@ async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Result<()> {
             let mut state = shared.state();
             state.connected_since = Some(now);
             state.observed.forgive_silence(now);
+            state.traffic.begin_anew(now);
             state.resend_uris = true;
         } else if !status.connected {
             shared.state().connected_since = None;

@@ -29,6 +29,7 @@ mod rolling;
 mod staging;
 mod state;
 mod status;
+mod traffic;
 
 use crate::blobs::Blobs;
 use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
@@ -135,6 +136,11 @@ impl Runtime {
         deps.tasks
             .spawn("watch-nodes", Policy::Restart, move |shutdown| {
                 nodes::watch(watching.clone(), shutdown)
+            });
+        let judging = shared.clone();
+        deps.tasks
+            .spawn("watch-traffic", Policy::Restart, move |shutdown| {
+                traffic::watch(judging.clone(), shutdown)
             });
         let counting = shared.clone();
         deps.varz(move || status::counters(&counting));

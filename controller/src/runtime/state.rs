@@ -4,6 +4,7 @@ use super::components::Answered;
 use crate::domain::dispatch::Ledger;
 use crate::domain::observed::Observed;
 use crate::domain::placement::Pool;
+use crate::domain::traffic::Traffic;
 use proto::bus::health::HealthRequest;
 use proto::ids::ProcessGuid;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +38,8 @@ pub(super) struct Wait {
 pub(super) struct State {
     pub pool: Pool,
     pub observed: Observed,
+    /// What the routers told.
+    pub traffic: Traffic,
     /// The leader's: what it sent.
     pub ledger: Ledger,
     /// The leader's: why an index is not placed.

@@ -42,6 +42,7 @@ pub mod routes;
 mod row;
 pub mod spaces;
 pub mod sweep;
+pub mod told_traffic;
 pub mod users;
 
 use sqlx::any::AnyPoolOptions;
@@ -71,6 +72,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         4,
         "execution indexes",
         include_str!("../../migrations/0004_execution_indexes.sql"),
+    ),
+    (
+        5,
+        "traffic",
+        include_str!("../../migrations/0005_traffic.sql"),
     ),
 ];
 

@@ -4,9 +4,12 @@ use crate::databases::{self, Database};
 use crate::site::Site;
 use controller::automation::ids;
 use controller::automation::ops::fire::{Happened, fire};
+use controller::automation::ops::rules;
 use controller::ops::now;
 use controller::store::automation::executions::Execution;
 use controller::store::automation::rule_enforcements::RuleEnforcement;
+use controller::store::automation::rules::Rule;
+use controller::store::automation::tokens;
 use controller::store::automation::trigger_instances::TriggerInstance;
 use controller::store::automation::triggers::Trigger;
 use controller::store::query::Filter;
@@ -497,6 +500,78 @@ async fn a_rule_has_no_more_rights_than_its_owner() {
             judged[1].failure_reason.as_deref(),
             Some("The account of its owner is gone.")
         );
+    }
+}
+
+#[tokio::test]
+async fn a_rule_of_a_pack_belongs_to_whoever_switches_it_on() {
+    for database in databases::each("a_rule_of_a_pack_belongs_to_whoever_switches_it_on").await {
+        let site = ready(&database).await;
+        let store = &site.automation.ops.store;
+        let mut document = rule("one", webhook("a"), json!({}), json!({}));
+        document["enabled"] = json!(false);
+        let mut tx = store.write("test").await.unwrap();
+        let read = rules::read(document.clone()).unwrap();
+        let row = rules::row_of(&mut tx, &read, None, now()).await.unwrap();
+        row.insert(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        let owner = async || {
+            let mut reader = store.read().await.unwrap();
+            let row = Rule::find(&mut reader, "test.one").await.unwrap().unwrap();
+            row.owner_guid
+        };
+        let put = async |enabled: bool| {
+            let mut document = document.clone();
+            document["enabled"] = json!(enabled);
+            site.call(Method::PUT, "/v1/rules/test.one", Some(document))
+                .await
+                .expect(200)
+        };
+        put(false).await;
+        assert_eq!(owner().await, None, "it was not switched on");
+        put(true).await;
+        let admin = owner().await;
+        assert!(admin.is_some());
+        put(false).await;
+        assert_eq!(owner().await, admin, "it stays his");
+    }
+}
+
+#[tokio::test]
+async fn the_token_of_an_execution_is_good_for_the_apps_until_it_ends() {
+    for database in
+        databases::each("the_token_of_an_execution_is_good_for_the_apps_until_it_ends").await
+    {
+        let site = ready(&database).await;
+        let ops = &site.automation.ops;
+        let mut tx = ops.store.write("test").await.unwrap();
+        let admin = controller::store::users::by_name(&mut tx, "admin", "uaa")
+            .await
+            .unwrap()
+            .unwrap();
+        tx.commit().await.unwrap();
+        let issue = async |seconds: i64, execution: Option<&str>| {
+            let issued = site
+                .automation
+                .issue_token(&admin.guid, "admin", seconds, execution)
+                .await;
+            issued.unwrap().text
+        };
+        let token = issue(60, Some("e1")).await;
+        let actor = ops.actor(&token).await.unwrap();
+        assert_eq!((actor.name.as_str(), actor.is_admin), ("admin", true));
+        let refused = [
+            issue(60, None).await,
+            issue(-1, Some("e2")).await,
+            "nonsense".to_string(),
+        ];
+        for token in &refused {
+            assert!(ops.actor(token).await.is_err());
+        }
+        let mut tx = ops.store.write("test").await.unwrap();
+        tokens::delete_of_execution(&mut tx, "e1").await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(ops.actor(&token).await.is_err());
     }
 }
 

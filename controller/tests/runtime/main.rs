@@ -1,6 +1,6 @@
 //! The runtime between real servers and played agents.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod apps;
 mod builds;
@@ -8,6 +8,7 @@ mod controllers;
 #[path = "../databases/mod.rs"]
 mod databases;
 mod deployments;
+mod traffic;
 #[path = "../world/mod.rs"]
 mod world;
 

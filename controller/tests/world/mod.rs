@@ -20,7 +20,7 @@ use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
 use controller::store::{Json, Store, organizations::Organization, spaces::Space};
-use daemon::{Bus, ComponentId, Deps, Role, Sockets};
+use daemon::{Bus, Cluster, ComponentId, Deps, Role, Sockets};
 use proto::bus::catalogue;
 use proto::bus::dea::{Advertisement, Hello, PlacementProperties, StartInstance, UpdateInstances};
 use proto::bus::health::{Beat, ExitReason, Exited, Heartbeat, InstanceState};
@@ -64,13 +64,15 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T,
     }
 }
 
-pub const COMPONENTS: [(Role, &str); 6] = [
+pub const COMPONENTS: [(Role, &str); 8] = [
     (Role::Controller, "controller-1"),
     (Role::Controller, "controller-2"),
     (Role::Dea, "dea-1"),
     (Role::Dea, "dea-2"),
     (Role::Stager, "stager-1"),
     (Role::HealthManager, "health-manager-1"),
+    (Role::Router, "router-1"),
+    (Role::Router, "router-2"),
 ];
 
 /// A controller on threads of its own.
@@ -139,6 +141,18 @@ impl World {
 
     pub fn bus_down(&mut self) {
         self.nats.down();
+    }
+
+    /// Sets a value of the cluster's configuration, as JSON.
+    pub async fn set(&self, path: &str, value: &str) {
+        let cluster = Cluster::connect(&self.etcd.config("")).await.unwrap();
+        let key = format!("{}{path}", proto::config::PREFIX);
+        eventually("the setting is stored", async || {
+            let set = cluster.compare_and_set(&key, None, value).await;
+            set.map_err(|error| error.to_string())
+        })
+        .await
+        .unwrap();
     }
 
     pub async fn connect(&self, user: &str) -> Bus {

@@ -174,6 +174,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("yard.dea.{id}.sensor.token" Command Protobuf "SensorToken" -> "SensorTokenReply", [Controller] => [Dea], "A running sensor goes on with another token. Carries a secret: only the addressee may read it."),
     entry!("yard.automation.report" Heartbeat Protobuf "AutomationReport", [Dea] => [Controller], "Actions and sensors of an agent."),
     entry!("yard.automation.advanced" Event Protobuf "AutomationAdvanced", [Controller] => [Controller], "Rows of automation changed: a nudge, and what the readers of other controllers' streams are to see."),
+    entry!("yard.router.traffic" Heartbeat Protobuf "RouterTraffic", [Router] => [Controller], "Requests and errors of each route since the report before."),
     entry!("yard.facts.advanced" Event Protobuf "FactsAdvanced", [Controller] => [Controller, Collector], "The ordered log of facts grew; read it from your cursor."),
 ];
 
@@ -269,6 +270,7 @@ topics! {
     action_exited "yard.action.exited" ActionExited;
     automation_report "yard.automation.report" AutomationReport;
     automation_advanced "yard.automation.advanced" AutomationAdvanced;
+    router_traffic "yard.router.traffic" RouterTraffic;
     facts_advanced "yard.facts.advanced" FactsAdvanced;
 }
 

@@ -1,4 +1,4 @@
-//! Streams of our own, in protobuf: logs and tasks. Generated from `proto/proto/stream.proto`.
+//! Streams of our own, in protobuf: logs, tasks, traffic. Generated from `proto/proto/stream.proto`.
 
 #[allow(clippy::all, clippy::pedantic, reason = "generated code")]
 mod generated {
@@ -13,5 +13,6 @@ super::protobuf!(
     StopTask,
     TaskExited,
     Ack,
-    FactsAdvanced
+    FactsAdvanced,
+    RouterTraffic
 );

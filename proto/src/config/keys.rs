@@ -253,6 +253,42 @@ pub const KEYS: &[Key] = &[
         "Lifetime of a refresh token.",
     ),
     key(
+        "controller/traffic/window",
+        Kind::Duration {
+            min: secs(2),
+            max: secs(3600),
+        },
+        "1m",
+        "Requests and errors are counted over this time, and at least over two reports of the routers.",
+    ),
+    key(
+        "controller/traffic/max_error_rate",
+        Kind::Number {
+            min: 0.001,
+            max: 1.0,
+        },
+        "0.1",
+        "With a larger part of the requests to an app failing, rules are told; again only after it was less than half of this.",
+    ),
+    key(
+        "controller/traffic/min_requests",
+        Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
+        "20",
+        "With fewer requests than this in the window errors are not told.",
+    ),
+    key(
+        "controller/traffic/rate_change",
+        Kind::Number {
+            min: 0.01,
+            max: 100.0,
+        },
+        "0.2",
+        "Rules are told of an app's request rate when it differs by this part, and by 1 request a second, from what they were told before.",
+    ),
+    key(
         "dea/advertise/period",
         Kind::Duration {
             min: ms(200),
@@ -572,6 +608,15 @@ pub const KEYS: &[Key] = &[
         Kind::Choice(&["random-of-two", "least-connection", "round-robin"]),
         "random-of-two",
         "How an instance is chosen where its route does not say.",
+    ),
+    key(
+        "router/traffic/period",
+        Kind::Duration {
+            min: ms(500),
+            max: secs(60),
+        },
+        "5s",
+        "How often a router tells what it answered.",
     ),
     key(
         "collector/recent/lines_per_app",

@@ -6,7 +6,8 @@ use super::bodies::RequestProgress;
 use super::client::ClientConnection;
 use super::proxy::Worker;
 use crate::domain::access_line::{Access, rfc3339};
-use crate::domain::table::{Endpoint, InFlight};
+use crate::domain::table::{InFlight, Member};
+use crate::domain::tally::Tally;
 use http::header::{self, HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,7 @@ pub struct Exchange {
     waited: Duration,
     progress: Option<Arc<RequestProgress>>,
     in_flight: Option<InFlight>,
+    tally: Option<Arc<Tally>>,
     log: Option<Box<Access>>,
     broke_off: bool,
 }
@@ -37,6 +39,7 @@ impl Exchange {
             waited: Duration::ZERO,
             progress: None,
             in_flight: None,
+            tally: None,
             log: None,
             broke_off: false,
         }
@@ -103,8 +106,14 @@ impl Exchange {
     }
 
     /// The request is with this instance now.
-    pub fn with(&mut self, endpoint: &Arc<Endpoint>) {
-        self.in_flight = Some(endpoint.enter());
+    pub fn with(&mut self, member: &Member) {
+        self.in_flight = Some(member.endpoint.enter());
+        self.counts_for(member);
+    }
+
+    /// However it ends, it counts as a request to this instance's app.
+    pub fn counts_for(&mut self, member: &Member) {
+        self.tally = Some(member.tally.clone());
     }
 
     /// The instance answered after this time.
@@ -137,6 +146,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         self.worker.counters.response(self.status, took);
+        if let Some(tally) = &self.tally {
+            tally.count(self.status);
+        }
         self.client.request_ends(self.worker.clock.now());
         let Some(mut log) = self.log.take() else {
             return;

@@ -4,6 +4,7 @@
 //!   server ──accept──▶ front (checks raw bytes) ──▶ hyper ──▶ proxy ──▶ backends ──▶ instance
 //!                                                              │  └─▶ tunnel (upgrades)
 //!   registry ◀── bus      registry ──snapshot──▶ lookups       └─▶ exchange (log line, counters)
+//!   traffic ──▶ bus       (what exchanges counted, each period)
 //! ```
 
 pub mod access_log;
@@ -19,4 +20,5 @@ pub mod proxy;
 pub mod registry;
 pub mod server;
 pub mod table_file;
+pub mod traffic;
 pub mod tunnel;

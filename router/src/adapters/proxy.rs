@@ -20,7 +20,7 @@ use crate::domain::forwarding::{self, Client, Pin};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::sticky;
-use crate::domain::table::{Endpoint, Pool, Table};
+use crate::domain::table::{Endpoint, Member, Pool, Table};
 use crate::domain::uri::{fold_host, fold_path, without_port};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -276,20 +276,20 @@ struct Held {
 enum Target {
     Any,
     /// Preferred: a session is there.
-    Rather(Arc<Endpoint>),
+    Rather(Arc<Member>),
     /// Insisted on.
-    Only(Arc<Endpoint>),
+    Only(Arc<Member>),
 }
 
 fn target(pool: &Pool, pin: Option<&Pin>, headers: &HeaderMap) -> Result<Target, (String, String)> {
     match pin {
         Some(Pin::App { guid, index }) => match pool.find_index(guid, index) {
-            Some(endpoint) => Ok(Target::Only(endpoint.clone())),
+            Some(member) => Ok(Target::Only(member.clone())),
             None => Err((index.clone(), guid.clone())),
         },
         Some(Pin::Process { guid, index }) => match pool.find_process_index(guid, index.as_deref())
         {
-            Some(endpoint) => Ok(Target::Only(endpoint.clone())),
+            Some(member) => Ok(Target::Only(member.clone())),
             None => Err((index.clone().unwrap_or_default(), guid.clone())),
         },
         None => {
@@ -298,7 +298,7 @@ fn target(pool: &Pool, pin: Option<&Pin>, headers: &HeaderMap) -> Result<Target,
                 .iter()
                 .filter_map(|value| value.to_str().ok());
             let wanted = sticky::wanted_instance(cookies).and_then(|id| pool.find_instance(id));
-            Ok(wanted.map_or(Target::Any, |endpoint| Target::Rather(endpoint.clone())))
+            Ok(wanted.map_or(Target::Any, |member| Target::Rather(member.clone())))
         }
     }
 }
@@ -344,17 +344,21 @@ async fn forward(
     let mut attempts = 0;
     while attempts < policy.max_attempts {
         attempts += 1;
-        let endpoint = match (&target, tried.is_empty()) {
-            (Target::Only(endpoint), true) => endpoint.clone(),
+        let member = match (&target, tried.is_empty()) {
+            (Target::Only(member), true) => member.clone(),
             (Target::Only(_), false) => break,
-            (Target::Rather(endpoint), true)
-                if !endpoint.is_set_aside(worker.clock.now()) && !policy.is_full(endpoint) =>
+            (Target::Rather(member), true)
+                if !member.endpoint.is_set_aside(worker.clock.now())
+                    && !policy.is_full(&member.endpoint) =>
             {
-                endpoint.clone()
+                member.clone()
             }
             (Target::Any | Target::Rather(_), _) => match pick(worker, policy, pool, &tried) {
-                Ok(endpoint) => endpoint,
+                Ok(member) => member,
                 Err(Choice::Full) => {
+                    if let Some(member) = pool.members.first() {
+                        exchange.counts_for(member);
+                    }
                     worker.counters.exhausted();
                     return Err(Refusal::ConnectionLimit);
                 }
@@ -369,7 +373,8 @@ async fn forward(
         if last_failure.is_some() {
             worker.counters.retry();
         }
-        exchange.with(&endpoint);
+        let endpoint = member.endpoint.clone();
+        exchange.with(&member);
         forwarding::name_instance(&mut outgoing.headers, &endpoint);
         let mut fresh = false;
         let failure = loop {
@@ -414,7 +419,7 @@ fn pick(
     policy: &Policy,
     pool: &Pool,
     tried: &[u64],
-) -> Result<Arc<Endpoint>, Choice> {
+) -> Result<Arc<Member>, Choice> {
     let now = worker.clock.now();
     let look = |place: usize| {
         let endpoint = &pool.members[place].endpoint;
@@ -442,7 +447,7 @@ fn pick(
                     member.endpoint.set_aside(0);
                 }
             }
-            Ok(pool.members[place].endpoint.clone())
+            Ok(pool.members[place].clone())
         }
         other => Err(other),
     }

@@ -9,4 +9,5 @@ pub mod policy;
 pub mod refusal;
 pub mod sticky;
 pub mod table;
+pub mod tally;
 pub mod uri;

@@ -20,6 +20,8 @@ pub struct Policy {
     pub sweep: Duration,
     pub stale_after: Millis,
     pub algorithm: Algorithm,
+    /// How often is told what was answered.
+    pub report_period: Duration,
 }
 
 impl Policy {
@@ -38,6 +40,7 @@ impl Policy {
             stale_after: settings.duration("router/prune/stale_after").as_millis() as Millis,
             algorithm: Algorithm::parse(&settings.text("router/balancing/algorithm"))
                 .unwrap_or(Algorithm::RandomOfTwo),
+            report_period: settings.duration("router/traffic/period"),
         }
     }
 

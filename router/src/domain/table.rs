@@ -18,6 +18,7 @@
 //!   unregistration for a while).
 
 use super::balance::Algorithm;
+use super::tally::{Tallies, Tally};
 use super::uri::{RouteName, covers};
 use proto::bus::router::Registration;
 use std::collections::{BTreeMap, HashMap};
@@ -134,6 +135,8 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub struct Member {
     pub endpoint: Arc<Endpoint>,
+    /// What it answers under this name counts here.
+    pub tally: Arc<Tally>,
     seen: AtomicU64,
     updated_at_ns: AtomicU64,
 }
@@ -174,33 +177,28 @@ impl Pool {
             .and_then(|member| member.endpoint.identity.algorithm)
     }
 
-    pub fn find_instance(&self, id: &str) -> Option<&Arc<Endpoint>> {
-        self.members
-            .iter()
-            .map(|member| &member.endpoint)
-            .find(|endpoint| endpoint.identity.instance_id.as_deref() == Some(id))
+    pub fn find_instance(&self, id: &str) -> Option<&Arc<Member>> {
+        self.find(|identity| identity.instance_id.as_deref() == Some(id))
     }
 
-    pub fn find_index(&self, app: &str, index: &str) -> Option<&Arc<Endpoint>> {
-        self.members
-            .iter()
-            .map(|member| &member.endpoint)
-            .find(|endpoint| {
-                endpoint.identity.app.as_deref() == Some(app)
-                    && endpoint.identity.instance_index.as_deref() == Some(index)
-            })
+    pub fn find_index(&self, app: &str, index: &str) -> Option<&Arc<Member>> {
+        self.find(|identity| {
+            identity.app.as_deref() == Some(app)
+                && identity.instance_index.as_deref() == Some(index)
+        })
     }
 
-    pub fn find_process_index(&self, process: &str, index: Option<&str>) -> Option<&Arc<Endpoint>> {
+    pub fn find_process_index(&self, process: &str, index: Option<&str>) -> Option<&Arc<Member>> {
+        self.find(|identity| {
+            identity.tags.get("process_id").map(String::as_str) == Some(process)
+                && index.is_none_or(|index| identity.instance_index.as_deref() == Some(index))
+        })
+    }
+
+    fn find(&self, wanted: impl Fn(&Identity) -> bool) -> Option<&Arc<Member>> {
         self.members
             .iter()
-            .map(|member| &member.endpoint)
-            .find(|endpoint| {
-                endpoint.identity.tags.get("process_id").map(String::as_str) == Some(process)
-                    && index.is_none_or(|index| {
-                        endpoint.identity.instance_index.as_deref() == Some(index)
-                    })
-            })
+            .find(|member| wanted(&member.endpoint.identity))
     }
 }
 
@@ -423,6 +421,7 @@ impl Changed {
 pub struct Registry {
     table: Table,
     next_number: u64,
+    tallies: Arc<Tallies>,
     /// Unregistrations that carry a time, so that an older registration cannot undo them.
     graves: HashMap<(RouteName, Address), Grave>,
     /// When it was last known that registrations could be heard.
@@ -444,6 +443,11 @@ impl Registry {
 
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// What was answered under its names.
+    pub fn tallies(&self) -> Arc<Tallies> {
+        self.tallies.clone()
     }
 
     /// Adds or refreshes the endpoint under each of its names.
@@ -503,8 +507,12 @@ impl Registry {
                     ))
                 })
                 .clone();
+            let tally = self
+                .tallies
+                .tally(name, announcement.identity.app.as_deref());
             let member = Arc::new(Member {
                 endpoint,
+                tally,
                 seen: AtomicU64::new(now),
                 updated_at_ns: AtomicU64::new(announcement.updated_at_ns),
             });

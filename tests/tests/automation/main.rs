@@ -9,6 +9,7 @@
 
 mod client;
 mod commands;
+mod examples;
 mod exchange;
 mod packs;
 mod platform;
@@ -69,6 +70,7 @@ fn main() {
             };
             verbs::all(&cluster, tally).await;
             platform::all(&cluster, tally).await;
+            examples::all(&cluster, tally).await;
             cluster
         })
         .await;

@@ -350,6 +350,7 @@ mod tests {
             pack: "core".to_owned(),
             execution: "e1".to_owned(),
             api_url: "http://st2.example/api/v1".to_owned(),
+            apps_url: "http://api.example".to_owned(),
             token: None,
             debug: false,
         }
@@ -519,7 +520,7 @@ mod tests {
         let command = remote_command(&parameters, "uptime", &identity()).expect("a command");
         assert_eq!(
             command.text.expose(),
-            "export A='b c' ST2_ACTION_API_URL=http://st2.example/api/v1 ST2_ACTION_DEBUG=False ST2_ACTION_EXECUTION_ID=e1 ST2_ACTION_PACK_NAME=core && cd '/srv/x y' && uptime"
+            "export A='b c' ST2_ACTION_API_URL=http://st2.example/api/v1 ST2_ACTION_DEBUG=False ST2_ACTION_EXECUTION_ID=e1 ST2_ACTION_PACK_NAME=core YARD_API_URL=http://api.example && cd '/srv/x y' && uptime"
         );
         let parameters = object(json!({"sudo": true, "sudo_password": "pw"}));
         let command = remote_command(&parameters, "uptime", &identity()).expect("a command");

@@ -15,8 +15,10 @@ pub struct ActionIdentity {
     pub pack: String,
     /// The execution.
     pub execution: String,
-    /// Where the API is, version included.
+    /// Where the API of automation is, version included.
     pub api_url: String,
+    /// Where the API for apps is.
+    pub apps_url: String,
     /// A token that ends with the execution.
     pub token: Option<Sensitive>,
     /// Whether it should be verbose.
@@ -108,16 +110,17 @@ pub(super) fn of(identity: &ActionIdentity) -> BTreeMap<String, String> {
             identity.execution.clone(),
         ),
         ("ST2_ACTION_API_URL".to_owned(), identity.api_url.clone()),
+        ("YARD_API_URL".to_owned(), identity.apps_url.clone()),
         (
             "ST2_ACTION_DEBUG".to_owned(),
             if identity.debug { "True" } else { "False" }.to_owned(),
         ),
     ]);
     if let Some(token) = &identity.token {
-        variables.insert(
-            "ST2_ACTION_AUTH_TOKEN".to_owned(),
-            token.expose().to_owned(),
-        );
+        // One token, good for both APIs.
+        for name in ["ST2_ACTION_AUTH_TOKEN", "YARD_TOKEN"] {
+            variables.insert(name.to_owned(), token.expose().to_owned());
+        }
     }
     variables
 }
@@ -156,6 +159,7 @@ mod tests {
             pack: "core".to_owned(),
             execution: "e1".to_owned(),
             api_url: "http://st2.example/api/v1".to_owned(),
+            apps_url: "http://api.example".to_owned(),
             token: Some(Sensitive::new("t0ken")),
             debug: false,
         }
@@ -182,6 +186,8 @@ mod tests {
         assert_eq!((get("N"), get("T")), ("5", "True"));
         assert_eq!(get("ST2_ACTION_EXECUTION_ID"), "e1");
         assert_eq!(get("ST2_ACTION_AUTH_TOKEN"), "t0ken");
+        assert_eq!(get("YARD_API_URL"), "http://api.example");
+        assert_eq!(get("YARD_TOKEN"), "t0ken");
         assert_eq!(get("ST2_ACTION_DEBUG"), "False");
         assert!(!format!("{environment:?} {:?}", identity()).contains("t0ken"));
     }

@@ -17,6 +17,11 @@ pub fn document() -> String {
         section(&mut text, &kind);
     }
     text.push_str(
+        "\nNothing is listed that the platform does not tell. Events of quotas, of tasks of apps and of services come with these, \
+         none of which the platform has yet: a rule for `yard.quota.exceeded`, `yard.task.finished` or `yard.service.*` \
+         is refused, as its trigger type does not exist.\n",
+    );
+    text.push_str(
         "\n## Automation itself\n\nThe trigger types of the pack `core`, as in StackStorm.\n",
     );
     for kind in core::types() {
@@ -32,9 +37,6 @@ fn section(text: &mut String, kind: &TriggerType) {
         kind.reference(),
         kind.description
     );
-    if kind.pack == "yard" && yard::NOT_FIRED_YET.contains(&kind.name.as_str()) {
-        text.push_str("\n*Known, so that rules can be written for it; nothing fires it yet.*\n");
-    }
     table(text, "parameter", &kind.parameters_schema);
     table(text, "field", &kind.payload_schema);
 }

@@ -150,47 +150,31 @@ pub struct ConfigChanged {
     pub restart_needed: bool,
 }
 
-/// Something was refused because a quota is used up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct QuotaExceeded {
-    pub at: String,
-    pub organization: Named,
-    pub space: Option<Named>,
-    pub quota: Named,
-    pub resource: String,
-    pub limit: u64,
-    pub used: u64,
-    pub requested: u64,
-    pub user: String,
-}
-
-/// A route answers with errors more often than it may.
+/// The requests to an app, or to a route that leads to none, are answered with errors more often than they may.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteErrors {
     pub at: String,
     pub host: String,
     pub app: Option<Named>,
+    pub space: Option<Named>,
+    pub organization: Option<Named>,
     pub requests: u64,
     pub errors: u64,
     pub rate: f64,
     pub window_seconds: u64,
 }
 
-/// A one-off task of an app ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TaskFinished {
+/// An app gets more or fewer requests than it did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RouteRate {
     pub at: String,
     #[serde(flatten)]
     pub place: AppPlace,
-    pub task: Named,
-    pub state: String,
-    pub exit_status: Option<i32>,
-    pub reason: Option<String>,
-    pub duration_ms: u64,
+    pub requests: u64,
+    pub requests_per_second: f64,
+    pub previous_requests_per_second: f64,
+    pub window_seconds: u64,
 }
-
-/// Trigger types that are known and that nothing fires yet.
-pub(super) const NOT_FIRED_YET: [&str; 3] = ["quota.exceeded", "route.errors", "task.finished"];
 
 /// One field of a payload.
 struct Field {
@@ -380,30 +364,21 @@ events! {
         field("user", "string", "Who changed it."),
         field("restart_needed", "boolean", "Whether it works only after a restart."),
     ]);
-    QuotaExceeded "quota.exceeded" "Something was refused because a quota is used up." schema(vec![
-        named("organization", "The organization: guid and name."),
-        maybe_named("space", "The space, if it is the space's quota: guid and name."),
-        named("quota", "The quota: guid and name."),
-        field("resource", "string", "What is used up: memory, instances, routes, services, …"),
-        field("limit", "integer", "How much there may be."),
-        field("used", "integer", "How much there is."),
-        field("requested", "integer", "How much more was asked for."),
-        field("user", "string", "Who asked."),
-    ]);
-    RouteErrors "route.errors" "A route answers with server errors more often than it may." schema(vec![
-        field("host", "string", "The host name, with a path if the route has one."),
-        maybe_named("app", "The app it leads to, if it is one only: guid and name."),
-        field("requests", "integer", "Requests in the window."),
+    RouteErrors "route.errors" "Requests to an app are answered with server errors more often than they may: once when their part rises above `controller/traffic/max_error_rate`, and again only after it was below half of that." schema(vec![
+        field("host", "string", "The route with the most errors: the host name, with a path if it has one."),
+        maybe_named("app", "The app: guid and name. Null for a route that leads to no app of the cluster."),
+        maybe_named("space", "The app's space: guid and name."),
+        maybe_named("organization", "The app's organization: guid and name."),
+        field("requests", "integer", "Requests in the window, to all routes of the app."),
         field("errors", "integer", "How many of them ended with a status of 500 or more."),
         field("rate", "number", "errors divided by requests."),
         field("window_seconds", "integer", "How long the window is, in seconds."),
     ]);
-    TaskFinished "task.finished" "A one-off task of an app ended." of_app(vec![
-        named("task", "The task: guid and name."),
-        field("state", "string", "SUCCEEDED or FAILED."),
-        maybe("exit_status", "integer", "The exit status, if it exited."),
-        maybe("reason", "string", "Why it failed."),
-        field("duration_ms", "integer", "How long it ran, in milliseconds."),
+    RouteRate "route.rate" "An app gets more or fewer requests than was told before: by `controller/traffic/rate_change`, and by one a second. Looked at once in a window." of_app(vec![
+        field("requests", "integer", "Requests in the window, to all routes of the app."),
+        field("requests_per_second", "number", "The same for a second; 0 if there were none."),
+        field("previous_requests_per_second", "number", "What was told before; 0 if nothing was."),
+        field("window_seconds", "integer", "How long the window is, in seconds."),
     ]);
 }
 

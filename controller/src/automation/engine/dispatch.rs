@@ -292,6 +292,7 @@ async fn compose(
         pack: pack.to_string(),
         execution: row.id.clone(),
         api_url: format!("{}/api/v1", automation.public_url),
+        apps_url: automation.ops.public_url.to_string(),
         token: Some(Sensitive::new(token.text)),
         debug: resolved.runner.get("debug") == Some(&Value::Bool(true)),
     };

@@ -1,7 +1,8 @@
 //! Rules (contract §4.1).
 //!
 //! Whoever writes a rule lends it his rights: its actions run in his name. A change by somebody
-//! else makes it his. Rules of packs belong to nobody, and their actions to the system's user.
+//! else makes it his. Rules of packs belong to nobody, and their actions to the system's user, who may nothing on
+//! the platform; one that comes switched off belongs to whoever switches it on.
 
 use super::callers::Permission;
 use super::executions::schema_of;
@@ -172,8 +173,10 @@ impl Automation {
             row_version: before.row_version,
             ..written
         };
-        if row.document == before.document && row.reference == before.reference {
-            // Switched on or off: it stays its owner's.
+        let only_switched = row.document == before.document && row.reference == before.reference;
+        let adopted = before.owner_guid.is_none() && row.enabled && !before.enabled;
+        if only_switched && !adopted {
+            // It stays its owner's.
             row.owner_guid = before.owner_guid.clone();
         }
         if row.reference == before.reference {

@@ -195,6 +195,39 @@ pub struct FactsAdvanced {
     #[prost(int64, tag = "1")]
     pub sequence: i64,
 }
+/// yard.router.traffic: what a router answered since its report before. Sent each period, with or without
+/// traffic: silence says that the router is not heard.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RouterTraffic {
+    #[prost(string, tag = "1")]
+    pub router: ::prost::alloc::string::String,
+    /// Of one run of the router; numbers begin anew with it.
+    #[prost(string, tag = "2")]
+    pub run: ::prost::alloc::string::String,
+    /// Grows with each report of a run, so that one that comes twice or late is known.
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub routes: ::prost::alloc::vec::Vec<RouteTraffic>,
+    /// No report follows: the router stops.
+    #[prost(bool, tag = "5")]
+    pub last: bool,
+}
+/// Requests that ended in this time. A route that leads to several apps has an entry for each.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RouteTraffic {
+    /// Host, with the path if the route has one.
+    #[prost(string, tag = "1")]
+    pub route: ::prost::alloc::string::String,
+    /// App guid; "" where the instances have none.
+    #[prost(string, tag = "2")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub requests: u64,
+    /// Those of them that were answered with a status of 500 or more, by the instance or for it.
+    #[prost(uint64, tag = "4")]
+    pub errors: u64,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum TaskEnd {

@@ -116,36 +116,25 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             restart_needed: false,
         }
         .into(),
-        QuotaExceeded {
-            at: at(),
-            organization: name("acme"),
-            space: full.then(|| name("dev")),
-            quota: name("small"),
-            resource: "memory".into(),
-            limit: 1024,
-            used: 1000,
-            requested: 64,
-            user: "ada".into(),
-        }
-        .into(),
         RouteErrors {
             at: at(),
             host: "shop.example".into(),
             app: full.then(|| name("shop")),
+            space: full.then(|| name("dev")),
+            organization: full.then(|| name("acme")),
             requests: 100,
             errors: 10,
             rate: 0.1,
             window_seconds: 60,
         }
         .into(),
-        TaskFinished {
+        RouteRate {
             at: at(),
             place: place(),
-            task: name("migrate"),
-            state: "FAILED".into(),
-            exit_status: full.then_some(1),
-            reason: maybe("exited with 1"),
-            duration_ms: 5,
+            requests: 300,
+            requests_per_second: 5.0,
+            previous_requests_per_second: if full { 2.5 } else { 0.0 },
+            window_seconds: 60,
         }
         .into(),
     ]
@@ -200,9 +189,8 @@ fn the_names_are_those_of_the_contract() {
             "yard.node.lost",
             "yard.node.joined",
             "yard.config.changed",
-            "yard.quota.exceeded",
             "yard.route.errors",
-            "yard.task.finished",
+            "yard.route.rate",
         ]
     );
 }
