@@ -55,6 +55,12 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
 
 pub const KEYS: &[Key] = &[
     key(
+        "automation/executions/per_agent",
+        Kind::Integer { min: 1, max: 384 },
+        "128",
+        "Executions that one agent is given at a time; the others wait for one to end.",
+    ),
+    key(
         "automation/retention/executions",
         Kind::Duration {
             min: secs(3600),

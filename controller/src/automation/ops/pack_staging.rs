@@ -12,6 +12,7 @@
 use super::fault::Fault;
 use super::packs::Stored;
 use crate::automation::Automation;
+use crate::automation::engine::agents::Limits;
 use crate::automation::engine::dispatch::content_key;
 use crate::ops::now;
 use crate::store::automation::pack_stagings::PackStaging;
@@ -150,8 +151,12 @@ impl Automation {
         let until = Instant::now() + PATIENCE;
         let mut reason = "there is no agent".to_string();
         while Instant::now() < until {
-            let fresh = self.agent_lost_after();
-            let Some(dea) = self.agents.choose(asked.pack, "", Instant::now(), fresh) else {
+            // An agent full of executions still has a builder's place.
+            let limits = Limits {
+                each: usize::MAX,
+                ..self.placement_limits()
+            };
+            let Some(dea) = self.agents.choose(asked.pack, "", Instant::now(), limits) else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
