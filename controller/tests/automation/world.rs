@@ -3,11 +3,12 @@
 
 #![allow(dead_code, reason = "helpers of tests")]
 
-use crate::cluster::{self, eventually, has_servers};
+use crate::cluster::{self, Apart, eventually, has_servers};
 use crate::databases::{self, Database};
 use axum::Router;
 use axum::body::Body;
 use controller::automation::{Automation, api, ids, start};
+use controller::ops::Ops;
 use controller::runtime::Runtime;
 use controller::store::Json;
 use controller::store::automation::actions::Action;
@@ -31,7 +32,7 @@ pub struct Node {
 }
 
 pub struct World {
-    /// The controller that leads.
+    /// The controller that leads, unless a test says otherwise.
     pub node: Node,
     pub cluster: cluster::World,
     pub database: Database,
@@ -61,16 +62,34 @@ impl World {
     async fn on(database: Database) -> World {
         let cluster = cluster::World::with_store(database.store.clone()).await;
         let node = Node::start(&cluster, "controller-1").await;
-        let epoch = node.automation.epoch.clone();
-        eventually("the controller leads", async || {
-            epoch.borrow().map(|_| ()).ok_or_else(|| "not yet".into())
-        })
-        .await;
+        leads(&node.automation).await;
         World {
             node,
             cluster,
             database,
         }
+    }
+
+    /// Two controllers on PostgreSQL and a cluster store of three members. The one that leads can be killed;
+    /// that of the world does not lead. None, and a word about it, where the servers are not installed.
+    pub async fn with_doomed_leader(test: &str) -> Option<(World, Doomed)> {
+        if !has_servers(test) {
+            return None;
+        }
+        let Some(database) = Database::postgres().await else {
+            eprintln!("SKIPPED {test}: initdb is not installed");
+            return None;
+        };
+        let cluster = cluster::World::with_three_members(database.store.clone()).await;
+        let leader = Doomed::start(&cluster, "controller-2", &database.url);
+        leads(&leader.automation).await;
+        let node = Node::start(&cluster, "controller-1").await;
+        let world = World {
+            node,
+            cluster,
+            database,
+        };
+        Some((world, leader))
     }
 
     /// Another controller over the same database; it does not lead.
@@ -156,29 +175,8 @@ impl World {
 impl Node {
     async fn start(cluster: &cluster::World, name: &str) -> Node {
         let (runtime, deps) = cluster.controller(name).await;
-        let folder = cluster.folder.path();
-        let key_file = folder.join("automation.key");
-        std::fs::write(
-            &key_file,
-            "a random text of more than thirty-two characters",
-        )
-        .unwrap();
-        let scratch = folder.join("scratch");
-        std::fs::create_dir_all(&scratch).unwrap();
-        let packs = folder.join("packs");
-        std::fs::create_dir_all(&packs).unwrap();
-        let config: start::Config = serde_json::from_value(json!({
-            "key_file": key_file, "packs": packs, "public_url": "http://st2.yard.internal:8080",
-        }))
-        .unwrap();
-        let automation = start::start(&config, cluster.ops(&runtime, &deps), &runtime, &deps)
-            .await
-            .unwrap();
-        let router = api::router(automation.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let served = router.clone();
-        tokio::spawn(async move { axum::serve(listener, served).await });
+        let ops = cluster.ops(&runtime, &deps);
+        let (automation, router, address) = serve(cluster, ops, &runtime, &deps).await;
         Node {
             automation,
             router,
@@ -187,6 +185,74 @@ impl Node {
             deps,
         }
     }
+}
+
+/// Waits until a controller leads.
+pub async fn leads(automation: &Automation) {
+    let epoch = automation.epoch.clone();
+    eventually("the controller leads", async || {
+        epoch.borrow().map(|_| ()).ok_or_else(|| "not yet".into())
+    })
+    .await;
+}
+
+/// A controller that can be killed: with threads and connections of its own.
+pub struct Doomed {
+    pub automation: Automation,
+    pub address: SocketAddr,
+    apart: Apart,
+}
+
+impl Doomed {
+    fn start(cluster: &cluster::World, name: &str, database: &str) -> Doomed {
+        let apart = cluster.controller_apart(name, database);
+        let ops = Ops {
+            store: apart.store.clone(),
+            ..cluster.ops(&apart.runtime, &apart.deps)
+        };
+        let (automation, _, address) = apart.run(serve(cluster, ops, &apart.runtime, &apart.deps));
+        Doomed {
+            automation,
+            address,
+            apart,
+        }
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn kill(self) {
+        self.apart.kill();
+    }
+}
+
+/// Starts automation in a controller, and its API on a port of this machine.
+async fn serve(
+    cluster: &cluster::World,
+    ops: Ops,
+    runtime: &Runtime,
+    deps: &Deps,
+) -> (Automation, Router, SocketAddr) {
+    let folder = cluster.folder.path();
+    let key_file = folder.join("automation.key");
+    std::fs::write(
+        &key_file,
+        "a random text of more than thirty-two characters",
+    )
+    .unwrap();
+    let scratch = folder.join("scratch");
+    std::fs::create_dir_all(&scratch).unwrap();
+    let packs = folder.join("packs");
+    std::fs::create_dir_all(&packs).unwrap();
+    let config: start::Config = serde_json::from_value(json!({
+        "key_file": key_file, "packs": packs, "public_url": "http://st2.yard.internal:8080",
+    }))
+    .unwrap();
+    let automation = start::start(&config, ops, runtime, deps).await.unwrap();
+    let router = api::router(automation.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = router.clone();
+    tokio::spawn(async move { axum::serve(listener, served).await });
+    (automation, router, address)
 }
 
 /// An answer that was read whole.
