@@ -5,7 +5,7 @@ YARD := $(BIN)/yard
 HOST := x86_64-unknown-linux-gnu
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,YARD_HOME)
 
-.PHONY: demo up down build setup setup-test test lint bench clean
+.PHONY: demo up down build setup setup-test test lint bench trials clean
 
 ## demo: install what is missing, build, start a one-machine cluster, push an app, show its answer
 demo: up
@@ -54,3 +54,7 @@ lint: setup
 ## bench: measure what docs/benchmarks.md reports, and write it
 bench: setup-test build
 	@$(SUDO) $(BIN)/bench
+
+## trials: kill every part of automation under load, ten times as long as the tests do, and write docs/trials.md
+trials: setup-test build
+	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test automation_trials --locked

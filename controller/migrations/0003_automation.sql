@@ -96,7 +96,6 @@ CREATE INDEX executions_instance ON executions (trigger_instance);
 CREATE INDEX executions_user ON executions (username, started_at);
 CREATE INDEX executions_trigger ON executions (trigger_ref, started_at) WHERE trigger_ref IS NOT NULL;
 CREATE INDEX executions_trigger_type ON executions (trigger_type, started_at) WHERE trigger_type IS NOT NULL;
-CREATE INDEX executions_unplaced ON executions (started_at, id) WHERE status = 'scheduled' AND dea IS NULL;
 CREATE INDEX executions_blob ON executions (result_sha256) WHERE result_sha256 IS NOT NULL;
 
 CREATE TABLE execution_outputs (

@@ -67,6 +67,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "automation",
         include_str!("../../migrations/0003_automation.sql"),
     ),
+    (
+        5,
+        "unplaced executions",
+        include_str!("../../migrations/0005_unplaced_executions.sql"),
+    ),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

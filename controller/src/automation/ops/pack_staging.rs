@@ -117,6 +117,13 @@ impl Automation {
         })
     }
 
+    /// Whether it is on record that this staging failed.
+    pub(super) async fn staging_has_failed(&self, asked: &StagingAsked<'_>) -> Result<bool, Fault> {
+        let mut connection = self.ops.store.read().await?;
+        let row = PackStaging::find(&mut connection, &task_of(asked)).await?;
+        Ok(row.is_some_and(|row| !row.outcome.is_null() && row.outcome["sha256"].is_null()))
+    }
+
     async fn staging_row(&self, task: &str, pack: &str) -> Result<PackStaging, Fault> {
         let mut tx = self.fenced("begin to stage a pack").await?;
         if let Some(row) = PackStaging::find(&mut tx, task).await? {
