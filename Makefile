@@ -12,7 +12,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,YARD_HOME)
 
-.PHONY: demo up down build init install setup setup-test test lint bench
+.PHONY: demo up down build init install setup setup-test test lint bench trials
 
 ## demo: install what is missing, build, start a one-machine cluster, push an app, show its answer
 demo: up
@@ -74,3 +74,7 @@ bench: setup-test
 	@scripts/quietly build cargo build --profile $(PROFILE) --workspace --bins --examples --locked
 	@$(MAKE) --no-print-directory init PROFILE=$(PROFILE)
 	@$(SUDO) $(BIN)/bench
+
+## trials: kill every part of automation under load, ten times as long as the tests do, and write docs/trials.md
+trials: setup-test build
+	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test automation_trials --locked

@@ -63,6 +63,25 @@ impl Automation {
             .duration("health-manager/agent/lost_after")
     }
 
+    /// Whom executions may be given to.
+    pub fn placement_limits(&self) -> engine::agents::Limits {
+        let each = self
+            .ops
+            .settings()
+            .integer("automation/executions/per_agent");
+        engine::agents::Limits {
+            fresh: self.agent_lost_after(),
+            each: usize::try_from(each).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Whether agents can be heard and told.
+    pub fn is_connected(&self) -> bool {
+        self.bus
+            .as_ref()
+            .is_some_and(|bus| bus.status().borrow().connected)
+    }
+
     /// Wakes the engine, after a commit.
     pub fn nudge(&self) {
         self.wake.notify_one();

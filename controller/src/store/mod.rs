@@ -78,6 +78,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "traffic",
         include_str!("../../migrations/0005_traffic.sql"),
     ),
+    (
+        6,
+        "unplaced executions",
+        include_str!("../../migrations/0006_unplaced_executions.sql"),
+    ),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

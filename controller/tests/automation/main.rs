@@ -24,4 +24,5 @@ mod sensors;
 mod site;
 mod sources;
 mod stream;
+mod takeover;
 mod world;

@@ -5,11 +5,12 @@
 
 use crate::automation_client;
 pub use crate::automation_client::Client;
-use crate::cluster::{self, eventually, has_servers};
+use crate::cluster::{self, Apart, eventually, has_servers};
 use crate::databases::{self, Database};
 use axum::Router;
 use axum::body::Body;
 use controller::automation::{Automation, api, ids};
+use controller::ops::Ops;
 use controller::runtime::Runtime;
 use controller::store::Json;
 use controller::store::automation::actions::Action;
@@ -32,7 +33,7 @@ pub struct Node {
 }
 
 pub struct World {
-    /// The controller that leads.
+    /// The controller that leads, unless a test says otherwise.
     pub node: Node,
     pub cluster: cluster::World,
     pub database: Database,
@@ -63,16 +64,34 @@ impl World {
     pub async fn on(database: Database) -> World {
         let cluster = cluster::World::with_store(database.store.clone()).await;
         let node = Node::start(&cluster, "controller-1").await;
-        let epoch = node.automation.epoch.clone();
-        eventually("the controller leads", async || {
-            epoch.borrow().map(|_| ()).ok_or_else(|| "not yet".into())
-        })
-        .await;
+        leads(&node.automation).await;
         World {
             node,
             cluster,
             database,
         }
+    }
+
+    /// Two controllers on PostgreSQL and a cluster store of three members. The one that leads can be killed;
+    /// that of the world does not lead. None, and a word about it, where the servers are not installed.
+    pub async fn with_doomed_leader(test: &str) -> Option<(World, Doomed)> {
+        if !has_servers(test) {
+            return None;
+        }
+        let Some(database) = Database::postgres().await else {
+            eprintln!("SKIPPED {test}: initdb is not installed");
+            return None;
+        };
+        let cluster = cluster::World::with_three_members(database.store.clone()).await;
+        let leader = Doomed::start(&cluster, "controller-2", &database.url);
+        leads(&leader.automation).await;
+        let node = Node::start(&cluster, "controller-1").await;
+        let world = World {
+            node,
+            cluster,
+            database,
+        };
+        Some((world, leader))
     }
 
     /// Another controller over the same database; it does not lead.
@@ -143,14 +162,9 @@ impl World {
 
 impl Node {
     async fn start(cluster: &cluster::World, name: &str) -> Node {
-        let packs = cluster.folder.path().join("packs");
-        let (automation, runtime, deps) =
-            automation_client::start(cluster, name, &packs, &[]).await;
-        let router = api::router(automation.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let served = router.clone();
-        tokio::spawn(async move { axum::serve(listener, served).await });
+        let (runtime, deps) = cluster.controller(name).await;
+        let ops = cluster.ops(&runtime, &deps);
+        let (automation, router, address) = serve(cluster, ops, &runtime, &deps).await;
         Node {
             automation,
             router,
@@ -159,6 +173,60 @@ impl Node {
             deps,
         }
     }
+}
+
+/// Waits until a controller leads.
+pub async fn leads(automation: &Automation) {
+    let epoch = automation.epoch.clone();
+    eventually("the controller leads", async || {
+        epoch.borrow().map(|_| ()).ok_or_else(|| "not yet".into())
+    })
+    .await;
+}
+
+/// A controller that can be killed: with threads and connections of its own.
+pub struct Doomed {
+    pub automation: Automation,
+    pub address: SocketAddr,
+    apart: Apart,
+}
+
+impl Doomed {
+    fn start(cluster: &cluster::World, name: &str, database: &str) -> Doomed {
+        let apart = cluster.controller_apart(name, database);
+        let ops = Ops {
+            store: apart.store.clone(),
+            ..cluster.ops(&apart.runtime, &apart.deps)
+        };
+        let (automation, _, address) = apart.run(serve(cluster, ops, &apart.runtime, &apart.deps));
+        Doomed {
+            automation,
+            address,
+            apart,
+        }
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn kill(self) {
+        self.apart.kill();
+    }
+}
+
+/// Starts automation in a controller, and its API on a port of this machine.
+async fn serve(
+    cluster: &cluster::World,
+    ops: Ops,
+    runtime: &Runtime,
+    deps: &Deps,
+) -> (Automation, Router, SocketAddr) {
+    let packs = cluster.folder.path().join("packs");
+    let automation = automation_client::start_in(cluster, ops, runtime, deps, &packs, &[]).await;
+    let router = api::router(automation.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = router.clone();
+    tokio::spawn(async move { axum::serve(listener, served).await });
+    (automation, router, address)
 }
 
 impl Client {

@@ -10,6 +10,7 @@ use crate::cluster::{self, eventually};
 use axum::Router;
 use axum::body::Body;
 use controller::automation::{Automation, api, start};
+use controller::ops::Ops;
 use controller::runtime::Runtime;
 use controller::store::users::User;
 use daemon::Deps;
@@ -27,6 +28,20 @@ pub async fn start(
     pack_folders: &[&Path],
 ) -> (Automation, Runtime, Deps) {
     let (runtime, deps) = cluster.controller(name).await;
+    let ops = cluster.ops(&runtime, &deps);
+    let automation = start_in(cluster, ops, &runtime, &deps, packs, pack_folders).await;
+    (automation, runtime, deps)
+}
+
+/// The automation of a controller that runs already.
+pub async fn start_in(
+    cluster: &cluster::World,
+    ops: Ops,
+    runtime: &Runtime,
+    deps: &Deps,
+    packs: &Path,
+    pack_folders: &[&Path],
+) -> Automation {
     let folder = cluster.folder.path();
     std::fs::create_dir_all(folder.join("scratch")).unwrap();
     std::fs::create_dir_all(packs).unwrap();
@@ -38,10 +53,7 @@ pub async fn start(
         "pack_folders": pack_folders,
     }))
     .unwrap();
-    let automation = start::start(&config, cluster.ops(&runtime, &deps), &runtime, &deps)
-        .await
-        .unwrap();
-    (automation, runtime, deps)
+    start::start(&config, ops, runtime, deps).await.unwrap()
 }
 
 /// Makes an account; somebody who is logged in to it.

@@ -20,13 +20,14 @@ use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
 use controller::store::{Json, Store, organizations::Organization, spaces::Space};
-use daemon::{Bus, Cluster, ComponentId, Deps, Role, Sockets};
+use daemon::{Bus, Cluster, ComponentId, Deps, Role, Sockets, StoreConfig};
 use proto::bus::catalogue;
 use proto::bus::dea::{Advertisement, Hello, PlacementProperties, StartInstance, UpdateInstances};
 use proto::bus::health::{Beat, ExitReason, Exited, Heartbeat, InstanceState};
 use proto::bus::staging::{Acknowledged, StagingReply, StagingRequest};
 use proto::ids::{DeaId, InstanceId, ProcessGuid, StagerQueue, Version};
-use servers::{Etcd, Nats};
+pub use servers::Etcd;
+use servers::Nats;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -78,14 +79,31 @@ pub const COMPONENTS: [(Role, &str); 8] = [
 /// A controller on threads of its own.
 pub struct Apart {
     pub runtime: Runtime,
-    _deps: Deps,
-    threads: tokio::runtime::Runtime,
+    pub deps: Deps,
+    pub store: Store,
+    /// Some until it is killed.
+    threads: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // It would wait for its threads, which nothing may do where tests run.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
 }
 
 impl Apart {
+    /// Does something on its threads.
+    pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        let threads = self.threads.as_ref().expect("it lives");
+        tokio::task::block_in_place(|| threads.block_on(work))
+    }
+
     /// Ends it in the middle of whatever it does: nothing is finished, given up or told.
     pub fn kill(self) {
-        self.threads.shutdown_background();
+        drop(self);
     }
 }
 
@@ -102,7 +120,8 @@ pub fn admin() -> Actor {
 pub struct World {
     pub folder: tempfile::TempDir,
     nats: Nats,
-    etcd: Etcd,
+    /// Members of one cluster.
+    pub etcd: Vec<Etcd>,
     pub store: Store,
     pub blobs: Blobs,
 }
@@ -122,12 +141,22 @@ impl World {
         World::in_folder(tempfile::tempdir().unwrap(), store).await
     }
 
+    /// With another database and a cluster store of three members.
+    pub async fn with_three_members(store: Store) -> World {
+        let members = Etcd::together(["one", "two", "three"]);
+        World::in_folder_with(tempfile::tempdir().unwrap(), store, members.into()).await
+    }
+
     async fn in_folder(folder: tempfile::TempDir, store: Store) -> World {
+        World::in_folder_with(folder, store, vec![Etcd::start()]).await
+    }
+
+    async fn in_folder_with(folder: tempfile::TempDir, store: Store, etcd: Vec<Etcd>) -> World {
         let blobs = Blobs::open(&folder.path().join("blobs"), b"secret", "127.0.0.1:1").unwrap();
         let world = World {
             folder,
             nats: Nats::start(&COMPONENTS),
-            etcd: Etcd::start(),
+            etcd,
             store,
             blobs,
         };
@@ -145,7 +174,7 @@ impl World {
 
     /// Sets a value of the cluster's configuration, as JSON.
     pub async fn set(&self, path: &str, value: &str) {
-        let cluster = Cluster::connect(&self.etcd.config("")).await.unwrap();
+        let cluster = Cluster::connect(&self.etcd[0].config("")).await.unwrap();
         let key = format!("{}{path}", proto::config::PREFIX);
         eventually("the setting is stored", async || {
             let set = cluster.compare_and_set(&key, None, value).await;
@@ -179,16 +208,18 @@ impl World {
             .enable_all()
             .build()
             .unwrap();
-        let (runtime, deps) = tokio::task::block_in_place(|| {
+        let (runtime, deps, store) = tokio::task::block_in_place(|| {
             threads.block_on(async {
                 let store = Store::open(database).await.unwrap();
-                self.controller_over(name, store).await
+                let (runtime, deps) = self.controller_over(name, store.clone()).await;
+                (runtime, deps, store)
             })
         });
         Apart {
             runtime,
-            _deps: deps,
-            threads,
+            deps,
+            store,
+            threads: Some(threads),
         }
     }
 
@@ -198,7 +229,11 @@ impl World {
             "cluster": {"id": "c0ffee12", "domain": "yard.internal"},
             "home": self.folder.path(), "folder": self.folder.path(), "run": self.folder.path(),
             "bus": self.nats.config(name),
-            "store": self.etcd.config(""),
+            "store": StoreConfig {
+                endpoints: self.etcd.iter().map(Etcd::endpoint).collect(),
+                user: String::new(),
+                password: String::new(),
+            },
             "admin": {"address": format!("127.0.0.1:{}", servers::free_port()), "user": "status", "password": "secret"},
             "settings": {},
         }))

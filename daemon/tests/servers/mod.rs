@@ -136,30 +136,52 @@ impl Drop for Nats {
 
 pub struct Etcd {
     folder: tempfile::TempDir,
+    name: String,
     port: u16,
     peer: u16,
+    /// All members of its cluster.
+    members: String,
     child: Option<Child>,
 }
 
 impl Etcd {
     pub fn start() -> Etcd {
-        let mut etcd = Etcd {
-            folder: tempfile::tempdir().unwrap(),
-            port: free_port(),
-            peer: free_port(),
-            child: None,
-        };
-        etcd.up();
+        let [etcd] = Etcd::together(["one"]);
         etcd
     }
 
+    /// Members of one cluster.
+    pub fn together<const COUNT: usize>(names: [&str; COUNT]) -> [Etcd; COUNT] {
+        let mut all = names.map(|name| Etcd {
+            folder: tempfile::tempdir().unwrap(),
+            name: name.to_string(),
+            port: free_port(),
+            peer: free_port(),
+            members: String::new(),
+            child: None,
+        });
+        let members: Vec<String> = all
+            .iter()
+            .map(|etcd| format!("{}={}", etcd.name, etcd.peer_url()))
+            .collect();
+        for etcd in &mut all {
+            etcd.members = members.join(",");
+            etcd.up();
+        }
+        all
+    }
+
+    fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer)
+    }
+
     pub fn up(&mut self) {
-        let (client, peer) = (self.endpoint(), format!("http://127.0.0.1:{}", self.peer));
+        let (client, peer) = (self.endpoint(), self.peer_url());
         self.child = Some(start(
             Command::new("etcd")
                 .args([
                     "--name",
-                    "one",
+                    &self.name,
                     "--listen-client-urls",
                     &client,
                     "--advertise-client-urls",
@@ -171,11 +193,7 @@ impl Etcd {
                     "--initial-advertise-peer-urls",
                     &peer,
                 ])
-                .args([
-                    "--initial-cluster",
-                    &format!("one={peer}"),
-                    "--unsafe-no-fsync",
-                ])
+                .args(["--initial-cluster", &self.members, "--unsafe-no-fsync"])
                 .arg("--data-dir")
                 .arg(self.folder.path().join("data")),
         ));

@@ -67,6 +67,12 @@ pub const KEYS: &[Key] = &[
         "Origins of web pages that may use the API of automation from a browser, separated by commas; * for every page, then without cookies; empty: none.",
     ),
     key(
+        "automation/executions/per_agent",
+        Kind::Integer { min: 1, max: 384 },
+        "128",
+        "Executions that one agent is given at a time; the others wait for one to end.",
+    ),
+    key(
         "automation/retention/executions",
         Kind::Duration {
             min: secs(3600),

@@ -16,6 +16,10 @@ pub struct Settings {
     pub start: i64,
     /// How often the work is placed before it fails.
     pub most_placements: u32,
+    /// Between the second placement that came to nothing and the third; doubled each time up to
+    /// [`longest_pause`](Settings::longest_pause).
+    pub first_pause: i64,
+    pub longest_pause: i64,
     /// How long work on an agent may take if it does not say so itself.
     pub longest_run: i64,
     /// How much longer than its limit work may seem to run: the agent enforces the limit, this is for
@@ -37,13 +41,27 @@ impl Default for Settings {
             prompt_again: 30 * SECOND,
             longest_wait: 24 * HOUR,
             start: 60 * SECOND,
-            most_placements: 10,
+            most_placements: 100,
+            first_pause: 250,
+            longest_pause: 15 * SECOND,
             longest_run: 24 * HOUR,
             report: 30 * SECOND,
             longest_workflow: 30 * 24 * HOUR,
             longest_question: 24 * HOUR,
             cancel: 120 * SECOND,
         }
+    }
+}
+
+impl Settings {
+    /// How long to wait when this many placements came to nothing. An agent that refuses answers within
+    /// a millisecond: without a pause an execution would use up its placements before anything changes.
+    pub(super) fn pause_before_placement(&self, placements: u32) -> i64 {
+        let Some(doublings) = placements.checked_sub(2) else {
+            return 0;
+        };
+        let pause = self.first_pause.saturating_mul(1 << doublings.min(20));
+        pause.min(self.longest_pause)
     }
 }
 

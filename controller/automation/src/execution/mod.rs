@@ -7,6 +7,8 @@
 //!                 │    ▲         │        │   │  └─► pending ─► succeeded | timeout
 //!                 ▼    │         │        │   └────► pausing ─► paused ─► resuming ─► running
 //!               delayed┘         └────────┴────────► canceling ─► canceled
+//!                    ▲                    │
+//!                    └─── refused again ──┘
 //! ```
 //!
 //! Problem: several processes that may die at any time move one record, and a user watches it.

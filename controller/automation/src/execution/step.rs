@@ -517,7 +517,14 @@ impl Execution {
         }
         self.placement = None;
         self.enter(Status::Requested, now);
-        effects.push(Effect::Admit);
+        // The first time at once: mostly another agent is found. Then whoever refused has time to change.
+        match settings.pause_before_placement(self.attempt) {
+            0 => effects.push(Effect::Admit),
+            pause => {
+                self.hold = Some(Hold::Until(now.saturating_add(pause)));
+                self.enter(Status::Delayed, now);
+            }
+        }
         Answer::Moved(Moved {
             effects,
             ..Moved::default()

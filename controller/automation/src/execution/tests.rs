@@ -9,6 +9,8 @@ fn settings() -> Settings {
         longest_wait: 100,
         start: 20,
         most_placements: 3,
+        first_pause: 2,
+        longest_pause: 4,
         longest_run: 60,
         report: 5,
         longest_workflow: 300,
@@ -252,14 +254,53 @@ fn work_that_never_starts_is_placed_anew_and_at_last_given_up() {
         story.moves(Event::Scheduled);
         story.moves(Event::PlacedOn(format!("a{attempt}")));
         let moved = story.deadline_passes();
-        if attempt < 3 {
+        if attempt == 1 {
             assert_eq!(story.execution.status, Status::Requested);
+        } else if attempt == 2 {
+            assert_eq!(story.execution.status, Status::Delayed);
+            assert_eq!(story.deadline_passes().effects, [Effect::Admit]);
         } else {
             assert_eq!(story.execution.status, Status::Failed);
             let error = moved.result.expect("a result")["error"].to_string();
             assert!(error.contains("3 times and never started"), "{error}");
         }
     }
+}
+
+#[test]
+fn what_is_refused_again_waits_longer_each_time() {
+    let settings = Settings {
+        most_placements: 6,
+        ..settings()
+    };
+    let (mut execution, _) = Execution::accept(accepted(Runner::LocalShellCmd), 0);
+    let mut pauses = Vec::new();
+    let mut now = 0;
+    for attempt in 1..6 {
+        for event in [
+            Event::Scheduled,
+            Event::PlacedOn("a".to_owned()),
+            Event::Started(Some(at("a", attempt))),
+        ] {
+            assert!(matches!(
+                execution.step(event, now, &settings),
+                Ok(Answer::Moved(_))
+            ));
+        }
+        let refused = execution.step(Event::NotTaken(at("a", attempt)), now, &settings);
+        let Ok(Answer::Moved(moved)) = refused else {
+            panic!("{refused:?}");
+        };
+        let pause = match execution.hold {
+            Some(Hold::Until(until)) => until - now,
+            Some(Hold::Policy(_)) | None => 0,
+        };
+        assert_eq!(moved.effects.contains(&Effect::Admit), pause == 0);
+        pauses.push(pause);
+        now += pause;
+    }
+    assert_eq!(pauses, [0, 2, 4, 4, 4]);
+    assert_eq!(execution.started_at, None);
 }
 
 #[test]

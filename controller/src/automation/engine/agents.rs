@@ -1,18 +1,57 @@
 //! The agents as automation sees them: what each runs for packs, and where the next action goes.
+//!
+//! What an agent has is reckoned from its last report, the orders it has not answered yet, and those it took
+//! since. So a burst fills an agent up to a setting ([`Limits::each`]) and the rest stays in the table of
+//! executions, where it costs nobody memory, until an end or a report makes room.
+//!
+//! What a newcomer gets wrong: an agent that is not there any more is "fresh" until it counts as lost. Orders
+//! that reach nobody make it [`Agents::away`], or an execution would be sent to it again and again at once.
 
 use proto::bus::automation::AutomationReport;
 use proto::ids::DeaId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// One agent's last report.
+/// Whom to give work to.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Silent for longer, an agent gets nothing.
+    pub fresh: Duration,
+    /// Actions an agent is given at a time. Less than it would take of one pack, so that what is on its way
+    /// is not refused.
+    pub each: usize,
+}
+
+/// An order that is not answered for so long was never sent: its transaction was not committed.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
+
+/// One agent's last report, and what happened since.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub report: AutomationReport,
-    pub at: Instant,
-    /// Sent out since that report.
-    pub sent: u32,
+struct Seen {
+    report: AutomationReport,
+    at: Instant,
+    /// When it was chosen for orders that it has not answered.
+    sent: VecDeque<Instant>,
+    /// Orders it took since that report.
+    taken: usize,
+    /// Orders did not reach it: nothing more is sent before it reports.
+    away: bool,
+}
+
+impl Seen {
+    /// How many more actions it may be given.
+    fn room(&self, now: Instant, limits: Limits) -> usize {
+        let is_fresh = now.saturating_duration_since(self.at) <= limits.fresh;
+        if !is_fresh || self.away || self.report.draining {
+            return 0;
+        }
+        limits.each.saturating_sub(self.busy())
+    }
+
+    fn busy(&self) -> usize {
+        self.report.actions.len() + self.sent.len() + self.taken
+    }
 }
 
 /// Every agent that reported. Cheap to clone.
@@ -31,23 +70,69 @@ impl Agents {
     /// Takes in a report. Whether the agent is new, or takes work again.
     pub fn reported(&self, agent: DeaId, report: AutomationReport, at: Instant) -> bool {
         let takes_work = !report.draining;
-        let before = self.lock().insert(
+        let mut seen = self.lock();
+        let before = seen.get(&agent);
+        let was_closed = before.is_none_or(|before| before.report.draining || before.away);
+        let mut sent = before.map_or_else(VecDeque::new, |before| before.sent.clone());
+        sent.retain(|chosen| at.saturating_duration_since(*chosen) < ANSWERED_WITHIN);
+        seen.insert(
             agent,
             Seen {
                 report,
                 at,
-                sent: 0,
+                sent,
+                taken: 0,
+                away: false,
             },
         );
-        takes_work && before.is_none_or(|before| before.report.draining)
+        takes_work && was_closed
     }
 
-    /// The agent for an action of a pack in this version; counts it as sent there.
-    pub fn choose(&self, pack: &str, sha256: &str, now: Instant, fresh: Duration) -> Option<DeaId> {
+    /// An agent answered an order, or will not any more.
+    pub fn answered(&self, agent: &DeaId, is_taken: bool) {
+        if let Some(agent) = self.lock().get_mut(agent) {
+            agent.sent.pop_front();
+            agent.taken += usize::from(is_taken);
+        }
+    }
+
+    /// Orders do not reach it.
+    pub fn away(&self, agent: &DeaId) {
+        if let Some(agent) = self.lock().get_mut(agent) {
+            agent.away = true;
+        }
+    }
+
+    /// An action ended there: there is room before the next report says so.
+    pub fn ended(&self, agent: &str, execution: &str, attempt: u32) {
         let mut seen = self.lock();
-        let chosen = choose(&seen, pack, sha256, now, fresh)?;
+        let Some((_, agent)) = seen.iter_mut().find(|(id, _)| id.as_str() == agent) else {
+            return;
+        };
+        let before = agent.report.actions.len();
+        agent
+            .report
+            .actions
+            .retain(|action| action.execution != execution || action.attempt != attempt);
+        if agent.report.actions.len() == before {
+            agent.taken = agent.taken.saturating_sub(1);
+        }
+    }
+
+    /// How many actions could be given out now.
+    pub fn room(&self, now: Instant, limits: Limits) -> usize {
+        self.lock()
+            .values()
+            .map(|agent| agent.room(now, limits))
+            .sum()
+    }
+
+    /// The agent for an action of a pack in this version; counts it as sent there. None: nobody has room.
+    pub fn choose(&self, pack: &str, sha256: &str, now: Instant, limits: Limits) -> Option<DeaId> {
+        let mut seen = self.lock();
+        let chosen = choose(&seen, pack, sha256, now, limits)?;
         if let Some(agent) = seen.get_mut(&chosen) {
-            agent.sent += 1;
+            agent.sent.push_back(now);
         }
         Some(chosen)
     }
@@ -89,22 +174,22 @@ fn choose(
     pack: &str,
     sha256: &str,
     now: Instant,
-    fresh: Duration,
+    limits: Limits,
 ) -> Option<DeaId> {
     /// Actions at a time that a warm sandbox outweighs.
     const WARMTH: usize = 8;
     seen.iter()
-        .filter(|(_, agent)| {
-            !agent.report.draining && now.saturating_duration_since(agent.at) <= fresh
-        })
+        .filter(|(_, agent)| agent.room(now, limits) > 0)
         .min_by_key(|(id, agent)| {
             let is_warm = agent
                 .report
                 .packs
                 .iter()
                 .any(|warm| warm.pack == pack && warm.sha256 == sha256);
-            let busy = agent.report.actions.len() + agent.sent as usize;
-            (busy + if is_warm { 0 } else { WARMTH }, (*id).clone())
+            (
+                agent.busy() + if is_warm { 0 } else { WARMTH },
+                (*id).clone(),
+            )
         })
         .map(|(id, _)| id.clone())
 }
@@ -113,6 +198,12 @@ fn choose(
 mod tests {
     use super::*;
     use proto::bus::automation::{RunningAction, WarmPack};
+
+    const EACH: usize = 20;
+    const LIMITS: Limits = Limits {
+        fresh: Duration::from_secs(10),
+        each: EACH,
+    };
 
     fn dea(name: &str) -> DeaId {
         DeaId::new(name).unwrap()
@@ -137,14 +228,13 @@ mod tests {
     fn the_least_busy_is_chosen_and_warmth_counts() {
         let agents = Agents::default();
         let now = Instant::now();
-        let fresh = Duration::from_secs(10);
-        assert_eq!(agents.choose("core", "1", now, fresh), None);
+        assert_eq!(agents.choose("core", "1", now, LIMITS), None);
         agents.reported(dea("dea-1"), report(3, false), now);
         agents.reported(dea("dea-2"), report(1, false), now);
-        assert_eq!(agents.choose("core", "1", now, fresh), Some(dea("dea-2")));
+        assert_eq!(agents.choose("core", "1", now, LIMITS), Some(dea("dea-2")));
         agents.reported(dea("dea-1"), report(5, true), now);
-        assert_eq!(agents.choose("core", "1", now, fresh), Some(dea("dea-1")));
-        assert_eq!(agents.choose("core", "2", now, fresh), Some(dea("dea-2")));
+        assert_eq!(agents.choose("core", "1", now, LIMITS), Some(dea("dea-1")));
+        assert_eq!(agents.choose("core", "2", now, LIMITS), Some(dea("dea-2")));
     }
 
     #[test]
@@ -154,9 +244,52 @@ mod tests {
         agents.reported(dea("dea-1"), report(0, false), now);
         agents.reported(dea("dea-2"), report(0, false), now);
         let chosen: Vec<_> = (0..4)
-            .filter_map(|_| agents.choose("core", "1", now, Duration::from_secs(10)))
+            .filter_map(|_| agents.choose("core", "1", now, LIMITS))
             .collect();
         assert_eq!(chosen, ["dea-1", "dea-2", "dea-1", "dea-2"].map(dea));
+    }
+
+    #[test]
+    fn an_agent_is_filled_and_ends_make_room() {
+        let agents = Agents::default();
+        let now = Instant::now();
+        let choose = || agents.choose("core", "1", now, LIMITS);
+        agents.reported(dea("dea-1"), report(EACH - 2, false), now);
+        assert_eq!(agents.room(now, LIMITS), 2);
+        assert!(choose().is_some() && choose().is_some());
+        assert_eq!((choose(), agents.room(now, LIMITS)), (None, 0));
+        agents.answered(&dea("dea-1"), true);
+        assert_eq!(choose(), None, "what it took is there until it ends");
+        agents.answered(&dea("dea-1"), false);
+        assert_eq!(choose(), Some(dea("dea-1")), "what it refused is not");
+        agents.ended("dea-1", "", 0);
+        assert!(agents.room(now, LIMITS) > 0, "an end needs no report");
+        let taken_again = agents.reported(dea("dea-1"), report(1, false), now);
+        assert!(!taken_again, "it had room before");
+        assert_eq!(
+            agents.room(now, LIMITS),
+            EACH - 2,
+            "a report does not know what is on its way"
+        );
+        let later = now + ANSWERED_WITHIN;
+        agents.reported(dea("dea-1"), report(1, false), later);
+        assert_eq!(
+            agents.room(later, LIMITS),
+            EACH - 1,
+            "what was chosen in vain is forgotten"
+        );
+    }
+
+    #[test]
+    fn who_cannot_be_reached_gets_nothing_until_it_reports() {
+        let agents = Agents::default();
+        let now = Instant::now();
+        agents.reported(dea("dea-1"), report(0, false), now);
+        agents.away(&dea("dea-1"));
+        assert_eq!(agents.choose("core", "1", now, LIMITS), None);
+        assert_eq!(agents.room(now, LIMITS), 0);
+        assert!(agents.reported(dea("dea-1"), report(0, false), now));
+        assert_eq!(agents.choose("core", "1", now, LIMITS), Some(dea("dea-1")));
     }
 
     #[test]
@@ -168,10 +301,7 @@ mod tests {
         let mut leaving = report(0, false);
         leaving.draining = true;
         agents.reported(dea("dea-2"), leaving, later);
-        assert_eq!(
-            agents.choose("core", "1", later, Duration::from_secs(10)),
-            None
-        );
+        assert_eq!(agents.choose("core", "1", later, LIMITS), None);
         assert_eq!(
             agents.take_lost(later, Duration::from_secs(15)),
             [dea("dea-1")]

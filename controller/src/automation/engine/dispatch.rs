@@ -105,15 +105,29 @@ pub fn send(automation: &Automation, execution: String, at: Placement) {
 }
 
 async fn deliver(automation: &Automation, id: &str, at: &Placement) -> Result<(), Fault> {
-    let Some(bus) = &automation.bus else {
+    let Ok(agent) = DeaId::new(at.agent.clone()) else {
         return Ok(());
+    };
+    let taken = order(automation, id, at, &agent).await;
+    automation
+        .agents
+        .answered(&agent, matches!(taken, Ok(true)));
+    taken.map(drop)
+}
+
+/// Whether the agent took it, as far as is known.
+async fn order(
+    automation: &Automation,
+    id: &str,
+    at: &Placement,
+    agent: &DeaId,
+) -> Result<bool, Fault> {
+    let Some(bus) = &automation.bus else {
+        return Ok(false);
     };
     let row = Execution::find(&mut *automation.ops.store.read().await?, id).await?;
     let Some(row) = row.filter(|row| row.life.placement.as_ref() == Some(at)) else {
-        return Ok(());
-    };
-    let Ok(agent) = DeaId::new(at.agent.clone()) else {
-        return Ok(());
+        return Ok(false);
     };
     let orders = match compose(automation, &row, at).await {
         Ok(orders) => orders,
@@ -124,7 +138,7 @@ async fn deliver(automation: &Automation, id: &str, at: &Placement) -> Result<()
                 status: Status::Failed,
                 result: runners::without_outcome(runner, &text),
             };
-            return settle(automation, id, event).await;
+            return settle(automation, id, event).await.map(|()| false);
         }
         Err(NoOrders::Later(fault)) => {
             // Nothing was sent: it may be placed anew.
@@ -132,34 +146,36 @@ async fn deliver(automation: &Automation, id: &str, at: &Placement) -> Result<()
             return Err(fault);
         }
     };
-    let topic = catalogue::dea_action_run(&agent);
-    match bus
+    let topic = catalogue::dea_action_run(agent);
+    let event = match bus
         .request::<_, RunActionReply>(&topic, &orders, ANSWER)
         .await
     {
-        Ok(reply) if reply.accepted => Ok(()),
+        Ok(reply) if reply.accepted => return Ok(true),
         Ok(reply) => {
             tracing::info!(execution = id, agent = %agent, reason = reply.reason, "an agent did not take an action");
-            settle(automation, id, Event::NotTaken(at.clone())).await
+            Event::NotTaken(at.clone())
         }
-        Err(BusError::NoResponders(_) | BusError::Disconnected(_)) => {
-            settle(automation, id, Event::NotTaken(at.clone())).await
+        Err(BusError::NoResponders(_)) => {
+            automation.agents.away(agent);
+            Event::NotTaken(at.clone())
         }
+        Err(BusError::Disconnected(_)) => Event::NotTaken(at.clone()),
         Err(error @ BusError::TooLarge { .. }) => {
             let runner = Runner::from_name(&row.runner_type).unwrap_or(Runner::Noop);
-            let event = Event::Finished {
+            Event::Finished {
                 at: Some(at.clone()),
                 status: Status::Failed,
                 result: runners::without_outcome(runner, &error.to_string()),
-            };
-            settle(automation, id, event).await
+            }
         }
         // It may have begun: the agent's reports tell.
         Err(error) => {
             tracing::warn!(execution = id, agent = %agent, %error, "an agent did not say that it takes an action");
-            Ok(())
+            return Ok(true);
         }
-    }
+    };
+    settle(automation, id, event).await.map(|()| false)
 }
 
 async fn settle(automation: &Automation, id: &str, event: Event) -> Result<(), Fault> {

@@ -33,6 +33,10 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(500);
 /// Executions looked at in one transaction.
 const BATCH: i64 = 200;
+/// Batches that are placed before the other duties have their turn.
+const PLACINGS: usize = 5;
+/// The gauge of what waits for an agent counts no further.
+const COUNTED: i64 = 10_000;
 /// After a round that failed; doubles while they keep failing.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -69,10 +73,7 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
             continue;
         }
         let now = Instant::now();
-        let connected = automation
-            .bus
-            .as_ref()
-            .is_some_and(|bus| bus.status().borrow().connected);
+        let connected = automation.is_connected();
         match (connected, connected_since) {
             (true, None) => {
                 // What was silent while nobody could be heard is not lost.
@@ -136,6 +137,7 @@ pub async fn duties(
         }
     });
     let executions = look_at_executions(automation).await;
+    let placed = place_waiting(automation, connected).await;
     let sensors = if connected {
         sensors::look(automation, &mut term.sensors).await
     } else {
@@ -148,6 +150,7 @@ pub async fn duties(
         .and(keys)
         .and(rules)
         .and(executions)
+        .and(placed)
         .and(sensors)
 }
 
@@ -165,4 +168,29 @@ async fn look_at_executions(automation: &Automation) -> Result<(), Fault> {
         round.look(rows).await?;
         round.finish().await?;
     }
+}
+
+/// Executions that found no agent with room when they were let in, oldest first, as far as there is room now.
+async fn place_waiting(automation: &Automation, connected: bool) -> Result<(), Fault> {
+    if !connected {
+        return Ok(());
+    }
+    for _ in 0..PLACINGS {
+        let mut reader = automation.ops.store.read().await?;
+        let waiting = executions::count_unplaced(&mut reader, COUNTED).await?;
+        drop(reader);
+        metrics::gauge!("automation_unplaced_executions").set(waiting as f64);
+        let room = automation
+            .agents
+            .room(Instant::now(), automation.placement_limits());
+        if waiting == 0 || room == 0 {
+            return Ok(());
+        }
+        let limit = i64::try_from(room).unwrap_or(BATCH).min(BATCH);
+        let mut round = automation.round("place executions").await?;
+        let rows = executions::unplaced(round.connection(), limit).await?;
+        round.look(rows).await?;
+        round.finish().await?;
+    }
+    Ok(())
 }

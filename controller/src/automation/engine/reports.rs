@@ -181,6 +181,9 @@ async fn ended(automation: &Automation, exited: &ActionExited) -> Result<(), Fau
         tracing::debug!(execution = row.id, %illegal, "the end of an action came too late");
     }
     round.finish().await?;
+    automation
+        .agents
+        .ended(&exited.dea, &exited.execution, exited.attempt);
     automation.nudge();
     Ok(())
 }

@@ -323,18 +323,19 @@ impl Round {
         Ok(())
     }
 
-    /// The agent for an execution; None: nobody has room, it is asked again later.
+    /// The agent for an execution; None: nobody has room or can be reached, and the engine asks again when
+    /// somebody has ([`place_waiting`](super::place_waiting)).
     async fn choose(&mut self, row: &Execution) -> Result<Option<String>, Fault> {
-        if !self.leads {
+        if !self.leads || !self.automation.is_connected() {
             return Ok(None);
         }
         let pack = row.action_ref.split_once('.').map_or("", |(pack, _)| pack);
         let content = dispatch::content_sum(&mut self.tx, pack).await?;
-        let fresh = self.automation.agent_lost_after();
+        let limits = self.automation.placement_limits();
         Ok(self
             .automation
             .agents
-            .choose(pack, &content, Instant::now(), fresh)
+            .choose(pack, &content, Instant::now(), limits)
             .map(|agent| agent.to_string()))
     }
 

@@ -95,14 +95,11 @@ impl Automation {
                 () = shutdown.draining() => return Ok(()),
             }
             pause = LOOK;
-            let Some(epoch) = *self.epoch.borrow() else {
-                continue;
-            };
-            if self.agents.known().is_empty() {
+            if self.epoch.borrow().is_none() || self.agents.known().is_empty() {
                 continue;
             }
             attempt += 1;
-            match self.stage_base_environment(&list, epoch, attempt).await {
+            match self.stage_base_environment(&list, attempt).await {
                 // The list changes with the platform: the next controller looks again.
                 Ok(()) => {
                     let mut term = self.epoch.clone();
@@ -137,11 +134,11 @@ impl Automation {
         list.is_file().then_some(list)
     }
 
+    /// Stages the list unless that is done. `attempt`: this leader's, from 1.
     async fn stage_base_environment(
         &self,
         list: &std::path::Path,
-        epoch: i64,
-        attempt: u32,
+        mut attempt: u32,
     ) -> Result<(), Fault> {
         let text = tokio::fs::read(list)
             .await
@@ -166,17 +163,22 @@ impl Automation {
         })
         .await?;
         let content = self.store_archive(bytes).await?;
-        let archive = self
-            .stage_at(
-                &StagingAsked {
-                    execution: &format!("base-{epoch}-{attempt}"),
-                    pack: PACK,
-                    content: &content,
-                    environment: &BTreeMap::new(),
-                },
-                BASE_PLACE,
-            )
-            .await?;
+        let environment = BTreeMap::new();
+        // Named by number, not by leader: what an earlier leader began is waited for. A leader that is
+        // killed often would fill an agent with stagings of the same.
+        let archive = loop {
+            let execution = format!("base-{attempt}");
+            let asked = StagingAsked {
+                execution: &execution,
+                pack: PACK,
+                content: &content,
+                environment: &environment,
+            };
+            if !self.staging_has_failed(&asked).await? {
+                break self.stage_at(&asked, BASE_PLACE).await?;
+            }
+            attempt += 1;
+        };
         self.write_base(json!({ FOLDER_SUM: sum }), Some(&archive))
             .await?;
         tracing::info!(

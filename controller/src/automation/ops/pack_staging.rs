@@ -12,6 +12,7 @@
 use super::fault::Fault;
 use super::packs::Stored;
 use crate::automation::Automation;
+use crate::automation::engine::agents::Limits;
 use crate::automation::engine::dispatch::content_key;
 use crate::ops::now;
 use crate::store::automation::pack_stagings::PackStaging;
@@ -116,6 +117,13 @@ impl Automation {
         })
     }
 
+    /// Whether it is on record that this staging failed.
+    pub(super) async fn staging_has_failed(&self, asked: &StagingAsked<'_>) -> Result<bool, Fault> {
+        let mut connection = self.ops.store.read().await?;
+        let row = PackStaging::find(&mut connection, &task_of(asked)).await?;
+        Ok(row.is_some_and(|row| !row.outcome.is_null() && row.outcome["sha256"].is_null()))
+    }
+
     async fn staging_row(&self, task: &str, pack: &str) -> Result<PackStaging, Fault> {
         let mut tx = self.fenced("begin to stage a pack").await?;
         if let Some(row) = PackStaging::find(&mut tx, task).await? {
@@ -150,8 +158,12 @@ impl Automation {
         let until = Instant::now() + PATIENCE;
         let mut reason = "there is no agent".to_string();
         while Instant::now() < until {
-            let fresh = self.agent_lost_after();
-            let Some(dea) = self.agents.choose(asked.pack, "", Instant::now(), fresh) else {
+            // An agent full of executions still has a builder's place.
+            let limits = Limits {
+                each: usize::MAX,
+                ..self.placement_limits()
+            };
+            let Some(dea) = self.agents.choose(asked.pack, "", Instant::now(), limits) else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };

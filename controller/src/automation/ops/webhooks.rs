@@ -82,6 +82,8 @@ impl Automation {
         let most = self.ops.settings().integer("automation/rules/max_pending");
         let waiting =
             trigger_instances::count_pending(&mut *self.ops.store.read().await?, most + 1).await?;
+        // Here as well as at the leader: there may be none at the moment.
+        metrics::gauge!("automation_pending_instances").set(waiting as f64);
         if waiting > most {
             return Err(Fault::TooMany(format!(
                 "More than {most} trigger instances wait for the rules: try again later."

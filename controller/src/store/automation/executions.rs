@@ -298,6 +298,36 @@ pub async fn overdue(
     select(connection, &rest, now, &[], "read overdue executions").await
 }
 
+/// Those that may run and have no agent, the oldest first.
+pub async fn unplaced(
+    connection: &mut AnyConnection,
+    limit: i64,
+) -> Result<Vec<Execution>, StoreError> {
+    let rest = format!(
+        "WHERE started_at >= $1 AND status = 'scheduled' AND dea IS NULL ORDER BY started_at, id LIMIT {limit}"
+    );
+    select(
+        connection,
+        &rest,
+        0,
+        &[],
+        "read executions without an agent",
+    )
+    .await
+}
+
+/// How many may run and have no agent, counted no further than `limit`.
+pub async fn count_unplaced(connection: &mut AnyConnection, limit: i64) -> Result<i64, StoreError> {
+    sqlx::query(
+        "SELECT count(*) FROM (SELECT id FROM executions WHERE status = 'scheduled' AND dea IS NULL LIMIT $1) AS waiting",
+    )
+    .bind(limit)
+    .fetch_one(connection)
+    .await
+    .and_then(|row| row.try_get(0))
+    .map_err(StoreError::during("count executions without an agent"))
+}
+
 /// Those the engine has not done with: not ended, or ended and not concluded.
 pub async fn unsettled(connection: &mut AnyConnection) -> Result<Vec<Execution>, StoreError> {
     let rest = "WHERE deadline IS NOT NULL AND deadline > $1 ORDER BY started_at, id";
