@@ -125,7 +125,7 @@ async fn who_is_on_duty_is_told_of_an_app_that_flaps(cluster: &Cluster) -> anyho
         eventually("a page", IN_TIME, || async {
             let pages = cluster.body(&cluster.host("pager"), "/").await?;
             ensure!(
-                pages.contains("fluttering in ") && pages.contains("crashed 3 times"),
+                pages.contains("fluttering in ") && pages.contains("times (instance 0 of web)"),
                 "{pages:?}"
             );
             Ok(())
