@@ -398,6 +398,123 @@ async fn shell_actions_end_by_themselves_by_time_or_by_order() {
     world.finish().await;
 }
 
+/// The control group of an action, as it sees it itself.
+const OWN_GROUP: &str = "sed -n 's/.*:pids://p' /proc/self/cgroup";
+
+/// Groups of the workers of this agent's only sandbox.
+fn worker_groups(world: &World) -> Vec<String> {
+    let parent = format!("/sys/fs/cgroup/pids{}", world.told("cgroup_parent"));
+    let sandboxes = std::fs::read_dir(parent).unwrap().flatten();
+    let folders =
+        sandboxes.flat_map(|sandbox| std::fs::read_dir(sandbox.path()).into_iter().flatten());
+    let names = folders
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("worker-")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_group_is_used_again_only_when_nothing_is_left_in_it_and_limits_each_action() {
+    let Some(world) = World::start("groups used again").await else {
+        return;
+    };
+    run(&world, &shell("u1", OWN_GROUP)).await;
+    let (exited, report) = ended(&world, "u1").await;
+    assert_eq!(exited.exit_status, 0, "{report}");
+    let group = report["stdout"].as_str().unwrap().trim().to_string();
+    if !group.contains("worker-") {
+        eprintln!("SKIPPED groups used again: this machine's control groups are of version 2");
+        return world.finish().await;
+    }
+    // What the first one leaves behind, out of its session too, is gone before the second begins.
+    let escape =
+        format!("{OWN_GROUP}; setsid sleep 1000 & setsid -f sleep 1000; cd /tmp; ulimit -n 50");
+    run(&world, &shell("u2", &escape)).await;
+    let (_, report) = ended(&world, "u2").await;
+    assert_eq!(
+        report["stdout"].as_str().unwrap().trim(),
+        group,
+        "the same group"
+    );
+    let look = format!("{OWN_GROUP}; pgrep -c sleep; pwd; test $(ulimit -n) -gt 50 && echo free");
+    run(&world, &shell("u3", &look)).await;
+    let (_, report) = ended(&world, "u3").await;
+    assert_eq!(
+        report["stdout"].as_str().unwrap(),
+        format!("{group}\n0\n/home/vcap\nfree\n")
+    );
+
+    // The limits are those of each action, higher and lower than that of the one before.
+    let hungry = |execution: &str, memory_mb| RunAction {
+        memory_mb,
+        ..shell(
+            execution,
+            &format!("{OWN_GROUP}; head -c 100000000 /dev/zero | tail -c 99000000 | wc -c"),
+        )
+    };
+    for (execution, memory_mb, fits) in [
+        ("u4", 200, true),
+        ("u5", 64, false),
+        ("u6", 220, true),
+        ("u7", 64, false),
+    ] {
+        run(&world, &hungry(execution, memory_mb)).await;
+        let (exited, report) = ended(&world, execution).await;
+        let printed = report["stdout"].as_str().unwrap();
+        assert_eq!(
+            printed.contains("99000000"),
+            fits,
+            "{memory_mb} MB: {exited:?} {report}"
+        );
+    }
+    for execution in ["u8", "u9"] {
+        let forks = "for number in $(seq 600); do sleep 3 & done; wait";
+        let action = RunAction {
+            memory_mb: 0,
+            ..shell(execution, forks)
+        };
+        run(&world, &action).await;
+        let (_, report) = ended(&world, execution).await;
+        assert!(
+            report["stderr"].as_str().unwrap().contains("fork"),
+            "{report}"
+        );
+    }
+
+    // Files in memory stay on the account of the group: the next action gets another.
+    run(
+        &world,
+        &shell(
+            "u10",
+            &format!("{OWN_GROUP}; head -c 20000000 /dev/zero > /dev/shm/left"),
+        ),
+    )
+    .await;
+    let (_, report) = ended(&world, "u10").await;
+    let full = report["stdout"]
+        .as_str()
+        .unwrap()
+        .trim()
+        .trim_start_matches('/')
+        .to_string();
+    run(&world, &shell("u11", OWN_GROUP)).await;
+    let (_, report) = ended(&world, "u11").await;
+    assert_ne!(
+        report["stdout"]
+            .as_str()
+            .unwrap()
+            .trim()
+            .trim_start_matches('/'),
+        full
+    );
+    let begun = Instant::now();
+    while worker_groups(&world).contains(&full) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{full} stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_is_cut_counted_and_its_result_stored() {
     let Some(world) = World::start("floods").await else {

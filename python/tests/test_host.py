@@ -439,6 +439,17 @@ class Protocol(HostTestCase):
             lambda: len(processes.children_of(self.host.process.pid)) == 1, "surplus workers did not end"
         )
 
+    def test_an_idle_worker_that_cannot_be_used_is_replaced(self):
+        pid = self.hello["idle"][0]
+        self.client.send(request="retire", worker=pid)
+        lost = self.client.wait_for(lambda event: event["event"] == "worker_lost")
+        self.assertEqual(lost["pid"], pid)
+        eventually(lambda: processes.parent_of(pid) is None, "the worker did not end")
+        self.client.send(request="retire", worker=pid)
+        refused = self.client.wait_for(lambda event: event["event"] == "refused")
+        self.assertEqual(refused["code"], "no_such_worker")
+        self._eventually_idle(len(self.hello["idle"]))
+
     def _eventually_idle(self, count):
         def idle():
             self.client.send(request="ping", nonce=count)

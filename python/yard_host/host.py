@@ -41,6 +41,7 @@ _FIELDS = {
     "prefork": {"request", "count"},
     "forget": {"request", "id"},
     "ping": {"request", "nonce"},
+    "retire": {"request", "worker"},
 }
 
 
@@ -272,9 +273,22 @@ class Host:
             return
         self._wanted_idle = count
         while len(self._idle) > count:
-            # An idle worker ends when its control socket does.
-            worker = self._workers[self._idle.pop()]
-            worker.control.shutdown(socket.SHUT_WR)
+            self._retire(self._idle.pop())
+
+    def _handle_retire(self, body):
+        pid = body.get("worker")
+        if pid not in self._idle:
+            self._refuse(body, "no_such_worker", "no idle worker has pid %s" % pid)
+            return
+        self._idle.remove(pid)
+        self._retire(pid)
+        # Whoever cannot use one may not be able to use the next either.
+        self._pause_refill()
+
+    def _retire(self, pid):
+        # An idle worker ends when its control socket does.
+        self._workers[pid].control.shutdown(socket.SHUT_WR)
+        self._announce({"event": "worker_lost", "pid": pid})
 
     def _handle_forget(self, body):
         if not isinstance(body.get("id"), str) or not self._mailbox.forget(body["id"]):

@@ -6,6 +6,7 @@
 //! call cannot. [`process::fork`] refuses in a threaded process, [`process::inherited`] hands a
 //! descriptor out once. Keep that when adding to it.
 
+pub mod launch;
 pub mod loop_device;
 pub mod mount;
 pub mod netlink;

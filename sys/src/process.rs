@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,98 @@ pub fn fork() -> io::Result<Forked> {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(code) }
+}
+
+/// Forks a single-threaded process for a child that keeps one descriptor (as number 3) and the standard
+/// ones, and nothing else. `life` is all that the child does; what it returns is its exit status. It is a
+/// plain function, so that it cannot bring along a descriptor that is closed by then.
+pub fn fork_keeping(keep: &OwnedFd, life: fn(OwnedFd) -> i32) -> io::Result<i32> {
+    const KEPT: RawFd = 3;
+    match fork()? {
+        Forked::Parent { child } => Ok(child),
+        Forked::Child => {
+            if keep.as_raw_fd() != KEPT {
+                // SAFETY: plain numbers. Whoever owns number 3 in this copy is never reached again: the
+                // child ends without returning from here.
+                let kept = unsafe { libc::dup3(keep.as_raw_fd(), KEPT, libc::O_CLOEXEC) };
+                if kept == -1 {
+                    exit_now(1);
+                }
+            }
+            // SAFETY: as above, for all the others.
+            unsafe { libc::syscall(libc::SYS_close_range, KEPT + 1, libc::c_uint::MAX, 0) };
+            // SAFETY: it is open, and its owner in this copy is never reached again.
+            let kept = unsafe { OwnedFd::from_raw_fd(KEPT) };
+            exit_now(life(kept))
+        }
+    }
+}
+
+/// Receives bytes and the descriptors that came with them, closed on exec. No bytes: the peer ended.
+pub fn receive_with_descriptors(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    most: usize,
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    // SAFETY: computes a size.
+    let space = unsafe { libc::CMSG_SPACE((most * size_of::<RawFd>()) as libc::c_uint) };
+    let mut control = vec![0; space as usize];
+    let mut parts = [io::IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let mut descriptors = Vec::new();
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = message {
+            for number in numbers {
+                // SAFETY: the kernel has just made this descriptor for us alone.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(number) });
+            }
+        }
+    }
+    Ok((received.bytes, descriptors))
+}
+
+/// A child that has ended, and what it and those it waited for used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    pub pid: i32,
+    /// Its exit status; `None`: a signal ended it.
+    pub status: Option<i32>,
+    pub signal: Option<i32>,
+    pub cpu: Duration,
+    pub most_memory_bytes: u64,
+}
+
+/// Takes in a child that has ended. `None`: none has, and `patient` was not asked for. The error of having no
+/// children at all is `ECHILD`.
+pub fn wait_for_any(patient: bool) -> io::Result<Option<Ended>> {
+    let flags = if patient { 0 } else { libc::WNOHANG };
+    let mut status = 0;
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let pid = loop {
+        // SAFETY: both are written to by the call only.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, flags, &raw mut usage) };
+        if pid != -1 {
+            break pid;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    };
+    let time = |of: libc::timeval| {
+        let micros = u64::try_from(of.tv_usec).unwrap_or(0);
+        Duration::from_secs(u64::try_from(of.tv_sec).unwrap_or(0)) + Duration::from_micros(micros)
+    };
+    Ok((pid != 0).then(|| Ended {
+        pid,
+        status: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        most_memory_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) << 10,
+    }))
 }
 
 static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());

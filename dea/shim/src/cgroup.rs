@@ -186,10 +186,16 @@ impl Group {
         let value = bytes.to_string();
         match self.version {
             Version::One => {
-                self.write("memory", "memory.limit_in_bytes", &value)?;
                 let swap = "memory.memsw.limit_in_bytes";
-                if self.file("memory", swap).exists() {
-                    self.write("memory", swap, &value)?;
+                let has_swap = self.file("memory", swap).exists();
+                match self.write("memory", "memory.limit_in_bytes", &value) {
+                    // It may not be above the one with swap: to raise both, that comes first.
+                    Err(_) if has_swap => {
+                        self.write("memory", swap, &value)?;
+                        self.write("memory", "memory.limit_in_bytes", &value)?;
+                    }
+                    Ok(()) if has_swap => self.write("memory", swap, &value)?,
+                    outcome => outcome?,
                 }
                 // The highest use so far was the runtime's.
                 self.write("memory", "memory.max_usage_in_bytes", "0")
@@ -269,13 +275,22 @@ impl Group {
 
     /// Memory in use that the kernel could not simply take back.
     pub fn memory(&self) -> io::Result<u64> {
-        let (usage, inactive) = match self.version {
-            Version::One => ("memory.usage_in_bytes", "total_inactive_file"),
-            Version::Two => ("memory.current", "inactive_file"),
+        let inactive = match self.version {
+            Version::One => "total_inactive_file",
+            Version::Two => "inactive_file",
         };
-        let used = number(&self.read("memory", usage)?)?;
+        let used = self.charged()?;
         let stat = self.read("memory", "memory.stat")?;
         Ok(used.saturating_sub(keyed(&stat, inactive).unwrap_or(0)))
+    }
+
+    /// Memory on its account, caches too.
+    pub fn charged(&self) -> io::Result<u64> {
+        let name = match self.version {
+            Version::One => "memory.usage_in_bytes",
+            Version::Two => "memory.current",
+        };
+        number(&self.read("memory", name)?)
     }
 
     pub fn cpu_seconds(&self) -> io::Result<f64> {

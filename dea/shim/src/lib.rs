@@ -3,10 +3,12 @@
 //!
 //! - `stackyard-supervisor`, one per sandbox on the host: makes the sandbox, holds its output and
 //!   its exit status, so that the agent can die and come back.
-//! - `stackyard-init`, process 1 of the sandbox: waits for orders, reaps, passes signals on.
+//! - `stackyard-init`, process 1 of the sandbox: waits for orders, reaps, passes signals on. In the sandbox of
+//!   a pack it is also the host of shell actions ([`shell_host`]).
 
 pub mod backlog;
 pub mod cgroup;
 pub mod lines;
 pub mod protocol;
+pub mod shell_host;
 pub mod supervisor;

@@ -204,6 +204,8 @@ pub mod kind {
     pub const REPLY: u8 = b'r';
     pub const LINE: u8 = b'l';
     pub const NOTICE: u8 = b'n';
+    /// Between the host of shell actions and its slots.
+    pub const SLOT: u8 = b's';
 }
 
 /// One line of output as it travels.

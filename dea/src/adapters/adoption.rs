@@ -44,7 +44,7 @@ pub async fn adopt_all(agent: &Arc<Agent>) -> anyhow::Result<(usize, usize)> {
             Some(Record::Pack(record)) => {
                 let given = actions.remove(&Some(sandbox.id().to_string()));
                 let given = given.unwrap_or_default();
-                unit::adopt(agent, record.key, sandbox, given);
+                unit::adopt(agent, record, sandbox, given);
             }
             Some(Record::Sensor(record)) => sensor_sandboxes.push((record, sandbox)),
             None => remove(&sandbox).await,

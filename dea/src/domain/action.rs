@@ -35,6 +35,9 @@ pub struct ActionRecord {
     pub inline_limit: u64,
     /// Unix seconds.
     pub accepted_at: f64,
+    /// It is for the host of shell actions.
+    #[serde(default)]
+    pub shell: bool,
 }
 
 /// The name of an execution in files and for its host.
@@ -43,8 +46,9 @@ pub fn id(execution: &str, attempt: u32) -> String {
 }
 
 impl ActionRecord {
-    pub fn of(request: &RunAction, sandbox: &str, accepted_at: f64) -> ActionRecord {
+    pub fn of(request: &RunAction, shell: bool, sandbox: &str, accepted_at: f64) -> ActionRecord {
         ActionRecord {
+            shell,
             execution: request.execution.clone(),
             attempt: request.attempt,
             action: request.action.clone(),
@@ -118,6 +122,11 @@ fn default_environment() -> Value {
     variables.remove("DEPS_DIR");
     variables.insert("TMPDIR".to_string(), "/tmp".to_string());
     json!(variables)
+}
+
+/// Whether orders are those of a shell action.
+pub fn is_shell(orders: &Map<String, Value>) -> bool {
+    orders.get("kind").and_then(Value::as_str) == Some("shell")
 }
 
 /// The `run` frame, for this worker or any.
@@ -334,7 +343,7 @@ mod tests {
     }
 
     fn record() -> ActionRecord {
-        ActionRecord::of(&request(), "pack-1", 5.0)
+        ActionRecord::of(&request(), true, "pack-1", 5.0)
     }
 
     fn about() -> Circumstances<'static> {

@@ -33,6 +33,8 @@ pub struct Output {
     next: u64,
     /// A piece is missing; of which stream is not known.
     incomplete: bool,
+    /// Something of it was passed on.
+    passed_on: bool,
 }
 
 /// A piece as it is written down, so that the result is complete after a restart of the agent too.
@@ -100,6 +102,7 @@ impl Output {
     pub fn take_batch(&mut self) -> Vec<OutputPiece> {
         self.waiting = 0;
         self.due = None;
+        self.passed_on |= !self.pieces.is_empty();
         std::mem::take(&mut self.pieces)
     }
 
@@ -118,6 +121,11 @@ impl Output {
     /// Everything that a stream printed, once.
     pub fn take_text(&mut self, stream: Stream) -> String {
         self.kept.remove(&stream).unwrap_or_default()
+    }
+
+    /// Whether its end has to wait until something before it was sent.
+    pub fn was_passed_on(&self) -> bool {
+        self.passed_on
     }
 
     /// Whether something between the first piece and the last is missing.
@@ -144,6 +152,7 @@ mod tests {
     fn pieces_wait_for_each_other_a_moment() {
         let mut output = Output::new(1 << 20);
         assert_eq!(output.due(), None);
+        assert!(output.take_batch().is_empty() && !output.was_passed_on());
         assert!(!output.push(piece(Stream::Stdout, 0, "a"), NOW, 1));
         assert!(!output.push(piece(Stream::Stderr, 1, "b"), NOW + EVERY / 2, 2));
         assert_eq!(output.due(), Some(NOW + EVERY), "the first one counts");
@@ -153,6 +162,7 @@ mod tests {
             .map(|piece| (piece.stream.as_str(), piece.data.as_slice()))
             .collect();
         assert_eq!(told, [("stdout", &b"a"[..]), ("stderr", b"b")]);
+        assert!(output.was_passed_on());
         assert_eq!((output.due(), output.take_batch().len()), (None, 0));
         let full = "x".repeat(MOST);
         assert!(output.push(piece(Stream::Stdout, 2, &full), NOW, 3));

@@ -1,7 +1,8 @@
-//! What the agent and a pack's host process say to each other (`python/yard_host/PROTOCOL.md`):
-//! frames of a length (u32, big endian) and one JSON object.
+//! What the agent and the host processes of a pack's sandbox say to each other
+//! (`python/yard_host/PROTOCOL.md`): frames of a length (u32, big endian) and one JSON object.
 //!
-//! The host runs in the sandbox beside the code of packs, so its words are not trusted beyond their
+//! There are two: one in Python, whose workers are forked from a warm interpreter and live for one
+//! execution, and one for shell actions, whose workers stay. A host runs in the sandbox beside the code of packs, so its words are not trusted beyond their
 //! form: what makes no sense ends the connection, and an event about an execution that nobody gave
 //! it is ignored by whoever reads it.
 
@@ -21,7 +22,23 @@ pub enum HostError {
     Malformed(#[from] serde_json::Error),
 }
 
-/// One event of the host.
+/// Which of the two hosts of a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostKind {
+    Python,
+    Shell,
+}
+
+impl HostKind {
+    pub const BOTH: [HostKind; 2] = [HostKind::Python, HostKind::Shell];
+
+    /// Its workers do not become what they start: they are one process more.
+    pub fn worker_stays(self) -> bool {
+        self == HostKind::Shell
+    }
+}
+
+/// One event of a host.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum HostEvent {
@@ -50,6 +67,9 @@ pub enum HostEvent {
     },
     Exited {
         id: String,
+        /// Its worker is idle again, and nothing of the execution is left in it.
+        #[serde(default)]
+        reusable: bool,
         /// Everything else of the event, for the result document.
         #[serde(flatten)]
         rest: Map<String, Value>,
@@ -106,6 +126,11 @@ pub fn forget(id: &str) -> Vec<u8> {
 
 pub fn prefork(count: usize) -> Vec<u8> {
     frame(&json!({ "request": "prefork", "count": count }))
+}
+
+/// An idle worker is not wanted any more.
+pub fn retire(worker: i32) -> Vec<u8> {
+    frame(&json!({ "request": "retire", "worker": worker }))
 }
 
 /// Its answer follows everything that the host had to tell before.
@@ -182,10 +207,14 @@ mod tests {
             assert!(
                 matches!(&events[1], HostEvent::Output { stream: Stream::Stderr, data, .. } if data == "häm")
             );
-            let HostEvent::Exited { id, rest } = &events[2] else {
+            let HostEvent::Exited { id, reusable, rest } = &events[2] else {
                 panic!("{:?}", events[2])
             };
             assert_eq!((id.as_str(), &rest["status"]), ("a", &json!(0)));
+            assert!(
+                !reusable,
+                "a worker is for one execution unless its host says otherwise"
+            );
             assert_eq!(events[3..], [HostEvent::Pong, HostEvent::Unknown]);
         }
     }

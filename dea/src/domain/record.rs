@@ -60,6 +60,9 @@ pub struct TaskRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PackRecord {
     pub key: PackKey,
+    /// It has a host of shell actions; those of older agents have none.
+    #[serde(default)]
+    pub shell_host: bool,
 }
 
 /// A sandbox of a sensor that was given its program.
@@ -250,6 +253,7 @@ pub(crate) mod tests {
                     content: String::new(),
                     base: "0a".repeat(32),
                 },
+                shell_host: true,
             }),
             Record::Sensor(SensorRecord {
                 request: "00".into(),

@@ -132,6 +132,14 @@ impl World {
 
     /// With another bootstrap file.
     pub async fn with(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> Option<World> {
+        let mut world = World::empty(name, change).await?;
+        world.watch(world.nats_port).await;
+        world.start_agent().await;
+        Some(world)
+    }
+
+    /// Without an agent, and nobody listens to the bus.
+    pub async fn empty(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> Option<World> {
         if let Some(why) = missing() {
             eprintln!("SKIPPED {name}: {why}");
             return None;
@@ -194,7 +202,7 @@ impl World {
         let tasks = Supervisor::new();
         let blobs: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
         let blob_url = serve_blobs(&tasks, blobs.clone()).await;
-        let mut world = World {
+        Some(World {
             bus,
             seen: Arc::default(),
             acknowledge: Arc::new(true.into()),
@@ -208,10 +216,17 @@ impl World {
             tasks,
             folder,
             run,
-        };
-        world.watch(nats_port).await;
-        world.start_agent().await;
-        Some(world)
+        })
+    }
+
+    /// What the agent of this world is started with.
+    pub fn bootstrap(&self) -> &serde_json::Value {
+        &self.bootstrap
+    }
+
+    /// Where its bus is.
+    pub fn bus_address(&self) -> String {
+        format!("127.0.0.1:{}", self.nats_port)
     }
 
     pub async fn start_agent(&mut self) {

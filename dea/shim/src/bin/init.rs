@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use dea_shim::protocol::{ExitStatus, FromInit, Orders, Splitter, ToInit, frame_json, kind};
+use dea_shim::shell_host::{self, Asked};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -24,14 +25,33 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 use sys::process::{Forked, exit_now, fork, inherited, reset_signals};
 
+/// The first argument of the host of shell actions, which is the same program: it is in every sandbox.
+const PACK_HOST: &str = "pack-host";
 /// The descriptor the runtime preserves.
 const CONNECTION: i32 = 3;
 
 fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(PACK_HOST) {
+        host(&arguments.collect::<Vec<String>>());
+    }
     if let Err(error) = run() {
         eprintln!("stackyard-init: {error}");
         std::process::exit(1);
     }
+}
+
+/// Not process 1 but a program that it was ordered to start.
+fn host(arguments: &[String]) -> ! {
+    let Some(asked) = Asked::of(arguments) else {
+        eprintln!("{PACK_HOST} SOCKET IDLE MOST_RUNNING [PROGRAM ARGUMENTS...]");
+        std::process::exit(2);
+    };
+    let status = shell_host::run(asked).unwrap_or_else(|error| {
+        eprintln!("shell host: {error}");
+        2
+    });
+    std::process::exit(status)
 }
 
 struct Init {

@@ -46,7 +46,9 @@ pub async fn conclude(agent: &Arc<Agent>, mut end: End) {
         "an action ended"
     );
     // Whoever hears of the end reads the output: it must not come after.
-    agent.outputs.flush().await;
+    if end.output.was_passed_on() {
+        agent.outputs.flush().await;
+    }
     agent.spool.put(Fact::Action(exited));
     agent.notes.settle(&end.record.id());
 }

@@ -1,7 +1,9 @@
-//! Making the sandbox of a pack, with its host process in it.
+//! Making the sandbox of a pack, with its host processes in it.
 //!
-//! The host is root of its sandbox (three capabilities, nobody on the machine) and actions are vcap:
-//! so no action can end the host, reach its socket, or take another's place before it.
+//! The program of the sandbox is the host of shell actions, the same file as its init; it starts the host of
+//! Python actions and ends with it. Both are root of their sandbox (three capabilities, nobody on the
+//! machine) and actions are vcap: so no action can end a host, reach its socket, or take another's place
+//! before it.
 
 use crate::adapters::agent::Agent;
 use crate::adapters::chain;
@@ -9,6 +11,7 @@ use crate::adapters::droplets::{DropletUse, Wanted};
 use crate::adapters::preparing::cpu_shares;
 use crate::domain::environment;
 use crate::domain::pack::{self, BASE, PACK, PYTHON, PackKey};
+use crate::domain::pack_host::HostKind;
 use crate::domain::record::{PackRecord, Record};
 use crate::sandbox::{Events, Orders, Prepare, Sandbox, SandboxEvent, SandboxLimits, Source};
 use proto::bus::automation::PackContent;
@@ -19,9 +22,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::host::HostConnection;
+use super::unit::MOST_RUNNING;
 
 const SOCKET_FOLDER: &str = "/run/yard";
 const SOCKET: &str = "/run/yard/host.sock";
+const SHELL_SOCKET: &str = "/run/yard/shell.sock";
+/// The init as its sandbox sees it.
+const INIT: &str = "/.yard/init";
 /// Idle workers that a host keeps.
 pub const IDLE_WORKERS: usize = 4;
 /// Most open files of a process.
@@ -34,7 +41,8 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Made {
     pub sandbox: Sandbox,
     pub events: Events,
-    pub host: HostConnection,
+    pub python: HostConnection,
+    pub shell: HostConnection,
     /// What it is made of, kept in the cache while it lives.
     pub uses: Vec<DropletUse>,
 }
@@ -219,11 +227,21 @@ pub async fn make(
     let (sandbox, files) = prepare(&agent, &id, limits, &content).await?;
     let key = PackKey::of(&content);
     let started = async {
-        let label = Record::Pack(PackRecord { key }).to_text();
+        let label = Record::Pack(PackRecord {
+            key,
+            shell_host: true,
+        });
+        let label = label.to_text();
         sandbox.set_label(&label).await?;
         sandbox.make_folder(SOCKET_FOLDER, 0, 0o700).await?;
         let workers = IDLE_WORKERS.to_string();
+        let most = MOST_RUNNING.to_string();
         let command = [
+            INIT,
+            "pack-host",
+            SHELL_SOCKET,
+            &workers,
+            &most,
             files.interpreter().as_str(),
             "-m",
             "yard_host",
@@ -246,14 +264,15 @@ pub async fn make(
     let connected = match started.await {
         Ok(mut events) => connect(&sandbox, &mut events)
             .await
-            .map(|host| (events, host)),
+            .map(|hosts| (events, hosts)),
         Err(error) => Err(chain(&error)),
     };
     match connected {
-        Ok((events, host)) => Ok(Made {
+        Ok((events, (python, shell))) => Ok(Made {
             sandbox,
             events,
-            host,
+            python,
+            shell,
             uses: files.into_uses(),
         }),
         Err(why) => {
@@ -263,9 +282,17 @@ pub async fn make(
     }
 }
 
-/// Waits until the host listens; fails at once when it ends instead, with its last words.
-async fn connect(sandbox: &Sandbox, events: &mut Events) -> Result<HostConnection, String> {
-    let connecting = reach(sandbox, LISTENS_WITHIN);
+/// Waits until the hosts listen; fails at once when they end instead, with their last words.
+async fn connect(
+    sandbox: &Sandbox,
+    events: &mut Events,
+) -> Result<(HostConnection, HostConnection), String> {
+    let connecting = async {
+        tokio::try_join!(
+            reach(sandbox, HostKind::Python, LISTENS_WITHIN),
+            reach(sandbox, HostKind::Shell, LISTENS_WITHIN)
+        )
+    };
     tokio::pin!(connecting);
     let mut words = String::new();
     loop {
@@ -283,11 +310,19 @@ async fn connect(sandbox: &Sandbox, events: &mut Events) -> Result<HostConnectio
     }
 }
 
-/// Connects to the host, trying until then.
-pub async fn reach(sandbox: &Sandbox, within: Duration) -> Result<HostConnection, String> {
+/// Connects to a host, trying until then.
+pub async fn reach(
+    sandbox: &Sandbox,
+    kind: HostKind,
+    within: Duration,
+) -> Result<HostConnection, String> {
+    let socket = match kind {
+        HostKind::Python => SOCKET,
+        HostKind::Shell => SHELL_SOCKET,
+    };
     let until = Instant::now() + within;
     loop {
-        match sandbox.connect(SOCKET).await {
+        match sandbox.connect(socket).await {
             Ok(stream) => return Ok(HostConnection::new(stream)),
             Err(error) if Instant::now() > until => {
                 return Err(format!(

@@ -154,6 +154,7 @@ mod tests {
             result_url: String::new(),
             inline_limit: 10,
             accepted_at: 5.5,
+            shell: true,
         }
     }
 

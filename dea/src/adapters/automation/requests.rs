@@ -90,7 +90,12 @@ fn accept(agent: &Arc<Agent>, request: &RunAction) -> Result<(), String> {
         Some(sandbox) => sandbox,
         None => open(agent, &mut table, key, request)?,
     };
-    let record = ActionRecord::of(request, &sandbox, agent.now().unix);
+    let record = ActionRecord::of(
+        request,
+        action::is_shell(&orders),
+        &sandbox,
+        agent.now().unix,
+    );
     agent
         .notes
         .accept(&record)

@@ -17,26 +17,28 @@
 //!   the next, a few milliseconds.
 
 mod executions;
+mod sides;
 
 use super::host::{Broken, HostConnection};
 use super::making::{self, Made};
 use super::notes::Found;
-use super::workers::Workers;
 use crate::adapters::agent::{Agent, PackEntry};
 use crate::adapters::chain;
 use crate::adapters::droplets::DropletUse;
 use crate::adapters::life::reached;
 use crate::domain::action::{ActionRecord, Outcome};
-use crate::domain::action_output::{Output, Printed};
+use crate::domain::action_output::Output;
 use crate::domain::capacity::Resources;
 use crate::domain::pack::{PackKey, Warm};
-use crate::domain::pack_host::{self, HostEvent, RunningWorker};
+use crate::domain::pack_host::{self, HostEvent, HostKind};
+use crate::domain::record::PackRecord;
 use crate::sandbox::{Events, ExitStatus, Sandbox, SandboxEvent, SandboxLimits, Signal};
 use executions::{Execution, Phase, WORKER_WITHIN};
 use futures_util::future::BoxFuture;
 use proto::bus::automation::PackContent;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sides::Side;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -45,8 +47,6 @@ use tokio::sync::mpsc;
 const COMMANDS: usize = 1024;
 /// Most actions at once in a sandbox; its host takes as many.
 pub const MOST_RUNNING: usize = 512;
-/// How long a host may be away before its sandbox is given up.
-const BACK_WITHIN: Duration = Duration::from_secs(20);
 /// Between TERM and KILL when the agent ends.
 const FAREWELL_GRACE_MS: u64 = 2000;
 /// How often groups of ended workers are looked at again.
@@ -60,8 +60,8 @@ pub enum PackCommand {
         reason: String,
         grace_ms: u64,
     },
-    /// The end of this one is in the spool.
-    Concluded(String),
+    /// The end of this one, which its host told, is in the spool.
+    Concluded(String, HostKind),
     /// Go when the last action has ended.
     Retire(&'static str),
     /// The agent ends, and with it everything here.
@@ -85,29 +85,25 @@ pub struct Unit {
     /// For those that work beside it.
     myself: mpsc::Sender<PackCommand>,
     making: Option<BoxFuture<'static, Result<Made, String>>>,
-    reaching: Option<BoxFuture<'static, Result<HostConnection, String>>>,
     sandbox: Option<Sandbox>,
     events: Option<Events>,
-    host: Option<HostConnection>,
     uses: Vec<DropletUse>,
-    workers: Option<Workers>,
+    /// Its hosts.
+    python: Side,
+    shell: Side,
+    /// It has a host for shell actions; one that an older agent made has none.
+    has_shell_host: bool,
     executions: BTreeMap<String, Execution>,
-    waiting: VecDeque<String>,
     /// Ended, and their ends not in the spool yet.
     concluding: BTreeSet<String>,
-    /// What the host said to run when it was reached, until it is clear that it said everything.
-    greeting: Option<Vec<RunningWorker>>,
-    ready: bool,
-    /// Until when more idle workers are wanted than usual.
-    busy_until: Option<Duration>,
     over: bool,
 }
 
 enum Happening {
     Command(Option<PackCommand>),
     Made(Result<Made, String>),
-    Reached(Result<HostConnection, String>),
-    Host(Result<HostEvent, Broken>),
+    Reached(HostKind, Result<HostConnection, String>),
+    Host(HostKind, Result<HostEvent, Broken>),
     Sandbox(Option<SandboxEvent>),
     TimePassed,
 }
@@ -138,9 +134,11 @@ pub fn create(agent: &Arc<Agent>, key: PackKey, limits: SandboxLimits) -> (PackE
 }
 
 /// Goes on with a sandbox that an earlier agent made, and with what it had given to it.
-pub fn adopt(agent: &Arc<Agent>, key: PackKey, sandbox: Sandbox, found: Vec<Found>) {
+pub fn adopt(agent: &Arc<Agent>, made: PackRecord, sandbox: Sandbox, found: Vec<Found>) {
+    let PackRecord { key, shell_host } = made;
     let limits = sandbox.limits();
     let (mut entry, mut unit) = create(agent, key.clone(), limits);
+    unit.has_shell_host = shell_host;
     entry.warm.id = sandbox.id().to_string();
     unit.id = sandbox.id().to_string();
     unit.uses = making::Files::adopt(agent, &key);
@@ -154,18 +152,24 @@ pub fn adopt(agent: &Arc<Agent>, key: PackKey, sandbox: Sandbox, found: Vec<Foun
             entry.warm.idle_since = None;
             let place = (record.execution.clone(), record.attempt);
             table.actions.insert(place, unit.id.clone());
-            let mut execution = Execution::new(record, Map::new());
+            let host = unit.host_for(&record);
+            let mut execution = Execution::new(record, Map::new(), host);
             execution.phase = Phase::Given;
             execution.output = Output::resumed(execution.record.output_limit, printed);
             unit.executions.insert(execution.record.id(), execution);
         }
         table.packs.insert(unit.id.clone(), entry);
     }
-    unit.workers = Some(Workers::new(sandbox.group()));
+    for side in [&mut unit.python, &mut unit.shell] {
+        side.is_in(&sandbox);
+    }
     unit.sandbox = Some(sandbox);
     agent.tasks.spawn_once("pack", async move {
         unit.listen().await;
-        unit.reach_host();
+        unit.reach_host(HostKind::Python);
+        if unit.has_shell_host {
+            unit.reach_host(HostKind::Shell);
+        }
         unit.run().await;
     });
 }
@@ -187,18 +191,14 @@ impl Unit {
             commands,
             myself,
             making: None,
-            reaching: None,
             sandbox: None,
             events: None,
-            host: None,
             uses: Vec::new(),
-            workers: None,
+            python: Side::default(),
+            shell: Side::default(),
+            has_shell_host: true,
             executions: BTreeMap::new(),
-            waiting: VecDeque::new(),
             concluding: BTreeSet::new(),
-            greeting: None,
-            ready: false,
-            busy_until: None,
             over: false,
         }
     }
@@ -221,10 +221,10 @@ impl Unit {
                 Happening::Command(Some(PackCommand::Leave) | None) => return,
                 Happening::Command(Some(command)) => self.obey(command),
                 Happening::Made(made) => self.made(made),
-                Happening::Reached(Ok(host)) => self.host = Some(host),
-                Happening::Reached(Err(why)) => self.give_up(&why).await,
-                Happening::Host(Ok(event)) => self.hear(event),
-                Happening::Host(Err(broken)) => self.host_went(&broken),
+                Happening::Reached(kind, Ok(host)) => self.side(kind).connection = Some(host),
+                Happening::Reached(_, Err(why)) => self.give_up(&why).await,
+                Happening::Host(kind, Ok(event)) => self.hear(kind, event),
+                Happening::Host(kind, Err(broken)) => self.host_went(kind, &broken),
                 Happening::Sandbox(event) => self.hear_sandbox(event),
                 Happening::TimePassed => self.time_passed().await,
             }
@@ -243,11 +243,16 @@ impl Unit {
                 self.making = None;
                 Happening::Made(made)
             }
-            reached = present(&mut self.reaching) => {
-                self.reaching = None;
-                Happening::Reached(reached)
+            reached = present(&mut self.python.reaching) => {
+                self.python.reaching = None;
+                Happening::Reached(HostKind::Python, reached)
             }
-            event = hear_host(&mut self.host) => Happening::Host(event),
+            reached = present(&mut self.shell.reaching) => {
+                self.shell.reaching = None;
+                Happening::Reached(HostKind::Shell, reached)
+            }
+            event = hear_host(&mut self.python.connection) => Happening::Host(HostKind::Python, event),
+            event = hear_host(&mut self.shell.connection) => Happening::Host(HostKind::Shell, event),
             event = hear_events(&mut self.events) => Happening::Sandbox(event),
             () = reached(wake) => Happening::TimePassed,
         }
@@ -258,31 +263,34 @@ impl Unit {
             .executions
             .values()
             .flat_map(|execution| [execution.guard, execution.output.due()]);
-        let sweep = self
-            .workers
-            .as_ref()
-            .filter(|workers| workers.has_leaving())
-            .map(|_| self.agent.now().uptime + SWEEP);
-        executions.chain([self.busy_until, sweep]).flatten().min()
+        let now = self.agent.now().uptime;
+        let sides = [&self.python, &self.shell];
+        let sides = sides
+            .into_iter()
+            .filter_map(|side| side.next_wake(now + SWEEP));
+        executions.flatten().chain(sides).min()
     }
 
     fn obey(&mut self, command: PackCommand) {
         match command {
             PackCommand::Run(action) => {
-                let mut execution = Execution::new(action.record, action.orders);
-                execution.guard = self.ready.then(|| self.agent.now().uptime + WORKER_WITHIN);
+                let host = self.host_for(&action.record);
+                let now = self.agent.now().uptime;
+                let mut execution = Execution::new(action.record, action.orders, host);
+                execution.guard = self.side(host).ready.then(|| now + WORKER_WITHIN);
                 let id = execution.record.id();
                 self.executions.insert(id.clone(), execution);
-                self.waiting.push_back(id);
+                self.side(host).waiting.push_back(id);
             }
             PackCommand::Stop {
                 id,
                 reason,
                 grace_ms,
             } => self.stop(&id, reason, grace_ms),
-            PackCommand::Concluded(id) => {
+            PackCommand::Concluded(id, host) => {
                 self.concluding.remove(&id);
-                self.tell(&pack_host::forget(&id));
+                let now = self.agent.now().uptime;
+                self.side(host).tell_later(&pack_host::forget(&id), now);
             }
             PackCommand::Retire(why) => {
                 tracing::info!(
@@ -308,26 +316,23 @@ impl Unit {
                 self.end(&id, Outcome::NotStarted { why });
             } else {
                 execution.farewell = true;
-                self.tell(&pack_host::stop(&id, FAREWELL_GRACE_MS));
+                let host = execution.host;
+                self.side(host)
+                    .tell(&pack_host::stop(&id, FAREWELL_GRACE_MS));
             }
-        }
-    }
-
-    /// Sends a frame to the host, if it is there; whoever is told on a new connection what runs
-    /// repeats what matters.
-    fn tell(&mut self, frame: &[u8]) {
-        if let Some(host) = &mut self.host {
-            host.send(frame);
         }
     }
 
     fn made(&mut self, made: Result<Made, String>) {
         match made {
             Ok(made) => {
-                self.workers = Some(Workers::new(made.sandbox.group()));
+                for side in [&mut self.python, &mut self.shell] {
+                    side.is_in(&made.sandbox);
+                }
                 self.sandbox = Some(made.sandbox);
                 self.events = Some(made.events);
-                self.host = Some(made.host);
+                self.python.connection = Some(made.python);
+                self.shell.connection = Some(made.shell);
                 self.uses = made.uses;
             }
             Err(why) => {
@@ -362,31 +367,6 @@ impl Unit {
                 self.sandbox_ended(None);
             }
         }
-    }
-
-    fn reach_host(&mut self) {
-        let Some(sandbox) = self.sandbox.clone() else {
-            return;
-        };
-        self.reaching = Some(Box::pin(async move {
-            making::reach(&sandbox, BACK_WITHIN).await
-        }));
-    }
-
-    fn host_went(&mut self, broken: &Broken) {
-        tracing::warn!(
-            pack = self.pack,
-            sandbox = self.id,
-            error = chain(broken),
-            "the connection to the host of a pack broke"
-        );
-        self.host = None;
-        self.ready = false;
-        self.greeting = None;
-        if let Some(workers) = &mut self.workers {
-            workers.forget();
-        }
-        self.reach_host();
     }
 
     /// The host does not come back: its sandbox ends, and with it everything in it.
@@ -437,9 +417,8 @@ impl Unit {
 
     fn sandbox_ended(&mut self, how: Option<(ExitStatus, bool)>) {
         self.events = None;
-        self.host = None;
-        self.reaching = None;
-        self.ready = false;
+        self.python.gone();
+        self.shell.gone();
         self.close();
         let (why, out_of_memory) = match how {
             Some((status, out_of_memory)) => (
@@ -476,115 +455,6 @@ impl Unit {
         }
     }
 
-    fn hear(&mut self, event: HostEvent) {
-        match event {
-            HostEvent::Hello {
-                version,
-                running,
-                idle,
-            } => self.greeted(version, running, &idle),
-            HostEvent::Worker { pid } => {
-                if let Some(workers) = &mut self.workers {
-                    workers.came(pid);
-                }
-            }
-            HostEvent::WorkerLost { pid } => {
-                if let Some(workers) = &mut self.workers {
-                    workers.went(pid);
-                }
-            }
-            HostEvent::Started { id, at } => self.began(&id, at.saturating_mul(1000)),
-            HostEvent::Output {
-                id,
-                stream,
-                seq,
-                data,
-            } => self.printed(&id, Printed { stream, seq, data }),
-            HostEvent::Exited { id, rest } => self.exited(&id, rest),
-            HostEvent::Refused {
-                request,
-                id,
-                code,
-                problems,
-            } => {
-                if request.as_deref() == Some("run")
-                    && let Some(id) = id
-                {
-                    self.refused(&id, &code, problems);
-                }
-            }
-            HostEvent::Pong => self.heard_everything(),
-            HostEvent::Unknown => {}
-        }
-    }
-
-    fn greeted(&mut self, version: u64, running: Vec<RunningWorker>, idle: &[i32]) {
-        if version != pack_host::VERSION {
-            tracing::warn!(
-                pack = self.pack,
-                version,
-                "the host of a pack speaks another version"
-            );
-        }
-        if let Some(workers) = &mut self.workers {
-            workers.forget();
-            for pid in idle {
-                workers.came(*pid);
-            }
-        }
-        self.greeting = Some(running);
-        self.tell(&pack_host::ping());
-    }
-
-    /// The host has told everything from before this connection: what it does not know of by now it
-    /// will never tell.
-    fn heard_everything(&mut self) {
-        let Some(running) = self.greeting.take() else {
-            return;
-        };
-        let known: BTreeMap<&str, i32> = running
-            .iter()
-            .map(|worker| (worker.id.as_str(), worker.pid))
-            .collect();
-        let mut unknown = Vec::new();
-        let mut to_stop = Vec::new();
-        let now = self.agent.now().uptime;
-        for (id, execution) in &mut self.executions {
-            if execution.phase == Phase::Waiting {
-                execution.guard = Some(now + WORKER_WITHIN);
-                continue;
-            }
-            let Some(pid) = known.get(id.as_str()) else {
-                unknown.push(id.clone());
-                continue;
-            };
-            if execution.group.is_none()
-                && let Some(workers) = &self.workers
-            {
-                execution.group = workers.of_running(*pid);
-            }
-            if execution.phase == Phase::Given {
-                execution.phase = Phase::Began;
-                execution.guard = execution.record.guard().map(|guard| now + guard);
-            }
-            if execution.started_at == 0 {
-                // Its start was told to an earlier agent; it was soon after it was accepted.
-                execution.started_at = (execution.record.accepted_at * 1e6) as i64;
-            }
-            if execution.stop_reason.is_some() || execution.farewell {
-                to_stop.push(id.clone());
-            }
-        }
-        for id in unknown {
-            let why = "the host of its sandbox does not know it".to_string();
-            self.end(&id, Outcome::Lost { why });
-        }
-        for id in to_stop {
-            self.tell(&pack_host::stop(&id, FAREWELL_GRACE_MS));
-        }
-        self.ready = true;
-    }
-
     async fn time_passed(&mut self) {
         let now = self.agent.now().uptime;
         let due: Vec<String> = self
@@ -596,12 +466,8 @@ impl Unit {
         for id in due {
             self.pass_on(&id, true);
         }
-        if self.busy_until.is_some_and(|until| until <= now) {
-            self.busy_until = None;
-            self.tell(&pack_host::prefork(making::IDLE_WORKERS));
-        }
-        if let Some(workers) = &mut self.workers {
-            workers.sweep();
+        for side in [&mut self.python, &mut self.shell] {
+            side.time_passed(now);
         }
         self.guard(now).await;
     }

@@ -4,20 +4,18 @@ use super::{PackCommand, Unit};
 use crate::adapters::agent::Agent;
 use crate::adapters::automation::conclude::{End, conclude};
 use crate::adapters::automation::unix_us;
+use crate::adapters::automation::workers::Worker;
 use crate::adapters::chain;
 use crate::domain::action::{self, ActionRecord, Outcome};
 use crate::domain::action_output::{Output, Printed};
-use crate::domain::pack_host;
-use crate::sandbox::Group;
+use crate::domain::pack_host::{self, HostKind};
+use crate::sandbox::Sandbox;
 use proto::bus::automation::ActionOutput;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// How long an execution waits for a worker that has a group.
 pub(super) const WORKER_WITHIN: Duration = Duration::from_secs(5);
-/// Idle workers that are asked for while executions wait for them, and for how long after.
-const MORE_WORKERS: usize = 16;
-const CALM: Duration = Duration::from_secs(10);
 /// How often an execution that its host did not take is given to it.
 const TRIES: u32 = 3;
 /// How long a worker may take to begin with its orders.
@@ -36,6 +34,7 @@ pub(super) enum Phase {
 pub(super) struct Execution {
     pub(super) record: ActionRecord,
     pub(super) orders: Map<String, Value>,
+    pub(super) host: HostKind,
     pub(super) phase: Phase,
     pub(super) output: Output,
     /// What was printed since it was last written down.
@@ -48,17 +47,23 @@ pub(super) struct Execution {
     /// When the agent itself ends it; until it is given, when it takes any worker.
     pub(super) guard: Option<Duration>,
     pub(super) killed: bool,
-    pub(super) group: Option<Group>,
-    /// Kills for want of memory in its group (or the sandbox's) before it began.
+    /// Its worker, if that has a control group of its own.
+    pub(super) worker: Option<Worker>,
+    /// Without one: kills for want of memory in the whole sandbox before it began.
     pub(super) kills_before: u64,
     pub(super) tries: u32,
 }
 
 impl Execution {
-    pub(super) fn new(record: ActionRecord, orders: Map<String, Value>) -> Execution {
+    pub(super) fn new(
+        record: ActionRecord,
+        orders: Map<String, Value>,
+        host: HostKind,
+    ) -> Execution {
         Execution {
             output: Output::new(record.output_limit),
             orders,
+            host,
             phase: Phase::Waiting,
             unwritten: Vec::new(),
             stop_reason: None,
@@ -66,7 +71,7 @@ impl Execution {
             started_at: 0,
             guard: None,
             killed: false,
-            group: None,
+            worker: None,
             kills_before: 0,
             tries: 0,
             record,
@@ -84,7 +89,8 @@ impl Unit {
             return;
         }
         execution.stop_reason.get_or_insert(reason);
-        self.tell(&pack_host::stop(id, grace_ms));
+        let host = execution.host;
+        self.side(host).tell(&pack_host::stop(id, grace_ms));
     }
 
     pub(super) fn began(&mut self, id: &str, at_us: i64) {
@@ -132,37 +138,53 @@ impl Unit {
         }
     }
 
-    pub(super) fn exited(&mut self, id: &str, report: Map<String, Value>) {
-        let Some(execution) = self.executions.get(id) else {
+    /// Its host told its end. `reusable`: its worker is idle again.
+    pub(super) fn exited(
+        &mut self,
+        host: HostKind,
+        id: &str,
+        reusable: bool,
+        report: Map<String, Value>,
+    ) {
+        let Some(execution) = self.executions.get_mut(id) else {
             if !self.concluding.contains(id) {
-                self.tell(&pack_host::forget(id));
+                self.side(host).tell(&pack_host::forget(id));
             }
             return;
         };
-        if execution.farewell {
+        let (kills_before, farewell) = (execution.kills_before, execution.farewell);
+        let mut worker = execution.worker.take();
+        let memory_killed = match &mut worker {
+            Some(worker) => worker.was_memory_killed(),
+            None => self.sandbox_memory_kills() > kills_before,
+        };
+        let pid = report.get("pid").and_then(Value::as_i64);
+        let pid = pid.and_then(|pid| i32::try_from(pid).ok());
+        self.side(host).with_workers(|workers| match (worker, pid) {
+            (Some(worker), _) if reusable => workers.came_back(worker),
+            (Some(worker), _) => workers.release(worker),
+            // It worked without a group of its own, because none was ready.
+            (None, Some(pid)) if reusable => workers.came(pid),
+            (None, _) => {}
+        });
+        let outcome = if farewell {
             let why = "the agent was shut down".to_string();
-            self.end(id, Outcome::Lost { why });
-            return;
-        }
-        let kills = self.memory_kills(execution.group.as_ref());
-        let memory_killed = kills > execution.kills_before;
-        self.end(
-            id,
+            Outcome::Lost { why }
+        } else {
             Outcome::Ended {
                 report,
                 memory_killed,
-            },
-        );
+            }
+        };
+        self.end(id, outcome);
     }
 
-    /// Processes killed for want of memory in this group, or in the whole sandbox.
-    fn memory_kills(&self, group: Option<&Group>) -> u64 {
-        let counted = match (group, &self.sandbox) {
-            (Some(group), _) => group.memory_kills(),
-            (None, Some(sandbox)) => sandbox.group().memory_kills(),
-            (None, None) => Ok(0),
-        };
-        counted.unwrap_or(0)
+    /// Processes killed for want of memory in the whole sandbox.
+    fn sandbox_memory_kills(&self) -> u64 {
+        let group = self.sandbox.as_ref().map(Sandbox::group);
+        group
+            .and_then(|group| group.memory_kills().ok())
+            .unwrap_or(0)
     }
 
     pub(super) fn refused(&mut self, id: &str, code: &str, problems: Vec<String>) {
@@ -185,59 +207,66 @@ impl Unit {
         }
         execution.phase = Phase::Waiting;
         execution.guard = Some(self.agent.now().uptime + WORKER_WITHIN);
-        let group = execution.group.take();
-        self.waiting.push_front(id.to_string());
-        if let (Some(group), Some(workers)) = (group, &mut self.workers) {
-            workers.release(group);
+        let (worker, host) = (execution.worker.take(), execution.host);
+        let side = self.side(host);
+        side.waiting.push_front(id.to_string());
+        if let Some(worker) = worker {
+            side.with_workers(|workers| workers.dismiss(worker));
         }
     }
 
     /// Gives waiting executions to workers that are there.
     pub(super) fn dispatch(&mut self) {
-        if !self.ready {
+        for kind in HostKind::BOTH {
+            self.dispatch_to(kind);
+        }
+    }
+
+    fn dispatch_to(&mut self, kind: HostKind) {
+        if !self.side(kind).ready {
             return;
         }
         let now = self.agent.now().uptime;
-        while let Some(id) = self.waiting.front().cloned() {
+        while let Some(id) = self.side(kind).waiting.front().cloned() {
             let Some(execution) = self.executions.get(&id) else {
-                self.waiting.pop_front();
+                self.side(kind).waiting.pop_front();
                 continue;
-            };
-            let Some(workers) = &mut self.workers else {
-                return;
             };
             let memory = match execution.record.memory_mb {
                 0 => self.limits.memory_mb,
                 wanted => wanted.min(self.limits.memory_mb),
             };
-            let worker = workers.take(memory << 20, (self.limits.pids / 2).max(1));
+            let processes = (self.limits.pids / 2).max(1) + u64::from(kind.worker_stays());
             let overdue = execution.guard.is_some_and(|guard| guard <= now);
-            if worker.is_none() && workers.limited() && !overdue {
-                self.want_workers(now);
+            let side = self.side(kind);
+            let taken = side.with_workers(|workers| {
+                let worker = workers.take(memory << 20, processes);
+                (worker, workers.limited())
+            });
+            let Some((worker, limited)) = taken else {
+                return;
+            };
+            if worker.is_none() && limited && !overdue {
+                side.want_workers(now);
                 return;
             }
-            self.waiting.pop_front();
+            side.waiting.pop_front();
             self.give(&id, worker);
         }
     }
 
-    /// More are forked ahead while executions wait for them.
-    fn want_workers(&mut self, now: Duration) {
-        if self.busy_until.is_none() {
-            self.tell(&pack_host::prefork(MORE_WORKERS));
-        }
-        self.busy_until = Some(now + CALM);
-    }
-
-    fn give(&mut self, id: &str, worker: Option<(i32, Group)>) {
+    fn give(&mut self, id: &str, worker: Option<Worker>) {
         let noted = self.agent.notes.give(id);
-        let (pid, group) = worker.unzip();
-        let kills_before = self.memory_kills(group.as_ref());
+        let pid = worker.as_ref().map(|worker| worker.pid);
+        let kills_before = match worker {
+            Some(_) => 0,
+            None => self.sandbox_memory_kills(),
+        };
         let now = self.agent.now().uptime;
         let Some(execution) = self.executions.get_mut(id) else {
             return;
         };
-        execution.group = group;
+        execution.worker = worker;
         if let Err(error) = noted {
             let why = format!("it could not be noted: {}", chain(&error));
             self.end(id, Outcome::NotStarted { why });
@@ -247,7 +276,8 @@ impl Unit {
         execution.kills_before = kills_before;
         execution.guard = Some(now + BEGINS_WITHIN);
         let frame = action::run_frame(execution.orders.clone(), pid);
-        self.tell(&frame);
+        let host = execution.host;
+        self.side(host).tell(&frame);
     }
 
     /// Ends what its host does not end.
@@ -263,9 +293,9 @@ impl Unit {
                 pack = self.pack,
                 "an action does not end and is killed"
             );
-            match &execution.group {
-                Some(group) if !execution.killed => {
-                    let _ = group.kill();
+            match &execution.worker {
+                Some(worker) if !execution.killed => {
+                    let _ = worker.group.kill();
                 }
                 Some(_) | None => hopeless = true,
             }
@@ -284,9 +314,13 @@ impl Unit {
         let Some(execution) = self.executions.remove(id) else {
             return;
         };
-        self.waiting.retain(|waiting| waiting != id);
-        if let (Some(group), Some(workers)) = (execution.group, &mut self.workers) {
-            workers.release(group);
+        let host = execution.host;
+        if execution.phase == Phase::Waiting {
+            self.side(host).waiting.retain(|waiting| waiting != id);
+        }
+        if let Some(worker) = execution.worker {
+            self.side(host)
+                .with_workers(|workers| workers.release(worker));
         }
         self.concluding.insert(id.to_string());
         let (agent, myself, sandbox) = (self.agent.clone(), self.myself.clone(), self.id.clone());
@@ -302,7 +336,7 @@ impl Unit {
         self.agent.tasks.spawn_once("end-action", async move {
             conclude(&agent, end).await;
             agent.forget_action(&place, &sandbox);
-            let _ = myself.send(PackCommand::Concluded(id)).await;
+            let _ = myself.send(PackCommand::Concluded(id, host)).await;
         });
     }
 }

@@ -1,0 +1,996 @@
+//! The host of shell actions in the sandbox of a pack, and the parent of the host of its Python actions.
+//!
+//! ```text
+//!   init ──▶ shell host ──▶ yard_host (Python): its own socket, its own workers
+//!                 │ ▲ socket: the protocol of python/yard_host/PROTOCOL.md, kind `shell`
+//!                 ▼ │
+//!               slots ──▶ programs
+//! ```
+//! Problem: a shell action forked from a warm interpreter costs the copying of that interpreter, a few turns
+//! of a loop in Python and a control group of its own made and removed: ten times what starting `sh` costs.
+//!
+//! Approach: a small program that speaks the same protocol. Its workers, the *slots* ([`slot`]), stay: each
+//! has its control group once and starts one program after the other in it. Here is only copying of bytes
+//! between them and the agent. One thread, one epoll; nothing in the loop may block.
+//!
+//! What a newcomer gets wrong:
+//! - Most actions are over before anybody could watch them. Their pipes are read once, at their end; only
+//!   those of an execution that lasts ([`WATCH_AFTER`]) are waited for. The news of a start waits as long, so
+//!   that a short action is told in one write.
+//! - A slot reports when nothing is left of its program, so both pipes have ended by then, unless a process of
+//!   another execution was handed one. Waiting for that has a limit.
+//! - Neither side of a pipe is used twice: who still holds one cannot write into somebody else's output.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`slot`] | the process that stays in a control group |
+//! | [`execution`] | what an execution printed, how it ends |
+//! | [`orders`] | what a request may contain |
+//! | [`mailbox`], [`frames`] | events on their way to the client |
+//! | [`tree`], [`users`] | processes, users of the sandbox |
+
+pub mod execution;
+pub mod frames;
+pub mod mailbox;
+pub mod orders;
+pub mod slot;
+pub mod tree;
+pub mod users;
+
+use crate::protocol::{self, Splitter, frame_json, kind};
+use execution::{Execution, Stream};
+use frames::Decoder;
+use mailbox::{HIGH, LOW, Mailbox};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt::PeerCredentials};
+use serde_json::{Map, Value, json};
+use slot::Report;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use sys::process::{fork_keeping, wait_for_any};
+
+const VERSION: u64 = 1;
+/// Most idle slots that are kept or asked for.
+const MOST_IDLE: usize = 64;
+/// From then on what an execution prints is waited for, and its start is told.
+const WATCH_AFTER: Duration = Duration::from_millis(10);
+/// After the end of an execution: how long its pipes may stay open in foreign hands.
+const DRAIN: Duration = Duration::from_secs(2);
+/// After an idle slot ended by itself or was of no use: pause before its replacement, so that a machine without memory is not
+/// also busy.
+const REFILL_PAUSE: Duration = Duration::from_millis(200);
+const READ_SIZE: usize = 64 << 10;
+
+const LISTENER: u64 = 0;
+const CLIENT: u64 = 1;
+const SIGNALS: u64 = 2;
+/// Where the tokens of slots begin: the number of the process in the upper bytes, which of its descriptors in
+/// the lowest.
+const PARTS: u64 = 8;
+const CONTROL: u64 = 2;
+
+/// What this host is started with.
+pub struct Asked {
+    pub socket: PathBuf,
+    /// Idle slots to keep.
+    pub idle: usize,
+    pub most_running: usize,
+    /// The program beside it, and its arguments. Its end is the end of the host.
+    pub companion: Vec<String>,
+}
+
+impl Asked {
+    /// `SOCKET IDLE MOST_RUNNING [PROGRAM ARGUMENTS…]`
+    pub fn of(arguments: &[String]) -> Option<Asked> {
+        let [socket, idle, most_running, companion @ ..] = arguments else {
+            return None;
+        };
+        Some(Asked {
+            socket: socket.into(),
+            idle: idle.parse().ok().filter(|idle| *idle <= MOST_IDLE)?,
+            most_running: most_running.parse().ok()?,
+            companion: companion.to_vec(),
+        })
+    }
+}
+
+struct Worker {
+    pid: i32,
+    control: UnixStream,
+    /// Of its order, what its connection did not take at once.
+    outgoing: Vec<u8>,
+    awaits_writable: bool,
+    splitter: Splitter,
+    execution: Option<Execution>,
+    /// Read ends of stdout and stderr, until they have ended.
+    pipes: [Option<File>; 2],
+    watched: bool,
+    watch_at: Option<Instant>,
+    report: Option<Report>,
+    drain_until: Option<Instant>,
+    /// The process has ended.
+    gone: bool,
+}
+
+struct Client {
+    stream: UnixStream,
+    decoder: Decoder,
+    /// It did not take everything.
+    full: bool,
+}
+
+pub struct Host {
+    epoll: Epoll,
+    listener: UnixListener,
+    signals: SignalFd,
+    client: Option<Client>,
+    mailbox: Mailbox,
+    /// There is an event that should not wait, or one that waited long enough.
+    flush_at: Option<Instant>,
+    workers: BTreeMap<i32, Worker>,
+    idle: VecDeque<i32>,
+    /// Executions and the slots they run in.
+    running: BTreeMap<String, i32>,
+    wanted_idle: usize,
+    refill_after: Instant,
+    most_running: usize,
+    /// Output is read; not, while too much of it waits for the client.
+    reading: bool,
+    stopping: bool,
+    companion: Option<Child>,
+    /// How the companion ended.
+    ended: Option<i32>,
+    buffer: Vec<u8>,
+}
+
+/// Serves until SIGTERM or SIGINT, or the end of the companion; the exit status.
+pub fn run(asked: Asked) -> io::Result<i32> {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let unpublished = asked.socket.with_extension("new");
+    let listener = listen(&unpublished)?;
+    let companion = match asked.companion.split_first() {
+        Some((program, arguments)) => Some(Command::new(program).args(arguments).spawn()?),
+        None => None,
+    };
+    // After the start of the companion, which would inherit what is blocked here.
+    let mut handled = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
+        handled.add(signal);
+    }
+    handled.thread_block()?;
+    let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+    epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+    let mut host = Host {
+        epoll,
+        listener,
+        signals,
+        client: None,
+        mailbox: Mailbox::default(),
+        flush_at: None,
+        workers: BTreeMap::new(),
+        idle: VecDeque::new(),
+        running: BTreeMap::new(),
+        wanted_idle: asked.idle,
+        refill_after: Instant::now(),
+        most_running: asked.most_running,
+        reading: true,
+        stopping: false,
+        companion,
+        ended: None,
+        buffer: vec![0; READ_SIZE],
+    };
+    // Only now: who sees the socket may connect.
+    std::fs::rename(&unpublished, &asked.socket)?;
+    let outcome = host.serve();
+    let _ = std::fs::remove_file(&asked.socket);
+    outcome
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(path);
+    nix::sys::stat::umask(old);
+    let listener = listener?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl Host {
+    fn serve(&mut self) -> io::Result<i32> {
+        let mut events = [EpollEvent::empty(); 64];
+        // The companion may have ended before its end became a signal.
+        self.reap();
+        loop {
+            let is_idle = self.running.is_empty();
+            match self.ended {
+                Some(status) if !self.stopping => return Ok(status),
+                Some(_) if is_idle => break,
+                None if self.stopping && is_idle && self.companion.is_none() => break,
+                Some(_) | None => {}
+            }
+            let pause = self
+                .next_wake()
+                .map(|wake| wake.saturating_duration_since(Instant::now()));
+            let ready = match self.epoll.wait(&mut events, timeout(pause)) {
+                Ok(ready) => ready,
+                Err(Errno::EINTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            for event in &events[..ready] {
+                match event.data() {
+                    LISTENER => self.accept(),
+                    CLIENT => self.serve_client(),
+                    SIGNALS => self.take_signals()?,
+                    token => self.serve_worker(token),
+                }
+            }
+            let now = Instant::now();
+            self.time_passed(now);
+            if ready == 0 || self.idle.is_empty() {
+                self.refill(now);
+            }
+            if self.flush_at.is_some_and(|at| at <= now) {
+                self.flush();
+            }
+            self.regulate();
+        }
+        self.flush();
+        Ok(0)
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let of_worker = |pid: &i32| {
+            let worker = self.workers.get(pid)?;
+            let execution = worker.execution.as_ref()?;
+            let time_out = execution
+                .time_out_at
+                .filter(|_| !execution.timed_out && worker.report.is_none());
+            let kill = execution
+                .kill_at
+                .filter(|_| !execution.killed && worker.report.is_none());
+            let watch = worker.watch_at.filter(|_| self.reading);
+            [time_out, kill, watch, worker.drain_until]
+                .into_iter()
+                .flatten()
+                .min()
+        };
+        let refill = self.may_refill().then_some(self.refill_after);
+        self.running
+            .values()
+            .filter_map(of_worker)
+            .chain(self.flush_at)
+            .chain(refill)
+            .min()
+    }
+
+    fn time_passed(&mut self, now: Instant) {
+        let pids: Vec<i32> = self.running.values().copied().collect();
+        for pid in pids {
+            let Some(worker) = self.workers.get_mut(&pid) else {
+                continue;
+            };
+            let Some(execution) = &mut worker.execution else {
+                continue;
+            };
+            let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if worker.report.is_none() && !worker.gone {
+                if due(execution.time_out_at) && !execution.timed_out && !execution.stopped {
+                    execution.timed_out = true;
+                    let grace = execution.grace;
+                    begin_stop(execution, grace, now);
+                }
+                if due(execution.kill_at) && !execution.killed {
+                    execution.killed = true;
+                    tree::kill_below(pid);
+                }
+            }
+            if due(worker.watch_at) && self.reading {
+                self.watch(pid);
+            }
+            let gives_up = self
+                .workers
+                .get(&pid)
+                .is_some_and(|worker| due(worker.drain_until));
+            if gives_up && self.reading {
+                self.close_pipes(pid);
+                self.finish(pid);
+            }
+        }
+    }
+
+    // The client
+
+    fn accept(&mut self) {
+        let stream = match self.listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) => return eprintln!("shell host: accept: {error}"),
+        };
+        let own = std::process::id() as i32;
+        let peer = getsockopt(&stream, PeerCredentials).map_or(own, |peer| peer.pid());
+        // 0: a process outside of our namespace of processes, which is where the agent is.
+        if peer != 0 && peer != own && tree::descends(peer, own) {
+            return eprintln!("shell host: a connection of our own descendant {peer} was refused");
+        }
+        self.disconnect();
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, CLIENT);
+        if let Err(error) = stream
+            .set_nonblocking(true)
+            .and_then(|()| Ok(self.epoll.add(&stream, event)?))
+        {
+            return eprintln!("shell host: accept: {error}");
+        }
+        self.client = Some(Client {
+            stream,
+            decoder: Decoder::default(),
+            full: false,
+        });
+        let running: Vec<Value> = self
+            .running
+            .iter()
+            .map(|(id, pid)| json!({"id": id, "pid": pid}))
+            .collect();
+        self.mailbox.greet(&json!({
+            "event": "hello", "version": VERSION, "pid": own, "running": running, "idle": self.idle,
+        }));
+        self.flush_at = Some(Instant::now());
+    }
+
+    fn disconnect(&mut self) {
+        if let Some(client) = self.client.take() {
+            let _ = self.epoll.delete(&client.stream);
+        }
+    }
+
+    fn serve_client(&mut self) {
+        let Some(client) = &mut self.client else {
+            return;
+        };
+        if client.full {
+            self.flush_at = Some(Instant::now());
+        }
+        match client.stream.read(&mut self.buffer) {
+            Ok(0) => return self.disconnect(),
+            Ok(length) => client.decoder.push(&self.buffer[..length]),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return;
+            }
+            Err(_) => return self.disconnect(),
+        }
+        while let Some(client) = &mut self.client {
+            match client.decoder.next_body() {
+                Ok(Some(body)) => self.handle(&body),
+                Ok(None) => return,
+                Err(error) => {
+                    eprintln!("shell host: the connection is ended: {error}");
+                    return self.disconnect();
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.flush_at = None;
+        let Some(client) = &mut self.client else {
+            return;
+        };
+        let Ok(done) = self.mailbox.send(&mut client.stream) else {
+            return self.disconnect();
+        };
+        if client.full == done {
+            client.full = !done;
+            let flags = if done {
+                EpollFlags::EPOLLIN
+            } else {
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT
+            };
+            let _ = self
+                .epoll
+                .modify(&client.stream, &mut EpollEvent::new(flags, CLIENT));
+        }
+    }
+
+    /// An event that the client is told at once.
+    fn tell(&mut self, event: &Value) {
+        self.mailbox.put(event);
+        self.flush_at = Some(Instant::now());
+    }
+
+    /// Idle slots are told in the greeting too: without a client there is nobody to tell.
+    fn announce(&mut self, event: &str, pid: i32) {
+        if self.client.is_some() {
+            self.tell(&json!({"event": event, "pid": pid}));
+        }
+    }
+
+    fn refuse(&mut self, body: &Map<String, Value>, code: &str, problems: &[String]) {
+        let mut event = json!({"event": "refused", "request": body.get("request"), "code": code, "problems": problems});
+        if let Some(id @ Value::String(_)) = body.get("id") {
+            event["id"] = id.clone();
+        }
+        self.tell(&event);
+    }
+
+    /// Stops reading output when too much of it waits, resumes when it went.
+    fn regulate(&mut self) {
+        let waiting = self.mailbox.waiting_bytes();
+        if self.reading && waiting > HIGH {
+            self.reading = false;
+            let pids: Vec<i32> = self.running.values().copied().collect();
+            pids.into_iter().for_each(|pid| self.unwatch(pid));
+        } else if !self.reading && waiting < LOW {
+            self.reading = true;
+            let pids: Vec<i32> = self.running.values().copied().collect();
+            for pid in pids {
+                match self.workers.get(&pid) {
+                    Some(worker) if worker.report.is_some() || worker.gone => self.finish(pid),
+                    Some(worker) if worker.watch_at.is_none() => self.watch(pid),
+                    Some(_) | None => {}
+                }
+            }
+        }
+    }
+
+    // Requests
+
+    fn handle(&mut self, body: &Map<String, Value>) {
+        let name = body
+            .get("request")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let fields: &[&str] = match name {
+            "run" => return self.handle_run(body),
+            "stop" => &["id", "grace_ms"],
+            "prefork" => &["count"],
+            "forget" => &["id"],
+            "ping" => &["nonce"],
+            "retire" => &["worker"],
+            _ => {
+                let name = body.get("request").unwrap_or(&Value::Null);
+                return self.refuse(body, "invalid", &[format!("there is no request {name}")]);
+            }
+        };
+        let is_known = |field: &str| field == "request" || fields.contains(&field);
+        let unknown: Vec<String> = body
+            .keys()
+            .filter(|field| !is_known(field))
+            .map(|field| format!("{field} is not a field of {name}"))
+            .collect();
+        if !unknown.is_empty() {
+            return self.refuse(body, "invalid", &unknown);
+        }
+        match name {
+            "stop" => self.handle_stop(body),
+            "prefork" => self.handle_prefork(body),
+            "forget" => self.handle_forget(body),
+            "retire" => self.handle_retire(body),
+            _ => {
+                let (idle, running) = (self.idle.len(), self.running.len());
+                let nonce = body.get("nonce");
+                self.tell(
+                    &json!({"event": "pong", "nonce": nonce, "idle": idle, "running": running}),
+                );
+            }
+        }
+    }
+
+    fn handle_run(&mut self, body: &Map<String, Value>) {
+        let run = match orders::understand(body) {
+            Ok(run) => run,
+            Err(problems) => return self.refuse(body, "invalid", &problems),
+        };
+        let order = frame_json(kind::SLOT, &run.order);
+        if order.len() > protocol::FRAME_LIMIT {
+            let problem = "environment and arguments are too long".to_string();
+            return self.refuse(body, "invalid", &[problem]);
+        }
+        if self.running.contains_key(&run.id) || self.mailbox.knows_end_of(&run.id) {
+            let problem = format!("execution {} was already run here", run.id);
+            return self.refuse(body, "duplicate", &[problem]);
+        }
+        if self.stopping {
+            return self.refuse(body, "full", &["the host is stopping".to_string()]);
+        }
+        if self.running.len() >= self.most_running {
+            let problem = format!("the host runs {} executions", self.most_running);
+            return self.refuse(body, "full", &[problem]);
+        }
+        let Some(pid) = self.take_idle(run.worker) else {
+            let (code, problem) = match run.worker {
+                Some(pid) => ("no_such_worker", format!("no idle worker has pid {pid}")),
+                None => ("full", "no further process can be made".to_string()),
+            };
+            return self.refuse(body, code, &[problem]);
+        };
+        let begun = self
+            .workers
+            .get_mut(&pid)
+            .map(|worker| worker.begin(&run, &order));
+        match begun {
+            Some(Ok(started)) => {
+                self.running.insert(run.id, pid);
+                self.mailbox.put(&started);
+                self.flush_at.get_or_insert(Instant::now() + WATCH_AFTER);
+                self.await_writable(pid);
+            }
+            Some(Err(error)) => {
+                let problem = format!("worker {pid} takes no orders: {error}");
+                self.refuse(body, "worker_lost", &[problem]);
+                self.lose(pid);
+            }
+            None => {}
+        }
+    }
+
+    fn handle_stop(&mut self, body: &Map<String, Value>) {
+        let grace = match body.get("grace_ms") {
+            None => Some(orders::GRACE),
+            Some(grace) => grace.as_u64().map(Duration::from_millis),
+        };
+        let Some(grace) = grace else {
+            let problem = "grace_ms must be an integer from 0".to_string();
+            return self.refuse(body, "invalid", &[problem]);
+        };
+        let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
+        let pid = self.running.get(id).copied();
+        let Some(worker) = pid.and_then(|pid| self.workers.get_mut(&pid)) else {
+            let problem = format!("no execution {id} runs here");
+            return self.refuse(body, "unknown_execution", &[problem]);
+        };
+        if let Some(execution) = &mut worker.execution {
+            execution.stopped = true;
+            if worker.report.is_none() {
+                begin_stop(execution, grace, Instant::now());
+            }
+        }
+    }
+
+    fn handle_prefork(&mut self, body: &Map<String, Value>) {
+        let count = body
+            .get("count")
+            .and_then(Value::as_u64)
+            .and_then(|count| usize::try_from(count).ok());
+        let Some(count) = count.filter(|count| *count <= MOST_IDLE) else {
+            let problem = format!("count must be an integer from 0 to {MOST_IDLE}");
+            return self.refuse(body, "invalid", &[problem]);
+        };
+        self.wanted_idle = count;
+        while self.idle.len() > count {
+            if let Some(pid) = self.idle.pop_front() {
+                self.workers.remove(&pid);
+                self.announce("worker_lost", pid);
+            }
+        }
+    }
+
+    fn handle_forget(&mut self, body: &Map<String, Value>) {
+        let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
+        if !self.mailbox.forget(id) {
+            let problem = format!("no execution {id} ended here");
+            self.refuse(body, "unknown_execution", &[problem]);
+        }
+    }
+
+    fn handle_retire(&mut self, body: &Map<String, Value>) {
+        let pid = body
+            .get("worker")
+            .and_then(Value::as_i64)
+            .and_then(|pid| i32::try_from(pid).ok());
+        let Some(pid) = pid.filter(|pid| self.idle.contains(pid)) else {
+            let problem = format!(
+                "no idle worker has pid {}",
+                body.get("worker").unwrap_or(&Value::Null)
+            );
+            return self.refuse(body, "no_such_worker", &[problem]);
+        };
+        self.idle.retain(|idle| *idle != pid);
+        self.workers.remove(&pid);
+        self.announce("worker_lost", pid);
+        // Whoever cannot use one may not be able to use the next either.
+        self.refill_after = Instant::now() + REFILL_PAUSE;
+    }
+
+    // Slots
+
+    fn may_refill(&self) -> bool {
+        !self.stopping && self.idle.len() < self.wanted_idle
+    }
+
+    /// One more idle slot, if one is missing.
+    fn refill(&mut self, now: Instant) {
+        if self.may_refill() && self.refill_after <= now {
+            match self.fork() {
+                Some(pid) => {
+                    self.idle.push_back(pid);
+                    self.announce("worker", pid);
+                }
+                None => self.refill_after = now + REFILL_PAUSE,
+            }
+        }
+    }
+
+    fn take_idle(&mut self, wanted: Option<i32>) -> Option<i32> {
+        match wanted {
+            Some(pid) => {
+                let at = self.idle.iter().position(|idle| *idle == pid)?;
+                self.idle.remove(at)
+            }
+            None => self.idle.pop_front().or_else(|| self.fork()),
+        }
+    }
+
+    fn fork(&mut self) -> Option<i32> {
+        let made = || -> io::Result<(i32, UnixStream)> {
+            let (control, theirs) = UnixStream::pair()?;
+            control.set_nonblocking(true)?;
+            let pid = fork_keeping(&OwnedFd::from(theirs), slot::live)?;
+            let token = token(pid, CONTROL);
+            self.epoll
+                .add(&control, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+            Ok((pid, control))
+        };
+        match made() {
+            Ok((pid, control)) => {
+                self.workers.insert(pid, Worker::new(pid, control));
+                Some(pid)
+            }
+            Err(error) => {
+                eprintln!("shell host: a slot cannot be made: {error}");
+                None
+            }
+        }
+    }
+
+    fn serve_worker(&mut self, token: u64) {
+        let Ok(pid) = i32::try_from(token / PARTS) else {
+            return;
+        };
+        match token % PARTS {
+            CONTROL => self.serve_control(pid),
+            part => {
+                let stream = Stream::BOTH[usize::from(part != 0)];
+                self.read(pid, stream);
+                let has_ended = self
+                    .workers
+                    .get(&pid)
+                    .is_some_and(|worker| worker.report.is_some() || worker.gone);
+                if has_ended {
+                    self.finish(pid);
+                }
+            }
+        }
+    }
+
+    fn serve_control(&mut self, pid: i32) {
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
+        if !worker.outgoing.is_empty() && worker.send().is_err() {
+            worker.outgoing.clear();
+        }
+        match worker.control.read(&mut self.buffer) {
+            Ok(0) => return self.lose(pid),
+            Ok(length) => worker.splitter.push(&self.buffer[..length]),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return self.await_writable(pid);
+            }
+            Err(_) => return self.lose(pid),
+        }
+        match worker.splitter.next_json::<Report>(kind::SLOT) {
+            Ok(Some(report)) if worker.execution.is_some() => {
+                worker.report = Some(report);
+                self.finish(pid);
+            }
+            Ok(_) => {}
+            // Nothing else than a slot is at the other end: it is broken.
+            Err(_) => self.lose(pid),
+        }
+    }
+
+    /// Keeps being told when the slot takes more, as long as there is more.
+    fn await_writable(&mut self, pid: i32) {
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
+        let wants = !worker.outgoing.is_empty();
+        if wants != worker.awaits_writable {
+            worker.awaits_writable = wants;
+            let flags = if wants {
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT
+            } else {
+                EpollFlags::EPOLLIN
+            };
+            let mut event = EpollEvent::new(flags, token(pid, CONTROL));
+            let _ = self.epoll.modify(&worker.control, &mut event);
+        }
+    }
+
+    /// The slot is gone. What it left comes to us and is killed; whatever ran in it was.
+    fn lose(&mut self, pid: i32) {
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
+        worker.gone = true;
+        let _ = self.epoll.delete(&worker.control);
+        tree::send(pid, Signal::SIGKILL);
+        if worker.execution.is_some() {
+            return self.finish(pid);
+        }
+        self.workers.remove(&pid);
+        if self.idle.contains(&pid) {
+            self.idle.retain(|idle| *idle != pid);
+            self.announce("worker_lost", pid);
+            self.refill_after = Instant::now() + REFILL_PAUSE;
+        }
+    }
+
+    // Output
+
+    fn watch(&mut self, pid: i32) {
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
+        worker.watch_at = None;
+        if worker.watched {
+            return;
+        }
+        worker.watched = true;
+        for (part, pipe) in worker.pipes.iter().enumerate() {
+            if let Some(pipe) = pipe {
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, token(pid, part as u64));
+                let _ = self.epoll.add(pipe, event);
+            }
+        }
+    }
+
+    fn unwatch(&mut self, pid: i32) {
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
+        if std::mem::take(&mut worker.watched) {
+            for pipe in worker.pipes.iter().flatten() {
+                let _ = self.epoll.delete(pipe);
+            }
+        }
+    }
+
+    /// Reads once; true: there may be more.
+    fn read(&mut self, pid: i32, stream: Stream) -> bool {
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return false;
+        };
+        let place = &mut worker.pipes[stream as usize];
+        let (Some(pipe), Some(execution)) = (place.as_mut(), worker.execution.as_mut()) else {
+            return false;
+        };
+        let length = match pipe.read(&mut self.buffer) {
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(_) => 0,
+        };
+        if length == 0 {
+            // The epoll forgets it with its last descriptor.
+            *place = None;
+        }
+        if let Some(event) = execution.output(stream, &self.buffer[..length]) {
+            self.tell(&event);
+        }
+        length > 0
+    }
+
+    fn close_pipes(&mut self, pid: i32) {
+        if let Some(worker) = self.workers.get_mut(&pid) {
+            worker.pipes = [None, None];
+        }
+    }
+
+    /// Tells the end of an execution once its slot has reported (or is gone) and its pipes have ended.
+    fn finish(&mut self, pid: i32) {
+        if !self.reading {
+            return;
+        }
+        for stream in Stream::BOTH {
+            while self.read(pid, stream) {
+                if self.mailbox.waiting_bytes() > HIGH {
+                    self.flush();
+                    self.regulate();
+                    if !self.reading {
+                        return;
+                    }
+                }
+            }
+        }
+        let now = Instant::now();
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
+        if worker.pipes.iter().any(Option::is_some) {
+            worker.drain_until.get_or_insert(now + DRAIN);
+            return self.watch(pid);
+        }
+        let Some(execution) = worker.execution.take() else {
+            return;
+        };
+        let reusable = !worker.gone && !self.stopping && self.idle.len() < MOST_IDLE;
+        let exited = execution.exited(worker.report.take(), reusable, now);
+        worker.rest();
+        if reusable {
+            self.idle.push_back(pid);
+        } else {
+            self.workers.remove(&pid);
+        }
+        self.running.remove(&execution.id);
+        self.mailbox.put_end(&execution.id, &exited);
+        self.flush_at = Some(now);
+    }
+
+    // Ends
+
+    fn take_signals(&mut self) -> io::Result<()> {
+        let mut stop = false;
+        while let Some(information) = self.signals.read_signal()? {
+            stop |= information.ssi_signo != Signal::SIGCHLD as u32;
+        }
+        if stop && !self.stopping {
+            self.stopping = true;
+            self.stop_all();
+        }
+        self.reap();
+        Ok(())
+    }
+
+    fn stop_all(&mut self) {
+        let now = Instant::now();
+        for worker in self
+            .workers
+            .values_mut()
+            .filter(|worker| worker.report.is_none())
+        {
+            if let Some(execution) = &mut worker.execution {
+                begin_stop(execution, orders::GRACE, now);
+            }
+        }
+        if let Some(companion) = &self.companion {
+            tree::send(companion.id() as i32, Signal::SIGTERM);
+        }
+    }
+
+    fn reap(&mut self) {
+        let companion = self
+            .companion
+            .as_ref()
+            .map(|companion| companion.id() as i32);
+        let mut reaped = false;
+        while let Ok(Some(ended)) = wait_for_any(false) {
+            if Some(ended.pid) == companion {
+                self.companion = None;
+                self.ended = Some(ended.status.unwrap_or(128 + ended.signal.unwrap_or(0)));
+            }
+            reaped = true;
+        }
+        if reaped {
+            // What a slot left that was killed.
+            let own = std::process::id() as i32;
+            for child in tree::children(own) {
+                if !self.workers.contains_key(&child) && Some(child) != companion {
+                    tree::kill_below(child);
+                    tree::send(child, Signal::SIGKILL);
+                }
+            }
+        }
+    }
+}
+
+/// TERM to everything of an execution, KILL after the grace; a later call can only shorten it.
+fn begin_stop(execution: &mut Execution, grace: Duration, now: Instant) {
+    if execution.kill_at.is_none() {
+        tree::terminate_below(execution.worker);
+    }
+    let kill_at = now + grace;
+    if execution.kill_at.is_none_or(|known| kill_at < known) {
+        execution.kill_at = Some(kill_at);
+    }
+}
+
+fn token(pid: i32, part: u64) -> u64 {
+    u64::from(pid.unsigned_abs()) * PARTS + part
+}
+
+/// Rounded up, so that what is due is due when the wait ends.
+fn timeout(pause: Option<Duration>) -> EpollTimeout {
+    let Some(pause) = pause else {
+        return EpollTimeout::NONE;
+    };
+    let milliseconds = pause.as_nanos().div_ceil(1_000_000);
+    EpollTimeout::from(u16::try_from(milliseconds).unwrap_or(u16::MAX))
+}
+
+impl Worker {
+    fn new(pid: i32, control: UnixStream) -> Worker {
+        Worker {
+            pid,
+            control,
+            outgoing: Vec::new(),
+            awaits_writable: false,
+            splitter: Splitter::default(),
+            execution: None,
+            pipes: [None, None],
+            watched: false,
+            watch_at: None,
+            report: None,
+            drain_until: None,
+            gone: false,
+        }
+    }
+
+    /// Hands the order over; the event of its start.
+    fn begin(&mut self, run: &orders::Run, order: &[u8]) -> io::Result<Value> {
+        let (stdout, stdout_writer) = pipe()?;
+        let (stderr, stderr_writer) = pipe()?;
+        let mut given = vec![stdout_writer.as_raw_fd(), stderr_writer.as_raw_fd()];
+        let command = run.command.as_deref().map(hidden).transpose()?;
+        given.extend(command.as_ref().map(AsRawFd::as_raw_fd));
+        let rights = [ControlMessage::ScmRights(&given)];
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        let parts = [IoSlice::new(order)];
+        let sent = sendmsg::<()>(self.control.as_raw_fd(), &parts, &rights, flags, None)?;
+        self.outgoing.extend_from_slice(&order[sent..]);
+        self.pipes = [Some(stdout), Some(stderr)];
+        let now = Instant::now();
+        self.watch_at = Some(now + WATCH_AFTER);
+        let execution = self.execution.insert(Execution::new(run, self.pid, now));
+        Ok(execution.started())
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let sent = match self.control.write(&self.outgoing) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            outcome => outcome?,
+        };
+        self.outgoing.drain(..sent);
+        Ok(())
+    }
+
+    /// As it was before its execution.
+    fn rest(&mut self) {
+        self.pipes = [None, None];
+        (self.watched, self.watch_at, self.drain_until) = (false, None, None);
+    }
+}
+
+fn pipe() -> io::Result<(File, OwnedFd)> {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(reader.as_fd(), flags)?;
+    Ok((File::from(reader), writer))
+}
+
+/// The command in a memory file, which the shell reads as it reads a script. The first thing the script does
+/// is to close the descriptor (the shell has its own by then), so that its children do not get the text.
+fn hidden(command: &str) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"command", MFdFlags::MFD_CLOEXEC)?);
+    let text = format!("exec {}<&-;{command}\n", slot::COMMAND_DESCRIPTOR);
+    file.write_all(text.as_bytes())?;
+    Ok(OwnedFd::from(file))
+}
