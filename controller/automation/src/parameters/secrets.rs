@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Map;
-use super::attributes::flag;
+use super::definition::flag;
 use super::schema::Schema;
-use crate::expressions::{Pattern, PatternOptions, text};
+use crate::expressions::text;
+use crate::python_regex::PythonRegex;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "********";
@@ -140,7 +141,7 @@ fn within<'definition>(definition: &'definition Value, name: &str) -> Vec<&'defi
     }
     if let Some(Value::Object(patterns)) = definition.get("patternProperties") {
         for (source, property) in patterns {
-            let pattern = Pattern::compile(source, PatternOptions::default());
+            let pattern = PythonRegex::search(source);
             // What cannot be matched is taken to match: better a mask too many.
             if pattern.is_ok_and(|pattern| pattern.is_match(name).unwrap_or(true)) {
                 found.push(property);

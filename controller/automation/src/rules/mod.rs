@@ -20,7 +20,6 @@ mod date;
 mod operator;
 mod path;
 mod python;
-mod python_regex;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +29,6 @@ use serde_json::{Map, Value};
 pub use criteria::{CriteriaFault, check_criteria};
 pub use operator::Operator;
 pub use path::Path;
-pub use python_regex::{Captures, Flags, PythonRegex};
 
 use crate::spec::{Rule, RuleKind};
 use criteria::{Criteria, Entry, Evaluation, TRIGGER};

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::criteria::{Criteria, Evaluation, ITEM};
 use super::date;
 use super::python::{self, contains, equal, greater, less, text, type_name, unhashable};
-use super::python_regex::{Flags, PythonRegex};
+use crate::python_regex::{Flags, PythonRegex};
 
 macro_rules! operators {
     ($($variant:ident $($name:literal)|+),+ $(,)?) => {
@@ -168,10 +168,13 @@ impl Comparison {
                 .ok_or_else(|| no_path(value))
                 .and(Err(message.clone())),
             (Ready::Wrong(message), _) => Err(message.clone()),
-            (Ready::Expression(expression), O::MatchesWildcard) => {
-                expression.is_match(value.as_str().ok_or_else(|| no_path(value))?)
+            (Ready::Expression(expression), operator) => {
+                let text = match operator {
+                    O::MatchesWildcard => value.as_str().ok_or_else(|| no_path(value))?,
+                    _ => expression_subject(value)?,
+                };
+                expression.is_match(text).map_err(|error| error.to_string())
             }
-            (Ready::Expression(expression), _) => expression.is_match(expression_subject(value)?),
             (Ready::Search(condition, criteria), _) => {
                 search(value, *condition, criteria, evaluation, failures)
             }
@@ -221,7 +224,7 @@ fn make_ready(
     if pattern.is_null() && operator != Operator::Search {
         return Ok(Ready::AsIs);
     }
-    let expression = |flags: Flags, at_start: bool| {
+    let expression = |flags: Flags| {
         let pattern = match pattern {
             Value::String(pattern) => pattern,
             Value::Array(_) | Value::Object(_) => return Err(unhashable(pattern)),
@@ -229,12 +232,9 @@ fn make_ready(
                 return Err("first argument must be string or compiled pattern".to_owned());
             }
         };
-        if at_start {
-            PythonRegex::compile_at_start(pattern, flags)
-        } else {
-            PythonRegex::compile(pattern, flags)
-        }
-        .map(Ready::Expression)
+        PythonRegex::compile(pattern, flags)
+            .map(Ready::Expression)
+            .map_err(|error| error.to_string())
     };
     match operator {
         Operator::EqualsIgnoringCase
@@ -246,23 +246,20 @@ fn make_ready(
         }
         Operator::MatchesWildcard => {
             let pattern = pattern.as_str().ok_or_else(|| no_path(pattern))?;
-            PythonRegex::wildcard(pattern).map(Ready::Expression)
+            PythonRegex::wildcard(pattern)
+                .map(Ready::Expression)
+                .map_err(|error| error.to_string())
         }
-        Operator::MatchesRegexAtStart => expression(
-            Flags {
-                dot_all: true,
-                ..Flags::default()
-            },
-            true,
-        ),
-        Operator::MatchesRegex => expression(Flags::default(), false),
-        Operator::MatchesRegexIgnoringCase => expression(
-            Flags {
-                ignore_case: true,
-                ..Flags::default()
-            },
-            false,
-        ),
+        Operator::MatchesRegexAtStart => expression(Flags {
+            dot_all: true,
+            at_start: true,
+            ..Flags::default()
+        }),
+        Operator::MatchesRegex => expression(Flags::default()),
+        Operator::MatchesRegexIgnoringCase => expression(Flags {
+            ignore_case: true,
+            ..Flags::default()
+        }),
         Operator::Search => {
             let condition = Condition::parse(condition)?;
             let entries = pattern.as_object().ok_or_else(|| {
