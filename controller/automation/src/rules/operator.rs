@@ -98,7 +98,7 @@ impl Condition {
 
 /// What was made ready of a pattern.
 #[derive(Debug, Clone)]
-enum Ready {
+pub(super) enum Ready {
     AsIs,
     Lower(String),
     Expression(PythonRegex),
@@ -131,6 +131,38 @@ impl Comparison {
 
     pub(super) fn pattern(&self) -> &Value {
         &self.pattern
+    }
+
+    pub(super) fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Whether no value makes it an error.
+    pub(super) fn never_fails(&self) -> bool {
+        match self.operator {
+            Operator::Equals | Operator::NotEquals | Operator::Exists | Operator::ExistsNot => true,
+            Operator::Inside | Operator::InsideNot => {
+                self.pattern.is_null() || self.pattern.is_array()
+            }
+            Operator::Search => false,
+            Operator::EqualsIgnoringCase
+            | Operator::Contains
+            | Operator::ContainsIgnoringCase
+            | Operator::ContainsNot
+            | Operator::ContainsNotIgnoringCase
+            | Operator::StartsWith
+            | Operator::StartsWithIgnoringCase
+            | Operator::EndsWith
+            | Operator::EndsWithIgnoringCase
+            | Operator::LessThan
+            | Operator::GreaterThan
+            | Operator::MatchesWildcard
+            | Operator::MatchesRegexAtStart
+            | Operator::MatchesRegex
+            | Operator::MatchesRegexIgnoringCase
+            | Operator::OlderThanNoMore
+            | Operator::OlderThan => self.pattern.is_null(),
+        }
     }
 
     /// What is wrong with the pattern, whatever the payload.

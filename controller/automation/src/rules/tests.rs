@@ -488,7 +488,7 @@ fn backstops_run_when_nothing_else_does() {
         dispatch(&rules, instance(&payload), NOW, &renderer)
             .matched
             .iter()
-            .map(|rule| rule.reference().to_owned())
+            .map(|position| rules[*position].reference().to_owned())
             .collect()
     };
     assert_eq!(run(json!({"n": 1})), ["p.one"]);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   pending instances ─► judged outside of any transaction (templates are slow)
-//!        └─► one transaction a batch: enforcement + execution + `processed`, fenced
+//!        └─► one transaction a batch: enforcement + execution + `processed`, fenced;
+//!            what concerns no rule is `processed` by one statement for all
 //! ```
 //!
 //! The enforcement (unique for a rule and an instance), the execution and the instance's status are written
@@ -90,17 +91,16 @@ async fn judge(
     let judged = tokio::task::spawn_blocking(move || {
         rows.into_iter()
             .map(|row| {
-                let candidates = set.of(&row.trigger_ref);
-                if candidates.is_empty() {
+                let Some(candidates) = set.of(&row.trigger_ref) else {
                     return (row, Vec::new());
-                }
-                let context = matching::context(&row.payload, keys.clone());
+                };
+                let templates = matching::templates(&engine, &row.payload, keys.clone());
                 let view = View {
                     id: &row.id,
                     payload: &row.payload,
                     now: now() / 1000,
                 };
-                let decisions = matching::judge(candidates, &view, &engine, &context, record_all)
+                let decisions = matching::judge(candidates, &view, &templates, record_all)
                     .into_iter()
                     .map(decided)
                     .collect();
@@ -185,12 +185,22 @@ async fn enforce_together(
 ) -> Result<(), Fault> {
     let mut round = automation.round("enforce rules").await?;
     let at = round.now();
+    // Most instances concern no rule: one statement is enough for all of them.
+    let of_no_concern: Vec<&str> = judged
+        .iter()
+        .filter(|(row, decisions)| decisions.is_empty() && !needs_trace(row))
+        .map(|(row, _)| row.id.as_str())
+        .collect();
+    trigger_instances::process(round.connection(), &of_no_concern, at).await?;
     for (row, decisions) in judged {
+        if decisions.is_empty() && !needs_trace(row) {
+            continue;
+        }
         let mut row = row.clone();
         for decision in decisions {
             one(automation, &mut round, &mut row, decision).await?;
         }
-        if row.trace_tag.is_some() && row.trace_id.is_none() {
+        if needs_trace(&row) {
             traces::of_instance(round.connection(), &mut row, at).await?;
         }
         row.status = trigger_instances::PROCESSED.to_string();
@@ -198,6 +208,11 @@ async fn enforce_together(
         row.update(round.connection(), at).await?;
     }
     round.finish().await
+}
+
+/// Whether its sender named a trace that is not begun yet.
+fn needs_trace(row: &TriggerInstance) -> bool {
+    row.trace_tag.is_some() && row.trace_id.is_none()
 }
 
 /// Carries out one decision.

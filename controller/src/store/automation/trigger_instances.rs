@@ -94,6 +94,46 @@ pub async fn pending(
         .map_err(StoreError::during(operation))
 }
 
+/// Notes that pending ones have been processed and nothing else about them. Stale: one of them is not
+/// pending any more.
+pub async fn process(
+    connection: &mut AnyConnection,
+    ids: &[&str],
+    now: i64,
+) -> Result<(), StoreError> {
+    let operation = "note processed trigger instances";
+    let Some(first) = ids.first() else {
+        return Ok(());
+    };
+    let places: Vec<String> = (4..ids.len() + 4).map(|n| format!("${n}")).collect();
+    // As in every update, time never goes backwards.
+    let sql = format!(
+        "UPDATE trigger_instances SET status = $1, row_version = row_version + 1, \
+         updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END \
+         WHERE status = $3 AND id IN ({})",
+        places.join(", ")
+    );
+    let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(PROCESSED.to_string())
+        .bind(now)
+        .bind(PENDING.to_string());
+    for id in ids {
+        statement = statement.bind((*id).to_string());
+    }
+    let done = statement
+        .execute(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
+    if usize::try_from(done.rows_affected()).is_ok_and(|count| count == ids.len()) {
+        return Ok(());
+    }
+    Err(StoreError::Stale {
+        operation,
+        noun: "TriggerInstance",
+        guid: (*first).to_string(),
+    })
+}
+
 /// How many wait for the rules, counted no further than `limit`.
 pub async fn count_pending(connection: &mut AnyConnection, limit: i64) -> Result<i64, StoreError> {
     sqlx::query(
