@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
 
 use super::{Captures, Flags, PythonRegex};
@@ -76,27 +74,6 @@ fn groups_are_numbered_and_named() {
     assert_eq!(groups(&captures), [Some("b"), Some("b"), None, None]);
     let names: Vec<_> = pattern.group_names().collect();
     assert_eq!(names, [None, Some("key"), None, None]);
-}
-
-#[test]
-fn hostile_patterns_end_in_time() {
-    let long = "a".repeat(8_000);
-    for source in [
-        r"(a+)+$",
-        r"^(a|a)*\1b$",
-        r"(?=(a+)+)b\1",
-        r"(x+x+)+y",
-        r"(a|b)*a(a|b){5000}",
-        r"((a{0,100}){0,100}){0,100}",
-        r"(?:(?=a*)a)*b",
-        r"(\w{1000}){1000}",
-    ] {
-        let begun = Instant::now();
-        if let Ok(pattern) = PythonRegex::compile(source, Flags::default()) {
-            let _ = pattern.is_match(&format!("{long}c"));
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{source}");
-    }
 }
 
 #[test]
