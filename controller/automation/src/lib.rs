@@ -15,6 +15,7 @@ pub mod execution;
 pub mod expressions;
 pub mod parameters;
 pub mod policies;
+pub mod python_regex;
 pub mod rules;
 pub mod runners;
 pub mod spec;

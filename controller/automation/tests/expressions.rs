@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use automation::datastore::Key;
 use automation::expressions::{
-    Context, Datastore, Engine, ExpressionError, Limits, Scope, is_template, repr, text,
+    Context, Datastore, Engine, ExpressionError, Limits, is_template, repr, text,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -15,12 +16,8 @@ use serde_json::{Value, json};
 struct Keys(BTreeMap<String, String>);
 
 impl Datastore for Keys {
-    fn get(&self, scope: Scope<'_>, key: &str) -> Option<String> {
-        let key = match scope {
-            Scope::System => key.to_owned(),
-            Scope::User(user) => format!("{user}:{key}"),
-        };
-        self.0.get(&key).cloned()
+    fn get(&self, key: &Key) -> Option<String> {
+        self.0.get(&key.stored_name()).cloned()
     }
 
     fn decrypt(&self, ciphertext: &str) -> Result<String, String> {

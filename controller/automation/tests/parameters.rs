@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use automation::expressions::{Datastore, Engine, Scope};
+use automation::datastore::Key;
+use automation::expressions::{Datastore, Engine};
 use automation::parameters::{
     Arguments, Map, RenderError, Resolved, Schema, SchemaProblem, Surroundings, datastore_user,
 };
@@ -33,12 +34,12 @@ fn problems(runner: Value, action: Value) -> Vec<String> {
 struct Keys;
 
 impl Datastore for Keys {
-    fn get(&self, scope: Scope<'_>, key: &str) -> Option<String> {
-        let value = match (scope, key) {
-            (Scope::System, "actionnumber") => "1.0",
-            (Scope::System, "test_key") => "foo",
-            (Scope::User("user1"), "test_key") => "bar",
-            (Scope::User("stanley"), "test_key") => "baz",
+    fn get(&self, key: &Key) -> Option<String> {
+        let value = match (key.owner(), key.name()) {
+            (None, "actionnumber") => "1.0",
+            (None, "test_key") => "foo",
+            (Some("user1"), "test_key") => "bar",
+            (Some("stanley"), "test_key") => "baz",
             _ => return None,
         };
         Some(value.into())
@@ -181,6 +182,22 @@ fn an_action_changes_of_its_runner_only_what_it_may() {
             "parameters.a: 'text' is not of type 'object'",
         ),
         (
+            json!({"a": {"type": ["string", "text"]}}),
+            "parameters.a.type: 'text' is not one of ['array', 'boolean', 'integer', 'null', 'number', 'object', 'string']",
+        ),
+        (
+            json!({"a": {"multipleOf": 0}}),
+            "parameters.a.multipleOf: 0 is too small",
+        ),
+        (
+            json!({"a": {"enum": []}}),
+            "parameters.a.enum: [] is not of type 'array of values'",
+        ),
+        (
+            json!({"a": {"dependencies": {"b": [1]}}}),
+            "parameters.a.dependencies.b: [1] is not of type 'array of strings'",
+        ),
+        (
             json!({"a": {"exclusiveMinimum": true}}),
             "parameters.a: 'minimum' is a dependency of 'exclusiveMinimum'",
         ),
@@ -192,6 +209,28 @@ fn an_action_changes_of_its_runner_only_what_it_may() {
         json!({"timeout": {"type": "string", "secret": true}, "x y": {}, "c": {"nope": 1, "type": 3}}),
     );
     assert_eq!(all.len(), 5, "{all:?}");
+}
+
+/// What an inspection of a pack lets through, an action made of it can use.
+#[test]
+fn what_is_tolerated_in_a_definition_does_not_matter() {
+    let schema = schema(
+        json!({"cmd": {"type": "string", "default": "date"}}),
+        json!({
+            "cmd": null,
+            "free": null,
+            "either": {"type": ["string", "integer"]},
+            "deep": {"type": "object", "properties": {"x": {"type": "integer", "hint": "a number"}}},
+        }),
+    );
+    let given = json!({"free": [1], "either": 5, "deep": {"x": 1}});
+    let complete = schema.validate(&map(given)).expect("sound parameters");
+    assert_eq!(complete["cmd"], json!("date"));
+    let given = json!({"either": [], "deep": {"x": "1"}});
+    let problems = schema
+        .validate(&map(given))
+        .expect_err("unsound parameters");
+    assert_eq!(problems.0.len(), 2, "{problems}");
 }
 
 /// The sentences are those of Python's jsonschema 4.26.

@@ -10,10 +10,10 @@ use controller::store::automation::executions::Execution;
 use controller::store::automation::rule_enforcements::RuleEnforcement;
 use controller::store::automation::rules::Rule;
 use controller::store::automation::tokens;
-use controller::store::automation::trigger_instances::TriggerInstance;
+use controller::store::automation::trigger_instances::{self, TriggerInstance};
 use controller::store::automation::triggers::Trigger;
 use controller::store::query::Filter;
-use controller::store::{Json, users::User};
+use controller::store::{Json, StoreError, users::User};
 use http::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -315,6 +315,73 @@ async fn mismatches_are_recorded_on_demand() {
         let shown = site.get("/v1/ruleenforcements?status=mismatched").await;
         assert_eq!(shown[0]["reasons"][0]["matched"], false);
         assert_eq!(shown[0]["reasons"][0]["value"], 2);
+    }
+}
+
+#[tokio::test]
+async fn what_concerns_no_rule_is_processed_with_the_rest_of_its_batch() {
+    let name = "what_concerns_no_rule_is_processed_with_the_rest_of_its_batch";
+    for database in databases::each(name).await {
+        let mut site = ready(&database).await;
+        let criteria = json!({"trigger.body.n": {"type": "equals", "pattern": 1}});
+        site.post("/v1/rules", rule("one", webhook("a"), criteria, json!({})))
+            .await
+            .expect(201);
+        for n in [2, 1, 3] {
+            site.post("/v1/webhooks/a", json!({"n": n}))
+                .await
+                .expect(202);
+        }
+        site.settle().await;
+        let hook = &site.get("/v1/triggers?type=core.st2.webhook").await[0]["ref"];
+        let rows = instances(&site, hook.as_str().unwrap()).await;
+        assert_eq!(rows.len(), 3);
+        for row in &rows {
+            assert_eq!((row.status.as_str(), row.row_version), ("processed", 2));
+            assert!(row.updated_at > row.created_at);
+            let is_traced = row.payload["body"]["n"] == 1;
+            assert_eq!(row.trace_id.is_some(), is_traced);
+        }
+        assert_eq!(executions(&site).await.len(), 1);
+        // Another leader that is late has nothing to do with them any more.
+        let mut tx = site.automation.ops.store.write("test").await.unwrap();
+        let seen_before: Vec<TriggerInstance> = rows
+            .into_iter()
+            .map(|row| TriggerInstance {
+                row_version: 1,
+                ..row
+            })
+            .collect();
+        let late = trigger_instances::processed(&mut tx, &seen_before, now()).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_rule_is_judged_by_what_it_says_now() {
+    for database in databases::each("a_changed_rule_is_judged_by_what_it_says_now").await {
+        let mut site = ready(&database).await;
+        for (name, hook) in [("one", "a"), ("two", "b")] {
+            let criteria = json!({"trigger.body.n": {"type": "equals", "pattern": 1}});
+            site.post("/v1/rules", rule(name, webhook(hook), criteria, json!({})))
+                .await
+                .expect(201);
+        }
+        let mut fired = Vec::new();
+        for pattern in [1, 2] {
+            let mut document = site.get("/v1/rules/test.one").await;
+            document["criteria"]["trigger.body.n"]["pattern"] = json!(pattern);
+            site.put("/v1/rules/test.one", document).await.expect(200);
+            for hook in ["a", "b"] {
+                site.post(&format!("/v1/webhooks/{hook}"), json!({"n": 2}))
+                    .await
+                    .expect(202);
+            }
+            site.settle().await;
+            let enforcements = enforcements(&site).await.into_iter();
+            fired.push(enforcements.map(|row| row.rule_ref).collect::<Vec<_>>());
+        }
+        assert_eq!(fired, [vec![], vec!["test.one".to_string()]]);
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 pub use pattern::{Mismatch, Pattern, PatternError};
 
-use crate::rules::{Flags, PythonRegex};
+use crate::python_regex::{Flags, PythonRegex, RegexError};
 use crate::spec::Alias;
 
 /// An alias with its patterns made ready.
@@ -239,7 +239,7 @@ pub struct HelpQuery<'q> {
 pub fn help<'a>(
     aliases: impl IntoIterator<Item = &'a Alias>,
     query: &HelpQuery<'_>,
-) -> Result<Help<'a>, String> {
+) -> Result<Help<'a>, RegexError> {
     let flags = Flags {
         ignore_case: true,
         ..Flags::default()

@@ -11,7 +11,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::rules::{Captures, Flags, PythonRegex};
+use crate::python_regex::{Captures, Flags, PythonRegex, RegexError};
 
 /// Executions that one command can ask for.
 const MOST_MATCHES: usize = 100;
@@ -26,6 +26,7 @@ const PAIRS_AT_END: &str =
 const DOT_ALL: Flags = Flags {
     ignore_case: false,
     dot_all: true,
+    at_start: false,
 };
 
 /// Why a pattern cannot be used.
@@ -107,13 +108,14 @@ impl Pattern {
         let start = if anchors.start { "" } else { r"^\s*" };
         let end = if anchors.end { "" } else { r"\s*$" };
         let compile = |expression: &str| {
-            PythonRegex::compile(expression, DOT_ALL)
-                .map_err(|message| PatternError::Expression { message })
+            PythonRegex::compile(expression, DOT_ALL).map_err(|error| PatternError::Expression {
+                message: error.to_string(),
+            })
         };
         let regex = compile(&format!("{start}{expression}{end}"))?;
         Ok(Pattern {
             format: format.to_owned(),
-            names: regex.group_names().map(str::to_owned).collect(),
+            names: regex.group_names().flatten().map(str::to_owned).collect(),
             regex,
             pair: compile(PAIR)?,
             pairs_at_end: compile(PAIRS_AT_END)?,
@@ -135,12 +137,18 @@ impl Pattern {
     /// Parameters of every match in a command; none matches: an empty list.
     pub fn extract_all(&self, command: &str) -> Result<Vec<Map<String, Value>>, Mismatch> {
         let (text, pairs) = self.split_pairs(command)?;
-        self.regex
-            .all_captures(&text, MOST_MATCHES)
-            .map_err(too_hard)?
-            .iter()
-            .map(|captures| self.parameters(&text, captures, &pairs))
-            .collect()
+        let mut found = Vec::new();
+        let done = self.regex.each_match(&text, |captures| {
+            found.push(self.parameters(&text, &captures, &pairs)?);
+            if found.len() == MOST_MATCHES {
+                return Err(Stop::Enough);
+            }
+            Ok(())
+        });
+        match done {
+            Ok(()) | Err(Stop::Enough) => Ok(found),
+            Err(Stop::Mismatch(mismatch)) => Err(mismatch),
+        }
     }
 
     /// The command without the pairs at its end, and the pairs.
@@ -149,20 +157,19 @@ impl Pattern {
         let Some(run) = run.and_then(|captures| captures.name("pairs")) else {
             return Ok((format!(" {command} "), Vec::new()));
         };
-        let pairs = self
-            .pair
-            .all_captures(run.as_str(), usize::MAX)
-            .map_err(too_hard)?
-            .iter()
-            .filter_map(|pair| {
-                let key = pair.name("key")?.as_str().to_owned();
+        let mut pairs = Vec::new();
+        self.pair
+            .each_match(run.as_str(), |pair| {
                 let value = ["double", "single", "braces", "word"]
                     .iter()
                     .find_map(|form| pair.name(form))
                     .map_or("", |value| value.as_str());
-                Some((key, value.to_owned()))
+                if let Some(key) = pair.name("key") {
+                    pairs.push((key.as_str().to_owned(), value.to_owned()));
+                }
+                Ok(())
             })
-            .collect();
+            .map_err(too_hard)?;
         Ok((format!(" {} ", &command[..run.start()]), pairs))
     }
 
@@ -203,8 +210,28 @@ impl Pattern {
     }
 }
 
-fn too_hard(message: String) -> Mismatch {
-    Mismatch::TooHard { message }
+fn too_hard(error: RegexError) -> Mismatch {
+    Mismatch::TooHard {
+        message: error.to_string(),
+    }
+}
+
+/// Why no further match is looked at.
+enum Stop {
+    Enough,
+    Mismatch(Mismatch),
+}
+
+impl From<RegexError> for Stop {
+    fn from(error: RegexError) -> Stop {
+        Stop::Mismatch(too_hard(error))
+    }
+}
+
+impl From<Mismatch> for Stop {
+    fn from(mismatch: Mismatch) -> Stop {
+        Stop::Mismatch(mismatch)
+    }
 }
 
 /// A group for a value: what is inside quotes, braces with what they hold, or as little as lets

@@ -7,7 +7,7 @@
 //! mask too many. What is secret is secret whole: nothing inside is looked at.
 
 use crate::documents::MASK;
-use crate::expressions::{Pattern, PatternOptions};
+use crate::python_regex::PythonRegex;
 use serde_json::{Map, Value};
 
 /// `secret: true`
@@ -40,7 +40,7 @@ fn of_entry<'d>(definition: &'d Value, name: &str, found: &mut Vec<&'d Value>) {
         .get("patternProperties")
         .and_then(Value::as_object);
     for (source, property) in patterns.into_iter().flatten() {
-        let pattern = Pattern::compile(source, PatternOptions::default());
+        let pattern = PythonRegex::search(source);
         // What cannot be matched is taken to match.
         if pattern.map_or(true, |pattern| pattern.is_match(name).unwrap_or(true)) {
             with_branches(property, found);

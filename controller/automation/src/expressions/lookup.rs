@@ -14,14 +14,7 @@ use std::sync::Arc;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, State, Value};
 
-/// Whose keys are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope<'a> {
-    /// Keys of the whole system.
-    System,
-    /// Keys of one user.
-    User(&'a str),
-}
+use crate::datastore::Key;
 
 /// What expressions may read from the datastore.
 ///
@@ -29,7 +22,7 @@ pub enum Scope<'a> {
 /// keys first ([`crate::expressions::Engine::references`] names them).
 pub trait Datastore: fmt::Debug + Send + Sync {
     /// The stored text under a key (ciphertext when the key is a secret).
-    fn get(&self, scope: Scope<'_>, key: &str) -> Option<String>;
+    fn get(&self, key: &Key) -> Option<String>;
 
     /// The plain text of a stored secret, or why it cannot be had.
     ///
@@ -43,7 +36,7 @@ pub trait Datastore: fmt::Debug + Send + Sync {
 pub struct EmptyDatastore;
 
 impl Datastore for EmptyDatastore {
-    fn get(&self, _scope: Scope<'_>, _key: &str) -> Option<String> {
+    fn get(&self, _key: &Key) -> Option<String> {
         None
     }
 
@@ -83,13 +76,15 @@ impl Lookup {
         }
     }
 
-    /// The stored text; empty when there is none.
+    /// The stored text; empty when there is none, or can be none under such a name.
     pub(crate) fn read(&self) -> String {
-        let scope = match &self.owner {
-            Owner::System => Scope::System,
-            Owner::User(name) => Scope::User(name),
+        let key = match &self.owner {
+            Owner::System => Key::system(&self.key),
+            Owner::User(name) => Key::user(name, &self.key),
         };
-        self.datastore.get(scope, &self.key).unwrap_or_default()
+        key.ok()
+            .and_then(|key| self.datastore.get(&key))
+            .unwrap_or_default()
     }
 
     /// The name as it is written in expressions.

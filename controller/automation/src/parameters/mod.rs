@@ -18,13 +18,14 @@
 //! - Values that were rendered once are never rendered again: a result may contain `{{`.
 
 mod arguments;
-mod attributes;
 mod casts;
+pub(crate) mod definition;
+pub(crate) mod draft4;
 mod literal;
 mod rendering;
 mod schema;
 mod secrets;
-mod validation;
+pub(crate) mod validation;
 
 pub use arguments::Arguments;
 pub use casts::CastError;

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Map;
-use super::attributes::flag;
 use super::casts::{CastError, cast};
+use super::definition::flag;
 use super::schema::Schema;
 use crate::documents::MASK;
 use crate::expressions::{

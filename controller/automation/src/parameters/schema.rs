@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Map;
-use super::attributes;
+use super::definition::{self, flag};
 use super::validation::Validation;
 use crate::expressions::repr;
 
@@ -76,13 +76,14 @@ impl Schema {
     /// All that is wrong with the action's declarations.
     pub fn new(reference: &str, runner: &Map, action: &Map) -> Result<Schema, Vec<SchemaProblem>> {
         let mut problems = vec![];
+        let action = &without_nulls(action);
         for (name, definition) in action {
             if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
                 problems.push(SchemaProblem::Name(name.clone()));
             }
-            attributes::check(&format!("parameters.{name}"), definition, &mut |text| {
-                problems.push(SchemaProblem::Definition(text));
-            });
+            let faults = definition::check(&format!("parameters.{name}"), definition);
+            let refused = faults.iter().filter(|fault| !fault.is_tolerable);
+            problems.extend(refused.map(|fault| SchemaProblem::Definition(fault.to_string())));
         }
         check_overrides(reference, runner, action, &mut problems);
         check_positions(action, &mut problems);
@@ -135,7 +136,7 @@ impl Schema {
             .merged
             .iter()
             .filter(|(name, definition)| {
-                attributes::flag(definition, "required")
+                flag(definition, "required")
                     && definition.get("default").is_none()
                     && !given.contains(*name)
             })
@@ -160,7 +161,7 @@ impl Schema {
         [&self.runner, &self.action]
             .into_iter()
             .filter_map(|definitions| definitions.get(name))
-            .any(|definition| attributes::flag(definition, "immutable"))
+            .any(|definition| flag(definition, "immutable"))
     }
 }
 
@@ -222,6 +223,17 @@ pub(crate) fn position(definition: &Value) -> Option<i64> {
     position
         .as_i64()
         .or_else(|| position.as_f64().map(|position| position as i64))
+}
+
+/// `name:` with nothing after it says nothing about the parameter.
+fn without_nulls(definitions: &Map) -> Map {
+    definitions
+        .iter()
+        .map(|(name, definition)| match definition {
+            Value::Null => (name.clone(), Value::Object(Map::new())),
+            definition => (name.clone(), definition.clone()),
+        })
+        .collect()
 }
 
 /// The action's attributes over the runner's, objects within them merged too.

@@ -11,7 +11,7 @@ use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
 use super::Map;
-use super::attributes::as_draft4;
+use super::draft4::as_draft4;
 use super::schema::Schema;
 use crate::documents::{MASK, secrets};
 use crate::expressions::repr;
@@ -237,7 +237,7 @@ fn sentence(error: &ValidationError<'_>, value: &str, limit: Option<&Value>) -> 
 }
 
 /// The values with defaults wherever nothing, or null, was given; also within objects and lists.
-fn with_defaults(definitions: &Map, given: &Map) -> Map {
+pub(crate) fn with_defaults(definitions: &Map, given: &Map) -> Map {
     let mut complete = given.clone();
     for (name, definition) in definitions {
         if complete.get(name).is_none_or(Value::is_null)

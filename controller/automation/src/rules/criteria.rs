@@ -62,12 +62,12 @@ pub(super) struct Criterion {
     /// As written, empty when there is none.
     pub operator: String,
     /// None: it starts at something else, which is never there.
-    path: Result<Option<Path>, String>,
-    check: Check,
+    pub path: Result<Option<Path>, String>,
+    pub check: Check,
 }
 
 #[derive(Debug, Clone)]
-enum Check {
+pub(super) enum Check {
     Fixed(Comparison),
     /// The pattern is rendered each time.
     Rendered {
@@ -160,6 +160,11 @@ impl Criteria {
             .count()
     }
 
+    /// Whether no payload makes any of them fail.
+    fn never_fail(&self) -> bool {
+        self.entries.iter().all(Entry::never_fails)
+    }
+
     /// The first operator that does not exist.
     pub(super) fn unknown_operator(&self) -> Option<&str> {
         self.entries.iter().find_map(|entry| match entry {
@@ -185,6 +190,14 @@ fn groups<'a>(key: &str, value: &'a Value) -> Option<Vec<&'a Map<String, Value>>
 }
 
 impl Entry {
+    /// Whether no payload makes it fail: then nothing is lost if it is not looked at.
+    pub(super) fn never_fails(&self) -> bool {
+        match self {
+            Entry::One(criterion) => criterion.never_fails(),
+            Entry::Any(groups) => groups.iter().all(Criteria::never_fail),
+        }
+    }
+
     fn holds(
         &self,
         root: &str,
@@ -202,6 +215,14 @@ impl Entry {
 }
 
 impl Criterion {
+    fn never_fails(&self) -> bool {
+        match &self.check {
+            Check::NoOperator => true,
+            Check::Fixed(comparison) => self.path.is_ok() && comparison.never_fails(),
+            Check::Rendered { .. } | Check::UnknownOperator(_) => false,
+        }
+    }
+
     fn compile(key: &str, value: &Value, root: &'static str) -> Self {
         let path = key.split('#').next().unwrap_or_default();
         Criterion {

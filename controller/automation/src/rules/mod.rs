@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   spec::Rule ─► CompiledRule ─┬─► evaluate: Verdict with a reason for every criterion
-//!                               ├─► dispatch: which of many rules run, standard before backstop
-//!                               └─► map: parameters of the action
+//!                               ├─► TriggerRules: which of a trigger's rules run
+//!                               └─► Templates::parameters: parameters of the action
 //! ```
 //!
 //! A rule is compiled when it is registered: paths, expressions and nested criteria are made ready.
-//! The shell finds the rules of a trigger by its ref and hands them to [`dispatch`]. A rule that
+//! The shell keeps the [`TriggerRules`] of each trigger by its ref. They evaluate only the rules
+//! that the payload shows a sign of, found in an index; the answer is that of [`dispatch`], which
+//! evaluates all of them, and a property test holds the two together. A rule that is evaluated and
 //! does not match costs a few walks into the payload: nothing is allocated unless a pattern is a
 //! template or case is ignored (`examples/rules_bench.rs` measures it).
 //!
@@ -15,14 +17,19 @@
 //! number) does not stop the rule from being evaluated. It does not match, and its text is a
 //! failed enforcement on the record of the rule: see [`Verdict::failures`].
 
+#[cfg(test)]
+mod agreement;
 mod criteria;
 mod date;
+mod index;
 mod operator;
 mod path;
 mod python;
-mod python_regex;
+mod signs;
+mod templates;
 #[cfg(test)]
 mod tests;
+mod trigger_rules;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -30,7 +37,8 @@ use serde_json::{Map, Value};
 pub use criteria::{CriteriaFault, check_criteria};
 pub use operator::Operator;
 pub use path::Path;
-pub use python_regex::{Captures, Flags, PythonRegex};
+pub use templates::Templates;
+pub use trigger_rules::TriggerRules;
 
 use crate::spec::{Rule, RuleKind};
 use criteria::{Criteria, Entry, Evaluation, TRIGGER};
@@ -176,6 +184,12 @@ fn is_empty(payload: &Value) -> bool {
     }
 }
 
+impl AsRef<CompiledRule> for CompiledRule {
+    fn as_ref(&self) -> &CompiledRule {
+        self
+    }
+}
+
 /// Evaluates one rule and tells what every criterion gave, for people who ask why. Whether the
 /// rule matches and which enforcements failed is the same as in [`CompiledRule::matches`].
 pub fn evaluate(
@@ -186,9 +200,23 @@ pub fn evaluate(
 ) -> Verdict {
     let mut failures = Vec::new();
     let matched = rule.matches(instance, now_millis, renderer, &mut failures);
-    let note = rule.note(instance.payload).map(str::to_owned);
+    Verdict {
+        matched,
+        note: rule.note(instance.payload).map(str::to_owned),
+        reasons: reasons(rule, instance, now_millis, renderer),
+        failures,
+    }
+}
+
+/// What every criterion gives, in the order of their keys; nothing if none is to be looked at.
+pub fn reasons(
+    rule: &CompiledRule,
+    instance: Instance<'_>,
+    now_millis: i64,
+    renderer: &dyn Renderer,
+) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if note.is_none() {
+    if rule.note(instance.payload).is_none() {
         let evaluation = rule.evaluation(now_millis, renderer);
         explain(
             &rule.criteria,
@@ -198,12 +226,7 @@ pub fn evaluate(
             &mut reasons,
         );
     }
-    Verdict {
-        matched,
-        note,
-        reasons,
-        failures,
-    }
+    reasons
 }
 
 fn explain(
@@ -237,42 +260,53 @@ fn explain(
     }
 }
 
-/// Which of the rules of one trigger run.
-#[derive(Debug, Default)]
-pub struct Dispatch<'r> {
-    pub matched: Vec<&'r CompiledRule>,
+/// Which of the rules of one trigger run, by their places among those rules.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Dispatch {
+    pub matched: Vec<usize>,
     /// Rules whose criteria could not be evaluated, with the text of the failed enforcement.
-    pub failures: Vec<(&'r CompiledRule, String)>,
+    pub failures: Vec<(usize, String)>,
 }
 
 /// Evaluates the rules of one trigger: the standard ones, then, if none of them matched, the
-/// backstops.
-pub fn dispatch<'r>(
-    rules: impl IntoIterator<Item = &'r CompiledRule>,
+/// backstops. Every rule is looked at; [`TriggerRules`] spares most of that.
+pub fn dispatch<R: AsRef<CompiledRule>>(
+    rules: &[R],
     instance: Instance<'_>,
     now_millis: i64,
     renderer: &dyn Renderer,
-) -> Dispatch<'r> {
+) -> Dispatch {
+    dispatch_at(rules, 0..rules.len(), instance, now_millis, renderer)
+}
+
+/// The same with the rules at these places alone.
+fn dispatch_at<R: AsRef<CompiledRule>>(
+    rules: &[R],
+    positions: impl Iterator<Item = usize>,
+    instance: Instance<'_>,
+    now_millis: i64,
+    renderer: &dyn Renderer,
+) -> Dispatch {
     let mut dispatch = Dispatch::default();
     let mut backstops = Vec::new();
     let mut texts = Vec::new();
-    let mut consider = |rule: &'r CompiledRule, dispatch: &mut Dispatch<'r>| {
+    let mut consider = |position: usize, rule: &CompiledRule, dispatch: &mut Dispatch| {
         if rule.matches(instance, now_millis, renderer, &mut texts) {
-            dispatch.matched.push(rule);
+            dispatch.matched.push(position);
         }
-        dispatch
-            .failures
-            .extend(texts.drain(..).map(|text| (rule, text)));
+        let failures = texts.drain(..).map(|text| (position, text));
+        dispatch.failures.extend(failures);
     };
-    for rule in rules {
+    for position in positions {
+        let rule = rules[position].as_ref();
         match rule.kind {
-            RuleKind::Standard => consider(rule, &mut dispatch),
-            RuleKind::Backstop => backstops.push(rule),
+            RuleKind::Standard => consider(position, rule, &mut dispatch),
+            RuleKind::Backstop => backstops.push((position, rule)),
         }
     }
     if dispatch.matched.is_empty() {
-        for rule in backstops {
-            consider(rule, &mut dispatch);
+        for (position, rule) in backstops {
+            consider(position, rule, &mut dispatch);
         }
     }
     dispatch

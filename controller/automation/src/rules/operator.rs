@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::criteria::{Criteria, Evaluation, ITEM};
 use super::date;
 use super::python::{self, contains, equal, greater, less, text, type_name, unhashable};
-use super::python_regex::{Flags, PythonRegex};
+use crate::python_regex::{Flags, PythonRegex};
 
 macro_rules! operators {
     ($($variant:ident $($name:literal)|+),+ $(,)?) => {
@@ -98,7 +98,7 @@ impl Condition {
 
 /// What was made ready of a pattern.
 #[derive(Debug, Clone)]
-enum Ready {
+pub(super) enum Ready {
     AsIs,
     Lower(String),
     Expression(PythonRegex),
@@ -131,6 +131,38 @@ impl Comparison {
 
     pub(super) fn pattern(&self) -> &Value {
         &self.pattern
+    }
+
+    pub(super) fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Whether no value makes it an error.
+    pub(super) fn never_fails(&self) -> bool {
+        match self.operator {
+            Operator::Equals | Operator::NotEquals | Operator::Exists | Operator::ExistsNot => true,
+            Operator::Inside | Operator::InsideNot => {
+                self.pattern.is_null() || self.pattern.is_array()
+            }
+            Operator::Search => false,
+            Operator::EqualsIgnoringCase
+            | Operator::Contains
+            | Operator::ContainsIgnoringCase
+            | Operator::ContainsNot
+            | Operator::ContainsNotIgnoringCase
+            | Operator::StartsWith
+            | Operator::StartsWithIgnoringCase
+            | Operator::EndsWith
+            | Operator::EndsWithIgnoringCase
+            | Operator::LessThan
+            | Operator::GreaterThan
+            | Operator::MatchesWildcard
+            | Operator::MatchesRegexAtStart
+            | Operator::MatchesRegex
+            | Operator::MatchesRegexIgnoringCase
+            | Operator::OlderThanNoMore
+            | Operator::OlderThan => self.pattern.is_null(),
+        }
     }
 
     /// What is wrong with the pattern, whatever the payload.
@@ -168,10 +200,13 @@ impl Comparison {
                 .ok_or_else(|| no_path(value))
                 .and(Err(message.clone())),
             (Ready::Wrong(message), _) => Err(message.clone()),
-            (Ready::Expression(expression), O::MatchesWildcard) => {
-                expression.is_match(value.as_str().ok_or_else(|| no_path(value))?)
+            (Ready::Expression(expression), operator) => {
+                let text = match operator {
+                    O::MatchesWildcard => value.as_str().ok_or_else(|| no_path(value))?,
+                    _ => expression_subject(value)?,
+                };
+                expression.is_match(text).map_err(|error| error.to_string())
             }
-            (Ready::Expression(expression), _) => expression.is_match(expression_subject(value)?),
             (Ready::Search(condition, criteria), _) => {
                 search(value, *condition, criteria, evaluation, failures)
             }
@@ -221,7 +256,7 @@ fn make_ready(
     if pattern.is_null() && operator != Operator::Search {
         return Ok(Ready::AsIs);
     }
-    let expression = |flags: Flags, at_start: bool| {
+    let expression = |flags: Flags| {
         let pattern = match pattern {
             Value::String(pattern) => pattern,
             Value::Array(_) | Value::Object(_) => return Err(unhashable(pattern)),
@@ -229,12 +264,9 @@ fn make_ready(
                 return Err("first argument must be string or compiled pattern".to_owned());
             }
         };
-        if at_start {
-            PythonRegex::compile_at_start(pattern, flags)
-        } else {
-            PythonRegex::compile(pattern, flags)
-        }
-        .map(Ready::Expression)
+        PythonRegex::compile(pattern, flags)
+            .map(Ready::Expression)
+            .map_err(|error| error.to_string())
     };
     match operator {
         Operator::EqualsIgnoringCase
@@ -246,23 +278,20 @@ fn make_ready(
         }
         Operator::MatchesWildcard => {
             let pattern = pattern.as_str().ok_or_else(|| no_path(pattern))?;
-            PythonRegex::wildcard(pattern).map(Ready::Expression)
+            PythonRegex::wildcard(pattern)
+                .map(Ready::Expression)
+                .map_err(|error| error.to_string())
         }
-        Operator::MatchesRegexAtStart => expression(
-            Flags {
-                dot_all: true,
-                ..Flags::default()
-            },
-            true,
-        ),
-        Operator::MatchesRegex => expression(Flags::default(), false),
-        Operator::MatchesRegexIgnoringCase => expression(
-            Flags {
-                ignore_case: true,
-                ..Flags::default()
-            },
-            false,
-        ),
+        Operator::MatchesRegexAtStart => expression(Flags {
+            dot_all: true,
+            at_start: true,
+            ..Flags::default()
+        }),
+        Operator::MatchesRegex => expression(Flags::default()),
+        Operator::MatchesRegexIgnoringCase => expression(Flags {
+            ignore_case: true,
+            ..Flags::default()
+        }),
         Operator::Search => {
             let condition = Condition::parse(condition)?;
             let entries = pattern.as_object().ok_or_else(|| {

@@ -71,6 +71,41 @@ fn compare_to_float(integer: i128, float: f64) -> Option<Ordering> {
     }))
 }
 
+/// A number such that two of them are equal when Python says so, whatever their kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Exact {
+    Integer(i128),
+    /// Bits of a float with a fraction, or of one too large for an integer.
+    Float(u64),
+}
+
+impl Exact {
+    /// None for what is neither a number nor a boolean.
+    pub(super) fn of(value: &Value) -> Option<Exact> {
+        /// Floats below it are integers without loss when they have no fraction.
+        const LARGEST: f64 = 1e38;
+        Some(match numeric(value)? {
+            Numeric::Integer(integer) => Exact::Integer(integer),
+            Numeric::Float(float) if float.fract() == 0.0 && float.abs() < LARGEST => {
+                Exact::Integer(float as i128)
+            }
+            Numeric::Float(float) => Exact::Float(float.to_bits()),
+        })
+    }
+
+    /// Numbers of JSON always have an order: none of them is NaN.
+    pub(super) fn order(self, other: Exact) -> Ordering {
+        compare_numbers(self.numeric(), other.numeric()).unwrap_or(Ordering::Equal)
+    }
+
+    fn numeric(self) -> Numeric {
+        match self {
+            Exact::Integer(integer) => Numeric::Integer(integer),
+            Exact::Float(bits) => Numeric::Float(f64::from_bits(bits)),
+        }
+    }
+}
+
 /// `left == right`
 pub(super) fn equal(left: &Value, right: &Value) -> bool {
     if let (Some(left), Some(right)) = (numeric(left), numeric(right)) {

@@ -9,6 +9,7 @@ use super::fields::{Fields, UnknownKeys};
 use super::parameter_schema;
 use super::problem::Report;
 use super::yaml::Document;
+use crate::parameters::validation::with_defaults;
 
 const KEYS: &[&str] = &[
     "name",
@@ -55,7 +56,7 @@ pub fn read(
     let given = fields.mapping("parameters", report);
     let parameters = match types.get(&policy_type) {
         Some(definitions) => {
-            let parameters = parameter_schema::with_defaults(definitions, &given);
+            let parameters = with_defaults(definitions, &given);
             for fault in parameter_schema::check_values(
                 definitions,
                 &Value::Object(parameters.clone()),

@@ -413,6 +413,21 @@ fn definitions_of_parameters_are_checked() {
         "the type is \"text\"",
     );
     check(
+        "  x: {type: [string, text]}\n",
+        ("parameters.x.type", 4),
+        "the type is \"text\"",
+    );
+    check(
+        "  x: {type: []}\n",
+        ("parameters.x.type", 4),
+        "the type is a list",
+    );
+    check(
+        "  x: {multipleOf: 0}\n",
+        ("parameters.x.multipleOf", 4),
+        "0, not a number above 0",
+    );
+    check(
         "  x: {typ: string}\n",
         ("parameters.x.typ", 4),
         "unknown key \"typ\"",
@@ -445,7 +460,7 @@ fn definitions_of_parameters_are_checked() {
     check(
         "  x: {pattern: '('}\n",
         ("parameters.x.pattern", 4),
-        "no regular expression",
+        "not a regular expression",
     );
     check(
         "  x: {exclusiveMinimum: true}\n",
@@ -470,7 +485,9 @@ fn definitions_of_parameters_are_checked() {
     assert_eq!(
         problems(
             "actions/a.yaml",
-            &action("  x:\n  y: {position: 1}\n  z: {position: 2}\n")
+            &action(
+                "  x:\n  y: {position: 1, type: [string, 'null']}\n  z: {position: 2, format: uri}\n"
+            )
         ),
         []
     );

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   pending instances ─► judged outside of any transaction (templates are slow)
-//!        └─► one transaction a batch: enforcement + execution + `processed`, fenced
+//!        └─► one transaction a batch: enforcement + execution + `processed`, fenced;
+//!            what concerns no rule is `processed` by one statement for all
 //! ```
 //!
 //! The enforcement (unique for a rule and an instance), the execution and the instance's status are written
@@ -90,17 +91,16 @@ async fn judge(
     let judged = tokio::task::spawn_blocking(move || {
         rows.into_iter()
             .map(|row| {
-                let candidates = set.of(&row.trigger_ref);
-                if candidates.is_empty() {
+                let Some(candidates) = set.of(&row.trigger_ref) else {
                     return (row, Vec::new());
-                }
-                let context = matching::context(&row.payload, keys.clone());
+                };
+                let templates = matching::templates(&engine, &row.payload, keys.clone());
                 let view = View {
                     id: &row.id,
                     payload: &row.payload,
                     now: now() / 1000,
                 };
-                let decisions = matching::judge(candidates, &view, &engine, &context, record_all)
+                let decisions = matching::judge(candidates, &view, &templates, record_all)
                     .into_iter()
                     .map(decided)
                     .collect();

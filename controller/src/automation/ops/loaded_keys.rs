@@ -5,8 +5,8 @@ use super::fault::Fault;
 use crate::automation::Automation;
 use crate::ops::now;
 use crate::store::automation::key_values::{self, KeyValue};
-use automation::datastore::{self, SymmetricKey};
-use automation::expressions::{Datastore, References, Scope as LookupScope};
+use automation::datastore::{self, Key, Scope, SymmetricKey};
+use automation::expressions::{Datastore, References};
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use std::sync::Arc;
 /// Keys are computed by some expressions (`st2kv.system[name]`): then this many are loaded.
 const MOST_KEYS: i64 = 10_000;
 
-/// Keys by owner (empty: the system) and name.
+/// Texts by key.
 pub struct LoadedKeys {
-    keys: BTreeMap<(String, String), String>,
+    keys: BTreeMap<Key, String>,
     key: Arc<SymmetricKey>,
 }
 
@@ -27,14 +27,8 @@ impl std::fmt::Debug for LoadedKeys {
 }
 
 impl Datastore for LoadedKeys {
-    fn get(&self, scope: LookupScope<'_>, key: &str) -> Option<String> {
-        let owner = match scope {
-            LookupScope::System => "",
-            LookupScope::User(user) => user,
-        };
-        self.keys
-            .get(&(owner.to_string(), key.to_string()))
-            .cloned()
+    fn get(&self, key: &Key) -> Option<String> {
+        self.keys.get(key).cloned()
     }
 
     fn decrypt(&self, ciphertext: &str) -> Result<String, String> {
@@ -62,26 +56,21 @@ impl Automation {
                 offset: 0,
             };
             for row in key_values::list(connection, wanted).await? {
-                keys.insert(name_of(&row), row.value);
+                keys.extend(key_of(&row).map(|key| (key, row.value)));
             }
         } else {
-            let uids: Vec<String> = references
-                .system_keys
+            let system = references.system_keys.iter().map(|name| Key::system(name));
+            let own = references
+                .user_keys
                 .iter()
-                .filter_map(|name| datastore::Key::system(name).ok())
-                .chain(
-                    references
-                        .user_keys
-                        .iter()
-                        .filter_map(|name| datastore::Key::user(user, name).ok()),
-                )
-                .map(|key| key.uid())
-                .collect();
-            for uid in uids {
-                if let Some(row) = KeyValue::find(connection, &uid).await?
+                .map(|name| Key::user(user, name));
+            // There is nothing under a name that no key can have.
+            let wanted: Vec<Key> = system.chain(own).flatten().collect();
+            for key in wanted {
+                if let Some(row) = KeyValue::find(connection, &key.uid()).await?
                     && row.is_live(now)
                 {
-                    keys.insert(name_of(&row), row.value);
+                    keys.insert(key, row.value);
                 }
             }
         }
@@ -92,11 +81,7 @@ impl Automation {
     }
 }
 
-fn name_of(row: &KeyValue) -> (String, String) {
-    let bare = row
-        .name
-        .strip_prefix(&format!("{}:", row.username))
-        .filter(|_| !row.username.is_empty())
-        .unwrap_or(&row.name);
-    (row.username.clone(), bare.to_string())
+fn key_of(row: &KeyValue) -> Option<Key> {
+    let scope: Scope = row.scope.parse().ok()?;
+    Key::from_stored(scope, &row.name).ok()
 }

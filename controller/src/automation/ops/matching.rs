@@ -7,12 +7,12 @@ use super::loaded_keys::LoadedKeys;
 use super::resources::present;
 use crate::automation::Automation;
 use crate::store::automation::rules::{self, Fingerprint, Rule};
-use automation::expressions::{Context, Engine, References};
-use automation::rules::{CompiledRule, Instance, Reason, Renderer};
+use automation::expressions::{Engine, References};
+use automation::rules::{CompiledRule, Instance, Reason, Templates, TriggerRules, Verdict};
 use automation::spec;
 use serde_json::{Map, Value};
 use sqlx::AnyConnection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A value in the record of an enforcement is cut at this many bytes.
@@ -26,6 +26,12 @@ pub struct Ready {
     pub row: Rule,
     pub rule: CompiledRule,
     references: References,
+}
+
+impl AsRef<CompiledRule> for Ready {
+    fn as_ref(&self) -> &CompiledRule {
+        &self.rule
+    }
 }
 
 /// Why a rule cannot be used: its document makes no sense.
@@ -61,25 +67,96 @@ impl Ready {
     }
 }
 
+/// The rules of one trigger that are switched on.
+#[derive(Debug)]
+struct OfTrigger {
+    /// Identifier and version of each: the same ones need not be made ready again.
+    revision: Vec<(String, i64)>,
+    rules: TriggerRules<Ready>,
+    /// Everything they may read of the datastore.
+    references: References,
+}
+
+impl OfTrigger {
+    fn new(rows: Vec<Rule>, engine: &Engine) -> OfTrigger {
+        let revision = revision(&rows);
+        let mut references = References::default();
+        let mut rules = Vec::with_capacity(rows.len());
+        for row in rows {
+            match Ready::new(row, engine) {
+                Ok(ready) => {
+                    references.extend(ready.references.clone());
+                    rules.push(ready);
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a rule is left out"
+                    );
+                }
+            }
+        }
+        OfTrigger {
+            revision,
+            rules: TriggerRules::new(rules),
+            references,
+        }
+    }
+}
+
+fn revision(rows: &[Rule]) -> Vec<(String, i64)> {
+    rows.iter()
+        .map(|row| (row.id.clone(), row.row_version))
+        .collect()
+}
+
 /// The rules that are switched on, by trigger.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     fingerprint: Fingerprint,
-    by_trigger: BTreeMap<String, Vec<Ready>>,
+    by_trigger: BTreeMap<String, Arc<OfTrigger>>,
 }
 
 impl RuleSet {
-    pub fn of(&self, trigger: &str) -> &[Ready] {
-        self.by_trigger.get(trigger).map_or(&[], Vec::as_slice)
+    /// The rules of a trigger, if it has any.
+    pub fn of(&self, trigger: &str) -> Option<&TriggerRules<Ready>> {
+        self.by_trigger.get(trigger).map(|found| &found.rules)
     }
 
     /// Everything the rules of these triggers may read of the datastore.
     pub fn references<'a>(&self, triggers: impl IntoIterator<Item = &'a str>) -> References {
         let mut all = References::default();
-        for ready in triggers.into_iter().flat_map(|trigger| self.of(trigger)) {
-            all.extend(ready.references.clone());
+        let triggers: BTreeSet<&str> = triggers.into_iter().collect();
+        for found in triggers
+            .into_iter()
+            .filter_map(|trigger| self.by_trigger.get(trigger))
+        {
+            all.extend(found.references.clone());
         }
         all
+    }
+
+    /// The set with these rules. What has not changed is kept.
+    fn renewed(&self, fingerprint: Fingerprint, rows: Vec<Rule>, engine: &Engine) -> RuleSet {
+        let mut rows_of: BTreeMap<String, Vec<Rule>> = BTreeMap::new();
+        for row in rows {
+            rows_of
+                .entry(row.trigger_ref.clone())
+                .or_default()
+                .push(row);
+        }
+        let by_trigger = rows_of.into_iter().map(|(trigger, rows)| {
+            let known = self.by_trigger.get(&trigger);
+            let found = match known.filter(|known| known.revision == revision(&rows)) {
+                Some(known) => known.clone(),
+                None => Arc::new(OfTrigger::new(rows, engine)),
+            };
+            (trigger, found)
+        });
+        RuleSet {
+            fingerprint,
+            by_trigger: by_trigger.collect(),
+        }
     }
 }
 
@@ -96,64 +173,12 @@ pub async fn current(
     let filter = crate::store::query::Filter::new()
         .equals_number("enabled", 1)
         .order_by("reference", "reference", false);
-    let mut by_trigger: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
-    for row in Rule::fetch(connection, filter, "read the rules").await? {
-        match Ready::new(row, engine) {
-            Ok(ready) => by_trigger
-                .entry(ready.row.trigger_ref.clone())
-                .or_default()
-                .push(ready),
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a rule is left out"
-                );
-            }
-        }
-    }
-    Ok(Arc::new(RuleSet {
-        fingerprint,
-        by_trigger,
-    }))
-}
-
-/// Renders patterns: a lone expression keeps its type.
-struct Patterns<'a> {
-    engine: &'a Engine,
-    context: &'a Context,
-}
-
-impl Renderer for Patterns<'_> {
-    fn render(&self, template: &Value, name: &str, payload: &Value) -> Result<Value, String> {
-        let inner;
-        let context = if self.context.contains(name) {
-            self.context
-        } else {
-            inner = self.context.clone().with(name, payload);
-            &inner
-        };
-        self.engine
-            .render_value(template, context)
-            .map_err(|error| error.to_string())
-    }
-}
-
-/// Renders parameters of the action: a text stays a text, which the action's schema casts, as in StackStorm;
-/// inside lists and objects a lone expression keeps its type.
-struct Parameters<'a>(Patterns<'a>);
-
-impl Renderer for Parameters<'_> {
-    fn render(&self, template: &Value, name: &str, payload: &Value) -> Result<Value, String> {
-        match template {
-            Value::String(text) => self
-                .0
-                .engine
-                .render_text(text, self.0.context)
-                .map(Value::String)
-                .map_err(|error| error.to_string()),
-            other => self.0.render(other, name, payload),
-        }
-    }
+    let rows = Rule::fetch(connection, filter, "read the rules").await?;
+    let (before, engine) = (before.clone(), engine.clone());
+    // A thousand regular expressions take their time.
+    tokio::task::spawn_blocking(move || Arc::new(before.renewed(fingerprint, rows, &engine)))
+        .await
+        .map_err(Fault::internal("making rules ready"))
 }
 
 /// What a rule sees of one trigger instance.
@@ -164,11 +189,22 @@ pub struct View<'a> {
     pub now: i64,
 }
 
-/// The names that templates of rules may use.
-pub fn context(payload: &Value, keys: Arc<LoadedKeys>) -> Context {
-    Context::new()
-        .with("trigger", payload)
-        .with_datastore(keys, SYSTEM_USER)
+impl<'a> View<'a> {
+    fn instance(&self) -> Instance<'a> {
+        Instance {
+            id: self.id,
+            payload: self.payload,
+        }
+    }
+}
+
+/// What templates of rules may read of a trigger instance.
+pub fn templates<'a>(
+    engine: &'a Engine,
+    payload: &'a Value,
+    keys: Arc<LoadedKeys>,
+) -> Templates<'a> {
+    Templates::new(engine, payload, keys, SYSTEM_USER)
 }
 
 /// What came of one rule.
@@ -190,78 +226,53 @@ pub struct Judgement<'r> {
 
 /// Judges the rules of a trigger. Mismatches are part of the answer only if `all`.
 pub fn judge<'r>(
-    rules: &'r [Ready],
+    rules: &'r TriggerRules<Ready>,
     view: &View<'_>,
-    engine: &Engine,
-    context: &Context,
+    templates: &Templates<'_>,
     all: bool,
 ) -> Vec<Judgement<'r>> {
-    let patterns = Patterns { engine, context };
-    let instance = Instance {
-        id: view.id,
-        payload: view.payload,
-    };
-    let dispatch = automation::rules::dispatch(
-        rules.iter().map(|ready| &ready.rule),
-        instance,
-        view.now,
-        &patterns,
-    );
-    let mut judgements = Vec::new();
-    for ready in rules {
-        let is = |rule: &&CompiledRule| std::ptr::eq::<CompiledRule>(*rule, &ready.rule);
-        let failure = dispatch
-            .failures
-            .iter()
-            .find(|(rule, _)| is(rule))
-            .map(|(_, text)| text.clone());
-        let outcome = if dispatch.matched.iter().any(is) {
-            Outcome::Matched(parameters(ready, instance, engine, context))
-        } else if let Some(text) = failure {
-            Outcome::Failed(text)
-        } else if all {
-            Outcome::Mismatched
-        } else {
-            continue;
-        };
-        let verdict = automation::rules::evaluate(&ready.rule, instance, view.now, &patterns);
-        judgements.push(Judgement {
-            ready,
-            outcome,
-            reasons: verdict.reasons,
-        });
+    let dispatch = rules.dispatch(view.instance(), view.now, templates);
+    let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
+    if all {
+        let every = 0..rules.rules().len();
+        outcomes.extend(every.map(|position| (position, Outcome::Mismatched)));
     }
-    judgements
+    // The first failure of a rule stands, unless the rule matches all the same.
+    for (position, text) in dispatch.failures.into_iter().rev() {
+        outcomes.insert(position, Outcome::Failed(text));
+    }
+    for position in dispatch.matched {
+        let parameters = parameters(&rules.rules()[position], view, templates);
+        outcomes.insert(position, Outcome::Matched(parameters));
+    }
+    outcomes
+        .into_iter()
+        .map(|(position, outcome)| {
+            let ready = &rules.rules()[position];
+            let rule = &ready.rule;
+            Judgement {
+                ready,
+                outcome,
+                reasons: automation::rules::reasons(rule, view.instance(), view.now, templates),
+            }
+        })
+        .collect()
 }
 
 /// The parameters a rule gives to its action.
 pub fn parameters(
     ready: &Ready,
-    instance: Instance<'_>,
-    engine: &Engine,
-    context: &Context,
+    view: &View<'_>,
+    templates: &Templates<'_>,
 ) -> Result<Map<String, Value>, String> {
-    let renderer = Parameters(Patterns { engine, context });
-    automation::rules::map(&ready.rule, instance, &renderer).map_err(|error| error.to_string())
+    templates
+        .parameters(&ready.rule, view.id)
+        .map_err(|error| error.to_string())
 }
 
 /// Judges one rule by itself, for people who ask why.
-pub fn explain(
-    ready: &Ready,
-    view: &View<'_>,
-    engine: &Engine,
-    context: &Context,
-) -> automation::rules::Verdict {
-    let instance = Instance {
-        id: view.id,
-        payload: view.payload,
-    };
-    automation::rules::evaluate(
-        &ready.rule,
-        instance,
-        view.now,
-        &Patterns { engine, context },
-    )
+pub fn explain(ready: &Ready, view: &View<'_>, templates: &Templates<'_>) -> Verdict {
+    automation::rules::evaluate(&ready.rule, view.instance(), view.now, templates)
 }
 
 /// Reasons as they are recorded: payloads may be large, records are not.

@@ -14,7 +14,7 @@ use crate::ops::now;
 use crate::store::Json;
 use crate::store::automation::rules::Rule;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
-use automation::rules::{Instance, Verdict};
+use automation::rules::Verdict;
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
 
@@ -150,20 +150,16 @@ impl Automation {
         let engine = self.expressions.clone();
         // Templates may take their time: not on a thread that serves others.
         let trial = tokio::task::spawn_blocking(move || {
-            let context = matching::context(&payload, keys);
+            let templates = matching::templates(&engine, &payload, keys);
             let view = View {
                 id: &id,
                 payload: &payload,
                 now: now() / 1000,
             };
-            let verdict = matching::explain(&ready, &view, &engine, &context);
-            let instance = Instance {
-                id: &id,
-                payload: &payload,
-            };
+            let verdict = matching::explain(&ready, &view, &templates);
             let parameters = verdict
                 .matched
-                .then(|| matching::parameters(&ready, instance, &engine, &context));
+                .then(|| matching::parameters(&ready, &view, &templates));
             Trial {
                 verdict,
                 rule: ready.row.reference,
@@ -254,13 +250,13 @@ fn replay_chunk(
     let now = now() / 1000;
     for row in rows {
         replay.looked_at += 1;
-        let context = matching::context(&row.payload, keys.clone());
+        let templates = matching::templates(engine, &row.payload, keys.clone());
         let view = View {
             id: &row.id,
             payload: &row.payload,
             now,
         };
-        let verdict = matching::explain(ready, &view, engine, &context);
+        let verdict = matching::explain(ready, &view, &templates);
         if !verdict.matched {
             if let Some(failure) = verdict.failures.into_iter().next() {
                 replay.failed += 1;
@@ -271,11 +267,7 @@ fn replay_chunk(
             continue;
         }
         replay.matched += 1;
-        let instance = Instance {
-            id: &row.id,
-            payload: &row.payload,
-        };
-        let parameters = matching::parameters(ready, instance, engine, &context);
+        let parameters = matching::parameters(ready, &view, &templates);
         replay.unmapped += u64::from(parameters.is_err());
         if replay.first_matches.len() < MOST_SHOWN {
             let mut shown = json!({

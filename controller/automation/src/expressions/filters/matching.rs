@@ -5,9 +5,9 @@ use std::sync::Arc;
 use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
-use super::super::pattern::{Captures, Pattern, PatternError, PatternOptions};
 use super::super::values::{Meter, refuse};
 use super::{Arguments, Patterns, text_of};
+use crate::python_regex::{Captures, Flags, PythonRegex, RegexError};
 
 pub(super) fn register(environment: &mut Environment<'static>, patterns: &Arc<Patterns>) {
     for (name, at_start) in [("regex_match", true), ("regex_search", false)] {
@@ -60,33 +60,33 @@ fn pattern(
     arguments: &Arguments,
     ignore_case_at: usize,
     at_start: bool,
-) -> Result<Arc<Pattern>, Error> {
+) -> Result<Arc<PythonRegex>, Error> {
     let source = text_of(state, &arguments.required(0, "pattern")?)?;
-    let options = PatternOptions {
+    let flags = Flags {
         ignore_case: arguments.flag(ignore_case_at, "ignorecase")?,
-        dot_matches_newline: false,
+        dot_all: false,
         at_start,
     };
-    let key = (source, options);
+    let key = (source, flags);
     if let Some(pattern) = patterns.get(&key) {
         return Ok(pattern);
     }
     // Compiling a pattern costs far more than its length suggests.
     Meter::new(state).bytes(key.0.len().saturating_mul(1024))?;
     let pattern =
-        Arc::new(Pattern::compile(&key.0, options).map_err(|error| refuse(error.to_string()))?);
+        Arc::new(PythonRegex::compile(&key.0, flags).map_err(|error| refuse(error.to_string()))?);
     patterns.insert(key, Arc::clone(&pattern));
     Ok(pattern)
 }
 
 /// An error of matching or one of the work it may do.
 enum Stop {
-    Pattern(PatternError),
+    Pattern(RegexError),
     Engine(Error),
 }
 
-impl From<PatternError> for Stop {
-    fn from(error: PatternError) -> Stop {
+impl From<RegexError> for Stop {
+    fn from(error: RegexError) -> Stop {
         Stop::Pattern(error)
     }
 }
@@ -102,7 +102,7 @@ impl From<Stop> for Error {
 
 fn replace(
     state: &State,
-    pattern: &Pattern,
+    pattern: &PythonRegex,
     text: &str,
     replacement: &str,
 ) -> Result<String, Error> {
@@ -111,8 +111,11 @@ fn replace(
     let mut out = String::new();
     let mut copied = 0;
     pattern.each_match(text, |captures| {
-        out.push_str(&text[copied..captures.start]);
-        copied = captures.end;
+        let (start, end) = captures
+            .get(0)
+            .map_or((copied, copied), |whole| (whole.start(), whole.end()));
+        out.push_str(&text[copied..start]);
+        copied = end;
         let before = out.len();
         replacement.expand(&captures, &mut out);
         meter.node().map_err(Stop::Engine)?;
@@ -123,12 +126,15 @@ fn replace(
 }
 
 /// `re.findall(…)[index]`: the whole match, its only group, or a tuple of its groups.
-fn substring(state: &State, pattern: &Pattern, text: &str, index: i64) -> Result<Value, Error> {
+fn substring(state: &State, pattern: &PythonRegex, text: &str, index: i64) -> Result<Value, Error> {
     let mut meter = Meter::new(state);
     let mut found = vec![];
     pattern.each_match(text, |captures| {
         meter.node().map_err(Stop::Engine)?;
-        let groups = captures.groups;
+        let groups: Vec<Option<&str>> = captures
+            .iter()
+            .map(|group| group.map(|group| group.as_str()))
+            .collect();
         found.push(match groups.as_slice() {
             [Some(whole)] => Value::from(*whole),
             [_, group] => Value::from(group.unwrap_or_default()),
@@ -164,7 +170,7 @@ enum Part {
 }
 
 impl Replacement {
-    fn parse(source: &str, pattern: &Pattern) -> Result<Replacement, Error> {
+    fn parse(source: &str, pattern: &PythonRegex) -> Result<Replacement, Error> {
         let names: Vec<Option<&str>> = pattern.group_names().collect();
         let group = |reference: &str| {
             let number = match reference.parse::<usize>() {
@@ -246,8 +252,8 @@ impl Replacement {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Group(number) => {
-                    if let Some(Some(group)) = captures.groups.get(*number) {
-                        out.push_str(group);
+                    if let Some(group) = captures.get(*number) {
+                        out.push_str(group.as_str());
                     }
                 }
             }

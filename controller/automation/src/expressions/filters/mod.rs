@@ -19,11 +19,11 @@ use minijinja::value::{Kwargs, Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
 use super::cache::Cache;
-use super::pattern::{Pattern, PatternOptions};
 use super::values::{Meter, refuse, to_text};
+use crate::python_regex::{Flags, PythonRegex};
 
 /// Compiled patterns of the regular-expression filters.
-pub(crate) type Patterns = Cache<(String, PatternOptions), Pattern>;
+pub(crate) type Patterns = Cache<(String, Flags), PythonRegex>;
 
 /// Adds every filter to an environment.
 pub(crate) fn register(environment: &mut Environment<'static>, patterns: &Arc<Patterns>) {
