@@ -2,6 +2,9 @@
 
 use crate::databases::{self, Database};
 use crate::site::Site;
+use ::automation::execution::{Event, Placement, Status};
+use controller::automation::engine::reports::{End, take_in};
+use controller::automation::ids;
 use controller::automation::ops::Fault;
 use controller::automation::ops::acceptance::record_group;
 use controller::automation::ops::executions::{Composed, Wanted};
@@ -158,6 +161,57 @@ async fn a_group_that_is_cut_short_is_recorded_whole_or_not_at_all() {
             break;
         }
         assert!(cut_short >= 4, "{cut_short}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ends_that_are_told_together_are_each_taken_in_once() {
+    for database in databases::each("ends_that_are_told_together").await {
+        let site = ready(&database).await;
+        site.action_of("work", "local-shell-cmd", json!({})).await;
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            let body = json!({"action": "test.work", "parameters": {"cmd": "true"}});
+            let made = site.post("/v1/executions", body).await.expect(201);
+            let id = made["id"].as_str().unwrap().to_string();
+            for event in [Event::Scheduled, Event::PlacedOn("dea-1".into())] {
+                let moved = site.automation.move_execution(&id, event).await.unwrap();
+                moved.map_err(|(illegal, _)| illegal).unwrap();
+            }
+            ids.push(id);
+        }
+        let end = |id: &str, attempt: u32, text: &str| End {
+            execution: id.to_string(),
+            event: Event::Finished {
+                at: Some(Placement {
+                    agent: "dea-1".into(),
+                    attempt,
+                }),
+                status: Status::Succeeded,
+                result: json!({"stdout": text}),
+            },
+            stored: None,
+        };
+        let mut ends: Vec<End> = ids[..5].iter().map(|id| end(id, 1, "first")).collect();
+        // Told twice; of a placement that never was; of what is gone.
+        ends.push(end(&ids[0], 1, "second"));
+        ends.push(end(&ids[5], 7, "elsewhere"));
+        ends.push(end(&ids::new_id(), 1, "gone"));
+        let answers = take_in(site.automation.clone(), ends).await;
+        assert_eq!(answers.len(), 8);
+        assert!(answers.iter().all(Result::is_ok));
+        for id in &ids[..5] {
+            let shown = site.get(&format!("/v1/executions/{id}")).await;
+            assert_eq!(shown["status"], "succeeded");
+            assert_eq!(shown["result"]["stdout"], "first");
+        }
+        let other = site.get(&format!("/v1/executions/{}", ids[5])).await;
+        assert_eq!(other["status"], "running");
+        // Each end was told of once.
+        let told = Filter::new().equals("trigger_ref", "core.st2.generic.actiontrigger");
+        let mut reader = site.automation.ops.store.read().await.unwrap();
+        let told = told.count(&mut reader, "trigger_instances").await.unwrap();
+        assert_eq!(told, 5);
     }
 }
 

@@ -199,6 +199,7 @@ async fn a_sensor_runs_on_one_agent_and_moves_when_it_is_lost() {
         builtin_packs: Arc::from(packs.as_path()),
         peers: None,
         acceptance: Default::default(),
+        ends: Default::default(),
         packs_at_work: Default::default(),
     };
     install(&automation).await;
