@@ -260,6 +260,14 @@ mod tests {
             together.submit(&tasks, 0, work).await,
             Err(Unanswered::CutShort)
         );
+        // Who comes while the task is being taken down goes with it.
+        tokio::time::timeout(SOON, async {
+            while together.lock().is_at_work {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
         assert_eq!(together.submit(&tasks, 7, work).await, Ok(7));
     }
 }
