@@ -12,7 +12,7 @@ CREATE INDEX executions_user ON executions (username, started_at, parent);
 -- What the engine has not done with is little, however long the history is.
 DROP INDEX executions_deadline;
 CREATE INDEX executions_deadline ON executions (deadline) WHERE deadline IS NOT NULL;
-CREATE INDEX executions_queue ON executions (action_ref, status) WHERE deadline IS NOT NULL;
+CREATE INDEX executions_queue ON executions (action_ref, status, started_at) WHERE deadline IS NOT NULL;
 CREATE INDEX executions_placed ON executions (dea) WHERE dea IS NOT NULL AND ended_at IS NULL;
 
 -- Most executions come from no rule.

@@ -51,6 +51,8 @@ pub struct Automation {
     pub builtin_packs: Arc<std::path::Path>,
     /// How executions are accepted here.
     pub acceptance: ops::acceptance::Acceptance,
+    /// Ends of actions that are taken in here.
+    pub ends: engine::reports::Ends,
     /// What is being done to packs here.
     pub packs_at_work: ops::natives::PacksAtWork,
 }
@@ -82,12 +84,17 @@ impl Automation {
             .is_some_and(|bus| bus.status().borrow().connected)
     }
 
-    /// Wakes the engine, after a commit.
-    pub fn nudge(&self) {
+    /// Wakes the engine, after a commit that concerns nobody else: executions moved, triggers fired.
+    pub fn wake_engine(&self) {
         self.wake.notify_one();
         if self.epoch.borrow().is_none() {
             self.nudge_peers();
         }
+    }
+
+    /// Wakes the engine and all that the platform does after a commit.
+    pub fn nudge(&self) {
+        self.wake_engine();
         self.ops.nudge();
     }
 }

@@ -244,9 +244,13 @@ impl Store {
 }
 
 fn sqlite_pool(connections: u32, read_only: bool) -> AnyPoolOptions {
+    // Pages kept in memory, in KiB: the writer touches every index.
+    let cache = if read_only { 8 << 10 } else { 64 << 10 };
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
+        // There is no server that could have gone away.
+        .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(move |connection, _| {
@@ -257,6 +261,8 @@ fn sqlite_pool(connections: u32, read_only: bool) -> AnyPoolOptions {
                          PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
                     )
                     .await?;
+                let cache = format!("PRAGMA cache_size = -{cache};");
+                connection.execute(sqlx::AssertSqlSafe(cache)).await?;
                 if read_only {
                     connection.execute("PRAGMA query_only = ON;").await?;
                 }

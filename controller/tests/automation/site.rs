@@ -105,6 +105,7 @@ fn automation(
         stream: Automation::stream_channel(),
         peers: None,
         acceptance: Default::default(),
+        ends: Default::default(),
         packs_at_work: Default::default(),
         wake: Arc::new(Notify::new()),
         epoch,

@@ -13,7 +13,7 @@
 pub mod agents;
 pub mod dispatch;
 mod platform;
-mod reports;
+pub mod reports;
 pub mod retention;
 pub mod round;
 mod rules;

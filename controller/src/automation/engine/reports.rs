@@ -1,10 +1,12 @@
 //! What agents report: ends, output, what runs. Handled by whichever controller hears it; an end is
 //! acknowledged only when it is on disk.
 
+use super::round::StoredResult;
 use crate::automation::Automation;
 use crate::automation::ids::new_id;
 use crate::automation::ops::Fault;
 use crate::automation::ops::pack_staging;
+use crate::automation::ops::together::{Together, all_or_each};
 use crate::ops::now;
 use crate::store::automation::execution_outputs::{self, ExecutionOutput};
 use crate::store::automation::executions::{self, Execution};
@@ -172,20 +174,49 @@ async fn ended(automation: &Automation, exited: &ActionExited) -> Result<(), Fau
         }
         _ => None,
     };
-    let mut round = automation.round("take in the end of an action").await?;
-    let Some(mut row) = Execution::find(round.connection(), &exited.execution).await? else {
-        return Ok(());
+    let end = End {
+        execution: row.id,
+        event,
+        stored,
     };
-    round.result_is_stored(stored);
-    if let Err(illegal) = round.step(&mut row, event).await? {
-        tracing::debug!(execution = row.id, %illegal, "the end of an action came too late");
-    }
-    round.finish().await?;
+    let inner = automation.clone();
+    automation
+        .ends
+        .0
+        .submit(&automation.ops.tasks, end, move |ends| {
+            take_in(inner.clone(), ends)
+        })
+        .await??;
     automation
         .agents
         .ended(&exited.dea, &exited.execution, exited.attempt);
-    automation.nudge();
+    automation.wake_engine();
     Ok(())
+}
+
+/// What the end of an action means to its execution.
+#[derive(Debug, Clone)]
+pub struct End {
+    pub execution: String,
+    pub event: Event,
+    pub stored: Option<StoredResult>,
+}
+
+/// Ends that are taken in together: those that agents tell of at the same time share a transaction.
+#[derive(Clone, Default)]
+pub struct Ends(Together<End, Result<End, Fault>>);
+
+/// All of a group in one round, or each in its own if the whole is refused. Answers in the order of the ends.
+pub async fn take_in(automation: Automation, ends: Vec<End>) -> Vec<Result<End, Fault>> {
+    all_or_each("take in ends of actions", ends, |ends| {
+        let automation = automation.clone();
+        Box::pin(async move {
+            let mut round = automation.round("take in ends of actions").await?;
+            round.settle(ends).await?;
+            round.finish().await
+        })
+    })
+    .await
 }
 
 /// The pack host's `exited` event, from the message or from the blob store.

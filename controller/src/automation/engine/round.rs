@@ -17,6 +17,7 @@
 //! asking. What was sent and is not heard of again ends `abandoned`, never twice.
 
 use super::dispatch;
+use super::reports::End;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
 use crate::automation::ops::executions::{Wanted, schema_of, trace_of, with_defaults};
@@ -141,11 +142,6 @@ impl Round {
         });
     }
 
-    /// The result of the next event is not kept in the row.
-    pub fn result_is_stored(&mut self, stored: Option<StoredResult>) {
-        self.stored = stored;
-    }
-
     /// Moves an execution by one event and all that follows at once, and writes it. The inner error: the
     /// event makes no sense, and nothing changed.
     pub async fn step(
@@ -180,6 +176,26 @@ impl Round {
             if row.life.status.is_waiting() {
                 self.waiting.push(row);
             }
+        }
+        Ok(())
+    }
+
+    /// Moves executions by what agents tell of them. What has been deleted meanwhile is left out.
+    pub async fn settle(&mut self, ends: &[End]) -> Result<(), Fault> {
+        let ids: Vec<&str> = ends.iter().map(|end| end.execution.as_str()).collect();
+        let filter = Filter::new().any("id", &ids);
+        let rows = Execution::fetch(&mut self.tx, filter, "read executions that ended").await?;
+        let mut rows: BTreeMap<String, Execution> =
+            rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+        for end in ends {
+            let Some(row) = rows.get_mut(&end.execution) else {
+                continue;
+            };
+            self.stored.clone_from(&end.stored);
+            if let Err(illegal) = self.advance(row, end.event.clone()).await? {
+                tracing::debug!(execution = row.id, %illegal, "the end of an action came too late");
+            }
+            self.stored = None;
         }
         Ok(())
     }
@@ -747,7 +763,7 @@ impl Round {
             }
         }
         if others {
-            self.automation.nudge();
+            self.automation.wake_engine();
         }
         Ok(())
     }

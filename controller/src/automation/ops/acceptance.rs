@@ -3,19 +3,25 @@
 
 use super::executions::{Composed, Prepared, record};
 use super::fault::Fault;
-use super::together::Together;
+use super::together::{Together, all_or_each};
 use crate::automation::Automation;
+use crate::store::Store;
 use crate::store::automation::actions::Version;
-use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Actions kept ready. One more, and all are forgotten: a bound, not a policy.
 const MOST_READY: usize = 1000;
 
-/// Actions that were asked for, ready to be run, with the versions of the rows they were made from.
+/// An action ready to be run, and the version of the rows it was made from.
+struct Kept {
+    made_from: Version,
+    prepared: Arc<Prepared>,
+}
+
+/// Actions that were asked for, by reference.
 #[derive(Clone, Default)]
-pub struct Ready(Arc<Mutex<BTreeMap<String, (Version, Arc<Prepared>)>>>);
+pub struct Ready(Arc<Mutex<BTreeMap<String, Kept>>>);
 
 impl Ready {
     /// The action, if it was made from rows of this version.
@@ -23,16 +29,20 @@ impl Ready {
         let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         ready
             .get(reference)
-            .filter(|(made_from, _)| made_from == version)
-            .map(|(_, prepared)| prepared.clone())
+            .filter(|kept| kept.made_from == *version)
+            .map(|kept| kept.prepared.clone())
     }
 
-    pub fn put(&self, reference: &str, version: Version, prepared: Arc<Prepared>) {
+    pub fn put(&self, reference: &str, made_from: Version, prepared: Arc<Prepared>) {
         let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ready.len() >= MOST_READY {
             ready.clear();
         }
-        ready.insert(reference.to_string(), (version, prepared));
+        let kept = Kept {
+            made_from,
+            prepared,
+        };
+        ready.insert(reference.to_string(), kept);
     }
 }
 
@@ -52,41 +62,20 @@ impl Automation {
         self.acceptance
             .group
             .submit(&self.ops.tasks, composed, work)
-            .await
-            .unwrap_or_else(|unanswered| Err(Fault::Unavailable(unanswered.to_string())))
+            .await?
     }
-}
-
-async fn write(store: &Store, jobs: &[Composed]) -> Result<(), StoreError> {
-    let mut tx = store.write("accept executions").await?;
-    record(&mut tx, jobs).await?;
-    tx.commit().await
 }
 
 /// All of a group, or each by itself if the whole is refused. Answers in the order of the jobs.
 pub async fn record_group(store: Store, jobs: Vec<Composed>) -> Vec<Result<Composed, Fault>> {
-    match write(&store, &jobs).await {
-        Ok(()) => jobs.into_iter().map(Ok).collect(),
-        Err(error @ StoreError::Unavailable { .. }) => {
-            // Each by itself would wait as long again.
-            let text = error.to_string();
-            let error = std::iter::once(Fault::Store(error));
-            let others = std::iter::repeat_with(|| Fault::Unavailable(text.clone()));
-            error.chain(others).take(jobs.len()).map(Err).collect()
-        }
-        Err(error) if jobs.len() == 1 => vec![Err(error.into())],
-        Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                executions = jobs.len(),
-                "executions were refused together and are recorded one by one"
-            );
-            let mut answers = Vec::with_capacity(jobs.len());
-            for job in jobs {
-                let done = write(&store, std::slice::from_ref(&job)).await;
-                answers.push(done.map(|()| job).map_err(Fault::from));
-            }
-            answers
-        }
-    }
+    all_or_each("accept executions", jobs, |jobs| {
+        Box::pin(write(store.clone(), jobs))
+    })
+    .await
+}
+
+async fn write(store: Store, jobs: &[Composed]) -> Result<(), Fault> {
+    let mut tx = store.write("accept executions").await?;
+    record(&mut tx, jobs).await?;
+    Ok(tx.commit().await?)
 }

@@ -413,7 +413,7 @@ impl Automation {
             return Err(Fault::Invalid(text));
         }
         let row = composed.row;
-        self.nudge();
+        self.wake_engine();
         let document = match self.has_readers() {
             true => Some(self.present_execution(&row, None, false)?),
             false => None,

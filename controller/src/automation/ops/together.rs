@@ -13,7 +13,10 @@
 //! What a newcomer gets wrong: the work answers for each job by itself. One that cannot be written must not
 //! fail the others of its group.
 
+use super::fault::Fault;
+use crate::store::StoreError;
 use daemon::Supervisor;
+use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -31,6 +34,51 @@ pub enum Unanswered {
     /// Whether it was done is not known.
     #[error("this controller was ended before the request was answered")]
     CutShort,
+}
+
+impl From<Unanswered> for Fault {
+    fn from(unanswered: Unanswered) -> Fault {
+        Fault::Unavailable(unanswered.to_string())
+    }
+}
+
+/// All jobs with one call of `write`, or, if that is refused, each with one of its own: then one that is
+/// refused fails alone. Answers in the order of the jobs.
+pub async fn all_or_each<J, W>(
+    operation: &'static str,
+    jobs: Vec<J>,
+    write: W,
+) -> Vec<Result<J, Fault>>
+where
+    J: Send + Sync,
+    W: for<'j> Fn(&'j [J]) -> BoxFuture<'j, Result<(), Fault>> + Send + Sync,
+{
+    let fault = match write(&jobs).await {
+        Ok(()) => return jobs.into_iter().map(Ok).collect(),
+        Err(fault) => fault,
+    };
+    if jobs.len() == 1 {
+        return vec![Err(fault)];
+    }
+    if matches!(fault, Fault::Store(StoreError::Unavailable { .. })) {
+        // Each by itself would wait as long again.
+        let text = fault.to_string();
+        let others = std::iter::repeat_with(|| Fault::Unavailable(text.clone()));
+        let all = std::iter::once(fault).chain(others);
+        return all.take(jobs.len()).map(Err).collect();
+    }
+    tracing::warn!(
+        operation,
+        error = &fault as &dyn std::error::Error,
+        jobs = jobs.len(),
+        "a group was refused and is written one by one"
+    );
+    let mut answers = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let done = write(std::slice::from_ref(&job)).await;
+        answers.push(done.map(|()| job));
+    }
+    answers
 }
 
 struct State<J, A> {
@@ -148,6 +196,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(60);
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[expect(clippy::disallowed_methods, reason = "a test plays many callers")]
     async fn each_caller_gets_its_own_answer_and_those_who_wait_are_one_group() {
         let tasks = Supervisor::new();
         let together: Together<u32, (u32, usize)> = Together::default();
@@ -211,6 +260,14 @@ mod tests {
             together.submit(&tasks, 0, work).await,
             Err(Unanswered::CutShort)
         );
+        // Who comes while the task is being taken down goes with it.
+        tokio::time::timeout(SOON, async {
+            while together.lock().is_at_work {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
         assert_eq!(together.submit(&tasks, 7, work).await, Ok(7));
     }
 }

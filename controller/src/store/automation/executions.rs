@@ -256,28 +256,6 @@ pub async fn distinct(
         .map_err(StoreError::during(operation))
 }
 
-async fn select(
-    connection: &mut AnyConnection,
-    rest: &str,
-    number: i64,
-    texts: &[&str],
-    operation: &'static str,
-) -> Result<Vec<Execution>, StoreError> {
-    let sql = Execution::select(rest);
-    let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(number);
-    for text in texts {
-        statement = statement.bind(text.to_string());
-    }
-    statement
-        .fetch_all(connection)
-        .await
-        .map_err(StoreError::during(operation))?
-        .iter()
-        .map(Execution::from_row)
-        .collect::<Result<_, _>>()
-        .map_err(StoreError::during(operation))
-}
-
 /// Whether a deadline has passed. `now`: Unix microseconds.
 pub async fn any_overdue(connection: &mut AnyConnection, now: i64) -> Result<bool, StoreError> {
     let found = sqlx::query("SELECT id FROM executions WHERE deadline <= $1 LIMIT 1")
@@ -294,8 +272,11 @@ pub async fn overdue(
     now: i64,
     limit: i64,
 ) -> Result<Vec<Execution>, StoreError> {
-    let rest = format!("WHERE deadline <= $1 ORDER BY deadline LIMIT {limit}");
-    select(connection, &rest, now, &[], "read overdue executions").await
+    let filter = Filter::new()
+        .compare("deadline", "<=", now)
+        .order_by("deadline", "deadline", false)
+        .window(limit, 0);
+    Execution::fetch(connection, filter, "read overdue executions").await
 }
 
 /// Those that may run and have no agent, the oldest first.
@@ -303,17 +284,11 @@ pub async fn unplaced(
     connection: &mut AnyConnection,
     limit: i64,
 ) -> Result<Vec<Execution>, StoreError> {
-    let rest = format!(
-        "WHERE started_at >= $1 AND status = 'scheduled' AND dea IS NULL ORDER BY started_at, id LIMIT {limit}"
-    );
-    select(
-        connection,
-        &rest,
-        0,
-        &[],
-        "read executions without an agent",
-    )
-    .await
+    let filter = Filter::new()
+        .only("status = 'scheduled' AND dea IS NULL")
+        .order_by("started_at", "id", false)
+        .window(limit, 0);
+    Execution::fetch(connection, filter, "read executions without an agent").await
 }
 
 /// How many may run and have no agent, counted no further than `limit`.
@@ -330,33 +305,29 @@ pub async fn count_unplaced(connection: &mut AnyConnection, limit: i64) -> Resul
 
 /// Those the engine has not done with: not ended, or ended and not concluded.
 pub async fn unsettled(connection: &mut AnyConnection) -> Result<Vec<Execution>, StoreError> {
-    let rest = "WHERE deadline IS NOT NULL AND deadline > $1 ORDER BY started_at, id";
-    select(connection, rest, i64::MIN, &[], "read unsettled executions").await
+    let filter = Filter::new()
+        .only("deadline IS NOT NULL")
+        .order_by("started_at", "id", false);
+    Execution::fetch(connection, filter, "read unsettled executions").await
 }
 
-/// Executions of one action in any of these states, of those that the engine has not done with.
+/// Executions of one action in any of these states, of those that the engine has not done with, oldest first.
 pub async fn of_action(
     connection: &mut AnyConnection,
     action_ref: &str,
     statuses: &[Status],
 ) -> Result<Vec<Execution>, StoreError> {
-    let names: Vec<String> = statuses
-        .iter()
-        .map(|status| format!("'{}'", status.as_str()))
-        .collect();
-    let rest = format!(
-        "WHERE action_ref = $2 AND status IN ({}) AND deadline IS NOT NULL AND started_at >= $1 \
-         ORDER BY started_at, id",
-        names.join(", ")
-    );
-    select(
-        connection,
-        &rest,
-        0,
-        &[action_ref],
-        "read executions of an action",
-    )
-    .await
+    let mut found = Vec::new();
+    // Asked for several at once, SQLite goes through the history of the action.
+    for status in statuses {
+        let filter = Filter::new()
+            .equals("action_ref", action_ref)
+            .equals("status", status.as_str())
+            .only("deadline IS NOT NULL");
+        found.extend(Execution::fetch(connection, filter, "read executions of an action").await?);
+    }
+    found.sort_by(|one, other| (one.started_at, &one.id).cmp(&(other.started_at, &other.id)));
+    Ok(found)
 }
 
 /// What is placed on an agent and has not ended.
@@ -364,8 +335,8 @@ pub async fn on_agent(
     connection: &mut AnyConnection,
     dea: &str,
 ) -> Result<Vec<Execution>, StoreError> {
-    let rest = "WHERE started_at >= $1 AND dea = $2 AND ended_at IS NULL";
-    select(connection, rest, 0, &[dea], "read executions on an agent").await
+    let filter = Filter::new().equals("dea", dea).only("ended_at IS NULL");
+    Execution::fetch(connection, filter, "read executions on an agent").await
 }
 
 /// Children of an execution, oldest first.
@@ -373,13 +344,8 @@ pub async fn children(
     connection: &mut AnyConnection,
     parent: &str,
 ) -> Result<Vec<Execution>, StoreError> {
-    let rest = "WHERE started_at >= $1 AND parent = $2 ORDER BY started_at, id";
-    select(
-        connection,
-        rest,
-        0,
-        &[parent],
-        "read children of an execution",
-    )
-    .await
+    let filter = Filter::new()
+        .equals("parent", parent)
+        .order_by("started_at", "id", false);
+    Execution::fetch(connection, filter, "read children of an execution").await
 }
