@@ -39,8 +39,13 @@ async fn serve(answer: String) -> SocketAddr {
             let Ok(mut stream) = acceptor.accept(stream).await else {
                 continue;
             };
-            let mut request = [0; 4096];
-            stream.read(&mut request).await.ok();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                match stream.read_buf(&mut request).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
             stream.write_all(answer.as_bytes()).await.ok();
             stream.shutdown().await.ok();
         }
