@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 pub fn write(trials: &[Trial], seed: u64, rounds: u32) -> anyhow::Result<()> {
     let mut text = String::from(
-        "# Trials\n\nWritten by `make trials`, which repeats what `make test` does once. Four callers call a webhook; a rule runs a shell action for each call, which tells an app its id. Meanwhile parts of the cluster are killed at random \
+        "# Trials\n\nWritten by `make trials`, which repeats what `make test` does once. Five callers call a webhook, each once in 400 ms at most; a rule runs a shell action for each call, which tells an app its id. Meanwhile parts of the cluster are killed at random \
          moments. A run is good only if every acknowledged call has exactly one trigger instance, one enforcement and one execution with an \
          end, if what succeeded had its effect once, and if nothing had it twice.\n\n",
     );
@@ -19,7 +19,7 @@ pub fn write(trials: &[Trial], seed: u64, rounds: u32) -> anyhow::Result<()> {
     }
     text.push_str(
         "\n`abandoned`: given to an agent, and what became of it could not be known; it is never run a second time by itself (a retry policy \
-         may). Unanswered calls are those whose connection broke; some of them were recorded, each once.\n",
+         may). Unanswered calls are those whose connection broke: they may be recorded, once, or not.\n",
     );
     let path = tests::cluster::source_root().join("docs/trials.md");
     std::fs::write(path, text)?;
