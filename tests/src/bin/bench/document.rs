@@ -1,4 +1,4 @@
-//! `docs/benchmarks.md`.
+//! `docs/benchmarks.md`; what was not measured has no section.
 
 use crate::figure::Figure;
 use crate::goal::Goal;
@@ -31,20 +31,26 @@ const METHOD: &str = "
 - Rules: one thread; it, and in turn nats-server with its two clients, on core 0. *spread*: 100 triggers with 10 rules each; *one trigger*: all
   rules wait for the same one; *no signs*: one trigger, and nothing by which rules could be looked up, so that each is evaluated.\n";
 
+const APPS: &str = "\n## Apps\n
+A whole cluster; medians, the range is the least and the greatest value.\n\n";
+
 impl fmt::Display for Document {
     fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(text, "{HEAD}{}\n{GOALS}{}", self.machine, Goal::HEAD)?;
-        for goal in &self.goals {
-            writeln!(text, "{}", goal.row())?;
+        writeln!(text, "{HEAD}{}", self.machine)?;
+        if !self.goals.is_empty() {
+            write!(text, "{GOALS}{}", Goal::HEAD)?;
+            for goal in &self.goals {
+                writeln!(text, "{}", goal.row())?;
+            }
+            text.write_str(METHOD)?;
         }
-        write!(
-            text,
-            "{METHOD}\n## Apps\n\nA whole cluster; medians, the range is the least and the greatest value.\n\n{}",
-            Figure::HEAD
-        )?;
-        for figure in &self.platform.figures {
-            writeln!(text, "{}", figure.row())?;
+        if !self.platform.figures.is_empty() {
+            write!(text, "{APPS}{}", Figure::HEAD)?;
+            for figure in &self.platform.figures {
+                writeln!(text, "{}", figure.row())?;
+            }
+            writeln!(text, "\n{}", self.platform.starts)?;
         }
-        writeln!(text, "\n{}", self.platform.starts)
+        Ok(())
     }
 }

@@ -6,7 +6,6 @@ use crate::statistics::median;
 use crate::yardsticks::{nats, postgres};
 use anyhow::Context;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// The core of what is measured on one core.
 const CORE: usize = 0;
@@ -129,7 +128,7 @@ async fn executions() -> anyhow::Result<Vec<Goal>> {
 async fn rules() -> anyhow::Result<Vec<Goal>> {
     let bus = nats::Server::start(Some(CORE)).await?;
     let mut messages = Vec::new();
-    let mut sets: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut sets: Vec<(String, Vec<f64>)> = Vec::new();
     for _ in 0..RULE_ROUNDS {
         messages.push(bus.messages_per_second(MESSAGES)?);
         let document = run("rules_bench", &[], Some(CORE)).await?;
@@ -137,7 +136,10 @@ async fn rules() -> anyhow::Result<Vec<Goal>> {
         for scenario in scenarios.context("rules_bench names no scenarios")? {
             let name = scenario["name"].as_str().context("a scenario has a name")?;
             let rate = number(scenario, "/events_per_second")?;
-            sets.entry(name.to_string()).or_default().push(rate);
+            match sets.iter_mut().find(|(known, _)| known == name) {
+                Some((_, rates)) => rates.push(rate),
+                None => sets.push((name.to_string(), vec![rate])),
+            }
         }
     }
     let goals = sets.into_iter().map(|(name, ours)| Goal {
