@@ -1,4 +1,4 @@
-//! `docs/benchmarks.md`.
+//! `docs/benchmarks.md`; what was not measured has no section.
 
 use crate::figure::Figure;
 use crate::goal::Goal;
@@ -19,30 +19,38 @@ Y is what the pieces alone take, measured on the same machine in turns with ours
 and the greatest of them in brackets; whether it is met follows from the median. p50 and p99 are over all rounds together.\n\n";
 
 const METHOD: &str = "
-- The first four: a whole cluster, one event at a time, from before the request to a webhook is sent through the router. A shell action is
-  seen to begin by a reader of a named pipe to which it writes first, so the reader's wake-up is in the time; a Python action reads the clock in the
-  first line of `run`. Cold: the pack has no sandbox when the event comes; its files are on the agent. Processes are not pinned.
+- Events: a whole cluster, one event at a time, from before the request to a webhook is sent through the router. A shell action is seen to begin by a
+  reader of a named pipe to which it writes first, so the reader's wake-up is in the time; a Python action reads the clock in the first line of
+  `run`. Warm: the sandbox of the pack is there. Cold: it is not, and its files are on the agent. Processes are not pinned.
 - Y of the shell: a message from one NATS client to another, an insert of one row of 1 KB into PostgreSQL, and `sh -c` from start to exit;
   the medians of each, added. Y of Python: `python3 -c 'import json,yaml'` from start to exit.
-- Actions a second: agent and sandboxes on one core, and on the same core in turn a loop that starts `sh -c true`.
-- Executions: SQLite in WAL mode with `synchronous = FULL`. Every execution is on the disk before anything is done with it, and so is its end; several share a
-  commit (group commit) where several wait. PostgreSQL: one client, one row a commit, Debian's defaults (each commit is synced).
-- Rules: one thread, rules and nats-server with its clients each on core 0 in turn.\n";
+- Executions: SQLite in WAL mode with `synchronous = FULL`. An execution is on the disk before it is answered or acted on, and so is its end; those of
+  the same moment share a commit. Y: PostgreSQL with Debian's defaults, one client, one row a commit, each commit synced (`pgbench`).
+  Processes are not pinned; clients, servers and database share the machine.
+- Shell actions: agent and sandboxes on core 0, and on the same core in turn a loop that starts `sh -c true`.
+- Rules: one thread; it, and in turn nats-server with its two clients, on core 0. *spread*: 100 triggers with 10 rules each; *one trigger*: all
+  rules wait for the same one; *no signs*: one trigger, and nothing by which rules could be looked up, so that each is evaluated.\n";
+
+const APPS: &str = "\n## Apps\n
+A whole cluster; medians, the range is the least and the greatest value.\n\n";
 
 impl fmt::Display for Document {
     fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(text, "{HEAD}{}\n{GOALS}{}", self.machine, Goal::HEAD)?;
-        for goal in &self.goals {
-            writeln!(text, "{}", goal.row())?;
+        writeln!(text, "{HEAD}{}", self.machine)?;
+        if !self.goals.is_empty() {
+            write!(text, "{GOALS}{}", Goal::HEAD)?;
+            for goal in &self.goals {
+                writeln!(text, "{}", goal.row())?;
+            }
+            text.write_str(METHOD)?;
         }
-        write!(
-            text,
-            "{METHOD}\n## Apps\n\nA whole cluster; medians, the range is the least and the greatest value.\n\n{}",
-            Figure::HEAD
-        )?;
-        for figure in &self.platform.figures {
-            writeln!(text, "{}", figure.row())?;
+        if !self.platform.figures.is_empty() {
+            write!(text, "{APPS}{}", Figure::HEAD)?;
+            for figure in &self.platform.figures {
+                writeln!(text, "{}", figure.row())?;
+            }
+            writeln!(text, "\n{}", self.platform.starts)?;
         }
-        writeln!(text, "\n{}", self.platform.starts)
+        Ok(())
     }
 }

@@ -48,7 +48,7 @@ pub struct Measured {
 
 #[derive(Debug, Clone)]
 pub struct Goal {
-    pub what: &'static str,
+    pub what: String,
     pub reach: Reach,
     /// Err: why it was not measured.
     pub measured: Result<Measured, String>,
@@ -108,7 +108,7 @@ mod tests {
 
     fn goal(reach: Reach, rounds: &[f64]) -> String {
         Goal {
-            what: "it",
+            what: "it".into(),
             reach,
             measured: Ok(Measured {
                 yardstick: "1 ms".into(),
@@ -140,7 +140,7 @@ mod tests {
     fn nothing_measured_meets_nothing() {
         assert!(goal(Reach::AtMost(2.0), &[]).ends_with("| **not met** |"));
         let skipped = Goal {
-            what: "it",
+            what: "it".into(),
             reach: Reach::AtLeast(2.0),
             measured: Err("initdb is not installed".into()),
         };

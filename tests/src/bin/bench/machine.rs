@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 /// Synced writes that tell what the disk is like.
 const WRITES: usize = 300;
 
-/// Machine, kernel, profile and command, as a paragraph.
+/// Machine, kernel, profile and command, as a paragraph. To be asked before anything is measured: it
+/// tells whether the machine had something else to do.
 pub fn describe() -> anyhow::Result<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo")
@@ -28,9 +29,11 @@ pub fn describe() -> anyhow::Result<String> {
         / 1024
         / 1024;
     let kernel = read("/proc/sys/kernel/osrelease").trim().to_string();
+    let load = read("/proc/loadavg");
+    let load = load.split_whitespace().next().unwrap_or("unknown");
     let writes = synced_writes(WRITES)?;
     Ok(format!(
-        "Machine: {cpu}, {cores} cores, {memory} GiB, kernel {kernel}; 4 KiB written and synced (`fdatasync`) in {:.2} ms (p99 {:.2} ms). Profile: {}. Command: `make bench`.",
+        "Machine: {cpu}, {cores} cores, {memory} GiB, kernel {kernel}; 4 KiB written and synced (`fdatasync`) in {:.2} ms (p99 {:.2} ms); load of the minute before: {load}. Profile: {}. Command: `make bench`.",
         median(&writes),
         quantile(&writes, 0.99),
         profile()

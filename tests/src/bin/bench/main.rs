@@ -10,7 +10,7 @@
 //! Absolute figures hold for the machine that the document names. A goal is a ratio to a yardstick
 //! that is measured in the same rounds, and the program says itself whether it is met.
 //!
-//! `bench parts`, `bench reaction` and `bench apps` measure one section, and print it only.
+//! `bench parts`, `bench automation` and `bench apps` measure one section, and print it only.
 
 #![expect(
     clippy::print_stdout,
@@ -32,7 +32,7 @@ use goal::Goal;
 use platform::Platform;
 use tests::{Cluster, Options};
 
-const SECTIONS: [&str; 3] = ["parts", "reaction", "apps"];
+const SECTIONS: [&str; 3] = ["parts", "automation", "apps"];
 
 fn main() -> anyhow::Result<()> {
     let only = std::env::args().nth(1);
@@ -43,8 +43,10 @@ fn main() -> anyhow::Result<()> {
         SECTIONS.join(", ")
     );
     let runtime = tokio::runtime::Runtime::new()?;
-    let document = runtime.block_on(measure(only.as_deref()))?.to_string();
+    let (document, taken_down) = runtime.block_on(measure(only.as_deref()))?;
+    let document = document.to_string();
     println!("{document}");
+    taken_down?;
     if only.is_none() {
         let path = tests::cluster::source_root().join("docs/benchmarks.md");
         std::fs::write(&path, &document)?;
@@ -53,7 +55,9 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(only: Option<&str>) -> anyhow::Result<Document> {
+/// What was measured, and whether the cluster left nothing behind: if it did, that is no reason to
+/// lose the figures.
+async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result<()>)> {
     let wants = |section: &str| only.is_none_or(|only| only == section);
     let mut document = Document {
         machine: machine::describe()?,
@@ -66,18 +70,18 @@ async fn measure(only: Option<&str>) -> anyhow::Result<Document> {
     } else {
         Vec::new()
     };
-    if wants("reaction") || wants("apps") {
+    let mut taken_down = Ok(());
+    if wants("automation") || wants("apps") {
         let cluster = Cluster::start(Options::default()).await?;
         let measured = with_cluster(&cluster, wants).await;
         if measured.is_err() {
             cluster.print_logs();
         }
-        let destroyed = cluster.destroy().await;
+        taken_down = cluster.destroy().await;
         (document.goals, document.platform) = measured?;
-        destroyed?;
     }
     document.goals.extend(parts);
-    Ok(document)
+    Ok((document, taken_down))
 }
 
 async fn with_cluster(
@@ -89,8 +93,8 @@ async fn with_cluster(
     } else {
         Platform::default()
     };
-    let goals = if wants("reaction") {
-        automation::reaction(cluster).await?
+    let goals = if wants("automation") {
+        automation::whole(cluster).await?
     } else {
         Vec::new()
     };

@@ -36,6 +36,19 @@ impl Api {
         Ok(api)
     }
 
+    /// Everything that a request to the API carries besides its body.
+    pub fn headers(&self) -> [(&'static str, &str); 3] {
+        [
+            ("Host", &self.host),
+            ("X-Auth-Token", &self.token),
+            ("Content-Type", "application/json"),
+        ]
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/api/v1/{path}", self.base)
+    }
+
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         read(self.request(reqwest::Method::GET, path))
             .await
@@ -43,16 +56,21 @@ impl Api {
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        read(self.request(reqwest::Method::POST, path).json(body))
-            .await
-            .with_context(|| format!("POST {path}"))
+        read(
+            self.request(reqwest::Method::POST, path)
+                .body(body.to_string()),
+        )
+        .await
+        .with_context(|| format!("POST {path}"))
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method, format!("{}/api/v1/{path}", self.base))
-            .header("Host", &self.host)
-            .header("X-Auth-Token", &self.token)
+        let request = self.http.request(method, self.url(path));
+        self.headers()
+            .into_iter()
+            .fold(request, |request, (name, value)| {
+                request.header(name, value)
+            })
     }
 }
 

@@ -1,11 +1,13 @@
-//! Automation against yardsticks: what a rule's action takes to begin ([`reaction`]), and how much
-//! the parts do in a second ([`parts`]).
+//! Automation against yardsticks: what a rule's action takes to begin ([`reaction`]), how many
+//! executions a whole cluster takes in and carries out ([`requests`]), and how much the parts do in
+//! a second ([`parts`]).
 
 mod api;
 mod examples;
 mod parts;
 mod pipe;
 mod reaction;
+mod requests;
 
 use crate::goal::Goal;
 use crate::yardsticks::{nats, postgres};
@@ -17,8 +19,12 @@ pub async fn parts() -> anyhow::Result<Vec<Goal>> {
 }
 
 /// The goals of a whole cluster.
-pub async fn reaction(cluster: &Cluster) -> anyhow::Result<Vec<Goal>> {
+pub async fn whole(cluster: &Cluster) -> anyhow::Result<Vec<Goal>> {
     let bus = nats::Server::start(None).await?;
     let database = postgres::Server::start().await?;
-    reaction::measure(cluster, &bus, database.as_ref().map_err(String::as_str)).await
+    let database = database.as_ref().map_err(String::as_str);
+    let api = api::Api::log_in(cluster).await?;
+    let mut goals = reaction::measure(cluster, &api, &bus, database).await?;
+    goals.push(requests::measure(cluster, &api, database).await?);
+    Ok(goals)
 }

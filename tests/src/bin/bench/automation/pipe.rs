@@ -6,13 +6,20 @@
 //! start in order to tell the time.
 
 use anyhow::Context;
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// No action writes it: it ends the reader.
+const END: &str = "end";
 
 pub struct Pipe {
     lines: Receiver<(String, Instant)>,
+    writer: File,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Pipe {
@@ -25,17 +32,21 @@ impl Pipe {
             .write(true)
             .open(&path)
             .with_context(|| format!("opening {}", path.display()))?;
+        let writer = file.try_clone()?;
         let (sender, lines) = channel();
-        // Ends with the process: a read cannot be interrupted.
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(file).lines() {
                 let Ok(line) = line else { return };
-                if sender.send((line, Instant::now())).is_err() {
+                if line == END || sender.send((line, Instant::now())).is_err() {
                     return;
                 }
             }
         });
-        Ok(Pipe { lines })
+        Ok(Pipe {
+            lines,
+            writer,
+            reader: Some(reader),
+        })
     }
 
     /// When this line arrived.
@@ -50,6 +61,17 @@ impl Pipe {
             if line == wanted {
                 return Ok(at);
             }
+        }
+    }
+}
+
+/// While it is open, the disk of the sandbox cannot go.
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if writeln!(self.writer, "{END}").is_ok()
+            && let Some(reader) = self.reader.take()
+        {
+            let _ = reader.join();
         }
     }
 }

@@ -50,12 +50,12 @@ const PACK: &[(&str, &str)] = &[
 
 pub async fn measure(
     cluster: &Cluster,
+    api: &Api,
     bus: &nats::Server,
     database: Result<&postgres::Server, &str>,
 ) -> anyhow::Result<Vec<Goal>> {
-    let api = Api::log_in(cluster).await?;
-    let mut goals = shells(&api, bus, database).await?;
-    goals.extend(pythons(cluster, &api).await?);
+    let mut goals = shells(api, bus, database).await?;
+    goals.extend(pythons(cluster, api).await?);
     Ok(goals)
 }
 
@@ -182,12 +182,12 @@ impl Shells {
         };
         vec![
             Goal {
-                what: SHELL,
+                what: SHELL.into(),
                 reach: Reach::AtMost(2.0),
                 measured: typical,
             },
             Goal {
-                what: SHELL_SLOWEST,
+                what: SHELL_SLOWEST.into(),
                 reach: Reach::BelowMilliseconds(25.0),
                 measured: Ok(Measured {
                     yardstick: String::new(),
@@ -247,11 +247,11 @@ async fn pythons(cluster: &Cluster, api: &Api) -> anyhow::Result<Vec<Goal>> {
     ])
 }
 
-fn python_goal(what: &'static str, reach: Reach, ours: &[Vec<f64>], spawns: &[f64]) -> Goal {
+fn python_goal(what: &str, reach: Reach, ours: &[Vec<f64>], spawns: &[f64]) -> Goal {
     let all = ours.concat();
     let ratios = ours.iter().zip(spawns);
     Goal {
-        what,
+        what: what.into(),
         reach,
         measured: Ok(Measured {
             yardstick: format!("{:.1} ms", median(spawns)),

@@ -94,6 +94,12 @@ impl Server {
         Ok(values)
     }
 
+    /// The same as a rate.
+    pub fn inserts_per_second(&self, count: usize) -> anyhow::Result<f64> {
+        let times = self.inserts(count)?;
+        Ok(1000.0 * times.len() as f64 / times.iter().sum::<f64>())
+    }
+
     fn client(&self, program: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let output = Command::new(self.programs.join(program))
             .args(["-h", "127.0.0.1", "-p", &self.port, "-U", "bench"])
