@@ -10,8 +10,8 @@ use tests::Cluster;
 pub enum Posted {
     /// Promised: nothing of it may be lost.
     Acknowledged,
-    /// Nothing was taken in; come back after this.
-    PutOff(Duration),
+    /// Nothing was taken in; come back after this, says this text.
+    PutOff(Duration, String),
     /// Nobody knows: the connection broke, or somebody on the way gave up.
     Unknown(String),
 }
@@ -125,13 +125,11 @@ impl Api {
             .get("retry-after")
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.parse().ok());
+        let text = response.text().await.unwrap_or_default();
         match (status, seconds) {
             (202, _) => Posted::Acknowledged,
-            (429, Some(seconds)) => Posted::PutOff(Duration::from_secs(seconds)),
-            _ => Posted::Unknown(format!(
-                "{status}: {}",
-                response.text().await.unwrap_or_default()
-            )),
+            (429, Some(seconds)) => Posted::PutOff(Duration::from_secs(seconds), text),
+            _ => Posted::Unknown(format!("{status}: {text}")),
         }
     }
 }

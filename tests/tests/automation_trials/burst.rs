@@ -110,7 +110,7 @@ async fn fill_until_put_off(world: &World, hook: &str) -> anyhow::Result<load::F
     ensure!(refused >= 1.0, "the counter says {refused}");
     let filled = filled?;
     match &filled.refusal {
-        Posted::PutOff(pause) if !pause.is_zero() => Ok(filled),
+        Posted::PutOff(pause, _) if !pause.is_zero() => Ok(filled),
         other => bail!("put off without a word when to come back: {other:?}"),
     }
 }
@@ -119,6 +119,11 @@ pub async fn a_burst_is_taken_in_and_put_off_in_bounded_memory(
     world: &World,
 ) -> anyhow::Result<()> {
     let hook = "burst";
+    // A new one: what its heap kept of earlier trials would hide what the burst takes.
+    let old = world.cluster.kill("controller-1")?;
+    world.cluster.wait_restarted("controller-1", old).await?;
+    // It has read the settings once it answers this, and follows them from then on.
+    world.cluster.ok(["config", "list"]).await?;
     world.api.rule(hook, "core.noop", json!({})).await?;
     for (key, value) in [
         ("automation/webhook/rate", "100000"),
@@ -126,9 +131,6 @@ pub async fn a_burst_is_taken_in_and_put_off_in_bounded_memory(
     ] {
         world.cluster.ok(["config", "set", key, value]).await?;
     }
-    // A new one: what its heap kept of earlier trials would hide what the burst takes.
-    let old = world.cluster.kill("controller-1")?;
-    world.cluster.wait_restarted("controller-1", old).await?;
     let pid = world.cluster.pid("controller-1")?;
     let before = pss_mib(pid).context("the controller's memory")?;
     let watch = Watch::start(pid);

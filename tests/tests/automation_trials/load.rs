@@ -56,7 +56,7 @@ fn note(promised: &Mutex<Promised>, id: &str, posted: Posted) {
         Posted::Acknowledged => {
             promised.acknowledged.insert(id.to_string());
         }
-        Posted::PutOff(_) => promised.put_off += 1,
+        Posted::PutOff(..) => promised.put_off += 1,
         Posted::Unknown(why) => {
             promised.unknown.insert(id.to_string());
             promised.last_failure = Some(why);
@@ -73,7 +73,7 @@ pub struct Fill {
     pub refusal: Posted,
 }
 
-/// Calls until one is put off.
+/// Calls until one is put off because too much waits.
 pub async fn fill(api: &Api, hook: &str, workers: usize, within: Duration) -> anyhow::Result<Fill> {
     let promised = Arc::new(Mutex::new(Promised::default()));
     let refusal = Arc::new(Mutex::new(None));
@@ -89,8 +89,13 @@ pub async fn fill(api: &Api, hook: &str, workers: usize, within: Duration) -> an
                     let id = format!("{hook}-{}", next.fetch_add(1, Ordering::Relaxed));
                     let posted = api.post(&hook, &id).await;
                     note(&promised, &id, posted.clone());
-                    if let Posted::PutOff(_) = posted {
-                        *refusal.lock().expect("no holder panics") = Some(posted);
+                    match &posted {
+                        Posted::PutOff(_, why) if why.contains("wait for the rules") => {
+                            *refusal.lock().expect("no holder panics") = Some(posted);
+                        }
+                        // Its rate is another matter.
+                        Posted::PutOff(pause, _) => tokio::time::sleep(*pause).await,
+                        Posted::Acknowledged | Posted::Unknown(_) => {}
                     }
                 }
             })
@@ -134,7 +139,7 @@ pub async fn burst(api: &Api, hook: &str, numbers: Range<u64>, workers: usize) -
                         let posted = api.post(&hook, &id).await;
                         note(&promised, &id, posted.clone());
                         match posted {
-                            Posted::PutOff(pause) => tokio::time::sleep(pause).await,
+                            Posted::PutOff(pause, _) => tokio::time::sleep(pause).await,
                             Posted::Acknowledged | Posted::Unknown(_) => break,
                         }
                     }
