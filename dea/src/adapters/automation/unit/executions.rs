@@ -280,9 +280,11 @@ impl Unit {
         self.side(host).tell(&frame);
     }
 
-    /// Ends what its host does not end.
+    /// Ends what its host does not end: by its control group, or by the host where it has none; at last with
+    /// the whole sandbox.
     pub(super) async fn guard(&mut self, now: Duration) {
         let mut hopeless = false;
+        let mut dropped = Vec::new();
         for (id, execution) in &mut self.executions {
             if execution.phase == Phase::Waiting || execution.guard.is_none_or(|guard| guard > now)
             {
@@ -297,10 +299,14 @@ impl Unit {
                 Some(worker) if !execution.killed => {
                     let _ = worker.group.kill();
                 }
+                None if !execution.killed => dropped.push((id.clone(), execution.host)),
                 Some(_) | None => hopeless = true,
             }
             execution.killed = true;
             execution.guard = Some(now + LAST_CHANCE);
+        }
+        for (id, host) in dropped {
+            self.side(host).tell(&pack_host::stop(&id, 0));
         }
         if hopeless {
             self.close();
