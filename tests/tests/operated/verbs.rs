@@ -123,16 +123,15 @@ const VERBS: &[Verb] = &[
     verb("sensor list", &["ref"]),
     verb("key set spoken yes", &["name", "value"]),
     verb("key list", &["name", "value"]),
-    verb("webhook list", &[]),
     verb("alias list", &["ref"]),
     verb("trace list", &[]),
     verb("logout", &["logged_out", "api"]),
 ];
 
 /// Those that take a cluster of their own (see `machine.rs`), and those of automation that are a
-/// conversation or have nothing to list without a pack (see the suite `automation`).
+/// conversation or have nothing to list without a pack or a rule (see the suite `automation`).
 const ELSEWHERE: &[&str] = &[
-    "down", "destroy", "chat", "timer", "policy", "inquiry", "apikey",
+    "down", "destroy", "chat", "timer", "policy", "inquiry", "apikey", "webhook",
 ];
 
 pub async fn every_command_prints_one_document(cluster: &Cluster) -> anyhow::Result<()> {
