@@ -244,8 +244,9 @@ impl Store {
 }
 
 fn sqlite_pool(connections: u32, read_only: bool) -> AnyPoolOptions {
-    // Pages kept in memory, in KiB: the writer touches every index.
-    let cache = if read_only { 8 << 10 } else { 64 << 10 };
+    // Pages kept in memory, in KiB, by each connection: the writer touches every index. What readers
+    // miss the kernel has.
+    let cache = if read_only { 2 << 10 } else { 32 << 10 };
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
