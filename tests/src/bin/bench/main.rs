@@ -28,7 +28,6 @@ mod yardsticks;
 
 use anyhow::ensure;
 use document::Document;
-use goal::Goal;
 use platform::Platform;
 use tests::{Cluster, Options};
 
@@ -43,10 +42,10 @@ fn main() -> anyhow::Result<()> {
         SECTIONS.join(", ")
     );
     let runtime = tokio::runtime::Runtime::new()?;
-    let (document, taken_down) = runtime.block_on(measure(only.as_deref()))?;
+    let (document, failed) = runtime.block_on(measure(only.as_deref()))?;
     let document = document.to_string();
     println!("{document}");
-    taken_down?;
+    failed?;
     if only.is_none() {
         let path = tests::cluster::source_root().join("docs/benchmarks.md");
         std::fs::write(&path, &document)?;
@@ -55,8 +54,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was measured, and whether the cluster left nothing behind: if it did, that is no reason to
-/// lose the figures.
+/// What was measured, and what went wrong on the way, which is no reason to lose the figures before it.
 async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result<()>)> {
     let wants = |section: &str| only.is_none_or(|only| only == section);
     let mut document = Document {
@@ -70,33 +68,22 @@ async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result
     } else {
         Vec::new()
     };
-    let mut taken_down = Ok(());
+    let mut failed = Ok(());
     if wants("automation") || wants("apps") {
         let cluster = Cluster::start(Options::default()).await?;
-        let measured = with_cluster(&cluster, wants).await;
-        if measured.is_err() {
+        if wants("apps") {
+            let measured = platform::measure(&cluster).await;
+            failed = measured.map(|platform| document.platform = platform);
+        }
+        if wants("automation") && failed.is_ok() {
+            let measured = automation::whole(&cluster).await;
+            failed = measured.map(|goals| document.goals = goals);
+        }
+        if failed.is_err() {
             cluster.print_logs();
         }
-        taken_down = cluster.destroy().await;
-        (document.goals, document.platform) = measured?;
+        failed = failed.and(cluster.destroy().await);
     }
     document.goals.extend(parts);
-    Ok((document, taken_down))
-}
-
-async fn with_cluster(
-    cluster: &Cluster,
-    wants: impl Fn(&str) -> bool,
-) -> anyhow::Result<(Vec<Goal>, Platform)> {
-    let platform = if wants("apps") {
-        platform::measure(cluster).await?
-    } else {
-        Platform::default()
-    };
-    let goals = if wants("automation") {
-        automation::whole(cluster).await?
-    } else {
-        Vec::new()
-    };
-    Ok((goals, platform))
+    Ok((document, failed))
 }
