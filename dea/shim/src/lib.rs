@@ -8,6 +8,7 @@
 
 pub mod backlog;
 pub mod cgroup;
+pub mod frames;
 pub mod lines;
 pub mod protocol;
 pub mod shell_host;

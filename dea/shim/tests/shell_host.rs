@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use dea_shim::shell_host::frames::{Decoder, frame};
+use dea_shim::frames::{Decoder, frame};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -6,11 +6,11 @@
 //! form: what makes no sense ends the connection, and an event about an execution that nobody gave
 //! it is ignored by whoever reads it.
 
+pub use dea_shim::frames::frame;
+use dea_shim::frames::{Decoder, FrameError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// Largest body of a frame.
-pub const FRAME_LIMIT: usize = 64 << 20;
 /// What this agent speaks.
 pub const VERSION: u64 = 1;
 
@@ -19,7 +19,16 @@ pub enum HostError {
     #[error("a frame of {0} bytes is too long")]
     TooLong(usize),
     #[error("a frame is no event that the protocol knows")]
-    Malformed(#[from] serde_json::Error),
+    Malformed(#[source] serde_json::Error),
+}
+
+impl From<FrameError> for HostError {
+    fn from(error: FrameError) -> HostError {
+        match error {
+            FrameError::TooLong(length) => HostError::TooLong(length),
+            FrameError::Malformed(error) => HostError::Malformed(error),
+        }
+    }
 }
 
 /// Which of the two hosts of a sandbox.
@@ -107,15 +116,6 @@ impl Stream {
     }
 }
 
-/// A complete frame.
-pub fn frame(body: &Value) -> Vec<u8> {
-    let mut bytes = vec![0; 4];
-    serde_json::to_writer(&mut bytes, body).expect("a JSON value has text keys only");
-    let length = u32::try_from(bytes.len() - 4).unwrap_or(u32::MAX);
-    bytes[..4].copy_from_slice(&length.to_be_bytes());
-    bytes
-}
-
 pub fn stop(id: &str, grace_ms: u64) -> Vec<u8> {
     frame(&json!({ "request": "stop", "id": id, "grace_ms": grace_ms }))
 }
@@ -140,36 +140,15 @@ pub fn ping() -> Vec<u8> {
 
 /// Cuts a stream of bytes into events.
 #[derive(Debug, Default)]
-pub struct Splitter {
-    bytes: Vec<u8>,
-    /// Where the next frame begins.
-    begin: usize,
-}
+pub struct Splitter(Decoder);
 
 impl Splitter {
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.begin > 0 {
-            self.bytes.drain(..self.begin);
-            self.begin = 0;
-        }
-        self.bytes.extend_from_slice(bytes);
+        self.0.push(bytes);
     }
 
     pub fn next_event(&mut self) -> Result<Option<HostEvent>, HostError> {
-        let waiting = &self.bytes[self.begin..];
-        let Some((header, rest)) = waiting.split_first_chunk::<4>() else {
-            return Ok(None);
-        };
-        let length = u32::from_be_bytes(*header) as usize;
-        if length > FRAME_LIMIT {
-            return Err(HostError::TooLong(length));
-        }
-        let Some(body) = rest.get(..length) else {
-            return Ok(None);
-        };
-        let event = serde_json::from_slice(body)?;
-        self.begin += 4 + length;
-        Ok(Some(event))
+        Ok(self.0.next_body()?)
     }
 }
 

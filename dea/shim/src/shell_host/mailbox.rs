@@ -4,7 +4,7 @@
 //! kept until the client says that it took it in. The wait is bounded: above [`HIGH`] bytes the host stops
 //! reading output.
 
-use super::frames;
+use crate::frames;
 use serde_json::Value;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Write};

@@ -26,11 +26,10 @@
 //! | [`slot`] | the process that stays in a control group |
 //! | [`execution`] | what an execution printed, how it ends |
 //! | `requests`, [`orders`] | what a client may ask, what a run may contain |
-//! | [`mailbox`], [`frames`] | events on their way to the client |
+//! | [`mailbox`], [`crate::frames`] | events on their way to the client |
 //! | [`tree`], [`users`] | processes, users of the sandbox |
 
 pub mod execution;
-pub mod frames;
 pub mod mailbox;
 pub mod orders;
 mod requests;
@@ -38,9 +37,9 @@ pub mod slot;
 pub mod tree;
 pub mod users;
 
+use crate::frames::Decoder;
 use crate::protocol::{Splitter, kind};
 use execution::{Execution, Stream};
-use frames::Decoder;
 use mailbox::{HIGH, LOW, Mailbox};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};

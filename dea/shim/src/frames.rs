@@ -1,6 +1,8 @@
-//! Frames of the protocol of pack hosts: a length (u32, big endian) and one JSON object.
+//! Frames of the protocol between an agent and the hosts in a pack's sandbox: a length (u32, big endian) and
+//! one JSON object.
 
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Largest body.
 pub const LIMIT: usize = 64 << 20;
@@ -37,7 +39,7 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    pub fn next_body(&mut self) -> Result<Option<Map<String, Value>>, FrameError> {
+    pub fn next_body<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let waiting = &self.bytes[self.begin..];
         let Some((header, rest)) = waiting.split_first_chunk::<4>() else {
             return Ok(None);
@@ -58,7 +60,9 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Map, json};
+
+    type Body = Map<String, Value>;
 
     #[test]
     fn bodies_survive_any_cutting_and_nonsense_ends_it() {
@@ -68,7 +72,7 @@ mod tests {
             .collect();
         for step in 1..bytes.len() {
             let mut decoder = Decoder::default();
-            let mut bodies = Vec::new();
+            let mut bodies: Vec<Body> = Vec::new();
             for piece in bytes.chunks(step) {
                 decoder.push(piece);
                 while let Some(body) = decoder.next_body().unwrap() {
@@ -81,7 +85,7 @@ mod tests {
         for bytes in [vec![0xff; 8], frame(&json!([1]))] {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            assert!(decoder.next_body().is_err());
+            assert!(decoder.next_body::<Body>().is_err());
         }
     }
 }
