@@ -235,16 +235,7 @@ impl Ops {
     ) -> Result<ProcessView, Refusal> {
         let mut tx = self.store.write("update process").await?;
         let (mut process, app, space) = process_for(&mut tx, actor, Action::Develop, guid).await?;
-        // A deployment that is taken back restores the settings of its version.
-        if process.kind == "web"
-            && !deployments::active_of_app(&mut tx, &app.guid)
-                .await?
-                .is_empty()
-        {
-            return Refusal::unprocessable(
-                "Cannot update this process while a deployment is in flight.",
-            );
-        }
+        refuse_in_flight(&mut tx, &process, "update").await?;
         change(&mut process, settings)?;
         let now = now();
         process.update(&mut tx, now).await?;
@@ -273,15 +264,7 @@ impl Ops {
     ) -> Result<ProcessView, Refusal> {
         let mut tx = self.store.write("scale process").await?;
         let (mut process, app, space) = process_for(&mut tx, actor, Action::Operate, guid).await?;
-        if process.kind == "web"
-            && !deployments::active_of_app(&mut tx, &app.guid)
-                .await?
-                .is_empty()
-        {
-            return Refusal::unprocessable(
-                "Cannot scale this process while a deployment is in flight.",
-            );
-        }
+        refuse_in_flight(&mut tx, &process, "scale").await?;
         let before = process.clone();
         self.rescale(&mut process, scale)?;
         if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
@@ -433,6 +416,25 @@ fn megabytes(what: &str, value: u64) -> Result<i64, Refusal> {
             1 << 30
         )),
     }
+}
+
+/// A deployment decides how many instances the web process has meanwhile, and one that is taken back restores
+/// the settings of its version.
+async fn refuse_in_flight(
+    connection: &mut AnyConnection,
+    process: &Process,
+    doing: &str,
+) -> Result<(), Refusal> {
+    if process.kind == "web"
+        && !deployments::active_of_app(connection, &process.app_guid)
+            .await?
+            .is_empty()
+    {
+        return Refusal::unprocessable(format!(
+            "Cannot {doing} this process while a deployment is in flight."
+        ));
+    }
+    Ok(())
 }
 
 /// Puts settings into a row.

@@ -4,10 +4,11 @@
 //! and (where the table has a `row_version`) the update that compares it. An update writes the
 //! whole row; what was read is what is compared, so a lost update cannot happen.
 
+use super::StoreError;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, Row};
+use sqlx::{Any, AnyConnection, Row};
 
 pub type Statement<'q> = Query<'q, Any, AnyArguments>;
 
@@ -139,6 +140,57 @@ pub fn values(rows: usize, columns: usize) -> String {
         })
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// A statement that changes several rows, each only if it still has the version it was read in.
+pub struct Rewrite<'a> {
+    pub operation: &'static str,
+    /// What a row is called in errors.
+    pub noun: &'static str,
+    pub table: &'static str,
+    /// The assignments. The values of a row are `v.column1`, its id; `v.column2`, the version it was read in;
+    /// and what else is bound: both databases call the columns of such a list so.
+    pub set: &'a str,
+    /// Values of a row.
+    pub values: usize,
+}
+
+impl Rewrite<'_> {
+    /// Stale if any of the rows is not as it was read. `id` names a row, `bind` binds its values in order.
+    pub async fn run<T>(
+        &self,
+        connection: &mut AnyConnection,
+        rows: &[T],
+        id: fn(&T) -> &str,
+        bind: impl for<'q> Fn(&T, Statement<'q>) -> Statement<'q>,
+    ) -> Result<(), StoreError> {
+        let table = self.table;
+        for group in groups(rows) {
+            let sql = format!(
+                "UPDATE {table} SET {} FROM (VALUES {}) AS v \
+                 WHERE {table}.id = v.column1 AND {table}.row_version = v.column2",
+                self.set,
+                values(group.len(), self.values)
+            );
+            let statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+            let statement = group
+                .iter()
+                .fold(statement, |statement, row| bind(row, statement));
+            let done = statement
+                .execute(&mut *connection)
+                .await
+                .map_err(StoreError::during(self.operation))?;
+            if done.rows_affected() != group.len() as u64 {
+                let ids: Vec<&str> = group.iter().map(id).collect();
+                return Err(StoreError::Stale {
+                    operation: self.operation,
+                    noun: self.noun,
+                    guid: ids.join(", "),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 macro_rules! column {

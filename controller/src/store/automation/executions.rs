@@ -1,7 +1,7 @@
 //! Executions.
 
 use crate::store::query::Filter;
-use crate::store::row::{Column as _, groups, values};
+use crate::store::row::{Column as _, Rewrite};
 use crate::store::{Json, StoreError, row};
 use automation::execution::{Execution as Life, Status};
 use serde_json::Value;
@@ -124,50 +124,40 @@ pub async fn write(connection: &mut AnyConnection, changes: &[Change]) -> Result
         "updated_at",
         "row_version",
     ];
-    let operation = "move executions";
-    // Both databases call the columns of such a list so.
     let set: Vec<String> = COLUMNS
         .iter()
         .enumerate()
         .map(|(place, column)| format!("{column} = v.column{}", place + 3))
         .collect();
-    for group in groups(changes) {
-        let sql = format!(
-            "UPDATE executions SET {} FROM (VALUES {}) AS v \
-             WHERE executions.id = v.column1 AND executions.row_version = v.column2",
-            set.join(", "),
-            values(group.len(), COLUMNS.len() + 2)
-        );
-        let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
-        for change in group {
-            statement = change.id.bind(statement);
-            statement = change.before.bind(statement);
-            statement = change.status.bind(statement);
-            statement = change.context.bind(statement);
-            statement = change.life.bind(statement);
-            statement = change.result.bind(statement);
-            statement = change.result_sha256.bind(statement);
-            statement = change.result_size.bind(statement);
-            statement = change.dea.bind(statement);
-            statement = change.deadline.bind(statement);
-            statement = change.ended_at.bind(statement);
-            statement = change.updated_at.bind(statement);
-            statement = change.row_version.bind(statement);
-        }
-        let done = statement
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::during(operation))?;
-        if done.rows_affected() != group.len() as u64 {
-            let ids: Vec<&str> = group.iter().map(|change| change.id.as_str()).collect();
-            return Err(StoreError::Stale {
-                operation,
-                noun: "execution, one of",
-                guid: ids.join(", "),
-            });
-        }
-    }
-    Ok(())
+    let rewrite = Rewrite {
+        operation: "move executions",
+        noun: "execution, one of",
+        table: "executions",
+        set: &set.join(", "),
+        values: COLUMNS.len() + 2,
+    };
+    rewrite
+        .run(
+            connection,
+            changes,
+            |change| &change.id,
+            |change, mut statement| {
+                statement = change.id.bind(statement);
+                statement = change.before.bind(statement);
+                statement = change.status.bind(statement);
+                statement = change.context.bind(statement);
+                statement = change.life.bind(statement);
+                statement = change.result.bind(statement);
+                statement = change.result_sha256.bind(statement);
+                statement = change.result_size.bind(statement);
+                statement = change.dea.bind(statement);
+                statement = change.deadline.bind(statement);
+                statement = change.ended_at.bind(statement);
+                statement = change.updated_at.bind(statement);
+                change.row_version.bind(statement)
+            },
+        )
+        .await
 }
 
 /// An execution as lists read it: without its result, which may be large. It cannot be written back.
@@ -301,14 +291,6 @@ pub async fn count_unplaced(connection: &mut AnyConnection, limit: i64) -> Resul
     .await
     .and_then(|row| row.try_get(0))
     .map_err(StoreError::during("count executions without an agent"))
-}
-
-/// Those the engine has not done with: not ended, or ended and not concluded.
-pub async fn unsettled(connection: &mut AnyConnection) -> Result<Vec<Execution>, StoreError> {
-    let filter = Filter::new()
-        .only("deadline IS NOT NULL")
-        .order_by("started_at", "id", false);
-    Execution::fetch(connection, filter, "read unsettled executions").await
 }
 
 /// Executions of one action in any of these states, of those that the engine has not done with, oldest first.

@@ -1,6 +1,6 @@
 //! Trigger instances: each time a trigger fired.
 
-use crate::store::row::{Column as _, groups, values};
+use crate::store::row::{Column as _, Rewrite};
 use crate::store::{Json, StoreError, row};
 use sqlx::{AnyConnection, Row};
 
@@ -55,35 +55,29 @@ pub async fn processed(
     rows: &[TriggerInstance],
     now: i64,
 ) -> Result<(), StoreError> {
-    let operation = "note processed trigger instances";
-    for group in groups(rows) {
-        let sql = format!(
-            "UPDATE trigger_instances SET status = '{PROCESSED}', trace_id = v.column3, updated_at = v.column4, \
-             row_version = v.column2 + 1 FROM (VALUES {}) AS v \
-             WHERE trigger_instances.id = v.column1 AND trigger_instances.row_version = v.column2",
-            values(group.len(), 4)
-        );
-        let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
-        for row in group {
-            statement = row.id.bind(statement);
-            statement = row.row_version.bind(statement);
-            statement = row.trace_id.bind(statement);
-            statement = now.max(row.updated_at + 1).bind(statement);
-        }
-        let done = statement
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::during(operation))?;
-        if done.rows_affected() != group.len() as u64 {
-            let ids: Vec<&str> = group.iter().map(|row| row.id.as_str()).collect();
-            return Err(StoreError::Stale {
-                operation,
-                noun: "trigger instance, one of",
-                guid: ids.join(", "),
-            });
-        }
-    }
-    Ok(())
+    let set = format!(
+        "status = '{PROCESSED}', trace_id = v.column3, updated_at = v.column4, row_version = v.column2 + 1"
+    );
+    let rewrite = Rewrite {
+        operation: "note processed trigger instances",
+        noun: "trigger instance, one of",
+        table: "trigger_instances",
+        set: &set,
+        values: 4,
+    };
+    rewrite
+        .run(
+            connection,
+            rows,
+            |row| &row.id,
+            |row, mut statement| {
+                statement = row.id.bind(statement);
+                statement = row.row_version.bind(statement);
+                statement = row.trace_id.bind(statement);
+                now.max(row.updated_at + 1).bind(statement)
+            },
+        )
+        .await
 }
 
 /// How many of the oldest pending ones have payloads of at most this many characters together; one, if
