@@ -71,7 +71,33 @@ async fn router_with(nats: &Nats, folder: &Path, store: &str) -> Daemon {
     }
 }
 
+/// Sets a value of the cluster's configuration, as JSON.
+async fn set(cluster: &Cluster, path: &str, value: &str) {
+    let key = format!("{}{path}", proto::config::PREFIX);
+    eventually(SOON, async || {
+        let set = cluster.compare_and_set(&key, None, value).await;
+        set.map_err(|error| error.to_string())
+    })
+    .await
+    .unwrap();
+}
+
 impl Daemon {
+    /// Registers a backend under this name until it answers.
+    async fn registers(&self, tool: &Bus, host: &str, backend: SocketAddr) {
+        let message = registration(host, backend);
+        eventually(SOON, async || {
+            let _ = tool.publish(&catalogue::router_register(), &message).await;
+            let answer = self.get(host).await;
+            if answer.status == 200 {
+                Ok(())
+            } else {
+                Err(format!("{answer:?}"))
+            }
+        })
+        .await;
+    }
+
     async fn get(&self, host: &str) -> Answer {
         let mut client = Client {
             socket: TcpStream::connect(self.address).await.unwrap(),
@@ -187,21 +213,9 @@ async fn routes_come_and_go_over_the_bus() {
         .expect("router.start on return")
         .unwrap();
     assert_eq!(daemon.get("a.example.com").await.status, 200);
-    eventually(SOON, async || {
-        let _ = tool
-            .publish(
-                &catalogue::router_register(),
-                &registration("b.example.com", backend.address),
-            )
-            .await;
-        let answer = daemon.get("b.example.com").await;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(format!("{answer:?}"))
-        }
-    })
-    .await;
+    daemon
+        .registers(&tool, "b.example.com", backend.address)
+        .await;
 
     daemon.running.stop(Duration::from_secs(5)).await;
     // The next router knows the routes before the bus tells it.
@@ -222,28 +236,14 @@ async fn nobody_is_pruned_while_the_bus_is_away() {
     let etcd = Etcd::start();
     let cluster = Cluster::connect(&etcd.config("")).await.unwrap();
     for (key, value) in [("sweep", "\"100ms\""), ("stale_after", "\"1s\"")] {
-        eventually(SOON, async || {
-            let key = format!("{}router/prune/{key}", proto::config::PREFIX);
-            let set = cluster.compare_and_set(&key, None, value).await;
-            set.map_err(|error| error.to_string())
-        })
-        .await
-        .unwrap();
+        set(&cluster, &format!("router/prune/{key}"), value).await;
     }
     let daemon = router_with(&nats, folder.path(), &etcd.endpoint()).await;
     let tool = tool(&nats).await;
     let backend = Backend::saying("hello").await;
-    let message = registration("a.example.com", backend.address);
-    eventually(SOON, async || {
-        let _ = tool.publish(&catalogue::router_register(), &message).await;
-        let answer = daemon.get("a.example.com").await;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(format!("{answer:?}"))
-        }
-    })
-    .await;
+    daemon
+        .registers(&tool, "a.example.com", backend.address)
+        .await;
     nats.down();
     // Three times as long as it may be silent otherwise, over thirty sweeps.
     for _ in 0..30 {
@@ -266,13 +266,7 @@ async fn what_was_answered_is_told_each_period_and_the_end_too() {
     let (nats, folder) = (nats(), tempfile::tempdir().unwrap());
     let etcd = Etcd::start();
     let cluster = Cluster::connect(&etcd.config("")).await.unwrap();
-    eventually(SOON, async || {
-        let key = format!("{}router/traffic/period", proto::config::PREFIX);
-        let set = cluster.compare_and_set(&key, None, "\"500ms\"").await;
-        set.map_err(|error| error.to_string())
-    })
-    .await
-    .unwrap();
+    set(&cluster, "router/traffic/period", "\"500ms\"").await;
     let tool = tool(&nats).await;
     let mut reports = tool
         .subscribe(&catalogue::router_traffic().filter())
@@ -289,17 +283,9 @@ async fn what_was_answered_is_told_each_period_and_the_end_too() {
     assert_eq!(first.routes, [], "silence would mean something else");
 
     let backend = Backend::saying("hello").await;
-    let message = registration("a.example.com", backend.address);
-    eventually(SOON, async || {
-        let _ = tool.publish(&catalogue::router_register(), &message).await;
-        let answer = daemon.get("a.example.com").await;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(format!("{answer:?}"))
-        }
-    })
-    .await;
+    daemon
+        .registers(&tool, "a.example.com", backend.address)
+        .await;
     let mut number = first.number;
     let told = loop {
         let report = next().await;

@@ -21,17 +21,13 @@ async fn preflight(site: &Site, path: &str, origin: &str) -> Reply {
     site.send(request).await
 }
 
-fn header<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
-    reply.headers.get(name).map(|value| value.to_str().unwrap())
-}
-
 #[tokio::test]
 async fn pages_of_the_origins_that_the_operator_names_may_use_the_api() {
     let database = Database::sqlite().await;
     let site = Site::over(database.store.clone(), 1).await;
     let asked = preflight(&site, "/api/v1/executions", "http://127.0.0.1:3000").await;
     assert_eq!(
-        header(&asked, "access-control-allow-origin"),
+        asked.header("access-control-allow-origin"),
         Some("http://127.0.0.1:3000"),
         "the one of the default"
     );
@@ -59,12 +55,12 @@ async fn pages_of_the_origins_that_the_operator_names_may_use_the_api() {
             ),
             ("vary", "Origin"),
         ] {
-            assert_eq!(header(&asked, name), Some(value), "{path} {name}");
+            assert_eq!(asked.header(name), Some(value), "{path} {name}");
         }
         let stranger = preflight(&site, path, "https://evil.example").await;
         assert_eq!(stranger.status, 200, "{path}");
-        assert_eq!(header(&stranger, "access-control-allow-origin"), None);
-        assert_eq!(header(&stranger, "access-control-allow-methods"), None);
+        assert_eq!(stranger.header("access-control-allow-origin"), None);
+        assert_eq!(stranger.header("access-control-allow-methods"), None);
     }
 
     // The answers themselves say it too, refusals as well.
@@ -72,21 +68,21 @@ async fn pages_of_the_origins_that_the_operator_names_may_use_the_api() {
     for (path, status) in [("/v1/rules", 200), ("/v1/nothing", 404)] {
         let reply = site.call_with(Method::GET, path, None, &origin).await;
         assert_eq!(reply.status, status, "{path}");
-        assert_eq!(header(&reply, "access-control-allow-origin"), Some(PAGE));
+        assert_eq!(reply.header("access-control-allow-origin"), Some(PAGE));
         assert_eq!(
-            header(&reply, "access-control-expose-headers"),
+            reply.header("access-control-expose-headers"),
             Some("Content-Type,X-Limit,X-Total-Count,X-Request-ID")
         );
     }
     let reply = site.call(Method::GET, "/v1/rules", None).await;
     assert_eq!(
-        header(&reply, "access-control-allow-origin"),
+        reply.header("access-control-allow-origin"),
         None,
         "no browser"
     );
 
     site.set(key, &json!("*"));
     let anybody = preflight(&site, "/v1/rules", "https://evil.example").await;
-    assert_eq!(header(&anybody, "access-control-allow-origin"), Some("*"));
-    assert_eq!(header(&anybody, "access-control-allow-credentials"), None);
+    assert_eq!(anybody.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(anybody.header("access-control-allow-credentials"), None);
 }

@@ -1,9 +1,7 @@
 //! What actions give back, beside what their `output_schema` says of it. The test plays the agent.
 
+use crate::automation_client;
 use crate::world::{Client, World};
-use controller::automation::ids;
-use controller::store::Json;
-use controller::store::automation::packs::Pack;
 use proto::bus::automation::{
     ActionEnd, ActionExited, AutomationReport, RunAction, RunActionReply, RunningAction,
 };
@@ -78,23 +76,10 @@ async fn end(bus: &daemon::Bus, run: &RunAction) {
 
 async fn install(world: &World, output_schema: Value) {
     let mut tx = world.cluster.store.write("test").await.unwrap();
-    Pack {
-        reference: "check".into(),
-        id: ids::new_id(),
-        name: "check".into(),
-        version: "1.0.0".into(),
-        document: Json(json!({})),
-        config_schema: Json(Value::Null),
-        archive_sha256: Some("1".repeat(64)),
-        archive_size: Some(1),
-        builtin: false,
-        created_at: 1,
-        updated_at: 1,
-        row_version: 1,
-    }
-    .insert(&mut tx)
-    .await
-    .unwrap();
+    automation_client::pack("check")
+        .insert(&mut tx)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     world
         .action(

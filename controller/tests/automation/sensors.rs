@@ -1,12 +1,12 @@
 //! Sensors on played agents, over a real bus.
 
+use crate::automation_client;
 use crate::cluster::{World, eventually, has_servers};
 use crate::databases::Database;
 use crate::site;
 use controller::automation::engine::agents::Agents;
 use controller::automation::{Automation, engine, ids};
 use controller::store::Json;
-use controller::store::automation::packs::Pack;
 use controller::store::automation::sensor_types::SensorType;
 use controller::store::automation::tokens::{self, Token};
 use controller::store::automation::trigger_instances::TriggerInstance;
@@ -131,23 +131,10 @@ async fn sensor(automation: &Automation) -> SensorType {
 
 async fn install(automation: &Automation) {
     let mut tx = automation.ops.store.write("test").await.unwrap();
-    Pack {
-        reference: "test".into(),
-        id: ids::new_id(),
-        name: "test".into(),
-        version: "1.0.0".into(),
-        document: Json(json!({})),
-        config_schema: Json(Value::Null),
-        archive_sha256: Some("1".repeat(64)),
-        archive_size: Some(1),
-        builtin: false,
-        created_at: 1,
-        updated_at: 1,
-        row_version: 1,
-    }
-    .insert(&mut tx)
-    .await
-    .unwrap();
+    automation_client::pack("test")
+        .insert(&mut tx)
+        .await
+        .unwrap();
     SensorType {
         reference: "test.Watcher".into(),
         id: ids::new_id(),

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests")]
 
+pub use crate::automation_client::Reply;
 use axum::body::Body;
 use controller::automation::engine::agents::Agents;
 use controller::automation::engine::{self, Term};
@@ -12,8 +13,7 @@ use controller::ops::{Live, Ops};
 use controller::store::automation::actions::Action;
 use controller::store::automation::trigger_instances;
 use controller::store::{Json, Store};
-use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::BodyExt;
+use http::{Method, Request};
 use proto::config::Settings;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -37,30 +37,6 @@ pub struct Site {
     settings: watch::Sender<Arc<Settings>>,
     epoch: watch::Sender<Option<i64>>,
     _folder: tempfile::TempDir,
-}
-
-/// An answer that was read whole.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub json: Value,
-}
-
-impl Reply {
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
-        assert_eq!(self.status.as_u16(), status, "{}", self.json);
-        self.json
-    }
-
-    #[track_caller]
-    pub fn refused(self, status: u16) -> String {
-        self.expect(status)["faultstring"]
-            .as_str()
-            .unwrap()
-            .to_string()
-    }
 }
 
 /// Settings with these values.
@@ -222,14 +198,7 @@ impl Face {
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        Reply {
-            status,
-            headers,
-            json: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        }
+        Reply::read(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {

@@ -9,12 +9,14 @@
 use crate::cluster::{self, eventually};
 use axum::Router;
 use axum::body::Body;
-use controller::automation::{Automation, api, start};
+use controller::automation::{Automation, api, ids, start};
 use controller::ops::Ops;
 use controller::runtime::Runtime;
+use controller::store::Json;
+use controller::store::automation::packs::Pack;
 use controller::store::users::User;
 use daemon::Deps;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -54,6 +56,24 @@ pub async fn start_in(
     }))
     .unwrap();
     start::start(&config, ops, runtime, deps).await.unwrap()
+}
+
+/// A pack that is staged, though nobody has its content.
+pub fn pack(name: &str) -> Pack {
+    Pack {
+        reference: name.into(),
+        id: ids::new_id(),
+        name: name.into(),
+        version: "1.0.0".into(),
+        document: Json(json!({})),
+        config_schema: Json(Value::Null),
+        archive_sha256: Some("1".repeat(64)),
+        archive_size: Some(1),
+        builtin: false,
+        created_at: 1,
+        updated_at: 1,
+        row_version: 1,
+    }
 }
 
 /// Makes an account; somebody who is logged in to it.
@@ -111,6 +131,18 @@ pub struct Reply {
 }
 
 impl Reply {
+    pub async fn read(response: Response<Body>) -> Reply {
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            bytes,
+            json,
+        }
+    }
+
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         let text = String::from_utf8_lossy(&self.bytes);
@@ -127,7 +159,7 @@ impl Reply {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        Some(self.headers.get(name)?.to_str().unwrap())
     }
 
     pub fn text(&self) -> String {
@@ -161,16 +193,7 @@ impl Client {
     }
 
     pub async fn open(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            bytes,
-            json,
-        }
+        Reply::read(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
     pub async fn get(&self, path: &str) -> Reply {
