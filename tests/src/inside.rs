@@ -8,6 +8,13 @@ use proto::ids::ComponentId;
 use serde_json::Value;
 use std::time::Duration;
 
+/// Proportional set size of a process: memory that it shares counts in part.
+pub fn pss_kib(pid: impl std::fmt::Display) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find(|line| line.starts_with("Pss:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 impl Cluster {
     /// The file a daemon was started with.
     pub fn bootstrap(&self, component: &str) -> anyhow::Result<Value> {

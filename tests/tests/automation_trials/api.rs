@@ -1,6 +1,7 @@
 //! The API of automation as a program uses it, and the webhooks that a load calls.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::Cluster;
@@ -16,54 +17,18 @@ pub enum Posted {
     Unknown(String),
 }
 
+/// What the trials do with the API.
 #[derive(Clone)]
-pub struct Api {
-    http: reqwest::Client,
-    base: String,
-    host: String,
-    token: String,
-}
+pub struct Api(tests::automation::Api);
 
 impl Api {
-    /// Logs in as the cluster's first user.
     pub async fn log_in(cluster: &Cluster) -> anyhow::Result<Api> {
-        let mut api = Api {
-            http: reqwest::Client::builder().no_proxy().build()?,
-            base: format!("http://127.0.0.1:{}", cluster.port),
-            host: format!("{}:{}", cluster.host("st2"), cluster.port),
-            token: String::new(),
-        };
-        let password = std::fs::read_to_string(cluster.home.join("admin-password"))?;
-        let response = api
-            .http
-            .post(format!("{}/auth/v1/tokens", api.base))
-            .header("Host", &api.host)
-            .basic_auth("admin", Some(password.trim()))
-            .json(&json!({}))
-            .send()
-            .await?;
-        let answer: Value = response.json().await?;
-        api.token = answer["token"]
-            .as_str()
-            .with_context(|| format!("no token: {answer}"))?
-            .to_string();
-        Ok(api)
-    }
-
-    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method, format!("{}/api/v1/{path}", self.base))
-            .header("Host", &self.host)
-            .header("X-Auth-Token", &self.token)
-            .timeout(Duration::from_secs(60))
+        let within = Duration::from_secs(60);
+        Ok(Api(tests::automation::Api::log_in(cluster, within).await?))
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let response = self.request(reqwest::Method::GET, path).send().await?;
-        let status = response.status();
-        let text = response.text().await?;
-        ensure!(status == 200, "{path} answered {status}: {text}");
-        serde_json::from_str(&text).with_context(|| format!("{path}: {text}"))
+        self.0.get(path).await
     }
 
     /// Every entry of a list.
@@ -92,7 +57,7 @@ impl Api {
             "name": name, "pack": "default", "enabled": true, "trigger": trigger, "criteria": {},
             "action": { "ref": action, "parameters": parameters },
         });
-        let request = self.request(reqwest::Method::POST, "rules").json(&rule);
+        let request = self.0.request(Method::POST, "rules").body(rule.to_string());
         let response = request.send().await?;
         let status = response.status();
         ensure!(
@@ -105,7 +70,7 @@ impl Api {
 
     pub async fn delete_rule(&self, name: &str) -> anyhow::Result<()> {
         let path = format!("rules/default.{name}");
-        let response = self.request(reqwest::Method::DELETE, &path).send().await?;
+        let response = self.0.request(Method::DELETE, &path).send().await?;
         ensure!(response.status().is_success(), "{}", response.status());
         Ok(())
     }
@@ -113,8 +78,9 @@ impl Api {
     /// Calls a hook with a payload that names it and nothing else in the world.
     pub async fn post(&self, hook: &str, id: &str) -> Posted {
         let request = self
-            .request(reqwest::Method::POST, &format!("webhooks/{hook}"))
-            .json(&json!({ "id": id }));
+            .0
+            .request(Method::POST, &format!("webhooks/{hook}"))
+            .body(json!({ "id": id }).to_string());
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return Posted::Unknown(error.to_string()),

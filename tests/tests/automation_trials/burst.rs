@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tests::Cluster;
+use tests::inside::pss_kib;
 
 const BURST: u64 = 10_000;
 const MOST_PENDING: &str = "1000";
@@ -27,10 +28,7 @@ const MANY: (u64, &str) = (700, "128");
 const PROCESSED_WITHIN: Duration = Duration::from_secs(300);
 
 fn pss_mib(pid: i32) -> Option<u64> {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = rollup.lines().find(|line| line.starts_with("Pss:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024)
+    Some(pss_kib(pid)? / 1024)
 }
 
 /// Watches the memory of a process until it is told to stop: the greatest value.
@@ -71,20 +69,7 @@ impl Watch {
 
 /// A value of the controller's `/metrics`.
 async fn metric(cluster: &Cluster, name: &str) -> anyhow::Result<f64> {
-    let status = cluster.node_status()?;
-    let admin = status
-        .components
-        .iter()
-        .find(|component| component.name == "controller-1")
-        .and_then(|component| component.admin.clone())
-        .context("the controller has a status server")?;
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let text = client
-        .get(format!("{admin}/metrics"))
-        .send()
-        .await?
-        .text()
-        .await?;
+    let text = cluster.status_text("controller-1", "/metrics").await?;
     let value = text
         .lines()
         .filter(|line| line.starts_with(name))

@@ -3,7 +3,6 @@
 //! One event at a time, apart from each other: how long one takes, not how many there are. After
 //! each round the yardsticks have their turn.
 
-use super::api::Api;
 use super::pipe::Pipe;
 use crate::goal::{Goal, Measured, Reach};
 use crate::machine::milliseconds;
@@ -14,6 +13,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use tests::automation::Api;
 use tests::{Cluster, eventually};
 
 const ROUNDS: usize = 12;

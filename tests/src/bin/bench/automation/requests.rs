@@ -1,7 +1,6 @@
 //! Executions that clients ask for over HTTP, through the router of a whole cluster, until the last
 //! of them has ended.
 
-use super::api::Api;
 use crate::goal::{Goal, Measured, Reach};
 use crate::statistics::median;
 use crate::yardsticks::postgres;
@@ -10,6 +9,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use tests::automation::Api;
 use tests::{Cluster, eventually};
 use tokio::process::Command;
 

@@ -3,6 +3,7 @@
 use crate::figure::Figure;
 use std::time::Duration;
 use tests::Cluster;
+use tests::inside::pss_kib;
 
 /// CPU and memory of our daemons with nothing to do, over ten seconds.
 pub async fn measure(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Result<()> {
@@ -46,15 +47,4 @@ fn cpu_ticks(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-}
-
-fn pss_kib(pid: u32) -> Option<u64> {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    rollup
-        .lines()
-        .find(|line| line.starts_with("Pss:"))?
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
 }

@@ -4,7 +4,7 @@ use super::server;
 use crate::figure::Figure;
 use crate::machine::milliseconds;
 use crate::statistics::median;
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -67,21 +67,7 @@ pub async fn measure(cluster: &Cluster, figures: &mut Vec<Figure>) -> anyhow::Re
 
 /// Sum (seconds) and count of the agent's own measure of starts.
 async fn starts_sum(cluster: &Cluster) -> anyhow::Result<(f64, f64)> {
-    let status = cluster.node_status()?;
-    let admin = status
-        .components
-        .iter()
-        .find(|component| component.name == "dea-1")
-        .and_then(|component| component.admin.clone())
-        .context("the agent has a status server")?;
-    let text = reqwest::Client::builder()
-        .no_proxy()
-        .build()?
-        .get(format!("{admin}/metrics"))
-        .send()
-        .await?
-        .text()
-        .await?;
+    let text = cluster.status_text("dea-1", "/metrics").await?;
     let value = |name: &str| {
         text.lines()
             .find(|line| line.starts_with(name))
