@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -56,9 +56,11 @@ impl Init {
             if let Some(report) = self.splitter.next_json(kind::INIT).unwrap() {
                 return Some(report);
             }
-            match self.connection.read(&mut buffer).unwrap() {
-                0 => return None,
-                length => self.splitter.push(&buffer[..length]),
+            match self.connection.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(length) => self.splitter.push(&buffer[..length]),
+                // With a timeout the kernel does not restart the call.
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}"),
             }
         }
     }

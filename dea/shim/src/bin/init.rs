@@ -112,7 +112,10 @@ fn run() -> io::Result<()> {
             init.reap()?;
         }
         if readable {
-            let length = init.connection.read(&mut buffer)?;
+            let length = match init.connection.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             if length == 0 {
                 return Ok(());
             }

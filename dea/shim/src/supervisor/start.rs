@@ -130,10 +130,11 @@ fn wait_until_ready(started: &mut Started) -> Result<(), Failure> {
                 other => Err(format!("{other:?}")).step("wait for the init"),
             };
         }
-        let length = started
-            .connection
-            .read(&mut buffer)
-            .step("wait for the init")?;
+        let length = match started.connection.read(&mut buffer) {
+            // With a timeout the kernel does not restart the call, whatever woke it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.step("wait for the init")?,
+        };
         if length == 0 {
             let mut words = String::new();
             let _ = started.stderr.read_to_string(&mut words);
