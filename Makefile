@@ -60,7 +60,7 @@ test: setup-test
 	@scripts/quietly build cargo build --workspace --bins --tests --locked
 	@$(MAKE) --no-print-directory init
 	@scripts/quietly python scripts/test-python
-	@scripts/quietly test cargo test --workspace --locked --no-fail-fast
+	@scripts/quietly test scripts/test-rust
 
 ## lint: format and clippy
 lint: setup
