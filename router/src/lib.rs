@@ -12,6 +12,7 @@ use adapters::access_log::AccessLog;
 use adapters::backends::Backends;
 use adapters::clock::Clock;
 use adapters::counters::Counters;
+use adapters::crowd::Crowd;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
 use adapters::traffic::Reporter;
@@ -81,6 +82,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
+    let crowd = Arc::new(Crowd::default());
     let backends = Backends::new(deps.tasks.clone(), clock);
     let log = AccessLog::start(
         deps.bootstrap.folder.join("access.log"),
@@ -116,7 +118,6 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         });
     readiness.set("table", true, "");
 
-    show(&deps, &table, &policy, &counters, &backends, &counts, clock);
     let worker = Arc::new(Worker {
         table,
         policy,
@@ -125,7 +126,9 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         log,
         clock,
         tasks: deps.tasks.clone(),
+        crowd,
     });
+    show(&deps, &worker, &counts);
     let listener = Arc::new(listener);
     deps.tasks
         .spawn("front", Policy::Critical, move |shutdown| {
@@ -158,28 +161,15 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
 }
 
 /// What the status server shows of the router.
-fn show(
-    deps: &Deps,
-    table: &Arc<ArcSwap<Table>>,
-    policy: &Arc<ArcSwap<Settings>>,
-    counters: &Arc<Counters>,
-    backends: &Arc<Backends>,
-    counts: &Arc<RegistryCounts>,
-    clock: Clock,
-) {
-    let (shown, limits) = (table.clone(), policy.clone());
+fn show(deps: &Deps, worker: &Arc<Worker>, counts: &Arc<RegistryCounts>) {
+    let routes = worker.clone();
     deps.admin_route("/routes", move || {
-        describe(&shown.load(), limits.load().stale_after)
+        describe(&routes.table.load(), routes.policy.load().stale_after)
     });
-    let (table, counters, backends, counts) = (
-        table.clone(),
-        counters.clone(),
-        backends.clone(),
-        counts.clone(),
-    );
+    let (worker, counts) = (worker.clone(), counts.clone());
     deps.varz(move || {
-        let mut varz = counters.varz();
-        let table = table.load();
+        let mut varz = worker.counters.varz();
+        let table = worker.table.load();
         let apps: std::collections::BTreeSet<&str> = table
             .iter()
             .flat_map(|pool| &pool.members)
@@ -193,8 +183,9 @@ fn show(
             "unregistrations": load(&counts.unregistrations),
             "rejected_registrations": load(&counts.rejected),
             "routes_pruned": load(&counts.pruned),
-            "ms_since_last_registry_update": clock.now().saturating_sub(load(&counts.last_update)),
-            "idle_backend_connections": backends.idle_count(),
+            "ms_since_last_registry_update": worker.clock.now().saturating_sub(load(&counts.last_update)),
+            "idle_backend_connections": worker.backends.idle_count(),
+            "client_connections": worker.crowd.present(),
         });
         if let (Some(varz), serde_json::Value::Object(own)) = (varz.as_object_mut(), own) {
             varz.extend(own);

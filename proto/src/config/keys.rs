@@ -550,6 +550,15 @@ pub const KEYS: &[Key] = &[
         "Most requests at once to one instance, 0 for no limit; more are answered 503.",
     ),
     key(
+        "router/limits/max_client_connections",
+        Kind::Integer {
+            min: 0,
+            max: 10_000_000,
+        },
+        "0",
+        "Most connections of clients at once, 0 for as many as the limit of open files allows; more wait until one ends, and idle ones are closed meanwhile.",
+    ),
+    key(
         "router/limits/max_attempts",
         Kind::Integer { min: 1, max: 20 },
         "3",
@@ -590,6 +599,24 @@ pub const KEYS: &[Key] = &[
         },
         "15m",
         "Time a client's connection may stay without a request.",
+    ),
+    key(
+        "router/timeouts/request_body",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(86_400),
+        },
+        "1m",
+        "Time a client may let pass between two pieces of a request's body while the instance waits for it; then it is answered 408.",
+    ),
+    key(
+        "router/timeouts/send",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(86_400),
+        },
+        "1m",
+        "Time a client may take nothing of an answer that is ready; then its connection is closed. Not for tunnels.",
     ),
     key(
         "router/prune/sweep",

@@ -13,6 +13,7 @@ pub mod bodies;
 pub mod client;
 pub mod clock;
 pub mod counters;
+pub mod crowd;
 pub mod exchange;
 pub mod front;
 pub mod keep_alive;

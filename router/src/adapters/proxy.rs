@@ -13,6 +13,7 @@ use super::bodies::{Gate, RequestBody, RequestProgress, ResponseBody};
 use super::client::ClientConnection;
 use super::clock::{Clock, unix_millis};
 use super::counters::Counters;
+use super::crowd::Crowd;
 use super::exchange::Exchange;
 use super::tunnel;
 use crate::domain::balance::{Candidate, Choice, choose};
@@ -43,6 +44,7 @@ pub struct Worker {
     pub log: AccessLog,
     pub clock: Clock,
     pub tasks: Supervisor,
+    pub crowd: Arc<Crowd>,
 }
 
 /// Answers one request. Never fails: what fails is told to the client.
@@ -190,7 +192,7 @@ async fn answer(
         uri: origin_form(parts.uri),
         headers: parts.headers,
         body: match &progress {
-            Some(progress) => RequestBody::of(body, progress.clone(), client.clone()),
+            Some(progress) => RequestBody::of(body, progress.clone(), client.clone(), worker.clock),
             None => RequestBody::empty(),
         },
         progress,
@@ -212,6 +214,8 @@ async fn answer(
         Err(refusal) => {
             let refusal = if client.body_is_broken() {
                 Refusal::BrokenBody
+            } else if client.body_timed_out() {
+                Refusal::BodyTimeout
             } else {
                 refusal
             };

@@ -1,9 +1,12 @@
 //! Accepting clients, watching their time, and letting them go when the daemon ends.
 
-use super::client::{ClientConnection, Overdue};
+use super::client::{ClientConnection, Overdue, Patience};
+use super::crowd::Place;
 use super::front::Front;
 use super::keep_alive::watch_peer;
 use super::proxy::{Worker, handle};
+use crate::domain::policy::Policy;
+use crate::domain::table::Millis;
 use anyhow::Context;
 use daemon::{Shutdown, Supervisor};
 use hyper::service::service_fn;
@@ -12,6 +15,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// How often at least is looked at a client's time.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often is looked whether the limit of clients was raised.
+const LIMIT_LOOK: Duration = Duration::from_millis(200);
+/// How long a connection may be idle while others wait for its place.
+const IDLE_IN_A_CROWD: Millis = 1_000;
 
 /// Opens the front's own listener, where the node did not.
 pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -37,6 +47,14 @@ pub async fn accept(
 ) -> anyhow::Result<()> {
     let tasks = worker.tasks.clone();
     loop {
+        if !worker.crowd.has_room(worker.policy.load().max_clients) {
+            tokio::select! {
+                () = shutdown.draining() => return Ok(()),
+                () = worker.crowd.somebody_leaves() => {}
+                () = tokio::time::sleep(LIMIT_LOOK) => {}
+            }
+            continue;
+        }
         tokio::select! {
             biased;
             () = shutdown.draining() => return Ok(()),
@@ -56,11 +74,12 @@ fn serve(tasks: &Supervisor, worker: &Arc<Worker>, socket: TcpStream, peer: Sock
     worker.counters.connections_metric.increment(1);
     let _ = socket.set_nodelay(true);
     watch_peer(&socket);
+    let place = worker.crowd.enter();
     let worker = worker.clone();
     let shutdown = tasks.shutdown();
     tasks.spawn_once(
         "client connection",
-        serve_connection(worker, socket, peer, shutdown),
+        serve_connection(worker, socket, peer, place, shutdown),
     );
 }
 
@@ -68,10 +87,11 @@ async fn serve_connection(
     worker: Arc<Worker>,
     socket: TcpStream,
     peer: SocketAddr,
+    place: Place,
     shutdown: Shutdown,
 ) {
     let policy = worker.policy.load_full();
-    let client = Arc::new(ClientConnection::new(peer, worker.clock.now()));
+    let client = Arc::new(ClientConnection::new(peer, worker.clock.now(), place));
     let front = Front::new(
         socket,
         client.clone(),
@@ -94,9 +114,7 @@ async fn serve_connection(
     let draining = shutdown.draining();
     tokio::pin!(draining);
     let mut is_draining = false;
-    let patience =
-        |policy: &crate::domain::policy::Policy| policy.header_timeout.min(policy.idle_timeout);
-    let look = tokio::time::sleep(patience(&worker.policy.load()));
+    let look = tokio::time::sleep(next_look(&worker.policy.load()));
     tokio::pin!(look);
     loop {
         tokio::select! {
@@ -113,14 +131,44 @@ async fn serve_connection(
             }
             () = look.as_mut() => {
                 let policy = worker.policy.load();
-                let millis = |duration: Duration| duration.as_millis() as u64;
-                match client.overdue(worker.clock.now(), millis(policy.header_timeout), millis(policy.idle_timeout)) {
+                match client.overdue(worker.clock.now(), patience(&policy, worker.crowd.is_full())) {
                     Overdue::Fine => {}
                     Overdue::Idle => connection.as_mut().graceful_shutdown(),
                     Overdue::Head => client.time_out_head(),
+                    Overdue::Body => client.time_out_body(),
+                    Overdue::Reader => {
+                        tracing::debug!(%peer, "a client does not read its answer");
+                        return;
+                    }
                 }
-                look.as_mut().reset(tokio::time::Instant::now() + patience(&policy));
+                look.as_mut().reset(tokio::time::Instant::now() + next_look(&policy));
             }
         }
+    }
+}
+
+fn next_look(policy: &Policy) -> Duration {
+    [
+        policy.header_timeout,
+        policy.idle_timeout,
+        policy.body_timeout,
+        policy.send_timeout,
+    ]
+    .into_iter()
+    .fold(LOOK, Duration::min)
+}
+
+fn patience(policy: &Policy, crowded: bool) -> Patience {
+    let millis = |duration: Duration| duration.as_millis() as Millis;
+    let idle = millis(policy.idle_timeout);
+    Patience {
+        head: millis(policy.header_timeout),
+        idle: if crowded {
+            idle.min(IDLE_IN_A_CROWD)
+        } else {
+            idle
+        },
+        body: millis(policy.body_timeout),
+        send: millis(policy.send_timeout),
     }
 }

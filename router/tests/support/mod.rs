@@ -78,6 +78,7 @@ impl TestRouter {
             counters,
             clock,
             tasks: tasks.clone(),
+            crowd: Arc::default(),
         });
         let listener = Arc::new(server::bind("127.0.0.1:0".parse().unwrap()).unwrap());
         let address = listener.local_addr().unwrap();
