@@ -256,6 +256,10 @@ pub async fn any_overdue(connection: &mut AnyConnection, now: i64) -> Result<boo
     Ok(found.is_some())
 }
 
+/// Rows read with one statement where there are many: as many as the thread that is SQLite hands over without
+/// waiting for each to be taken.
+const PORTION: i64 = 50;
+
 /// Those whose deadline has passed, the most overdue first. `now`: Unix microseconds.
 pub async fn overdue(
     connection: &mut AnyConnection,
@@ -264,9 +268,19 @@ pub async fn overdue(
 ) -> Result<Vec<Execution>, StoreError> {
     let filter = Filter::new()
         .compare("deadline", "<=", now)
-        .order_by("deadline", "deadline", false)
-        .window(limit, 0);
-    Execution::fetch(connection, filter, "read overdue executions").await
+        .order_by("deadline", "id", false);
+    let mut found = Vec::new();
+    while (found.len() as i64) < limit {
+        let most = PORTION.min(limit - found.len() as i64);
+        let portion = filter.clone().window(most, found.len() as i64);
+        let portion = Execution::fetch(connection, portion, "read overdue executions").await?;
+        let is_last = (portion.len() as i64) < most;
+        found.extend(portion);
+        if is_last {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Those that may run and have no agent, the oldest first.
