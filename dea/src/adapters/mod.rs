@@ -23,6 +23,7 @@ pub mod queries;
 pub mod rhythm;
 pub mod routes;
 pub mod sampling;
+pub mod spare_files;
 pub mod spool;
 mod start;
 pub mod task_files;

@@ -4,6 +4,7 @@
 //! outlive the agent, not the machine (whose instances are gone with it, which heartbeats tell).
 
 use super::agent::Clock;
+use super::spare_files::SpareFiles;
 use super::{chain, folders};
 use crate::domain::spool::{MOST, Queue};
 use daemon::{Bus, Shutdown};
@@ -15,7 +16,7 @@ use proto::bus::health::Exited;
 use proto::bus::staging::Acknowledged;
 use proto::bus::stream::{Ack, TaskExited};
 use proto::bus::{Payload, catalogue};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -69,6 +70,7 @@ pub struct Spool {
 
 struct Shared {
     folder: PathBuf,
+    files: SpareFiles,
     clock: Clock,
     queue: Mutex<Queue<Fact>>,
     changed: Notify,
@@ -78,6 +80,7 @@ impl Spool {
     /// Opens the folder and takes up what an earlier agent left.
     pub fn open(folder: PathBuf, clock: Clock) -> std::io::Result<Spool> {
         folders::private(&folder)?;
+        let files = SpareFiles::open(folder.clone())?;
         let mut queue = Queue::new(MOST);
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
@@ -99,6 +102,7 @@ impl Spool {
         Ok(Spool {
             shared: Arc::new(Shared {
                 folder,
+                files,
                 clock,
                 queue: Mutex::new(queue),
                 changed: Notify::new(),
@@ -159,9 +163,7 @@ impl Spool {
 
     fn write(&self, number: u64, fact: &Fact) -> std::io::Result<()> {
         let path = self.path(number, fact.extension());
-        let making = path.with_extension("making");
-        std::fs::write(&making, fact.encode())?;
-        std::fs::rename(&making, &path)
+        self.shared.files.write(&path, &fact.encode())
     }
 
     fn path(&self, number: u64, extension: &str) -> PathBuf {
@@ -170,7 +172,10 @@ impl Spool {
 
     fn remove(&self, number: u64) {
         for extension in EXTENSIONS {
-            remove_if_there(&self.path(number, extension));
+            let path = self.path(number, extension);
+            if let Err(error) = self.shared.files.retire(&path) {
+                tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again");
+            }
         }
     }
 
@@ -222,16 +227,6 @@ async fn sleep_until(wake: Option<tokio::time::Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
-    }
-}
-
-fn remove_if_there(path: &Path) {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again")
-        }
     }
 }
 
