@@ -56,7 +56,10 @@ impl Agent {
                 .filter_map(|entry| self.beat(entry))
                 .collect();
             let of_apps = |(id, entry): (&String, &TaskEntry)| {
-                entry.of_app.then(|| TaskId::new(id.as_str()).ok()).flatten()
+                entry
+                    .of_app
+                    .then(|| TaskId::new(id.as_str()).ok())
+                    .flatten()
             };
             let tasks: BTreeSet<TaskId> = table.tasks.iter().filter_map(of_apps).collect();
             (beats, tasks)

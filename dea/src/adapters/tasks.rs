@@ -163,10 +163,14 @@ fn voice(agent: &Agent, request: &RunTask) -> Voice {
         ("app_name".to_string(), request.app_name.clone()),
         ("task_id".to_string(), request.task.clone()),
     ]);
+    let instance = match request.log_instance.as_str() {
+        "" => "0",
+        instance => instance,
+    };
     Voice::new(
         agent.logs.clone(),
         &request.app,
-        "0".to_string(),
+        instance.to_string(),
         request.log_source_type.clone(),
         tags,
     )

@@ -89,6 +89,9 @@ pub struct RunTask {
     /// launcher runs in the app's folder, with the environment of an instance.
     #[prost(message, optional, tag = "18")]
     pub droplet: ::core::option::Option<TaskDroplet>,
+    /// Stands for the index of an instance in its log lines; "" is "0".
+    #[prost(string, tag = "19")]
+    pub log_instance: ::prost::alloc::string::String,
 }
 /// The droplet of an app, fetched once for all that run it on an agent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
