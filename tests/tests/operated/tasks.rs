@@ -48,6 +48,13 @@ async fn detached(cluster: &Cluster, options: &[&str], command: &str) -> anyhow:
     task["sequence_id"].as_u64().context("its number")
 }
 
+/// What the log keeps of the tasks of this name.
+async fn lines_of(cluster: &Cluster, name: &str) -> anyhow::Result<String> {
+    let source = format!("APP/TASK/{name}");
+    let shown = cluster.ok(["logs", APP, "--recent", "--source", &source]);
+    Ok(shown.await?.stdout)
+}
+
 async fn comes_to(cluster: &Cluster, number: u64, state: &str) -> anyhow::Result<Value> {
     eventually(&format!("task {number} is {state}"), LONG, || async {
         let task = task(cluster, number).await?;
@@ -88,6 +95,12 @@ pub async fn a_task_prints_and_exits_as_its_command_does(cluster: &Cluster) -> a
         ran.stderr
     );
 
+    let lines = lines_of(cluster, "first").await?;
+    ensure!(
+        lines.contains("OUT to out") && lines.contains("ERR to err"),
+        "{lines:?}"
+    );
+
     // All of a thousand lines, the last ones too; words reach the program as they are.
     let script = "for n in $(seq 1000); do echo \"line $n of $1\"; done";
     let ran = cluster
@@ -116,14 +129,6 @@ pub async fn a_task_prints_and_exits_as_its_command_does(cluster: &Cluster) -> a
 
     let listed = cluster.ok(["tasks", APP]).await?.stdout;
     ensure!(listed.contains("exited with status 3"), "{listed}");
-    let lines = cluster
-        .ok(["logs", APP, "--recent", "--source", "APP/TASK/first"])
-        .await?
-        .stdout;
-    ensure!(
-        lines.contains("OUT to out") && lines.contains("ERR to err"),
-        "{lines}"
-    );
     let rules = cluster
         .ok([
             "trigger",
@@ -197,10 +202,16 @@ pub async fn a_task_outlives_its_agent_and_the_controller(cluster: &Cluster) -> 
     let number = detached(
         cluster,
         &["--name", "patient"],
-        "until [ -e /home/vcap/app/go ]; do sleep 0.2; [ $((n=n+1)) -lt 100 ] || touch /home/vcap/app/go; done; echo went; exit 5",
+        "echo begun; sleep 20; echo went; exit 5",
     )
     .await?;
-    comes_to(cluster, number, "RUNNING").await?;
+    // Its agent has accepted it before it begins.
+    eventually("its first line", LONG, || async {
+        let lines = lines_of(cluster, "patient").await?;
+        ensure!(lines.contains("OUT begun"), "{lines:?}");
+        Ok(())
+    })
+    .await?;
     for component in ["dea-1", "controller-1"] {
         let pid = cluster.kill(component)?;
         cluster.wait_restarted(component, pid).await?;
@@ -216,10 +227,7 @@ pub async fn a_task_outlives_its_agent_and_the_controller(cluster: &Cluster) -> 
         "{ended}"
     );
     ensure!(ended["result"]["yard_exit_status"] == 5, "{ended}");
-    let lines = cluster
-        .ok(["logs", APP, "--recent", "--source", "APP/TASK/patient"])
-        .await?
-        .stdout;
+    let lines = lines_of(cluster, "patient").await?;
     ensure!(
         lines.matches("OUT went").count() == 1,
         "it ran once: {lines}"
