@@ -62,6 +62,13 @@ impl Seen {
         self.told.insert(dea.clone(), (now, tasks));
     }
 
+    /// It is over, or about to be: an agent that still has it tells so with its next heartbeat.
+    fn over(&mut self, task: &str) {
+        for (_, tasks) in self.told.values_mut() {
+            tasks.retain(|one| one.as_str() != task);
+        }
+    }
+
     /// Nothing is heard of this agent any more.
     pub fn lost(&mut self, dea: &DeaId) {
         self.told.remove(dea);
@@ -123,6 +130,7 @@ pub(super) async fn take_up(shared: &Arc<Shared>, epoch: i64) -> Result<(), Roun
     };
     for (dea, task) in strays {
         stop(shared, &dea, task.as_str(), "nobody waits for it any more").await?;
+        shared.state().tasks.over(task.as_str());
     }
     let now = clock::unix_micros();
     for task in open {
@@ -474,7 +482,11 @@ async fn record(
         Verdict::Ends(end) => {
             tx.commit().await?;
             shared.committed.notify_one();
-            shared.state().pool.withdrawn(guid);
+            {
+                let mut state = shared.state();
+                state.pool.withdrawn(guid);
+                state.tasks.over(guid);
+            }
             let outcome = if end.failure.is_none() {
                 "succeeded"
             } else {
@@ -549,6 +561,8 @@ mod tests {
         seen.told(&dea("dea-2"), tasks(&["c"]), at(1));
         let strays = seen.strays(&BTreeSet::from(["a", "c"]));
         assert_eq!(strays, [(dea("dea-1"), TaskId::new("b").expect("an id"))]);
+        seen.over("b");
+        assert!(seen.strays(&BTreeSet::from(["a", "c"])).is_empty());
     }
 
     #[test]
