@@ -4,7 +4,7 @@ use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
 use crate::cluster::{down, status, up};
 use crate::failure::EXIT_CODES;
-use crate::{config, doctor, events, login, logs, push, routes};
+use crate::{config, doctor, events, login, logs, push, routes, run, tasks};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -67,6 +67,12 @@ pub enum Command {
     Restage(lifecycle::ReplaceArgs),
     /// Delete an app
     Delete(lifecycle::DeleteArgs),
+    /// Run an action and show its result; with `--` a command, as a task of an app
+    Run(Box<run::RunArgs>),
+    /// List the tasks of an app
+    Tasks(tasks::TasksArgs),
+    /// Show and cancel tasks
+    Task(tasks::TaskArgs),
     /// Show an app's log lines, live or recent
     Logs(logs::LogsArgs),
     /// Show an app's environment

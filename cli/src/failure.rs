@@ -21,6 +21,8 @@ pub enum Code {
     NotFound,
     TimedOut,
     MachineNotReady,
+    /// What a command exited with that was run for the user; 1 to 255.
+    Command(u8),
     /// The reader of our output went away.
     PipeClosed,
 }
@@ -40,7 +42,8 @@ Exit codes:
   6  staging failed
   7  no such app, route, space or setting; no such pack, action, rule or the like
   8  it took too long
-  9  this machine is not ready for a cluster (see `yard doctor`)";
+  9  this machine is not ready for a cluster (see `yard doctor`)
+`yard run APP -- COMMAND` exits with what the command exited with, 130 after an interrupt.";
 
 impl Code {
     pub fn number(self) -> u8 {
@@ -55,6 +58,7 @@ impl Code {
             Code::NotFound => 7,
             Code::TimedOut => 8,
             Code::MachineNotReady => 9,
+            Code::Command(status) => status,
         }
     }
 }

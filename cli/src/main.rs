@@ -17,7 +17,9 @@ mod output;
 mod prompt;
 mod push;
 mod routes;
+mod run;
 mod targets;
+mod tasks;
 mod version;
 
 use apps::{environment, lifecycle, list, scale, summary};
@@ -109,6 +111,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::Restart(args) => lifecycle::restart(args, &out, store).await,
         Command::Restage(args) => lifecycle::restage(args, &out, store).await,
         Command::Delete(args) => lifecycle::delete(args, &out, store).await,
+        Command::Run(args) => run::run(*args, &out, store).await,
+        Command::Tasks(args) => tasks::list(args, &out, store).await,
+        Command::Task(args) => tasks::run(args, &out, store).await,
         Command::Logs(args) => logs::run(args, &out, store).await,
         Command::Env(args) => environment::show(args, &out, store).await,
         Command::SetEnv(args) => environment::set(args, &out, store).await,

@@ -182,7 +182,8 @@ async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()>
 
 /// What the API asks of the running half.
 pub fn live(runtime: &Runtime) -> Live {
-    let (stats, room, nudge, status, log) = (
+    let (stats, room, nudge, status, log, task_ended) = (
+        runtime.clone(),
         runtime.clone(),
         runtime.clone(),
         runtime.clone(),
@@ -210,6 +211,10 @@ pub fn live(runtime: &Runtime) -> Live {
             Box::pin(async move { status.status().await })
         }),
         log: Arc::new(move |app, text| log.log(app, &text)),
+        task_ended: Arc::new(move |exited| {
+            let runtime = task_ended.clone();
+            Box::pin(async move { runtime.task_ended(&exited).await })
+        }),
     }
 }
 

@@ -10,7 +10,7 @@ use proto::bus::dea::{
 };
 use proto::bus::health::{ExitReason, InstanceState};
 use proto::bus::stream::{
-    RunTask, RunTaskReply, StopTask, TaskEnd, TaskInput, TaskOutput, task_input,
+    RunTask, RunTaskReply, StopTask, TaskDroplet, TaskEnd, TaskInput, TaskOutput, task_input,
 };
 use proto::bus::{Empty, catalogue};
 use proto::ids::{DeaId, InstanceId, ProcessGuid};
@@ -453,6 +453,136 @@ async fn a_task_gets_its_inputs_and_gives_its_outputs() {
         !refused.accepted && refused.reason.contains("memory"),
         "{refused:?}"
     );
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_an_app_runs_where_instances_do_and_outlives_its_agent() {
+    let Some(mut world) = World::start("tasks of apps").await else {
+        return;
+    };
+    let sha1 = world.droplet(&[
+        ("app/words.txt", "from the droplet"),
+        ("profile.d/a.sh", "export GREETING=\"$GREETING there\"\n"),
+    ]);
+    let blobs = world.blob_url.clone();
+    let task = |id: &str, line: &str| RunTask {
+        task: id.into(),
+        kind: "app".into(),
+        app: "app-1".into(),
+        app_name: "shop".into(),
+        stack: "host".into(),
+        command: vec![line.into()],
+        environment: vec!["GREETING=hello".into()],
+        memory_mb: 128,
+        disk_mb: 64,
+        log_source_type: "APP/TASK/migrate".into(),
+        log_instance: "3".into(),
+        droplet: Some(TaskDroplet {
+            url: format!("{blobs}/{sha1}"),
+            sha1: sha1.clone(),
+            sha256: String::new(),
+        }),
+        ..RunTask::default()
+    };
+    let printing = task(
+        "t1",
+        "cat words.txt; echo; echo \"$GREETING $PWD $CF_INSTANCE_GUID ${PORT-none}\"; exit 3",
+    );
+    assert!(run_task(&world, &printing).await.accepted);
+    let of = |id: &'static str| move |seen: &Seen| matches!(seen, Seen::Task(it) if it.task == id);
+    let Seen::Task(exited) = world.eventually("its end", of("t1")).await else {
+        panic!()
+    };
+    assert_eq!(
+        (exited.end(), exited.exit_status),
+        (TaskEnd::Exited, 3),
+        "{exited:?}"
+    );
+    assert_eq!(
+        (exited.kind.as_str(), exited.dea.as_str()),
+        ("app", "dea-1")
+    );
+    for line in ["from the droplet", "hello there /home/vcap/app t1 none"] {
+        world
+            .eventually(
+                "its line",
+                |seen| matches!(seen, Seen::Line(kind, text) if kind == "APP/TASK/migrate" && text == line),
+            )
+            .await;
+    }
+
+    // It runs while its agent is away, and the next agent names it and tells its end.
+    let patient = task("t2", "until [ -e /tmp/go ]; do sleep 0.1; done; exit 5");
+    assert!(run_task(&world, &patient).await.accepted);
+    let names = |id: &'static str| {
+        move |seen: &Seen| match seen {
+            Seen::Beat(beat) => beat
+                .yard_tasks
+                .as_ref()
+                .is_some_and(|tasks| tasks.iter().any(|task| task.as_str() == id)),
+            _ => false,
+        }
+    };
+    world
+        .eventually("its name in a heartbeat", names("t2"))
+        .await;
+    world.agent_breaks().await;
+    world.forget_seen();
+    world.start_agent().await;
+    world
+        .eventually("its name in a heartbeat", names("t2"))
+        .await;
+    assert!(run_task(&world, &patient).await.accepted, "it is known");
+
+    // Its end is told until it is acknowledged, and so long it is named and not begun again.
+    world.acknowledge.store(false, Ordering::SeqCst);
+    let stop = StopTask {
+        task: "t2".into(),
+        reason: "enough".into(),
+    };
+    let topic = catalogue::dea_task_stop(&DeaId::new("dea-1").unwrap());
+    world.bus.publish(&topic, &stop).await.unwrap();
+    world.eventually("its end", of("t2")).await;
+    world.agent_breaks().await;
+    world.forget_seen();
+    world.start_agent().await;
+    world
+        .eventually("its name in a heartbeat", names("t2"))
+        .await;
+    assert!(run_task(&world, &patient).await.accepted, "it is over");
+    world.acknowledge.store(true, Ordering::SeqCst);
+    let Seen::Task(exited) = world.eventually("its end", of("t2")).await else {
+        panic!()
+    };
+    assert_eq!(exited.end(), TaskEnd::Stopped, "{exited:?}");
+    assert!(exited.description.contains("enough"));
+    world
+        .eventually("a heartbeat without it", |seen| match seen {
+            Seen::Beat(beat) => beat.yard_tasks.as_ref().is_some_and(Vec::is_empty),
+            _ => false,
+        })
+        .await;
+
+    let words = RunTask {
+        command: ["echo", "hello"].map(String::from).to_vec(),
+        ..task("t4", "")
+    };
+    let refused = run_task(&world, &words).await;
+    assert!(refused.reason.contains("single word"), "{refused:?}");
+    let nowhere = RunTask {
+        droplet: Some(TaskDroplet {
+            url: format!("{blobs}/nothing"),
+            sha1: "0".repeat(40),
+            sha256: String::new(),
+        }),
+        ..task("t5", "true")
+    };
+    assert!(run_task(&world, &nowhere).await.accepted);
+    let Seen::Task(exited) = world.eventually("its end", of("t5")).await else {
+        panic!()
+    };
+    assert_eq!(exited.end(), TaskEnd::NotStarted, "{exited:?}");
     world.finish().await;
 }
 

@@ -64,6 +64,7 @@ samples! {
     "dea.shutdown": Shutdown,
     "dea.heartbeat": Heartbeat,
     "dea.heartbeat.empty": Heartbeat,
+    "dea.heartbeat.tasks": Heartbeat,
     "droplet.exited": Exited,
     "droplet.updated": Updated,
     "healthmanager.status": HealthStatusQuery,

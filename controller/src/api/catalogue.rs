@@ -77,7 +77,6 @@ const ABSENT: &[(&str, &str, &str)] = &[
         "Isolation segment",
         "Isolation segments",
     ),
-    ("/v3/tasks", "Task", "Tasks"),
 ];
 
 fn absent(what: &'static str) -> MethodRouter<Api> {
@@ -169,7 +168,7 @@ const FLAGS: &[(&str, bool)] = &[
     ("set_roles_by_username", true),
     ("space_developer_env_var_visibility", true),
     ("space_scoped_private_broker_creation", false),
-    ("task_creation", false),
+    ("task_creation", true),
     ("unset_roles_by_username", true),
     ("user_org_creation", false),
 ];

@@ -31,6 +31,7 @@ pub mod roles;
 pub mod root;
 pub mod routes;
 pub mod spaces;
+pub mod tasks;
 pub mod uaa;
 pub mod users;
 pub mod yard;
@@ -71,6 +72,7 @@ pub fn routes() -> Router<Api> {
         .merge(droplets::routes())
         .merge(deployments::routes())
         .merge(jobs::routes())
+        .merge(tasks::routes())
         .merge(manifest::routes())
         .merge(organizations::routes())
         .merge(spaces::routes())

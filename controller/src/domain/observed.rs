@@ -555,6 +555,7 @@ pub(crate) mod tests {
             yard_complete: complete,
             yard_period: None,
             yard_zone: None,
+            yard_tasks: None,
         }
     }
 

@@ -548,6 +548,7 @@ pub async fn delete_in(
     let had_routes = !routes::destinations_of_app(connection, &app.guid)
         .await?
         .is_empty();
+    let tasks = super::tasks::cancel_all_in(connection, actor, app, space, now).await?;
     apps::delete_rows(connection, &app.guid).await?;
     let target = on("app", &app.guid, &app.name, space);
     audit_events::record(
@@ -568,6 +569,11 @@ pub async fn delete_in(
             now,
         )
         .await?;
+    }
+    for task in tasks {
+        let removed = facts::Kind::TaskRemoved;
+        let payload = json!({"dea": task.dea});
+        facts::append(connection, removed, &task.guid, payload, now).await?;
     }
     if had_routes {
         facts::append(

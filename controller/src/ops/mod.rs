@@ -24,6 +24,7 @@ pub mod roles;
 pub mod routes;
 pub mod spaces;
 pub mod sweep;
+pub mod tasks;
 pub mod tokens;
 pub mod upload;
 pub mod users;
@@ -38,6 +39,7 @@ use crate::store::spaces::Space;
 use crate::store::{Store, StoreError};
 use daemon::Supervisor;
 use futures_util::future::BoxFuture;
+use proto::bus::stream::TaskExited;
 use proto::config::Settings;
 use sqlx::AnyConnection;
 use std::path::PathBuf;
@@ -72,6 +74,9 @@ pub type AskStats = dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync;
 pub type AskStatus = dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync;
 /// Why no agent could ever hold an instance; None: one could, or nobody knows yet.
 pub type AskRoom = dyn Fn(&PlacementRequest) -> Option<String> + Send + Sync;
+/// An agent tells how a task of an app ended. Once this is done it is on disk.
+pub type TellTaskEnd =
+    dyn Fn(TaskExited) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync;
 /// A line into the log of an app.
 pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 
@@ -84,6 +89,7 @@ pub struct Live {
     pub nudge: Arc<dyn Fn() + Send + Sync>,
     pub status: Arc<AskStatus>,
     pub log: Arc<TellLog>,
+    pub task_ended: Arc<TellTaskEnd>,
 }
 
 impl Live {
@@ -95,6 +101,7 @@ impl Live {
             nudge: Arc::new(|| {}),
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
             log: Arc::new(|_, _| {}),
+            task_ended: Arc::new(|_| Box::pin(async { Ok(()) })),
         }
     }
 }

@@ -408,7 +408,7 @@ impl Ops {
     }
 }
 
-fn megabytes(what: &str, value: u64) -> Result<i64, Refusal> {
+pub fn megabytes(what: &str, value: u64) -> Result<i64, Refusal> {
     match i64::try_from(value) {
         Ok(value) if (1..=1 << 30).contains(&value) => Ok(value),
         _ => Refusal::unprocessable(format!(

@@ -5,7 +5,7 @@
 //! to do cost one small statement.
 
 use super::commands::{carry_out, clear_away, tell_health_manager, tell_names};
-use super::{LEADERSHIP, Shared, clock, rolling, staging};
+use super::{LEADERSHIP, Shared, clock, rolling, staging, tasks};
 use crate::domain::dispatch::{self, Action, Desired, Settled, Sight};
 use crate::store::desired::{self, DesiredRow};
 use crate::store::facts::{self, Fact, Kind};
@@ -180,6 +180,11 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
     tell_health_manager(shared, &facts).await?;
     if full || facts.iter().any(|fact| fact.kind == Kind::BuildRequested) {
         staging::take_up(shared, term.epoch).await?;
+    }
+    tasks::clear_away(shared, &facts).await?;
+    let task_waits = dirty && shared.state().tasks.waiting;
+    if full || task_waits || tasks::concern(&facts) {
+        tasks::take_up(shared, term.epoch).await?;
     }
     // What is not seen counts as not running: deployments wait until it would be seen.
     if let Some(warm_since) = term.warm_since

@@ -117,7 +117,7 @@ fn advertised(shared: &Arc<Shared>, received: Received<Advertisement>) {
     let (now, fresh) = (shared.clock.now(), shared.advertisement_ttl());
     let mut state = shared.state();
     let appeared = state.pool.advertised(received.message, now, fresh);
-    let matters = appeared || !state.waiting.is_empty();
+    let matters = appeared || !state.waiting.is_empty() || state.tasks.waiting;
     drop(state);
     if matters {
         shared.seen();
@@ -149,6 +149,14 @@ fn heartbeat(shared: &Arc<Shared>, received: Received<Heartbeat>) {
     let changed = state.observed.heartbeat(&beat, now);
     for one in &beat.droplets {
         state.pool.seen(one.instance.as_str());
+    }
+    if let Some(tasks) = beat.yard_tasks {
+        for task in &tasks {
+            state.pool.seen(task.as_str());
+        }
+        state
+            .tasks
+            .told(&beat.dea, tasks.into_iter().collect(), now);
     }
     drop(state);
     if !changed.is_empty() || !was_known {
@@ -312,6 +320,9 @@ fn expire(shared: &Shared, now: Duration) {
     let mut state = shared.state();
     let lost = state.observed.expire(now, lost_after);
     state.pool.expire(now, FORGET_AGENT);
+    for agent in &lost {
+        state.tasks.lost(&agent.dea);
+    }
     gauges(&state);
     drop(state);
     for agent in &lost {

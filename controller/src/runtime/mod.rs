@@ -9,7 +9,8 @@
 //!   API commits ─► fact ─► nudge ┐
 //!   heartbeats, exits, ads ──────┼─► dispatcher ─► plan ─► place ─► dea.{id}.start, dea.stop, dea.update
 //!   health manager's requests ───┤        ├─► rolling   (deployments)
-//!   clock ───────────────────────┘        └─► staging   (builds, one unit each)
+//!   clock ───────────────────────┘        ├─► staging   (builds, one unit each)
+//!                                          └─► tasks     (one-off tasks)
 //! ```
 //!
 //! What a newcomer gets wrong: a wake-up carries no meaning, the rows do; an action that fails is
@@ -29,17 +30,18 @@ mod rolling;
 mod staging;
 mod state;
 mod status;
+pub(crate) mod tasks;
 mod traffic;
 
 use crate::blobs::Blobs;
 use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
 use crate::domain::placement::{self, PlacementRequest};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use clock::Clock;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
-use proto::bus::stream::LogLine;
+use proto::bus::stream::{LogLine, TaskExited};
 use proto::config::Settings;
-use proto::ids::{ComponentId, ProcessGuid, StagerQueue, Version};
+use proto::ids::{ComponentId, DeaId, ProcessGuid, StagerQueue, Version};
 use state::State;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -210,6 +212,11 @@ impl Runtime {
         self.shared.log(app, proto::log::SOURCE_API, false, text);
     }
 
+    /// An agent tells how a task of an app ended. When this returns Ok it is on disk.
+    pub async fn task_ended(&self, exited: &TaskExited) -> Result<(), StoreError> {
+        tasks::exited(&self.shared, exited).await
+    }
+
     /// Agents, leader, and what waits for what.
     pub async fn status(&self) -> serde_json::Value {
         status::document(&self.shared).await
@@ -264,6 +271,24 @@ impl Shared {
     /// After this long without a heartbeat an agent is lost.
     fn lost_after(&self) -> Duration {
         self.settings().duration("health-manager/agent/lost_after")
+    }
+
+    /// Whether an agent was not heard of for that long, though the bus was there.
+    fn is_lost(&self, dea: &DeaId) -> bool {
+        let (seen, lost_after) = (self.clock.now(), self.lost_after());
+        let state = self.state();
+        let listened = state
+            .connected_since
+            .is_some_and(|since| seen.saturating_sub(since) > lost_after);
+        let is_silent = || {
+            state.observed.agent(dea).is_none()
+                && state
+                    .pool
+                    .view(seen)
+                    .iter()
+                    .all(|agent| agent.id != *dea || agent.age > lost_after)
+        };
+        listened && is_silent()
     }
 
     /// A line into the log stream of an app.

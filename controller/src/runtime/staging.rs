@@ -8,7 +8,7 @@
 
 use super::completed;
 use super::dispatcher::RoundError;
-use super::launch::{lines, names};
+use super::launch::{self, lines, names};
 use super::state::BuildProgress;
 use super::{LEADERSHIP, Shared, clock};
 use crate::domain::placement::{self, Debit, Decision, PlacementRequest, Refusal};
@@ -137,18 +137,7 @@ fn end_of(shared: &Shared, build: &Build, now: i64) -> Option<StagingError> {
         .dea
         .as_ref()
         .and_then(|dea| DeaId::new(dea.clone()).ok())?;
-    let state = shared.state();
-    let seen = shared.clock.now();
-    let listened = state
-        .connected_since
-        .is_some_and(|since| seen.saturating_sub(since) > shared.lost_after());
-    let silent = state.observed.agent(&dea).is_none()
-        && state
-            .pool
-            .view(seen)
-            .iter()
-            .all(|agent| agent.id != dea || agent.age > shared.lost_after());
-    (listened && silent).then(|| {
+    shared.is_lost(&dea).then(|| {
         error(
             "StagerError",
             format!("the agent {dea}, on which it was staged, was lost"),
@@ -373,24 +362,16 @@ async fn compose(
     let mut environment: BTreeMap<String, String> =
         shared.settings().environment("staging/environment");
     environment.extend(app.environment.0.clone());
-    let application = serde_json::json!({
-        "cf_api": shared.config.public_url,
-        "limits": {"mem": build.memory_mb, "disk": build.disk_mb, "fds": 16384},
-        "application_id": app.guid,
-        "application_name": app.name,
-        "name": app.name,
-        "application_version": version,
-        "version": version,
-        "application_uris": uris,
-        "uris": uris,
-        "space_id": app.space_guid,
-        "space_name": names.space,
-        "organization_id": names.organization_guid,
-        "organization_name": names.organization,
-        "process_id": process,
-        "process_type": WEB,
-        "users": null,
-    });
+    let mut application = launch::identity(
+        shared,
+        app,
+        &names,
+        &uris,
+        version.as_deref(),
+        (build.memory_mb, build.disk_mb),
+    );
+    application["process_id"] = process.into();
+    application["process_type"] = WEB.into();
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
     environment.insert("VCAP_SERVICES".to_string(), "{}".to_string());
     environment.insert("MEMORY_LIMIT".to_string(), format!("{}m", build.memory_mb));

@@ -1,6 +1,7 @@
 //! What a controller holds in memory: rebuilt from the bus, lost without harm.
 
 use super::components::Answered;
+use super::tasks::Seen;
 use crate::domain::dispatch::Ledger;
 use crate::domain::observed::Observed;
 use crate::domain::placement::Pool;
@@ -48,6 +49,7 @@ pub(super) struct State {
     pub requests: VecDeque<(Duration, HealthRequest)>,
     /// The leader's: builds it works on.
     pub builds: BTreeMap<String, BuildProgress>,
+    pub tasks: Seen,
     /// Since when the bus is there.
     pub connected_since: Option<Duration>,
     /// Who answered that he is there.
@@ -91,6 +93,7 @@ impl State {
         self.waiting.clear();
         self.requests.clear();
         self.builds.clear();
+        self.tasks.forget_term();
         self.resend_uris = true;
     }
 

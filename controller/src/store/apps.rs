@@ -62,6 +62,8 @@ pub async fn delete_rows(connection: &mut AnyConnection, app: &str) -> Result<()
     for statement in [
         "DELETE FROM destinations WHERE app_guid = $1",
         "DELETE FROM deployments WHERE app_guid = $1",
+        "DELETE FROM tasks WHERE app_guid = $1",
+        "DELETE FROM task_numbers WHERE app_guid = $1",
         "DELETE FROM builds WHERE app_guid = $1",
         "DELETE FROM droplets WHERE app_guid = $1",
         "DELETE FROM packages WHERE app_guid = $1",

@@ -42,6 +42,7 @@ pub mod routes;
 mod row;
 pub mod spaces;
 pub mod sweep;
+pub mod tasks;
 pub mod told_traffic;
 pub mod users;
 
@@ -88,6 +89,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "held executions",
         include_str!("../../migrations/0007_held_executions.sql"),
     ),
+    (10, "tasks", include_str!("../../migrations/0010_tasks.sql")),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

@@ -11,6 +11,7 @@ mod http;
 mod processes;
 mod push;
 mod steps;
+mod tasks;
 mod uploads;
 
 /// Which kind of database the API stands on here.

@@ -21,6 +21,8 @@ mod push;
 mod races;
 #[path = "../api_apps/steps.rs"]
 mod steps;
+#[path = "../api_apps/tasks.rs"]
+mod tasks;
 #[path = "../api_apps/uploads.rs"]
 mod uploads;
 

@@ -129,6 +129,7 @@ async fn the_committed_description_is_what_the_table_and_the_api_say() {
         "Package",
         "Build",
         "Deployment",
+        "Task",
         "AuditEvent",
     ] {
         assert!(

@@ -30,8 +30,8 @@ GET /v3/apps/{guid}/relationships/current_droplet | bearer | | 200 CurrentDrople
 PATCH /v3/apps/{guid}/relationships/current_droplet | bearer | One | 200 CurrentDroplet | Sets the droplet of the next start
 GET /v3/apps/{guid}/revisions | bearer | | 200 [Nothing] | Revisions: there are none
 GET /v3/apps/{guid}/revisions/deployed | bearer | | 200 [Nothing] | Revisions: there are none
-GET /v3/apps/{guid}/tasks | bearer | | 200 [Nothing] | Tasks: there are none
-POST /v3/apps/{guid}/tasks | bearer | | refused | Tasks are not supported
+GET /v3/apps/{guid}/tasks | bearer | | 200 [Task] | Lists the tasks of an app
+POST /v3/apps/{guid}/tasks | bearer | CreateTask | 202 Task | Runs a command once with the app's droplet
 GET /v3/apps/{guid}/processes | bearer | | 200 [Process] | Lists the processes of an app
 GET /v3/apps/{guid}/processes/{kind} | bearer | | 200 Process | Shows a process by its type
 PATCH /v3/apps/{guid}/processes/{kind} | bearer | UpdateProcess | 200 Process | Changes command or health check
@@ -67,6 +67,11 @@ POST /v3/deployments | bearer | CreateDeployment | 201 Deployment | Replaces the
 GET /v3/deployments/{guid} | bearer | | 200 Deployment | Shows a deployment
 POST /v3/deployments/{guid}/actions/cancel | bearer | | 200 Deployment | Goes back to the instances from before
 POST /v3/deployments/{guid}/actions/continue | bearer | | refused | Deployments here never wait to be continued
+GET /v3/tasks | bearer | | 200 [Task] | Lists tasks, without their commands
+GET /v3/tasks/{guid} | bearer | | 200 Task | Shows a task
+PATCH /v3/tasks/{guid} | bearer | UpdateTask | 200 Task | Changes metadata of a task
+POST /v3/tasks/{guid}/actions/cancel | bearer | | 202 Task | Ends a task
+PUT /v3/tasks/{guid}/cancel | bearer | | 202 Task | The same, as some clients write it
 GET /v3/jobs/{guid} | bearer | | 200 Job | Shows how a job ended
 POST /v3/spaces/{guid}/actions/apply_manifest | bearer | yaml Manifest | 202 job | Makes apps as a manifest says
 POST /v3/spaces/{guid}/manifest_diff | bearer | yaml Manifest | 201 ManifestDiff | What a manifest would change
@@ -167,7 +172,6 @@ const ABSENT: &[&str] = &[
     "organization_quotas",
     "space_quotas",
     "isolation_segments",
-    "tasks",
 ];
 
 /// Parameters in the query that are not those of a list: operation, name and type (`!`: required).

@@ -43,6 +43,12 @@ pub const REQUESTS: &[(&str, &str)] = &[
         "max_in_flight:integer canary:any web_instances:any memory_in_mb:any disk_in_mb:any log_rate_limit_in_bytes_per_second:any",
     ),
     (
+        "CreateTask",
+        "name:string? command:string? template:TaskTemplate memory_in_mb:integer? disk_in_mb:integer? log_rate_limit_in_bytes_per_second:integer? droplet_guid:string? user:any metadata:MetadataChange",
+    ),
+    ("TaskTemplate", "process!:GuidRef"),
+    ("UpdateTask", "metadata:MetadataChange"),
+    (
         "WriteOrganization",
         "name:string suspended:boolean metadata:MetadataChange",
     ),
@@ -213,7 +219,7 @@ pub fn all() -> Map<String, Value> {
         Process ProcessRelationships HealthCheck HealthCheckData ProcessInstance Scale ProcessStats InstanceStats InstancePort InstanceUsage
         ResourceMatches Resource ResourceChecksum Role RoleRelationships
         Route RouteRelationships Destinations Destination DestinationApp DestinationProcess RouteReservation
-        Space SpaceRelationships TokenResponse LoginInfo User
+        Space SpaceRelationships Task TaskRelationships TaskResult TokenResponse LoginInfo User
     };
     let mut schemas: Map<String, Value> = typed
         .into_iter()

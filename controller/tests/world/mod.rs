@@ -656,6 +656,7 @@ impl Agent {
             yard_complete: Some(complete),
             yard_period: None,
             yard_zone: None,
+            yard_tasks: None,
         };
         let _ = self
             .inner

@@ -149,6 +149,8 @@ pub struct Entry {
 
 pub struct TaskEntry {
     pub limits: Resources,
+    /// It is told in heartbeats.
+    pub of_app: bool,
     /// Takes the reason for an early end.
     pub stop: mpsc::Sender<TaskWish>,
 }

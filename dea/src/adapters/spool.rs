@@ -7,6 +7,7 @@ use super::agent::Clock;
 use super::spare_files::SpareFiles;
 use super::{chain, folders};
 use crate::domain::spool::{MOST, Queue};
+use crate::domain::task;
 use daemon::{Bus, Shutdown};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -16,6 +17,7 @@ use proto::bus::health::Exited;
 use proto::bus::staging::Acknowledged;
 use proto::bus::stream::{Ack, TaskExited};
 use proto::bus::{Payload, catalogue};
+use proto::ids::TaskId;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -144,6 +146,26 @@ impl Spool {
             Fact::Exited(_) | Fact::Task(_) => None,
         });
         actions.collect()
+    }
+
+    /// Tasks of apps whose end is not acknowledged.
+    pub fn app_tasks(&self) -> Vec<TaskId> {
+        let queue = self.queue();
+        let tasks = queue.facts().filter_map(|fact| match fact {
+            Fact::Task(exited) if exited.kind == task::APP => {
+                TaskId::new(exited.task.as_str()).ok()
+            }
+            Fact::Task(_) | Fact::Exited(_) | Fact::Action(_) => None,
+        });
+        tasks.collect()
+    }
+
+    /// Whether the end of this task is not acknowledged yet.
+    pub fn has_task(&self, task: &str) -> bool {
+        self.queue().facts().any(|fact| match fact {
+            Fact::Task(exited) => exited.task == task,
+            Fact::Exited(_) | Fact::Action(_) => false,
+        })
     }
 
     /// Whether the end of this execution is not acknowledged yet.

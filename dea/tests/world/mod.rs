@@ -325,9 +325,9 @@ impl World {
                 {
                     let answer = match message.subject.as_str() {
                         "droplet.exited" => Acknowledged { ok: true }.encode(),
-                        "yard.task.staging.exited" | "yard.action.exited" => {
-                            Ack { ok: true }.encode()
-                        }
+                        "yard.task.staging.exited"
+                        | "yard.task.app.exited"
+                        | "yard.action.exited" => Ack { ok: true }.encode(),
                         // Nobody else listens to everything: this one must not stay without an answer.
                         subject if subject.ends_with(".flush") => vec![],
                         _ => continue,
@@ -562,7 +562,7 @@ fn understand(subject: &str, payload: &[u8]) -> Vec<Seen> {
         "router.register" => one(payload, Seen::Registered),
         "router.unregister" => one(payload, Seen::Unregistered),
         "droplet.exited" => one(payload, Seen::Exited),
-        "yard.task.staging.exited" => one(payload, Seen::Task),
+        "yard.task.staging.exited" | "yard.task.app.exited" => one(payload, Seen::Task),
         "yard.action.exited" => one(payload, Seen::Action),
         "yard.action.output" => one(payload, Seen::Printed),
         "yard.automation.report" => one(payload, Seen::Report),

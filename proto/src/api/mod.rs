@@ -26,6 +26,7 @@ mod role;
 mod root;
 mod route;
 mod space;
+mod task;
 mod token;
 mod user;
 
@@ -49,5 +50,6 @@ pub use role::*;
 pub use root::*;
 pub use route::*;
 pub use space::*;
+pub use task::*;
 pub use token::*;
 pub use user::*;

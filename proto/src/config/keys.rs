@@ -241,6 +241,24 @@ pub const KEYS: &[Key] = &[
         "Crashes of the new version after which a deployment is taken back.",
     ),
     key(
+        "controller/tasks/pending_timeout",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(30 * 86_400),
+        },
+        "30m",
+        "How long a task asked for from now on may wait for an agent with room before it fails.",
+    ),
+    key(
+        "controller/tasks/retention",
+        Kind::Duration {
+            min: secs(60),
+            max: secs(36_500 * 86_400),
+        },
+        "31d",
+        "How long tasks are kept after they ended.",
+    ),
+    key(
         "controller/tokens/access_lifetime",
         Kind::Duration {
             min: secs(60),

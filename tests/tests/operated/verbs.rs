@@ -45,6 +45,15 @@ const ENTRY: &[&str] = &[
     "needs_restart",
 ];
 const TARGET: &[&str] = &["api", "user", "org", "space"];
+const TASK: &[&str] = &[
+    "guid",
+    "sequence_id",
+    "name",
+    "state",
+    "result",
+    "memory_in_mb",
+    "disk_in_mb",
+];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
 /// In an order in which each can work. HOME, DOMAIN, API, FOLDER and PASSWORD stand for the cluster's.
@@ -83,6 +92,12 @@ const VERBS: &[Verb] = &[
     verb("restart spoken", APP),
     verb("restart spoken --strategy rolling", APP),
     verb("restage spoken", APP),
+    verb("run spoken -- true", TASK),
+    verb("tasks spoken", TASK),
+    verb("task list spoken", TASK),
+    verb("task show spoken 1", TASK),
+    verb("run spoken --detach -- sleep 600", TASK),
+    verb("task cancel spoken 2", TASK),
     verb(
         "env spoken",
         &[
@@ -163,8 +178,15 @@ pub async fn every_command_prints_one_document(cluster: &Cluster) -> anyhow::Res
 }
 
 fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
-    words
-        .split(' ')
+    // Behind `--` it would be a word of the command.
+    let (before, after) = match words.contains(" -- ") {
+        true => (Some("--json"), None),
+        false => (None, Some("--json")),
+    };
+    before
+        .into_iter()
+        .chain(words.split(' '))
+        .chain(after)
         .map(|word| match word {
             "HOME" => cluster.home.display().to_string(),
             "DOMAIN" => cluster.domain.clone(),
@@ -173,7 +195,6 @@ fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
             "PASSWORD" => cluster.home.join("admin-password").display().to_string(),
             other => other.to_string(),
         })
-        .chain(["--json".to_string()])
         .collect()
 }
 

@@ -176,6 +176,22 @@ pub struct RouteRate {
     pub window_seconds: u64,
 }
 
+/// A one-off task of an app is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TaskFinished {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub task: String,
+    pub sequence_id: u64,
+    pub name: String,
+    pub succeeded: bool,
+    pub exit_status: Option<i32>,
+    pub reason: Option<String>,
+    pub node: Option<String>,
+    pub duration_ms: Option<u64>,
+}
+
 /// One field of a payload.
 struct Field {
     name: &'static str,
@@ -379,6 +395,16 @@ events! {
         field("requests_per_second", "number", "The same for a second; 0 if there were none."),
         field("previous_requests_per_second", "number", "What was told before; 0 if nothing was."),
         field("window_seconds", "integer", "How long the window is, in seconds."),
+    ]);
+    TaskFinished "task.finished" "A one-off task of an app is over." of_app(vec![
+        field("task", "string", "The guid of the task."),
+        field("sequence_id", "integer", "Its number among the tasks of the app."),
+        field("name", "string", "Its name."),
+        field("succeeded", "boolean", "Whether its command exited with 0."),
+        maybe("exit_status", "integer", "What the command exited with; 128 and the signal's number if one ended it. Null if it never ran, or if nobody saw its end."),
+        maybe("reason", "string", "Why it failed, in words."),
+        maybe("node", "string", "The node it was given to."),
+        maybe("duration_ms", "integer", "How long it ran, in milliseconds; null if no agent took it."),
     ]);
 }
 

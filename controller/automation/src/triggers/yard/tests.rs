@@ -137,6 +137,19 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             window_seconds: 60,
         }
         .into(),
+        TaskFinished {
+            at: at(),
+            place: place(),
+            task: "t".into(),
+            sequence_id: 3,
+            name: "migrate".into(),
+            succeeded: !full,
+            exit_status: full.then_some(1),
+            reason: maybe("exited with status 1"),
+            node: maybe("n1"),
+            duration_ms: full.then_some(5),
+        }
+        .into(),
     ]
 }
 
@@ -191,6 +204,7 @@ fn the_names_are_those_of_the_contract() {
             "yard.config.changed",
             "yard.route.errors",
             "yard.route.rate",
+            "yard.task.finished",
         ]
     );
 }
