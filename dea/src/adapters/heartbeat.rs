@@ -30,7 +30,7 @@ impl Agent {
             table
                 .instances
                 .get(instance)
-                .and_then(|entry| self.beat(entry))
+                .and_then(|entry| self.beat(entry, &table.evacuation))
         };
         if let Some(beat) = beat
             && let Err(error) = self
@@ -51,7 +51,7 @@ impl Agent {
             table
                 .instances
                 .values()
-                .filter_map(|entry| self.beat(entry))
+                .filter_map(|entry| self.beat(entry, &table.evacuation))
                 .collect()
         };
         self.heartbeat(beats, true)
