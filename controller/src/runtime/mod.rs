@@ -22,6 +22,7 @@ mod completed;
 mod components;
 pub(crate) mod crashes;
 mod dispatcher;
+mod drains;
 mod launch;
 mod listen;
 mod nodes;
@@ -37,15 +38,18 @@ use crate::domain::placement::{self, PlacementRequest};
 use crate::store::Store;
 use clock::Clock;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
+use proto::bus::dea::Drain;
 use proto::bus::stream::LogLine;
 use proto::config::Settings;
-use proto::ids::{ComponentId, ProcessGuid, StagerQueue, Version};
+use proto::ids::{ComponentId, DeaId, ProcessGuid, StagerQueue, Version};
 use state::State;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
+
+pub use drains::NotTold;
 
 /// Name of the leadership and of its fence in the store.
 pub const LEADERSHIP: &str = "controller";
@@ -137,6 +141,11 @@ impl Runtime {
             .spawn("watch-nodes", Policy::Restart, move |shutdown| {
                 nodes::watch(watching.clone(), shutdown)
             });
+        let recording = shared.clone();
+        deps.tasks
+            .spawn("watch-drains", Policy::Restart, move |shutdown| {
+                drains::watch(recording.clone(), shutdown)
+            });
         let judging = shared.clone();
         deps.tasks
             .spawn("watch-traffic", Policy::Restart, move |shutdown| {
@@ -208,6 +217,11 @@ impl Runtime {
     /// A line into the log stream of an app, from the API.
     pub fn log(&self, app: &str, text: &str) {
         self.shared.log(app, proto::log::SOURCE_API, false, text);
+    }
+
+    /// Tells an agent to be emptied (true) or to take work again; how far it is then.
+    pub async fn drain(&self, dea: &DeaId, on: bool) -> Result<Option<Drain>, NotTold> {
+        drains::tell(&self.shared, dea, on).await
     }
 
     /// Agents, leader, and what waits for what.
