@@ -2,7 +2,7 @@
 
 use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
-use crate::cluster::{down, status, up};
+use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{config, doctor, events, login, logs, push, routes, run, tasks};
 use clap::{Args, Parser, Subcommand};
@@ -91,6 +91,8 @@ pub enum Command {
     Events(events::EventsArgs),
     #[command(flatten)]
     Automation(AutomationCommand),
+    /// Show the agents of the cluster, empty one, take it back
+    Node(node::NodeArgs),
     /// Show and change the live configuration of the cluster
     Config(config::ConfigArgs),
     /// Log in to a cluster

@@ -26,7 +26,7 @@ use apps::{environment, lifecycle, list, scale, summary};
 use args::{Cli, Command};
 use caller::Caller;
 use clap::{CommandFactory, Parser};
-use cluster::{down, status, up};
+use cluster::{down, node, status, up};
 use failure::{Code, EXIT_CODES, Failure, Outcome};
 use output::Output;
 use std::io::Write;
@@ -123,6 +123,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Routes => routes::list(&out, store).await,
         Command::Events(args) => events::run(args, &out, store).await,
         Command::Automation(command) => automation::run(command, &out, store).await,
+        Command::Node(args) => node::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
         Command::Login(args) => login::login(args, &out, store).await,
         Command::Logout => login::logout(&out, store).await,

@@ -182,7 +182,8 @@ async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()>
 
 /// What the API asks of the running half.
 pub fn live(runtime: &Runtime) -> Live {
-    let (stats, room, nudge, status, log, task_ended) = (
+    let (drain, stats, room, nudge, status, log, task_ended) = (
+        runtime.clone(),
         runtime.clone(),
         runtime.clone(),
         runtime.clone(),
@@ -191,6 +192,10 @@ pub fn live(runtime: &Runtime) -> Live {
         runtime.clone(),
     );
     Live {
+        drain: Arc::new(move |dea, on| {
+            let runtime = drain.clone();
+            Box::pin(async move { runtime.drain(&dea, on).await })
+        }),
         stats: Arc::new(move |process| {
             let (Ok(guid), Ok(version)) = (
                 ProcessGuid::new(&process.guid),

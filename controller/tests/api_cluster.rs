@@ -9,9 +9,13 @@ mod world;
 use ::http::{Method, Request};
 use axum::body::Body;
 use controller::ops::Live;
+use controller::runtime::NotTold;
+use daemon::BusError;
 use http::{Http, User};
 use http_body_util::BodyExt;
 use proto::api::{ClusterStatus, ConfigEntry};
+use proto::bus::dea::Drain;
+use proto::ids::DeaId;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use world::{Agent, SOON, World, eventually, has_servers};
@@ -218,6 +222,67 @@ async fn the_state_of_the_cluster_is_told_in_the_words_of_the_command_line() {
         (&seen["waiting"], seen["agents"].as_array().unwrap().len()),
         (&json!([]), 1)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_empties_an_agent_that_is_known_and_takes_it_back() {
+    let drain = Arc::new(|dea: DeaId, on: bool| {
+        let answer = match dea.as_str() {
+            "dea-1" => Ok(on.then_some(Drain {
+                since: 0.0,
+                until: 1.0,
+                left: 3,
+            })),
+            "dea-2" => Err(NotTold::Unreached(BusError::NoResponders("dea-2".into()))),
+            _ => Err(NotTold::Unknown),
+        };
+        Box::pin(async move { answer }) as _
+    });
+    let live = Live {
+        drain,
+        ..Live::none()
+    };
+    let http = Http::with(live, None).await;
+    let admin = http.admin().await;
+    let at = |dea: &str| format!("/yard/v1/agents/{dea}/drain");
+    let told = admin
+        .send(Method::PUT, &at("dea-1"), None)
+        .await
+        .expect(200);
+    // Its time is over long since.
+    assert_eq!(
+        (&told["left"], &told["ends_in_seconds"]),
+        (&json!(3), &json!(0.0))
+    );
+    admin
+        .send(Method::DELETE, &at("dea-1"), None)
+        .await
+        .expect(204);
+    admin
+        .send(Method::PUT, &at("dea-2"), None)
+        .await
+        .expect(503);
+    admin
+        .send(Method::PUT, &at("dea-3"), None)
+        .await
+        .expect(404);
+    let events = admin
+        .get("/v3/audit_events?target_guids=dea-1,dea-2,dea-3&order_by=created_at")
+        .await
+        .expect(200);
+    let kinds: Vec<&str> = events["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
+    assert_eq!(kinds, ["audit.agent.drain", "audit.agent.undrain"]);
+
+    let space = admin.first("/v3/spaces").await;
+    let dora = admin
+        .with_role("dora", "space_developer", "space", &space)
+        .await;
+    dora.send(Method::PUT, &at("dea-1"), None).await.expect(403);
 }
 
 /// Which kind of database the API stands on here.

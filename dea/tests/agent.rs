@@ -6,7 +6,8 @@ mod world;
 
 use dea::domain::record::{InstanceRecord, Record, SavedState};
 use proto::bus::dea::{
-    AgentStatus, Discover, FindInstances, FoundInstance, Hello, Limits, UpdateInstances,
+    AgentStatus, Discover, Drain, DrainAgent, DrainReply, FindInstances, FoundInstance, Hello,
+    Limits, UpdateInstances,
 };
 use proto::bus::health::{ExitReason, InstanceState};
 use proto::bus::stream::{
@@ -278,6 +279,80 @@ async fn an_agent_that_comes_back_adopts_what_runs_and_repeats_what_nobody_ackno
         .await;
     world.stop_agent().await;
     assert_eq!(world.exited("i1").await.reason, ExitReason::DeaShutdown);
+    world.finish().await;
+}
+
+/// Asks the agent to be emptied or to take work; what it says of it.
+async fn drain(world: &World, drain: bool) -> Option<Drain> {
+    let topic = catalogue::dea_drain(&DeaId::new("dea-1").unwrap());
+    let reply: DrainReply = world
+        .bus
+        .request(&topic, &DrainAgent { drain }, Duration::from_secs(20))
+        .await
+        .unwrap();
+    reply.drain
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_emptied_serves_on_and_takes_nothing_until_it_is_taken_back() {
+    let Some(world) = World::start("drain").await else {
+        return;
+    };
+    let sha1 = world.droplet(&[("app/server.py", SERVER)]);
+    world
+        .order(&world.start_message("i1", &sha1, COMMAND))
+        .await;
+    world.state("i1", InstanceState::Running).await;
+    world
+        .eventually("a registration", |seen| matches!(seen, Seen::Registered(_)))
+        .await;
+    let told = drain(&world, true).await.unwrap();
+    assert_eq!((told.left, told.until - told.since), (1, 600.0));
+    world.state("i1", InstanceState::Evacuating).await;
+    world
+        .eventually("its goodbye", |seen| {
+            matches!(seen, Seen::Leaving(goodbye)
+                if goodbye.yard_drain == Some(told) && goodbye.yard_zone.as_deref() == Some("z1"))
+        })
+        .await;
+    world
+        .eventually(
+            "automation hears of it",
+            |seen| matches!(seen, Seen::Report(report) if report.draining),
+        )
+        .await;
+    assert_eq!(answer(&world, "/").await.unwrap(), "hello 0");
+    assert!(
+        !world
+            .all_seen()
+            .iter()
+            .any(|seen| matches!(seen, Seen::Unregistered(_))),
+        "it keeps its route"
+    );
+
+    world
+        .order(&world.start_message("i2", &sha1, COMMAND))
+        .await;
+    let refused = world.exited("i2").await;
+    assert_eq!(refused.reason, ExitReason::DeaEvacuation);
+    assert!(
+        refused.exit_description.contains("being emptied"),
+        "{refused:?}"
+    );
+
+    world.forget_seen();
+    assert_eq!(drain(&world, true).await, Some(told), "the same drain");
+    assert_eq!(drain(&world, false).await, None);
+    world.state("i1", InstanceState::Running).await;
+    world
+        .eventually("it advertises again", |seen| {
+            matches!(seen, Seen::Advertised(_))
+        })
+        .await;
+    world
+        .order(&world.start_message("i3", &sha1, COMMAND))
+        .await;
+    world.state("i3", InstanceState::Running).await;
     world.finish().await;
 }
 

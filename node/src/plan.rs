@@ -274,7 +274,8 @@ impl Plan {
                     "address": share.address,
                     "subnet": share.subnet,
                     "interface_prefix": format!("{}{index:x}", layout::interface_prefix(&self.file.id)),
-                    "zone": "default",
+                    // What fails together: each agent of a machine is a failure domain of its own.
+                    "zone": format!("zone-{index}"),
                     "memory_mb": self.memory_mb(),
                     "disk_mb": null,
                     "router_address": self.router_here(),

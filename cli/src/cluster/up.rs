@@ -39,7 +39,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<std::net::IpAddr>,
     /// Execution agents on this machine (default: 1)
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=16))]
     deas: Option<u32>,
     /// Do not write the cluster's names into /etc/hosts, from now on
     #[arg(long, conflicts_with = "hosts")]

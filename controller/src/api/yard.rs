@@ -10,12 +10,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::routing::get;
+use axum::routing::{get, put};
 use daemon::{Cluster, Shutdown, Stored};
 use futures_util::Stream;
 use proto::api::{
-    ClusterStatus, ConfigChange, ConfigList, Leader, SeenAgent, SeenComponent, WaitingThing,
+    AgentDrain, ClusterStatus, ConfigChange, ConfigList, Leader, SeenAgent, SeenComponent,
+    WaitingThing,
 };
+use proto::bus::dea::Drain;
 use proto::config::KEYS;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,6 +36,7 @@ pub fn routes() -> Router<Api> {
         .route("/yard/v1/config/watch", get(watch))
         .route("/yard/v1/config/{*path}", get(show).put(set).delete(unset))
         .route("/yard/v1/status", get(status))
+        .route("/yard/v1/agents/{id}/drain", put(drain).delete(undrain))
 }
 
 fn cluster(api: &Api) -> Result<&Cluster, Refusal> {
@@ -251,6 +254,25 @@ fn present_status(seen: Value, is_admin: bool) -> Value {
     Value::Object(document)
 }
 
+async fn drain(State(api): State<Api>, Caller(actor): Caller, Path(id): Path<String>) -> Answer {
+    let drain = api.ops.drain_agent(&actor, &id, true).await?;
+    Ok(ok(drain.map(present_drain).unwrap_or_default()))
+}
+
+async fn undrain(State(api): State<Api>, Caller(actor): Caller, Path(id): Path<String>) -> Answer {
+    api.ops.drain_agent(&actor, &id, false).await?;
+    Ok(no_content())
+}
+
+fn present_drain(drain: Drain) -> AgentDrain {
+    let now = crate::ops::now() as f64 / 1e6;
+    AgentDrain {
+        left: drain.left,
+        begun_seconds_ago: (now - drain.since).max(0.0),
+        ends_in_seconds: (drain.until - now).max(0.0),
+    }
+}
+
 #[derive(Deserialize)]
 struct Agent {
     id: String,
@@ -267,6 +289,8 @@ struct Agent {
     advertised_seconds_ago: Option<f64>,
     heartbeat_seconds_ago: Option<f64>,
     state: String,
+    #[serde(default)]
+    drain: Option<Drain>,
 }
 
 impl Agent {
@@ -290,6 +314,7 @@ impl Agent {
             } else {
                 self.state
             },
+            drain: self.drain.map(present_drain),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! An operation authorizes ([`crate::domain::access`]), reads, decides, writes, leaves an audit
 //! event and the facts of the change, all in one transaction, and nudges the runtime after the commit.
 
+pub mod agents;
 pub mod apps;
 pub mod audit_events;
 pub mod builds;
@@ -33,14 +34,17 @@ use crate::blobs::Blobs;
 use crate::domain::access::{self, Action, Actor, Object, Sight};
 use crate::domain::observed::IndexStats;
 use crate::domain::placement::PlacementRequest;
+use crate::runtime::NotTold;
 use crate::store::audit_events::{By, On};
 use crate::store::processes::Process;
 use crate::store::spaces::Space;
 use crate::store::{Store, StoreError};
 use daemon::Supervisor;
 use futures_util::future::BoxFuture;
+use proto::bus::dea::Drain;
 use proto::bus::stream::TaskExited;
 use proto::config::Settings;
+use proto::ids::DeaId;
 use sqlx::AnyConnection;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,9 +84,14 @@ pub type TellTaskEnd =
 /// A line into the log of an app.
 pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 
+/// Tells an agent to be emptied (true) or to take work again; how far it is then.
+pub type TellDrain =
+    dyn Fn(DeaId, bool) -> BoxFuture<'static, Result<Option<Drain>, NotTold>> + Send + Sync;
+
 /// What the API asks of the running half, and tells it.
 #[derive(Clone)]
 pub struct Live {
+    pub drain: Arc<TellDrain>,
     pub stats: Arc<AskStats>,
     pub room: Arc<AskRoom>,
     /// Facts were committed.
@@ -96,6 +105,7 @@ impl Live {
     /// Sees nothing and tells nobody: an API without a cluster behind it.
     pub fn none() -> Live {
         Live {
+            drain: Arc::new(|_, _| Box::pin(async { Err(NotTold::Unknown) })),
             stats: Arc::new(|_| Vec::new()),
             room: Arc::new(|_| None),
             nudge: Arc::new(|| {}),

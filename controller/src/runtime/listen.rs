@@ -134,8 +134,15 @@ fn hello(shared: &Arc<Shared>, received: Received<Hello>) {
 }
 
 fn leaving(shared: &Arc<Shared>, received: Received<AgentShutdown>) {
-    shared.state().pool.leaving(&received.message.id);
-    info!(dea = %received.message.id, "an agent takes no more work");
+    let goodbye = received.message;
+    let (now, dea) = (shared.clock.now(), goodbye.id.clone());
+    let mut state = shared.state();
+    let took_work = state.pool.takes_work(&dea);
+    state.pool.leaving(goodbye, now);
+    drop(state);
+    if took_work {
+        info!(%dea, "an agent takes no more work");
+    }
 }
 
 fn heartbeat(shared: &Arc<Shared>, received: Received<Heartbeat>) {
@@ -319,6 +326,9 @@ fn expire(shared: &Shared, now: Duration) {
     let lost_after = shared.lost_after();
     let mut state = shared.state();
     let lost = state.observed.expire(now, lost_after);
+    for agent in &lost {
+        state.pool.lost(&agent.dea);
+    }
     state.pool.expire(now, FORGET_AGENT);
     for agent in &lost {
         state.tasks.lost(&agent.dea);

@@ -23,6 +23,7 @@ mod completed;
 mod components;
 pub(crate) mod crashes;
 mod dispatcher;
+mod drains;
 mod launch;
 mod listen;
 mod nodes;
@@ -39,6 +40,7 @@ use crate::domain::placement::{self, PlacementRequest};
 use crate::store::{Store, StoreError};
 use clock::Clock;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
+use proto::bus::dea::Drain;
 use proto::bus::stream::{LogLine, TaskExited};
 use proto::config::Settings;
 use proto::ids::{ComponentId, DeaId, ProcessGuid, StagerQueue, Version};
@@ -48,6 +50,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
+
+pub use drains::NotTold;
 
 /// Name of the leadership and of its fence in the store.
 pub const LEADERSHIP: &str = "controller";
@@ -139,6 +143,11 @@ impl Runtime {
             .spawn("watch-nodes", Policy::Restart, move |shutdown| {
                 nodes::watch(watching.clone(), shutdown)
             });
+        let recording = shared.clone();
+        deps.tasks
+            .spawn("watch-drains", Policy::Restart, move |shutdown| {
+                drains::watch(recording.clone(), shutdown)
+            });
         let judging = shared.clone();
         deps.tasks
             .spawn("watch-traffic", Policy::Restart, move |shutdown| {
@@ -215,6 +224,11 @@ impl Runtime {
     /// An agent tells how a task of an app ended. When this returns Ok it is on disk.
     pub async fn task_ended(&self, exited: &TaskExited) -> Result<(), StoreError> {
         tasks::exited(&self.shared, exited).await
+    }
+
+    /// Tells an agent to be emptied (true) or to take work again; how far it is then.
+    pub async fn drain(&self, dea: &DeaId, on: bool) -> Result<Option<Drain>, NotTold> {
+        drains::tell(&self.shared, dea, on).await
     }
 
     /// Agents, leader, and what waits for what.

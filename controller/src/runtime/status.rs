@@ -1,8 +1,11 @@
 //! The status document: what the controller sees, who leads, and what waits for what.
 
 use super::{LEADERSHIP, Shared, clock};
+use crate::domain::placement::AgentView;
+use proto::bus::dea::Drain;
 use proto::bus::health::InstanceState;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 pub(super) async fn document(shared: &Shared) -> Value {
     let leader = leader(shared).await;
@@ -17,7 +20,10 @@ pub(super) async fn document(shared: &Shared) -> Value {
         .view(now)
         .into_iter()
         .map(|agent| {
-            let beat = state.observed.agent(&agent.id).map(|seen| now.saturating_sub(seen.last_beat).as_secs_f64());
+            let beat = state
+                .observed
+                .agent(&agent.id)
+                .map(|seen| now.saturating_sub(seen.last_beat).as_secs_f64());
             json!({
                 "id": agent.id,
                 "zone": agent.zone,
@@ -29,7 +35,8 @@ pub(super) async fn document(shared: &Shared) -> Value {
                 "instances": agent.instances.values().sum::<u32>(),
                 "advertised_seconds_ago": agent.age.as_secs_f64(),
                 "heartbeat_seconds_ago": beat,
-                "state": if agent.leaving { "leaving" } else if agent.age > ttl { "silent" } else { "ready" },
+                "state": state_of(&agent, state.pool.drain(&agent.id), ttl),
+                "drain": state.pool.drain(&agent.id),
             })
         })
         .collect();
@@ -93,6 +100,19 @@ pub(super) async fn document(shared: &Shared) -> Value {
         "crashing": crashing,
         "builds": builds,
     })
+}
+
+fn state_of(agent: &AgentView, drain: Option<Drain>, ttl: Duration) -> &'static str {
+    // Who says goodbye falls silent: that is no news.
+    let is_silent = agent.age > ttl;
+    match drain {
+        None if agent.leaving => "leaving",
+        _ if agent.lost => "lost",
+        _ if is_silent => "silent",
+        None => "ready",
+        Some(Drain { left: 0, .. }) => "drained",
+        Some(_) => "draining",
+    }
 }
 
 /// For `/varz`.

@@ -1,5 +1,6 @@
 //! Audit events: who did what, written in the transaction that did it.
 
+use super::query::Filter;
 use super::{Json, StoreError, row};
 use sqlx::AnyConnection;
 
@@ -74,4 +75,21 @@ pub async fn record(
     }
     .insert(connection)
     .await
+}
+
+impl AuditEvent {
+    /// The newest of a kind that was done to that.
+    pub async fn last_of(
+        connection: &mut AnyConnection,
+        kind: &str,
+        target: &str,
+    ) -> Result<Option<AuditEvent>, StoreError> {
+        let filter = Filter::new()
+            .equals("type", kind)
+            .equals("target_guid", target)
+            .order_by("created_at", "guid", true)
+            .window(1, 0);
+        let found = AuditEvent::fetch(connection, filter, "find the last event").await?;
+        Ok(found.into_iter().next())
+    }
 }

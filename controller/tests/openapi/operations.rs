@@ -150,6 +150,8 @@ GET /yard/v1/config/{path} | bearer | | 200 ConfigEntry | Shows a key
 PUT /yard/v1/config/{path} | bearer | ConfigChange | 200 ConfigEntry | Changes a key
 DELETE /yard/v1/config/{path} | bearer | | 204 | Takes a key back to its default
 GET /yard/v1/status | bearer | | 200 ClusterStatus | Components, agents, leader, and what waits for what
+PUT /yard/v1/agents/{id}/drain | bearer | | 200 AgentDrain | Empties an agent: it takes no more work, and what it has is moved elsewhere
+DELETE /yard/v1/agents/{id}/drain | bearer | | 204 | Lets an agent that was emptied take work again
 GET /yard/v1/openapi.json | - | | 200 Description | This document
 GET /internal/blobs/{key} | signed | | 200 bytes | Reads a blob
 HEAD /internal/blobs/{key} | signed | | 200 | The size of a blob

@@ -10,6 +10,7 @@ use crate::Config;
 use crate::domain::Now;
 use crate::domain::capacity::{self, Claim, Hold, Resources};
 use crate::domain::epoch::Epochs;
+use crate::domain::evacuation::Evacuation;
 use crate::domain::instance::{Instance, Pace, State, StopCause};
 use crate::domain::pack::Warm;
 use crate::domain::record::InstanceRecord;
@@ -119,8 +120,9 @@ pub struct Table {
     /// Newest generation that was told to stop.
     pub stopped_sensors: BTreeMap<String, i64>,
     pub epochs: Epochs,
-    /// No more work is taken.
+    /// The agent ends: no more work is taken.
     pub draining: bool,
+    pub evacuation: Evacuation,
     ended: VecDeque<String>,
 }
 
@@ -182,6 +184,28 @@ pub enum TaskWish {
 }
 
 impl Table {
+    /// Why no more work is taken; `None`: it is.
+    pub fn closed(&self) -> Option<&'static str> {
+        if self.draining {
+            Some("the agent is shutting down")
+        } else if self.evacuation.is_on() {
+            Some("the agent is being emptied")
+        } else {
+            None
+        }
+    }
+
+    /// What keeps the agent from being empty. The sandboxes of crashed instances do not.
+    pub fn left(&self) -> u32 {
+        let instances = self
+            .instances
+            .values()
+            .filter(|entry| !matches!(entry.machine.state(), State::Crashed { .. }))
+            .count();
+        let left = instances + self.tasks.len() + self.actions.len() + self.sensors.len();
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
     /// Whether this id runs or ran here.
     pub fn knows(&self, id: &str) -> bool {
         self.ended.iter().any(|ended| ended == id)
@@ -309,13 +333,26 @@ impl Table {
 }
 
 impl Entry {
-    pub fn candidate(&self) -> Candidate<'_> {
+    /// As commands and questions name its state.
+    pub fn state_name(&self, evacuation: &Evacuation) -> &'static str {
+        match self
+            .machine
+            .beat_state()
+            .map(|state| evacuation.seen_as(state))
+        {
+            Some(InstanceState::Evacuating) => "EVACUATING",
+            Some(InstanceState::Starting | InstanceState::Running | InstanceState::Crashed)
+            | None => self.machine.name(),
+        }
+    }
+
+    pub fn candidate(&self, evacuation: &Evacuation) -> Candidate<'_> {
         Candidate {
             droplet: &self.record.start.droplet,
             version: &self.record.start.version,
             instance: &self.record.instance,
             index: self.record.start.index,
-            state: self.machine.name(),
+            state: self.state_name(evacuation),
         }
     }
 }
@@ -391,8 +428,8 @@ impl Agent {
     }
 
     /// The instance as beats tell it, if they do.
-    pub fn beat(&self, entry: &Entry) -> Option<Beat> {
-        let state = entry.machine.beat_state()?;
+    pub fn beat(&self, entry: &Entry, evacuation: &Evacuation) -> Option<Beat> {
+        let state = evacuation.seen_as(entry.machine.beat_state()?);
         let start = &entry.record.start;
         Some(Beat {
             droplet: start.droplet.clone(),

@@ -32,7 +32,7 @@ impl Agent {
             table
                 .instances
                 .get(instance)
-                .and_then(|entry| self.beat(entry))
+                .and_then(|entry| self.beat(entry, &table.evacuation))
         };
         if let Some(beat) = beat
             && let Err(error) = self
@@ -53,7 +53,7 @@ impl Agent {
             let beats = table
                 .instances
                 .values()
-                .filter_map(|entry| self.beat(entry))
+                .filter_map(|entry| self.beat(entry, &table.evacuation))
                 .collect();
             let of_apps = |(id, entry): (&String, &TaskEntry)| {
                 entry

@@ -70,7 +70,7 @@ fn status(agent: &Arc<Agent>, received: Received<Empty>) {
     let (max_memory, reserved_memory, used_memory) = agent.memory();
     let (num_clients, draining) = {
         let table = agent.table();
-        (table.instances.len() as u64, table.draining)
+        (table.instances.len() as u64, table.closed().is_some())
     };
     let reply = AgentStatus {
         hello: agent.hello(),
@@ -104,7 +104,7 @@ fn discover(agent: &Arc<Agent>, received: Received<Discover>) {
             .as_ref()
             .and_then(|droplet| table.counts().get(droplet).copied())
             .unwrap_or(0);
-        (room && stack && !table.draining, own)
+        (room && stack && table.closed().is_none(), own)
     };
     if fits {
         respond(
@@ -123,7 +123,7 @@ fn find(agent: &Arc<Agent>, received: Received<FindInstances>) {
         let matching = table
             .instances
             .values()
-            .filter(|entry| selection.matches(entry.candidate()));
+            .filter(|entry| selection.matches(entry.candidate(&table.evacuation)));
         matching
             .map(|entry| FoundInstance {
                 dea: agent.id.clone(),
@@ -131,7 +131,7 @@ fn find(agent: &Arc<Agent>, received: Received<FindInstances>) {
                 droplet: entry.record.start.droplet.clone(),
                 instance: entry.record.instance.clone(),
                 index: entry.record.start.index,
-                state: entry.machine.name().to_string(),
+                state: entry.state_name(&table.evacuation).to_string(),
                 state_timestamp: entry.machine.since(),
                 file_uri: None,
                 credentials: vec![],
@@ -153,7 +153,7 @@ fn droplet_status(agent: &Arc<Agent>, received: Received<FindInstances>) {
                 Some(InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating)
             )
         });
-        live.filter(|entry| selection.matches(entry.candidate()))
+        live.filter(|entry| selection.matches(entry.candidate(&table.evacuation)))
             .map(|entry| agent.stats(entry))
             .collect()
     };

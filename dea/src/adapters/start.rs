@@ -8,7 +8,8 @@ use super::automation::{report, retire};
 use super::droplets::Droplets;
 use super::spool::Spool;
 use super::{
-    adoption, advertise, farewell, folders, heartbeat, machine, names, routes, sampling, transfer,
+    adoption, advertise, evacuation, farewell, folders, heartbeat, machine, names, routes,
+    sampling, transfer,
 };
 use crate::Config;
 use crate::sandbox::{Engine, EngineConfig, VCAP};
@@ -75,12 +76,14 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     agent.listen_for_tasks().await;
     agent.listen_for_actions().await;
     agent.listen_for_sensors().await;
+    agent.listen_for_drains().await;
     spawn(&agent, "heartbeat", heartbeat::run);
     spawn(&agent, "advertise", advertise::run);
     spawn(&agent, "routes", routes::run);
     spawn(&agent, "sampling", sampling::run);
     spawn(&agent, "sweeping", sampling::sweep);
     spawn(&agent, "farewell", farewell::run);
+    spawn(&agent, "evacuation", evacuation::run);
     spawn(&agent, "spool", |agent, shutdown| async move {
         let (spool, bus) = (agent.spool.clone(), agent.bus.clone());
         spool.run(&bus, shutdown).await
@@ -149,7 +152,8 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
             "max_memory": max_memory,
             "reserved_memory": reserved_memory,
             "used_memory": used_memory,
-            "draining": table.draining,
+            "draining": table.closed().is_some(),
+            "left": table.left(),
         })
     });
     let shown = agent.clone();
@@ -164,7 +168,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
                     "process": entry.record.start.droplet,
                     "version": entry.record.start.version,
                     "index": entry.record.start.index,
-                    "state": entry.machine.name(),
+                    "state": entry.state_name(&table.evacuation),
                     "since": entry.machine.since(),
                     "ending": entry.machine.ending(),
                     "stats": shown.stats(entry),

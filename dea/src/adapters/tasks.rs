@@ -92,8 +92,8 @@ fn accept(agent: &Arc<Agent>, request: &RunTask) -> Result<(), String> {
         if table.knows(&request.task) || agent.spool.has_task(&request.task) {
             return Ok(());
         }
-        if table.draining {
-            return Err("the agent is shutting down".to_string());
+        if let Some(why) = table.closed() {
+            return Err(why.to_string());
         }
         let evicted = capacity::admit(offered, &table.claims(), limits)
             .map_err(|refused| refused.to_string())?;

@@ -17,6 +17,7 @@ pub mod discover;
 pub mod dns;
 pub mod environment;
 pub mod epoch;
+pub mod evacuation;
 pub mod instance;
 pub mod launcher;
 pub mod line_rate;

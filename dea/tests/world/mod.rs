@@ -12,7 +12,7 @@ use daemon::{
 };
 use futures_util::StreamExt;
 use proto::bus::automation::{ActionExited, ActionOutput, AutomationReport, PackContent};
-use proto::bus::dea::{Advertisement, Limits, StartInstance, StopInstances};
+use proto::bus::dea::{Advertisement, Limits, Shutdown, StartInstance, StopInstances};
 use proto::bus::health::{Exited, Heartbeat, InstanceState};
 use proto::bus::router::Registration;
 use proto::bus::staging::Acknowledged;
@@ -35,6 +35,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub enum Seen {
     Beat(Heartbeat),
     Advertised(Advertisement),
+    Leaving(Shutdown),
     Registered(Registration),
     Unregistered(Registration),
     Exited(Exited),
@@ -559,6 +560,7 @@ fn understand(subject: &str, payload: &[u8]) -> Vec<Seen> {
     match subject {
         "dea.heartbeat" => one(payload, Seen::Beat),
         "dea.advertise" => one(payload, Seen::Advertised),
+        "dea.shutdown" => one(payload, Seen::Leaving),
         "router.register" => one(payload, Seen::Registered),
         "router.unregister" => one(payload, Seen::Unregistered),
         "droplet.exited" => one(payload, Seen::Exited),

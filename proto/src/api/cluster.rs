@@ -89,8 +89,23 @@ pub struct SeenAgent {
     pub instances: u64,
     /// Seconds since it was last heard.
     pub seen_seconds_ago: f64,
-    /// `ready`, `stale`, `lost`, `leaving`
+    /// `ready`; `draining` and `drained`: it is emptied and takes no work; `leaving`: it ends;
+    /// `stale`, `lost`: it is not heard
     pub state: String,
+    /// Absent: it is not emptied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<AgentDrain>,
+}
+
+/// `PUT /yard/v1/agents/<id>/drain`: how far an agent is emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AgentDrain {
+    /// Instances, tasks, actions and sensors it still has.
+    pub left: u32,
+    pub begun_seconds_ago: f64,
+    /// What is left then is stopped, replaced or not; 0: it was.
+    pub ends_in_seconds: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -146,7 +146,8 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("dea.stop" Command Json "StopInstances", [Controller] => [Dea], "Stop the instances that match every given filter."),
     entry!("dea.update" Command Json "UpdateInstances", [Controller] => [Dea], "The names of a process changed."),
     entry!("dea.find.droplet" Query Json "FindInstances" -> "FoundInstance", [Controller] => [Dea], "One answer per matching instance."),
-    entry!("dea.shutdown" Event Json "Shutdown", [Dea] => [Controller], "An agent takes no more work."),
+    entry!("dea.shutdown" Event Json "Shutdown", [Dea] => [Controller], "An agent takes no more work; repeated while it is emptied."),
+    entry!("yard.dea.{id}.drain" Command Json "DrainAgent" -> "DrainReply", [Controller] => [Dea], "Empty the agent, or let it take work again."),
     entry!("droplet.status" Query Json "FindInstances" -> "InstanceStats", [] => [Dea], "Stats of running instances, for tools."),
     entry!("dea.heartbeat" Heartbeat Json "Heartbeat", [Dea] => [HealthManager, Controller], "The instances of an agent; one instance only when its state changed."),
     entry!("droplet.exited" Fact Json "Exited" -> "Acknowledged", [Dea] => [HealthManager, Controller], queue "crash_event_registration" Controller, "An instance ended. Repeated until a controller acknowledges."),
@@ -282,6 +283,11 @@ pub fn dea_start_instance(dea: &DeaId) -> Topic<StartInstance> {
 /// `vcap.stager.{queue}`
 pub fn stager(queue: &StagerQueue) -> Topic<StagingRequest> {
     Topic::new(format!("vcap.stager.{queue}"))
+}
+
+/// `yard.dea.{id}.drain`
+pub fn dea_drain(dea: &DeaId) -> Topic<DrainAgent> {
+    Topic::new(format!("yard.dea.{dea}.drain"))
 }
 
 /// `yard.dea.{id}.task.run`

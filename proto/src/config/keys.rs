@@ -340,6 +340,15 @@ pub const KEYS: &[Key] = &[
         "How often an agent repeats its route registrations.",
     ),
     key(
+        "dea/drain/timeout",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "10m",
+        "How long an agent that is emptied waits until all it has runs elsewhere; then the rest is stopped.",
+    ),
+    key(
         "dea/overcommit/memory",
         Kind::Number {
             min: 0.1,

@@ -139,6 +139,23 @@ pub struct NodeJoined {
     pub returned: bool,
 }
 
+/// A node's agent takes no more work and is emptied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeDraining {
+    pub at: String,
+    pub node: String,
+    pub left: u32,
+    pub until: String,
+}
+
+/// A node's agent that was emptied has nothing left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeDrained {
+    pub at: String,
+    pub node: String,
+    pub since: String,
+}
+
 /// A value of the cluster's configuration changed. The value of a secret key is masked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConfigChanged {
@@ -372,6 +389,15 @@ events! {
         maybe("address", "string", "Its address."),
         field("memory_mb", "integer", "How much memory it offers, in megabytes."),
         field("returned", "boolean", "Whether it had been lost."),
+    ]);
+    NodeDraining "node.draining" "The agent of a node takes no more work; what it has is moved elsewhere." schema(vec![
+        field("node", "string", "The node."),
+        field("left", "integer", "How many instances, tasks, actions and sensors it has."),
+        field("until", "string", "When the rest is stopped, moved or not."),
+    ]);
+    NodeDrained "node.drained" "The agent of a node was emptied: nothing is left on it." schema(vec![
+        field("node", "string", "The node."),
+        field("since", "string", "When its emptying began."),
     ]);
     ConfigChanged "config.changed" "A value of the cluster's configuration changed." schema(vec![
         field("key", "string", "The key."),

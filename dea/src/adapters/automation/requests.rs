@@ -15,8 +15,6 @@ use proto::bus::automation::{RunAction, RunActionReply, StopAction};
 use proto::bus::catalogue;
 use std::sync::Arc;
 
-const SHUTTING_DOWN: &str = "the agent is shutting down";
-
 impl Agent {
     pub async fn listen_for_actions(self: &Arc<Self>) {
         let (runs, stops) = (
@@ -83,8 +81,8 @@ fn accept(agent: &Arc<Agent>, request: &RunAction) -> Result<(), String> {
             0,
         );
     }
-    if table.draining {
-        return Err(SHUTTING_DOWN.to_string());
+    if let Some(why) = table.closed() {
+        return Err(why.to_string());
     }
     let sandbox = match table.sandbox_for(&key)? {
         Some(sandbox) => sandbox,

@@ -107,6 +107,19 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             returned: true,
         }
         .into(),
+        NodeDraining {
+            at: at(),
+            node: "n1".into(),
+            left: 3,
+            until: at(),
+        }
+        .into(),
+        NodeDrained {
+            at: at(),
+            node: "n1".into(),
+            since: at(),
+        }
+        .into(),
         ConfigChanged {
             at: at(),
             key: "router/access_log/enabled".into(),
@@ -201,6 +214,8 @@ fn the_names_are_those_of_the_contract() {
             "yard.instance.oom",
             "yard.node.lost",
             "yard.node.joined",
+            "yard.node.draining",
+            "yard.node.drained",
             "yard.config.changed",
             "yard.route.errors",
             "yard.route.rate",
