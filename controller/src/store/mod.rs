@@ -36,6 +36,7 @@ pub mod platform_events;
 pub mod process_versions;
 pub mod processes;
 pub mod query;
+pub mod quotas;
 pub mod refresh_tokens;
 pub mod roles;
 pub mod routes;
@@ -82,6 +83,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         6,
         "unplaced executions",
         include_str!("../../migrations/0006_unplaced_executions.sql"),
+    ),
+    (
+        11,
+        "quotas",
+        include_str!("../../migrations/0011_quotas.sql"),
     ),
 ];
 
