@@ -4,7 +4,7 @@ use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
 use crate::cluster::{down, status, up};
 use crate::failure::EXIT_CODES;
-use crate::{config, doctor, events, login, logs, push, routes};
+use crate::{config, doctor, events, login, logs, push, quotas, routes};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -85,6 +85,8 @@ pub enum Command {
     Events(events::EventsArgs),
     #[command(flatten)]
     Automation(AutomationCommand),
+    /// Show and change how much organizations and spaces may have
+    Quota(quotas::QuotaArgs),
     /// Show and change the live configuration of the cluster
     Config(config::ConfigArgs),
     /// Log in to a cluster
