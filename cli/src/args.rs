@@ -4,7 +4,7 @@ use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
-use crate::{config, doctor, events, login, logs, push, routes, run, tasks};
+use crate::{config, doctor, events, login, logs, push, quotas, routes, run, tasks};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -93,6 +93,8 @@ pub enum Command {
     Automation(AutomationCommand),
     /// Show the agents of the cluster, empty one, take it back
     Node(node::NodeArgs),
+    /// Show and change how much organizations and spaces may have
+    Quota(quotas::QuotaArgs),
     /// Show and change the live configuration of the cluster
     Config(config::ConfigArgs),
     /// Log in to a cluster

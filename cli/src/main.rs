@@ -16,6 +16,7 @@ mod logs;
 mod output;
 mod prompt;
 mod push;
+mod quotas;
 mod routes;
 mod run;
 mod targets;
@@ -124,6 +125,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Events(args) => events::run(args, &out, store).await,
         Command::Automation(command) => automation::run(command, &out, store).await,
         Command::Node(args) => node::run(args, &out, store).await,
+        Command::Quota(args) => quotas::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
         Command::Login(args) => login::login(args, &out, store).await,
         Command::Logout => login::logout(&out, store).await,

@@ -26,6 +26,7 @@ pub mod openapi;
 pub mod organizations;
 pub mod packages;
 pub mod processes;
+pub mod quotas;
 pub mod resource_matches;
 pub mod roles;
 pub mod root;
@@ -76,6 +77,7 @@ pub fn routes() -> Router<Api> {
         .merge(manifest::routes())
         .merge(organizations::routes())
         .merge(spaces::routes())
+        .merge(quotas::routes())
         .merge(users::routes())
         .merge(roles::routes())
         .merge(domains::routes())

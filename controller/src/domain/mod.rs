@@ -10,6 +10,7 @@ pub mod names;
 pub mod observed;
 pub mod pagination;
 pub mod placement;
+pub mod quotas;
 pub mod tasks;
 pub mod times;
 pub mod traffic;

@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod organizations;
 pub mod packages;
 pub mod processes;
+pub mod quotas;
 mod refusal;
 pub mod resource_matches;
 pub mod roles;

@@ -2,10 +2,12 @@
 
 use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
+use super::quotas::Account;
 use super::{HIDDEN, Ops, Refusal, by, new_guid, now, on, sees_secrets, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::domain::observed::IndexStats;
 use crate::domain::placement::PlacementRequest;
+use crate::domain::quotas::Purpose;
 use crate::store::apps::App;
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
@@ -262,9 +264,20 @@ impl Ops {
         guid: &str,
         scale: &Scale,
     ) -> Result<ProcessView, Refusal> {
+        self.telling(actor, self.try_scale_process(actor, guid, scale))
+            .await
+    }
+
+    async fn try_scale_process(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        scale: &Scale,
+    ) -> Result<ProcessView, Refusal> {
         let mut tx = self.store.write("scale process").await?;
         let (mut process, app, space) = process_for(&mut tx, actor, Action::Operate, guid).await?;
         refuse_in_flight(&mut tx, &process, "scale").await?;
+        let account = Account::of_space(&mut tx, &space).await?;
         let before = process.clone();
         self.rescale(&mut process, scale)?;
         if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
@@ -273,6 +286,7 @@ impl Ops {
         process.scaled_from = None;
         let now = now();
         process.update(&mut tx, now).await?;
+        account.settle(&mut tx, Some(&app), Purpose::Change).await?;
         let target = on("app", &app.guid, &app.name, &space);
         let data =
             json!({"process_guid": process.guid, "process_type": process.kind, "request": scale});

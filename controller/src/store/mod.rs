@@ -36,6 +36,7 @@ pub mod platform_events;
 pub mod process_versions;
 pub mod processes;
 pub mod query;
+pub mod quotas;
 pub mod refresh_tokens;
 pub mod roles;
 pub mod routes;
@@ -89,7 +90,12 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "held executions",
         include_str!("../../migrations/0007_held_executions.sql"),
     ),
-    (10, "tasks", include_str!("../../migrations/0010_tasks.sql")),
+    (8, "tasks", include_str!("../../migrations/0008_tasks.sql")),
+    (
+        9,
+        "quotas",
+        include_str!("../../migrations/0009_quotas.sql"),
+    ),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

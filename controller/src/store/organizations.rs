@@ -10,6 +10,7 @@ row! {
         guid: String,
         name: String,
         suspended: bool,
+        quota_guid: String,
         labels: Json<BTreeMap<String, String>>,
         annotations: Json<BTreeMap<String, String>>,
         created_at: i64,
@@ -31,13 +32,15 @@ pub async fn by_name(
     .pop())
 }
 
-/// Deletes an organization whose spaces are gone, with its private domains.
+/// Deletes an organization whose spaces are gone, with its private domains and the quotas for its spaces.
 pub async fn delete_rows(
     connection: &mut AnyConnection,
     organization: &str,
 ) -> Result<(), StoreError> {
     for statement in [
         "DELETE FROM domains WHERE organization_guid = $1",
+        "DELETE FROM told_quotas WHERE quota_guid IN (SELECT guid FROM space_quotas WHERE organization_guid = $1)",
+        "DELETE FROM space_quotas WHERE organization_guid = $1",
         "DELETE FROM organizations WHERE guid = $1",
     ] {
         sqlx::query(statement)

@@ -10,6 +10,7 @@ row! {
         guid: String,
         name: String,
         organization_guid: String,
+        quota_guid: Option<String>,
         labels: Json<BTreeMap<String, String>>,
         annotations: Json<BTreeMap<String, String>>,
         created_at: i64,

@@ -10,6 +10,7 @@ mod databases;
 mod http;
 mod processes;
 mod push;
+mod quotas;
 mod steps;
 mod tasks;
 mod uploads;

@@ -17,6 +17,8 @@ mod places;
 mod processes;
 #[path = "../api_apps/push.rs"]
 mod push;
+#[path = "../api_apps/quotas.rs"]
+mod quotas;
 #[path = "../api_places/races.rs"]
 mod races;
 #[path = "../api_apps/steps.rs"]

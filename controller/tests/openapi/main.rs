@@ -131,6 +131,8 @@ async fn the_committed_description_is_what_the_table_and_the_api_say() {
         "Deployment",
         "Task",
         "AuditEvent",
+        "OrganizationQuota",
+        "SpaceQuota",
     ] {
         assert!(
             lists.get(noun).is_some_and(|names| !names.is_empty()),

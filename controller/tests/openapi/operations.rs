@@ -86,9 +86,24 @@ GET /v3/organizations/{guid}/relationships/default_isolation_segment | bearer | 
 PATCH /v3/organizations/{guid}/relationships/default_isolation_segment | bearer | MaybeOne | 200 ToOne | Takes null only
 GET /v3/organizations/{guid}/domains | bearer | | 200 [Domain] | Lists the domains an organization can use
 GET /v3/organizations/{guid}/domains/default | bearer | | 200 Domain | Shows the domain of default routes
+GET /v3/organizations/{guid}/usage_summary | bearer | | 200 UsageSummary | What counts against the quota of an organization
+GET /v3/organization_quotas | bearer | | 200 [OrganizationQuota] | Lists quotas of organizations
+POST /v3/organization_quotas | bearer | CreateOrganizationQuota | 201 OrganizationQuota | Makes a quota of organizations
+GET /v3/organization_quotas/{guid} | bearer | | 200 OrganizationQuota | Shows a quota of organizations
+PATCH /v3/organization_quotas/{guid} | bearer | UpdateOrganizationQuota | 200 OrganizationQuota | Changes a quota of organizations
+DELETE /v3/organization_quotas/{guid} | bearer | | 202 job | Deletes a quota that no organization has
+POST /v3/organization_quotas/{guid}/relationships/organizations | bearer | Many | 200 Holders | Gives a quota to organizations
+GET /v3/space_quotas | bearer | | 200 [SpaceQuota] | Lists quotas of spaces
+POST /v3/space_quotas | bearer | CreateSpaceQuota | 201 SpaceQuota | Makes a quota of spaces of an organization
+GET /v3/space_quotas/{guid} | bearer | | 200 SpaceQuota | Shows a quota of spaces
+PATCH /v3/space_quotas/{guid} | bearer | UpdateSpaceQuota | 200 SpaceQuota | Changes a quota of spaces
+DELETE /v3/space_quotas/{guid} | bearer | | 202 job | Deletes a quota of spaces; those that have it have none then
+POST /v3/space_quotas/{guid}/relationships/spaces | bearer | Many | 200 Holders | Gives a quota to spaces
+DELETE /v3/space_quotas/{guid}/relationships/spaces/{space} | bearer | | 204 | Takes a quota away from a space
 GET /v3/spaces | bearer | | 200 [Space] | Lists spaces
 POST /v3/spaces | bearer | CreateSpace | 201 Space | Makes a space
 GET /v3/spaces/{guid} | bearer | | 200 Space | Shows a space
+GET /v3/spaces/{guid}/usage_summary | bearer | | 200 UsageSummary | What counts against the quota of a space
 PATCH /v3/spaces/{guid} | bearer | UpdateSpace | 200 Space | Changes a space
 DELETE /v3/spaces/{guid} | bearer | | 202 job | Deletes a space with all that belongs to it
 GET /v3/spaces/{guid}/relationships/isolation_segment | bearer | | 200 ToOne | Isolation segment: there is none
@@ -171,8 +186,6 @@ const ABSENT: &[&str] = &[
     "service_credential_bindings",
     "service_route_bindings",
     "security_groups",
-    "organization_quotas",
-    "space_quotas",
     "isolation_segments",
 ];
 

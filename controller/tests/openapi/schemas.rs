@@ -57,6 +57,37 @@ pub const REQUESTS: &[(&str, &str)] = &[
         "name!:string metadata:MetadataChange relationships!:ToOrganization",
     ),
     ("UpdateSpace", "name:string metadata:MetadataChange"),
+    (
+        "CreateOrganizationQuota",
+        "name!:string apps:QuotaAppsChange services:QuotaServicesChange routes:QuotaRoutesChange domains:QuotaDomainsChange relationships:ToOrganizations",
+    ),
+    (
+        "UpdateOrganizationQuota",
+        "name:string apps:QuotaAppsChange services:QuotaServicesChange routes:QuotaRoutesChange domains:QuotaDomainsChange",
+    ),
+    (
+        "CreateSpaceQuota",
+        "name!:string apps:QuotaAppsChange services:QuotaServicesChange routes:QuotaRoutesChange relationships!:SpaceQuotaPlaces",
+    ),
+    (
+        "UpdateSpaceQuota",
+        "name:string apps:QuotaAppsChange services:QuotaServicesChange routes:QuotaRoutesChange",
+    ),
+    ("ToOrganizations", "organizations:Many"),
+    ("SpaceQuotaPlaces", "organization!:One spaces:Many"),
+    (
+        "QuotaAppsChange",
+        "total_memory_in_mb:integer? per_process_memory_in_mb:integer? total_instances:integer? per_app_tasks:integer? log_rate_limit_in_bytes_per_second:integer?",
+    ),
+    (
+        "QuotaServicesChange",
+        "paid_services_allowed:boolean total_service_instances:integer? total_service_keys:integer?",
+    ),
+    (
+        "QuotaRoutesChange",
+        "total_routes:integer? total_reserved_ports:integer?",
+    ),
+    ("QuotaDomainsChange", "total_domains:integer?"),
     ("CreateUser", "guid:string username:string origin:string"),
     ("CreateRole", "type!:string relationships!:RolePlaces"),
     ("RolePlaces", "user!:ToUser organization:One space:One"),
@@ -115,6 +146,7 @@ pub const REQUESTS: &[(&str, &str)] = &[
 const ANSWERS: &[(&str, &str)] = &[
     ("Index", "links!:object"),
     ("Nothing", ""),
+    ("Holders", "data!:GuidRef[] links!:object"),
     ("SshEnabled", "enabled!:boolean reason!:string"),
     ("SpaceFeatures", "features!:AppFeature[]"),
     ("CurrentDroplet", "data!:GuidRef links!:object"),
@@ -219,6 +251,8 @@ pub fn all() -> Map<String, Value> {
         Process ProcessRelationships HealthCheck HealthCheckData ProcessInstance Scale ProcessStats InstanceStats InstancePort InstanceUsage
         ResourceMatches Resource ResourceChecksum Role RoleRelationships
         Route RouteRelationships Destinations Destination DestinationApp DestinationProcess RouteReservation
+        OrganizationQuota OrganizationQuotaRelationships SpaceQuota SpaceQuotaRelationships
+        QuotaApps QuotaServices QuotaRoutes QuotaDomains UsageSummary Usage
         Space SpaceRelationships Task TaskRelationships TaskResult TokenResponse LoginInfo User
     };
     let mut schemas: Map<String, Value> = typed

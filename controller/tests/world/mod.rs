@@ -19,7 +19,7 @@ use controller::store::apps::App;
 use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
-use controller::store::{Json, Store, organizations::Organization, spaces::Space};
+use controller::store::{Json, Store, organizations::Organization, quotas, spaces::Space};
 use daemon::{Bus, Cluster, ComponentId, Deps, Role, Sockets, StoreConfig};
 use proto::bus::catalogue;
 use proto::bus::dea::{Advertisement, Hello, PlacementProperties, StartInstance, UpdateInstances};
@@ -276,6 +276,7 @@ impl World {
             guid: "o".into(),
             name: "default".into(),
             suspended: false,
+            quota_guid: quotas::DEFAULT_GUID.to_string(),
             labels: Json::default(),
             annotations: Json::default(),
             created_at: time,
@@ -289,6 +290,7 @@ impl World {
             guid: "s".into(),
             name: "default".into(),
             organization_guid: "o".into(),
+            quota_guid: None,
             labels: Json::default(),
             annotations: Json::default(),
             created_at: time,

@@ -209,6 +209,22 @@ pub struct TaskFinished {
     pub duration_ms: Option<u64>,
 }
 
+/// Something was refused because a quota does not allow as much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuotaExceeded {
+    pub at: String,
+    pub quota: Named,
+    pub scope: String,
+    pub limit: String,
+    pub allowed: u64,
+    pub used: u64,
+    pub asked: u64,
+    pub organization: Named,
+    pub space: Option<Named>,
+    pub app: Option<Named>,
+    pub user: String,
+}
+
 /// One field of a payload.
 struct Field {
     name: &'static str,
@@ -431,6 +447,18 @@ events! {
         maybe("reason", "string", "Why it failed, in words."),
         maybe("node", "string", "The node it was given to."),
         maybe("duration_ms", "integer", "How long it ran, in milliseconds; null if no agent took it."),
+    ]);
+    QuotaExceeded "quota.exceeded" "Something was refused because a quota does not allow as much. Of each limit of a quota it is told once a minute at most." schema(vec![
+        named("quota", "The quota: guid and name."),
+        field("scope", "string", "Whose quota it is: organization or space."),
+        field("limit", "string", "Which limit: apps.total_memory_in_mb, apps.per_process_memory_in_mb, apps.total_instances, apps.per_app_tasks, routes.total_routes, domains.total_domains."),
+        field("allowed", "integer", "How much it allows."),
+        field("used", "integer", "How much there was."),
+        field("asked", "integer", "How much more was asked for."),
+        named("organization", "The organization: guid and name."),
+        maybe_named("space", "The space: guid and name. Null for a domain of the organization."),
+        maybe_named("app", "The app: guid and name. Null if it was about a route or a domain alone."),
+        field("user", "string", "Who asked."),
     ]);
 }
 
