@@ -3,9 +3,11 @@
 use super::apps::{app_for, lay_metadata, owner_for};
 use super::list::{Columns, ListQuery, Listing};
 use super::processes::megabytes;
+use super::quotas::Account;
 use super::{Ops, Refusal, by, new_guid, now, on, sees_secrets, visible_spaces};
 use crate::domain::access::{Action, Actor};
 use crate::domain::placement::PlacementRequest;
+use crate::domain::quotas::Purpose;
 use crate::domain::tasks::{Event, Stage};
 use crate::store::apps::App;
 use crate::store::droplets::Droplet;
@@ -137,8 +139,19 @@ impl Ops {
         app: &str,
         settings: &TaskSettings,
     ) -> Result<Task, Refusal> {
+        self.telling(actor, self.try_create_task(actor, app, settings))
+            .await
+    }
+
+    async fn try_create_task(
+        &self,
+        actor: &Actor,
+        app: &str,
+        settings: &TaskSettings,
+    ) -> Result<Task, Refusal> {
         let mut tx = self.store.write("create task").await?;
         let (app, space) = app_for(&mut tx, actor, Action::Develop, app).await?;
+        let account = Account::of_space(&mut tx, &space).await?;
         let droplet = droplet_of(&mut tx, &app, settings.droplet.as_deref()).await?;
         let like = template(&mut tx, &app, settings.template.as_deref()).await?;
         let of_droplet = |kind: &str| droplet.process_types.get(kind).cloned();
@@ -208,6 +221,7 @@ impl Ops {
         lay_metadata(&mut task.labels, &settings.labels)?;
         lay_metadata(&mut task.annotations, &settings.annotations)?;
         task.insert(&mut tx).await?;
+        account.settle(&mut tx, Some(&app), Purpose::Task).await?;
         // Not the command: it may hold passwords.
         let data = json!({
             "task_guid": task.guid,

@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
-use crate::domain::quotas::{HeldDeployment, HeldProcess, Holdings, Limits};
+use crate::domain::quotas::{HeldDeployment, HeldProcess, HeldTask, Holdings, Limits};
 use sqlx::{AnyConnection, Row};
 use std::collections::BTreeMap;
 
@@ -215,8 +215,7 @@ pub async fn holdings(
 ) -> Result<Holdings, StoreError> {
     Ok(Holdings {
         processes: processes(connection, organization).await?,
-        // The platform runs no tasks of apps; when it does, those that run or wait are read here.
-        tasks: Vec::new(),
+        tasks: tasks(connection, organization).await?,
         routes: routes(connection, organization).await?,
         domains: Filter::new()
             .equals("organization_guid", organization)
@@ -260,6 +259,33 @@ async fn processes(
                     wanted: number(wanted),
                     max_in_flight: number(in_flight.unwrap_or(1)),
                 }),
+            })
+        })
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(StoreError::during(operation))
+}
+
+/// Tasks that are not over.
+async fn tasks(
+    connection: &mut AnyConnection,
+    organization: &str,
+) -> Result<Vec<HeldTask>, StoreError> {
+    let operation = "read the open tasks of an organization";
+    let rows = sqlx::query(
+        "SELECT a.space_guid, t.guid, t.memory_mb \
+         FROM tasks t JOIN apps a ON a.guid = t.app_guid JOIN spaces s ON s.guid = a.space_guid \
+         WHERE s.organization_guid = $1 AND t.ended_at IS NULL",
+    )
+    .bind(organization.to_string())
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(|row| {
+            Ok(HeldTask {
+                space: row.try_get(0)?,
+                guid: row.try_get(1)?,
+                memory_mb: number(row.try_get(2)?),
             })
         })
         .collect::<Result<_, sqlx::Error>>()

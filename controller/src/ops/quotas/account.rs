@@ -12,9 +12,6 @@
 //!
 //! A refusal rolls back the transaction that it refuses, so what rules are told of it has a transaction of its
 //! own: [`Ops::telling`] around the operation.
-//!
-//! Whoever adds what runs tasks: insert the task between the two with [`Purpose::Task`], and read it in
-//! [`crate::store::quotas::holdings`].
 
 use super::super::{Ops, Refusal, now};
 use crate::domain::access::Actor;
