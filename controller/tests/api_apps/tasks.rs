@@ -417,3 +417,34 @@ async fn numbers_of_tasks_asked_for_at_once_are_all_different() {
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
 }
+
+#[tokio::test]
+async fn open_tasks_count_against_the_quota_and_ended_ones_do_not() {
+    let http = Http::start().await;
+    let user = http.admin().await;
+    let app = app_to_run(&user, "app").await;
+    let organization = user.first("/v3/organizations").await;
+    let limits = json!({"name": "few tasks",
+        "apps": {"per_app_tasks": 2, "total_memory_in_mb": 300, "per_process_memory_in_mb": 200}});
+    let quota = user.make("/v3/organization_quotas", limits).await;
+    let holders = json!({"data": [{"guid": organization}]});
+    let path = format!("/v3/organization_quotas/{quota}/relationships/organizations");
+    user.post(&path, holders).await.expect(200);
+
+    let path = format!("/v3/apps/{app}/tasks");
+    let of_size = |memory: u32| json!({"command": "true", "memory_in_mb": memory});
+    let refused = async |memory: u32, why: &str| {
+        let answer = user.post(&path, of_size(memory)).await.expect(422);
+        let detail = answer["errors"][0]["detail"].as_str().unwrap();
+        assert!(detail.contains(why), "{detail}");
+    };
+    refused(201, "memory").await;
+    let first = guid(&ask(&user, &app, of_size(200)).await);
+    refused(101, "memory").await;
+    ask(&user, &app, of_size(100)).await;
+    refused(1, "app_task_limit").await;
+
+    runs(&http, &first).await;
+    happens(&http, &first, exit(0)).await;
+    ask(&user, &app, of_size(200)).await;
+}
