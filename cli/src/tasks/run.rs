@@ -78,7 +78,7 @@ pub async fn run(
         shown_to: i64::MIN,
         interrupts: 0,
     };
-    follower.to_the_end(stream).await?;
+    follower.follow(stream).await?;
     if out.json {
         out.document(&follower.task)?;
     }
@@ -183,7 +183,7 @@ struct Follower<'a> {
 
 impl Follower<'_> {
     /// Shows what it prints until it is over and all of it is shown.
-    async fn to_the_end(&mut self, stream: LogStream) -> Outcome {
+    async fn follow(&mut self, stream: LogStream) -> Outcome {
         let mut stream = Some(stream);
         let mut skip_to = i64::MIN;
         let mut look = Instant::now() + LOOK;
