@@ -27,7 +27,7 @@ use crate::adapters::store::{self, StoreUser};
 use crate::adapters::{control, files, machine};
 use crate::board::Board;
 use crate::crew::Crew;
-use crate::domain::cast::{self, Part};
+use crate::domain::cast::{self, Part, ROUTER_HTTP, ROUTER_TLS};
 use crate::domain::servers::StoreRole;
 use crate::names;
 use crate::plan::{self, Plan};
@@ -140,18 +140,21 @@ async fn renew_files(plan: &Plan) -> anyhow::Result<()> {
 fn open_sockets(plan: &Plan) -> anyhow::Result<Listeners> {
     let mut listeners = Listeners::new(plan.sockets());
     for part in &plan.parts {
-        let Some(name) = part.socket() else { continue };
-        if plan.alive(part).is_none()
-            && let Err(error) = listeners.open(name)
-        {
+        if plan.alive(part).is_some() {
+            continue;
+        }
+        for name in part.sockets() {
+            let Err(error) = listeners.open(name) else {
+                continue;
+            };
             let address = listeners
                 .address(name)
                 .map(|address| address.to_string())
                 .unwrap_or_default();
-            let advice = if name == "router-http" {
-                "choose another with --port, or stop that program"
-            } else {
-                "stop that program"
+            let advice = match name {
+                ROUTER_HTTP => "choose another with --port, or stop that program",
+                ROUTER_TLS => "choose another with --tls-port, or stop that program",
+                _ => "stop that program",
             };
             bail!("{address} cannot be listened on ({error}): {advice}");
         }

@@ -80,10 +80,13 @@ impl Keeper {
             let how = match adopted {
                 Some(identity) => {
                     info!(part = %name, pid = identity.pid, "a part that runs is adopted");
-                    if let Some(socket) = self.part.socket()
-                        && !self.sockets.lock().await.copy_from(socket, identity.pid)
-                    {
-                        warn!(part = %name, socket, "the listening socket of an adopted part cannot be kept over its next restart");
+                    for socket in self.part.sockets() {
+                        let mut sockets = self.sockets.lock().await;
+                        if sockets.address(socket).is_some()
+                            && !sockets.copy_from(socket, identity.pid)
+                        {
+                            warn!(part = %name, socket, "the listening socket of an adopted part cannot be kept over its next restart");
+                        }
                     }
                     self.live(Living::Adopted { identity }).await
                 }
@@ -126,7 +129,7 @@ impl Keeper {
 
     async fn launch(&self) -> anyhow::Result<Living> {
         let mut passed = Vec::new();
-        if let Some(name) = self.part.socket() {
+        for name in self.part.sockets() {
             let mut sockets = self.sockets.lock().await;
             if let Err(error) = sockets.open(name) {
                 let address = sockets

@@ -32,6 +32,8 @@ pub struct Wanted {
     pub domain: Option<String>,
     pub bind: Option<IpAddr>,
     pub port: Option<u16>,
+    /// 0 for none.
+    pub tls_port: Option<u16>,
     pub deas: Option<u32>,
     pub hosts: Option<bool>,
 }

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::adapters::hosts_file::HostsFile;
 use crate::adapters::layout::{self, Chosen, Layout};
 use crate::adapters::process::{self, Program};
-use crate::adapters::{cleanup, files};
-use crate::domain::cast::{self, Part};
+use crate::adapters::{certificates, cleanup, files};
+use crate::domain::cast::{self, Part, ROUTER_HTTP, ROUTER_TLS};
 use crate::domain::network;
 use crate::domain::servers::{self, BusUser};
 use crate::keeper::Probe;
@@ -96,6 +96,12 @@ impl Plan {
         )
     }
 
+    /// Where the router listens for TLS, if it does.
+    fn router_tls(&self) -> Option<SocketAddr> {
+        let port = self.file.tls_port?;
+        Some(SocketAddr::new(self.router().ip(), port))
+    }
+
     /// Where the machine itself reaches the router.
     pub fn router_here(&self) -> SocketAddr {
         let router = self.router();
@@ -107,11 +113,16 @@ impl Plan {
     }
 
     pub fn sockets(&self) -> Vec<(String, SocketAddr)> {
-        vec![
-            ("router-http".to_string(), self.router()),
+        let mut sockets = vec![
+            (ROUTER_HTTP.to_string(), self.router()),
             ("api".to_string(), self.local("api")),
             ("collector".to_string(), self.local("collector")),
-        ]
+        ];
+        sockets.extend(
+            self.router_tls()
+                .map(|address| (ROUTER_TLS.to_string(), address)),
+        );
+        sockets
     }
 
     pub fn admin(&self, part: &Part) -> Option<SocketAddr> {
@@ -239,7 +250,18 @@ impl Plan {
     fn settings(&self, part: &Part, role: Role, index: u32) -> anyhow::Result<Value> {
         let folder = self.layout.folder(part);
         Ok(match role {
-            Role::Router => json!({ "http_socket": "router-http", "address": self.router() }),
+            Role::Router => {
+                let tls = match self.router_tls() {
+                    Some(address) => {
+                        let certificates = self.layout.home.join("certificates");
+                        files::folder(&certificates, 0o700)?;
+                        certificates::provide(&certificates, &self.file.domain)?;
+                        json!({ "socket": ROUTER_TLS, "address": address, "certificates": certificates })
+                    }
+                    None => Value::Null,
+                };
+                json!({ "http_socket": ROUTER_HTTP, "address": self.router(), "tls": tls })
+            }
             Role::Controller => {
                 let key = |name: &str| -> anyhow::Result<PathBuf> {
                     let path = folder.join(name);

@@ -10,11 +10,13 @@ pub mod domain;
 
 use adapters::access_log::AccessLog;
 use adapters::backends::Backends;
+use adapters::certificates::Certificates;
 use adapters::clock::Clock;
 use adapters::counters::Counters;
 use adapters::crowd::Crowd;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
+use adapters::server::Entrance;
 use adapters::traffic::Reporter;
 use adapters::{server, table_file};
 use anyhow::Context;
@@ -24,6 +26,7 @@ use domain::policy::Policy as Settings;
 use domain::table::{Registry, Table};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
@@ -37,6 +40,21 @@ pub struct Config {
     pub http_socket: String,
     /// Where to listen if none was inherited.
     pub address: SocketAddr,
+    /// The entrance for TLS; without it there is none.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+}
+
+/// The entrance for TLS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Name of the inherited listener.
+    pub socket: String,
+    /// Where to listen if none was inherited.
+    pub address: SocketAddr,
+    /// The folder of PEM files, each a private key and its chain.
+    pub certificates: PathBuf,
 }
 
 fn default_socket() -> String {
@@ -52,18 +70,19 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let policy = Arc::new(ArcSwap::from_pointee(Settings::read(&settings.borrow())));
     follow_settings(&deps, policy.clone());
 
-    let listener = match deps.sockets.take_tcp(&config.http_socket) {
-        Some(inherited) => {
-            inherited
-                .set_nonblocking(true)
-                .context("the inherited listener cannot be used")?;
-            TcpListener::from_std(inherited).context("the inherited listener cannot be used")?
-        }
-        None => server::bind(config.address)?,
-    };
+    let listener = listener(&deps, &config.http_socket, config.address)?;
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
+
+    let secure = match &config.tls {
+        Some(tls) => Some(secure_entrance(&deps, tls)?),
+        None => None,
+    };
+    let tls_port = match &secure {
+        Some(entrance) => Some(entrance.listener.local_addr()?.port()),
+        None => None,
+    };
 
     let mut registry = Registry::default();
     let file = deps.bootstrap.folder.join("table.json");
@@ -127,19 +146,55 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         clock,
         tasks: deps.tasks.clone(),
         crowd,
+        tls_port,
     });
     show(&deps, &worker, &counts);
-    let listener = Arc::new(listener);
-    deps.tasks
-        .spawn("front", Policy::Critical, move |shutdown| {
-            let (filler, listener, worker) = (filler.clone(), listener.clone(), worker.clone());
+    let plain = Entrance {
+        listener: Arc::new(listener),
+        tls: None,
+    };
+    for (name, entrance) in [("front", Some(plain)), ("TLS front", secure)] {
+        let Some(entrance) = entrance else { continue };
+        let (filler, worker) = (filler.clone(), worker.clone());
+        deps.tasks.spawn(name, Policy::Critical, move |shutdown| {
+            let (filler, entrance, worker) = (filler.clone(), entrance.clone(), worker.clone());
             async move {
                 filler.fill(&shutdown).await;
-                tracing::info!(%address, "the router accepts requests");
-                server::accept(listener, worker, shutdown).await
+                let address = entrance.listener.local_addr()?;
+                tracing::info!(%address, front = name, "the router accepts requests");
+                server::accept(entrance, worker, shutdown).await
             }
         });
+    }
     Ok(Running::new(deps.tasks.clone()))
+}
+
+/// The listener that the node keeps open for this daemon, or one of its own.
+fn listener(deps: &Deps, name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match deps.sockets.take_tcp(name) {
+        Some(inherited) => {
+            inherited
+                .set_nonblocking(true)
+                .context("the inherited listener cannot be used")?;
+            TcpListener::from_std(inherited).context("the inherited listener cannot be used")
+        }
+        None => server::bind(address),
+    }
+}
+
+/// The entrance for TLS, with its certificates watched and shown.
+fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> {
+    let certificates = Certificates::new(config.certificates.clone());
+    let (watched, shown) = (certificates.clone(), certificates.clone());
+    deps.tasks
+        .spawn("certificates", Policy::Restart, move |shutdown| {
+            watched.clone().run(shutdown)
+        });
+    deps.admin_route("/certificates", move || serde_json::json!(shown.shown()));
+    Ok(Entrance {
+        listener: Arc::new(listener(deps, &config.socket, config.address)?),
+        tls: Some(server::tls_acceptor(certificates).context("TLS cannot be offered")?),
+    })
 }
 
 fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {

@@ -646,6 +646,12 @@ pub const KEYS: &[Key] = &[
         "Time a client may take nothing of an answer that is ready; then its connection is closed. Not for tunnels.",
     ),
     key(
+        "router/tls/redirect",
+        Kind::Bool,
+        "false",
+        "Answer requests without TLS by a redirect (308) to the entrance for TLS, if there is one; ACME's challenges pass.",
+    ),
+    key(
         "router/prune/sweep",
         Kind::Duration {
             min: ms(100),

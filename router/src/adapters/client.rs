@@ -27,6 +27,8 @@ pub struct ClientConnection {
     pub peer: SocketAddr,
     /// For X-Forwarded-For.
     pub address: HeaderValue,
+    /// It came over TLS.
+    pub secure: bool,
     /// Requests that hyper handed out.
     served: AtomicU64,
     /// Number of the request that stands for a refused head; 0 for none.
@@ -101,13 +103,14 @@ pub enum Overdue {
 }
 
 impl ClientConnection {
-    pub fn new(peer: SocketAddr, now: Millis, place: Place) -> ClientConnection {
+    pub fn new(peer: SocketAddr, now: Millis, secure: bool, place: Place) -> ClientConnection {
         let address = match peer.ip() {
             std::net::IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(peer.ip(), Into::into),
             ip => ip,
         };
         ClientConnection {
             peer,
+            secure,
             address: HeaderValue::from_str(&address.to_string())
                 .expect("an ip address is visible ASCII"),
             served: AtomicU64::new(0),

@@ -198,12 +198,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
     /// A tunnel may be as slow as it likes.
-    fn note_reader(&self, written: &Poll<io::Result<usize>>) {
-        match written {
-            Poll::Pending if !self.inspector.is_tunnel() => {
-                self.client.awaits_reader(self.clock.now());
-            }
-            _ => self.client.reader_moves(),
+    fn note_reader(&self, waits: bool) {
+        if waits && !self.inspector.is_tunnel() {
+            self.client.awaits_reader(self.clock.now());
+        } else {
+            self.client.reader_moves();
         }
     }
 
@@ -224,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        this.note_reader(&written);
+        this.note_reader(written.is_pending());
         written
     }
 
@@ -235,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bytes);
-        this.note_reader(&written);
+        this.note_reader(written.is_pending());
         written
     }
 
@@ -244,7 +243,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        // Under TLS a write may be taken though the socket takes nothing.
+        this.note_reader(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

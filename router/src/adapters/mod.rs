@@ -10,6 +10,7 @@
 pub mod access_log;
 pub mod backends;
 pub mod bodies;
+pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod counters;

@@ -45,6 +45,8 @@ pub struct Worker {
     pub clock: Clock,
     pub tasks: Supervisor,
     pub crowd: Arc<Crowd>,
+    /// Where clients reach the entrance for TLS, if there is one.
+    pub tls_port: Option<u16>,
 }
 
 /// Answers one request. Never fails: what fails is told to the client.
@@ -117,6 +119,12 @@ async fn answer(
         exchange.describe(&request, &host_text, id_text);
     }
     let shown_host = || without_port(&host_text).to_string();
+    if let Some(port) = worker.tls_port.filter(|_| policy.tls_redirect)
+        && !client.secure
+        && let Some(location) = forwarding::secure_location(&host_text, request.uri(), port)
+    {
+        return redirect(location, exchange, &id_value);
+    }
     let pool = {
         let table = worker.table.load();
         table
@@ -175,6 +183,7 @@ async fn answer(
         &mut parts.headers,
         &Client {
             address: client.address.clone(),
+            secure: client.secure,
         },
         &id_value,
         unix_millis(),
@@ -608,6 +617,25 @@ fn add_affinity(headers: &mut HeaderMap, endpoint: &Endpoint, pool: &Pool) {
     if let Some(value) = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
         headers.append(header::SET_COOKIE, value);
     }
+}
+
+/// Sends the client to the entrance for TLS.
+fn redirect(
+    location: HeaderValue,
+    mut exchange: Exchange,
+    request_id: &HeaderValue,
+) -> Response<ResponseBody> {
+    let status = StatusCode::PERMANENT_REDIRECT;
+    exchange.answered(status.as_u16());
+    let mut response = Response::new(ResponseBody::Own {
+        text: None,
+        exchange: Some(exchange),
+    });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    headers.insert(forwarding::X_VCAP_REQUEST_ID, request_id.clone());
+    response
 }
 
 /// An answer of the router's own.

@@ -1,7 +1,7 @@
 //! Accepting clients, watching their time, and letting them go when the daemon ends.
 
+use super::certificates::Certificates;
 use super::client::{ClientConnection, Overdue, Patience};
-use super::crowd::Place;
 use super::front::Front;
 use super::keep_alive::watch_peer;
 use super::proxy::{Worker, handle};
@@ -14,7 +14,9 @@ use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 /// How often at least is looked at a client's time.
 const LOOK: Duration = Duration::from_secs(5);
@@ -39,9 +41,28 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}"))
 }
 
+/// Where clients come in.
+#[derive(Clone)]
+pub struct Entrance {
+    pub listener: Arc<TcpListener>,
+    /// For those that speak TLS.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// What an entrance for TLS offers: HTTP/1.1, from TLS 1.2 on.
+pub fn tls_acceptor(certificates: Arc<Certificates>) -> Result<TlsAcceptor, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
 /// Accepts until the daemon drains.
 pub async fn accept(
-    listener: Arc<TcpListener>,
+    entrance: Entrance,
     worker: Arc<Worker>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
@@ -58,8 +79,8 @@ pub async fn accept(
         tokio::select! {
             biased;
             () = shutdown.draining() => return Ok(()),
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => serve(&tasks, &worker, socket, peer),
+            accepted = entrance.listener.accept() => match accepted {
+                Ok((socket, peer)) => serve(&tasks, &worker, socket, peer, entrance.tls.clone()),
                 Err(error) => {
                     // Out of descriptors, most likely: those who are served will free some.
                     tracing::warn!(%error, "a client could not be accepted");
@@ -70,28 +91,55 @@ pub async fn accept(
     }
 }
 
-fn serve(tasks: &Supervisor, worker: &Arc<Worker>, socket: TcpStream, peer: SocketAddr) {
+fn serve(
+    tasks: &Supervisor,
+    worker: &Arc<Worker>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+) {
     worker.counters.connections_metric.increment(1);
     let _ = socket.set_nodelay(true);
     watch_peer(&socket);
     let place = worker.crowd.enter();
     let worker = worker.clone();
     let shutdown = tasks.shutdown();
-    tasks.spawn_once(
-        "client connection",
-        serve_connection(worker, socket, peer, place, shutdown),
-    );
+    let secure = tls.is_some();
+    let client = Arc::new(ClientConnection::new(
+        peer,
+        worker.clock.now(),
+        secure,
+        place,
+    ));
+    tasks.spawn_once("client connection", async move {
+        let Some(tls) = tls else {
+            return serve_connection(worker, socket, client, shutdown).await;
+        };
+        let within = worker.policy.load().header_timeout;
+        match tokio::time::timeout(within, tls.accept(socket)).await {
+            Ok(Ok(socket)) => serve_connection(worker, socket, client, shutdown).await,
+            Ok(Err(error)) => {
+                worker.counters.tls_failures_metric.increment(1);
+                tracing::debug!(%peer, %error, "a TLS handshake failed");
+            }
+            Err(_) => {
+                worker.counters.tls_failures_metric.increment(1);
+                tracing::debug!(%peer, "a TLS handshake did not end");
+            }
+        }
+    });
 }
 
-async fn serve_connection(
+async fn serve_connection<S>(
     worker: Arc<Worker>,
-    socket: TcpStream,
-    peer: SocketAddr,
-    place: Place,
+    socket: S,
+    client: Arc<ClientConnection>,
     shutdown: Shutdown,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = client.peer;
     let policy = worker.policy.load_full();
-    let client = Arc::new(ClientConnection::new(peer, worker.clock.now(), place));
     let front = Front::new(
         socket,
         client.clone(),

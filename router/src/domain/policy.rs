@@ -21,6 +21,8 @@ pub struct Policy {
     pub body_timeout: Duration,
     /// Between two moments at which a client takes some of its answer.
     pub send_timeout: Duration,
+    /// Send clients without TLS to the entrance for TLS, if there is one.
+    pub tls_redirect: bool,
     /// 0 for what the limit of open files allows.
     pub max_clients: usize,
     pub sweep: Duration,
@@ -44,6 +46,7 @@ impl Policy {
             idle_timeout: settings.duration("router/timeouts/idle"),
             body_timeout: settings.duration("router/timeouts/request_body"),
             send_timeout: settings.duration("router/timeouts/send"),
+            tls_redirect: settings.bool("router/tls/redirect"),
             max_clients: count("router/limits/max_client_connections"),
             sweep: settings.duration("router/prune/sweep"),
             stale_after: settings.duration("router/prune/stale_after").as_millis() as Millis,
