@@ -34,6 +34,7 @@ use super::automation::output::Outputs;
 use super::automation::sensors::SensorEntry;
 use super::automation::unit::PackCommand;
 use super::droplets::Droplets;
+use super::pool::Pool;
 use super::spool::Spool;
 use crate::domain::remembered::Remembered;
 
@@ -118,6 +119,8 @@ pub struct Table {
     pub sensors: BTreeMap<String, SensorEntry>,
     /// Newest generation that was told to stop.
     pub stopped_sensors: BTreeMap<String, i64>,
+    /// What waits prepared for whoever comes.
+    pub pool: Pool,
     pub epochs: Epochs,
     /// No more work is taken.
     pub draining: bool,
@@ -169,6 +172,8 @@ pub enum Holder {
     Instance(InstanceId),
     /// The sandbox of a pack.
     Pack(String),
+    /// A sandbox that waits in the pool.
+    Prepared(String),
     /// Who cannot be evicted.
     Lasting,
 }
@@ -232,7 +237,12 @@ impl Table {
                 hold: Hold::Live,
             })
         });
-        instances.chain(tasks).chain(packs).chain(sensors).collect()
+        instances
+            .chain(tasks)
+            .chain(packs)
+            .chain(sensors)
+            .chain(self.pool.claims())
+            .collect()
     }
 
     /// Those who give way for what was just admitted.
@@ -241,6 +251,7 @@ impl Table {
             match gone {
                 Holder::Instance(instance) => self.wish(&instance, Wish::Evict),
                 Holder::Pack(sandbox) => self.retire(&sandbox, "its room is needed"),
+                Holder::Prepared(sandbox) => self.pool.give_up(&sandbox),
                 Holder::Lasting => {}
             }
         }

@@ -8,7 +8,7 @@ use super::automation::{report, retire};
 use super::droplets::Droplets;
 use super::spool::Spool;
 use super::{
-    adoption, advertise, farewell, folders, heartbeat, machine, names, routes, sampling, transfer,
+    adoption, advertise, farewell, folders, heartbeat, machine, names, pool, routes, sampling, transfer,
 };
 use crate::Config;
 use crate::sandbox::{Engine, EngineConfig, VCAP};
@@ -91,6 +91,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     });
     spawn(&agent, "automation-report", report::run);
     spawn(&agent, "packs", retire::run);
+    spawn(&agent, "pool", pool::run);
     spawn(&agent, "names", move |agent, shutdown| {
         names::run(agent, name_server.clone(), shutdown)
     });
@@ -143,6 +144,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
             "instances": table.instances.len(),
             "tasks": table.tasks.len(),
             "packs": table.packs.len(),
+            "prepared": table.prepared(),
             "actions": table.actions.len(),
             "sensors": table.sensors.len(),
             "spooled_facts": shown.spool.len(),

@@ -10,6 +10,7 @@ use crate::domain::action::{self, ActionRecord};
 use crate::domain::capacity::{self, Resources};
 use crate::domain::epoch::Command;
 use crate::domain::pack::{self, PackKey, Warm};
+use crate::domain::pool::Shape;
 use daemon::Received;
 use proto::bus::automation::{RunAction, RunActionReply, StopAction};
 use proto::bus::catalogue;
@@ -138,11 +139,20 @@ fn open(
         table.retire(&sandbox, "another pack needs its place");
     }
     table.evict(evicted);
-    let (entry, unit) = unit::create(agent, key, limits);
-    let id = entry.warm.id.clone();
-    table.packs.insert(id.clone(), entry);
     let content = request.content.clone().unwrap_or_default();
-    agent.tasks.spawn_once("pack", unit.begin(content));
+    table.pool.heard_of_base(&key.base, &content.base_url);
+    let shape = Shape::Pack {
+        disk_mb: limits.disk_mb,
+        base: key.base.clone(),
+    };
+    let ready = agent.take_prepared(table, shape);
+    let id = match &ready {
+        Some(ready) => ready.sandbox.id().to_string(),
+        None => format!("pack-{:016x}", rand::random::<u64>()),
+    };
+    let (entry, unit) = unit::create(agent, id.clone(), key, limits);
+    table.packs.insert(id.clone(), entry);
+    agent.tasks.spawn_once("pack", unit.begin(content, ready));
     agent.nudges.advertise.notify_one();
     Ok(id)
 }
