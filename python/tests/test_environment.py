@@ -35,7 +35,7 @@ class Has(Action):
 
 
 class Environment(HostTestCase):
-    arguments = ("--prefork", "2", "--preload", "wsgiref.util,elsewhere")
+    arguments = ("--prefork", "2", "--preload", "wsgiref.util")
 
     def setUp(self):
         super().setUp()
@@ -58,7 +58,7 @@ class Environment(HostTestCase):
         return result_of(end)["result"]
 
     def test_workers_of_before_and_after_see_what_the_pack_requires(self):
-        eventually(lambda: self.idle() == 2)
+        eventually(lambda: self.idle() == 2, "two idle workers")
         self.enter(prefix=self.prefix, path=[self.libraries])
         # Two were there before; those after them are forked from a host that has entered.
         for number in range(5):

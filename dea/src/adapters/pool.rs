@@ -18,9 +18,10 @@ use super::chain;
 use super::droplets::DropletUse;
 use super::machine;
 use crate::domain::capacity::{self, Claim, Hold, Resources};
-use crate::domain::pool::{self, Because, Demand, Failures, Kind, Next, Shape, View};
+use crate::domain::pool::{self, Because, Demand, Failures, Kind, Next, Shape, View, Waits};
 use crate::sandbox::{Prepare, Sandbox, SandboxError, SandboxLimits};
 use daemon::Shutdown;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +61,11 @@ pub struct Pool {
     last_start: Option<Duration>,
     /// One is being made or removed.
     at_work: bool,
+    /// Starts that were served and that were not, each kind.
+    taken: BTreeMap<Kind, u64>,
+    missed: BTreeMap<Kind, u64>,
     /// Why none is made, as it was last said.
-    waits: Option<pool::Waits>,
+    waits: Option<Waits>,
     changed: Arc<Notify>,
 }
 
@@ -88,7 +92,7 @@ impl Pool {
     }
 
     fn take(&mut self, shape: Shape, is_served: bool, now: Duration) -> Option<Ready> {
-        let kind = shape.kind().name();
+        let kind = shape.kind();
         let found = self
             .ready
             .iter()
@@ -98,11 +102,22 @@ impl Pool {
         self.last_start = Some(now);
         let taken = found.and_then(|id| self.ready.remove(&id));
         if taken.is_some() {
-            metrics::counter!("dea_pool_taken_total", "kind" => kind).increment(1);
+            *self.taken.entry(kind).or_default() += 1;
+            metrics::counter!("dea_pool_taken_total", "kind" => kind.name()).increment(1);
+            self.changed.notify_one();
         } else if is_served {
-            metrics::counter!("dea_pool_missed_total", "kind" => kind).increment(1);
+            *self.missed.entry(kind).or_default() += 1;
+            metrics::counter!("dea_pool_missed_total", "kind" => kind.name()).increment(1);
         }
         taken
+    }
+
+    /// What was taken and not used after all.
+    pub fn put_back(&mut self, ready: Option<Ready>) {
+        if let Some(ready) = ready {
+            let id = ready.sandbox.id().to_string();
+            self.ready.insert(id, ready);
+        }
     }
 
     /// The libraries of all packs, as somebody just told.
@@ -120,9 +135,31 @@ impl Pool {
         self.ready.is_empty() && self.leaving.is_empty() && !self.at_work
     }
 
-    pub fn count(&self, kind: Kind) -> usize {
+    fn count(&self, kind: Kind) -> usize {
         let of_kind = |ready: &&Ready| ready.shape.kind() == kind;
         self.ready.values().filter(of_kind).count()
+    }
+
+    /// For the status page: of each kind what waits, and which starts it served.
+    pub fn shown(&self) -> Value {
+        let of = |kind: Kind| {
+            let disks = self
+                .ready
+                .values()
+                .filter(|ready| ready.shape.kind() == kind);
+            let disks: Vec<u64> = disks.map(|ready| ready.shape.disk_mb()).collect();
+            json!({
+                "prepared": disks.len(),
+                "disks_mb": disks,
+                "taken": self.taken.get(&kind).unwrap_or(&0),
+                "missed": self.missed.get(&kind).unwrap_or(&0),
+            })
+        };
+        json!({
+            "instances": of(Kind::Instance),
+            "packs": of(Kind::Pack),
+            "waits": self.waits.map(Waits::name),
+        })
     }
 }
 
@@ -235,7 +272,10 @@ async fn turn(agent: &Arc<Agent>) -> bool {
         match made {
             Ok(ready) => {
                 table.pool.failures.worked();
-                table.pool.ready.insert(ready.sandbox.id().to_string(), ready);
+                table
+                    .pool
+                    .ready
+                    .insert(ready.sandbox.id().to_string(), ready);
             }
             Err(why) => {
                 metrics::counter!("dea_pool_failed_total", "kind" => shape.kind().name())
@@ -336,15 +376,5 @@ fn show(agent: &Agent) {
         let name = kind.name();
         metrics::gauge!("dea_pool_prepared", "kind" => name).set(table.pool.count(kind) as f64);
         metrics::gauge!("dea_pool_wanted", "kind" => name).set(agent.pool_size(kind) as f64);
-    }
-}
-
-impl Table {
-    /// Those who wait prepared, for the status page.
-    pub fn prepared(&self) -> BTreeMap<&'static str, usize> {
-        Kind::BOTH
-            .into_iter()
-            .map(|kind| (kind.name(), self.pool.count(kind)))
-            .collect()
     }
 }

@@ -8,10 +8,11 @@ use super::automation::{report, retire};
 use super::droplets::Droplets;
 use super::spool::Spool;
 use super::{
-    adoption, advertise, farewell, folders, heartbeat, machine, names, pool, routes, sampling, transfer,
+    adoption, advertise, farewell, folders, heartbeat, machine, names, pool, routes, sampling,
+    transfer,
 };
 use crate::Config;
-use crate::sandbox::{Engine, EngineConfig, VCAP};
+use crate::sandbox::{Engine, EngineConfig, Sandbox, VCAP};
 use anyhow::Context;
 use daemon::{Bootstrap, Deps, LogSender, Policy, Running, Shutdown};
 use proto::ids::DeaId;
@@ -144,7 +145,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
             "instances": table.instances.len(),
             "tasks": table.tasks.len(),
             "packs": table.packs.len(),
-            "prepared": table.prepared(),
+            "pool": table.pool.shown(),
             "actions": table.actions.len(),
             "sensors": table.sensors.len(),
             "spooled_facts": shown.spool.len(),
@@ -166,6 +167,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
                     "process": entry.record.start.droplet,
                     "version": entry.record.start.version,
                     "index": entry.record.start.index,
+                    "sandbox": entry.sandbox.as_ref().map(Sandbox::id),
                     "state": entry.machine.name(),
                     "since": entry.machine.since(),
                     "ending": entry.machine.ending(),

@@ -104,9 +104,7 @@ impl Demand {
     pub fn wanted(&self, kind: Kind, count: usize, usual: Option<Shape>) -> Vec<Shape> {
         let recent = self.0.get(&kind).filter(|recent| !recent.is_empty());
         let Some(recent) = recent else {
-            return usual
-                .map(|shape| vec![shape; count])
-                .unwrap_or_default();
+            return usual.map(|shape| vec![shape; count]).unwrap_or_default();
         };
         // Of each shape: how often it was wanted, and when last.
         let mut seen: BTreeMap<&Shape, (usize, usize)> = BTreeMap::new();
@@ -118,11 +116,13 @@ impl Demand {
         let mut wanted = Vec::new();
         for _ in 0..count {
             // The highest number of wishes for each one given, as seats go to parties; of equals the newest.
-            let next = seen.iter().max_by(|(a, (wishes, at)), (b, (others, other_at))| {
-                let divisor = |shape: &Shape| given.get(shape).copied().unwrap_or(0) + 1;
-                let (mine, theirs) = (wishes * divisor(b), others * divisor(a));
-                mine.cmp(&theirs).then(at.cmp(other_at))
-            });
+            let next = seen
+                .iter()
+                .max_by(|(a, (wishes, at)), (b, (others, other_at))| {
+                    let divisor = |shape: &Shape| given.get(shape).copied().unwrap_or(0) + 1;
+                    let (mine, theirs) = (wishes * divisor(b), others * divisor(a));
+                    mine.cmp(&theirs).then(at.cmp(other_at))
+                });
             let Some((shape, _)) = next else { break };
             *given.entry(shape).or_default() += 1;
             wanted.push((*shape).clone());
@@ -250,11 +250,14 @@ pub fn plan(view: &View<'_>, now: Duration) -> Plan {
             missing.remove(at);
         }
     }
-    let is_short = view.left.memory_mb < SPARE.memory_mb / 2 || view.left.disk_mb < SPARE.disk_mb / 2;
+    let is_short =
+        view.left.memory_mb < SPARE.memory_mb / 2 || view.left.disk_mb < SPARE.disk_mb / 2;
     let overdrawn =
         view.held.memory_mb > view.offered.memory_mb || view.held.disk_mb > view.offered.disk_mb;
     if is_short || overdrawn {
-        let going = kept.iter().map(|(id, _)| (id.clone(), Because::RoomIsShort));
+        let going = kept
+            .iter()
+            .map(|(id, _)| (id.clone(), Because::RoomIsShort));
         discard.extend(going);
         return Plan {
             discard,
@@ -398,8 +401,17 @@ mod tests {
                 next: Next::Prepare(disk(512)),
             }
         );
-        let full = plan(&calm(&wanted[1..], &[prepared[0].clone(), prepared[2].clone()]), secs(9));
-        assert_eq!(full, Plan { discard: vec![], next: Next::Full });
+        let full = plan(
+            &calm(&wanted[1..], &[prepared[0].clone(), prepared[2].clone()]),
+            secs(9),
+        );
+        assert_eq!(
+            full,
+            Plan {
+                discard: vec![],
+                next: Next::Full
+            }
+        );
     }
 
     #[test]
@@ -408,17 +420,68 @@ mod tests {
         let calm = calm(&wanted, &[]);
         let base = || calm.clone();
         for (view, waits) in [
-            (View { starting: 1, ..base() }, Waits::Starting),
-            (View { last_start: Some(secs(9)), ..base() }, Waits::Starting),
-            (View { not_before: Some(secs(10)), ..base() }, Waits::Failed),
-            (View { held: mb(4090, 0), ..base() }, Waits::NoRoom),
-            (View { held: mb(0, 4090), ..base() }, Waits::NoRoom),
-            (View { left: mb(200, 4096), ..base() }, Waits::MachineIsShort),
-            (View { left: mb(4096, 500), ..base() }, Waits::MachineIsShort),
+            (
+                View {
+                    starting: 1,
+                    ..base()
+                },
+                Waits::Starting,
+            ),
+            (
+                View {
+                    last_start: Some(secs(9)),
+                    ..base()
+                },
+                Waits::Starting,
+            ),
+            (
+                View {
+                    not_before: Some(secs(10)),
+                    ..base()
+                },
+                Waits::Failed,
+            ),
+            (
+                View {
+                    held: mb(4090, 0),
+                    ..base()
+                },
+                Waits::NoRoom,
+            ),
+            (
+                View {
+                    held: mb(0, 4090),
+                    ..base()
+                },
+                Waits::NoRoom,
+            ),
+            (
+                View {
+                    left: mb(200, 4096),
+                    ..base()
+                },
+                Waits::MachineIsShort,
+            ),
+            (
+                View {
+                    left: mb(4096, 500),
+                    ..base()
+                },
+                Waits::MachineIsShort,
+            ),
         ] {
             assert_eq!(plan(&view, secs(9)).next, Next::Wait(waits), "{view:?}");
-            let later = View { starting: 0, held: mb(0, 0), left: mb(4096, 4096), ..view };
-            assert_eq!(plan(&later, secs(11)).next, Next::Prepare(disk(64)), "{later:?}");
+            let later = View {
+                starting: 0,
+                held: mb(0, 0),
+                left: mb(4096, 4096),
+                ..view
+            };
+            assert_eq!(
+                plan(&later, secs(11)).next,
+                Next::Prepare(disk(64)),
+                "{later:?}"
+            );
         }
     }
 
@@ -429,10 +492,34 @@ mod tests {
         let calm = calm(&wanted, &prepared);
         let base = || calm.clone();
         for (view, because) in [
-            (View { left: mb(100, 4096), ..base() }, Because::RoomIsShort),
-            (View { left: mb(4096, 200), ..base() }, Because::RoomIsShort),
-            (View { held: mb(4097, 0), ..base() }, Because::RoomIsShort),
-            (View { draining: true, ..base() }, Because::Draining),
+            (
+                View {
+                    left: mb(100, 4096),
+                    ..base()
+                },
+                Because::RoomIsShort,
+            ),
+            (
+                View {
+                    left: mb(4096, 200),
+                    ..base()
+                },
+                Because::RoomIsShort,
+            ),
+            (
+                View {
+                    held: mb(4097, 0),
+                    ..base()
+                },
+                Because::RoomIsShort,
+            ),
+            (
+                View {
+                    draining: true,
+                    ..base()
+                },
+                Because::Draining,
+            ),
         ] {
             let plan = plan(&view, secs(9));
             assert_eq!(plan.discard, [("a".to_string(), because)]);
@@ -457,7 +544,10 @@ mod tests {
     fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         proptest::collection::vec((0u64..3, any::<bool>()), 0..6).prop_map(|shapes| {
             let shape = |(disk_mb, pack): (u64, bool)| match pack {
-                true => Shape::Pack { disk_mb, base: String::new() },
+                true => Shape::Pack {
+                    disk_mb,
+                    base: String::new(),
+                },
                 false => Shape::Instance { disk_mb },
             };
             shapes.into_iter().map(shape).collect()

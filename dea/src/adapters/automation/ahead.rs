@@ -79,9 +79,7 @@ pub async fn make(
 async fn begin(agent: &Agent, sandbox: &Sandbox, files: &Files) -> Result<(), String> {
     let started = async {
         files.show_common(agent, sandbox).await?;
-        sandbox
-            .make_folder(making::SOCKET_FOLDER, 0, 0o700)
-            .await?;
+        sandbox.make_folder(making::SOCKET_FOLDER, 0, 0o700).await?;
         sandbox.order_unsealed(making::orders(files)).await?;
         sandbox.events().await
     };
@@ -103,11 +101,7 @@ async fn begin(agent: &Agent, sandbox: &Sandbox, files: &Files) -> Result<(), St
 
 /// Waits for a host's workers and puts each into its control group. The groups stay when the connection goes:
 /// whoever takes the sandbox finds the workers in them.
-async fn settle(
-    sandbox: &Sandbox,
-    mut host: HostConnection,
-    kind: HostKind,
-) -> Result<(), String> {
+async fn settle(sandbox: &Sandbox, mut host: HostConnection, kind: HostKind) -> Result<(), String> {
     let mut workers = Workers::new(sandbox.group());
     let mut count = 0;
     while count < IDLE_WORKERS {
@@ -125,7 +119,9 @@ async fn settle(
     }
     match workers.take_dismissed().is_empty() {
         true => Ok(()),
-        false => Err(format!("a worker of its {kind:?} host has no control group")),
+        false => Err(format!(
+            "a worker of its {kind:?} host has no control group"
+        )),
     }
 }
 

@@ -139,7 +139,12 @@ impl Files {
     }
 
     fn has_own_environment(&self) -> bool {
-        let has = |pack: &DropletUse| pack.folder().join(OWN_INTERPRETER).symlink_metadata().is_ok();
+        let has = |pack: &DropletUse| {
+            pack.folder()
+                .join(OWN_INTERPRETER)
+                .symlink_metadata()
+                .is_ok()
+        };
         self.pack.as_ref().is_some_and(has)
     }
 
@@ -157,7 +162,9 @@ impl Files {
     pub fn own_environment(&self) -> Option<OwnEnvironment> {
         let pack = self.pack.as_ref()?;
         let folders = site_packages(&pack.folder(), PACK);
-        let prefix = self.has_own_environment().then(|| format!("{PACK}/virtualenv"));
+        let prefix = self
+            .has_own_environment()
+            .then(|| format!("{PACK}/virtualenv"));
         (prefix.is_some() || !folders.is_empty()).then_some(OwnEnvironment { prefix, folders })
     }
 
