@@ -35,6 +35,7 @@ use super::automation::output::Outputs;
 use super::automation::sensors::SensorEntry;
 use super::automation::unit::PackCommand;
 use super::droplets::Droplets;
+use super::pool::Pool;
 use super::spool::Spool;
 use crate::domain::remembered::Remembered;
 
@@ -119,6 +120,8 @@ pub struct Table {
     pub sensors: BTreeMap<String, SensorEntry>,
     /// Newest generation that was told to stop.
     pub stopped_sensors: BTreeMap<String, i64>,
+    /// What waits prepared for whoever comes.
+    pub pool: Pool,
     pub epochs: Epochs,
     /// The agent ends: no more work is taken.
     pub draining: bool,
@@ -173,6 +176,8 @@ pub enum Holder {
     Instance(InstanceId),
     /// The sandbox of a pack.
     Pack(String),
+    /// A sandbox that waits in the pool.
+    Prepared(String),
     /// Who cannot be evicted.
     Lasting,
 }
@@ -258,7 +263,12 @@ impl Table {
                 hold: Hold::Live,
             })
         });
-        instances.chain(tasks).chain(packs).chain(sensors).collect()
+        instances
+            .chain(tasks)
+            .chain(packs)
+            .chain(sensors)
+            .chain(self.pool.claims())
+            .collect()
     }
 
     /// Those who give way for what was just admitted.
@@ -267,6 +277,7 @@ impl Table {
             match gone {
                 Holder::Instance(instance) => self.wish(&instance, Wish::Evict),
                 Holder::Pack(sandbox) => self.retire(&sandbox, "its room is needed"),
+                Holder::Prepared(sandbox) => self.pool.give_up(&sandbox),
                 Holder::Lasting => {}
             }
         }

@@ -56,6 +56,7 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
         for sensor in table.sensors.values() {
             let _ = sensor.commands.try_send(SensorCommand::Stop);
         }
+        table.pool.look();
     }
     let pace = agent.pace();
     wait(pace.drain + pace.grace.min(SHUTDOWN_GRACE) + SLACK, || {
@@ -64,6 +65,7 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
             && table.tasks.is_empty()
             && table.packs.is_empty()
             && table.sensors.is_empty()
+            && table.pool.is_empty()
     })
     .await;
     wait(ACKNOWLEDGE, || agent.spool.is_empty()).await;

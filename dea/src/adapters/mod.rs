@@ -19,6 +19,7 @@ pub mod heartbeat;
 pub mod life;
 pub mod machine;
 pub mod names;
+pub mod pool;
 pub mod preparing;
 pub mod queries;
 pub mod rhythm;

@@ -1,7 +1,7 @@
 //! What the agent is asked: `dea.status`, `dea.discover`, `dea.find.droplet`, `droplet.status`.
 
 use super::agent::Agent;
-use crate::domain::capacity::{self, Resources};
+use crate::domain::capacity::{self, Hold, Resources};
 use crate::domain::discover;
 use crate::domain::selection::Selection;
 use daemon::Received;
@@ -39,7 +39,10 @@ impl Agent {
             .map(|usage| usage.mem)
             .sum::<u64>()
             >> 20;
-        let reserved = capacity::reserved(&table.claims()).memory_mb;
+        // What waits for nobody in particular is nobody's.
+        let claims = table.claims();
+        let held = claims.iter().filter(|claim| claim.hold != Hold::Prepared);
+        let reserved = capacity::reserved(held).memory_mb;
         drop(table);
         (self.offered().memory_mb, reserved, used)
     }

@@ -8,11 +8,11 @@ use super::automation::{report, retire};
 use super::droplets::Droplets;
 use super::spool::Spool;
 use super::{
-    adoption, advertise, evacuation, farewell, folders, heartbeat, machine, names, routes,
+    adoption, advertise, evacuation, farewell, folders, heartbeat, machine, names, pool, routes,
     sampling, transfer,
 };
 use crate::Config;
-use crate::sandbox::{Engine, EngineConfig, VCAP};
+use crate::sandbox::{Engine, EngineConfig, Sandbox, VCAP};
 use anyhow::Context;
 use daemon::{Bootstrap, Deps, LogSender, Policy, Running, Shutdown};
 use proto::ids::DeaId;
@@ -94,6 +94,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     });
     spawn(&agent, "automation-report", report::run);
     spawn(&agent, "packs", retire::run);
+    spawn(&agent, "pool", pool::run);
     spawn(&agent, "names", move |agent, shutdown| {
         names::run(agent, name_server.clone(), shutdown)
     });
@@ -146,6 +147,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
             "instances": table.instances.len(),
             "tasks": table.tasks.len(),
             "packs": table.packs.len(),
+            "pool": table.pool.shown(),
             "actions": table.actions.len(),
             "sensors": table.sensors.len(),
             "spooled_facts": shown.spool.len(),
@@ -168,6 +170,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
                     "process": entry.record.start.droplet,
                     "version": entry.record.start.version,
                     "index": entry.record.start.index,
+                    "sandbox": entry.sandbox.as_ref().map(Sandbox::id),
                     "state": entry.state_name(&table.evacuation),
                     "since": entry.machine.since(),
                     "ending": entry.machine.ending(),

@@ -302,7 +302,7 @@ impl Run {
                     }),
                 }
             };
-            tokio::join!(agent.engine.prepare(wish), fetching)
+            tokio::join!(agent.prepare(wish), fetching)
         };
         let sandbox = sandbox.map_err(|error| failed(chain(&error)))?;
         self.sandbox = Some(sandbox.clone());

@@ -421,6 +421,18 @@ pub const KEYS: &[Key] = &[
         "Most log lines a second of one instance; more are dropped and counted.",
     ),
     key(
+        "dea/pool/instances",
+        Kind::Integer { min: 0, max: 64 },
+        "2",
+        "Sandboxes that an agent keeps prepared for instances; they have the disks that the last starts had, and give way to whatever needs room.",
+    ),
+    key(
+        "dea/pool/packs",
+        Kind::Integer { min: 0, max: 64 },
+        "1",
+        "Sandboxes that an agent keeps prepared for packs, with the hosts of actions running in them.",
+    ),
+    key(
         "dea/pack/memory_mb",
         Kind::Integer {
             min: 64,
