@@ -297,7 +297,7 @@ fn decide(agent: &Agent, left: Resources) -> Work {
     let mut table = agent.table();
     let wanted = agent.wanted(&table.pool.demand);
     let held = capacity::reserved(&table.claims());
-    let draining = table.draining;
+    let draining = table.draining || table.evacuation.is_on();
     let pool = &mut table.pool;
     let prepared: Vec<(String, Shape)> = pool
         .ready
