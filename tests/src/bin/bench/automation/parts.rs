@@ -1,4 +1,4 @@
-//! How much the parts do in a second: the agent, the engine with its store, the rules.
+//! What the parts take alone: a start in the agent, its actions, the engine with its store, the rules.
 
 use super::examples::{number, run};
 use crate::goal::{Goal, Measured, Reach};
@@ -17,10 +17,30 @@ const RULE_ROUNDS: usize = 5;
 const MESSAGES: usize = 500_000;
 
 pub async fn measure() -> anyhow::Result<Vec<Goal>> {
-    let mut goals = actions().await?;
+    let mut goals = vec![starts().await?];
+    goals.extend(actions().await?);
     goals.extend(executions().await?);
     goals.extend(rules().await?);
     Ok(goals)
+}
+
+/// The program alternates the agent and the container of the yardstick itself.
+async fn starts() -> anyhow::Result<Goal> {
+    let document = run("starts_bench", &[], None).await?;
+    let ratios = document["ratios"].as_array().into_iter().flatten();
+    Ok(Goal {
+        what: "instance start from the pool".into(),
+        reach: Reach::AtMost(3.0),
+        measured: Ok(Measured {
+            yardstick: format!("{:.2} ms", number(&document, "/orders_ms")?),
+            ours: format!(
+                "{:.2} ms (without the pool {:.0} ms)",
+                number(&document, "/from_pool_ms")?,
+                number(&document, "/cold_ms")?
+            ),
+            rounds: ratios.filter_map(Value::as_f64).collect(),
+        }),
+    })
 }
 
 /// The program alternates the agent and the loop itself: both have to be on one core in turn.
