@@ -75,6 +75,7 @@ bench: setup-test
 	@$(MAKE) --no-print-directory init PROFILE=$(PROFILE)
 	@$(SUDO) $(BIN)/bench
 
-## trials: kill every part of automation under load, ten times as long as the tests do, and write docs/trials.md
+## trials: kill every part of automation under load, ten times as long as the tests do, and write docs/trials.md; simulate ten times as many clusters
 trials: setup-test build
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test automation_trials --locked
+	@env STACKYARD_TRIALS=10 cargo test -p tests --test simulator --locked

@@ -9,6 +9,7 @@ pub mod manifest_diff;
 pub mod names;
 pub mod observed;
 pub mod pagination;
+pub mod picture;
 pub mod placement;
 pub mod quotas;
 pub mod tasks;

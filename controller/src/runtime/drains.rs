@@ -40,6 +40,7 @@ pub(super) async fn tell(
     let now = shared.clock.now();
     let is_known = shared
         .state()
+        .picture
         .pool
         .view(now)
         .iter()
@@ -141,10 +142,10 @@ pub(super) async fn watch(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Re
 fn drains(shared: &Shared) -> Vec<(DeaId, Drain)> {
     let now = shared.clock.now();
     let state = shared.state();
-    let agents = state.pool.view(now);
+    let agents = state.picture.pool.view(now);
     agents
         .into_iter()
-        .filter_map(|agent| Some((agent.id.clone(), state.pool.drain(&agent.id)?)))
+        .filter_map(|agent| Some((agent.id.clone(), state.picture.pool.drain(&agent.id)?)))
         .collect()
 }
 

@@ -178,14 +178,15 @@ impl Runtime {
             version,
             instances,
         };
-        let mut stats = state.observed.stats(&scope, clock::unix_seconds());
-        let waiting = state.waiting.get(process);
+        let mut stats = state.picture.observed.stats(&scope, clock::unix_seconds());
+        let waiting = state.picture.waiting.get(process);
         for one in &mut stats {
             match one.state {
                 IndexState::Running | IndexState::Starting => continue,
                 IndexState::Down | IndexState::Crashed => {}
             }
             if state
+                .picture
                 .ledger
                 .in_flight(process, version, one.index)
                 .is_some()
@@ -205,15 +206,16 @@ impl Runtime {
     pub fn never_fits(&self, request: &PlacementRequest) -> Option<String> {
         let (now, fresh) = (self.shared.clock.now(), self.shared.advertisement_ttl());
         let state = self.shared.state();
-        if !state.is_warm(now, fresh) {
+        if !state.picture.is_warm(now, fresh) {
             return None;
         }
-        placement::never(&state.pool.view(now), request, fresh).map(|refusal| refusal.to_string())
+        placement::never(&state.picture.pool.view(now), request, fresh)
+            .map(|refusal| refusal.to_string())
     }
 
     /// Why instances of a process are not placed.
     pub fn waiting(&self, process: &ProcessGuid) -> Option<String> {
-        self.shared.state().waiting_reason(process)
+        self.shared.state().picture.waiting_reason(process)
     }
 
     /// A line into the log stream of an app, from the API.
@@ -292,11 +294,13 @@ impl Shared {
         let (seen, lost_after) = (self.clock.now(), self.lost_after());
         let state = self.state();
         let listened = state
+            .picture
             .connected_since
             .is_some_and(|since| seen.saturating_sub(since) > lost_after);
         let is_silent = || {
-            state.observed.agent(dea).is_none()
+            state.picture.observed.agent(dea).is_none()
                 && state
+                    .picture
                     .pool
                     .view(seen)
                     .iter()

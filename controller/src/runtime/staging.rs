@@ -110,7 +110,7 @@ async fn fail(
     build: Build,
     error: &StagingError,
 ) -> Result<(), StoreError> {
-    shared.state().pool.withdrawn(&build.guid);
+    shared.state().picture.pool.withdrawn(&build.guid);
     match completed::failed(shared, build, error, Some(epoch)).await {
         Err(StoreError::Stale { .. }) => Ok(()),
         other => other,
@@ -182,7 +182,7 @@ async fn stage(shared: &Shared, epoch: i64, build: Build) {
 fn forget(shared: &Shared, guid: &str) {
     let mut state = shared.state();
     state.builds.remove(guid);
-    state.pool.withdrawn(guid);
+    state.picture.pool.withdrawn(guid);
 }
 
 fn progress(shared: &Shared, guid: &str, phase: &str) {
@@ -230,10 +230,10 @@ async fn hand_over(shared: &Shared, epoch: i64, mut build: Build) -> Result<DeaI
         let reply = send(shared, epoch, &build, &request).await?;
         let Some(error) = reply.error else {
             // Its next advertisement counts the staging itself.
-            shared.state().pool.seen(&build.guid);
+            shared.state().picture.pool.seen(&build.guid);
             return Ok(dea);
         };
-        shared.state().pool.withdrawn(&build.guid);
+        shared.state().picture.pool.withdrawn(&build.guid);
         refusals += 1;
         if error.kind != "InsufficientResources" || refusals > REFUSALS {
             return Err(Stopped::Failed(error));
@@ -276,13 +276,13 @@ async fn choose(shared: &Shared, epoch: i64, build: &mut Build) -> Result<DeaId,
         let decision = {
             let mut state = shared.state();
             let decision = placement::choose(
-                &state.pool.view(now),
+                &state.picture.pool.view(now),
                 &request,
                 shared.advertisement_ttl(),
                 rand::random(),
             );
             if let Decision::Place { dea, .. } = &decision {
-                state.pool.reserve(Debit {
+                state.picture.pool.reserve(Debit {
                     key: build.guid.clone(),
                     dea: dea.clone(),
                     memory_mb: request.memory_mb,

@@ -16,11 +16,12 @@ pub(super) async fn document(shared: &Shared) -> Value {
     let now = shared.clock.now();
     let state = shared.state();
     let agents: Vec<Value> = state
-        .pool
+        .picture.pool
         .view(now)
         .into_iter()
         .map(|agent| {
             let beat = state
+                .picture
                 .observed
                 .agent(&agent.id)
                 .map(|seen| now.saturating_sub(seen.last_beat).as_secs_f64());
@@ -35,12 +36,13 @@ pub(super) async fn document(shared: &Shared) -> Value {
                 "instances": agent.instances.values().sum::<u32>(),
                 "advertised_seconds_ago": agent.age.as_secs_f64(),
                 "heartbeat_seconds_ago": beat,
-                "state": state_of(&agent, state.pool.drain(&agent.id), ttl),
-                "drain": state.pool.drain(&agent.id),
+                "state": state_of(&agent, state.picture.pool.drain(&agent.id), ttl),
+                "drain": state.picture.pool.drain(&agent.id),
             })
         })
         .collect();
     let waiting: Vec<Value> = state
+        .picture
         .waiting
         .iter()
         .map(|(process, indices)| {
@@ -63,6 +65,7 @@ pub(super) async fn document(shared: &Shared) -> Value {
         })
         .collect();
     let crashing: Vec<Value> = state
+        .picture
         .observed
         .crashing()
         .map(|(process, version, crashes)| {
@@ -81,7 +84,7 @@ pub(super) async fn document(shared: &Shared) -> Value {
         "nothing is planned: no controller leads"
     } else if leads.is_none() {
         "another controller plans"
-    } else if !state.is_warm(now, ttl) {
+    } else if !state.picture.is_warm(now, ttl) {
         "waits until every agent has told what it runs"
     } else {
         "planning"
@@ -93,7 +96,7 @@ pub(super) async fn document(shared: &Shared) -> Value {
         "epoch": leader.as_ref().map(|(_, epoch)| epoch),
         "bus": {"connected": bus.connected, "seconds": bus.since.elapsed().as_secs_f64(), "reconnects": bus.reconnects},
         "planning": planning,
-        "starts_in_flight": state.ledger.launches().count(),
+        "starts_in_flight": state.picture.ledger.launches().count(),
         "components": components,
         "agents": agents,
         "waiting": waiting,
@@ -118,15 +121,15 @@ fn state_of(agent: &AgentView, drain: Option<Drain>, ttl: Duration) -> &'static 
 /// For `/varz`.
 pub(super) fn counters(shared: &Shared) -> Value {
     let state = shared.state();
-    let count = |what| state.observed.count(what);
+    let count = |what| state.picture.observed.count(what);
     json!({
         "leads": shared.epoch.borrow().is_some(),
-        "agents": state.pool.view(shared.clock.now()).len(),
+        "agents": state.picture.pool.view(shared.clock.now()).len(),
         "instances_running": count(InstanceState::Running),
         "instances_starting": count(InstanceState::Starting),
         "instances_crashed": count(InstanceState::Crashed),
-        "processes_waiting": state.waiting.len(),
-        "starts_in_flight": state.ledger.launches().count(),
+        "processes_waiting": state.picture.waiting.len(),
+        "starts_in_flight": state.picture.ledger.launches().count(),
         "builds": state.builds.len(),
     })
 }

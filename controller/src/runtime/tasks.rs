@@ -188,7 +188,7 @@ pub(super) fn concern(facts: &[Fact]) -> bool {
 pub(super) async fn clear_away(shared: &Shared, facts: &[Fact]) -> Result<(), RoundError> {
     for fact in facts.iter().filter(|fact| fact.kind == Kind::TaskRemoved) {
         let dea = fact.payload.get("dea").and_then(serde_json::Value::as_str);
-        shared.state().pool.withdrawn(&fact.object);
+        shared.state().picture.pool.withdrawn(&fact.object);
         if let Some(dea) = dea.and_then(|dea| DeaId::new(dea).ok()) {
             stop(shared, &dea, &fact.object, "its app was deleted").await?;
         }
@@ -226,7 +226,7 @@ async fn place(shared: &Arc<Shared>, epoch: i64, mut task: Task) -> Result<(), R
     let decision = {
         let mut state = shared.state();
         let decision = placement::choose(
-            &state.pool.view(now),
+            &state.picture.pool.view(now),
             &request,
             shared.advertisement_ttl(),
             rand::random(),
@@ -234,7 +234,7 @@ async fn place(shared: &Arc<Shared>, epoch: i64, mut task: Task) -> Result<(), R
         match &decision {
             Decision::Place { dea, .. } => {
                 state.tasks.there.insert(task.guid.clone(), now);
-                state.pool.reserve(Debit {
+                state.picture.pool.reserve(Debit {
                     key: task.guid.clone(),
                     dea: dea.clone(),
                     memory_mb: request.memory_mb,
@@ -257,7 +257,7 @@ async fn place(shared: &Arc<Shared>, epoch: i64, mut task: Task) -> Result<(), R
                     Ok(())
                 }
                 Err(error) => {
-                    shared.state().pool.withdrawn(&task.guid);
+                    shared.state().picture.pool.withdrawn(&task.guid);
                     unless_stale(error)
                 }
             }
@@ -325,7 +325,7 @@ fn order(shared: &Arc<Shared>, epoch: i64, task: Task, dea: DeaId, first: bool) 
         };
         if let Event::NotTaken(why) = &event {
             warn!(task = task.guid, %dea, why, "an agent did not take a task");
-            shared.state().pool.withdrawn(&task.guid);
+            shared.state().picture.pool.withdrawn(&task.guid);
         }
         if let Err(error) = record(&shared, &task.guid, event, Some(epoch)).await {
             let error = &error as &dyn std::error::Error;
@@ -484,7 +484,7 @@ async fn record(
             shared.committed.notify_one();
             {
                 let mut state = shared.state();
-                state.pool.withdrawn(guid);
+                state.picture.pool.withdrawn(guid);
                 state.tasks.over(guid);
             }
             let outcome = if end.failure.is_none() {

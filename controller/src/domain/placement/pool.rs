@@ -183,15 +183,30 @@ impl Pool {
             .retain(|_, agent| now.saturating_sub(agent.advertised_at) <= forget_after);
     }
 
+    /// The agents that advertised within `ttl`.
+    pub fn advertising(&self, now: Duration, ttl: Duration) -> impl Iterator<Item = &DeaId> {
+        self.agents
+            .iter()
+            .filter(move |(_, agent)| now.saturating_sub(agent.advertised_at) <= ttl)
+            .map(|(dea, _)| dea)
+    }
+
     /// Every agent, with reservations taken off.
     pub fn view(&self, now: Duration) -> Vec<AgentView> {
+        let mut held: BTreeMap<&DeaId, Vec<&Reservation>> = BTreeMap::new();
+        for reservation in self.reservations.values() {
+            held.entry(&reservation.dea).or_default().push(reservation);
+        }
         self.agents
-            .values()
-            .map(|agent| self.view_of(agent, now))
+            .iter()
+            .map(|(dea, agent)| {
+                let held = held.get(dea).map_or(&[][..], Vec::as_slice);
+                Self::view_of(agent, held, now)
+            })
             .collect()
     }
 
-    fn view_of(&self, agent: &Agent, now: Duration) -> AgentView {
+    fn view_of(agent: &Agent, held: &[&Reservation], now: Duration) -> AgentView {
         let ad = &agent.advertisement;
         let mut view = AgentView {
             id: ad.id.clone(),
@@ -206,11 +221,7 @@ impl Pool {
             leaving: agent.leaving,
             lost: agent.lost,
         };
-        for reservation in self
-            .reservations
-            .values()
-            .filter(|reservation| reservation.dea == ad.id)
-        {
+        for reservation in held {
             view.free_memory_mb = view.free_memory_mb.saturating_sub(reservation.memory_mb);
             view.free_disk_mb = view.free_disk_mb.saturating_sub(reservation.disk_mb);
             if let Some(process) = &reservation.process {
