@@ -163,6 +163,20 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             duration_ms: full.then_some(5),
         }
         .into(),
+        QuotaExceeded {
+            at: at(),
+            quota: name("small"),
+            scope: "organization".into(),
+            limit: "apps.total_memory_in_mb".into(),
+            allowed: 1024,
+            used: 768,
+            asked: 512,
+            organization: name("acme"),
+            space: full.then(|| name("dev")),
+            app: full.then(|| name("shop")),
+            user: "alice".into(),
+        }
+        .into(),
     ]
 }
 
@@ -220,6 +234,7 @@ fn the_names_are_those_of_the_contract() {
             "yard.route.errors",
             "yard.route.rate",
             "yard.task.finished",
+            "yard.quota.exceeded",
         ]
     );
 }
