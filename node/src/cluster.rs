@@ -11,6 +11,7 @@ use daemon::{Cluster, Policy, Supervisor};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use proto::config::Settings;
+use proto::config::place::NODE;
 use proto::node::{ClusterFile, NodePhase};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -111,7 +112,7 @@ async fn keep_all(
         daemons.iter().for_each(|part| crew.keep(part));
     }
     prepare_store(plan, &crew.board).await;
-    let cluster = Cluster::connect(&plan.store_login("node", "node-store")).await?;
+    let cluster = Cluster::connect_as(&plan.store_login("node", "node-store"), NODE).await?;
     follow_settings(cluster, settings, &crew.tasks);
     if !left_running {
         daemons.iter().for_each(|part| crew.keep(part));

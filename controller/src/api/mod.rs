@@ -12,6 +12,7 @@ pub mod apps;
 pub mod audit_events;
 pub mod builds;
 pub mod catalogue;
+pub mod config;
 pub mod deployments;
 pub mod domains;
 pub mod droplets;
@@ -81,6 +82,7 @@ pub fn routes() -> Router<Api> {
         .merge(audit_events::routes())
         .merge(catalogue::routes())
         .merge(uaa::routes())
+        .merge(config::routes())
         .merge(yard::routes())
         .merge(openapi::routes())
         .merge(internal::routes())

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod archive;
+pub mod config;
 pub mod deployment;
 pub mod dispatch;
 pub mod manifest;

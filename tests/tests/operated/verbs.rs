@@ -43,7 +43,9 @@ const ENTRY: &[&str] = &[
     "doc",
     "kind",
     "needs_restart",
+    "overrides",
 ];
+const OUTCOME: &[&str] = &["dry_run", "revision", "changes"];
 const TARGET: &[&str] = &["api", "user", "org", "space"];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
@@ -106,7 +108,21 @@ const VERBS: &[Verb] = &[
     verb("config list", ENTRY),
     verb("config get router/access_log/enabled", ENTRY),
     verb("config set router/limits/max_attempts 4", ENTRY),
+    verb(
+        "config set router/limits/max_attempts 5 --component router-1 --dry-run",
+        OUTCOME,
+    ),
     verb("config unset router/limits/max_attempts", ENTRY),
+    verb("config rollback router/limits/max_attempts", OUTCOME),
+    verb("config rollback router/limits/max_attempts", OUTCOME),
+    verb("config add automation/pack/folders /nowhere", ENTRY),
+    verb("config remove automation/pack/folders /nowhere", ENTRY),
+    verb(
+        "config history router/limits/max_attempts",
+        &["revision", "at", "user", "action", "changes"],
+    ),
+    verb("config export", &["cluster"]),
+    verb("config unset automation/pack/folders", ENTRY),
     verb("completions bash", &["shell", "script"]),
     verb("exit-codes", &["0", "9"]),
     verb(
