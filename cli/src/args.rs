@@ -4,7 +4,7 @@ use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
 use crate::cluster::{down, status, up};
 use crate::failure::EXIT_CODES;
-use crate::{config, doctor, events, login, logs, push, routes};
+use crate::{config, doctor, events, history, login, logs, push, routes};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -87,6 +87,8 @@ pub enum Command {
     Automation(AutomationCommand),
     /// Show and change the live configuration of the cluster
     Config(config::ConfigArgs),
+    /// Show who ran which administrative command
+    History(history::HistoryArgs),
     /// Log in to a cluster
     Login(login::LoginArgs),
     /// Log out

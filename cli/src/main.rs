@@ -11,6 +11,7 @@ mod config;
 mod doctor;
 mod events;
 mod failure;
+mod history;
 mod login;
 mod logs;
 mod output;
@@ -119,6 +120,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Events(args) => events::run(args, &out, store).await,
         Command::Automation(command) => automation::run(command, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
+        Command::History(args) => history::run(args, &out, store).await,
         Command::Login(args) => login::login(args, &out, store).await,
         Command::Logout => login::logout(&out, store).await,
         Command::Target(args) => login::target(args, &out, store).await,

@@ -7,6 +7,7 @@
 //! are served by the same routes: their paths do not collide. `st2.` has routes of its own
 //! ([`hosts`]).
 
+pub mod admin_commands;
 pub mod announce;
 pub mod apps;
 pub mod audit_events;
@@ -83,6 +84,7 @@ pub fn routes() -> Router<Api> {
         .merge(catalogue::routes())
         .merge(uaa::routes())
         .merge(config::routes())
+        .merge(admin_commands::routes())
         .merge(yard::routes())
         .merge(openapi::routes())
         .merge(internal::routes())

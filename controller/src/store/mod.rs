@@ -83,6 +83,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "unplaced executions",
         include_str!("../../migrations/0006_unplaced_executions.sql"),
     ),
+    (
+        8,
+        "history",
+        include_str!("../../migrations/0008_history.sql"),
+    ),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

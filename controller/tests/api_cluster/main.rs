@@ -90,6 +90,47 @@ async fn the_state_of_the_cluster_is_told_in_the_words_of_the_command_line() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ran_which_administrative_command_is_told_to_administrators() {
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let space = admin.first("/v3/spaces").await;
+    let dora = admin
+        .with_role("dora", "space_developer", "space", &space)
+        .await;
+    admin
+        .make("/v3/organizations", json!({"name": "acme"}))
+        .await;
+    let told = async |query: &str| -> Vec<(String, String)> {
+        let page = admin
+            .get(&format!("/yard/v1/history{query}"))
+            .await
+            .expect(200);
+        let commands: Vec<proto::api::AdminCommand> =
+            serde_json::from_value(page["resources"].clone()).unwrap();
+        commands
+            .into_iter()
+            .map(|one| (one.user, one.command))
+            .collect()
+    };
+    let all = told("?users=admin").await;
+    assert_eq!(all[0], ("admin".into(), "organization create acme".into()));
+    let given = ("admin".into(), "role give space_developer to dora".into());
+    assert!(all.contains(&given), "{all:?}");
+    assert_eq!(told("?commands=role").await[0], given);
+    assert!(told("?commands=config").await.is_empty());
+    assert!(told("?users=dora").await.is_empty());
+    assert!(told("?until=2020-01-01T00:00:00Z").await.is_empty());
+    assert_eq!(told("?users=admin&since=2020-01-01T00:00:00Z").await, all);
+    for wrong in ["?commands=app", "?since=yesterday", "?colour=red"] {
+        admin
+            .get(&format!("/yard/v1/history{wrong}"))
+            .await
+            .expect(400);
+    }
+    dora.get("/yard/v1/history").await.expect(403);
+}
+
 /// Which kind of database the API stands on here.
 mod database {
     use crate::databases::Database;

@@ -149,6 +149,7 @@ POST /yard/v1/config/import | bearer | ConfigImport | 200 ConfigOutcome | Sets e
 GET /yard/v1/config/{path} | bearer | | 200 ConfigEntry | Shows a key
 PUT /yard/v1/config/{path} | bearer | ConfigChange | 200 ConfigEntry | Changes a key
 DELETE /yard/v1/config/{path} | bearer | | 204 | Takes a key back to its default
+GET /yard/v1/history | bearer | | 200 [AdminCommand] | Who ran which administrative command
 GET /yard/v1/status | bearer | | 200 ClusterStatus | Components, agents, leader, and what waits for what
 GET /yard/v1/openapi.json | - | | 200 Description | This document
 GET /internal/blobs/{key} | signed | | 200 bytes | Reads a blob

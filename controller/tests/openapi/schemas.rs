@@ -204,7 +204,7 @@ pub fn all() -> Map<String, Value> {
     let typed = documents! {
         Info Link Metadata GuidRef ToOne ToMany Pagination Included Lifecycle LifecycleData Checksum
         App AppRelationships AppEnvironment EnvironmentVariables AppFeature
-        AuditEvent AuditParty Build BuildRelationships CreatedBy
+        AdminCommand AuditEvent AuditParty Build BuildRelationships CreatedBy
         ConfigList ConfigEntry ConfigOverride ConfigChange ConfigChanges ConfigEdit ConfigRollback ConfigImport ConfigTree ConfigOutcome ConfigDifference ConfigHistory ConfigRevision ConfigStep ClusterStatus SeenComponent SeenAgent Leader WaitingThing
         Deployment DeploymentStatus DeploymentDetails DeploymentOptions NewProcess DeploymentRelationships
         Domain DomainRelationships Droplet DropletBuildpack DropletRelationships

@@ -6,6 +6,7 @@
 //! on the server's side, where a field that is not understood is refused by name. Times are RFC
 //! 3339 texts, sizes carry their unit in the field's name.
 
+mod admin_command;
 mod app;
 mod audit_event;
 mod build;
@@ -30,6 +31,7 @@ mod space;
 mod token;
 mod user;
 
+pub use admin_command::*;
 pub use app::*;
 pub use audit_event::*;
 pub use build::*;

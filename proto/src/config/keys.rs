@@ -37,6 +37,10 @@ impl Key {
         };
         match self.path {
             "health-manager/agent/lost_after" => vec!["health-manager", "controller"],
+            path if path.starts_with("health-manager/crash/") => {
+                vec!["health-manager", "controller"]
+            }
+            "router/traffic/period" => vec!["router", "controller"],
             "dea/advertise/period" | "dea/instance/start_timeout" => vec!["dea", "controller"],
             "dea/register/period" => vec!["dea", "controller", "collector"],
             "controller/packages/max_unpacked_size" | "controller/packages/max_files" => {

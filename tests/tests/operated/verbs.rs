@@ -122,6 +122,10 @@ const VERBS: &[Verb] = &[
         &["revision", "at", "user", "action", "changes"],
     ),
     verb("config export", &["cluster"]),
+    verb(
+        "history --user admin --command config",
+        &["guid", "at", "user", "noun", "command", "target", "data"],
+    ),
     verb("config unset automation/pack/folders", ENTRY),
     verb("completions bash", &["shell", "script"]),
     verb("exit-codes", &["0", "9"]),
