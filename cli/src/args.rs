@@ -4,7 +4,7 @@ use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
 use crate::cluster::{down, status, up};
 use crate::failure::EXIT_CODES;
-use crate::{config, doctor, events, history, login, logs, push, routes};
+use crate::{config, doctor, events, history, login, logs, push, report, routes};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -49,6 +49,8 @@ pub enum Command {
     Version,
     /// Show how the cluster is
     Status(status::StatusArgs),
+    /// Put everything that explains a fault of this machine's cluster into one archive, without secrets
+    Report(report::ReportArgs),
     /// Push an app (upload, stage and start it, or replace the running one in steps) or a pack
     Push(Box<push::PushArgs>),
     /// List the apps of the space

@@ -17,6 +17,7 @@ mod logs;
 mod output;
 mod prompt;
 mod push;
+mod report;
 mod routes;
 mod targets;
 mod version;
@@ -100,6 +101,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Destroy(args) => down::destroy(args, &out, caller).await,
         Command::Doctor(args) => doctor::run(args, &out, &caller).await,
         Command::Version => version::run(&out, store).await,
+        Command::Report(args) => report::run(args, &out, &caller, store).await,
         Command::Status(args) => status::run(args, &out, store).await,
         Command::Push(args) => push::run(*args, &out, store).await,
         Command::Apps => list::run(&out, store).await,

@@ -36,6 +36,8 @@ impl Key {
                 .map(Role::name)
         };
         match self.path {
+            // The node tells each daemon when it starts it.
+            "cluster/daemon/threads" => all().collect(),
             "health-manager/agent/lost_after" => vec!["health-manager", "controller"],
             path if path.starts_with("health-manager/crash/") => {
                 vec!["health-manager", "controller"]
@@ -199,6 +201,13 @@ pub const KEYS: &[Key] = &[
         "100",
         "Requests a second that one controller takes for one webhook; the others get 429.",
     ),
+    Key {
+        path: "cluster/daemon/threads",
+        kind: Kind::Integer { min: 0, max: 1024 },
+        default: "0",
+        needs_restart: true,
+        doc: "Threads that each daemon runs on; 0 for as many as the machine has processors.",
+    },
     key(
         "cluster/log/level",
         LEVELS,

@@ -2,11 +2,13 @@
 //! another user through sudo; configured while it runs; and every command of `yard` in the form that
 //! programs read.
 
+mod changes;
 mod live;
 mod machine;
 mod users;
 mod verbs;
 
+use changes::*;
 use live::*;
 use machine::*;
 use tests::runner::{run, suite, with_cluster};
@@ -30,6 +32,10 @@ fn main() {
                 the_memory_on_offer_follows_the_configuration,
                 the_times_of_the_health_manager_follow_the_configuration,
                 the_heartbeat_follows_the_configuration,
+                a_value_of_one_component_changes_only_that_one,
+                a_change_is_taken_back,
+                a_value_that_needs_a_restart_restarts_one_daemon_at_a_time,
+                a_report_holds_no_secret,
                 a_second_user_is_logged_in_through_sudo,
                 every_command_prints_one_document,
                 streams_print_one_document_a_line_and_end_with_their_reader,

@@ -49,7 +49,7 @@ const OUTCOME: &[&str] = &["dry_run", "revision", "changes"];
 const TARGET: &[&str] = &["api", "user", "org", "space"];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
-/// In an order in which each can work. HOME, DOMAIN, API, FOLDER and PASSWORD stand for the cluster's.
+/// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT and PASSWORD stand for the cluster's.
 const VERBS: &[Verb] = &[
     verb("doctor --home HOME", &["ready", "findings", "install"]),
     verb(
@@ -127,6 +127,10 @@ const VERBS: &[Verb] = &[
         &["guid", "at", "user", "noun", "command", "target", "data"],
     ),
     verb("config unset automation/pack/folders", ENTRY),
+    verb(
+        "report --home HOME --output REPORT",
+        &["file", "bytes", "contains", "missing"],
+    ),
     verb("completions bash", &["shell", "script"]),
     verb("exit-codes", &["0", "9"]),
     verb(
@@ -190,6 +194,7 @@ fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
             "DOMAIN" => cluster.domain.clone(),
             "API" => format!("http://{}:{}", cluster.host("api"), cluster.port),
             "FOLDER" => folder.display().to_string(),
+            "REPORT" => cluster.root().join("verbs.tar.gz").display().to_string(),
             "PASSWORD" => cluster.home.join("admin-password").display().to_string(),
             other => other.to_string(),
         })
