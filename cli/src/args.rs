@@ -49,7 +49,7 @@ pub enum Command {
     Version,
     /// Show how the cluster is
     Status(status::StatusArgs),
-    /// Put everything that explains a fault of this machine's cluster into one archive, without secrets
+    /// Put what explains a fault of this cluster into one archive, without its secrets
     Report(report::ReportArgs),
     /// Push an app (upload, stage and start it, or replace the running one in steps) or a pack
     Push(Box<push::PushArgs>),

@@ -60,7 +60,7 @@ enum ConfigCommand {
         /// For instance automation/pack/folders
         key: String,
         /// Elements, or NAME=value for an environment
-        #[arg(required = true, allow_hyphen_values = true)]
+        #[arg(required = true)]
         elements: Vec<String>,
         #[command(flatten)]
         how: change::How,
@@ -70,7 +70,7 @@ enum ConfigCommand {
         /// For instance automation/pack/folders
         key: String,
         /// Elements, or names of an environment
-        #[arg(required = true, allow_hyphen_values = true)]
+        #[arg(required = true)]
         elements: Vec<String>,
         #[command(flatten)]
         how: change::How,
