@@ -4,7 +4,9 @@ use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
-use crate::{config, doctor, events, login, logs, push, quotas, routes, run, tasks};
+use crate::{
+    config, doctor, events, history, login, logs, push, quotas, report, routes, run, tasks,
+};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -49,6 +51,8 @@ pub enum Command {
     Version,
     /// Show how the cluster is
     Status(status::StatusArgs),
+    /// Put what explains a fault of this cluster into one archive, without its secrets
+    Report(report::ReportArgs),
     /// Push an app (upload, stage and start it, or replace the running one in steps) or a pack
     Push(Box<push::PushArgs>),
     /// List the apps of the space
@@ -97,6 +101,8 @@ pub enum Command {
     Quota(quotas::QuotaArgs),
     /// Show and change the live configuration of the cluster
     Config(config::ConfigArgs),
+    /// Show who ran which administrative command
+    History(history::HistoryArgs),
     /// Log in to a cluster
     Login(login::LoginArgs),
     /// Log out

@@ -11,12 +11,14 @@ mod config;
 mod doctor;
 mod events;
 mod failure;
+mod history;
 mod login;
 mod logs;
 mod output;
 mod prompt;
 mod push;
 mod quotas;
+mod report;
 mod routes;
 mod run;
 mod targets;
@@ -102,6 +104,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Destroy(args) => down::destroy(args, &out, caller).await,
         Command::Doctor(args) => doctor::run(args, &out, &caller).await,
         Command::Version => version::run(&out, store).await,
+        Command::Report(args) => report::run(args, &out, &caller, store).await,
         Command::Status(args) => status::run(args, &out, store).await,
         Command::Push(args) => push::run(*args, &out, store).await,
         Command::Apps => list::run(&out, store).await,
@@ -127,6 +130,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Node(args) => node::run(args, &out, store).await,
         Command::Quota(args) => quotas::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
+        Command::History(args) => history::run(args, &out, store).await,
         Command::Login(args) => login::login(args, &out, store).await,
         Command::Logout => login::logout(&out, store).await,
         Command::Target(args) => login::target(args, &out, store).await,

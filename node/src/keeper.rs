@@ -15,7 +15,8 @@ use crate::adapters::process::{self, Living, Program};
 use crate::adapters::sockets::Listeners;
 use crate::board::Board;
 use crate::domain::cast::Part;
-use crate::domain::restart;
+use crate::domain::{restart, rolling};
+use crate::rolling::Wanted;
 
 /// How a part says that it can work.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Keeper {
     pub sockets: Arc<Mutex<Listeners>>,
     /// Follows the cluster store once that is there.
     pub settings: watch::Receiver<Arc<Settings>>,
+    /// Values that it is started with.
+    pub wanted: watch::Receiver<Wanted>,
     pub http: reqwest::Client,
     /// Turned to true, nothing is started any more and the part is stopped.
     pub stop: watch::Receiver<bool>,
@@ -144,7 +147,9 @@ impl Keeper {
                     .map(|descriptor| (name.to_string(), descriptor)),
             );
         }
-        Ok(process::start(&self.program, passed)?)
+        let wanted = self.wanted.borrow().get(&self.part).cloned();
+        let environment = wanted.map_or_else(Vec::new, |values| rolling::environment(&values));
+        Ok(process::start(&self.program, passed, environment)?)
     }
 
     /// Watches one life; says how it ended.

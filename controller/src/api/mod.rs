@@ -7,11 +7,13 @@
 //! are served by the same routes: their paths do not collide. `st2.` has routes of its own
 //! ([`hosts`]).
 
+pub mod admin_commands;
 pub mod announce;
 pub mod apps;
 pub mod audit_events;
 pub mod builds;
 pub mod catalogue;
+pub mod config;
 pub mod deployments;
 pub mod domains;
 pub mod droplets;
@@ -85,6 +87,8 @@ pub fn routes() -> Router<Api> {
         .merge(audit_events::routes())
         .merge(catalogue::routes())
         .merge(uaa::routes())
+        .merge(config::routes())
+        .merge(admin_commands::routes())
         .merge(yard::routes())
         .merge(openapi::routes())
         .merge(internal::routes())

@@ -1,7 +1,9 @@
 //! Decisions: values in, values out. No I/O, no clock, no randomness, no tokio here.
 
 pub mod access;
+pub mod admin_commands;
 pub mod archive;
+pub mod config;
 pub mod deployment;
 pub mod dispatch;
 pub mod manifest;

@@ -3,6 +3,7 @@
 //! An operation authorizes ([`crate::domain::access`]), reads, decides, writes, leaves an audit
 //! event and the facts of the change, all in one transaction, and nudges the runtime after the commit.
 
+pub mod admin_commands;
 pub mod agents;
 pub mod apps;
 pub mod audit_events;

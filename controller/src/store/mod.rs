@@ -96,6 +96,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "quotas",
         include_str!("../../migrations/0009_quotas.sql"),
     ),
+    (
+        10,
+        "history",
+        include_str!("../../migrations/0010_history.sql"),
+    ),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

@@ -133,6 +133,7 @@ async fn the_committed_description_is_what_the_table_and_the_api_say() {
         "AuditEvent",
         "OrganizationQuota",
         "SpaceQuota",
+        "AdminCommand",
     ] {
         assert!(
             lists.get(noun).is_some_and(|names| !names.is_empty()),

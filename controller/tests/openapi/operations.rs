@@ -161,9 +161,15 @@ DELETE /Users/{guid} | bearer | | 200 {} | Deletes an account
 PUT /Users/{guid}/password | bearer | ChangePassword | 200 {} | Changes a password and ends the sessions
 GET /yard/v1/config | bearer | | 200 ConfigList | The configuration of the cluster
 GET /yard/v1/config/watch | bearer | | 200 events ConfigEntry | Each change of the configuration as it happens
+GET /yard/v1/config/history | bearer | | 200 ConfigHistory | Who changed what, the newest first
+POST /yard/v1/config/changes | bearer | ConfigChanges | 200 ConfigOutcome | Several edits, all or none; or what they would change
+POST /yard/v1/config/rollback | bearer | ConfigRollback | 200 ConfigOutcome | Back to a revision of the history
+GET /yard/v1/config/export | bearer | | 200 ConfigTree | Everything that is set
+POST /yard/v1/config/import | bearer | ConfigImport | 200 ConfigOutcome | Sets everything as a tree has it, all or nothing
 GET /yard/v1/config/{path} | bearer | | 200 ConfigEntry | Shows a key
 PUT /yard/v1/config/{path} | bearer | ConfigChange | 200 ConfigEntry | Changes a key
 DELETE /yard/v1/config/{path} | bearer | | 204 | Takes a key back to its default
+GET /yard/v1/history | bearer | | 200 [AdminCommand] | Who ran which administrative command
 GET /yard/v1/status | bearer | | 200 ClusterStatus | Components, agents, leader, and what waits for what
 PUT /yard/v1/agents/{id}/drain | bearer | | 200 AgentDrain | Empties an agent: it takes no more work, and what it has is moved elsewhere
 DELETE /yard/v1/agents/{id}/drain | bearer | | 204 | Lets an agent that was emptied take work again
@@ -199,7 +205,15 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("DELETE /v3/spaces/{guid}/routes", "unmapped!:boolean"),
     ("POST /oauth/token", "login_hint:string"),
     ("GET /Users", "filter:string"),
-    ("DELETE /yard/v1/config/{path}", "revision:integer"),
+    ("PUT /yard/v1/config/{path}", "component:string"),
+    (
+        "DELETE /yard/v1/config/{path}",
+        "component:string revision:integer",
+    ),
+    (
+        "GET /yard/v1/config/history",
+        "path:string per_page:integer",
+    ),
     (
         "GET /internal/blobs/{key}",
         "expires!:integer signature!:string",

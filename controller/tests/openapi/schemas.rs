@@ -242,8 +242,8 @@ pub fn all() -> Map<String, Value> {
     let typed = documents! {
         Info Link Metadata GuidRef ToOne ToMany Pagination Included Lifecycle LifecycleData Checksum
         App AppRelationships AppEnvironment EnvironmentVariables AppFeature
-        AuditEvent AuditParty Build BuildRelationships CreatedBy
-        ConfigList ConfigEntry ConfigChange ClusterStatus SeenComponent SeenAgent AgentDrain Leader WaitingThing
+        AdminCommand AuditEvent AuditParty Build BuildRelationships CreatedBy
+        ConfigList ConfigEntry ConfigOverride ConfigChange ConfigChanges ConfigEdit ConfigRollback ConfigImport ConfigTree ConfigOutcome ConfigDifference ConfigHistory ConfigRevision ConfigStep ClusterStatus SeenComponent SeenAgent AgentDrain Leader WaitingThing
         Deployment DeploymentStatus DeploymentDetails DeploymentOptions NewProcess DeploymentRelationships
         Domain DomainRelationships Droplet DropletBuildpack DropletRelationships
         ErrorDocument ApiError TokenError Job JobWarning ManifestDiff ManifestChange Organization

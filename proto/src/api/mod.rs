@@ -6,10 +6,12 @@
 //! on the server's side, where a field that is not understood is refused by name. Times are RFC
 //! 3339 texts, sizes carry their unit in the field's name.
 
+mod admin_command;
 mod app;
 mod audit_event;
 mod build;
 mod cluster;
+mod config;
 mod deployment;
 mod document;
 mod domain;
@@ -31,10 +33,12 @@ mod task;
 mod token;
 mod user;
 
+pub use admin_command::*;
 pub use app::*;
 pub use audit_event::*;
 pub use build::*;
 pub use cluster::*;
+pub use config::*;
 pub use deployment::*;
 pub use document::*;
 pub use domain::*;

@@ -1,6 +1,8 @@
 //! The schema: every key of the cluster configuration.
 
+use super::place::NODE;
 use super::value::{InvalidValue, Kind, Value};
+use crate::bus::Role;
 use std::time::Duration;
 
 /// One key.
@@ -23,6 +25,37 @@ impl Key {
 
     pub fn parse(&self, text: &str) -> Result<Value, InvalidValue> {
         self.kind.parse(text)
+    }
+
+    /// The roles of the daemons that read it; `node` for the node. A test holds this to the sources.
+    pub fn readers(&self) -> Vec<&'static str> {
+        let all = || {
+            Role::ALL
+                .into_iter()
+                .filter(|role| *role != Role::Registrar)
+                .map(Role::name)
+        };
+        match self.path {
+            // The node tells each daemon when it starts it.
+            "cluster/daemon/threads" => all().collect(),
+            "health-manager/agent/lost_after" => vec!["health-manager", "controller"],
+            path if path.starts_with("health-manager/crash/") => {
+                vec!["health-manager", "controller"]
+            }
+            "router/traffic/period" => vec!["router", "controller"],
+            "dea/advertise/period" | "dea/instance/start_timeout" => vec!["dea", "controller"],
+            "dea/register/period" => vec!["dea", "controller", "collector"],
+            "controller/packages/max_unpacked_size" | "controller/packages/max_files" => {
+                vec!["controller", "stager"]
+            }
+            "staging/environment" => vec!["controller", "stager"],
+            path => match path.split('/').next().unwrap_or_default() {
+                "cluster" => all().chain([NODE]).collect(),
+                "automation" | "staging" => vec!["controller"],
+                NODE => vec![NODE],
+                first => all().filter(|role| *role == first).collect(),
+            },
+        }
     }
 
     pub fn default_value(&self) -> Value {
@@ -62,9 +95,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "automation/api/allow_origin",
-        Kind::Text { max: 4096 },
+        Kind::List {
+            separator: ',',
+            max: 4096,
+        },
         "http://127.0.0.1:3000",
-        "Origins of web pages that may use the API of automation from a browser, separated by commas; * for every page, then without cookies; empty: none.",
+        "Origins of web pages that may use the API of automation from a browser; * for every page, then without cookies; empty: none.",
     ),
     key(
         "automation/executions/per_agent",
@@ -165,6 +201,13 @@ pub const KEYS: &[Key] = &[
         "100",
         "Requests a second that one controller takes for one webhook; the others get 429.",
     ),
+    Key {
+        path: "cluster/daemon/threads",
+        kind: Kind::Integer { min: 0, max: 1024 },
+        default: "0",
+        needs_restart: true,
+        doc: "Threads that each daemon runs on; 0 for as many as the machine has processors.",
+    },
     key(
         "cluster/log/level",
         LEVELS,
@@ -761,9 +804,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "automation/pack/folders",
-        Kind::Text { max: 4096 },
+        Kind::List {
+            separator: ':',
+            max: 4096,
+        },
         "",
-        "Folders of the controllers' machines, separated by colons, from which packs may be installed as file:///folder.",
+        "Folders of the controllers' machines from which packs may be installed as file:///folder.",
     ),
     key(
         "automation/pack/overrides",
@@ -827,6 +873,13 @@ mod tests {
                 "{}",
                 key.path
             );
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_reader() {
+        for key in KEYS {
+            assert!(!key.readers().is_empty(), "{}", key.path);
         }
     }
 

@@ -2,12 +2,14 @@
 //! another user through sudo; configured while it runs; and every command of `yard` in the form that
 //! programs read.
 
+mod changes;
 mod live;
 mod machine;
 mod tasks;
 mod users;
 mod verbs;
 
+use changes::*;
 use live::*;
 use machine::*;
 use tasks::*;
@@ -37,6 +39,10 @@ fn main() {
                 a_task_outlives_its_agent_and_the_controller,
                 a_greedy_task_is_told_from_others,
                 a_task_without_room_waits_for_it,
+                a_value_of_one_component_changes_only_that_one,
+                a_change_is_taken_back,
+                a_value_that_needs_a_restart_restarts_one_daemon_at_a_time,
+                a_report_holds_no_secret,
                 a_second_user_is_logged_in_through_sudo,
                 every_command_prints_one_document,
                 streams_print_one_document_a_line_and_end_with_their_reader,

@@ -43,7 +43,9 @@ const ENTRY: &[&str] = &[
     "doc",
     "kind",
     "needs_restart",
+    "overrides",
 ];
+const OUTCOME: &[&str] = &["dry_run", "revision", "changes"];
 const TARGET: &[&str] = &["api", "user", "org", "space"];
 const TASK: &[&str] = &[
     "guid",
@@ -56,7 +58,7 @@ const TASK: &[&str] = &[
 ];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
-/// In an order in which each can work. HOME, DOMAIN, API, FOLDER and PASSWORD stand for the cluster's.
+/// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT and PASSWORD stand for the cluster's.
 const VERBS: &[Verb] = &[
     verb("doctor --home HOME", &["ready", "findings", "install"]),
     verb(
@@ -125,7 +127,29 @@ const VERBS: &[Verb] = &[
     verb("config list", ENTRY),
     verb("config get router/access_log/enabled", ENTRY),
     verb("config set router/limits/max_attempts 4", ENTRY),
+    verb(
+        "config set router/limits/max_attempts 5 --component router-1 --dry-run",
+        OUTCOME,
+    ),
     verb("config unset router/limits/max_attempts", ENTRY),
+    verb("config rollback router/limits/max_attempts", OUTCOME),
+    verb("config rollback router/limits/max_attempts", OUTCOME),
+    verb("config add automation/pack/folders /nowhere", ENTRY),
+    verb("config remove automation/pack/folders /nowhere", ENTRY),
+    verb(
+        "config history router/limits/max_attempts",
+        &["revision", "at", "user", "action", "changes"],
+    ),
+    verb("config export", &["cluster"]),
+    verb(
+        "history --user admin --command config",
+        &["guid", "at", "user", "noun", "command", "target", "data"],
+    ),
+    verb("config unset automation/pack/folders", ENTRY),
+    verb(
+        "report --home HOME --output REPORT",
+        &["file", "bytes", "contains", "missing"],
+    ),
     verb("completions bash", &["shell", "script"]),
     verb("exit-codes", &["0", "9"]),
     verb(
@@ -196,6 +220,7 @@ fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
             "DOMAIN" => cluster.domain.clone(),
             "API" => format!("http://{}:{}", cluster.host("api"), cluster.port),
             "FOLDER" => folder.display().to_string(),
+            "REPORT" => cluster.root().join("verbs.tar.gz").display().to_string(),
             "PASSWORD" => cluster.home.join("admin-password").display().to_string(),
             other => other.to_string(),
         })

@@ -161,6 +161,8 @@ pub struct NodeDrained {
 pub struct ConfigChanged {
     pub at: String,
     pub key: String,
+    /// None: the whole cluster's.
+    pub component: Option<String>,
     pub value: Value,
     pub previous: Value,
     pub user: String,
@@ -417,6 +419,7 @@ events! {
     ]);
     ConfigChanged "config.changed" "A value of the cluster's configuration changed." schema(vec![
         field("key", "string", "The key."),
+        Field { name: "component", schema: json!({"type": ["string", "null"]}), description: "The component that has this value for itself; null: the whole cluster." },
         Field { name: "value", schema: json!({}), description: "The new value; masked if secret, null if unset." },
         Field { name: "previous", schema: json!({}), description: "The value before; masked if secret, null if unset." },
         field("user", "string", "Who changed it."),

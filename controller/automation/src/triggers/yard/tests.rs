@@ -123,6 +123,7 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
         ConfigChanged {
             at: at(),
             key: "router/access_log/enabled".into(),
+            component: maybe("router-2"),
             value: json!(false),
             previous: if full { json!(true) } else { Value::Null },
             user: "ada".into(),

@@ -21,6 +21,7 @@ pub async fn measure() -> anyhow::Result<Vec<Goal>> {
     goals.extend(actions().await?);
     goals.extend(executions().await?);
     goals.extend(rules().await?);
+    goals.extend(settings().await?);
     Ok(goals)
 }
 
@@ -70,6 +71,42 @@ async fn actions() -> anyhow::Result<Vec<Goal>> {
             1000.0 / number(&document, "/spawn_cpu_ms")?,
             "/cpu_ratio",
         )?,
+    ])
+}
+
+/// The program measures the store's own event and all followers in turns.
+async fn settings() -> anyhow::Result<Vec<Goal>> {
+    let document = run("settings_bench", &[], None).await?;
+    let list = |name: &str| -> anyhow::Result<Vec<f64>> {
+        let values = document[name].as_array();
+        let values = values.with_context(|| format!("the document has no {name}: {document}"))?;
+        Ok(values.iter().filter_map(Value::as_f64).collect())
+    };
+    let (events, applied, slowest) = (
+        list("event_ms")?,
+        list("applied_ms")?,
+        list("applied_p99_ms")?,
+    );
+    Ok(vec![
+        Goal {
+            what: "a setting written to applied in each of eight daemons (Y: to the watch event)"
+                .into(),
+            reach: Reach::AtMost(3.0),
+            measured: Ok(Measured {
+                yardstick: format!("{:.2} ms", median(&events)),
+                ours: format!("{:.2} ms", median(&applied)),
+                rounds: list("ratios")?,
+            }),
+        },
+        Goal {
+            what: "the same, the slowest of a hundred".into(),
+            reach: Reach::BelowMilliseconds(20.0),
+            measured: Ok(Measured {
+                yardstick: String::new(),
+                ours: format!("{:.2} ms", median(&slowest)),
+                rounds: slowest,
+            }),
+        },
     ])
 }
 

@@ -2,154 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod config;
+#[path = "../databases/mod.rs"]
 mod databases;
+#[path = "../http/mod.rs"]
 mod http;
+#[path = "../world/mod.rs"]
 mod world;
 
-use ::http::{Method, Request};
-use axum::body::Body;
+use ::http::Method;
 use controller::ops::Live;
 use controller::runtime::NotTold;
 use daemon::BusError;
-use http::{Http, User};
-use http_body_util::BodyExt;
-use proto::api::{ClusterStatus, ConfigEntry};
+use http::Http;
+use proto::api::ClusterStatus;
 use proto::bus::dea::Drain;
 use proto::ids::DeaId;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
-use world::{Agent, SOON, World, eventually, has_servers};
-
-const KEY: &str = "/yard/v1/config/router/limits/max_attempts";
-
-async fn put(user: &User<'_>, value: Value, revision: Option<i64>) -> http::Reply {
-    user.send(
-        Method::PUT,
-        KEY,
-        Some(json!({"value": value, "revision": revision})),
-    )
-    .await
-}
-
-/// The data of the next event of a stream; comments are passed over.
-async fn next_event(body: &mut Body) -> Value {
-    loop {
-        let frame = tokio::time::timeout(SOON, body.frame())
-            .await
-            .expect("an event comes")
-            .unwrap()
-            .unwrap();
-        let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
-        if let Some(data) = text.strip_prefix("data:") {
-            return serde_json::from_str(data.trim()).unwrap();
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_overwrites_a_setting_that_he_has_not_seen() {
-    if !has_servers("nobody_overwrites_a_setting_that_he_has_not_seen") {
-        return;
-    }
-    let world = World::start().await;
-    let (_runtime, deps) = world.controller("controller-1").await;
-    let http = Http::with(Live::none(), Some(deps.cluster.clone())).await;
-    let admin = http.admin().await;
-    let list = eventually("the cluster store answers", async || {
-        let reply = admin.get("/yard/v1/config").await;
-        if reply.status.is_success() {
-            Ok(reply.json)
-        } else {
-            Err(format!("{reply:?}"))
-        }
-    })
-    .await;
-    assert_eq!(
-        list["resources"].as_array().unwrap().len(),
-        proto::config::KEYS.len()
-    );
-    let before: ConfigEntry = serde_json::from_value(admin.get(KEY).await.expect(200)).unwrap();
-    assert_eq!(
-        (before.value, before.is_set, before.revision),
-        (json!(3), false, None)
-    );
-
-    let request = Request::get("/yard/v1/config/watch")
-        .header("authorization", format!("bearer {}", admin.token));
-    let response = http.open(request.body(Body::empty()).unwrap()).await;
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut changes = response.into_body();
-
-    let first: ConfigEntry =
-        serde_json::from_value(put(&admin, json!(5), None).await.expect(200)).unwrap();
-    assert_eq!((&first.value, first.is_set), (&json!(5), true));
-    let event = next_event(&mut changes).await;
-    assert_eq!(
-        (&event["path"], &event["value"]),
-        (&json!("router/limits/max_attempts"), &json!(5))
-    );
-    put(&admin, json!("6"), first.revision).await.expect(200);
-    assert_eq!(next_event(&mut changes).await["value"], 6);
-    let late = put(&admin, json!(7), first.revision).await.refused(409);
-    assert!(late.contains("is 6 at revision"), "{late}");
-    let stale = first.revision.unwrap();
-    admin
-        .delete(&format!("{KEY}?revision={stale}"))
-        .await
-        .expect(409);
-    admin.delete(KEY).await.expect(204);
-    admin.delete(KEY).await.expect(204);
-    assert_eq!(admin.get(KEY).await.expect(200)["is_set"], false);
-    let unset = next_event(&mut changes).await;
-    assert_eq!(
-        (&unset["value"], &unset["is_set"]),
-        (&json!(3), &json!(false))
-    );
-
-    let events = admin
-        .get("/v3/audit_events?types=audit.config.update&order_by=created_at")
-        .await
-        .expect(200);
-    let steps: Vec<(&Value, &Value)> = events["resources"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|event| (&event["data"]["was"], &event["data"]["is"]))
-        .collect();
-    assert_eq!(
-        steps,
-        [
-            (&Value::Null, &json!(5)),
-            (&json!(5), &json!(6)),
-            (&json!(6), &Value::Null)
-        ]
-    );
-
-    let secret = json!({"value": {"PIP_INDEX_URL": "http://user:password@host"}});
-    admin
-        .send(
-            Method::PUT,
-            "/yard/v1/config/staging/environment",
-            Some(secret),
-        )
-        .await
-        .expect(200);
-    let events = admin
-        .get("/v3/audit_events?types=audit.config.update&order_by=-created_at")
-        .await;
-    assert!(
-        !String::from_utf8(events.bytes)
-            .unwrap()
-            .contains("user:password")
-    );
-
-    // A stream does not hold up the end of the daemon.
-    http.ops.tasks.stop(SOON).await;
-    let rest = tokio::time::timeout(SOON, changes.collect())
-        .await
-        .expect("the stream ends");
-    assert!(rest.is_ok());
-}
+use world::{Agent, World, eventually, has_servers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_state_of_the_cluster_is_told_in_the_words_of_the_command_line() {
@@ -222,6 +93,47 @@ async fn the_state_of_the_cluster_is_told_in_the_words_of_the_command_line() {
         (&seen["waiting"], seen["agents"].as_array().unwrap().len()),
         (&json!([]), 1)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ran_which_administrative_command_is_told_to_administrators() {
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let space = admin.first("/v3/spaces").await;
+    let dora = admin
+        .with_role("dora", "space_developer", "space", &space)
+        .await;
+    admin
+        .make("/v3/organizations", json!({"name": "acme"}))
+        .await;
+    let told = async |query: &str| -> Vec<(String, String)> {
+        let page = admin
+            .get(&format!("/yard/v1/history{query}"))
+            .await
+            .expect(200);
+        let commands: Vec<proto::api::AdminCommand> =
+            serde_json::from_value(page["resources"].clone()).unwrap();
+        commands
+            .into_iter()
+            .map(|one| (one.user, one.command))
+            .collect()
+    };
+    let all = told("?users=admin").await;
+    assert_eq!(all[0], ("admin".into(), "organization create acme".into()));
+    let given = ("admin".into(), "role give space_developer to dora".into());
+    assert!(all.contains(&given), "{all:?}");
+    assert_eq!(told("?commands=role").await[0], given);
+    assert!(told("?commands=config").await.is_empty());
+    assert!(told("?users=dora").await.is_empty());
+    assert!(told("?until=2020-01-01T00:00:00Z").await.is_empty());
+    assert_eq!(told("?users=admin&since=2020-01-01T00:00:00Z").await, all);
+    for wrong in ["?commands=app", "?since=yesterday", "?colour=red"] {
+        admin
+            .get(&format!("/yard/v1/history{wrong}"))
+            .await
+            .expect(400);
+    }
+    dora.get("/yard/v1/history").await.expect(403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
