@@ -1,7 +1,7 @@
 //! `/yard/v1/status`: the state of the cluster.
 
 use super::extract::Caller;
-use super::{Answer, Api, ok};
+use super::{Answer, Api, no_content, ok};
 use crate::automation::ops::base_environment;
 use axum::Router;
 use axum::extract::{Path, State};

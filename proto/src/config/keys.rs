@@ -49,6 +49,7 @@ impl Key {
                 vec!["controller", "stager"]
             }
             "staging/environment" => vec!["controller", "stager"],
+            "controller/apps/default_disk" => vec!["controller", "dea"],
             path => match path.split('/').next().unwrap_or_default() {
                 "cluster" => all().chain([NODE]).collect(),
                 "automation" | "staging" => vec!["controller"],

@@ -434,6 +434,8 @@ impl Agent {
             ip: self.host(),
             version: 0.1,
             app_id_to_count: BTreeMap::new(),
+            yard_zone: Some(self.zone.clone()),
+            yard_drain: None,
         }));
         let all: Vec<InstanceId> = self.table.keys().cloned().collect();
         for id in all {

@@ -54,6 +54,7 @@ impl Agent {
             yard_complete: Some(complete),
             yard_period: Some(BEAT_PERIOD as f64 / 1000.0),
             yard_zone: Some(self.zone.clone()),
+            yard_tasks: complete.then(Vec::new),
         }
     }
 
