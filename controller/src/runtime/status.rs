@@ -16,7 +16,8 @@ pub(super) async fn document(shared: &Shared) -> Value {
     let now = shared.clock.now();
     let state = shared.state();
     let agents: Vec<Value> = state
-        .picture.pool
+        .picture
+        .pool
         .view(now)
         .into_iter()
         .map(|agent| {

@@ -9,12 +9,14 @@
 //! durations are texts like `"10s"`, sizes texts like `"64MiB"`. A component instance may have a value
 //! of its own ([`place`]).
 
+mod key;
 pub mod keys;
 pub mod place;
 mod settings;
 pub mod value;
 
-pub use keys::{KEYS, Key};
+pub use key::Key;
+pub use keys::KEYS;
 pub use place::Place;
 pub use settings::Settings;
 pub use value::{InvalidValue, Kind, NotEditable, Value};

@@ -5,7 +5,7 @@
 //! `dea/heartbeat/period` is the cluster's, `@dea-2/dea/heartbeat/period` is that of `dea-2`.
 //! No key begins with `@`, and versions that know no overrides ignore such paths.
 
-use super::keys::Key;
+use super::key::Key;
 use crate::bus::Role;
 use crate::ids::ComponentId;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! The tree as one daemon sees it: stored values over defaults, read by path with the type the
 //! schema promises.
 
-use super::keys::{KEYS, Key};
+use super::key::Key;
+use super::keys::KEYS;
 use super::place::Place;
 use super::value::Value;
 use std::collections::BTreeMap;
