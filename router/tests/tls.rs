@@ -4,6 +4,7 @@
 
 mod support;
 
+use proto::bus::router::Registration;
 use router::adapters::certificates::Certificates;
 use router::adapters::server::tls_acceptor;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -186,6 +187,11 @@ async fn plain_requests_are_sent_to_tls_if_the_operator_says_so() {
         answer.header("location"),
         Some("https://a.example.com:8443/x?y=1")
     );
+    router.register(&Registration {
+        app: None,
+        ..registration("api.example.com", backend.address)
+    });
+    assert_eq!(router.get("api.example.com", "/").await.body, "ok");
     let challenge = "/.well-known/acme-challenge/token";
     assert_eq!(router.get("a.example.com", challenge).await.body, "ok");
 }

@@ -643,7 +643,7 @@ pub const KEYS: &[Key] = &[
         "router/tls/redirect",
         Kind::Bool,
         "false",
-        "Answer requests without TLS by a redirect (308) to the entrance for TLS, if there is one; ACME's challenges pass.",
+        "Answer requests to apps without TLS by a redirect (308) to the entrance for TLS, if there is one; ACME's challenges pass.",
     ),
     key(
         "router/prune/sweep",

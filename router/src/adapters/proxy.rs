@@ -119,12 +119,6 @@ async fn answer(
         exchange.describe(&request, &host_text, id_text);
     }
     let shown_host = || without_port(&host_text).to_string();
-    if let Some(port) = worker.tls_port.filter(|_| policy.tls_redirect)
-        && !client.secure
-        && let Some(location) = forwarding::secure_location(&host_text, request.uri(), port)
-    {
-        return redirect(location, exchange, &id_value);
-    }
     let pool = {
         let table = worker.table.load();
         table
@@ -139,6 +133,14 @@ async fn answer(
             Some(&id_value),
         );
     };
+    // Not the cluster's own names: an operator's command must not be locked out by a certificate.
+    if let Some(port) = worker.tls_port.filter(|_| policy.tls_redirect)
+        && !client.secure
+        && leads_to_apps(&pool)
+        && let Some(location) = forwarding::secure_location(&host_text, request.uri(), port)
+    {
+        return redirect(location, exchange, &id_value);
+    }
     let pin = match forwarding::pin(request.headers()) {
         Ok(pin) => pin,
         Err(forwarding::UnreadablePin) => {
@@ -617,6 +619,12 @@ fn add_affinity(headers: &mut HeaderMap, endpoint: &Endpoint, pool: &Pool) {
     if let Some(value) = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
         headers.append(header::SET_COOKIE, value);
     }
+}
+
+fn leads_to_apps(pool: &Pool) -> bool {
+    pool.members
+        .iter()
+        .any(|member| member.endpoint.identity.app.is_some())
 }
 
 /// Sends the client to the entrance for TLS.
