@@ -349,6 +349,14 @@ impl World {
         self.seen.lock().expect("unbroken").clear();
     }
 
+    /// Where in all that was seen this comes first.
+    pub fn position(&self, is_it: impl Fn(&Seen) -> bool) -> usize {
+        let all = self.all_seen();
+        all.iter()
+            .position(is_it)
+            .unwrap_or_else(|| panic!("not seen among {all:?}"))
+    }
+
     pub fn all_seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("unbroken").clone()
     }
