@@ -124,6 +124,13 @@ const VERBS: &[Verb] = &[
     verb("node inspect dea-1", &["id", "zone", "state", "events"]),
     verb("node drain dea-1 --no-wait", &["id", "drained", "drain"]),
     verb("node undrain dea-1", &["id", "takes_work"]),
+    verb("quota create small -m 100M", &["guid", "name", "apps"]),
+    verb(
+        "quota list",
+        &["guid", "name", "apps", "services", "routes"],
+    ),
+    verb("quota update small -i 3", &["guid", "name", "apps"]),
+    verb("quota delete small -f", &["quota", "deleted"]),
     verb("config list", ENTRY),
     verb("config get router/access_log/enabled", ENTRY),
     verb("config set router/limits/max_attempts 4", ENTRY),
