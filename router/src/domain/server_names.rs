@@ -53,10 +53,6 @@ impl<T: Clone> ServerNames<T> {
         });
         named.or(self.fallback.as_ref()).cloned()
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.wildcard.is_empty() && self.fallback.is_none()
-    }
 }
 
 fn folded(name: &str) -> String {
