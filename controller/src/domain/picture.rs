@@ -84,6 +84,15 @@ pub struct Candidate {
     pub give_up_at: Duration,
 }
 
+/// For what room is held at an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Under which it is seen or given up.
+    pub key: String,
+    pub process: Option<ProcessGuid>,
+    pub until: Duration,
+}
+
 impl Picture {
     /// The bus is there, for the first time or again.
     pub fn bus_came(&mut self, now: Duration) {
@@ -318,17 +327,14 @@ impl Picture {
             index,
             give_up_at,
         } = candidate;
-        let decision = placement::choose(&self.pool.view(now), request, fresh, randomness);
+        let held = Held {
+            key: instance.to_string(),
+            process: Some(process.clone()),
+            until: give_up_at,
+        };
+        let decision = self.hold_room(held, request, fresh, now, randomness);
         match &decision {
             Decision::Place { dea, .. } => {
-                self.pool.reserve(Debit {
-                    key: instance.to_string(),
-                    dea: dea.clone(),
-                    memory_mb: request.memory_mb,
-                    disk_mb: request.disk_mb,
-                    process: Some(process.clone()),
-                    expires_at: give_up_at,
-                });
                 if let Some(waiting) = self.waiting.get_mut(&process) {
                     waiting.remove(&index);
                 }
@@ -344,6 +350,29 @@ impl Picture {
                 self.ledger.sent_start(instance, launch);
             }
             Decision::Refuse(_) => self.ledger.forget(&process, &version, index),
+        }
+        decision
+    }
+
+    /// Chooses an agent and holds its room, so that the next choice does not count on it.
+    pub fn hold_room(
+        &mut self,
+        held: Held,
+        request: &PlacementRequest,
+        fresh: Duration,
+        now: Duration,
+        randomness: u64,
+    ) -> Decision {
+        let decision = placement::choose(&self.pool.view(now), request, fresh, randomness);
+        if let Decision::Place { dea, .. } = &decision {
+            self.pool.reserve(Debit {
+                key: held.key,
+                dea: dea.clone(),
+                memory_mb: request.memory_mb,
+                disk_mb: request.disk_mb,
+                process: held.process,
+                expires_at: held.until,
+            });
         }
         decision
     }

@@ -4,7 +4,6 @@ use super::list::{Columns, ListQuery, Listing};
 use super::{Ops, Refusal, authorize};
 use crate::domain::access::{Action, Actor, Object};
 use crate::domain::admin_commands::{Noun, types};
-use crate::domain::times;
 use crate::store::audit_events::AuditEvent;
 
 const COLUMNS: Columns = Columns {
@@ -31,15 +30,7 @@ impl Ops {
                 .collect::<Result<_, _>>()?,
         };
         filter = filter.any("type", &types(&nouns));
-        for (parameter, operator) in [("since", ">="), ("until", "<=")] {
-            let Some([text, ..]) = query.list(parameter) else {
-                continue;
-            };
-            let time = times::parse(text).ok_or_else(|| {
-                Refusal::BadQuery(format!("'{parameter}' is not an RFC 3339 time"))
-            })?;
-            filter = filter.compare("created_at", operator, time);
-        }
+        filter = query.created(filter, &[("since", ">="), ("until", "<=")])?;
         let mut connection = self.store.read().await?;
         let (limit, offset) = (query.window.limit(), query.window.offset());
         Ok(AuditEvent::page(&mut connection, filter, limit, offset)

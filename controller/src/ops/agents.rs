@@ -41,13 +41,7 @@ impl Ops {
         };
         let record = async {
             let mut tx = self.store.write("audit the emptying of an agent").await?;
-            let target = On {
-                guid: dea.as_str(),
-                kind: "agent",
-                name: dea.as_str(),
-                space: None,
-                organization: None,
-            };
+            let target = On::agent(dea.as_str());
             audit_events::record(&mut tx, kind, by(actor), target, json!({}), now()).await?;
             tx.commit().await
         };

@@ -3,7 +3,7 @@
 use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
-use super::{Ops, Refusal, by, new_guid, now, on, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on};
 use crate::domain::access::{Action, Actor};
 use crate::domain::quotas::Purpose;
 use crate::store::apps::{App, STARTED};
@@ -288,13 +288,7 @@ impl Ops {
     ) -> Result<Listing<Deployment>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT guid FROM apps WHERE space_guid",
-                &visible,
-            );
-        }
+        filter = of_apps_in_sight(&mut connection, actor, query, filter).await?;
         Ok(Deployment::page(
             &mut connection,
             filter,

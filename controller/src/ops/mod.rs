@@ -39,6 +39,7 @@ use crate::domain::placement::PlacementRequest;
 use crate::runtime::NotTold;
 use crate::store::audit_events::{By, On};
 use crate::store::processes::Process;
+use crate::store::query::Filter;
 use crate::store::spaces::Space;
 use crate::store::{Store, StoreError};
 use daemon::Supervisor;
@@ -217,6 +218,27 @@ pub async fn visible_spaces(
         );
     }
     Ok(Some(spaces.into_iter().collect()))
+}
+
+/// Narrows a list of what belongs to apps to the places that are asked for and to those that the actor sees.
+pub async fn of_apps_in_sight(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    query: &list::ListQuery,
+    mut filter: Filter,
+) -> Result<Filter, StoreError> {
+    const IN_SPACES: &str = "SELECT guid FROM apps WHERE space_guid";
+    const IN_ORGANIZATIONS: &str = "SELECT a.guid FROM apps a JOIN spaces s ON s.guid = a.space_guid WHERE s.organization_guid";
+    if let Some(spaces) = query.list("space_guids") {
+        filter = filter.any_in("app_guid", IN_SPACES, spaces);
+    }
+    if let Some(organizations) = query.list("organization_guids") {
+        filter = filter.any_in("app_guid", IN_ORGANIZATIONS, organizations);
+    }
+    if let Some(visible) = visible_spaces(connection, actor).await? {
+        filter = filter.any_in("app_guid", IN_SPACES, &visible);
+    }
+    Ok(filter)
 }
 
 /// The actor of an audit event.

@@ -4,7 +4,7 @@ use super::apps::{app_for, lay_metadata, owner_for};
 use super::list::{Columns, ListQuery, Listing};
 use super::processes::megabytes;
 use super::quotas::Account;
-use super::{Ops, Refusal, by, new_guid, now, on, sees_secrets, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on, sees_secrets};
 use crate::domain::access::{Action, Actor};
 use crate::domain::placement::PlacementRequest;
 use crate::domain::quotas::Purpose;
@@ -281,23 +281,7 @@ impl Ops {
             })?;
             filter = filter.any_number("sequence_id", &numbers);
         }
-        if let Some(spaces) = query.list("space_guids") {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", spaces);
-        }
-        if let Some(organizations) = query.list("organization_guids") {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT a.guid FROM apps a JOIN spaces s ON s.guid = a.space_guid WHERE s.organization_guid",
-                organizations,
-            );
-        }
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT guid FROM apps WHERE space_guid",
-                &visible,
-            );
-        }
+        filter = of_apps_in_sight(&mut connection, actor, query, filter).await?;
         let (rows, total) = Task::page(
             &mut connection,
             filter,

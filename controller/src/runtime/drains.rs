@@ -168,13 +168,7 @@ async fn record(
     if last.is_some_and(|last| last.data["since"] == since.as_str()) {
         return Ok(());
     }
-    let target = On {
-        guid: dea.as_str(),
-        kind: "agent",
-        name: dea.as_str(),
-        space: None,
-        organization: None,
-    };
+    let target = On::agent(dea.as_str());
     let data = json!({"since": since, "until": time(drain.until), "left": drain.left});
     audit_events::record(&mut tx, news.audited(), By::SYSTEM, target, data, now).await?;
     platform_events::tell(&mut tx, news.event(dea, drain, now), dea.as_str(), now).await?;

@@ -11,7 +11,8 @@ use super::dispatcher::RoundError;
 use super::launch::{self, lines, names};
 use super::state::BuildProgress;
 use super::{LEADERSHIP, Shared, clock};
-use crate::domain::placement::{self, Debit, Decision, PlacementRequest, Refusal};
+use crate::domain::picture::Held;
+use crate::domain::placement::{Decision, PlacementRequest, Refusal};
 use crate::store::apps::App;
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
@@ -274,24 +275,16 @@ async fn choose(shared: &Shared, epoch: i64, build: &mut Build) -> Result<DeaId,
     let dea = loop {
         let now = shared.clock.now();
         let decision = {
+            let held = Held {
+                key: build.guid.clone(),
+                process: None,
+                until: now + PATIENCE + ANSWER,
+            };
+            let fresh = shared.advertisement_ttl();
             let mut state = shared.state();
-            let decision = placement::choose(
-                &state.picture.pool.view(now),
-                &request,
-                shared.advertisement_ttl(),
-                rand::random(),
-            );
-            if let Decision::Place { dea, .. } = &decision {
-                state.picture.pool.reserve(Debit {
-                    key: build.guid.clone(),
-                    dea: dea.clone(),
-                    memory_mb: request.memory_mb,
-                    disk_mb: request.disk_mb,
-                    process: None,
-                    expires_at: now + PATIENCE + ANSWER,
-                });
-            }
-            decision
+            state
+                .picture
+                .hold_room(held, &request, fresh, now, rand::random())
         };
         match decision {
             Decision::Place { dea, .. } => break dea,

@@ -16,7 +16,8 @@
 use super::dispatcher::RoundError;
 use super::launch::{self, lines, names};
 use super::{LEADERSHIP, Shared, clock};
-use crate::domain::placement::{self, Debit, Decision, PlacementRequest};
+use crate::domain::picture::Held;
+use crate::domain::placement::{Decision, PlacementRequest};
 use crate::domain::tasks::{self as domain, Action, Event, Exit, Holder, Verdict};
 use crate::store::apps::App;
 use crate::store::droplets::Droplet;
@@ -225,23 +226,18 @@ async fn place(shared: &Arc<Shared>, epoch: i64, mut task: Task) -> Result<(), R
     let now = shared.clock.now();
     let decision = {
         let mut state = shared.state();
-        let decision = placement::choose(
-            &state.picture.pool.view(now),
-            &request,
-            shared.advertisement_ttl(),
-            rand::random(),
-        );
+        let held = Held {
+            key: task.guid.clone(),
+            process: None,
+            until: now + RESERVED,
+        };
+        let fresh = shared.advertisement_ttl();
+        let decision = state
+            .picture
+            .hold_room(held, &request, fresh, now, rand::random());
         match &decision {
-            Decision::Place { dea, .. } => {
+            Decision::Place { .. } => {
                 state.tasks.there.insert(task.guid.clone(), now);
-                state.picture.pool.reserve(Debit {
-                    key: task.guid.clone(),
-                    dea: dea.clone(),
-                    memory_mb: request.memory_mb,
-                    disk_mb: request.disk_mb,
-                    process: None,
-                    expires_at: now + RESERVED,
-                });
             }
             Decision::Refuse(_) => state.tasks.waiting = true,
         }

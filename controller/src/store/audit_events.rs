@@ -50,6 +50,18 @@ pub struct On<'a> {
     pub organization: Option<&'a str>,
 }
 
+impl<'a> On<'a> {
+    pub fn agent(id: &'a str) -> On<'a> {
+        On {
+            guid: id,
+            kind: "agent",
+            name: id,
+            space: None,
+            organization: None,
+        }
+    }
+}
+
 /// Records `kind` (`audit.app.start`, `app.crash`…) in the caller's transaction.
 pub async fn record(
     connection: &mut AnyConnection,

@@ -368,6 +368,23 @@ impl DerefMut for Tx {
     }
 }
 
+/// Runs statements one after the other, each about the row of this guid (`$1`).
+async fn each(
+    connection: &mut AnyConnection,
+    statements: &[&'static str],
+    guid: &str,
+    operation: &'static str,
+) -> Result<(), StoreError> {
+    for statement in statements {
+        sqlx::query(*statement)
+            .bind(guid.to_string())
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::during(operation))?;
+    }
+    Ok(())
+}
+
 /// The next number of a sequence (`processes`, `facts`). Holding the row serializes the writers
 /// of one sequence until they commit, so numbers become visible in order: a reader of the facts
 /// who saw number n will never find a smaller one later.

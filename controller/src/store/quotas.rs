@@ -1,7 +1,7 @@
 //! Quotas of organizations and of spaces, and what counts against them.
 
 use super::query::Filter;
-use super::{Json, StoreError, row};
+use super::{Json, StoreError, each, row};
 use crate::domain::quotas::{HeldDeployment, HeldProcess, HeldTask, Holdings, Limits};
 use sqlx::{AnyConnection, Row};
 use std::collections::BTreeMap;
@@ -176,18 +176,12 @@ pub async fn delete_space_quota(
     connection: &mut AnyConnection,
     guid: &str,
 ) -> Result<(), StoreError> {
-    for statement in [
+    let statements = [
         "UPDATE spaces SET quota_guid = NULL, row_version = row_version + 1 WHERE quota_guid = $1",
         "DELETE FROM told_quotas WHERE quota_guid = $1",
         "DELETE FROM space_quotas WHERE guid = $1",
-    ] {
-        sqlx::query(statement)
-            .bind(guid.to_string())
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::during("delete a space quota"))?;
-    }
-    Ok(())
+    ];
+    each(connection, &statements, guid, "delete a space quota").await
 }
 
 /// Deletes a quota of organizations that no organization has.
@@ -195,17 +189,17 @@ pub async fn delete_organization_quota(
     connection: &mut AnyConnection,
     guid: &str,
 ) -> Result<(), StoreError> {
-    for statement in [
+    let statements = [
         "DELETE FROM told_quotas WHERE quota_guid = $1",
         "DELETE FROM organization_quotas WHERE guid = $1",
-    ] {
-        sqlx::query(statement)
-            .bind(guid.to_string())
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::during("delete an organization quota"))?;
-    }
-    Ok(())
+    ];
+    each(
+        connection,
+        &statements,
+        guid,
+        "delete an organization quota",
+    )
+    .await
 }
 
 /// Everything of an organization that counts against its quota and those of its spaces.
