@@ -51,6 +51,8 @@ pub struct Automation {
     pub builtin_packs: Arc<std::path::Path>,
     /// How executions are accepted here.
     pub acceptance: ops::acceptance::Acceptance,
+    /// How what happens outside is taken in here.
+    pub intake: ops::intake::Intake,
     /// Ends of actions that are taken in here.
     pub ends: engine::reports::Ends,
     /// What is being done to packs here.

@@ -53,6 +53,7 @@ pub async fn start(
         pack_folders: config.pack_folders.clone().into(),
         builtin_packs: config.packs.as_path().into(),
         acceptance: super::ops::acceptance::Acceptance::default(),
+        intake: super::ops::intake::Intake::default(),
         ends: super::engine::reports::Ends::default(),
         packs_at_work: super::ops::natives::PacksAtWork::default(),
     };

@@ -9,6 +9,9 @@
 use super::StoreError;
 use sqlx::AnyConnection;
 
+/// What a [`StoreError::Stale`] of [`fence`] is about.
+pub const NOUN: &str = "leadership of";
+
 /// Refuses with [`StoreError::Stale`] if a newer leader has written. The first statement of every
 /// transaction a leader writes in.
 pub async fn fence(
@@ -28,7 +31,7 @@ pub async fn fence(
     if done.rows_affected() == 0 {
         return Err(StoreError::Stale {
             operation: "check leadership",
-            noun: "leadership of",
+            noun: NOUN,
             guid: name.to_string(),
         });
     }

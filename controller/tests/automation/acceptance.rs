@@ -106,14 +106,13 @@ async fn each_of_many_requests_gets_its_own_answer_and_nothing_is_lost() {
 async fn one_that_the_store_refuses_fails_alone() {
     for database in databases::each("one_that_the_store_refuses_fails_alone").await {
         let site = ready(&database).await;
-        let store = &site.automation.ops.store;
         let first = composed(&site, 1).await;
         let taken = first[0].row.id.clone();
-        assert!(record_group(store.clone(), first).await[0].is_ok());
+        assert!(record_group(site.automation.clone(), first).await[0].is_ok());
         let mut group = composed(&site, 40).await;
         group[17].row.id = taken;
         let ids: Vec<String> = group.iter().map(|one| one.row.id.clone()).collect();
-        let answers = record_group(store.clone(), group).await;
+        let answers = record_group(site.automation.clone(), group).await;
         assert_eq!(answers.len(), 40);
         for (place, (answer, id)) in answers.into_iter().zip(&ids).enumerate() {
             match answer {
@@ -140,7 +139,7 @@ async fn a_group_that_is_cut_short_is_recorded_whole_or_not_at_all() {
         let (mut before, mut after_polls) = (0, 0);
         loop {
             let group = composed(&site, 20).await;
-            let mut work = Box::pin(record_group(store.clone(), group));
+            let mut work = Box::pin(record_group(site.automation.clone(), group));
             let mut polls = 0;
             // Given up at each of the places where it waits, one after the other.
             let done = std::future::poll_fn(|context| {

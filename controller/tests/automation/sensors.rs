@@ -211,6 +211,7 @@ async fn led(test: &str) -> Option<Led> {
         builtin_packs: Arc::from(packs.as_path()),
         peers: None,
         acceptance: Default::default(),
+        intake: Default::default(),
         ends: Default::default(),
         packs_at_work: Default::default(),
     };

@@ -81,6 +81,7 @@ fn automation(
         stream: Automation::stream_channel(),
         peers: None,
         acceptance: Default::default(),
+        intake: Default::default(),
         ends: Default::default(),
         packs_at_work: Default::default(),
         wake: Arc::new(Notify::new()),
@@ -119,6 +120,11 @@ impl Site {
     pub fn set(&self, key: &str, value: &Value) {
         self.settings
             .send_replace(Arc::new(settings(&[(key, value)])));
+    }
+
+    /// Whether it leads from now on.
+    pub fn lead(&self, epoch: Option<i64>) {
+        self.epoch.send_replace(epoch);
     }
 
     /// The engine looks at everything once.

@@ -2,8 +2,8 @@
 
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
-use crate::automation::ops::callers::SYSTEM_GUID;
 use crate::automation::ops::executions::{SYSTEM_USER, schema_of};
+use crate::automation::ops::tokens::NewToken;
 use crate::store::automation::executions::Execution;
 use crate::store::automation::pack_files;
 use crate::store::automation::packs::Pack;
@@ -40,6 +40,16 @@ const MEMORY_MB: u64 = 512;
 const GRACE_MS: u64 = 2000;
 /// Seconds that a token outlives the time limit of its execution.
 const TOKEN_SLACK: i64 = 300;
+/// Seconds that the token of an execution is good for. It goes with the end of the execution; this is for an end
+/// that never came.
+pub const TOKEN_LIFETIME: i64 = 7 * 86_400;
+
+/// What is to begin on an agent, as the transaction recorded it that decided so.
+pub struct Start {
+    pub execution: Execution,
+    pub at: Placement,
+    pub token: NewToken,
+}
 
 /// Blob of a pack's staged content.
 pub fn content_key(sha256: &str) -> String {
@@ -87,16 +97,16 @@ fn failed(error: impl std::fmt::Display) -> NoOrders {
 }
 
 /// Sends the orders of an execution, in a task of its own.
-pub fn send(automation: &Automation, execution: String, at: Placement) {
+pub fn send(automation: &Automation, start: Start) {
     let automation = automation.clone();
     automation
         .ops
         .tasks
         .clone()
         .spawn_once("dispatch-action", async move {
-            if let Err(fault) = deliver(&automation, &execution, &at).await {
+            if let Err(fault) = deliver(&automation, &start).await {
                 tracing::warn!(
-                    execution,
+                    execution = start.execution.id,
                     error = &fault as &dyn std::error::Error,
                     "an execution could not be given to its agent"
                 );
@@ -104,11 +114,11 @@ pub fn send(automation: &Automation, execution: String, at: Placement) {
         });
 }
 
-async fn deliver(automation: &Automation, id: &str, at: &Placement) -> Result<(), Fault> {
-    let Ok(agent) = DeaId::new(at.agent.clone()) else {
+async fn deliver(automation: &Automation, start: &Start) -> Result<(), Fault> {
+    let Ok(agent) = DeaId::new(start.at.agent.clone()) else {
         return Ok(());
     };
-    let taken = order(automation, id, at, &agent).await;
+    let taken = order(automation, start, &agent).await;
     automation
         .agents
         .answered(&agent, matches!(taken, Ok(true)));
@@ -116,20 +126,13 @@ async fn deliver(automation: &Automation, id: &str, at: &Placement) -> Result<()
 }
 
 /// Whether the agent took it, as far as is known.
-async fn order(
-    automation: &Automation,
-    id: &str,
-    at: &Placement,
-    agent: &DeaId,
-) -> Result<bool, Fault> {
+async fn order(automation: &Automation, start: &Start, agent: &DeaId) -> Result<bool, Fault> {
     let Some(bus) = &automation.bus else {
         return Ok(false);
     };
-    let row = Execution::find(&mut *automation.ops.store.read().await?, id).await?;
-    let Some(row) = row.filter(|row| row.life.placement.as_ref() == Some(at)) else {
-        return Ok(false);
-    };
-    let orders = match compose(automation, &row, at).await {
+    let (row, at) = (&start.execution, &start.at);
+    let id = row.id.as_str();
+    let orders = match compose(automation, start).await {
         Ok(orders) => orders,
         Err(NoOrders::Failed(text)) => {
             let runner = Runner::from_name(&row.runner_type).unwrap_or(Runner::Noop);
@@ -251,11 +254,8 @@ pub async fn content(
     })
 }
 
-async fn compose(
-    automation: &Automation,
-    row: &Execution,
-    at: &Placement,
-) -> Result<RunAction, NoOrders> {
+async fn compose(automation: &Automation, start: &Start) -> Result<RunAction, NoOrders> {
+    let (row, at) = (&start.execution, &start.at);
     let mut connection = automation.ops.store.read().await?;
     let runner = Runner::from_name(&row.runner_type)
         .ok_or_else(|| failed(format!("the runner \"{}\" is not known", row.runner_type)))?;
@@ -299,17 +299,18 @@ async fn compose(
         .and_then(Value::as_u64)
         .filter(|seconds| *seconds > 0)
         .unwrap_or(600);
-    let owner = row.user_guid.as_deref().unwrap_or(SYSTEM_GUID);
-    let lifetime = i64::try_from(seconds).unwrap_or(86_400) + TOKEN_SLACK;
-    let token = automation
-        .issue_token(owner, &row.username, lifetime, Some(&row.id))
-        .await?;
+    let lifetime = i64::try_from(seconds)
+        .unwrap_or(i64::MAX)
+        .saturating_add(TOKEN_SLACK);
+    if lifetime > TOKEN_LIFETIME {
+        automation.prolong(&start.token, lifetime).await?;
+    }
     let identity = ActionIdentity {
         pack: pack.to_string(),
         execution: row.id.clone(),
         api_url: format!("{}/api/v1", automation.public_url),
         apps_url: automation.ops.public_url.to_string(),
-        token: Some(Sensitive::new(token.text)),
+        token: Some(Sensitive::new(start.token.text.clone())),
         debug: resolved.runner.get("debug") == Some(&Value::Bool(true)),
     };
     let parts = Parts {
@@ -324,7 +325,9 @@ async fn compose(
         seconds,
     };
     let orders = parts.orders()?;
-    let expires = crate::ops::now() / 1_000_000 + lifetime + 86_400;
+    let expires = (crate::ops::now() / 1_000_000)
+        .saturating_add(lifetime)
+        .saturating_add(86_400);
     let blob = result_key(&format!("{}-{}", row.id, at.attempt));
     Ok(RunAction {
         execution: row.id.clone(),

@@ -16,7 +16,7 @@ mod platform;
 pub mod reports;
 pub mod retention;
 pub mod round;
-mod rules;
+pub mod rules;
 mod sensor_plan;
 mod sensor_tokens;
 mod sensors;
@@ -105,7 +105,6 @@ async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
 #[derive(Default)]
 pub struct Term {
     registered: bool,
-    rules: rules::Rules,
     timers: timers::Timers,
     sensors: sensors::Sensors,
 }
@@ -130,7 +129,7 @@ pub async fn duties(
     let events = platform::look(automation).await;
     let timers = timers::look(automation, &mut term.timers).await;
     let keys = automation.expire_keys().await;
-    let rules = rules::look(automation, &mut term.rules).await.map(|more| {
+    let rules = rules::look(automation).await.map(|more| {
         if more {
             // The others have their turn first.
             automation.wake.notify_one();

@@ -20,16 +20,18 @@ use super::dispatch;
 use super::reports::End;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
+use crate::automation::ops::callers::SYSTEM_GUID;
 use crate::automation::ops::executions::{Wanted, schema_of, trace_of, with_defaults};
 use crate::automation::ops::fire::{Happened, instance_of};
 use crate::automation::ops::natives::{self, Native};
+use crate::automation::ops::tokens::NewToken;
 use crate::automation::stream;
 use crate::ops::now;
 use crate::runtime::LEADERSHIP;
 use crate::store::automation::executions::{self, Change, Execution};
 use crate::store::automation::held_executions::{self, HeldExecution};
 use crate::store::automation::policies::Policy as PolicyRow;
-use crate::store::automation::tokens;
+use crate::store::automation::tokens::{self, Token};
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::query::Filter;
 use crate::store::{Tx, leadership};
@@ -52,7 +54,7 @@ pub const LARGEST_INLINE_RESULT: usize = 256 << 10;
 /// What is done once the changes are on disk.
 pub enum After {
     /// Give the agent its orders.
-    Dispatch { execution: String, at: Placement },
+    Dispatch(Box<dispatch::Start>),
     /// Tell an agent to end the work and to forget it.
     Stop { execution: String, at: Placement },
     /// Do what the controller does itself.
@@ -90,6 +92,10 @@ pub struct Round {
     changes: BTreeMap<String, Change>,
     /// Trigger instances that are not written yet.
     happened: Vec<TriggerInstance>,
+    /// Tokens that are not written yet, of executions that begin on an agent.
+    tokens: Vec<Token>,
+    /// Trigger instances were written: the rules have something to look at.
+    fired: bool,
     /// Executions of [`Round::look`] that wait to be let in, as they are now.
     waiting: Vec<Execution>,
     /// Which executions a policy holds from now on, and which none holds any more; not written yet.
@@ -103,8 +109,17 @@ pub struct Round {
 impl Automation {
     /// Begins a transaction. The leader's is fenced.
     pub async fn round(&self, operation: &'static str) -> Result<Round, Fault> {
-        let mut tx = self.ops.store.write(operation).await?;
         let epoch = *self.epoch.borrow();
+        self.round_of(operation, epoch).await
+    }
+
+    /// As [`Automation::round`], of the leader of this epoch; None: of a controller that does not lead.
+    pub async fn round_of(
+        &self,
+        operation: &'static str,
+        epoch: Option<i64>,
+    ) -> Result<Round, Fault> {
+        let mut tx = self.ops.store.write(operation).await?;
         if let Some(epoch) = epoch {
             leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
         }
@@ -119,6 +134,8 @@ impl Automation {
             stored: None,
             changes: BTreeMap::new(),
             happened: Vec::new(),
+            tokens: Vec::new(),
+            fired: false,
             waiting: Vec::new(),
             holds: BTreeMap::new(),
             moved: BTreeSet::new(),
@@ -186,6 +203,24 @@ impl Round {
         Ok(())
     }
 
+    /// Executions that this round has recorded: readers are told of them, and if this controller leads, those
+    /// that may begin now do so in the same transaction.
+    pub async fn accepted(&mut self, rows: Vec<Execution>) -> Result<(), Fault> {
+        for row in &rows {
+            self.tell_later(stream::CREATED, row)?;
+        }
+        if !self.leads {
+            return Ok(());
+        }
+        // They were made since the round began, and their time is when they were.
+        self.now = self.now.max(now());
+        let due = rows
+            .into_iter()
+            .filter(|row| row.deadline.is_some_and(|at| at <= self.now))
+            .collect();
+        self.look(due).await
+    }
+
     /// Moves executions by what agents tell of them. What has been deleted meanwhile is left out.
     pub async fn settle(&mut self, ends: &[End]) -> Result<(), Fault> {
         let ids: Vec<&str> = ends.iter().map(|end| end.execution.as_str()).collect();
@@ -211,7 +246,10 @@ impl Round {
         let changes: Vec<Change> = std::mem::take(&mut self.changes).into_values().collect();
         executions::write(&mut self.tx, &changes).await?;
         let happened = std::mem::take(&mut self.happened);
+        self.fired |= !happened.is_empty();
         trigger_instances::insert_all_once(&mut self.tx, &happened).await?;
+        let issued = std::mem::take(&mut self.tokens);
+        Token::insert_all(&mut self.tx, &issued, "").await?;
         let (mut held, mut released) = (Vec::new(), Vec::new());
         for (id, hold) in std::mem::take(&mut self.holds) {
             match hold {
@@ -336,10 +374,15 @@ impl Round {
             }
             Effect::Dispatch(at) => {
                 events.push_back(Event::Started(Some(at.clone())));
-                self.after.push(After::Dispatch {
-                    execution: row.id.clone(),
+                let owner = row.user_guid.as_deref().unwrap_or(SYSTEM_GUID);
+                let lifetime = dispatch::TOKEN_LIFETIME;
+                let token = NewToken::make(owner, &row.username, lifetime, Some(&row.id));
+                self.tokens.push(token.row.clone());
+                self.after.push(After::Dispatch(Box::new(dispatch::Start {
+                    execution: row.clone(),
                     at,
-                });
+                    token,
+                })));
             }
             Effect::RunHere => self.run_here(row, events)?,
             Effect::Stop(at) => self.after.push(After::Stop {
@@ -768,6 +811,8 @@ impl Round {
         }
         // Agents got a token with its orders.
         if row.life.attempt > 0 {
+            self.tokens
+                .retain(|token| token.execution_id.as_ref() != Some(&row.id));
             tokens::delete_of_execution(&mut self.tx, &row.id).await?;
         }
         self.retry(row).await?;
@@ -840,12 +885,11 @@ impl Round {
         }
         self.flush().await?;
         let others = !self.leads && !self.admit.is_empty();
+        let fired = self.fired;
         self.tx.commit().await?;
         for after in self.after {
             match after {
-                After::Dispatch { execution, at } => {
-                    dispatch::send(&self.automation, execution, at);
-                }
+                After::Dispatch(start) => dispatch::send(&self.automation, *start),
                 After::Stop { execution, at } => {
                     dispatch::stop(&self.automation, execution, at);
                 }
@@ -860,7 +904,7 @@ impl Round {
                 } => self.automation.tell_execution(name, &execution, document),
             }
         }
-        if others {
+        if others || fired {
             self.automation.wake_engine();
         }
         Ok(())

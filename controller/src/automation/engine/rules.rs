@@ -8,7 +8,8 @@
 //!
 //! The enforcement (unique for a rule and an instance), the execution and the instance's status are written
 //! together: a controller that dies in between leaves the instance pending, and the next one judges it
-//! again. The queue is the table itself, so a burst takes no memory beyond one batch.
+//! again. The queue is the table itself, so a burst takes no memory beyond one batch. What comes to the leader
+//! from outside does not queue: it is judged as it comes, and written with what it led to ([`take_in`]).
 //!
 //! What a newcomer gets wrong: one instance that the store refuses must not hold up the others. A batch
 //! that fails for a reason that will not pass is done again one by one, and what fails alone is set aside.
@@ -17,15 +18,17 @@ use super::round::Round;
 use crate::automation::Automation;
 use crate::automation::ids::new_id;
 use crate::automation::ops::executions::{Cause, SYSTEM_USER, Wanted};
-use crate::automation::ops::matching::{self, Judgement, Outcome, RuleSet, View};
+use crate::automation::ops::matching::{self, Judgement, Outcome, View};
 use crate::automation::ops::{Fault, traces};
 use crate::ops::now;
+use crate::store::automation::executions::Execution;
 use crate::store::automation::rule_enforcements::{self, RuleEnforcement};
 use crate::store::automation::rules::Rule;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::{Json, StoreError};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use sqlx::AnyConnection;
+use std::time::Duration;
 
 /// Trigger instances in one transaction.
 const BATCH: i64 = 100;
@@ -33,13 +36,16 @@ const BATCH: i64 = 100;
 const BATCH_SIZE: i64 = 16 << 20;
 /// Batches before the other duties have their turn.
 const BATCHES: usize = 10;
+/// What comes from outside waits this long for its rules; then it is recorded without them.
+const JUDGED_WITHIN: Duration = Duration::from_millis(200);
 /// The gauge of what waits counts no further.
 const COUNTED: i64 = 100_000;
 
-/// What the leader keeps of the rules between its rounds.
-#[derive(Debug, Default)]
-pub struct Rules {
-    set: Arc<RuleSet>,
+/// How trigger instances that were judged are recorded so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recorded {
+    Not,
+    Pending,
 }
 
 /// What was decided about one rule and one instance, free of borrows.
@@ -50,7 +56,7 @@ struct Decision {
 }
 
 /// Looks at what happened. Whether more waits.
-pub async fn look(automation: &Automation, rules: &mut Rules) -> Result<bool, Fault> {
+pub async fn look(automation: &Automation) -> Result<bool, Fault> {
     for _ in 0..BATCHES {
         let mut reader = automation.ops.store.read().await?;
         let count = trigger_instances::pending_within(&mut reader, BATCH, BATCH_SIZE).await?;
@@ -60,7 +66,7 @@ pub async fn look(automation: &Automation, rules: &mut Rules) -> Result<bool, Fa
         }
         let rows = trigger_instances::pending(&mut reader, count).await?;
         drop(reader);
-        let judged = judge(automation, rules, rows).await?;
+        let judged = judge(automation, rows).await?;
         enforce(automation, judged).await?;
     }
     let waiting =
@@ -69,16 +75,26 @@ pub async fn look(automation: &Automation, rules: &mut Rules) -> Result<bool, Fa
     Ok(waiting > 0)
 }
 
+/// Judges what comes from outside, and records it together with what it leads to.
+pub async fn take_in(automation: &Automation, rows: &[TriggerInstance]) -> Result<(), Fault> {
+    let judging = judge(automation, rows.to_vec());
+    let Ok(judged) = tokio::time::timeout(JUDGED_WITHIN, judging).await else {
+        return Err(Fault::Unavailable(format!(
+            "the rules have not been judged within {JUDGED_WITHIN:?}"
+        )));
+    };
+    enforce_together(automation, &judged?, Recorded::Not).await
+}
+
 async fn judge(
     automation: &Automation,
-    rules: &mut Rules,
     rows: Vec<TriggerInstance>,
 ) -> Result<Vec<(TriggerInstance, Vec<Decision>)>, Fault> {
     let mut connection = automation.ops.store.read().await?;
-    rules.set = matching::current(&mut connection, &rules.set, &automation.expressions).await?;
-    let references = rules
-        .set
-        .references(rows.iter().map(|row| row.trigger_ref.as_str()));
+    let known = automation.intake.rules.get();
+    let set = matching::current(&mut connection, &known, &automation.expressions).await?;
+    automation.intake.rules.put(set.clone());
+    let references = set.references(rows.iter().map(|row| row.trigger_ref.as_str()));
     let keys = automation
         .keys_for_rules(&mut connection, &references)
         .await?;
@@ -87,7 +103,7 @@ async fn judge(
         .ops
         .settings()
         .bool("automation/rules/record_mismatches");
-    let (set, engine) = (rules.set.clone(), automation.expressions.clone());
+    let engine = automation.expressions.clone();
     let judged = tokio::task::spawn_blocking(move || {
         rows.into_iter()
             .map(|row| {
@@ -142,7 +158,7 @@ async fn enforce(
     automation: &Automation,
     judged: Vec<(TriggerInstance, Vec<Decision>)>,
 ) -> Result<(), Fault> {
-    match enforce_together(automation, &judged).await {
+    match enforce_together(automation, &judged, Recorded::Pending).await {
         Err(fault) if is_lasting(&fault) => {
             tracing::warn!(
                 error = &fault as &dyn std::error::Error,
@@ -152,7 +168,7 @@ async fn enforce(
         done => return done,
     }
     for one in &judged {
-        match enforce_together(automation, std::slice::from_ref(one)).await {
+        match enforce_together(automation, std::slice::from_ref(one), Recorded::Pending).await {
             Err(fault) if is_lasting(&fault) => set_aside(automation, &one.0, &fault).await?,
             done => done?,
         }
@@ -182,37 +198,60 @@ async fn set_aside(
 async fn enforce_together(
     automation: &Automation,
     judged: &[(TriggerInstance, Vec<Decision>)],
+    recorded: Recorded,
 ) -> Result<(), Fault> {
     let mut round = automation.round("enforce rules").await?;
     let at = round.now();
+    let mut accepted = Vec::new();
     let mut processed = Vec::with_capacity(judged.len());
     for (row, decisions) in judged {
         let mut row = row.clone();
         for decision in decisions {
-            one(automation, &mut round, &mut row, decision).await?;
+            if recorded == Recorded::Pending
+                && is_enforced(round.connection(), &decision.rule, &row).await?
+            {
+                continue;
+            }
+            accepted.extend(one(automation, &mut round, &mut row, decision).await?);
         }
         if row.trace_tag.is_some() && row.trace_id.is_none() {
             traces::of_instance(round.connection(), &mut row, at).await?;
         }
         processed.push(row);
     }
-    // Stale: somebody else has processed one of them, and this transaction never was.
-    trigger_instances::processed(round.connection(), &processed, at).await?;
+    match recorded {
+        // Stale: somebody else has processed one of them, and this transaction never was.
+        Recorded::Pending => {
+            trigger_instances::processed(round.connection(), &processed, at).await?;
+        }
+        Recorded::Not => {
+            for row in &mut processed {
+                row.status = trigger_instances::PROCESSED.to_string();
+            }
+            trigger_instances::insert_all_once(round.connection(), &processed).await?;
+        }
+    }
+    round.accepted(accepted).await?;
     round.finish().await
 }
 
-/// Carries out one decision.
+async fn is_enforced(
+    connection: &mut AnyConnection,
+    rule: &Rule,
+    instance: &TriggerInstance,
+) -> Result<bool, Fault> {
+    Ok(rule_enforcements::exists(connection, &rule.id, &instance.id).await?)
+}
+
+/// Carries out one decision: the execution that was accepted, if any was.
 async fn one(
     automation: &Automation,
     round: &mut Round,
     instance: &mut TriggerInstance,
     decision: &Decision,
-) -> Result<(), Fault> {
+) -> Result<Option<Execution>, Fault> {
     let at = round.now();
     let rule = &decision.rule;
-    if rule_enforcements::exists(round.connection(), &rule.id, &instance.id).await? {
-        return Ok(());
-    }
     let (status, execution, failure) = match &decision.outcome {
         Outcome::Mismatched => (rule_enforcements::MISMATCHED, None, None),
         Outcome::Failed(text) => (rule_enforcements::FAILED, None, Some(text.clone())),
@@ -246,17 +285,17 @@ async fn one(
         rule_ref: rule.reference.clone(),
         rule_id: rule.id.clone(),
         trigger_instance: instance.id.clone(),
-        execution_id: execution,
+        execution_id: execution.as_ref().map(|row| row.id.clone()),
         status: status.to_string(),
         failure_reason: failure,
         reasons: Json(decision.reasons.clone()),
         enforced_at: at,
     };
     rule_enforcements::insert_once(round.connection(), &enforcement).await?;
-    Ok(())
+    Ok(execution)
 }
 
-/// Accepts the execution of a rule's action: its id, or why there is none.
+/// Accepts the execution of a rule's action, or says why there is none.
 async fn run(
     automation: &Automation,
     round: &mut Round,
@@ -264,7 +303,7 @@ async fn run(
     rule: &Rule,
     parameters: &Map<String, Value>,
     trace: Value,
-) -> Result<Result<String, String>, Fault> {
+) -> Result<Result<Execution, String>, Fault> {
     let owner = match automation.rule_owner(round.connection(), rule).await {
         Ok(owner) => owner,
         Err(Fault::Forbidden(text)) => return Ok(Err(text)),
@@ -302,11 +341,7 @@ async fn run(
         ..Wanted::default()
     };
     match automation.accept(round.connection(), wanted).await {
-        Ok(row) => {
-            let document = automation.present_execution(&row, None, false)?;
-            round.tell_after("st2.execution__create", document);
-            Ok(Ok(row.id))
-        }
+        Ok(row) => Ok(Ok(row)),
         Err(Fault::Invalid(text) | Fault::NotFound(text) | Fault::NotSupported(text)) => {
             Ok(Err(text))
         }

@@ -5,8 +5,8 @@ use super::executions::{Composed, Prepared, record};
 use super::fault::Fault;
 use super::together::{Together, all_or_each};
 use crate::automation::Automation;
-use crate::store::Store;
 use crate::store::automation::actions::Version;
+use crate::store::{StoreError, leadership};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,10 +55,10 @@ pub struct Acceptance {
 
 impl Automation {
     /// Records an execution, in one transaction with those recorded at the same time. When this returns Ok it
-    /// is on disk.
+    /// is on disk, and has begun if it may and this controller leads.
     pub async fn record_together(&self, composed: Composed) -> Result<Composed, Fault> {
-        let store = self.ops.store.clone();
-        let work = move |jobs| record_group(store.clone(), jobs);
+        let automation = self.clone();
+        let work = move |jobs| record_group(automation.clone(), jobs);
         self.acceptance
             .group
             .submit(&self.ops.tasks, composed, work)
@@ -67,15 +67,39 @@ impl Automation {
 }
 
 /// All of a group, or each by itself if the whole is refused. Answers in the order of the jobs.
-pub async fn record_group(store: Store, jobs: Vec<Composed>) -> Vec<Result<Composed, Fault>> {
+pub async fn record_group(
+    automation: Automation,
+    jobs: Vec<Composed>,
+) -> Vec<Result<Composed, Fault>> {
     all_or_each("accept executions", jobs, |jobs| {
-        Box::pin(write(store.clone(), jobs))
+        Box::pin(write(automation.clone(), jobs))
     })
     .await
 }
 
-async fn write(store: Store, jobs: &[Composed]) -> Result<(), Fault> {
-    let mut tx = store.write("accept executions").await?;
-    record(&mut tx, jobs).await?;
-    Ok(tx.commit().await?)
+async fn write(automation: Automation, jobs: &[Composed]) -> Result<(), Fault> {
+    let epoch = *automation.epoch.borrow();
+    match write_as(&automation, jobs, epoch).await {
+        // It does not lead any more, without knowing it: somebody else sees to what is recorded.
+        Err(Fault::Store(StoreError::Stale {
+            noun: leadership::NOUN,
+            ..
+        })) if epoch.is_some() => write_as(&automation, jobs, None).await,
+        done => done,
+    }
+}
+
+async fn write_as(
+    automation: &Automation,
+    jobs: &[Composed],
+    epoch: Option<i64>,
+) -> Result<(), Fault> {
+    let mut round = automation.round_of("accept executions", epoch).await?;
+    record(round.connection(), jobs).await?;
+    let rows = jobs
+        .iter()
+        .filter(|job| job.refusal.is_none())
+        .map(|job| job.row.clone());
+    round.accepted(rows.collect()).await?;
+    round.finish().await
 }

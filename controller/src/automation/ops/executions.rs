@@ -15,7 +15,6 @@ use super::traces::{self, Joined};
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::ids::new_id;
-use crate::automation::stream;
 use crate::domain::times::rfc3339_micros;
 use crate::ops::now;
 use crate::store::Json;
@@ -412,14 +411,10 @@ impl Automation {
         if let Some(text) = composed.refusal {
             return Err(Fault::Invalid(text));
         }
-        let row = composed.row;
-        self.wake_engine();
-        let document = match self.has_readers() {
-            true => Some(self.present_execution(&row, None, false)?),
-            false => None,
-        };
-        self.tell_execution(stream::CREATED, &row.id, document);
-        Ok(row)
+        if self.epoch.borrow().is_none() {
+            self.wake_engine();
+        }
+        Ok(composed.row)
     }
 
     /// The guid of a user by name.

@@ -15,6 +15,7 @@ mod fault;
 pub mod fire;
 pub mod inquiries;
 pub mod installs;
+pub mod intake;
 pub mod keys;
 pub mod loaded_keys;
 pub mod matching;

@@ -31,6 +31,25 @@ fn new_token_text() -> String {
     crate::blobs::hex(&rand::random::<[u8; 16]>())
 }
 
+impl NewToken {
+    /// A token for a user, not recorded yet; with `execution` it is gone when that ends.
+    pub fn make(user_guid: &str, username: &str, ttl: i64, execution: Option<&str>) -> NewToken {
+        let text = new_token_text();
+        let now = now();
+        let row = Token {
+            token_hash: token_hash(&text),
+            id: new_id(),
+            user_guid: user_guid.to_string(),
+            username: username.to_string(),
+            metadata: Json(json!({})),
+            execution_id: execution.map(str::to_string),
+            expires_at: now.saturating_add(ttl.saturating_mul(1_000_000)),
+            created_at: now,
+        };
+        NewToken { row, text }
+    }
+}
+
 impl Automation {
     /// Logs in with a password.
     pub async fn log_in(
@@ -63,7 +82,7 @@ impl Automation {
             .await
     }
 
-    /// A token for a user; with `execution` it is gone when that ends.
+    /// As [`NewToken::make`], recorded.
     pub async fn issue_token(
         &self,
         user_guid: &str,
@@ -71,23 +90,25 @@ impl Automation {
         ttl: i64,
         execution: Option<&str>,
     ) -> Result<NewToken, Fault> {
-        let text = new_token_text();
-        let now = now();
-        let row = Token {
-            token_hash: token_hash(&text),
-            id: new_id(),
-            user_guid: user_guid.to_string(),
-            username: username.to_string(),
-            metadata: Json(json!({})),
-            execution_id: execution.map(str::to_string),
-            expires_at: now.saturating_add(ttl.saturating_mul(1_000_000)),
-            created_at: now,
-        };
+        let token = NewToken::make(user_guid, username, ttl, execution);
         let mut tx = self.ops.store.write("issue a token of automation").await?;
-        tokens::delete_expired(&mut tx, now).await?;
-        row.insert(&mut tx).await?;
+        tokens::delete_expired(&mut tx, now()).await?;
+        token.row.insert(&mut tx).await?;
         tx.commit().await?;
-        Ok(NewToken { row, text })
+        Ok(token)
+    }
+
+    /// Makes a token good for this many seconds from when it was made.
+    pub async fn prolong(&self, token: &NewToken, ttl: i64) -> Result<(), Fault> {
+        let row = &token.row;
+        let expires_at = row.created_at.saturating_add(ttl.saturating_mul(1_000_000));
+        let mut tx = self
+            .ops
+            .store
+            .write("prolong a token of automation")
+            .await?;
+        tokens::extend(&mut tx, &row.token_hash, expires_at).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Whether a token is good now.

@@ -2,7 +2,7 @@
 
 use super::callers::Permission;
 use super::fault::Fault;
-use super::fire::{Happened, fire};
+use super::fire::{Happened, fire, instance_of};
 use super::rule_tests::find_instance;
 use super::triggers::{check_payload, named_trigger, trigger_type};
 use crate::automation::Automation;
@@ -110,8 +110,7 @@ impl Automation {
         }
         drop(connection);
         let now = now();
-        let mut tx = self.ops.store.write("take in a webhook").await?;
-        for trigger in &found {
+        let instance = |trigger: &Trigger| {
             let happened = Happened {
                 trigger: &trigger.reference,
                 trigger_type: WEBHOOK,
@@ -121,11 +120,9 @@ impl Automation {
                 source: None,
                 occurred_at: None,
             };
-            fire(&mut tx, &happened, now).await?;
-        }
-        tx.commit().await?;
-        self.nudge();
-        Ok(())
+            instance_of(happened, now)
+        };
+        self.take_in(found.iter().map(instance).collect()).await
     }
 
     /// Fires the trigger that the body names.
@@ -156,11 +153,7 @@ impl Automation {
             source,
             occurred_at: None,
         };
-        let mut tx = self.ops.store.write("fire a trigger").await?;
-        fire(&mut tx, &happened, now()).await?;
-        tx.commit().await?;
-        self.nudge();
-        Ok(())
+        self.take_in(vec![instance_of(happened, now())]).await
     }
 
     pub async fn trigger_instance(
