@@ -5,7 +5,8 @@ use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{
-    config, doctor, events, history, login, logs, push, quotas, report, routes, run, tasks,
+    config, doctor, events, history, login, logs, push, quotas, report, routes, run, services,
+    tasks,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -95,6 +96,8 @@ pub enum Command {
     Events(events::EventsArgs),
     #[command(flatten)]
     Automation(AutomationCommand),
+    /// Show and change the services of the space, bind apps to them
+    Service(services::ServiceArgs),
     /// Show the agents of the cluster, empty one, take it back
     Node(node::NodeArgs),
     /// Show and change how much organizations and spaces may have

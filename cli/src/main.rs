@@ -21,6 +21,7 @@ mod quotas;
 mod report;
 mod routes;
 mod run;
+mod services;
 mod targets;
 mod tasks;
 mod version;
@@ -127,6 +128,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Routes => routes::list(&out, store).await,
         Command::Events(args) => events::run(args, &out, store).await,
         Command::Automation(command) => automation::run(command, &out, store).await,
+        Command::Service(args) => services::run(args, &out, store).await,
         Command::Node(args) => node::run(args, &out, store).await,
         Command::Quota(args) => quotas::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,

@@ -9,7 +9,9 @@ use crate::output::table::table;
 use crate::prompt;
 use crate::targets::{Named, Store};
 use clap::{Args, Subcommand};
-use proto::api::{Organization, OrganizationQuota, Space, SpaceQuota};
+use proto::api::{
+    Organization, OrganizationQuota, QuotaApps, QuotaRoutes, QuotaServices, Space, SpaceQuota,
+};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -144,6 +146,9 @@ struct Limits {
     /// Number of routes, or unlimited
     #[arg(long, value_parser = count)]
     routes: Option<Amount>,
+    /// Number of services, or unlimited
+    #[arg(long, value_parser = count)]
+    services: Option<Amount>,
     /// Number of private domains, or unlimited; not of spaces
     #[arg(long, value_parser = count, conflicts_with = "of_spaces")]
     domains: Option<Amount>,
@@ -159,6 +164,7 @@ impl Limits {
             ("apps", "total_instances", self.instances),
             ("apps", "per_app_tasks", self.tasks),
             ("routes", "total_routes", self.routes),
+            ("services", "total_service_instances", self.services),
             ("domains", "total_domains", self.domains),
         ];
         for (section, field, amount) in all {
@@ -206,10 +212,10 @@ pub async fn run(args: QuotaArgs, out: &Output, store: Store) -> Outcome {
 /// One line of a list: what it allows, as people read it.
 fn line(
     name: &str,
-    (apps, routes): (&proto::api::QuotaApps, &proto::api::QuotaRoutes),
+    (apps, routes, services): (&QuotaApps, &QuotaRoutes, &QuotaServices),
     domains: Option<u64>,
     holders: Vec<String>,
-) -> [String; 8] {
+) -> [String; 9] {
     let number = |limit: Option<u64>| {
         limit.map_or_else(|| UNLIMITED.to_string(), |number| number.to_string())
     };
@@ -221,18 +227,20 @@ fn line(
         number(apps.total_instances),
         number(apps.per_app_tasks),
         number(routes.total_routes),
+        number(services.total_service_instances),
         number(domains),
         holders.join(", "),
     ]
 }
 
-const HEADER: [&str; 8] = [
+const HEADER: [&str; 9] = [
     "quota",
     "memory",
     "of one instance",
     "instances",
     "tasks",
     "routes",
+    "services",
     "domains",
     "given to",
 ];
@@ -260,10 +268,30 @@ async fn list(client: &Client, out: &Output) -> Outcome {
         let lines = quotas.iter().map(|quota| {
             let holders = names(&quota.relationships.organizations, &known);
             let domains = quota.domains.total_domains;
-            line(&quota.name, (&quota.apps, &quota.routes), domains, holders)
+            let limits = (&quota.apps, &quota.routes, &quota.services);
+            line(&quota.name, limits, domains, holders)
         });
         table(HEADER, lines, "no quotas")
     })
+}
+
+/// A line without the column of domains: spaces have none.
+fn of_space<T>(
+    [
+        name,
+        memory,
+        one,
+        instances,
+        tasks,
+        routes,
+        services,
+        _,
+        holders,
+    ]: [T; 9],
+) -> [T; 8] {
+    [
+        name, memory, one, instances, tasks, routes, services, holders,
+    ]
 }
 
 async fn list_of_spaces(client: &Client, out: &Output) -> Outcome {
@@ -280,12 +308,10 @@ async fn list_of_spaces(client: &Client, out: &Output) -> Outcome {
     out.show(&quotas, |quotas| {
         let lines = quotas.iter().map(|quota| {
             let holders = names(&quota.relationships.spaces, &known);
-            let [name, memory, one, instances, tasks, routes, _, holders] =
-                line(&quota.name, (&quota.apps, &quota.routes), None, holders);
-            [name, memory, one, instances, tasks, routes, holders]
+            let limits = (&quota.apps, &quota.routes, &quota.services);
+            of_space(line(&quota.name, limits, None, holders))
         });
-        let [quota, memory, one, instances, tasks, routes, _, holders] = HEADER;
-        let header = [quota, memory, one, instances, tasks, routes, holders];
+        let header = of_space(HEADER);
         table(header, lines, &empty)
     })
 }
@@ -488,7 +514,7 @@ mod tests {
 
     #[test]
     fn limits_are_numbers_sizes_or_none() {
-        let line = "create team -m 10G --instance-memory 512M -i unlimited --tasks 0 --routes 20 --domains 3";
+        let line = "create team -m 10G --instance-memory 512M -i unlimited --tasks 0 --routes 20 --services 5 --domains 3";
         let Ok(QuotaCommand::Create {
             quota,
             limits,
@@ -505,7 +531,8 @@ mod tests {
                     "total_memory_in_mb": 10240, "per_process_memory_in_mb": 512,
                     "total_instances": null, "per_app_tasks": 0,
                 },
-                "routes": {"total_routes": 20}, "domains": {"total_domains": 3},
+                "routes": {"total_routes": 20}, "services": {"total_service_instances": 5},
+                "domains": {"total_domains": 3},
             })
         );
         assert!(
@@ -544,19 +571,23 @@ mod tests {
 
     #[test]
     fn a_line_of_the_list_says_what_is_not_limited() {
-        let apps = proto::api::QuotaApps {
+        let apps = QuotaApps {
             total_memory_in_mb: Some(2048),
             total_instances: Some(4),
             ..Default::default()
         };
-        let routes = proto::api::QuotaRoutes::default();
+        let routes = QuotaRoutes::default();
+        let services = QuotaServices {
+            total_service_instances: Some(7),
+            ..QuotaServices::default()
+        };
         let shown = line(
             "team",
-            (&apps, &routes),
+            (&apps, &routes, &services),
             Some(1),
             vec!["a".into(), "b".into()],
         );
         assert_eq!(shown[1..4], ["2G", "unlimited", "4"]);
-        assert_eq!(shown[5..], ["unlimited", "1", "a, b"]);
+        assert_eq!(shown[5..], ["unlimited", "7", "1", "a, b"]);
     }
 }

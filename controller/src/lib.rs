@@ -13,7 +13,9 @@ pub mod blobs;
 pub mod domain;
 pub mod ops;
 pub mod runtime;
+pub mod services;
 pub mod store;
+pub mod vault;
 
 use anyhow::Context;
 use api::Api;
@@ -28,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::Store;
+use vault::Vault;
 
 /// The role's settings in the bootstrap file.
 #[derive(Debug, Clone, Deserialize)]
@@ -86,12 +89,14 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         &config.advertise.to_string(),
     )
     .context("opening the blob store")?;
+    let vault = Vault::new(automation::start::key(&config.automation.key_file)?);
     let runtime_config = RuntimeConfig {
         public_url: config.public_url.clone(),
         advertise: config.advertise.to_string(),
         bulk_user: config.bulk_user.clone(),
         bulk_password: config.bulk_password.clone(),
         stager_queue: config.stager_queue.clone(),
+        vault: vault.clone(),
     };
     let runtime = Runtime::start(store.clone(), blobs.clone(), &deps, runtime_config).await?;
     let domain = deps.bootstrap.cluster.domain.clone();
@@ -108,6 +113,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
             secret(&config.token_key_file)?.as_bytes(),
             format!("http://uaa.{domain}"),
         )),
+        vault,
         tasks: deps.tasks.clone(),
     };
     ops.prepare(&secret(&config.admin_password_file)?, &domain)

@@ -13,7 +13,7 @@ mod apikey;
 mod chat;
 mod execution;
 mod follow;
-mod input;
+pub mod input;
 mod inquiry;
 mod key;
 mod pack;

@@ -406,6 +406,7 @@ async fn environment(
         .show_environment(&actor, &guid, "audit.app.environment.show")
         .await?;
     let application = application(&api, &actor, &app, &space).await?;
+    let services = api.ops.vcap_services(&app).await?;
     let variables = app
         .environment
         .0
@@ -416,7 +417,7 @@ async fn environment(
         environment_variables: variables,
         staging_env_json: BTreeMap::new(),
         running_env_json: BTreeMap::new(),
-        system_env_json: BTreeMap::from([("VCAP_SERVICES".to_string(), json!({}))]),
+        system_env_json: BTreeMap::from([("VCAP_SERVICES".to_string(), services)]),
         application_env_json: BTreeMap::from([("VCAP_APPLICATION".to_string(), application)]),
     }))
 }

@@ -1,7 +1,7 @@
 //! What the platform offers and cannot be changed by its users: feature flags, stacks, buildpacks;
 //! and the lists that clients read on their way and that are always empty here.
 //!
-//! Clients ask for services, tasks or security groups in the middle of other work and fail if the
+//! Clients ask for plans of services or security groups in the middle of other work and fail if the
 //! address is not there. Reading them is honest (there are none); making one is refused by name.
 
 use super::extract::{Asked, Caller};
@@ -51,19 +51,13 @@ pub fn routes() -> Router<Api> {
 
 /// Address, one of them, and why none can be made.
 const ABSENT: &[(&str, &str, &str)] = &[
-    ("/v3/service_offerings", "Service offering", "Services"),
-    ("/v3/service_plans", "Service plan", "Services"),
+    (
+        "/v3/service_offerings",
+        "Service offering",
+        "Services of brokers",
+    ),
+    ("/v3/service_plans", "Service plan", "Services of brokers"),
     ("/v3/service_brokers", "Service broker", "Service brokers"),
-    (
-        "/v3/service_instances",
-        "Service instance",
-        "Service instances",
-    ),
-    (
-        "/v3/service_credential_bindings",
-        "Service credential binding",
-        "Service bindings",
-    ),
     (
         "/v3/service_route_bindings",
         "Service route binding",
@@ -161,7 +155,7 @@ const FLAGS: &[(&str, bool)] = &[
     ("resource_matching", true),
     ("route_creation", true),
     ("route_sharing", false),
-    ("service_instance_creation", false),
+    ("service_instance_creation", true),
     ("service_instance_sharing", false),
     ("set_roles_by_username", true),
     ("space_developer_env_var_visibility", true),

@@ -33,6 +33,8 @@ pub mod resource_matches;
 pub mod roles;
 pub mod root;
 pub mod routes;
+pub mod service_bindings;
+pub mod service_instances;
 pub mod spaces;
 pub mod tasks;
 pub mod uaa;
@@ -84,6 +86,8 @@ pub fn routes() -> Router<Api> {
         .merge(roles::routes())
         .merge(domains::routes())
         .merge(routes::routes())
+        .merge(service_instances::routes())
+        .merge(service_bindings::routes())
         .merge(audit_events::routes())
         .merge(catalogue::routes())
         .merge(uaa::routes())

@@ -75,7 +75,7 @@ fn apps(limits: &Limits) -> QuotaApps {
 fn services(limits: &Limits) -> QuotaServices {
     QuotaServices {
         paid_services_allowed: limits.paid_services_allowed,
-        total_service_instances: limits.service_instances,
+        total_service_instances: limits.services,
         total_service_keys: limits.service_keys,
     }
 }
@@ -205,7 +205,10 @@ impl Sections {
             (Setting::Limit(Limit::Instances), apps.total_instances),
             (Setting::Limit(Limit::Tasks), apps.per_app_tasks),
             (Setting::LogRate, apps.log_rate_limit_in_bytes_per_second),
-            (Setting::ServiceInstances, services.total_service_instances),
+            (
+                Setting::Limit(Limit::Services),
+                services.total_service_instances,
+            ),
             (Setting::ServiceKeys, services.total_service_keys),
             (Setting::Limit(Limit::Routes), routes.total_routes),
             (Setting::ReservedPorts, routes.total_reserved_ports),
@@ -477,8 +480,8 @@ fn summary(api: &Api, place: (&str, &str), guid: &str, usage: quotas::Usage) -> 
             routes: usage.routes,
             domains: usage.domains,
             per_app_tasks: usage.tasks,
+            service_instances: usage.services,
             // There are none of these.
-            service_instances: 0,
             reserved_ports: 0,
             service_keys: 0,
         },

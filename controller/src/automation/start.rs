@@ -40,8 +40,8 @@ pub async fn start(
 ) -> anyhow::Result<Automation> {
     let (peers, outbox) = stream::outbox();
     let automation = Automation {
+        key: ops.vault.key(),
         ops,
-        key: Arc::new(key(&config.key_file)?),
         expressions: Engine::default(),
         agents: Agents::default(),
         stream: Automation::stream_channel(),

@@ -36,8 +36,17 @@ pub struct AppManifest {
     pub routes: Option<Vec<String>>,
     pub labels: BTreeMap<String, Option<String>>,
     pub annotations: BTreeMap<String, Option<String>>,
+    /// What the app is to be bound to; others stay bound.
+    pub services: Vec<ServiceManifest>,
     /// By type; `web` holds the keys of the app's own level too.
     pub processes: BTreeMap<String, ProcessManifest>,
+}
+
+/// A service to bind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceManifest {
+    pub name: String,
+    pub binding_name: Option<String>,
 }
 
 /// Settings of one process; None: stays.
@@ -162,6 +171,7 @@ fn read_app(
     app.random_route = fields.flag("random-route");
     app.default_route = fields.flag("default-route");
     app.routes = routes(&mut fields);
+    app.services = services(&mut fields);
     metadata(&mut fields, &mut app);
     unsupported(&mut fields);
     let web = read_process(&mut fields);
@@ -338,6 +348,62 @@ fn routes(fields: &mut Fields<'_>) -> Option<Vec<String>> {
     Some(routes)
 }
 
+fn services(fields: &mut Fields<'_>) -> Vec<ServiceManifest> {
+    const FORM: &str = "a list of names, or of mappings with the key 'name'";
+    let mut services: Vec<ServiceManifest> = Vec::new();
+    for entry in fields.list("services", FORM).unwrap_or_default() {
+        let service = match &entry {
+            Value::String(name) => ServiceManifest {
+                name: name.clone(),
+                binding_name: None,
+            },
+            Value::Object(map) => service(fields, map),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+                ServiceManifest::default()
+            }
+        };
+        if service.name.is_empty() {
+            fields.fault(&format!("'services' must be {FORM}"));
+        } else if services.iter().any(|other| other.name == service.name) {
+            fields.fault(&format!("the service '{}' is there twice", service.name));
+        } else {
+            services.push(service);
+        }
+    }
+    services
+}
+
+fn service(fields: &mut Fields<'_>, map: &serde_json::Map<String, Value>) -> ServiceManifest {
+    let mut service = ServiceManifest::default();
+    for (key, value) in map {
+        match (key.as_str(), value) {
+            ("name", Value::String(name)) => service.name = name.clone(),
+            ("binding_name", Value::String(name)) => {
+                if let Err(fault) = super::services::check_binding_name(name) {
+                    fields.fault(&format!("'binding_name' of a service: {fault}"));
+                }
+                service.binding_name = Some(name.clone());
+            }
+            ("binding_name" | "parameters", Value::Null) => {}
+            ("parameters", Value::Object(parameters)) if parameters.is_empty() => {}
+            ("parameters", _) => {
+                fields.fault(
+                    "parameters of a service are not supported: user-provided ones take none",
+                );
+            }
+            ("strategy", Value::String(strategy)) if strategy == "single" => {}
+            ("strategy", _) => fields.fault("'strategy' of a service can only be \"single\""),
+            ("name" | "binding_name", _) => {
+                fields.fault(&format!("'{key}' of a service must be a text"));
+            }
+            (key, _) => fields.fault(&format!(
+                "unknown key '{key}' of a service; known: name, binding_name, parameters, strategy"
+            )),
+        }
+    }
+    service
+}
+
 fn metadata(fields: &mut Fields<'_>, app: &mut AppManifest) {
     let Some(metadata) = fields.mapping("metadata") else {
         return;
@@ -379,13 +445,7 @@ fn unsupported(fields: &mut Fields<'_>) {
         Value::Object(map) => map.is_empty(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     };
-    for key in [
-        "docker",
-        "cnb-credentials",
-        "services",
-        "sidecars",
-        "features",
-    ] {
+    for key in ["docker", "cnb-credentials", "sidecars", "features"] {
         if fields.any(key).is_some_and(|value| !is_empty(&value)) {
             fields.fault(&format!("'{key}' is not supported"));
         }

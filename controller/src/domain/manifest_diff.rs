@@ -79,6 +79,10 @@ fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
             Some(json!({"route": route})),
         );
     }
+    for service in &app.services {
+        let name = service.name.replace('~', "~0").replace('/', "~1");
+        put(format!("/services/{name}"), Some(json!(service.name)));
+    }
     for (kind, process) in &app.processes {
         let ProcessManifest {
             command,

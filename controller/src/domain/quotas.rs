@@ -1,4 +1,4 @@
-//! Quotas: how much the apps, routes and domains of an organization or of a space may come to.
+//! Quotas: how much the apps, routes, domains and services of an organization or of a space may come to.
 //!
 //! Problem: many operations make something grow (start, scale, a manifest, a deployment, a route), and each
 //! knows only its own part. Approach: none of them counts. What is there is read before and after the change, in
@@ -30,8 +30,10 @@ pub struct Limits {
     /// Private domains. Of organizations only.
     pub domains: Option<u64>,
     pub paid_services_allowed: bool,
-    /// None or 0, as the two below: there are none of these, so no other number would be watched by anybody.
-    pub service_instances: Option<u64>,
+    /// Services that users provide themselves too: there are no others.
+    #[serde(rename = "service_instances")]
+    pub services: Option<u64>,
+    /// None or 0, as the one below: there are none of these, so no other number would be watched by anybody.
     pub service_keys: Option<u64>,
     pub reserved_ports: Option<u64>,
 }
@@ -46,7 +48,7 @@ impl Default for Limits {
             routes: None,
             domains: None,
             paid_services_allowed: true,
-            service_instances: None,
+            services: None,
             service_keys: None,
             reserved_ports: None,
         }
@@ -83,7 +85,7 @@ impl Limits {
             Setting::Limit(Limit::Tasks) => self.tasks = value,
             Setting::Limit(Limit::Routes) => self.routes = value,
             Setting::Limit(Limit::Domains) => self.domains = value,
-            Setting::ServiceInstances => self.service_instances = value,
+            Setting::Limit(Limit::Services) => self.services = value,
             Setting::ServiceKeys => self.service_keys = value,
             Setting::ReservedPorts => self.reserved_ports = value,
             // Null is how it is.
@@ -100,6 +102,7 @@ impl Limits {
             Limit::Tasks => self.tasks,
             Limit::Routes => self.routes,
             Limit::Domains => self.domains,
+            Limit::Services => self.services,
         }
     }
 }
@@ -113,16 +116,18 @@ pub enum Limit {
     Tasks,
     Routes,
     Domains,
+    Services,
 }
 
 impl Limit {
-    const ALL: [Limit; 6] = [
+    const ALL: [Limit; 7] = [
         Limit::Memory,
         Limit::ProcessMemory,
         Limit::Instances,
         Limit::Tasks,
         Limit::Routes,
         Limit::Domains,
+        Limit::Services,
     ];
 
     /// The field of the quota that sets it, as the API writes it.
@@ -134,6 +139,7 @@ impl Limit {
             Limit::Tasks => "apps.per_app_tasks",
             Limit::Routes => "routes.total_routes",
             Limit::Domains => "domains.total_domains",
+            Limit::Services => "services.total_service_instances",
         }
     }
 }
@@ -145,7 +151,6 @@ const LARGEST: i64 = i32::MAX as i64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setting {
     Limit(Limit),
-    ServiceInstances,
     ServiceKeys,
     ReservedPorts,
     LogRate,
@@ -155,7 +160,6 @@ impl Setting {
     fn field(self) -> &'static str {
         match self {
             Setting::Limit(limit) => limit.field(),
-            Setting::ServiceInstances => "services.total_service_instances",
             Setting::ServiceKeys => "services.total_service_keys",
             Setting::ReservedPorts => "routes.total_reserved_ports",
             Setting::LogRate => "apps.log_rate_limit_in_bytes_per_second",
@@ -166,9 +170,7 @@ impl Setting {
     fn why_unwatched(self) -> Option<&'static str> {
         match self {
             Setting::Limit(_) => None,
-            Setting::ServiceInstances | Setting::ServiceKeys => {
-                Some("the platform has no services; give 0 or null")
-            }
+            Setting::ServiceKeys => Some("the platform has no keys of services; give 0 or null"),
             Setting::ReservedPorts => Some("the platform has no routes with ports; give 0 or null"),
             Setting::LogRate => Some("the rate of logs is not limited; give null"),
         }
@@ -219,6 +221,8 @@ pub struct Holdings {
     /// How many, by space.
     pub routes: BTreeMap<String, u64>,
     pub domains: u64,
+    /// How many, by space.
+    pub services: BTreeMap<String, u64>,
 }
 
 /// The size of one instance or task.
@@ -236,6 +240,7 @@ pub struct Usage {
     pub tasks: u64,
     pub routes: u64,
     pub domains: u64,
+    pub services: u64,
     /// Of each type of each app with instances, and of each task.
     sizes: BTreeMap<(String, String), Size>,
 }
@@ -251,6 +256,11 @@ impl Usage {
         for (place, routes) in &holdings.routes {
             if here(place) {
                 usage.routes = usage.routes.saturating_add(*routes);
+            }
+        }
+        for (place, services) in &holdings.services {
+            if here(place) {
+                usage.services = usage.services.saturating_add(*services);
             }
         }
         // The processes of one type of one app: more than one while a deployment replaces the older.
@@ -335,6 +345,7 @@ pub fn exceeded(limits: &Limits, before: &Usage, after: &Usage) -> Vec<Excess> {
                 Limit::Tasks => total(before.tasks, after.tasks),
                 Limit::Routes => total(before.routes, after.routes),
                 Limit::Domains => total(before.domains, after.domains),
+                Limit::Services => total(before.services, after.services),
             }?;
             Some(Excess {
                 limit,
@@ -371,7 +382,7 @@ pub enum Owner<'a> {
 /// What was to be done: Cloud Foundry words the same limit in several ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// An app, a route or a domain is changed.
+    /// An app, a route, a domain or a service is changed.
     Change,
     /// A deployment begins.
     Deployment,
@@ -381,7 +392,7 @@ pub enum Purpose {
 
 /// The text of a refusal, as Cloud Foundry's clients and their users know it.
 pub fn words(owner: Owner<'_>, limit: Limit, purpose: Purpose) -> String {
-    use Limit::{Domains, Instances, Memory, ProcessMemory, Routes, Tasks};
+    use Limit::{Domains, Instances, Memory, ProcessMemory, Routes, Services, Tasks};
     use Owner::{Organization, Space};
     let text = match (limit, owner) {
         (Memory | ProcessMemory, _) if purpose == Purpose::Task => {
@@ -412,6 +423,10 @@ pub fn words(owner: Owner<'_>, limit: Limit, purpose: Purpose) -> String {
         (Domains, Organization(name) | Space(name)) => {
             format!("The number of private domains exceeds the quota for organization \"{name}\"")
         }
+        (Services, Organization(_)) => {
+            "You have exceeded your organization's services limit.".to_string()
+        }
+        (Services, Space(_)) => "You have exceeded your space's services limit.".to_string(),
     };
     match (purpose, limit) {
         (Purpose::Deployment, Memory | Instances) => {
@@ -475,6 +490,7 @@ mod tests {
             Limit::Tasks => &mut limits.tasks,
             Limit::Routes => &mut limits.routes,
             Limit::Domains => &mut limits.domains,
+            Limit::Services => &mut limits.services,
         } = Some(allowed);
         limits
     }
@@ -482,11 +498,7 @@ mod tests {
     #[test]
     fn a_limit_that_nobody_would_watch_is_refused() {
         let mut limits = Limits::default();
-        for setting in [
-            Setting::ServiceInstances,
-            Setting::ServiceKeys,
-            Setting::ReservedPorts,
-        ] {
+        for setting in [Setting::ServiceKeys, Setting::ReservedPorts] {
             assert_eq!(limits.set(setting, Some(0)), Ok(()), "{setting:?}");
             let fault = limits.set(setting, Some(1)).unwrap_err();
             assert!(fault.contains("watched by nobody"), "{fault}");
@@ -623,6 +635,7 @@ mod tests {
             }],
             routes: BTreeMap::from([("s".to_string(), 2), ("t".to_string(), 3)]),
             domains: 4,
+            services: BTreeMap::from([("t".to_string(), 2)]),
         };
         let numbers = |space| {
             let usage = Usage::of(&holdings, space);
@@ -632,11 +645,12 @@ mod tests {
                 usage.tasks,
                 usage.routes,
                 usage.domains,
+                usage.services,
             ]
         };
-        assert_eq!(numbers(None), [22, 2, 1, 5, 4]);
-        assert_eq!(numbers(Some("s")), [10, 1, 0, 2, 0]);
-        assert_eq!(numbers(Some("t")), [12, 1, 1, 3, 0]);
+        assert_eq!(numbers(None), [22, 2, 1, 5, 4, 2]);
+        assert_eq!(numbers(Some("s")), [10, 1, 0, 2, 0, 0]);
+        assert_eq!(numbers(Some("t")), [12, 1, 1, 3, 0, 2]);
     }
 
     #[test]
@@ -703,6 +717,12 @@ mod tests {
             Limit::Routes,
             Purpose::Change,
             "Routes quota exceeded for space 's'.",
+        );
+        check(
+            space,
+            Limit::Services,
+            Purpose::Change,
+            "You have exceeded your space's services limit.",
         );
         check(
             organization,

@@ -14,7 +14,7 @@ use crate::store::apps::{App, STARTED, STOPPED};
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
-use crate::store::{Json, StoreError, Tx, apps, audit_events, facts, routes};
+use crate::store::{Json, StoreError, Tx, apps, audit_events, facts, platform_events, routes};
 use serde_json::json;
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
@@ -289,26 +289,7 @@ impl Ops {
             .clone()
             .ok_or_else(|| Refusal::Unprocessable("Name must be a string".into()))?;
         let mut tx = self.store.write("create app").await?;
-        let space = Space::find(&mut tx, space).await?.ok_or_else(|| {
-            Refusal::Unprocessable(
-                "Invalid space. Ensure that the space exists and you have access to it.".into(),
-            )
-        })?;
-        super::authorize(
-            actor,
-            Action::Develop,
-            &crate::domain::access::Object::Space {
-                guid: &space.guid,
-                organization: &space.organization_guid,
-            },
-            "Space",
-        )
-        .map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => Refusal::Unprocessable(
-                "Invalid space. Ensure that the space exists and you have access to it.".into(),
-            ),
-            refusal => refusal,
-        })?;
+        let space = super::space_to_fill(&mut tx, actor, space).await?;
         let app = create_in(self, &mut tx, actor, &space, &name, settings).await?;
         tx.commit().await?;
         self.nudge();
@@ -561,6 +542,8 @@ pub async fn delete_in(
         .await?
         .is_empty();
     let tasks = super::tasks::cancel_all_in(connection, actor, app, space, now).await?;
+    let unbound =
+        super::service_bindings::unbind_all_in(connection, actor, app, space, now).await?;
     apps::delete_rows(connection, &app.guid).await?;
     let target = on("app", &app.guid, &app.name, space);
     audit_events::record(
@@ -586,6 +569,9 @@ pub async fn delete_in(
         let removed = facts::Kind::TaskRemoved;
         let payload = json!({"dea": task.dea});
         facts::append(connection, removed, &task.guid, payload, now).await?;
+    }
+    for (event, instance) in unbound {
+        platform_events::tell(connection, event, &instance, now).await?;
     }
     if had_routes {
         facts::append(

@@ -6,15 +6,17 @@
 use super::apps::{self, AppSettings};
 use super::quotas::Account;
 use super::routes::{self as route_ops, Wanted};
+use super::service_bindings::{self, NewBinding};
 use super::{Ops, Refusal, by, domains as domain_ops, new_guid, now, on, space_for};
 use crate::domain::access::{Action, Actor};
-use crate::domain::manifest::{self, AppManifest, Manifest, ProcessManifest};
+use crate::domain::manifest::{self, AppManifest, Manifest, ProcessManifest, ServiceManifest};
 use crate::domain::quotas::Purpose;
 use crate::domain::{manifest_diff, names};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::processes::{self, Process};
 use crate::store::routes::{self, Route};
+use crate::store::service_instances;
 use crate::store::spaces::Space;
 use crate::store::{audit_events, deployments, facts};
 use proto::api::{ManifestChange, Scale};
@@ -157,6 +159,8 @@ impl Ops {
         }
         self.apply_routes(connection, actor, space, &app, wanted)
             .await?;
+        self.apply_services(connection, actor, space, &app, wanted)
+            .await?;
         Ok(app)
     }
 
@@ -225,6 +229,45 @@ impl Ops {
                 now,
             )
             .await?;
+        }
+        Ok(())
+    }
+
+    /// Binds what is not bound yet.
+    async fn apply_services(
+        &self,
+        connection: &mut AnyConnection,
+        actor: &Actor,
+        space: &Space,
+        app: &App,
+        wanted: &AppManifest,
+    ) -> Result<(), Refusal> {
+        if wanted.services.is_empty() {
+            return Ok(());
+        }
+        let bound = crate::store::service_bindings::of_app(connection, &app.guid).await?;
+        for service in &wanted.services {
+            let found = service_instances::by_name(connection, &space.guid, &service.name).await?;
+            let Some(instance) = found else {
+                return Refusal::unprocessable(format!(
+                    "Service instance '{}' not found",
+                    service.name
+                ));
+            };
+            if bound
+                .iter()
+                .any(|binding| binding.service_instance_guid == instance.guid)
+            {
+                continue;
+            }
+            let wanted = NewBinding {
+                app: app.guid.clone(),
+                instance: instance.guid.clone(),
+                name: service.binding_name.clone(),
+                ..NewBinding::default()
+            };
+            service_bindings::bind_in(self, connection, actor, (app, space), &instance, &wanted)
+                .await?;
         }
         Ok(())
     }
@@ -378,6 +421,14 @@ async fn current(connection: &mut AnyConnection, app: &App) -> Result<AppManifes
         routes: Some(urls),
         ..AppManifest::default()
     };
+    let bound = crate::store::service_bindings::with_instances(connection, &app.guid).await?;
+    manifest.services = bound
+        .into_iter()
+        .map(|(binding, instance)| ServiceManifest {
+            name: instance.name,
+            binding_name: binding.name,
+        })
+        .collect();
     for process in processes::of_app(connection, &app.guid).await? {
         if process.deployment_guid.is_none() {
             manifest

@@ -25,6 +25,8 @@ mod refusal;
 pub mod resource_matches;
 pub mod roles;
 pub mod routes;
+pub mod service_bindings;
+pub mod service_instances;
 pub mod spaces;
 pub mod sweep;
 pub mod tasks;
@@ -42,6 +44,7 @@ use crate::store::processes::Process;
 use crate::store::query::Filter;
 use crate::store::spaces::Space;
 use crate::store::{Store, StoreError};
+use crate::vault::Vault;
 use daemon::Supervisor;
 use futures_util::future::BoxFuture;
 use proto::bus::dea::Drain;
@@ -72,6 +75,7 @@ pub struct Ops {
     /// `http://api.<domain>:<port>`
     pub public_url: Arc<str>,
     pub tokens: Arc<tokens::Tokens>,
+    pub vault: Vault,
     pub tasks: Supervisor,
 }
 
@@ -185,6 +189,22 @@ pub async fn space_for(
         noun,
     )?;
     Ok(space)
+}
+
+/// The space that something new is to be in: named in a document, so what is missing or hidden is no 404.
+pub async fn space_to_fill(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    space: &str,
+) -> Result<Space, Refusal> {
+    space_for(connection, actor, Action::Develop, space, "Space")
+        .await
+        .map_err(|refusal| match refusal {
+            Refusal::NotFound(_) => Refusal::Unprocessable(
+                "Invalid space. Ensure that the space exists and you have access to it.".into(),
+            ),
+            refusal => refusal,
+        })
 }
 
 /// Whether an actor may see what may hold passwords in a space.

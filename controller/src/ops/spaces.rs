@@ -12,7 +12,7 @@ use crate::store::organizations::Organization;
 use crate::store::query::Filter;
 use crate::store::routes::Route;
 use crate::store::spaces::Space;
-use crate::store::{Json, StoreError, audit_events, roles};
+use crate::store::{Json, StoreError, audit_events, roles, service_instances};
 use serde_json::json;
 use sqlx::AnyConnection;
 
@@ -199,6 +199,9 @@ pub async fn delete_in(
 ) -> Result<(), Refusal> {
     for app in crate::store::apps::of_space(connection, &space.guid).await? {
         apps::delete_in(connection, actor, &app, space).await?;
+    }
+    for instance in service_instances::of_space(connection, &space.guid).await? {
+        super::service_instances::delete_in(connection, actor, &instance, space).await?;
     }
     let routes = Route::fetch(
         connection,

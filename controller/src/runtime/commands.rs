@@ -120,10 +120,14 @@ async fn load(
 async fn keep_version(shared: &Shared, epoch: i64, plan: &LaunchPlan) -> Result<(), RoundError> {
     let mut tx = shared.store.write("keep what a version runs with").await?;
     leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let services = (!plan.services.is_empty()).then(|| {
+        let bound = serde_json::Value::Array(plan.services.clone());
+        shared.config.vault.seal(&bound)
+    });
     let kept = ProcessVersion {
         version: plan.row.version.clone(),
         process_guid: plan.row.guid.clone(),
-        settings: Json(VersionSettings::of(&plan.row, &plan.app)),
+        settings: Json(VersionSettings::of(&plan.row, &plan.app, services)),
         created_at: clock::unix_micros(),
     };
     process_versions::keep(&mut tx, &kept).await?;

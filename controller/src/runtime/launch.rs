@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::clock;
+use crate::services::{self, Unreadable};
 use crate::store::droplets::Droplet;
 use crate::store::organizations::Organization;
 use crate::store::process_versions::ProcessVersion;
@@ -32,6 +33,8 @@ pub(super) struct LaunchPlan {
     pub uris: Vec<String>,
     pub environment: Vec<String>,
     pub application: Value,
+    /// What is bound to the app, with credentials.
+    pub services: Vec<Value>,
     /// Nothing of this version was started before: what it runs with must be kept.
     pub is_first: bool,
 }
@@ -43,6 +46,17 @@ pub(super) enum NoLaunch {
     Told(String),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Unreadable> for NoLaunch {
+    fn from(error: Unreadable) -> NoLaunch {
+        match error {
+            Unreadable::Store(error) => NoLaunch::Store(error),
+            Unreadable::Sealed { service, source } => NoLaunch::Told(format!(
+                "the credentials of the service {service} cannot be read: {source}"
+            )),
+        }
+    }
 }
 
 impl From<InvalidId> for NoLaunch {
@@ -90,6 +104,10 @@ pub(super) async fn load(
         .ok_or_else(|| gone("the app"))?;
     let kept = ProcessVersion::find(connection, &row.version).await?;
     let is_first = kept.is_none();
+    let services = match &kept {
+        Some(kept) => kept_services(shared, kept.settings.services.as_deref())?,
+        None => services::of_app(&shared.config.vault, connection, &app).await?,
+    };
     if let Some(kept) = kept {
         kept.settings.0.lay_over(&mut row, &mut app);
     }
@@ -118,7 +136,6 @@ pub(super) async fn load(
     let application = application(shared, &app, &row, &uris, &names);
     let mut environment: BTreeMap<String, String> = app.environment.0.clone();
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
-    environment.insert("VCAP_SERVICES".to_string(), "{}".to_string());
     environment.insert("MEMORY_LIMIT".to_string(), format!("{}m", row.memory_mb));
     Ok(LaunchPlan {
         process: process.clone(),
@@ -128,10 +145,20 @@ pub(super) async fn load(
         command,
         uris,
         application,
+        services,
         droplet,
         app,
         row,
     })
+}
+
+/// What instances of a version that was started before are told of.
+fn kept_services(shared: &Shared, sealed: Option<&str>) -> Result<Vec<Value>, NoLaunch> {
+    let Some(sealed) = sealed else {
+        return Ok(Vec::new());
+    };
+    let opened = shared.config.vault.open(sealed);
+    opened.map_err(|error| NoLaunch::Told(format!("what was bound to it cannot be read: {error}")))
 }
 
 /// `NAME=value`
@@ -232,7 +259,7 @@ impl LaunchPlan {
             executable_file: "deprecated".to_string(),
             executable_uri: shared.blobs.url(&http::Method::GET, &key, expires),
             version: self.version.clone(),
-            services: Vec::new(),
+            services: self.services.clone(),
             limits: Limits {
                 mem: self.memory_mb(),
                 disk: self.disk_mb(),

@@ -38,6 +38,7 @@ use crate::blobs::Blobs;
 use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
 use crate::domain::placement::{self, PlacementRequest};
 use crate::store::{Store, StoreError};
+use crate::vault::Vault;
 use clock::Clock;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
 use proto::bus::dea::Drain;
@@ -66,6 +67,8 @@ pub struct RuntimeConfig {
     pub bulk_user: String,
     pub bulk_password: String,
     pub stager_queue: StagerQueue,
+    /// Opens the credentials of services.
+    pub vault: Vault,
 }
 
 /// The working half. Cheap to clone.

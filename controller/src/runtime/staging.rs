@@ -13,6 +13,7 @@ use super::state::BuildProgress;
 use super::{LEADERSHIP, Shared, clock};
 use crate::domain::picture::Held;
 use crate::domain::placement::{Decision, PlacementRequest, Refusal};
+use crate::services::{self, Unreadable};
 use crate::store::apps::App;
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
@@ -52,6 +53,18 @@ enum Stopped {
 impl From<StoreError> for Stopped {
     fn from(error: StoreError) -> Stopped {
         Stopped::Abandoned(format!("{error}"))
+    }
+}
+
+impl From<Unreadable> for Stopped {
+    fn from(error: Unreadable) -> Stopped {
+        match error {
+            Unreadable::Store(error) => error.into(),
+            Unreadable::Sealed { service, source } => failure(
+                "StagingError",
+                format!("the credentials of the service {service} cannot be read: {source}"),
+            ),
+        }
     }
 }
 
@@ -335,12 +348,13 @@ async fn compose(
             format!("a row holds an id that is none: {error}"),
         )
     };
-    let (names, web, uris) = {
+    let (names, web, uris, services) = {
         let mut reader = shared.store.read().await?;
         (
             names(&mut reader, app).await?,
             processes::of_type(&mut reader, &app.guid, WEB).await?,
             routes::uris(&mut reader, &app.guid, WEB).await?,
+            services::of_app(&shared.config.vault, &mut reader, app).await?,
         )
     };
     let (process, version) = web
@@ -366,7 +380,6 @@ async fn compose(
     application["process_id"] = process.into();
     application["process_type"] = WEB.into();
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
-    environment.insert("VCAP_SERVICES".to_string(), "{}".to_string());
     environment.insert("MEMORY_LIMIT".to_string(), format!("{}m", build.memory_mb));
     let seconds_left =
         u64::try_from(build.deadline.saturating_sub(now)).unwrap_or_default() / 1_000_000;
@@ -375,7 +388,7 @@ async fn compose(
         task_id: TaskId::new(build.guid.clone()).map_err(invalid)?,
         stack: build.stack.clone(),
         properties: StagingProperties {
-            services: Vec::new(),
+            services,
             environment: lines(&environment),
             buildpacks: build.buildpacks.0.clone(),
             start_command: web.and_then(|web| web.command),

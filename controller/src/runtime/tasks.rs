@@ -19,6 +19,7 @@ use super::{LEADERSHIP, Shared, clock};
 use crate::domain::picture::Held;
 use crate::domain::placement::{Decision, PlacementRequest};
 use crate::domain::tasks::{self as domain, Action, Event, Exit, Holder, Verdict};
+use crate::services::{self as bound, Unreadable};
 use crate::store::apps::App;
 use crate::store::droplets::Droplet;
 use crate::store::facts::{Fact, Kind};
@@ -26,9 +27,13 @@ use crate::store::tasks::{self, Task};
 use crate::store::{StoreError, leadership, processes, routes};
 use daemon::BusError;
 use proto::bus::catalogue;
-use proto::bus::stream::{RunTask, RunTaskReply, StopTask, TaskDroplet, TaskEnd, TaskExited};
+use proto::bus::stream::{
+    RunTask, RunTaskReply, StopTask, TaskDroplet, TaskEnd, TaskExited, TaskInput, task_input,
+};
 use proto::ids::{DeaId, TaskId};
 use proto::log::{SOURCE_API, source_of_task};
+use proto::services;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -341,8 +346,16 @@ async fn send(
     dea: &DeaId,
     first: bool,
 ) -> Result<Option<Event>, StoreError> {
-    let Some(message) = compose(shared, epoch, task).await? else {
-        return Ok(None);
+    let message = match compose(shared, epoch, task).await {
+        Ok(Some(message)) => message,
+        Ok(None) => return Ok(None),
+        Err(Unreadable::Store(error)) => return Err(error),
+        Err(Unreadable::Sealed { service, source }) => {
+            let why = format!("the credentials of the service {service} cannot be read: {source}");
+            warn!(task = task.guid, why, "a task cannot be ordered");
+            // Told before, the agent may have it.
+            return Ok(first.then_some(Event::NotTaken(why)));
+        }
     };
     let topic = catalogue::dea_task_run(dea);
     let reply: Result<RunTaskReply, BusError> = shared.bus.request(&topic, &message, ANSWER).await;
@@ -364,7 +377,7 @@ async fn send(
 }
 
 /// The order; None if the app is gone.
-async fn compose(shared: &Shared, epoch: i64, task: &Task) -> Result<Option<RunTask>, StoreError> {
+async fn compose(shared: &Shared, epoch: i64, task: &Task) -> Result<Option<RunTask>, Unreadable> {
     let mut reader = shared.store.read().await?;
     let (Some(app), Some(droplet)) = (
         App::find(&mut reader, &task.app_guid).await?,
@@ -377,6 +390,7 @@ async fn compose(shared: &Shared, epoch: i64, task: &Task) -> Result<Option<RunT
     let version = processes::of_type(&mut reader, &app.guid, WEB)
         .await?
         .map(|web| web.version);
+    let services = bound::of_app(&shared.config.vault, &mut reader, &app).await?;
     drop(reader);
     let mut application = launch::identity(
         shared,
@@ -388,9 +402,13 @@ async fn compose(shared: &Shared, epoch: i64, task: &Task) -> Result<Option<RunT
     );
     application["process_id"] = task.guid.clone().into();
     application["process_type"] = "task".into();
-    let mut environment: BTreeMap<String, String> = app.environment.0.clone();
+    let mut environment: BTreeMap<String, String> = services::variables(&services);
+    environment.extend(app.environment.0);
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
-    environment.insert("VCAP_SERVICES".to_string(), "{}".to_string());
+    environment.insert(
+        "VCAP_SERVICES".to_string(),
+        services::vcap_services(&services).to_string(),
+    );
     let key = format!("droplets/{}", droplet.sha256);
     let expires = clock::unix_micros() / 1_000_000 + URL_LIFETIME;
     Ok(Some(RunTask {
@@ -405,7 +423,7 @@ async fn compose(shared: &Shared, epoch: i64, task: &Task) -> Result<Option<RunT
         memory_mb: task.memory_mb.unsigned_abs(),
         disk_mb: task.disk_mb.unsigned_abs(),
         timeout_seconds: 0,
-        inputs: Vec::new(),
+        inputs: binding_files(&services),
         outputs: Vec::new(),
         log_source_type: source_of_task(&task.name),
         log_instance: task.sequence_id.to_string(),
@@ -418,6 +436,20 @@ async fn compose(shared: &Shared, epoch: i64, task: &Task) -> Result<Option<RunT
             sha256: droplet.sha256,
         }),
     }))
+}
+
+/// The files of what is bound.
+fn binding_files(bindings: &[Value]) -> Vec<TaskInput> {
+    services::files(bindings)
+        .into_iter()
+        .map(|file| TaskInput {
+            path: file.path,
+            source: Some(task_input::Source::Content(file.content)),
+            sha256: String::new(),
+            optional: false,
+            mode: services::FILE_MODE,
+        })
+        .collect()
 }
 
 /// Takes in the end that an agent tells. Whoever is told writes it down; what is over stays as it is.

@@ -41,6 +41,8 @@ pub mod refresh_tokens;
 pub mod roles;
 pub mod routes;
 mod row;
+pub mod service_bindings;
+pub mod service_instances;
 pub mod spaces;
 pub mod sweep;
 pub mod tasks;
@@ -100,6 +102,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         10,
         "history",
         include_str!("../../migrations/0010_history.sql"),
+    ),
+    (
+        12,
+        "services",
+        include_str!("../../migrations/0012_services.sql"),
     ),
 ];
 

@@ -37,7 +37,7 @@ pub async fn place(
     let Some(space) = Space::find(connection, &app.space_guid).await? else {
         return Ok(None);
     };
-    let Some(organization) = Organization::find(connection, &space.organization_guid).await? else {
+    let Some(organization) = organization_of(connection, &space).await? else {
         return Ok(None);
     };
     Ok(Some(AppPlace {
@@ -49,9 +49,18 @@ pub async fn place(
             guid: space.guid,
             name: space.name,
         },
-        organization: Named {
-            guid: organization.guid,
-            name: organization.name,
-        },
+        organization,
+    }))
+}
+
+/// The organization of a space; None while it is being deleted.
+pub async fn organization_of(
+    connection: &mut AnyConnection,
+    space: &Space,
+) -> Result<Option<Named>, StoreError> {
+    let organization = Organization::find(connection, &space.organization_guid).await?;
+    Ok(organization.map(|organization| Named {
+        guid: organization.guid,
+        name: organization.name,
     }))
 }

@@ -58,13 +58,17 @@ pub struct VersionSettings {
     #[serde(flatten)]
     pub process: RunSettings,
     pub environment: BTreeMap<String, String>,
+    /// What is bound, as it travels to agents; sealed, see [`crate::vault`]. None: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<String>,
 }
 
 impl VersionSettings {
-    pub fn of(process: &Process, app: &App) -> VersionSettings {
+    pub fn of(process: &Process, app: &App, services: Option<String>) -> VersionSettings {
         VersionSettings {
             process: RunSettings::of(process),
             environment: app.environment.0.clone(),
+            services,
         }
     }
 

@@ -210,7 +210,8 @@ pub async fn holdings(
     Ok(Holdings {
         processes: processes(connection, organization).await?,
         tasks: tasks(connection, organization).await?,
-        routes: routes(connection, organization).await?,
+        routes: by_space(connection, ROUTES, organization).await?,
+        services: by_space(connection, SERVICES, organization).await?,
         domains: Filter::new()
             .equals("organization_guid", organization)
             .count(connection, super::domains::Domain::TABLE)
@@ -286,19 +287,23 @@ async fn tasks(
         .map_err(StoreError::during(operation))
 }
 
-async fn routes(
+const ROUTES: &str = "SELECT r.space_guid, count(*) FROM routes r JOIN spaces s ON s.guid = r.space_guid \
+     WHERE s.organization_guid = $1 GROUP BY r.space_guid";
+const SERVICES: &str = "SELECT i.space_guid, count(*) FROM service_instances i JOIN spaces s ON s.guid = i.space_guid \
+     WHERE s.organization_guid = $1 GROUP BY i.space_guid";
+
+/// How many each space of the organization has of what the statement counts.
+async fn by_space(
     connection: &mut AnyConnection,
+    statement: &'static str,
     organization: &str,
 ) -> Result<BTreeMap<String, u64>, StoreError> {
-    let operation = "count the routes of an organization";
-    let rows = sqlx::query(
-        "SELECT r.space_guid, count(*) FROM routes r JOIN spaces s ON s.guid = r.space_guid \
-         WHERE s.organization_guid = $1 GROUP BY r.space_guid",
-    )
-    .bind(organization.to_string())
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::during(operation))?;
+    let operation = "count what the spaces of an organization have";
+    let rows = sqlx::query(statement)
+        .bind(organization.to_string())
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during(operation))?;
     rows.iter()
         .map(|row| Ok((row.try_get(0)?, number(row.try_get(1)?))))
         .collect::<Result<_, sqlx::Error>>()

@@ -11,6 +11,7 @@ mod http;
 mod processes;
 mod push;
 mod quotas;
+mod services;
 mod steps;
 mod tasks;
 mod uploads;

@@ -160,8 +160,8 @@ async fn every_organization_has_a_quota_and_they_are_made_changed_and_deleted() 
     .await;
     check(json!({}), "Name must be a string").await;
     check(
-        json!({"name": "x", "services": {"total_service_instances": 5}}),
-        "services.total_service_instances would be watched by nobody",
+        json!({"name": "x", "services": {"total_service_keys": 5}}),
+        "services.total_service_keys would be watched by nobody",
     )
     .await;
     check(

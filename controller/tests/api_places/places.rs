@@ -582,7 +582,7 @@ async fn lists_that_clients_read_on_their_way_are_there() {
     }
     assert!(
         admin
-            .post("/v3/service_instances", json!({"type": "managed"}))
+            .post("/v3/service_brokers", json!({"name": "mine"}))
             .await
             .refused(422)
             .contains("not supported")

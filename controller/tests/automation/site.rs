@@ -13,6 +13,7 @@ use controller::ops::{Live, Ops};
 use controller::store::automation::actions::Action;
 use controller::store::automation::trigger_instances;
 use controller::store::{Json, Store};
+use controller::vault::Vault;
 use http::{Method, Request};
 use proto::config::Settings;
 use serde_json::{Value, json};
@@ -73,6 +74,7 @@ fn automation(
                 b"a key of thirty-two characters!!",
                 "http://uaa.yard.internal".into(),
             )),
+            vault: Vault::new(::automation::datastore::SymmetricKey::generate(&[7; 64])),
             tasks: daemon::Supervisor::new(),
         },
         key: Arc::new(::automation::datastore::SymmetricKey::generate(&[7; 64])),

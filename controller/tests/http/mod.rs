@@ -14,6 +14,7 @@ use controller::api::{self, Api};
 use controller::blobs::Blobs;
 use controller::ops::tokens::Tokens;
 use controller::ops::{Live, Ops};
+use controller::vault::Vault;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use proto::config::Settings;
@@ -90,6 +91,7 @@ impl Http {
                 b"a key of thirty-two characters!!",
                 "http://uaa.yard.internal".into(),
             )),
+            vault: Vault::new(::automation::datastore::SymmetricKey::generate(&[7; 64])),
             tasks: daemon::Supervisor::new(),
         };
         ops.prepare(PASSWORD, DOMAIN).await.unwrap();

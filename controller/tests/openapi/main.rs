@@ -133,6 +133,8 @@ async fn the_committed_description_is_what_the_table_and_the_api_say() {
         "AuditEvent",
         "OrganizationQuota",
         "SpaceQuota",
+        "ServiceInstance",
+        "ServiceCredentialBinding",
         "AdminCommand",
     ] {
         assert!(

@@ -137,6 +137,24 @@ POST /v3/routes/{guid}/destinations | bearer | WriteDestinations | 200 Destinati
 PATCH /v3/routes/{guid}/destinations | bearer | WriteDestinations | 200 Destinations | Replaces all destinations
 PATCH /v3/routes/{guid}/destinations/{destination} | bearer | UpdateDestination | 200 Destination | Changes a destination
 DELETE /v3/routes/{guid}/destinations/{destination} | bearer | | 204 | Takes a destination away
+GET /v3/service_instances | bearer | | 200 [ServiceInstance] | Lists services
+POST /v3/service_instances | bearer | CreateServiceInstance | 201 ServiceInstance | Makes a user-provided service known
+GET /v3/service_instances/{guid} | bearer | | 200 ServiceInstance | Shows a service
+PATCH /v3/service_instances/{guid} | bearer | UpdateServiceInstance | 200 ServiceInstance | Changes a service
+DELETE /v3/service_instances/{guid} | bearer | | 204 | Deletes a service and its bindings
+GET /v3/service_instances/{guid}/credentials | bearer | | 200 {} | Shows the credentials of a service
+GET /v3/service_instances/{guid}/parameters | bearer | | refused | User-provided services have no parameters
+GET /v3/service_instances/{guid}/permissions | bearer | | 200 ServicePermissions | What the bearer may do with a service
+GET /v3/service_instances/{guid}/relationships/shared_spaces | bearer | | 200 SharedSpaces | The spaces a service is shared with: there are none
+POST /v3/service_instances/{guid}/relationships/shared_spaces | bearer | | refused | User-provided services cannot be shared
+GET /v3/service_instances/{guid}/relationships/shared_spaces/usage_summary | bearer | | 200 SharedSpacesUsage | Who uses a shared service: nobody
+GET /v3/service_credential_bindings | bearer | | 200 [ServiceCredentialBinding] | Lists which apps get the credentials of which services
+POST /v3/service_credential_bindings | bearer | CreateServiceBinding | 201 ServiceCredentialBinding | Binds an app to a service
+GET /v3/service_credential_bindings/{guid} | bearer | | 200 ServiceCredentialBinding | Shows a binding
+PATCH /v3/service_credential_bindings/{guid} | bearer | UpdateServiceBinding | 200 ServiceCredentialBinding | Changes metadata of a binding
+DELETE /v3/service_credential_bindings/{guid} | bearer | | 204 | Unbinds an app from a service
+GET /v3/service_credential_bindings/{guid}/details | bearer | | 200 ServiceCredentialBindingDetails | Shows the credentials that an app gets
+GET /v3/service_credential_bindings/{guid}/parameters | bearer | | refused | User-provided services have no parameters
 GET /v3/audit_events | bearer | | 200 [AuditEvent] | Lists who did what
 GET /v3/audit_events/{guid} | bearer | | 200 AuditEvent | Shows one event
 GET /v3/feature_flags | bearer | | 200 [FeatureFlag] | Lists what the platform can do
@@ -188,8 +206,6 @@ const ABSENT: &[&str] = &[
     "service_offerings",
     "service_plans",
     "service_brokers",
-    "service_instances",
-    "service_credential_bindings",
     "service_route_bindings",
     "security_groups",
     "isolation_segments",
@@ -198,6 +214,10 @@ const ABSENT: &[&str] = &[
 /// Parameters in the query that are not those of a list: operation, name and type (`!`: required).
 pub const QUERIES: &[(&str, &str)] = &[
     ("GET /v3/apps/{guid}", "include:string"),
+    (
+        "GET /v3/service_credential_bindings/{guid}",
+        "include:string",
+    ),
     (
         "GET /v3/domains/{guid}/route_reservations",
         "host:string path:string port:string",

@@ -106,6 +106,21 @@ pub const REQUESTS: &[(&str, &str)] = &[
         "host:string path:string port:integer options:object metadata:MetadataChange relationships!:RoutePlaces",
     ),
     ("RoutePlaces", "space!:One domain!:One"),
+    (
+        "CreateServiceInstance",
+        "type!:string name!:string credentials:object? syslog_drain_url:string? route_service_url:string? tags:string[]? parameters:any metadata:MetadataChange relationships!:ServicePlaces",
+    ),
+    ("ServicePlaces", "space!:One service_plan:One"),
+    (
+        "UpdateServiceInstance",
+        "name:string? credentials:object? syslog_drain_url:string? route_service_url:string? tags:string[]? metadata:MetadataChange",
+    ),
+    (
+        "CreateServiceBinding",
+        "type!:string name:string? parameters:any strategy:string? metadata:MetadataChange relationships!:ServiceBindingEnds",
+    ),
+    ("ServiceBindingEnds", "service_instance!:One app:One"),
+    ("UpdateServiceBinding", "metadata:MetadataChange"),
     ("UpdateRoute", "options:object metadata:MetadataChange"),
     (
         "WriteDestinations",
@@ -148,6 +163,9 @@ const ANSWERS: &[(&str, &str)] = &[
     ("Nothing", ""),
     ("Holders", "data!:GuidRef[] links!:object"),
     ("SshEnabled", "enabled!:boolean reason!:string"),
+    ("ServicePermissions", "read!:boolean manage!:boolean"),
+    ("SharedSpaces", "data!:any links!:object"),
+    ("SharedSpacesUsage", "usage_summary!:any links!:object"),
     ("SpaceFeatures", "features!:AppFeature[]"),
     ("CurrentDroplet", "data!:GuidRef links!:object"),
     (
@@ -253,6 +271,8 @@ pub fn all() -> Map<String, Value> {
         Route RouteRelationships Destinations Destination DestinationApp DestinationProcess RouteReservation
         OrganizationQuota OrganizationQuotaRelationships SpaceQuota SpaceQuotaRelationships
         QuotaApps QuotaServices QuotaRoutes QuotaDomains UsageSummary Usage
+        ServiceInstance ServiceInstanceRelationships LastOperation
+        ServiceCredentialBinding ServiceCredentialBindingRelationships ServiceCredentialBindingDetails
         Space SpaceRelationships Task TaskRelationships TaskResult TokenResponse LoginInfo User
     };
     let mut schemas: Map<String, Value> = typed

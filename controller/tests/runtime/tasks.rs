@@ -1,5 +1,6 @@
 //! One-off tasks between the API's rows and played agents: each is begun once and ends.
 
+use crate::services::bound;
 use crate::world::{World, admin, eventually, has_servers};
 use controller::ops::Ops;
 use controller::ops::tasks::TaskSettings;
@@ -283,6 +284,37 @@ async fn a_task_is_ordered_once_and_ends_once() {
     let told = exited(&other, TaskEnd::Exited, 0);
     runtime.task_ended(&told).await.unwrap();
     assert_eq!(row(&world, &other).await.state, "SUCCEEDED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_is_told_what_is_bound() {
+    if !has_servers("a_task_is_told_what_is_bound") {
+        return;
+    }
+    let world = World::start().await;
+    let (runtime, deps) = world.controller("controller-1").await;
+    let ops = world.ops(&runtime, &deps);
+    let player = Player::start(&world, "dea-1", 1024).await;
+    world.app("a", 0, 64).await;
+    bound(&ops, "a", "first").await;
+    let task = ask(&ops, 64).await;
+    runtime.nudge();
+    let order = eventually("the task is ordered", async || {
+        let books = player.books();
+        let order = books.orders.iter().find(|order| order.task == task);
+        order.cloned().ok_or("no order".to_string())
+    })
+    .await;
+    let url = "DATABASE_URL=postgres://u:first@h/db".to_string();
+    assert!(order.environment.contains(&url), "{:?}", order.environment);
+    let named = |line: &&String| line.starts_with("VCAP_SERVICES={\"user-provided\"");
+    assert_eq!(order.environment.iter().filter(named).count(), 1);
+    let file = order
+        .inputs
+        .iter()
+        .find(|input| input.path == "/etc/cf-service-bindings/db/uri");
+    assert_eq!(file.map(|file| file.mode), Some(0o400));
+    assert!(!order.command.concat().contains("first"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
 use controller::store::{Json, Store, organizations::Organization, quotas, spaces::Space};
+use controller::vault::Vault;
 use daemon::{Bus, Cluster, ComponentId, Deps, Role, Sockets, StoreConfig};
 use proto::bus::catalogue;
 use proto::bus::dea::{Advertisement, Hello, PlacementProperties, StartInstance, UpdateInstances};
@@ -105,6 +106,11 @@ impl Apart {
     pub fn kill(self) {
         drop(self);
     }
+}
+
+/// The cluster's key: the same for every controller.
+pub fn vault() -> Vault {
+    Vault::new(::automation::datastore::SymmetricKey::generate(&[7; 64]))
 }
 
 pub fn admin() -> Actor {
@@ -245,6 +251,7 @@ impl World {
             bulk_user: "bulk".into(),
             bulk_password: "secret".into(),
             stager_queue: StagerQueue::new("default").unwrap(),
+            vault: vault(),
         };
         let runtime = Runtime::start(store, self.blobs.clone(), &deps, config)
             .await
@@ -265,6 +272,7 @@ impl World {
                 b"a key of thirty-two characters!!",
                 "http://uaa.yard.internal".into(),
             )),
+            vault: vault(),
             tasks: deps.tasks.clone(),
         }
     }

@@ -17,10 +17,11 @@ use crate::domain::environment::{self, HOME, Place};
 use crate::domain::instance::{Effect, Event, Instance, State};
 use crate::domain::record::{InstanceRecord, Record, SavedState, renamed};
 use crate::domain::{launcher, selection};
-use crate::sandbox::{Events, ExitStatus, Orders, Sandbox, SandboxEvent, Signal, VCAP};
+use crate::sandbox::{Events, ExitStatus, Orders, Sandbox, SandboxEvent, Signal, Source, VCAP};
 use futures_util::future::BoxFuture;
 use proto::config::Settings;
 use proto::ids::InstanceId;
+use proto::services;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -358,6 +359,7 @@ impl Life {
             return Err("it has no sandbox".to_string());
         };
         let start = &self.record.start;
+        put_services(sandbox, &start.services).await?;
         let place = Place {
             instance: &self.record.instance,
             host: self.agent.config.address,
@@ -533,6 +535,17 @@ impl Agent {
             .map(|entry| entry.record.instance.clone())
             .collect()
     }
+}
+
+/// Puts the files of what is bound into a sandbox, before its orders.
+async fn put_services(sandbox: &Sandbox, bindings: &[serde_json::Value]) -> Result<(), String> {
+    for file in services::files(bindings) {
+        sandbox
+            .put(&file.path, Source::Bytes(file.content), services::FILE_MODE)
+            .await
+            .map_err(|error| chain(&error))?;
+    }
+    Ok(())
 }
 
 pub fn exit_of(status: ExitStatus) -> Exit {

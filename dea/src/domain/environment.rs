@@ -1,6 +1,6 @@
 //! The environment of an instance (contract §5.8).
 //!
-//! Three layers: what the system gives and a user may replace (`PATH`, `LANG`…), what the user set,
+//! Three layers: what the system gives and a user may replace (`PATH`, `LANG`, `DATABASE_URL`…), what the user set,
 //! and what describes the instance itself and must be true (`PORT`, `VCAP_*`, `CF_INSTANCE_*`),
 //! which nobody replaces.
 //!
@@ -37,9 +37,7 @@ pub struct Place<'a> {
 /// The whole environment, in order of names.
 pub fn build(start: &StartInstance, place: &Place<'_>) -> BTreeMap<String, String> {
     let mut environment = defaults(&format!("{HOME}/app"));
-    if let Some(url) = services::database_url(&start.services) {
-        environment.insert("DATABASE_URL".into(), url);
-    }
+    environment.extend(services::variables(&start.services));
     for entry in &start.env {
         if let Some((name, value)) = entry.split_once('=')
             && allowed(name)
@@ -395,6 +393,11 @@ mod tests {
         assert_eq!(environment["DATABASE_URL"], "postgres://u:p@h/a");
         let services: Value = serde_json::from_str(&environment["VCAP_SERVICES"]).expect("JSON");
         assert_eq!(services["pg"][0]["name"], "a");
+        assert_eq!(
+            environment["STACKATO_SERVICES"],
+            r#"{"a":{"uri":"postgresql://u:p@h/a"}}"#
+        );
+        assert_eq!(environment["SERVICE_BINDING_ROOT"], services::BINDING_ROOT);
         message.env = vec!["DATABASE_URL=mine".into()];
         assert_eq!(built(&message)["DATABASE_URL"], "mine");
     }

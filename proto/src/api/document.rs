@@ -115,6 +115,8 @@ pub struct Included {
     pub spaces: Vec<super::Space>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apps: Vec<super::App>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_instances: Vec<super::ServiceInstance>,
 }
 
 /// `{"type": "buildpack", "data": {…}}`

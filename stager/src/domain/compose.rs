@@ -157,8 +157,8 @@ fn environment(request: &StagingRequest, policy: &Policy) -> Vec<String> {
         "VCAP_SERVICES",
         proto::services::vcap_services(services).to_string(),
     );
-    if let Some(url) = proto::services::database_url(services) {
-        add("DATABASE_URL", url);
+    for (name, value) in proto::services::variables(services) {
+        add(&name, value);
     }
     environment
 }
@@ -197,6 +197,11 @@ fn inputs(request: &StagingRequest, build: &BuildRequest) -> Vec<TaskInput> {
             ..input(place::CACHE, Source::Url(url.clone()))
         });
     }
+    let bound = proto::services::files(&request.properties.services);
+    inputs.extend(bound.into_iter().map(|file| TaskInput {
+        mode: proto::services::FILE_MODE,
+        ..input(&file.path, Source::Content(file.content))
+    }));
     inputs
 }
 
@@ -353,6 +358,15 @@ mod tests {
         assert!(
             task.environment
                 .contains(&"DATABASE_URL=postgres://h/a".to_string())
+        );
+        let file = task
+            .inputs
+            .iter()
+            .find(|input| input.path == "/etc/cf-service-bindings/a/uri")
+            .expect("a file");
+        assert_eq!(
+            (&file.source, file.mode),
+            (&Some(Source::Content(b"postgres://h/a".to_vec())), 0o400)
         );
     }
 

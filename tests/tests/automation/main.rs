@@ -15,6 +15,7 @@ mod packs;
 mod platform;
 mod rules;
 mod runs;
+mod services;
 mod talk;
 mod verbs;
 
@@ -70,6 +71,7 @@ fn main() {
             };
             verbs::all(&cluster, tally).await;
             platform::all(&cluster, tally).await;
+            services::all(&cluster, tally).await;
             examples::all(&cluster, tally).await;
             cluster
         })

@@ -56,6 +56,16 @@ const TASK: &[&str] = &[
     "memory_in_mb",
     "disk_in_mb",
 ];
+const SERVICE: &[&str] = &[
+    "name",
+    "guid",
+    "type",
+    "tags",
+    "apps",
+    "created_at",
+    "updated_at",
+];
+const BOUND: &[&str] = &["service", "app", "name", "guid", "bound"];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
 /// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT and PASSWORD stand for the cluster's.
@@ -115,6 +125,17 @@ const VERBS: &[Verb] = &[
     verb("map-route spoken DOMAIN --hostname second", MAPPED),
     verb("routes", &["guid", "url", "host", "path", "apps"]),
     verb("unmap-route spoken DOMAIN --hostname second", MAPPED),
+    verb("service create spoken-db -p {\"uri\":\"x\"}", SERVICE),
+    verb("service bind spoken-db spoken", BOUND),
+    verb("service list", SERVICE),
+    verb("service show spoken-db", SERVICE),
+    verb("service show spoken-db --credentials", &["credentials"]),
+    verb("service update spoken-db -t sql", SERVICE),
+    verb("service unbind spoken-db spoken", BOUND),
+    verb(
+        "service delete spoken-db -f",
+        &["service", "guid", "deleted", "unbound"],
+    ),
     verb("events spoken", &["guid", "type", "created_at", "data"]),
     verb(
         "logs spoken --recent",

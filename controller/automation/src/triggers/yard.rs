@@ -227,6 +227,71 @@ pub struct QuotaExceeded {
     pub user: String,
 }
 
+/// A service was made known in a space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceCreated {
+    pub at: String,
+    pub service: Named,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub space: Named,
+    pub organization: Named,
+    pub user: String,
+}
+
+/// A service is called otherwise, or has other credentials or tags. Never says which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceUpdated {
+    pub at: String,
+    pub service: Named,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub changed: Vec<String>,
+    pub space: Named,
+    pub organization: Named,
+    pub user: String,
+}
+
+/// A service is known no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceDeleted {
+    pub at: String,
+    pub service: Named,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub space: Named,
+    pub organization: Named,
+    pub user: String,
+}
+
+/// An app gets the credentials of a service with its next start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceBound {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub service: Named,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub binding: String,
+    pub binding_name: Option<String>,
+    pub user: String,
+}
+
+/// An app gets the credentials of a service no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceUnbound {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub service: Named,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub binding: String,
+    pub binding_name: Option<String>,
+    pub user: String,
+}
+
 /// One field of a payload.
 struct Field {
     name: &'static str,
@@ -270,6 +335,40 @@ fn maybe_named(name: &'static str, description: &'static str) -> Field {
     let mut field = named(name, description);
     field.schema["type"] = json!(["object", "null"]);
     field
+}
+
+/// What every event of a service says; `more` follows.
+fn of_service(more: Vec<Field>) -> Vec<Field> {
+    let mut fields = vec![
+        named("service", "The service: guid and name."),
+        field("type", "string", "What kind it is: user-provided."),
+        field("user", "string", "Who did it."),
+    ];
+    fields.extend(more);
+    fields
+}
+
+fn of_service_in_space(more: Vec<Field>) -> Value {
+    let mut fields = of_service(vec![
+        named("space", "The space it is in: guid and name."),
+        named(
+            "organization",
+            "The organization of the space: guid and name.",
+        ),
+    ]);
+    fields.extend(more);
+    schema(fields)
+}
+
+fn of_binding() -> Value {
+    of_app(of_service(vec![
+        field("binding", "string", "The guid of the binding."),
+        maybe(
+            "binding_name",
+            "string",
+            "What the app calls the service, if not as it is called.",
+        ),
+    ]))
 }
 
 fn at() -> Field {
@@ -454,15 +553,26 @@ events! {
     QuotaExceeded "quota.exceeded" "Something was refused because a quota does not allow as much. Of each limit of a quota it is told once a minute at most." schema(vec![
         named("quota", "The quota: guid and name."),
         field("scope", "string", "Whose quota it is: organization or space."),
-        field("limit", "string", "Which limit: apps.total_memory_in_mb, apps.per_process_memory_in_mb, apps.total_instances, apps.per_app_tasks, routes.total_routes, domains.total_domains."),
+        field("limit", "string", "Which limit: apps.total_memory_in_mb, apps.per_process_memory_in_mb, apps.total_instances, apps.per_app_tasks, routes.total_routes, domains.total_domains, services.total_service_instances."),
         field("allowed", "integer", "How much it allows."),
         field("used", "integer", "How much there was."),
         field("asked", "integer", "How much more was asked for."),
         named("organization", "The organization: guid and name."),
         maybe_named("space", "The space: guid and name. Null for a domain of the organization."),
-        maybe_named("app", "The app: guid and name. Null if it was about a route or a domain alone."),
+        maybe_named("app", "The app: guid and name. Null if it was about a route, a domain or a service alone."),
         field("user", "string", "Who asked."),
     ]);
+    ServiceCreated "service.created" "A service was made known in a space. Its credentials are not told." of_service_in_space(vec![]);
+    ServiceUpdated "service.updated" "A service was changed; apps that are bound to it see it with their next start." of_service_in_space(vec![
+        Field {
+            name: "changed",
+            schema: json!({"type": "array", "items": {"type": "string"}}),
+            description: "What is other than before: name, credentials, tags, metadata.",
+        },
+    ]);
+    ServiceDeleted "service.deleted" "A service is known no more." of_service_in_space(vec![]);
+    ServiceBound "service.bound" "An app was bound to a service: it gets the credentials with its next start." of_binding();
+    ServiceUnbound "service.unbound" "An app was unbound from a service: it gets the credentials no more, from its next start on." of_binding();
 }
 
 #[cfg(test)]

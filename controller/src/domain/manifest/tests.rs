@@ -95,8 +95,25 @@ fn every_fault_is_told_with_its_app_its_key_and_what_would_fit() {
         &["'docker' is not supported"],
     );
     check(
-        "applications: [{name: a, services: [db]}]",
-        &["'services' is not supported"],
+        "applications: [{name: a, features: {ssh: true}}]",
+        &["'features' is not supported"],
+    );
+    check(
+        "applications: [{name: a, services: [5]}]",
+        &["'services' must be a list of names"],
+    );
+    check(
+        "applications: [{name: a, services: [db, {name: db}]}]",
+        &["the service 'db' is there twice"],
+    );
+    check(
+        "applications: [{name: a, services: [{name: db, binding_name: 'a b', parameters: {x: 1}, strategy: multiple, y: 1}]}]",
+        &[
+            "'binding_name' of a service",
+            "parameters of a service",
+            "only be \"single\"",
+            "unknown key 'y' of a service",
+        ],
     );
     check(
         "applications: [{name: a, routes: [x]}]",
@@ -148,6 +165,22 @@ fn every_fault_is_told_with_its_app_its_key_and_what_would_fit() {
     check("a: [", &["not valid YAML"]);
     check("applications: [{name: a, memory: &m 1G}]", &["Anchors"]);
     check("applications: [{name: !x a}]", &["tags"]);
+}
+
+#[test]
+fn services_are_named_alone_or_with_what_the_app_calls_them() {
+    let manifest = parse(
+        "applications: [{name: a, services: [db, {name: cache, binding_name: sessions, parameters: {}, strategy: single}]}]",
+    )
+    .unwrap();
+    let service = |name: &str, binding_name: Option<&str>| ServiceManifest {
+        name: name.into(),
+        binding_name: binding_name.map(str::to_string),
+    };
+    assert_eq!(
+        manifest.apps[0].services,
+        [service("db", None), service("cache", Some("sessions"))]
+    );
 }
 
 #[test]

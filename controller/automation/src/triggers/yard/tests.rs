@@ -178,6 +178,54 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             user: "alice".into(),
         }
         .into(),
+        ServiceCreated {
+            at: at(),
+            service: name("db"),
+            kind: "user-provided".into(),
+            space: name("dev"),
+            organization: name("acme"),
+            user: "alice".into(),
+        }
+        .into(),
+        ServiceUpdated {
+            at: at(),
+            service: name("db"),
+            kind: "user-provided".into(),
+            changed: maybe("credentials").into_iter().collect(),
+            space: name("dev"),
+            organization: name("acme"),
+            user: "alice".into(),
+        }
+        .into(),
+        ServiceDeleted {
+            at: at(),
+            service: name("db"),
+            kind: "user-provided".into(),
+            space: name("dev"),
+            organization: name("acme"),
+            user: "alice".into(),
+        }
+        .into(),
+        ServiceBound {
+            at: at(),
+            place: place(),
+            service: name("db"),
+            kind: "user-provided".into(),
+            binding: "b".into(),
+            binding_name: maybe("main"),
+            user: "alice".into(),
+        }
+        .into(),
+        ServiceUnbound {
+            at: at(),
+            place: place(),
+            service: name("db"),
+            kind: "user-provided".into(),
+            binding: "b".into(),
+            binding_name: maybe("main"),
+            user: "alice".into(),
+        }
+        .into(),
     ]
 }
 
@@ -236,6 +284,11 @@ fn the_names_are_those_of_the_contract() {
             "yard.route.rate",
             "yard.task.finished",
             "yard.quota.exceeded",
+            "yard.service.created",
+            "yard.service.updated",
+            "yard.service.deleted",
+            "yard.service.bound",
+            "yard.service.unbound",
         ]
     );
 }

@@ -1,0 +1,45 @@
+//! Services that users provide themselves.
+
+use super::query::Filter;
+use super::{Json, StoreError, row};
+use sqlx::AnyConnection;
+use std::collections::BTreeMap;
+
+row! {
+    pub struct ServiceInstance in "service_instances", key guid, versioned {
+        guid: String,
+        /// Unique in its space.
+        name: String,
+        space_guid: String,
+        /// Sealed: see [`crate::vault`].
+        credentials: String,
+        tags: Json<Vec<String>>,
+        labels: Json<BTreeMap<String, String>>,
+        annotations: Json<BTreeMap<String, String>>,
+        created_at: i64,
+        updated_at: i64,
+        row_version: i64,
+    }
+}
+
+pub async fn by_name(
+    connection: &mut AnyConnection,
+    space: &str,
+    name: &str,
+) -> Result<Option<ServiceInstance>, StoreError> {
+    let filter = Filter::new()
+        .equals("space_guid", space)
+        .equals("name", name);
+    let found = ServiceInstance::fetch(connection, filter, "find service instance").await?;
+    Ok(found.into_iter().next())
+}
+
+pub async fn of_space(
+    connection: &mut AnyConnection,
+    space: &str,
+) -> Result<Vec<ServiceInstance>, StoreError> {
+    let filter = Filter::new()
+        .equals("space_guid", space)
+        .order("name", false);
+    ServiceInstance::fetch(connection, filter, "list the services of a space").await
+}
