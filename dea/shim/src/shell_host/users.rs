@@ -2,6 +2,9 @@
 //! which a static program cannot.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, PoisonError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -11,10 +14,50 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+const FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
+/// Users that are kept. One more, and all are forgotten.
+const MOST_KNOWN: usize = 64;
+
+/// By which a file is known to be the same: its number, length and the time of its last change.
+type Stamp = (u64, u64, i64, i64);
+
+/// Who was looked for, as long as the files stay the same: each action asks, and they hardly ever change.
+struct Known {
+    stamps: [Option<Stamp>; 2],
+    users: BTreeMap<String, Option<User>>,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known {
+    stamps: [None; 2],
+    users: BTreeMap::new(),
+});
+
 /// The user of this name, or of this number in text.
 pub fn find(wanted: &str) -> Option<User> {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    find_in(&read("/etc/passwd"), &read("/etc/group"), wanted)
+    // Before they are read: what changes meanwhile is seen by the next.
+    let stamps = FILES.map(stamp);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.stamps != stamps || known.users.len() >= MOST_KNOWN {
+        known.stamps = stamps;
+        known.users.clear();
+    }
+    if let Some(user) = known.users.get(wanted) {
+        return user.clone();
+    }
+    let [passwd, group] = FILES.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let user = find_in(&passwd, &group, wanted);
+    known.users.insert(wanted.to_string(), user.clone());
+    user
+}
+
+fn stamp(path: &str) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((
+        metadata.ino(),
+        metadata.len(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+    ))
 }
 
 fn find_in(passwd: &str, group: &str, wanted: &str) -> Option<User> {

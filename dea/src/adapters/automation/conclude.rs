@@ -38,7 +38,8 @@ pub async fn conclude(agent: &Arc<Agent>, mut end: End) {
     let mut exited = action::exited(&end.record, &end.outcome, about);
     let document = action::document(&end.outcome, &mut end.output);
     deposit(agent, &end.record, &mut exited, document).await;
-    tracing::info!(
+    // A thousand of these a second are on record elsewhere.
+    tracing::debug!(
         execution = end.record.execution,
         attempt = end.record.attempt,
         action = end.record.action,
