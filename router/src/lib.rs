@@ -193,7 +193,7 @@ fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> 
     deps.admin_route("/certificates", move || serde_json::json!(shown.shown()));
     Ok(Entrance {
         listener: Arc::new(listener(deps, &config.socket, config.address)?),
-        tls: Some(server::tls_acceptor(certificates).context("TLS cannot be offered")?),
+        tls: Some(server::Tls::new(certificates).context("TLS cannot be offered")?),
     })
 }
 

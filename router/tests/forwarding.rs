@@ -818,3 +818,26 @@ async fn head_and_empty_answers_have_no_body() {
     }
     assert_eq!(backend.count(), 1);
 }
+
+#[tokio::test]
+async fn the_path_of_a_route_and_the_target_of_a_redirect_stay_as_they_are() {
+    let router = TestRouter::start().await;
+    let backend = Backend::start(|mut peer, _| async move {
+        while let Some(request) = peer.request().await {
+            let path = request.head.split(' ').nth(1).unwrap().to_string();
+            peer.send(format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://elsewhere:1{path}?a=%2F\r\nContent-Length: 0\r\n\r\n"
+            ))
+            .await;
+        }
+    })
+    .await;
+    router.route("a.example.com/api/v1", backend.address);
+    let answer = router.get("a.example.com", "/Api/v1/Things").await;
+    assert_eq!(answer.status, 302);
+    assert_eq!(
+        answer.header("location"),
+        Some("http://elsewhere:1/Api/v1/Things?a=%2F")
+    );
+    assert_eq!(router.get("a.example.com", "/api").await.status, 404);
+}

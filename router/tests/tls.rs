@@ -6,16 +6,18 @@ mod support;
 
 use proto::bus::router::Registration;
 use router::adapters::certificates::Certificates;
-use router::adapters::server::tls_acceptor;
+use router::adapters::server::Tls;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use support::frames::{END_STREAM, End, FrameClient, get};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A certificate that signs itself, as a file of key and chain; gives what a client must trust.
 fn certificate(file: &Path, names: &[&str]) -> CertificateDer<'static> {
@@ -58,6 +60,30 @@ async fn ask(
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
+/// Connects over TLS and offers these protocols.
+async fn offering(
+    address: SocketAddr,
+    trusted: &CertificateDer<'static>,
+    protocols: &[&str],
+) -> TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    let name = ServerName::try_from("a.example.com").unwrap();
+    let socket = TcpStream::connect(address).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, socket).await.unwrap()
+}
+
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a.example.com\r\nConnection: close\r\n\r\n";
 
 struct Secured {
@@ -75,7 +101,7 @@ async fn secured(prepare: impl FnOnce(&Path)) -> Secured {
     let backend = Backend::echo().await;
     router.route("*.example.com", backend.address);
     let certificates = Certificates::new(folder.path().to_path_buf());
-    let address = router.enter(Some(tls_acceptor(certificates.clone()).unwrap()));
+    let address = router.enter(Some(Tls::new(certificates.clone()).unwrap()));
     Secured {
         router,
         _backend: backend,
@@ -97,6 +123,35 @@ async fn a_request_over_tls_reaches_its_instance_which_is_told() {
         .unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("x-forwarded-proto: https"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_chooses_http2_by_alpn_while_it_is_offered() {
+    let mut trusted = None;
+    let secured = secured(|folder| {
+        trusted = Some(certificate(&folder.join("a.pem"), &["a.example.com"]));
+    })
+    .await;
+    let trusted = trusted.unwrap();
+    let socket = offering(secured.address, &trusted, &["h2", "http/1.1"]).await;
+    assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let mut client = FrameClient::on(socket, &[]).await;
+    let mut headers = get("a.example.com");
+    headers[1].1 = "https";
+    client.headers(1, END_STREAM, &headers).await;
+    let End::Answered { status: 200, body } = client.end(1).await else {
+        panic!("no answer");
+    };
+    assert!(body.contains("x-forwarded-proto: https"), "{body}");
+    // Others go on with what they know.
+    let socket = offering(secured.address, &trusted, &["http/1.1"]).await;
+    assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+
+    let mut policy = (**secured.router.worker.policy.load()).clone();
+    policy.http2.enabled = false;
+    secured.router.worker.policy.store(Arc::new(policy));
+    let socket = offering(secured.address, &trusted, &["h2", "http/1.1"]).await;
+    assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
 
 #[tokio::test]

@@ -646,6 +646,30 @@ pub const KEYS: &[Key] = &[
         "Answer requests to apps without TLS by a redirect (308) to the entrance for TLS, if there is one; ACME's challenges pass.",
     ),
     key(
+        "router/http2/enabled",
+        Kind::Bool,
+        "true",
+        "Speak HTTP/2: with clients over TLS (ALPN), and with instances whose registrations ask for it.",
+    ),
+    key(
+        "router/http2/plain",
+        Kind::Bool,
+        "false",
+        "Also take HTTP/2 without TLS, from clients that begin with it (h2c with prior knowledge).",
+    ),
+    key(
+        "router/http2/max_streams",
+        Kind::Integer { min: 1, max: 1000 },
+        "100",
+        "Most requests at once on one HTTP/2 connection of a client.",
+    ),
+    key(
+        "router/http2/max_header_bytes",
+        Kind::Size { min: KIB, max: MIB },
+        "64KiB",
+        "Largest headers of one HTTP/2 request, each counted with 32 bytes more; more is answered 431.",
+    ),
+    key(
         "router/prune/sweep",
         Kind::Duration {
             min: ms(100),

@@ -6,19 +6,30 @@
 //!
 //! Each connection is driven by a task of its own; [`Lease`] is the right to send on it. Its drop closes
 //! it, [`Lease::give_back`] keeps it.
+//!
+//! An instance that speaks HTTP/2 has few connections that requests share: one goes to the connection with
+//! the fewest, and a new one is made when each has as many as its instance takes. Requests that find none
+//! at all each make one; what is more than [`MAX_SHARED`] of them goes with its last request. Their windows are such that
+//! no request can use up another's: a client that does not read its answer holds up its own only.
 
 use super::bodies::{RequestBody, RequestProgress};
 use super::clock::Clock;
+use super::crew::{Crew, Inbox};
 use super::keep_alive::watch_peer;
 use crate::domain::table::{Address, Endpoint, Millis};
 use daemon::{Policy, Supervisor};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::io::InspectReader;
 
@@ -49,18 +60,102 @@ impl Heard {
     }
 }
 
+/// Most connections of HTTP/2 to one endpoint that are kept.
+const MAX_SHARED: usize = 16;
+/// Most requests at once on one of them.
+const MAX_REQUESTS: usize = 100;
+/// How much of one answer may wait for its client; of all on a connection, as much as that many times.
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_REQUESTS as u32;
+
 /// A connection that waits for its next request.
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    sender: http1::SendRequest<RequestBody>,
     heard: Heard,
     since: Millis,
 }
 
-type Stack = Vec<Idle>;
+/// A connection of HTTP/2: requests come and go on it.
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    load: Arc<Load>,
+    /// When the last request was put on it.
+    since: Millis,
+}
 
-/// The idle connections of one worker.
+/// How many requests are on a connection of HTTP/2, and how many its instance takes.
+#[derive(Debug)]
+struct Load {
+    open: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Load {
+    fn new() -> Arc<Load> {
+        Arc::new(Load {
+            open: AtomicUsize::new(0),
+            most: AtomicUsize::new(1),
+        })
+    }
+
+    fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn has_room(&self) -> bool {
+        self.open() < self.most.load(Ordering::Relaxed)
+    }
+
+    fn enter(self: &Arc<Self>) -> Turn {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Turn(self.clone())
+    }
+}
+
+/// One request on a connection of HTTP/2.
+#[derive(Debug)]
+struct Turn(Arc<Load>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The connections to one endpoint that can be used.
+#[derive(Default)]
+struct Kept {
+    idle: Vec<Idle>,
+    shared: Vec<Shared>,
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_empty()
+    }
+
+    fn unused(&self) -> usize {
+        let shared = self.shared.iter();
+        self.idle.len() + shared.filter(|shared| shared.load.open() == 0).count()
+    }
+
+    /// The connection of HTTP/2 with the fewest requests, unless a new one is better.
+    fn share(&mut self, now: Millis) -> Option<(http2::SendRequest<RequestBody>, Turn)> {
+        self.shared.retain(|shared| !shared.sender.is_closed());
+        let full = self.shared.len() >= MAX_SHARED;
+        let shared = self
+            .shared
+            .iter_mut()
+            .min_by_key(|shared| shared.load.open())
+            .filter(|shared| full || shared.load.has_room())?;
+        shared.since = now;
+        Some((shared.sender.clone(), shared.load.enter()))
+    }
+}
+
+/// The connections of one worker.
 pub struct Backends {
-    shards: Vec<Mutex<HashMap<u64, Stack>>>,
+    shards: Vec<Mutex<HashMap<u64, Kept>>>,
     tasks: Supervisor,
     clock: Clock,
 }
@@ -81,39 +176,70 @@ pub enum ConnectError {
 
 /// The right to send one request on a connection.
 pub struct Lease {
-    sender: SendRequest<RequestBody>,
-    /// What the instance said on it so far.
-    pub heard: Heard,
+    line: Line,
     number: u64,
     home: Arc<Backends>,
-    /// It was idle before: it may have died meanwhile.
+    /// It was there before: it may have died meanwhile.
     pub reused: bool,
     /// The body sent on it, if any: unless all of it went out, the connection cannot be used again.
     pub progress: Option<Arc<RequestProgress>>,
 }
 
+enum Line {
+    Http1 {
+        sender: http1::SendRequest<RequestBody>,
+        heard: Heard,
+    },
+    Http2 {
+        sender: http2::SendRequest<RequestBody>,
+        _turn: Turn,
+    },
+}
+
 impl Lease {
-    pub fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        &mut self.sender
+    pub fn is_http2(&self) -> bool {
+        matches!(self.line, Line::Http2 { .. })
+    }
+
+    /// How much the instance said on the connection so far. A connection that others use tells nothing: but
+    /// there a request that failed is one whose answer had not begun.
+    pub fn heard(&self) -> u64 {
+        match &self.line {
+            Line::Http1 { heard, .. } => heard.bytes(),
+            Line::Http2 { .. } => 0,
+        }
+    }
+
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut self.line {
+            Line::Http1 { sender, .. } => sender.try_send_request(request).await,
+            Line::Http2 { sender, .. } => sender.try_send_request(request).await,
+        }
     }
 
     /// Keeps the connection for the next request.
     pub fn give_back(self) {
+        let Line::Http1 { sender, heard } = self.line else {
+            return;
+        };
         let sent = self
             .progress
             .as_ref()
             .is_none_or(|progress| progress.finished.load(Ordering::Acquire));
-        if self.sender.is_closed() || !sent {
+        if sender.is_closed() || !sent {
             return;
         }
-        let now = self.home.clock.now();
+        let since = self.home.clock.now();
         let mut shard = self.home.shard(self.number);
-        let stack = shard.entry(self.number).or_default();
-        if stack.len() < MAX_IDLE {
-            stack.push(Idle {
-                sender: self.sender,
-                heard: self.heard,
-                since: now,
+        let idle = &mut shard.entry(self.number).or_default().idle;
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle {
+                sender,
+                heard,
+                since,
             });
         }
     }
@@ -128,20 +254,24 @@ impl Backends {
         })
     }
 
-    fn shard(&self, number: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Stack>> {
+    fn shard(&self, number: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Kept>> {
         self.shards[number as usize % SHARDS]
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// An idle connection to the endpoint that is still alive, as far as is known.
-    pub async fn idle(self: &Arc<Self>, endpoint: &Endpoint) -> Option<Lease> {
+    /// A connection to the endpoint that is there and alive, as far as is known.
+    pub async fn idle(self: &Arc<Self>, endpoint: &Endpoint, http2: bool) -> Option<Lease> {
+        if http2 && let Some(lease) = self.share(endpoint) {
+            return Some(lease);
+        }
         loop {
             let Idle {
                 mut sender, heard, ..
             } = self
                 .shard(endpoint.number)
                 .get_mut(&endpoint.number)?
+                .idle
                 .pop()?;
             if sender.is_closed() {
                 continue;
@@ -153,14 +283,30 @@ impl Backends {
                     Ok(Err(_)) | Err(_) => continue,
                 }
             }
-            return Some(Lease {
-                sender,
-                heard,
-                number: endpoint.number,
-                home: self.clone(),
-                reused: true,
-                progress: None,
-            });
+            return Some(self.lease(endpoint, Line::Http1 { sender, heard }, true));
+        }
+    }
+
+    fn share(self: &Arc<Self>, endpoint: &Endpoint) -> Option<Lease> {
+        let now = self.clock.now();
+        let (sender, turn) = self
+            .shard(endpoint.number)
+            .get_mut(&endpoint.number)?
+            .share(now)?;
+        let line = Line::Http2 {
+            sender,
+            _turn: turn,
+        };
+        Some(self.lease(endpoint, line, true))
+    }
+
+    fn lease(self: &Arc<Self>, endpoint: &Endpoint, line: Line, reused: bool) -> Lease {
+        Lease {
+            line,
+            number: endpoint.number,
+            home: self.clone(),
+            reused,
+            progress: None,
         }
     }
 
@@ -168,6 +314,7 @@ impl Backends {
     pub async fn connect(
         self: &Arc<Self>,
         endpoint: &Endpoint,
+        http2: bool,
         within: Duration,
     ) -> Result<Lease, ConnectError> {
         let address = &endpoint.identity.address;
@@ -190,25 +337,81 @@ impl Backends {
         // Small writes must not wait for each other. An error here only costs latency.
         let _ = socket.set_nodelay(true);
         watch_peer(&socket);
+        let line = if http2 {
+            self.begin_http2(endpoint, socket).await
+        } else {
+            self.begin_http1(socket).await
+        };
+        let line = line.map_err(|source| ConnectError::Handshake {
+            address: address.clone(),
+            source,
+        })?;
+        Ok(self.lease(endpoint, line, false))
+    }
+
+    async fn begin_http1<S>(&self, socket: S) -> hyper::Result<Line>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let heard = Heard::default();
         let counted = heard.clone();
         let socket = InspectReader::new(socket, move |bytes: &[u8]| counted.add(bytes.len()));
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER)
             .handshake(TokioIo::new(socket))
-            .await
-            .map_err(|source| ConnectError::Handshake {
-                address: address.clone(),
-                source,
-            })?;
-        let mut driver = Some(driver.with_upgrades());
+            .await?;
+        self.drive(driver.with_upgrades());
+        Ok(Line::Http1 { sender, heard })
+    }
+
+    async fn begin_http2<S>(&self, endpoint: &Endpoint, socket: S) -> hyper::Result<Line>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let inbox = Inbox::default();
+        let (sender, driver) = http2::Builder::new(inbox.clone())
+            .timer(TokioTimer::new())
+            // Until it said how many it takes.
+            .initial_max_send_streams(1)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_BUFFER as u32)
+            .handshake(TokioIo::new(socket))
+            .await?;
+        let load = Load::new();
+        let mut crew = Crew::outlasting(driver, inbox);
+        let told = load.clone();
+        self.drive(std::future::poll_fn(move |cx| {
+            let polled = Pin::new(&mut crew).poll(cx);
+            let most = crew.connection().current_max_send_streams();
+            told.most.store(most.min(MAX_REQUESTS), Ordering::Relaxed);
+            polled
+        }));
+        let turn = load.enter();
+        let mut shard = self.shard(endpoint.number);
+        let shared = &mut shard.entry(endpoint.number).or_default().shared;
+        if shared.len() < MAX_SHARED {
+            shared.push(Shared {
+                sender: sender.clone(),
+                load,
+                since: self.clock.now(),
+            });
+        }
+        Ok(Line::Http2 {
+            sender,
+            _turn: turn,
+        })
+    }
+
+    /// Runs a connection until it ends. Its errors reach whoever waits for an answer.
+    fn drive(&self, driver: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+        let mut driver = Some(driver);
         self.tasks
             .spawn("backend connection", Policy::BestEffort, move |shutdown| {
                 let driver = driver.take();
                 async move {
                     if let Some(driver) = driver {
                         tokio::select! {
-                            // Its errors reach whoever waits for the answer.
                             _ = driver => {}
                             () = shutdown.cancelled() => {}
                         }
@@ -216,14 +419,6 @@ impl Backends {
                     Ok(())
                 }
             });
-        Ok(Lease {
-            sender,
-            heard,
-            number: endpoint.number,
-            home: self.clone(),
-            reused: false,
-            progress: None,
-        })
     }
 
     /// Drops what is closed, too old or leads to an endpoint that is not served any more.
@@ -233,11 +428,16 @@ impl Backends {
             let mut shard = shard
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
-            shard.retain(|number, stack| {
-                stack.retain(|idle| {
+            shard.retain(|number, kept| {
+                kept.idle.retain(|idle| {
                     !idle.sender.is_closed() && now.saturating_sub(idle.since) < IDLE_FOR
                 });
-                known.contains(number) && !stack.is_empty()
+                kept.shared.retain(|shared| {
+                    let used = shared.load.open() > 0;
+                    let young = now.saturating_sub(shared.since) < IDLE_FOR;
+                    !shared.sender.is_closed() && (used || young)
+                });
+                known.contains(number) && !kept.is_empty()
             });
         }
     }
@@ -251,7 +451,7 @@ impl Backends {
                     .lock()
                     .unwrap_or_else(|poisoned| poisoned.into_inner())
                     .values()
-                    .map(Vec::len)
+                    .map(Kept::unused)
                     .sum::<usize>()
             })
             .sum()

@@ -205,9 +205,11 @@ impl Body for ResponseBody {
                 exchange,
                 complete,
             } => {
+                exchange.more_is_wanted();
                 let polled = Pin::new(&mut *inner).poll_frame(cx);
                 match &polled {
                     Poll::Ready(Some(Ok(frame))) => {
+                        exchange.piece_is_given();
                         if let Some(data) = frame.data_ref() {
                             exchange.sent(data.len());
                         }

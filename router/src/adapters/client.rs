@@ -3,8 +3,12 @@
 //!
 //! hyper sits between them and knows nothing of it, so the link is the *number of the request* on
 //! its connection: HTTP/1 serves them in order, hence both sides count the same.
+//!
+//! HTTP/2 serves many at once. There each request has a value of its own ([`ClientConnection::stream`]), as
+//! if it had come on a connection of its own, and [`super::streams`] knows those of one connection.
 
 use super::crowd::Place;
+use super::streams::Ticket;
 use crate::domain::refusal::{Fault, Refusal};
 use crate::domain::table::Millis;
 use futures_util::task::AtomicWaker;
@@ -49,29 +53,38 @@ pub struct ClientConnection {
     reader_awaited: Since,
     /// Phase in the lowest two bits, since when above.
     phase: AtomicU64,
-    /// Held until the last of this connection, tunnels too, is gone.
-    _place: Place,
+    holds: Holds,
+}
+
+/// What is held until the last of this connection, tunnels too, is gone.
+#[derive(Debug)]
+enum Holds {
+    Connection {
+        _place: Place,
+    },
+    /// One request among those of an HTTP/2 connection.
+    Stream(Ticket),
 }
 
 /// A moment, or none.
 #[derive(Debug, Default)]
-struct Since(AtomicU64);
+pub(super) struct Since(AtomicU64);
 
 impl Since {
     /// Keeps the earliest moment.
-    fn begin(&self, now: Millis) {
+    pub(super) fn begin(&self, now: Millis) {
         if self.0.load(Ordering::Relaxed) == 0 {
             self.0.store(now.max(1), Ordering::Relaxed);
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if self.0.load(Ordering::Relaxed) != 0 {
             self.0.store(0, Ordering::Relaxed);
         }
     }
 
-    fn lasts(&self, now: Millis, limit: Millis) -> bool {
+    pub(super) fn lasts(&self, now: Millis, limit: Millis) -> bool {
         match self.0.load(Ordering::Relaxed) {
             0 => false,
             since => now.saturating_sub(since) >= limit,
@@ -108,11 +121,30 @@ impl ClientConnection {
             std::net::IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(peer.ip(), Into::into),
             ip => ip,
         };
+        let address =
+            HeaderValue::from_str(&address.to_string()).expect("an ip address is visible ASCII");
+        let holds = Holds::Connection { _place: place };
+        ClientConnection::with(peer, address, secure, now << 2 | IDLE, holds)
+    }
+
+    /// One request on this HTTP/2 connection.
+    pub fn stream(&self, now: Millis, ticket: Ticket) -> ClientConnection {
+        let holds = Holds::Stream(ticket);
+        let phase = now << 2 | BUSY;
+        ClientConnection::with(self.peer, self.address.clone(), self.secure, phase, holds)
+    }
+
+    fn with(
+        peer: SocketAddr,
+        address: HeaderValue,
+        secure: bool,
+        phase: u64,
+        holds: Holds,
+    ) -> ClientConnection {
         ClientConnection {
             peer,
             secure,
-            address: HeaderValue::from_str(&address.to_string())
-                .expect("an ip address is visible ASCII"),
+            address,
             served: AtomicU64::new(0),
             refused_at: AtomicU64::new(0),
             refusal: Mutex::new(None),
@@ -125,9 +157,14 @@ impl ClientConnection {
             body_timed_out: AtomicBool::new(false),
             body_awaited: Since::default(),
             reader_awaited: Since::default(),
-            phase: AtomicU64::new(now << 2 | IDLE),
-            _place: place,
+            phase: AtomicU64::new(phase),
+            holds,
         }
+    }
+
+    /// Whether it is one of several requests on an HTTP/2 connection.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.holds, Holds::Stream(_))
     }
 
     /// A request reached the handler: its number.
@@ -241,6 +278,9 @@ impl ClientConnection {
 
     pub fn request_ends(&self, now: Millis) {
         self.phase.store(now << 2 | IDLE, Ordering::Relaxed);
+        if let Holds::Stream(ticket) = &self.holds {
+            ticket.ends(now);
+        }
     }
 
     pub fn overdue(&self, now: Millis, patience: Patience) -> Overdue {

@@ -56,10 +56,10 @@ impl Exchange {
             started: rfc3339(super::clock::unix_nanos()),
             method: request.method().to_string(),
             target: request.uri().to_string(),
-            protocol: if request.version() == http::Version::HTTP_10 {
-                "HTTP/1.0"
-            } else {
-                "HTTP/1.1"
+            protocol: match request.version() {
+                http::Version::HTTP_10 => "HTTP/1.0",
+                http::Version::HTTP_2 => "HTTP/2.0",
+                _ => "HTTP/1.1",
             },
             referer: text(header::REFERER),
             user_agent: text(header::USER_AGENT),
@@ -134,6 +134,20 @@ impl Exchange {
 
     pub fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// The client can take more of the answer. (Whether a connection of HTTP/1 can is its front's to know.)
+    pub fn more_is_wanted(&self) {
+        if self.client.is_stream() {
+            self.client.reader_moves();
+        }
+    }
+
+    /// A piece of the answer was handed out.
+    pub fn piece_is_given(&self) {
+        if self.client.is_stream() {
+            self.client.awaits_reader(self.worker.clock.now());
+        }
     }
 
     /// The answer is not complete.

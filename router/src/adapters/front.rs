@@ -46,24 +46,30 @@ pub struct Front<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
+    /// `begun` was read from the socket already.
     pub fn new(
         socket: S,
         client: Arc<ClientConnection>,
         clock: Clock,
         max_head: usize,
+        begun: BytesMut,
     ) -> Front<S> {
-        Front {
+        let mut front = Front {
             socket,
             client,
             clock,
             inspector: Inspector::new(max_head),
-            held: BytesMut::new(),
+            held: begun,
             passed: 0,
             refused: false,
             ended: false,
             linger: None,
             write_closed: false,
+        };
+        if !front.held.is_empty() {
+            front.judge_held();
         }
+        front
     }
 
     /// Tells the others what the last bytes meant. `heads` is the count before them.

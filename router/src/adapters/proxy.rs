@@ -18,6 +18,7 @@ use super::exchange::Exchange;
 use super::tunnel;
 use crate::domain::balance::{Candidate, Choice, choose};
 use crate::domain::forwarding::{self, Client, Pin};
+use crate::domain::http2::{from_http2, to_http2};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::sticky;
@@ -476,16 +477,20 @@ async fn attempt(
     fresh: bool,
     exchange: &mut Exchange,
 ) -> Attempt {
+    // (A tunnel through HTTP/2 is not known to instances.)
+    let http2 = endpoint.identity.http2
+        && policy.http2.enabled
+        && !outgoing.headers.contains_key(header::UPGRADE);
     let idle = if fresh {
         None
     } else {
-        worker.backends.idle(endpoint).await
+        worker.backends.idle(endpoint, http2).await
     };
     let mut lease = match idle {
         Some(lease) => lease,
         None => match worker
             .backends
-            .connect(endpoint, policy.connect_timeout)
+            .connect(endpoint, http2, policy.connect_timeout)
             .await
         {
             Ok(lease) => lease,
@@ -503,6 +508,16 @@ async fn attempt(
             outgoing.headers.clone(),
         )
     });
+    if lease.is_http2() {
+        let secure = false;
+        outgoing.uri = match to_http2(outgoing.uri, &mut outgoing.headers, secure) {
+            Ok(uri) => uri,
+            Err(error) => {
+                let why = error.to_string();
+                return Attempt::Failed(Refusal::EndpointFailure { why });
+            }
+        };
+    }
     let mut body = outgoing.body;
     let mut gate = None;
     if outgoing.expects {
@@ -521,9 +536,8 @@ async fn attempt(
     outgoing.body = RequestBody::empty();
 
     let begun = Instant::now();
-    let heard_before = lease.heard.bytes();
-    let sending = lease.sender().try_send_request(request);
-    let sent = tokio::time::timeout(policy.response_timeout, sending).await;
+    let heard_before = lease.heard();
+    let sent = tokio::time::timeout(policy.response_timeout, lease.send(request)).await;
     exchange.waited(begun.elapsed());
     let Outgoing {
         progress,
@@ -531,9 +545,9 @@ async fn attempt(
         expects,
         ..
     } = outgoing;
-    let rebuilt = |method, uri, headers, body| Outgoing {
+    let rebuilt = |method, uri, mut headers, body| Outgoing {
         method,
-        uri,
+        uri: from_http2(uri, &mut headers),
         headers,
         body,
         progress,
@@ -545,7 +559,7 @@ async fn attempt(
         Err(_) => Attempt::Failed(Refusal::EndpointTimeout),
         Ok(Err(mut error)) => {
             let why = error_text(error.error());
-            let silent = lease.heard.bytes() == heard_before;
+            let silent = lease.heard() == heard_before;
             let again = match (error.take_message(), spare) {
                 (Some(request), _) => {
                     let (parts, body) = request.into_parts();

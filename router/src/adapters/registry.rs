@@ -345,7 +345,7 @@ pub fn describe(table: &Table, stale_after: u64) -> serde_json::Value {
             let identity = &member.endpoint.identity;
             serde_json::json!({
                 "address": identity.address.to_string(),
-                "protocol": "http1",
+                "protocol": if identity.http2 { "http2" } else { "http1" },
                 "tls": false,
                 "ttl": member.stale_after(stale_after) / 1000,
                 "tags": identity.tags,

@@ -3,14 +3,19 @@
 use super::certificates::Certificates;
 use super::client::{ClientConnection, Overdue, Patience};
 use super::front::Front;
+use super::http2;
 use super::keep_alive::watch_peer;
+use super::opening::{Opening, opening};
 use super::proxy::{Worker, handle};
 use crate::domain::policy::Policy;
 use crate::domain::table::Millis;
 use anyhow::Context;
+use bytes::BytesMut;
 use daemon::{Shutdown, Supervisor};
+use futures_util::future::Either;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,18 +51,38 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub struct Entrance {
     pub listener: Arc<TcpListener>,
     /// For those that speak TLS.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Tls>,
 }
 
-/// What an entrance for TLS offers: HTTP/1.1, from TLS 1.2 on.
-pub fn tls_acceptor(certificates: Arc<Certificates>) -> Result<TlsAcceptor, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+/// What an entrance for TLS offers, from TLS 1.2 on: two ways, because whether HTTP/2 is offered is a setting.
+#[derive(Clone)]
+pub struct Tls {
+    both: TlsAcceptor,
+    http1: TlsAcceptor,
+}
+
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
+
+impl Tls {
+    pub fn new(certificates: Arc<Certificates>) -> Result<Tls, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut http1 = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(certificates);
+        http1.alpn_protocols = vec![HTTP1.to_vec()];
+        let mut both = http1.clone();
+        both.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+        Ok(Tls {
+            both: TlsAcceptor::from(Arc::new(both)),
+            http1: TlsAcceptor::from(Arc::new(http1)),
+        })
+    }
+
+    fn acceptor(&self, http2: bool) -> &TlsAcceptor {
+        if http2 { &self.both } else { &self.http1 }
+    }
 }
 
 /// Accepts until the daemon drains.
@@ -96,7 +121,7 @@ fn serve(
     worker: &Arc<Worker>,
     socket: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
 ) {
     worker.counters.connections_metric.increment(1);
     let _ = socket.set_nodelay(true);
@@ -113,11 +138,18 @@ fn serve(
     ));
     tasks.spawn_once("client connection", async move {
         let Some(tls) = tls else {
-            return serve_connection(worker, socket, client, shutdown).await;
+            return serve_plain(worker, socket, client, shutdown).await;
         };
-        let within = worker.policy.load().header_timeout;
-        match tokio::time::timeout(within, tls.accept(socket)).await {
-            Ok(Ok(socket)) => serve_connection(worker, socket, client, shutdown).await,
+        let (within, http2) = {
+            let policy = worker.policy.load();
+            (policy.header_timeout, policy.http2.enabled)
+        };
+        match tokio::time::timeout(within, tls.acceptor(http2).accept(socket)).await {
+            Ok(Ok(socket)) => {
+                let chosen = socket.get_ref().1.alpn_protocol();
+                let protocol = Protocol::of(chosen == Some(HTTP2));
+                serve_connection(worker, socket, BytesMut::new(), protocol, client, shutdown).await;
+            }
             Ok(Err(error)) => {
                 worker.counters.tls_failures_metric.increment(1);
                 tracing::debug!(%peer, %error, "a TLS handshake failed");
@@ -130,9 +162,90 @@ fn serve(
     });
 }
 
-async fn serve_connection<S>(
+/// Which HTTP a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    fn of(http2: bool) -> Protocol {
+        if http2 {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
+        }
+    }
+}
+
+async fn serve_plain(
+    worker: Arc<Worker>,
+    mut socket: TcpStream,
+    client: Arc<ClientConnection>,
+    shutdown: Shutdown,
+) {
+    let mut begun = BytesMut::new();
+    let mut protocol = Protocol::Http1;
+    if worker.policy.load().http2.plain {
+        let Some(opening) = opened(&worker, &mut socket, &client, &shutdown).await else {
+            return;
+        };
+        protocol = Protocol::of(opening.http2);
+        begun = opening.begun;
+    }
+    serve_connection(worker, socket, begun, protocol, client, shutdown).await;
+}
+
+/// How a client begins, unless it takes too long to.
+async fn opened(
+    worker: &Worker,
+    socket: &mut TcpStream,
+    client: &ClientConnection,
+    shutdown: &Shutdown,
+) -> Option<Opening> {
+    let opening = opening(socket, || client.head_begins(worker.clock.now()));
+    tokio::pin!(opening);
+    loop {
+        let look = next_look(&worker.policy.load());
+        tokio::select! {
+            biased;
+            opened = opening.as_mut() => return opened.ok(),
+            () = shutdown.draining() => return None,
+            () = tokio::time::sleep(look) => {}
+        }
+        let patience = patience(&worker.policy.load(), worker.crowd.is_full());
+        if client.overdue(worker.clock.now(), patience) != Overdue::Fine {
+            return None;
+        }
+    }
+}
+
+/// (No `async fn`: it would hold what it passes on a second time.)
+fn serve_connection<S>(
     worker: Arc<Worker>,
     socket: S,
+    begun: BytesMut,
+    protocol: Protocol,
+    client: Arc<ClientConnection>,
+    shutdown: Shutdown,
+) -> impl Future<Output = ()> + Send
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match protocol {
+        Protocol::Http1 => Either::Left(serve_http1(worker, socket, begun, client, shutdown)),
+        // In a box: what it needs must not make a connection of HTTP/1 larger.
+        Protocol::Http2 => Either::Right(Box::pin(http2::serve(
+            worker, socket, begun, client, shutdown,
+        ))),
+    }
+}
+
+async fn serve_http1<S>(
+    worker: Arc<Worker>,
+    socket: S,
+    begun: BytesMut,
     client: Arc<ClientConnection>,
     shutdown: Shutdown,
 ) where
@@ -145,6 +258,7 @@ async fn serve_connection<S>(
         client.clone(),
         worker.clock,
         policy.max_header_bytes,
+        begun,
     );
     let service = {
         let (worker, client) = (worker.clone(), client.clone());
@@ -195,7 +309,7 @@ async fn serve_connection<S>(
     }
 }
 
-fn next_look(policy: &Policy) -> Duration {
+pub(super) fn next_look(policy: &Policy) -> Duration {
     [
         policy.header_timeout,
         policy.idle_timeout,
@@ -206,7 +320,7 @@ fn next_look(policy: &Policy) -> Duration {
     .fold(LOOK, Duration::min)
 }
 
-fn patience(policy: &Policy, crowded: bool) -> Patience {
+pub(super) fn patience(policy: &Policy, crowded: bool) -> Patience {
     let millis = |duration: Duration| duration.as_millis() as Millis;
     let idle = millis(policy.idle_timeout);
     Patience {

@@ -37,6 +37,7 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
                     tags: identity.tags.clone(),
                     availability_zone: text(&identity.zone),
                     isolation_segment: text(&identity.isolation_segment),
+                    protocol: identity.http2.then(|| "http2".to_string()),
                     route_service_url: text(&identity.route_service),
                     stale_threshold_in_seconds: identity
                         .stale_after

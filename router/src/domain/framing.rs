@@ -155,7 +155,7 @@ fn name_or_fold(bytes: &[u8]) -> Fault {
     }
 }
 
-fn parse_length(value: &[u8]) -> Result<u64, Fault> {
+pub(super) fn parse_length(value: &[u8]) -> Result<u64, Fault> {
     // No sign, no list, nothing that another parser could read differently.
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         return Err(Fault::InvalidContentLength);
@@ -165,7 +165,7 @@ fn parse_length(value: &[u8]) -> Result<u64, Fault> {
         .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
-fn check_host(value: &[u8]) -> Result<&str, Fault> {
+pub(super) fn check_host(value: &[u8]) -> Result<&str, Fault> {
     if value.is_empty() {
         return Err(Fault::MissingHost);
     }
@@ -213,21 +213,22 @@ fn check_target(method: &str, target: &str, host: &str) -> Result<(), Fault> {
     if authority.is_empty() {
         return Err(Fault::Target);
     }
-    let default = if scheme.eq_ignore_ascii_case("https") {
-        ":443"
+    if same_host(authority, host, scheme.eq_ignore_ascii_case("https")) {
+        Ok(())
     } else {
-        ":80"
-    };
+        Err(Fault::HostDisagrees)
+    }
+}
+
+/// Whether an authority and a Host name the same, given which port is the scheme's own.
+pub(super) fn same_host(authority: &str, host: &str, secure: bool) -> bool {
+    let default = if secure { ":443" } else { ":80" };
     let bare = |name: &str| {
         name.strip_suffix(default)
             .unwrap_or(name)
             .to_ascii_lowercase()
     };
-    if bare(authority) == bare(host) {
-        Ok(())
-    } else {
-        Err(Fault::HostDisagrees)
-    }
+    bare(authority) == bare(host)
 }
 
 /// Whether a comma list holds the token, without regard to case.

@@ -4,7 +4,9 @@
 pub mod access_line;
 pub mod balance;
 pub mod forwarding;
+pub mod frames;
 pub mod framing;
+pub mod http2;
 pub mod policy;
 pub mod refusal;
 pub mod server_names;

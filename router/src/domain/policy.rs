@@ -23,6 +23,7 @@ pub struct Policy {
     pub send_timeout: Duration,
     /// Send clients without TLS to the entrance for TLS, if there is one.
     pub tls_redirect: bool,
+    pub http2: Http2,
     /// 0 for what the limit of open files allows.
     pub max_clients: usize,
     pub sweep: Duration,
@@ -30,6 +31,17 @@ pub struct Policy {
     pub algorithm: Algorithm,
     /// How often is told what was answered.
     pub report_period: Duration,
+}
+
+/// What is said about HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2 {
+    /// With clients over TLS, and with instances that ask for it.
+    pub enabled: bool,
+    /// With clients that begin with it, without TLS.
+    pub plain: bool,
+    pub max_streams: u32,
+    pub max_header_bytes: u32,
 }
 
 impl Policy {
@@ -47,6 +59,12 @@ impl Policy {
             body_timeout: settings.duration("router/timeouts/request_body"),
             send_timeout: settings.duration("router/timeouts/send"),
             tls_redirect: settings.bool("router/tls/redirect"),
+            http2: Http2 {
+                enabled: settings.bool("router/http2/enabled"),
+                plain: settings.bool("router/http2/plain"),
+                max_streams: count("router/http2/max_streams").max(1) as u32,
+                max_header_bytes: settings.size("router/http2/max_header_bytes") as u32,
+            },
             max_clients: count("router/limits/max_client_connections"),
             sweep: settings.duration("router/prune/sweep"),
             stale_after: settings.duration("router/prune/stale_after").as_millis() as Millis,
@@ -79,5 +97,6 @@ mod tests {
         assert_eq!(policy.set_aside_for(), 30_000);
         assert_eq!(policy.algorithm, Algorithm::RandomOfTwo);
         assert_eq!(policy.max_header_bytes, 1 << 20);
+        assert!(policy.http2.enabled && !policy.http2.plain);
     }
 }

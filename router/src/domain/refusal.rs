@@ -64,6 +64,8 @@ pub enum Fault {
     Connect,
     TooLarge,
     TooManyHeaders,
+    OneHopHeader,
+    Scheme,
 }
 
 impl Fault {
@@ -90,6 +92,8 @@ impl Fault {
             Fault::Connect => "CONNECT is not supported",
             Fault::TooLarge => "request line and headers are too large",
             Fault::TooManyHeaders => "too many headers",
+            Fault::OneHopHeader => "header of one connection in an HTTP/2 request",
+            Fault::Scheme => "scheme other than http and https",
         }
     }
 }

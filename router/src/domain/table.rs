@@ -66,6 +66,8 @@ pub struct Identity {
     pub algorithm: Option<Algorithm>,
     /// Own, shorter time to live.
     pub stale_after: Option<Millis>,
+    /// It speaks HTTP/2.
+    pub http2: bool,
     /// Requests must go through a route service, which this router does not do.
     pub route_service: Option<Box<str>>,
 }
@@ -277,6 +279,8 @@ impl Announcement {
                     .and_then(|seconds| u64::try_from(seconds).ok())
                     .filter(|seconds| *seconds > 0)
                     .map(|seconds| seconds.saturating_mul(1000)),
+                // Anything else is HTTP/1 (contract §2.2).
+                http2: message.protocol.as_deref() == Some("http2"),
                 route_service,
             },
             updated_at_ns: message

@@ -8,6 +8,9 @@
     reason = "helpers of tests; each test file uses a part"
 )]
 
+pub mod frames;
+pub mod streaming;
+
 use arc_swap::ArcSwap;
 use daemon::{Policy as TaskPolicy, Supervisor};
 use proto::bus::router::Registration;
@@ -17,7 +20,7 @@ use router::adapters::backends::Backends;
 use router::adapters::clock::Clock;
 use router::adapters::counters::Counters;
 use router::adapters::proxy::Worker;
-use router::adapters::server::{self, Entrance};
+use router::adapters::server::{self, Entrance, Tls};
 use router::domain::policy::Policy;
 use router::domain::table::{Announcement, Registry};
 use std::future::Future;
@@ -27,7 +30,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -99,7 +101,7 @@ impl TestRouter {
     }
 
     /// Opens one more entrance.
-    pub fn enter(&self, tls: Option<TlsAcceptor>) -> SocketAddr {
+    pub fn enter(&self, tls: Option<Tls>) -> SocketAddr {
         let listener = Arc::new(server::bind("127.0.0.1:0".parse().unwrap()).unwrap());
         let address = listener.local_addr().unwrap();
         let entrance = Entrance { listener, tls };
