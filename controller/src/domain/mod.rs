@@ -14,6 +14,7 @@ pub mod pagination;
 pub mod picture;
 pub mod placement;
 pub mod quotas;
+pub mod sweep;
 pub mod tasks;
 pub mod times;
 pub mod traffic;
