@@ -171,11 +171,10 @@ async fn an_upload_that_a_death_interrupted_is_failed_and_one_at_work_is_not() {
     for guid in [&package, &busy] {
         let mut row = Package::find(&mut tx, guid).await.unwrap().unwrap();
         row.state = PROCESSING_UPLOAD.into();
-        row.update(&mut tx, touched).await.unwrap();
+        row.update(&mut tx, controller::ops::now()).await.unwrap();
     }
-    packages::at_work(&mut tx, &busy, controller::ops::now())
-        .await
-        .unwrap();
+    // Its controller has not said anything since.
+    packages::at_work(&mut tx, &package, touched).await.unwrap();
     tx.commit().await.unwrap();
     let waiting = new_package(&user, &app).await;
 
