@@ -66,7 +66,6 @@ fn socket() -> String {
 
 /// Starts the daemon.
 pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
-    let started = ops::now();
     let listener = match deps.sockets.take_tcp(&config.socket) {
         Some(listener) => listener,
         None => std::net::TcpListener::bind(config.address)
@@ -122,8 +121,13 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
 
     let sweeping = ops.clone();
     deps.tasks.spawn("sweep", Policy::Restart, move |shutdown| {
-        sweep(sweeping.clone(), started, shutdown)
+        sweep(sweeping.clone(), shutdown)
     });
+    let looking = ops.clone();
+    deps.tasks
+        .spawn("interrupted-uploads", Policy::Restart, move |shutdown| {
+            fail_interrupted(looking.clone(), shutdown)
+        });
 
     let api = Api {
         ops,
@@ -167,14 +171,14 @@ pub(crate) async fn serve(
 }
 
 /// Old blobs and rows are looked for now and then.
-async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn sweep(ops: Ops, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut settings = ops.settings.clone();
     loop {
-        if let Err(error) = ops.fail_interrupted_uploads(started).await {
-            tracing::warn!(error = %error, "interrupted uploads could not be failed; the next round tries again");
-        }
+        // A period that was changed counts at once.
         tokio::select! {
             () = shutdown.draining() => return Ok(()),
-            () = tokio::time::sleep(ops::sweep::PERIOD) => {}
+            changed = settings.changed() => { changed?; continue; }
+            () = tokio::time::sleep(ops.sweep_period()) => {}
         }
         match ops.sweep().await {
             Ok(0) => {}
@@ -182,6 +186,19 @@ async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()>
             Err(error) => {
                 tracing::warn!(error = %error, "looking for old blobs failed; the next round tries again")
             }
+        }
+    }
+}
+
+/// Uploads whose controller died are looked for, so that their pushers do not wait for ever.
+async fn fail_interrupted(ops: Ops, shutdown: Shutdown) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = shutdown.draining() => return Ok(()),
+            () = tokio::time::sleep(ops::sweep::LOOK) => {}
+        }
+        if let Err(error) = ops.fail_interrupted_uploads().await {
+            tracing::warn!(error = %error, "interrupted uploads could not be failed; the next round tries again");
         }
     }
 }

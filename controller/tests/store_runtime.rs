@@ -153,6 +153,32 @@ async fn an_older_leader_cannot_write() {
     }
 }
 
+/// A leader that is suspended in the middle of a transaction holds the fence; its successor must not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stands_still_in_a_transaction_does_not_hold_up_the_next() {
+    let Some(database) = databases::Database::postgres().await else {
+        eprintln!("SKIPPED: initdb is not installed");
+        return;
+    };
+    let mut still = database.store.write("lead").await.unwrap();
+    leadership::fence(&mut still, "controller", 5)
+        .await
+        .unwrap();
+    let another = Store::open(&database.url).await.unwrap();
+    let leads = async {
+        let mut tx = another.write("lead").await.unwrap();
+        leadership::fence(&mut tx, "controller", 6).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(40), leads)
+        .await
+        .expect("the next leader writes");
+    assert!(still.commit().await.is_err(), "nothing of it is written");
+    let mut tx = database.store.write("lead").await.unwrap();
+    let late = leadership::fence(&mut tx, "controller", 5).await;
+    assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+}
+
 async fn app(store: &Store, guid: &str) {
     let mut tx = store.write("test").await.unwrap();
     if Organization::find(&mut tx, "o").await.unwrap().is_none() {

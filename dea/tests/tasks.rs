@@ -4,10 +4,11 @@
 
 mod world;
 
-use proto::bus::catalogue;
+use dea::domain::record::{Record, TaskRecord};
 use proto::bus::stream::{
     RunTask, RunTaskReply, StopTask, TaskDroplet, TaskEnd, TaskInput, TaskOutput, task_input,
 };
+use proto::bus::{Payload, catalogue};
 use proto::ids::DeaId;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -294,6 +295,35 @@ async fn a_task_of_an_app_runs_where_instances_do_and_outlives_its_agent() {
             _ => false,
         })
         .await;
+
+    // As an agent leaves them that dies before it orders, and after.
+    world.agent_breaks().await;
+    world.forget_seen();
+    for (id, ordered) in [("t8", false), ("t9", true)] {
+        let request: String = task(id, "echo begun; exit 6")
+            .encode()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let accepted = Record::Task(TaskRecord {
+            request,
+            started_at: 0.0,
+            ordered,
+        });
+        let note = world.agent_folder().join(format!("accepted/{id}.json"));
+        std::fs::write(note, accepted.to_text()).unwrap();
+    }
+    world.start_agent().await;
+    for (id, end) in [("t8", TaskEnd::Exited), ("t9", TaskEnd::AgentLostIt)] {
+        let Seen::Task(exited) = world.eventually("its end", of(id)).await else {
+            panic!()
+        };
+        assert_eq!(exited.end(), end, "{exited:?}");
+    }
+    let begun = |seen: &Seen| matches!(seen, Seen::Line(_, text) if text == "begun");
+    world.eventually("its line", begun).await;
+    let lines = world.all_seen().into_iter().filter(begun).count();
+    assert_eq!(lines, 1, "what may have begun is not begun again");
 
     let words = RunTask {
         command: ["echo", "hello"].map(String::from).to_vec(),

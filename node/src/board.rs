@@ -165,11 +165,12 @@ fn now() -> f64 {
 mod tests {
     use super::*;
     use crate::domain::cast;
+    use proto::node::Copies;
 
     #[test]
     fn the_node_runs_once_every_part_was_ready() {
         let board = Board::new("c");
-        let parts = cast::parts(1);
+        let parts = cast::parts(1, Copies::default());
         for part in &parts {
             board.add(part, None, String::new());
             board.started(part, 7);

@@ -52,7 +52,11 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
         .with_context(|| format!("cannot find {}", wanted.home.display()))?;
     let wanted = Wanted { home, ..wanted };
     let _lock = lock(&wanted.home).await?;
-    let plan = Plan::make(layout::cluster_file(&wanted)?, &wanted.home)?;
+    let plan = Plan::make(
+        layout::cluster_file(&wanted)?,
+        &wanted.home,
+        wanted.database_file.as_deref(),
+    )?;
     end_surplus(&plan).await;
     renew_files(&plan).await?;
     let listeners = open_sockets(&plan)?;
@@ -165,17 +169,19 @@ fn open_sockets(plan: &Plan) -> anyhow::Result<Listeners> {
             continue;
         }
         for name in part.sockets() {
-            let Err(error) = listeners.open(name) else {
+            let Err(error) = listeners.open(&name) else {
                 continue;
             };
             let address = listeners
-                .address(name)
+                .address(&name)
                 .map(|address| address.to_string())
                 .unwrap_or_default();
-            let advice = match name {
-                ROUTER_HTTP => "choose another with --port, or stop that program",
-                ROUTER_TLS => "choose another with --tls-port, or stop that program",
-                _ => "stop that program",
+            let advice = if name.starts_with(ROUTER_HTTP) {
+                "choose another with --port, or stop that program"
+            } else if name.starts_with(ROUTER_TLS) {
+                "choose another with --tls-port, or stop that program"
+            } else {
+                "stop that program"
             };
             bail!("{address} cannot be listened on ({error}): {advice}");
         }
@@ -323,7 +329,7 @@ async fn lock(home: &Path) -> anyhow::Result<Flock<std::fs::File>> {
     }
 }
 
-/// Agents of a larger cluster that a killed node left running.
+/// Daemons of a larger cluster that a killed node left running.
 async fn end_surplus(plan: &Plan) {
     for (part, identity) in plan.surplus() {
         info!(part = %part.name(), "a part is no longer wanted and is stopped");

@@ -85,8 +85,8 @@ impl Keeper {
                     info!(part = %name, pid = identity.pid, "a part that runs is adopted");
                     for socket in self.part.sockets() {
                         let mut sockets = self.sockets.lock().await;
-                        if sockets.address(socket).is_some()
-                            && !sockets.copy_from(socket, identity.pid)
+                        if sockets.address(&socket).is_some()
+                            && !sockets.copy_from(&socket, identity.pid)
                         {
                             warn!(part = %name, socket, "the listening socket of an adopted part cannot be kept over its next restart");
                         }
@@ -134,17 +134,17 @@ impl Keeper {
         let mut passed = Vec::new();
         for name in self.part.sockets() {
             let mut sockets = self.sockets.lock().await;
-            if let Err(error) = sockets.open(name) {
+            if let Err(error) = sockets.open(&name) {
                 let address = sockets
-                    .address(name)
+                    .address(&name)
                     .map(|address| address.to_string())
                     .unwrap_or_default();
                 anyhow::bail!("{address} is taken by another program ({error})");
             }
             passed.extend(
                 sockets
-                    .share(name)
-                    .map(|descriptor| (name.to_string(), descriptor)),
+                    .share(&name)
+                    .map(|descriptor| (name.clone(), descriptor)),
             );
         }
         let wanted = self.wanted.borrow().get(&self.part).cloned();

@@ -26,6 +26,8 @@ pub mod rolling;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use proto::node::Copies;
+
 /// What the operator asked for. What is left open stays as the cluster has it, or takes the
 /// default when there is none yet.
 #[derive(Debug, Clone)]
@@ -37,5 +39,36 @@ pub struct Wanted {
     /// 0 for none.
     pub tls_port: Option<u16>,
     pub deas: Option<u32>,
+    pub copies: WantedCopies,
+    /// A file with the URL of the PostgreSQL database of the controllers.
+    pub database_file: Option<PathBuf>,
     pub hosts: Option<bool>,
+}
+
+/// How many of these daemons, as far as that was said.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct WantedCopies {
+    /// Controllers on this machine; several need a PostgreSQL database [default: as before, or 1].
+    #[arg(long)]
+    pub controllers: Option<u32>,
+    /// Routers on this machine, each a port higher than the one before [default: as before, or 1].
+    #[arg(long)]
+    pub routers: Option<u32>,
+    /// Stagers on this machine [default: as before, or 1].
+    #[arg(long)]
+    pub stagers: Option<u32>,
+    /// Health managers on this machine [default: as before, or 1].
+    #[arg(long)]
+    pub health_managers: Option<u32>,
+}
+
+impl WantedCopies {
+    pub fn or(&self, known: Copies) -> Copies {
+        Copies {
+            controllers: self.controllers.unwrap_or(known.controllers),
+            routers: self.routers.unwrap_or(known.routers),
+            stagers: self.stagers.unwrap_or(known.stagers),
+            health_managers: self.health_managers.unwrap_or(known.health_managers),
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use daemon::{Bootstrap, Sockets};
-use node::Wanted;
+use node::{Wanted, WantedCopies};
 
 #[derive(Parser)]
 #[command(
@@ -42,6 +42,11 @@ enum Command {
         /// Execution agents on this machine [default: as before, or 1].
         #[arg(long)]
         deas: Option<u32>,
+        #[command(flatten)]
+        copies: WantedCopies,
+        /// File with the URL (postgres://…) of the controllers' database [default: as before, or SQLite].
+        #[arg(long)]
+        database_file: Option<PathBuf>,
         /// Leave /etc/hosts alone, from now on.
         #[arg(long, conflicts_with = "hosts")]
         no_hosts: bool,
@@ -80,6 +85,8 @@ fn main() -> ExitCode {
             port,
             tls_port,
             deas,
+            copies,
+            database_file,
             no_hosts,
             hosts,
             stop_only: false,
@@ -92,6 +99,8 @@ fn main() -> ExitCode {
                 port,
                 tls_port,
                 deas,
+                copies,
+                database_file,
                 hosts,
             }))
         }

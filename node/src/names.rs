@@ -14,31 +14,36 @@ use crate::plan::Plan;
 /// How often the names of apps are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Keeps the names: the system's at once, apps' as the router learns them. While the router does
-/// not answer they stay as they are.
+/// Keeps the names: the system's at once, apps' as the routers learn them. While no router answers they
+/// stay as they are.
 pub fn keep(plan: &Plan, crew: &Crew) {
-    let router = Part::Daemon {
-        role: Role::Router,
-        index: 1,
+    let is_router = |part: &&Part| {
+        matches!(
+            part,
+            Part::Daemon {
+                role: Role::Router,
+                ..
+            }
+        )
     };
-    let Some(address) = plan.admin(&router) else {
-        return;
-    };
-    let url = format!("http://{address}/routes");
+    let routers = plan.parts.iter().filter(is_router);
+    let urls: Arc<[String]> = routers
+        .filter_map(|part| Some(format!("http://{}/routes", plan.admin(part)?)))
+        .collect();
     let (file, domain) = (Arc::new(plan.hosts_file()), plan.file.domain.clone());
     let (http, board) = (crew.http.clone(), crew.board.clone());
     crew.tasks
         .spawn("hosts-file", Policy::Restart, move |shutdown| {
-            let (file, http, board, domain, url) = (
+            let (file, http, board, domain, urls) = (
                 file.clone(),
                 http.clone(),
                 board.clone(),
                 domain.clone(),
-                url.clone(),
+                urls.clone(),
             );
             async move {
                 loop {
-                    match routes(&http, &url).await {
+                    match routes(&http, &urls).await {
                         Some(document) => {
                             let mut texts = Vec::new();
                             collect(&document, &mut texts);
@@ -62,7 +67,17 @@ pub fn keep(plan: &Plan, crew: &Crew) {
         });
 }
 
-async fn routes(http: &reqwest::Client, url: &str) -> Option<Value> {
+/// What the first router says that answers: each knows all routes.
+async fn routes(http: &reqwest::Client, urls: &[String]) -> Option<Value> {
+    for url in urls {
+        if let Some(document) = document(http, url).await {
+            return Some(document);
+        }
+    }
+    None
+}
+
+async fn document(http: &reqwest::Client, url: &str) -> Option<Value> {
     http.get(url)
         .send()
         .await

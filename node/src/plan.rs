@@ -7,17 +7,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use daemon::{AdminConfig, Bootstrap, BusConfig, ClusterIdentity, Role, StoreConfig};
-use proto::node::ClusterFile;
+use proto::node::{ClusterFile, Copies};
 use serde_json::{Value, json};
 
 use crate::adapters::hosts_file::HostsFile;
 use crate::adapters::layout::{self, Chosen, Layout};
 use crate::adapters::process::{self, Program};
-use crate::adapters::{certificates, cleanup, files};
-use crate::domain::cast::{self, Part, ROUTER_HTTP, ROUTER_TLS};
+use crate::adapters::{certificates, cleanup, database, files};
+use crate::domain::cast::{self, API, Part, ROUTER_HTTP, ROUTER_TLS, numbered};
 use crate::domain::network;
 use crate::domain::servers::{self, BusUser};
 use crate::keeper::Probe;
+
+const FIRST_CONTROLLER: Part = Part::Daemon {
+    role: Role::Controller,
+    index: 1,
+};
+
+/// The SQLite file of a cluster with one controller.
+fn rows(layout: &Layout) -> PathBuf {
+    layout.folder(&FIRST_CONTROLLER).join("controller.sqlite")
+}
 
 /// Everything chosen, to make files and addresses of.
 pub struct Plan {
@@ -26,14 +36,27 @@ pub struct Plan {
     pub chosen: Chosen,
     executables: Executables,
     pub parts: Vec<Part>,
+    /// `None`: the controller has a file of its own.
+    database: Option<String>,
     programs: BTreeMap<Part, Program>,
 }
 
 impl Plan {
     /// Creates the folders, and chooses what is chosen once.
-    pub fn make(file: ClusterFile, home: &Path) -> anyhow::Result<Plan> {
-        let parts = cast::parts(file.deas);
+    pub fn make(
+        file: ClusterFile,
+        home: &Path,
+        database_file: Option<&Path>,
+    ) -> anyhow::Result<Plan> {
+        let parts = cast::parts(file.deas, file.copies);
         let layout = Layout::new(home, &file);
+        let database = database::choose(
+            &layout.node().join("database-url"),
+            &rows(&layout),
+            database_file,
+            file.copies.controllers,
+        )?;
+        layout::keep_cluster_file(home, &file)?;
         layout.create(&parts)?;
         let executables = Executables::find()?;
         let programs: BTreeMap<Part, Program> = parts
@@ -42,15 +65,9 @@ impl Plan {
             .collect();
         // A port stays with its owner while that runs, whoever else may want it.
         let kept = |port: &str| {
-            let owner = match port {
-                "api" => "controller-1",
-                "collector" => "collector-1",
-                "etcd-peer" => "etcd",
-                other => other.trim_end_matches("-admin"),
-            };
-            programs
-                .iter()
-                .any(|(part, program)| part.name() == owner && process::find(program).is_some())
+            programs.iter().any(|(part, program)| {
+                part.ports().iter().any(|own| own == port) && process::find(program).is_some()
+            })
         };
         let chosen = Chosen::complete(&layout, &parts, kept)?;
         files::once(&home.join("admin-password"), layout::person_password)?;
@@ -60,6 +77,7 @@ impl Plan {
             chosen,
             executables,
             parts,
+            database,
             programs,
         })
     }
@@ -73,7 +91,7 @@ impl Plan {
         self.program(part).and_then(process::find)
     }
 
-    /// Processes of agents that the cluster had and is not to have any more.
+    /// Processes of daemons that the cluster had and is not to have any more.
     pub fn surplus(&self) -> Vec<(Part, process::Identity)> {
         leftovers(&self.layout, &self.executables)
             .into_iter()
@@ -85,43 +103,50 @@ impl Plan {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.chosen.port(port)))
     }
 
-    /// Where the router listens.
-    pub fn router(&self) -> SocketAddr {
-        SocketAddr::new(
-            self.file
-                .bind
-                .parse()
-                .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            self.file.port,
-        )
+    fn bind(&self) -> IpAddr {
+        self.file
+            .bind
+            .parse()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
-    /// Where the router listens for TLS, if it does.
-    fn router_tls(&self) -> Option<SocketAddr> {
-        let port = self.file.tls_port?;
-        Some(SocketAddr::new(self.router().ip(), port))
+    /// Where a router listens.
+    fn router(&self, index: u32) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.bind(), self.file.router_port(index)?))
     }
 
-    /// Where the machine itself reaches the router.
+    /// Where a router listens for TLS, if it does.
+    fn router_tls(&self, index: u32) -> Option<SocketAddr> {
+        Some(SocketAddr::new(
+            self.bind(),
+            self.file.router_tls_port(index)?,
+        ))
+    }
+
+    /// Where the machine itself reaches the first router.
     pub fn router_here(&self) -> SocketAddr {
-        let router = self.router();
-        if router.ip().is_unspecified() {
-            SocketAddr::from((Ipv4Addr::LOCALHOST, router.port()))
+        let bind = self.bind();
+        let address = if bind.is_unspecified() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
         } else {
-            router
-        }
+            bind
+        };
+        SocketAddr::new(address, self.file.port)
     }
 
     pub fn sockets(&self) -> Vec<(String, SocketAddr)> {
-        let mut sockets = vec![
-            (ROUTER_HTTP.to_string(), self.router()),
-            ("api".to_string(), self.local("api")),
-            ("collector".to_string(), self.local("collector")),
-        ];
-        sockets.extend(
-            self.router_tls()
-                .map(|address| (ROUTER_TLS.to_string(), address)),
-        );
+        let mut sockets = vec![("collector".to_string(), self.local("collector"))];
+        for index in 1..=self.file.copies.controllers {
+            let name = numbered(API, index);
+            let address = self.local(&name);
+            sockets.push((name, address));
+        }
+        for index in 1..=self.file.copies.routers {
+            let plain = self.router(index);
+            sockets.extend(plain.map(|address| (numbered(ROUTER_HTTP, index), address)));
+            let tls = self.router_tls(index);
+            sockets.extend(tls.map(|address| (numbered(ROUTER_TLS, index), address)));
+        }
         sockets
     }
 
@@ -240,41 +265,45 @@ impl Plan {
                 user: "status".to_string(),
                 password: self.chosen.secret("status").to_string(),
             },
-            settings: self.settings(part, role, index)?,
+            settings: self.settings(role, index)?,
             component,
         };
         Ok(format!("{}\n", serde_json::to_string_pretty(&bootstrap)?))
     }
 
     /// The role's own `Config`.
-    fn settings(&self, part: &Part, role: Role, index: u32) -> anyhow::Result<Value> {
-        let folder = self.layout.folder(part);
+    fn settings(&self, role: Role, index: u32) -> anyhow::Result<Value> {
         Ok(match role {
             Role::Router => {
-                let tls = match self.router_tls() {
+                let tls = match self.router_tls(index) {
                     Some(address) => {
                         let certificates = self.layout.home.join("certificates");
                         files::folder(&certificates, 0o700)?;
                         certificates::provide(&certificates, &self.file.domain)?;
-                        json!({ "socket": ROUTER_TLS, "address": address, "certificates": certificates })
+                        json!({ "socket": numbered(ROUTER_TLS, index), "address": address, "certificates": certificates })
                     }
                     None => Value::Null,
                 };
-                json!({ "http_socket": ROUTER_HTTP, "address": self.router(), "tls": tls })
+                let address = self.router(index).context("a router has a port")?;
+                json!({ "http_socket": numbered(ROUTER_HTTP, index), "address": address, "tls": tls })
             }
             Role::Controller => {
+                // Several sign and read for each other: they have the same keys.
+                let keys = self.layout.folder(&FIRST_CONTROLLER);
                 let key = |name: &str| -> anyhow::Result<PathBuf> {
-                    let path = folder.join(name);
+                    let path = keys.join(name);
                     files::once(&path, layout::secret)?;
                     Ok(path)
                 };
                 let blobs = self.layout.home.join("blobs");
                 files::folder(&blobs, 0o700)?;
+                let api = numbered(API, index);
+                let rows = format!("sqlite://{}", rows(&self.layout).display());
                 json!({
-                    "address": self.local("api"),
-                    "socket": "api",
-                    "advertise": self.local("api").to_string(),
-                    "database": format!("sqlite://{}", folder.join("controller.sqlite").display()),
+                    "address": self.local(&api),
+                    "socket": api,
+                    "advertise": self.local(&api).to_string(),
+                    "database": self.database.clone().unwrap_or(rows),
                     "blobs": blobs,
                     "public_url": format!("http://api.{}:{}", self.file.domain, self.file.port),
                     "admin_password_file": self.layout.home.join("admin-password"),
@@ -319,7 +348,7 @@ impl Plan {
             Role::Collector => json!({
                 "address": self.local("collector"),
                 "socket": "collector",
-                "controller_url": format!("http://{}", self.local("api")),
+                "controller_url": format!("http://{}", self.local(API)),
             }),
         })
     }
@@ -439,9 +468,9 @@ fn program(part: &Part, layout: &Layout, executables: &Executables) -> Program {
     }
 }
 
-/// Every process of the cluster that runs, of as many agents as it may ever have had.
+/// Every process of the cluster that runs, of as many daemons as it may ever have had.
 fn leftovers(layout: &Layout, executables: &Executables) -> Vec<(Part, process::Identity)> {
-    cast::parts(network::MAX_DEAS)
+    cast::parts(network::MAX_DEAS, Copies::all(Copies::MOST))
         .into_iter()
         .filter_map(|part| {
             process::find(&program(&part, layout, executables)).map(|identity| (part, identity))

@@ -398,6 +398,11 @@ async fn what_cannot_be_is_said_in_one_line() {
     for (arguments, expected) in [
         (vec!["--domain", "UPPER case"], "is no domain"),
         (vec!["--deas", "99"], "do not fit on one machine"),
+        (
+            vec!["--routers", "9"],
+            "--routers takes a number from 1 to 8",
+        ),
+        (vec!["--controllers", "2"], "2 controllers need PostgreSQL"),
         (vec!["--port", "0"], "no port to answer at"),
         (
             vec!["--port", port.as_str(), "--no-hosts"],

@@ -17,10 +17,59 @@ pub struct ClusterFile {
     pub tls_port: Option<u16>,
     /// Agents on this machine.
     pub deas: u32,
+    #[serde(default)]
+    pub copies: Copies,
     /// Whether /etc/hosts gets a marked block.
     pub hosts: bool,
     /// `/run/stackyard/<id>`
     pub run_folder: String,
+}
+
+impl ClusterFile {
+    /// Where the router of this number listens: each further one a port higher.
+    pub fn router_port(&self, index: u32) -> Option<u16> {
+        further(self.port, index)
+    }
+
+    /// The same for TLS; None also without TLS.
+    pub fn router_tls_port(&self, index: u32) -> Option<u16> {
+        further(self.tls_port?, index)
+    }
+}
+
+fn further(first: u16, index: u32) -> Option<u16> {
+    let more = u16::try_from(index.checked_sub(1)?).ok()?;
+    first.checked_add(more)
+}
+
+/// How many of these daemons a machine runs; agents are counted apart, and of collectors there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Copies {
+    pub controllers: u32,
+    pub routers: u32,
+    pub stagers: u32,
+    pub health_managers: u32,
+}
+
+impl Copies {
+    /// Most of one kind.
+    pub const MOST: u32 = 8;
+
+    pub fn all(number: u32) -> Copies {
+        Copies {
+            controllers: number,
+            routers: number,
+            stagers: number,
+            health_managers: number,
+        }
+    }
+}
+
+impl Default for Copies {
+    fn default() -> Copies {
+        Copies::all(1)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! One cluster of this machine, started and driven with `yard`.
 
 use anyhow::{Context, bail};
-use proto::node::{ClusterFile, ComponentState, NodeRequest, NodeStatus};
+use proto::node::{ClusterFile, ComponentState, Copies, NodeRequest, NodeStatus};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub struct Options {
     pub deas: u32,
+    pub copies: Copies,
+    /// A file with the URL of the controllers' database, if that is to be PostgreSQL.
+    pub database_file: Option<PathBuf>,
     /// Keep the cluster's names in the machine's hosts file.
     pub hosts: bool,
     /// A network namespace to live in. Only `yard` reaches such a cluster, not the test itself.
@@ -23,6 +26,8 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             deas: 1,
+            copies: Copies::default(),
+            database_file: None,
             hosts: false,
             network: None,
         }
@@ -90,9 +95,20 @@ pub fn source_root() -> PathBuf {
 
 /// A port nobody listens on now.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    free_ports(1)
+}
+
+/// The first of so many ports in a row that nobody listens on now.
+pub fn free_ports(number: u32) -> anyhow::Result<u16> {
+    let listen = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));
+    for _ in 0..100 {
+        let first = listen(0)?.local_addr()?.port();
+        let last = u16::try_from(number)?.saturating_sub(1).checked_add(first);
+        if last.is_some_and(|last| (first..=last).all(|port| listen(port).is_ok())) {
+            return Ok(first);
+        }
+    }
+    bail!("there are no {number} free ports in a row")
 }
 
 impl Cluster {
@@ -120,7 +136,7 @@ impl Cluster {
             folder.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )?;
-        let port = free_port()?;
+        let port = free_ports(options.copies.routers)?;
         let domain = format!("t{port}.internal");
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -173,6 +189,20 @@ impl Cluster {
         ]
         .map(String::from)
         .to_vec();
+        let copies = self.options.copies;
+        for (option, number) in [
+            ("--controllers", copies.controllers),
+            ("--routers", copies.routers),
+            ("--stagers", copies.stagers),
+            ("--health-managers", copies.health_managers),
+        ] {
+            if copies != Copies::default() {
+                arguments.extend([option.to_string(), number.to_string()]);
+            }
+        }
+        if let Some(file) = &self.options.database_file {
+            arguments.extend(["--database-file".to_string(), file.display().to_string()]);
+        }
         if !self.options.hosts {
             arguments.push("--no-hosts".to_string());
         }
@@ -263,9 +293,19 @@ impl Cluster {
 
     /// A request through the router, as any client would send it.
     pub async fn get(&self, host: &str, path: &str) -> anyhow::Result<reqwest::Response> {
+        self.get_at(self.port, host, path).await
+    }
+
+    /// The same at the port of another router, or of a daemon itself.
+    pub async fn get_at(
+        &self,
+        port: u16,
+        host: &str,
+        path: &str,
+    ) -> anyhow::Result<reqwest::Response> {
         Ok(self
             .http
-            .get(format!("http://127.0.0.1:{}{path}", self.port))
+            .get(format!("http://127.0.0.1:{port}{path}"))
             .header("Host", format!("{host}:{}", self.port))
             .timeout(Duration::from_secs(30))
             .send()

@@ -15,6 +15,7 @@ pub mod leftovers;
 pub mod load;
 pub mod runner;
 pub mod simulator;
+pub mod trials;
 
 pub use cluster::{Cluster, Options, Output};
 pub use load::Load;

@@ -11,6 +11,7 @@
 
 use dea::domain::capacity::Resources;
 use tests::simulator::cluster::Mishap;
+use tests::simulator::message::Place;
 use tests::simulator::{Outcome, Sabotage, Scenario};
 
 /// Seeds of `make test`, for each scenario.
@@ -191,4 +192,31 @@ fn beats_that_leave_out_an_instance_are_caught() {
 #[test]
 fn spoilt_messages_are_caught() {
     caught(Sabotage::SpoiltBytes, Scenario::fair, "");
+}
+
+/// A machine that was suspended for minutes: nobody was silent, and what ran before runs still.
+#[test]
+fn a_controller_that_stands_still_for_minutes_starts_and_stops_nothing() {
+    for seed in 0..20 {
+        let undisturbed = Scenario {
+            controllers: 1,
+            wishes: 0,
+            storm: 340_000,
+            ..Scenario::fair(seed)
+        };
+        let suspended = Scenario {
+            certain: vec![(30_000, Mishap::Suspend(Place::Controller(0), 300_000))],
+            ..undisturbed.clone()
+        };
+        let test = "a_controller_that_stands_still_for_minutes";
+        let (without, with) = (
+            check(test, &undisturbed, seed),
+            check(test, &suspended, seed),
+        );
+        assert_eq!(
+            (without.started, without.stopped),
+            (with.started, with.stopped),
+            "seed {seed}"
+        );
+    }
 }

@@ -28,8 +28,7 @@ pub async fn stage(client: &Client, out: &Output, app: &App, package: &str) -> O
     let started = Instant::now();
     out.say("Staging")?;
     let mut lines = open_lines(client, out, app).await;
-    let build: Build = client
-        .post("/v3/builds", &json!({ "package": { "guid": package } }))
+    let build = begin(client, package)
         .await
         .map_err(|failure| failure.doing(format!("stage the app {}", app.name)))?;
     let mut said = Said::default();
@@ -61,6 +60,25 @@ pub async fn stage(client: &Client, out: &Output, app: &App, package: &str) -> O
     let took = started.elapsed();
     out.say(format!("Staged in {}{}", human::took(took), by(&droplet)))?;
     Ok(Staged { droplet, took })
+}
+
+/// One build of the package: there may be one only at a time.
+async fn begin(client: &Client, package: &str) -> Outcome<Build> {
+    let body = json!({ "package": { "guid": package } });
+    let before = builds_of(client, package).await?;
+    let send = async || client.post::<_, Build>("/v3/builds", &body).await;
+    let find = async || {
+        let now = builds_of(client, package).await?;
+        let known = |build: &Build| before.iter().any(|one| one.guid == build.guid);
+        Ok(now.into_iter().find(|build| !known(build)))
+    };
+    client.sent_once(send, find).await
+}
+
+async fn builds_of(client: &Client, package: &str) -> Outcome<Vec<Build>> {
+    client
+        .list("/v3/builds", &[("package_guids", package)])
+        .await
 }
 
 fn by(droplet: &Droplet) -> String {

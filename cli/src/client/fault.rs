@@ -83,6 +83,15 @@ impl Fault {
         matches!(self.status, 502..=504) || (self.status == 404 && self.router_error.is_some())
     }
 
+    /// The router found nobody to give the request to: it had no effect. One that it did give to an API which
+    /// then broke may have had.
+    pub(super) fn unseen(&self) -> bool {
+        let nobody = ["unknown_route", "no_endpoints", "Connection Limit Reached"];
+        self.router_error
+            .as_deref()
+            .is_some_and(|code| nobody.contains(&code))
+    }
+
     pub(super) fn failure(self) -> Failure {
         if self.router_error.is_some() && self.status == 404 {
             return Failure::new(
@@ -142,8 +151,15 @@ mod tests {
             Some("unknown_route".into()),
             b"404 Not Found: no such route",
         );
-        assert!(fault.passing());
+        assert!(fault.passing() && fault.unseen());
         assert_eq!(fault.failure().code, Code::Unreachable);
+    }
+
+    #[test]
+    fn what_broke_behind_the_router_may_have_been_seen() {
+        let code = "endpoint_failure (connection reset)";
+        let fault = Fault::read(502, Some(code.into()), b"502 Bad Gateway");
+        assert!(fault.passing() && !fault.unseen());
     }
 
     #[test]

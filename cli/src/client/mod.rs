@@ -25,7 +25,7 @@ pub use tokens::{discover, log_in, spend};
 pub use transport::address_of;
 pub use upload::Bits;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Code, Failure, Outcome};
 use crate::targets::{Named, Store, Target};
 use bytes::Bytes;
 use proto::api::Page;
@@ -34,6 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Mutex;
 use std::time::Duration;
+use transport::Twice;
 
 /// Longest wait for an ordinary answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -144,10 +145,20 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Outcome<Reply> {
+        self.send_again(method, path, Twice::ByMethod, body).await
+    }
+
+    async fn send_again<B: Serialize + ?Sized>(
+        &self,
+        method: Method,
+        path: &str,
+        twice: Twice,
+        body: &B,
+    ) -> Outcome<Reply> {
         let body = serde_json::to_vec(body).map_err(|error| {
             Failure::failed(format!("write the request to {path}")).because(error)
         })?;
-        self.call(method, &self.url(path, &[]), |request| {
+        self.call_again(method, &self.url(path, &[]), twice, |request| {
             request
                 .header("content-type", "application/json")
                 .body(body.clone())
@@ -163,9 +174,56 @@ impl Client {
         self.send(Method::POST, path, body).await?.json(path)
     }
 
+    /// A POST that means the same when it comes twice.
+    pub async fn post_same<B: Serialize + ?Sized, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Outcome<T> {
+        self.send_again(Method::POST, path, Twice::Same, body)
+            .await?
+            .json(path)
+    }
+
+    /// Sends what must not be done twice. Where the connection breaks in the middle, `find` looks whether it
+    /// was done all the same; if not, it is sent again.
+    pub async fn sent_once<T>(
+        &self,
+        send: impl AsyncFn() -> Outcome<T>,
+        find: impl AsyncFn() -> Outcome<Option<T>>,
+    ) -> Outcome<T> {
+        const ATTEMPTS: usize = 4;
+        let mut attempt = 1;
+        loop {
+            let failure = match send().await {
+                Err(failure) if failure.code == Code::Unreachable => failure,
+                other => return other,
+            };
+            match find().await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) if attempt < ATTEMPTS => attempt += 1,
+                // What went wrong first is what the user is told.
+                Ok(None) | Err(_) => return Err(failure),
+            }
+        }
+    }
+
     /// An action without a body.
     pub async fn act(&self, path: &str) -> Outcome<Reply> {
         self.call(Method::POST, &self.url(path, &[]), |request| request)
+            .await
+    }
+
+    /// An action that means the same when it comes twice.
+    pub async fn act_same(&self, path: &str) -> Outcome<Reply> {
+        let url = self.url(path, &[]);
+        self.call_again(Method::POST, &url, Twice::Same, |request| request)
+            .await
+    }
+
+    /// A change that means the same when it comes twice.
+    pub async fn patch_same<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Outcome<Reply> {
+        self.send_again(Method::PATCH, path, Twice::Same, body)
             .await
     }
 
@@ -178,8 +236,10 @@ impl Client {
             .await
     }
 
+    /// Means the same when it comes twice: a manifest says what there is to be.
     pub async fn post_yaml(&self, path: &str, yaml: String) -> Outcome<Reply> {
-        self.call(Method::POST, &self.url(path, &[]), |request| {
+        let url = self.url(path, &[]);
+        self.call_again(Method::POST, &url, Twice::Same, |request| {
             request
                 .header("content-type", "application/x-yaml")
                 .body(yaml.clone())

@@ -2,7 +2,8 @@
 //!
 //! Repeated is what cannot have had an effect (the connection was refused, the router knew no
 //! API) and, for methods that may be repeated, also what broke in the middle. A POST that broke in
-//! the middle is not: the user is told, the server may have done it.
+//! the middle is not, unless its caller says that it means the same twice: the server may have done it.
+//! Who sent it looks what became of it ([`Client::sent_once`]), or the user is told.
 
 use super::fault::Fault;
 use super::resolver::ClusterResolver;
@@ -22,6 +23,14 @@ const WAITS: [Duration; 6] = [
     Duration::from_millis(1500),
     Duration::from_millis(2500),
 ];
+
+/// What a request means when it comes twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Twice {
+    /// What its method says.
+    ByMethod,
+    Same,
+}
 
 /// `127.0.0.1:8080` or `127.0.0.1`.
 pub fn address_of(connect: &str) -> Option<IpAddr> {
@@ -57,8 +66,20 @@ impl Client {
         url: &str,
         make: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Outcome<Reply> {
+        self.call_again(method, url, Twice::ByMethod, make).await
+    }
+
+    pub(super) async fn call_again(
+        &self,
+        method: Method,
+        url: &str,
+        twice: Twice,
+        make: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Outcome<Reply> {
         let response = self
-            .exchange(method, url, |request| make(request).timeout(ANSWER_WITHIN))
+            .exchange_again(method, url, twice, |request| {
+                make(request).timeout(ANSWER_WITHIN)
+            })
             .await?;
         read(response, &self.target.api).await
     }
@@ -68,6 +89,17 @@ impl Client {
         &self,
         method: Method,
         url: &str,
+        make: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Outcome<Response> {
+        self.exchange_again(method, url, Twice::ByMethod, make)
+            .await
+    }
+
+    async fn exchange_again(
+        &self,
+        method: Method,
+        url: &str,
+        twice: Twice,
         make: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Outcome<Response> {
         let mut renewed = false;
@@ -81,7 +113,8 @@ impl Client {
             if let Some(token) = &token {
                 request = request.header("authorization", format!("bearer {token}"));
             }
-            let repeatable = method != Method::POST && method != Method::PATCH;
+            let repeatable =
+                twice == Twice::Same || (method != Method::POST && method != Method::PATCH);
             let failure = match make(request).send().await {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) => {
@@ -90,8 +123,7 @@ impl Client {
                         renewed = true;
                         continue;
                     }
-                    let unseen = fault.router_error.is_some();
-                    if !(fault.passing() && (repeatable || unseen)) {
+                    if !(fault.passing() && (repeatable || fault.unseen())) {
                         return Err(fault.failure());
                     }
                     fault.failure()

@@ -15,6 +15,7 @@ use tokio_util::io::ReaderStream;
 const WITHIN: Duration = Duration::from_secs(2 * 3600);
 
 /// The archive to send.
+#[derive(Clone)]
 pub struct Bits<'a> {
     pub archive: &'a Path,
     pub size: u64,

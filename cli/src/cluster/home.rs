@@ -116,6 +116,7 @@ mod tests {
             port,
             tls_port: None,
             deas: 1,
+            copies: Default::default(),
             hosts: true,
             run_folder: "/run/stackyard/c0ffee12".into(),
         }

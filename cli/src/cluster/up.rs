@@ -15,7 +15,7 @@ use crate::targets::Store;
 use clap::Args;
 use indicatif::ProgressBar;
 use nix::unistd::Uid;
-use proto::node::{ClusterFile, ComponentState, NodePhase, NodeRequest, NodeStatus};
+use proto::node::{ClusterFile, ComponentState, Copies, NodePhase, NodeRequest, NodeStatus};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,6 +44,21 @@ pub struct UpArgs {
     /// Execution agents on this machine (default: 1)
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=16))]
     deas: Option<u32>,
+    /// Controllers on this machine; several need --database-file (default: 1)
+    #[arg(long, value_name = "NUMBER", value_parser = copies())]
+    controllers: Option<u32>,
+    /// Routers on this machine: the first at --port, each further one a port higher (default: 1)
+    #[arg(long, value_name = "NUMBER", value_parser = copies())]
+    routers: Option<u32>,
+    /// Stagers on this machine (default: 1)
+    #[arg(long, value_name = "NUMBER", value_parser = copies())]
+    stagers: Option<u32>,
+    /// Health managers on this machine (default: 1)
+    #[arg(long, value_name = "NUMBER", value_parser = copies())]
+    health_managers: Option<u32>,
+    /// File with the URL of a PostgreSQL database for the controllers, from now on (default: SQLite)
+    #[arg(long, value_name = "FILE")]
+    database_file: Option<PathBuf>,
     /// Do not write the cluster's names into /etc/hosts, from now on
     #[arg(long, conflicts_with = "hosts")]
     no_hosts: bool,
@@ -64,7 +79,21 @@ pub struct UpArgs {
     force: bool,
 }
 
+fn copies() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(Copies::MOST))
+}
+
 impl UpArgs {
+    /// How many of these daemons are asked for, where that is said; else as `known`.
+    fn copies(&self, known: Copies) -> Copies {
+        Copies {
+            controllers: self.controllers.unwrap_or(known.controllers),
+            routers: self.routers.unwrap_or(known.routers),
+            stagers: self.stagers.unwrap_or(known.stagers),
+            health_managers: self.health_managers.unwrap_or(known.health_managers),
+        }
+    }
+
     /// None: as before.
     fn wants_hosts(&self) -> Option<bool> {
         (self.hosts || self.no_hosts).then_some(self.hosts)
@@ -197,6 +226,12 @@ fn welcome(
         "  apps answer at  http://APP.{}:{}/\n",
         cluster.domain, cluster.port
     ));
+    for port in (2..=cluster.copies.routers).filter_map(|index| cluster.router_port(index)) {
+        text.push_str(&format!(
+            "                  http://APP.{}:{port}/ (another router, the same apps)\n",
+            cluster.domain
+        ));
+    }
     if let Some(port) = cluster.tls_port {
         text.push_str(&format!(
             "                  https://APP.{}:{port}/\n  certificates    {}\n",
@@ -256,7 +291,9 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
         || args
             .wants_hosts()
             .is_some_and(|hosts| hosts != cluster.hosts)
-        || args.deas.is_some_and(|deas| deas != cluster.deas);
+        || args.deas.is_some_and(|deas| deas != cluster.deas)
+        || args.copies(cluster.copies) != cluster.copies
+        || args.database_file.is_some();
     if differs {
         out.warn("the cluster runs with other settings than asked for; `sudo yard down` first, then `sudo yard up` with the new ones");
     }
@@ -320,6 +357,8 @@ struct NodeOptions {
     tls_port: Option<u16>,
     bind: Option<String>,
     deas: Option<u32>,
+    copies: Option<Copies>,
+    database_file: Option<PathBuf>,
     hosts: Option<bool>,
 }
 
@@ -333,6 +372,9 @@ impl NodeOptions {
                 tls_port: cluster.tls_port,
                 bind: Some(cluster.bind.clone()),
                 deas: Some(cluster.deas),
+                copies: Some(cluster.copies),
+                // The node keeps what it names.
+                database_file: None,
                 hosts: Some(cluster.hosts),
             },
         }
@@ -345,6 +387,8 @@ impl NodeOptions {
             tls_port: args.tls_port.or(self.tls_port),
             bind: args.bind.map(|bind| bind.to_string()).or(self.bind),
             deas: args.deas.or(self.deas),
+            copies: Some(args.copies(self.copies.unwrap_or_default())),
+            database_file: args.database_file.as_deref().map(absolute),
             hosts: args.wants_hosts().or(self.hosts),
         }
     }
@@ -361,11 +405,26 @@ impl NodeOptions {
         add("--tls-port", self.tls_port.map(|port| port.to_string()));
         add("--bind", self.bind.clone());
         add("--deas", self.deas.map(|deas| deas.to_string()));
+        let copies = |number: fn(Copies) -> u32| self.copies.map(|all| number(all).to_string());
+        add("--controllers", copies(|all| all.controllers));
+        add("--routers", copies(|all| all.routers));
+        add("--stagers", copies(|all| all.stagers));
+        add("--health-managers", copies(|all| all.health_managers));
+        let file = self.database_file.as_ref();
+        add(
+            "--database-file",
+            file.map(|file| file.display().to_string()),
+        );
         if let Some(hosts) = self.hosts {
             arguments.push(if hosts { "--hosts" } else { "--no-hosts" }.to_string());
         }
         arguments
     }
+}
+
+/// The node has another current folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Starts `stackyard node` in a session of its own; its output goes to its log.
@@ -607,6 +666,7 @@ mod tests {
             port: 8080,
             tls_port: None,
             deas: 2,
+            copies: Copies::default(),
             hosts,
             run_folder: "/run/stackyard/c0ffee12".into(),
         };
@@ -618,7 +678,7 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_stays() {
-        let same = "--domain yard.internal --port 8080 --bind 127.0.0.1 --deas 2";
+        let same = "--domain yard.internal --port 8080 --bind 127.0.0.1 --deas 2 --controllers 1 --routers 1 --stagers 1 --health-managers 1";
         assert_eq!(arguments(true, &[]), format!("{same} --hosts"));
         assert_eq!(arguments(false, &[]), format!("{same} --no-hosts"));
         assert_eq!(arguments(false, &["--hosts"]), format!("{same} --hosts"));
@@ -627,6 +687,15 @@ mod tests {
             format!("{same} --no-hosts")
         );
         assert!(arguments(true, &["--port", "81"]).contains("--port 81"));
+        assert!(
+            arguments(true, &["--routers", "2"])
+                .contains("--controllers 1 --routers 2 --stagers 1 --health-managers 1")
+        );
+        assert!(
+            arguments(true, &["--database-file", "/d"]).contains("--database-file /d"),
+            "it is the node's to read"
+        );
+        assert!(Line::try_parse_from(["up", "--stagers", "0"]).is_err());
         assert!(Line::try_parse_from(["up", "--hosts", "--no-hosts"]).is_err());
         let first = NodeOptions::default().arguments();
         assert_eq!(first, Vec::<String>::new(), "the node has its defaults");

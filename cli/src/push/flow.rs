@@ -292,7 +292,7 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
     };
     out.say(format!("Uploading {what}"))?;
     let package: Package = client
-        .post("/v3/packages", &json!({ "type": "bits", "relationships": { "app": { "data": { "guid": app.guid } } } }))
+        .post_same("/v3/packages", &json!({ "type": "bits", "relationships": { "app": { "data": { "guid": app.guid } } } }))
         .await?;
     let bar = progress::upload_bar(out, size);
     let (counted, restarted) = (bar.clone(), bar.clone());
@@ -300,12 +300,21 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
         archive: &path,
         size,
     });
-    let sent = Arc::new(move |bytes| counted.inc(bytes));
-    let uploaded = client
-        .upload(&package.guid, bits, &matched, sent, move || {
-            restarted.set_position(0)
-        })
-        .await;
+    let sent: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |bytes| counted.inc(bytes));
+    let send = async || {
+        let (bits, restarted) = (bits.clone(), restarted.clone());
+        let restart = move || restarted.set_position(0);
+        client
+            .upload(&package.guid, bits, &matched, sent.clone(), restart)
+            .await
+    };
+    let find = async || {
+        let seen: Package = client
+            .get(&format!("/v3/packages/{}", package.guid), &[])
+            .await?;
+        Ok((seen.state != "AWAITING_UPLOAD").then_some(seen))
+    };
+    let uploaded = client.sent_once(send, find).await;
     bar.finish_and_clear();
     drop(packed);
     let ready = until_ready(client, uploaded?).await?;
@@ -318,7 +327,7 @@ async fn ask(client: &Client, candidates: &[Resource]) -> Outcome<Vec<Resource>>
     let mut answered = Vec::new();
     for part in candidates.chunks(ASK_AT_ONCE) {
         let answer: ResourceMatches = client
-            .post(
+            .post_same(
                 "/v3/resource_matches",
                 &ResourceMatches {
                     resources: part.to_vec(),
@@ -378,7 +387,7 @@ async fn start(
     if request.no_start {
         if app.state == "STARTED" {
             client
-                .act(&format!("/v3/apps/{}/actions/stop", app.guid))
+                .act_same(&format!("/v3/apps/{}/actions/stop", app.guid))
                 .await?;
         }
         assign(client, app, droplet).await?;
@@ -387,24 +396,37 @@ async fn start(
     let watch = Watch::begin(client, out, app).await;
     if runs && request.strategy != Some(Strategy::Restart) {
         out.say("Replacing the running instances in steps")?;
-        let body = json!({ "strategy": "rolling", "droplet": { "guid": droplet }, "relationships": { "app": { "data": { "guid": app.guid } } } });
-        let deployment: Deployment = client.post("/v3/deployments", &body).await.map_err(doing)?;
+        let deployment = deploy(client, app, droplet).await.map_err(doing)?;
         watch.until_deployed(&deployment, request.timeout).await?;
         return Ok((Some("rolling"), watch::look(client, app).await?));
     }
     out.say("Starting")?;
     assign(client, app, droplet).await?;
     client
-        .act(&format!("/v3/apps/{}/actions/restart", app.guid))
+        .act_same(&format!("/v3/apps/{}/actions/restart", app.guid))
         .await
         .map_err(doing)?;
     let looks = watch.until_up(request.timeout).await?;
     Ok((Some(if runs { "restart" } else { "start" }), looks))
 }
 
+async fn deploy(client: &Client, app: &App, droplet: &str) -> Outcome<Deployment> {
+    let body = json!({ "strategy": "rolling", "droplet": { "guid": droplet }, "relationships": { "app": { "data": { "guid": app.guid } } } });
+    let send = async || client.post::<_, Deployment>("/v3/deployments", &body).await;
+    // The droplet is of this push: a deployment of it is ours.
+    let find = async || {
+        let of_app: Vec<Deployment> = client
+            .list("/v3/deployments", &[("app_guids", &app.guid)])
+            .await?;
+        let ours = |one: &Deployment| one.droplet.as_ref().is_some_and(|own| own.guid == droplet);
+        Ok(of_app.into_iter().find(ours))
+    };
+    client.sent_once(send, find).await
+}
+
 async fn assign(client: &Client, app: &App, droplet: &str) -> Outcome {
     client
-        .patch(
+        .patch_same(
             &format!("/v3/apps/{}/relationships/current_droplet", app.guid),
             &json!({ "data": { "guid": droplet } }),
         )

@@ -259,11 +259,12 @@ fn logs(gathered: &mut Gathered, home: &Path) {
     let of_parts = files_in(&home.join("logs"))
         .into_iter()
         .map(|name| (format!("logs/{name}"), PathBuf::from("logs").join(name)));
-    let access = (
-        "logs/router-access.log".to_string(),
-        PathBuf::from("router/access.log"),
-    );
-    for (name, path) in of_parts.chain([access]) {
+    let is_router = |name: &String| name == "router" || name.starts_with("router-");
+    let of_requests = files_in(home).into_iter().filter(is_router).map(|name| {
+        let path = PathBuf::from(&name).join("access.log");
+        (format!("logs/{name}-access.log"), path)
+    });
+    for (name, path) in of_parts.chain(of_requests) {
         match end_of(&home.join(path)) {
             Ok(text) => gathered.add(&name, text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

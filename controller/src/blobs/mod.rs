@@ -64,6 +64,8 @@ pub struct Digests {
 #[derive(Clone)]
 pub struct Blobs {
     store: Arc<LocalFileSystem>,
+    /// Where half uploads are.
+    incoming: Arc<Path>,
     /// Key of the signatures.
     secret: Arc<[u8]>,
     /// `http://host:port` under which agents reach this controller.
@@ -71,19 +73,13 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Opens (and makes) the store in `folder`. What an earlier run received half is dropped.
+    /// Opens (and makes) the store in `folder`. Another controller may be at work in it.
     pub fn open(folder: &Path, secret: &[u8], advertise: &str) -> Result<Blobs, BlobError> {
         let failed = |source| BlobError::File {
             key: folder.display().to_string(),
             source,
         };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        match std::fs::remove_dir_all(folder.join("incoming")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed(error));
-            }
-            _ => {}
-        }
         let store =
             LocalFileSystem::new_with_prefix(folder).map_err(|source| BlobError::Store {
                 operation: "open",
@@ -91,6 +87,7 @@ impl Blobs {
                 source,
             })?;
         Ok(Blobs {
+            incoming: folder.join("incoming").into(),
             store: Arc::new(store),
             secret: secret.into(),
             base: format!("http://{advertise}").into(),
@@ -302,6 +299,19 @@ impl Blobs {
         }
     }
 
+    /// Removes half uploads that nobody has added to for so long: whoever received them has died. The store
+    /// does not list them, because they are none of its objects yet.
+    pub async fn remove_broken_off(&self, untouched: Duration) -> Result<usize, BlobError> {
+        let folder = self.incoming.clone();
+        let failed = |source| BlobError::File {
+            key: "incoming".into(),
+            source,
+        };
+        let removing = tokio::task::spawn_blocking(move || remove_untouched(&folder, untouched));
+        let removed = removing.await.map_err(std::io::Error::other);
+        removed.and_then(|removed| removed).map_err(failed)
+    }
+
     /// Keys under a prefix with the time of their last change (Unix seconds).
     pub async fn list(&self, prefix: &str) -> Result<Vec<(String, i64)>, BlobError> {
         let failed = |source| BlobError::Store {
@@ -316,6 +326,31 @@ impl Blobs {
             .await
             .map_err(failed)
     }
+}
+
+fn remove_untouched(folder: &Path, untouched: Duration) -> std::io::Result<usize> {
+    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if gone(&error) => return Ok(0),
+        entries => entries?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        // A clock that went back makes a file of the future: that one is young.
+        let age = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = age.map(|changed| changed.elapsed().unwrap_or_default());
+        match age {
+            Ok(age) if age > untouched => match std::fs::remove_file(entry.path()) {
+                Err(error) if !gone(&error) => return Err(error),
+                Err(_) => {}
+                Ok(()) => removed += 1,
+            },
+            Err(error) if !gone(&error) => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(removed)
 }
 
 /// Only keys we could have written: no dot first, no empty part, few characters.
@@ -398,6 +433,28 @@ mod tests {
         ));
         assert_eq!(blobs.size("caches/a.tgz").await.unwrap(), None);
         assert!(blobs.list("incoming").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn half_uploads_of_the_dead_are_removed_and_those_of_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = open(folder.path());
+        let incoming = folder.path().join("incoming");
+        std::fs::create_dir_all(&incoming).unwrap();
+        for (name, age) in [("dead#1", 7200), ("alive#1", 10)] {
+            let file = std::fs::File::create(incoming.join(name)).unwrap();
+            let changed = std::time::SystemTime::now() - Duration::from_secs(age);
+            file.set_modified(changed).unwrap();
+        }
+        let another = open(folder.path());
+        assert!(
+            incoming.join("alive#1").exists(),
+            "it is received elsewhere"
+        );
+        let hour = Duration::from_secs(3600);
+        assert_eq!(another.remove_broken_off(hour).await.unwrap(), 1);
+        assert!(!incoming.join("dead#1").exists() && incoming.join("alive#1").exists());
+        assert_eq!(blobs.remove_broken_off(hour).await.unwrap(), 0);
     }
 
     #[test]

@@ -29,6 +29,9 @@ const HELD_REQUEST: Duration = Duration::from_secs(2);
 const FIRST_ANSWERS: Duration = Duration::from_secs(2);
 /// An agent that advertises but sends no heartbeat (none of ours) is not waited for longer.
 const WARM_AT_LAST: Duration = Duration::from_secs(35);
+/// Silence is looked for every second. Without a look for this long this controller stood still (a machine
+/// that was suspended): what was said meanwhile waits unread, and nobody was silent.
+const STOOD_STILL: Duration = Duration::from_secs(6);
 /// After this long without an advertisement an agent is no longer shown.
 const FORGET_AGENT: Duration = Duration::from_secs(300);
 
@@ -52,6 +55,8 @@ pub struct Picture {
     requests: VecDeque<(Duration, HealthRequest)>,
     /// Since when the bus is there.
     pub connected_since: Option<Duration>,
+    /// When silence was last looked for.
+    swept_at: Option<Duration>,
 }
 
 /// What users and other controllers want of the leader, beside the rows.
@@ -97,11 +102,13 @@ impl Picture {
     /// The bus is there, for the first time or again.
     pub fn bus_came(&mut self, now: Duration) {
         self.connected_since = Some(now);
+        self.swept_at = Some(now);
         self.observed.forgive_silence(now);
     }
 
     pub fn bus_went(&mut self) {
         self.connected_since = None;
+        self.swept_at = None;
     }
 
     /// Whether the next round could decide otherwise because of it.
@@ -131,8 +138,14 @@ impl Picture {
         self.pool.withdrawn(exit.instance.as_str());
     }
 
-    /// Gives up agents that are silent for too long. To be called every second while the bus is there.
+    /// Gives up agents that are silent for too long. To be called every second while the bus is there: after
+    /// a standstill of this controller it begins anew to listen.
     pub fn sweep(&mut self, now: Duration, lost_after: Duration) -> Vec<LostAgent> {
+        if self.stood_still(now) {
+            self.bus_came(now);
+            return Vec::new();
+        }
+        self.swept_at = Some(now);
         let lost = self.observed.expire(now, lost_after);
         for agent in &lost {
             self.pool.lost(&agent.dea);
@@ -141,11 +154,19 @@ impl Picture {
         lost
     }
 
+    fn stood_still(&self, now: Duration) -> bool {
+        self.swept_at
+            .is_some_and(|at| now.saturating_sub(at) >= STOOD_STILL)
+    }
+
     /// Every agent has told what it runs, so that what is not seen is not there.
     pub fn is_warm(&self, now: Duration, advertisement_ttl: Duration) -> bool {
         let Some(since) = self.connected_since else {
             return false;
         };
+        if self.stood_still(now) {
+            return false;
+        }
         let listened = now.saturating_sub(since);
         if listened < FIRST_ANSWERS {
             return false;
@@ -405,9 +426,9 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
-    use super::super::observed::tests::{dea, heartbeat, process, seconds, version};
+    use super::super::observed::tests::{beat, dea, heartbeat, process, seconds, version};
     use super::*;
-    use proto::bus::health::HealthOperation;
+    use proto::bus::health::{HealthOperation, InstanceState};
 
     const FRESH: Duration = Duration::from_secs(10);
 
@@ -525,9 +546,53 @@ mod tests {
         assert!(!warm(&picture, 101) && warm(&picture, 103));
         picture.advertised(ad("dea-2"), seconds(103), FRESH);
         assert!(!warm(&picture, 104));
+        for now in 104..=120 {
+            picture.sweep(seconds(now), seconds(30));
+        }
         assert!(warm(&picture, 120), "it advertises no more");
         picture.bus_went();
         assert!(!warm(&picture, 104));
+    }
+
+    /// A machine that was suspended for minutes: the clock went on, and what was said meanwhile waits unread.
+    #[test]
+    fn a_controller_that_stood_still_does_not_believe_in_an_empty_cluster() {
+        let mut picture = Picture::default();
+        let warm = |picture: &Picture, now| picture.is_warm(seconds(now), FRESH);
+        picture.bus_came(seconds(0));
+        picture.advertised(ad("dea-1"), seconds(0), FRESH);
+        let running = || {
+            heartbeat(
+                "dea-1",
+                Some(true),
+                vec![beat("i1", 0, InstanceState::Running)],
+            )
+        };
+        picture.beat(&running(), seconds(1));
+        for now in 1..=40 {
+            picture.sweep(seconds(now), seconds(30));
+            picture.advertised(ad("dea-1"), seconds(now), FRESH);
+            picture.beat(&running(), seconds(now));
+        }
+        assert!(warm(&picture, 40));
+        assert!(!warm(&picture, 400), "nobody has looked since");
+        let wakes = seconds(400);
+        assert!(
+            picture.sweep(wakes, seconds(30)).is_empty(),
+            "nobody was silent"
+        );
+        assert_eq!(picture.connected_since, Some(wakes));
+        assert!(!warm(&picture, 401), "answers are on their way");
+        let decided = picture.decide(&wanted(1), Asked::default(), sight(401));
+        assert!(starts(&decided).is_empty(), "it runs, as far as is known");
+        // The agent died meanwhile: that is found out, in its time.
+        let mut lost = Vec::new();
+        for now in 401..=440 {
+            lost.extend(picture.sweep(seconds(now), seconds(30)));
+        }
+        assert_eq!(lost.len(), 1);
+        let decided = picture.decide(&wanted(1), Asked::default(), sight(440));
+        assert_eq!(starts(&decided), [0]);
     }
 
     #[test]

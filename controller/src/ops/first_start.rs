@@ -13,7 +13,16 @@ pub const ADMIN: &str = "admin";
 pub const DEFAULT: &str = "default";
 
 impl Ops {
+    /// Another controller may do the same at this moment (PostgreSQL): who was second finds it done.
     pub async fn prepare(&self, admin_password: &str, domain: &str) -> Result<(), Refusal> {
+        if let Err(error) = self.prepare_once(admin_password, domain).await {
+            tracing::warn!(%error, "the cluster could not be prepared; it is tried again");
+            self.prepare_once(admin_password, domain).await?;
+        }
+        Ok(())
+    }
+
+    async fn prepare_once(&self, admin_password: &str, domain: &str) -> Result<(), Refusal> {
         let known = users::by_name(&mut *self.store.read().await?, ADMIN, ORIGIN).await?;
         // Hashing is slow: not inside the transaction.
         let hash = match &known {

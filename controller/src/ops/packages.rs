@@ -2,8 +2,10 @@
 
 use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
+use super::sweep::AT_WORK;
 use super::upload::{self, Upload};
 use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on};
+use crate::blobs::Digests;
 use crate::domain::access::{Action, Actor};
 use crate::store::apps::App;
 use crate::store::audit_events;
@@ -114,7 +116,7 @@ impl Ops {
         package.update(&mut tx, now()).await?;
         tx.commit().await?;
 
-        let outcome = upload::process(self, &upload).await;
+        let outcome = self.process_upload(guid, &upload).await;
 
         let mut tx = self.store.write("finish a package").await?;
         let (mut package, app, space) = package_for(&mut tx, actor, Action::Develop, guid).await?;
@@ -151,6 +153,17 @@ impl Ops {
                 Ok(package)
             }
             Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Takes its time for a large one, and says meanwhile that it is at work.
+    async fn process_upload(&self, guid: &str, upload: &Upload) -> Result<Digests, Refusal> {
+        let mut processing = std::pin::pin!(upload::process(self, upload));
+        loop {
+            tokio::select! {
+                outcome = &mut processing => return outcome,
+                () = tokio::time::sleep(AT_WORK) => self.at_work(guid).await,
+            }
         }
     }
 

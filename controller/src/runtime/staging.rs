@@ -34,8 +34,8 @@ const WEB: &str = "web";
 const ANSWER: Duration = Duration::from_secs(6);
 /// How long a stager, or room on an agent, is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the bus is waited for.
-const BUS_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the bus may be away before what needs it fails. A server that is restarted is back sooner.
+const BUS_PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often another choice is made when the chosen agent does not take it. Longer than the
 /// advertisement of an agent that died stays valid.
@@ -264,8 +264,16 @@ async fn hand_over(shared: &Shared, epoch: i64, mut build: Build) -> Result<DeaI
 
 async fn await_bus(shared: &Shared) -> Result<(), Stopped> {
     let mut status = shared.bus.status();
-    let there =
-        tokio::time::timeout(BUS_PATIENCE, status.wait_for(|status| status.connected)).await;
+    // Whoever comes late in an outage is told at once.
+    let patience = {
+        let now = status.borrow();
+        if now.connected {
+            BUS_PATIENCE
+        } else {
+            BUS_PATIENCE.saturating_sub(now.since.elapsed())
+        }
+    };
+    let there = tokio::time::timeout(patience, status.wait_for(|status| status.connected)).await;
     match there {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(failure(

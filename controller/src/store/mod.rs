@@ -16,7 +16,8 @@
 //! connection, so they queue here instead of failing there. PostgreSQL runs transactions side by
 //! side: what was read may be gone at the update, which is why each row has a `row_version` that
 //! every update compares ([`StoreError::Stale`]). PostgreSQL also refuses NUL in a text, `exists()`
-//! as a number, and anything after a failed statement of a transaction.
+//! as a number, and anything after a failed statement of a transaction. A transaction whose process stands
+//! still there would hold its rows for as long: it is ended by the server.
 
 pub mod apps;
 pub mod audit_events;
@@ -114,6 +115,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 /// transactions may pile up before requests are told to come back.
 const ACQUIRE: Duration = Duration::from_secs(15);
 const READERS: u32 = 8;
+/// Longest pause between two statements of a transaction on PostgreSQL.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(4);
 
 /// Why the store did not do it. `operation` says what was being done.
 #[derive(Debug, thiserror::Error)]
@@ -221,9 +224,7 @@ impl Store {
                 .map_err(open("connecting to SQLite for reading"))?;
             (Backend::Sqlite, writers, readers)
         } else {
-            let pool = AnyPoolOptions::new()
-                .max_connections(16)
-                .acquire_timeout(ACQUIRE)
+            let pool = postgres_pool()
                 .connect(url)
                 .await
                 .map_err(open("connecting to PostgreSQL"))?;
@@ -324,6 +325,22 @@ fn sqlite_pool(connections: u32, read_only: bool) -> AnyPoolOptions {
                 if read_only {
                     connection.execute("PRAGMA query_only = ON;").await?;
                 }
+                Ok(())
+            })
+        })
+}
+
+/// A process that stands still in the middle of a transaction holds its rows, the fence of leaders among them:
+/// the server ends it, so that others go on. Its next statement fails then, and what it was about is begun anew.
+fn postgres_pool() -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(16)
+        .acquire_timeout(ACQUIRE)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let seconds = IDLE_IN_TRANSACTION.as_secs();
+                let bound = format!("SET idle_in_transaction_session_timeout = '{seconds}s'");
+                connection.execute(sqlx::AssertSqlSafe(bound)).await?;
                 Ok(())
             })
         })

@@ -67,27 +67,6 @@ pub async fn results(connection: &mut AnyConnection) -> Result<BTreeSet<String>,
     .await
 }
 
-/// Fails the packages that were last touched, while being processed, before this time (Unix microseconds).
-/// Returns how many.
-pub async fn fail_processing(
-    connection: &mut AnyConnection,
-    before: i64,
-    error: &str,
-    now: i64,
-) -> Result<u64, StoreError> {
-    let done = sqlx::query(
-        "UPDATE packages SET state = 'FAILED', error = $1, updated_at = $2, row_version = row_version + 1 \
-         WHERE state = 'PROCESSING_UPLOAD' AND updated_at < $3",
-    )
-    .bind(error.to_string())
-    .bind(now)
-    .bind(before)
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("fail interrupted uploads"))?;
-    Ok(done.rows_affected())
-}
-
 /// Deletes jobs and audit events from before these times (Unix microseconds).
 pub async fn forget(
     connection: &mut AnyConnection,

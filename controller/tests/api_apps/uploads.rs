@@ -157,33 +157,31 @@ async fn large_uploads_are_received_up_to_the_setting() {
 }
 
 #[tokio::test]
-async fn an_upload_that_a_death_interrupted_is_failed_by_the_next_controller() {
-    use controller::store::packages::{PROCESSING_UPLOAD, Package};
+async fn an_upload_that_a_death_interrupted_is_failed_and_one_at_work_is_not() {
+    use controller::store::packages::{self, PROCESSING_UPLOAD, Package};
     let http = Http::start().await;
     let user = http.admin().await;
     let space = user.first("/v3/spaces").await;
     let app = new_app(&user, &space, "app").await;
     let package = new_package(&user, &app).await;
-    let touched = controller::ops::now();
+    let busy = new_package(&user, &app).await;
+    // Longer ago than a controller at work is ever silent.
+    let touched = controller::ops::now() - 60_000_000;
     let mut tx = http.ops.store.write("begin to process").await.unwrap();
-    let mut row = Package::find(&mut tx, &package).await.unwrap().unwrap();
-    row.state = PROCESSING_UPLOAD.into();
-    row.update(&mut tx, touched).await.unwrap();
+    for guid in [&package, &busy] {
+        let mut row = Package::find(&mut tx, guid).await.unwrap().unwrap();
+        row.state = PROCESSING_UPLOAD.into();
+        row.update(&mut tx, controller::ops::now()).await.unwrap();
+    }
+    // Its controller has not said anything since.
+    packages::at_work(&mut tx, &package, touched).await.unwrap();
     tx.commit().await.unwrap();
     let waiting = new_package(&user, &app).await;
 
-    assert_eq!(
-        http.ops.fail_interrupted_uploads(touched).await.unwrap(),
-        0,
-        "this process may be at work on it"
-    );
-    assert_eq!(
-        http.ops
-            .fail_interrupted_uploads(touched + 1)
-            .await
-            .unwrap(),
-        1
-    );
+    assert_eq!(http.ops.fail_interrupted_uploads().await.unwrap(), 1);
+    assert_eq!(http.ops.fail_interrupted_uploads().await.unwrap(), 0);
+    let at_work = user.get(&format!("/v3/packages/{busy}")).await.expect(200);
+    assert_eq!(at_work["state"], "PROCESSING_UPLOAD");
     let failed = user
         .get(&format!("/v3/packages/{package}"))
         .await

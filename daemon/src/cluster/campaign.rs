@@ -1,7 +1,7 @@
 //! Leadership: one of several equal daemons does what only one may do.
 //!
 //! The leader is whoever's key exists under `/stackyard/leaders/<name>`; the key hangs on a lease
-//! of 10 s that the leader keeps alive from a task of its own. A lease proves nothing to others
+//! (`cluster/leadership/lease`) that the leader keeps alive from a task of its own. A lease proves nothing to others
 //! (the holder may have slept through its end), so the create revision of the key is the epoch:
 //! it grows from leader to leader, everything a leader writes carries it, and receivers refuse
 //! older ones. A leader that cannot renew gives up *before* its lease ends.
@@ -9,9 +9,11 @@
 //! A daemon that was killed and is back finds its own old key: component ids are unique, so the
 //! key is its predecessor's; it is replaced at once instead of waited for, and the epoch grows.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp, TxnOpResponse};
+use proto::config::Settings;
 use proto::ids::ComponentId;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
@@ -20,16 +22,30 @@ use super::LEADERS;
 use super::connection::{AbortOnDrop, ClusterError, Connection, hints};
 use crate::supervise::{Policy, Shutdown, Supervisor};
 
-const LEASE: Duration = Duration::from_secs(10);
-const RENEW: Duration = Duration::from_secs(2);
-/// Without a renewal for this long the leader steps down, well before its lease ends.
-const GIVE_UP: Duration = Duration::from_secs(7);
 /// A look at the key in case no hint came.
 const LOOK: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(500);
 
+/// What follows from the length of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lease {
+    length: Duration,
+}
+
+impl Lease {
+    fn renew_every(self) -> Duration {
+        self.length / 5
+    }
+
+    /// Without a renewal for this long the leader steps down, well before its lease ends.
+    fn give_up_after(self) -> Duration {
+        self.length * 7 / 10
+    }
+}
+
 pub(super) fn start(
     connection: Connection,
+    settings: watch::Receiver<Arc<Settings>>,
     name: &str,
     me: &ComponentId,
     tasks: &Supervisor,
@@ -37,11 +53,12 @@ pub(super) fn start(
     let (epoch, seen) = watch::channel(None);
     let candidate = Candidate {
         connection,
+        settings,
         key: format!("{LEADERS}{name}"),
         me: me.to_string(),
         epoch,
     };
-    let candidate = std::sync::Arc::new(candidate);
+    let candidate = Arc::new(candidate);
     tasks.spawn("campaign", Policy::Restart, move |shutdown| {
         let candidate = candidate.clone();
         async move { candidate.run(shutdown).await }
@@ -51,6 +68,7 @@ pub(super) fn start(
 
 struct Candidate {
     connection: Connection,
+    settings: watch::Receiver<Arc<Settings>>,
     key: String,
     me: String,
     epoch: watch::Sender<Option<i64>>,
@@ -66,6 +84,11 @@ enum Attempt {
 }
 
 impl Candidate {
+    fn lease(&self) -> Lease {
+        let length = self.settings.borrow().duration("cluster/leadership/lease");
+        Lease { length }
+    }
+
     async fn run(&self, shutdown: Shutdown) -> anyhow::Result<()> {
         let (hint, mut hinted) = mpsc::channel(1);
         let _watching = AbortOnDrop::spawn(hints(self.connection.clone(), self.key.clone(), hint));
@@ -88,9 +111,9 @@ impl Candidate {
 
     /// Gets a lease, tries, leads or waits; returns when it is time for another try.
     async fn round(&self, hinted: &mut mpsc::Receiver<()>) -> Result<(), ClusterError> {
-        let term = Term::begin(self.connection.clone()).await?;
+        let term = Term::begin(self.connection.clone(), self.lease()).await?;
         loop {
-            match self.attempt(term.lease).await? {
+            match self.attempt(term.id).await? {
                 // The answer may have come so late that the lease is in doubt by now.
                 Attempt::Leading(_) if term.is_lost() => return Ok(()),
                 Attempt::Leading(epoch) => {
@@ -107,7 +130,7 @@ impl Candidate {
                 }
                 Attempt::Taken => {
                     let _ = tokio::time::timeout(LOOK, hinted.recv()).await;
-                    if term.is_lost() {
+                    if term.is_lost() || term.lease != self.lease() {
                         return Ok(());
                     }
                 }
@@ -185,6 +208,9 @@ impl Candidate {
                 () = term.lost() => return "its lease could not be renewed",
                 _ = tokio::time::timeout(LOOK, hinted.recv()) => {}
             }
+            if term.lease != self.lease() {
+                return "its lease is to have another length";
+            }
             let key = &self.key;
             let reading = self
                 .connection
@@ -212,25 +238,28 @@ impl Candidate {
 /// drop, so that a successor need not wait for its end.
 struct Term {
     connection: Connection,
-    lease: i64,
+    lease: Lease,
+    id: i64,
     valid_until: watch::Receiver<Instant>,
     _renewing: AbortOnDrop,
 }
 
 impl Term {
-    async fn begin(connection: Connection) -> Result<Term, ClusterError> {
+    async fn begin(connection: Connection, lease: Lease) -> Result<Term, ClusterError> {
         let asked = Instant::now();
         let granted = connection
             .read("asking for", "a lease", |mut client| async move {
-                client.lease_grant(LEASE.as_secs() as i64, None).await
+                let seconds = i64::try_from(lease.length.as_secs()).unwrap_or(i64::MAX);
+                client.lease_grant(seconds, None).await
             })
             .await?;
-        let lease = granted.id();
-        let (renewed, valid_until) = watch::channel(asked + GIVE_UP);
-        let renewing = AbortOnDrop::spawn(renew(connection.clone(), lease, renewed));
+        let id = granted.id();
+        let (renewed, valid_until) = watch::channel(asked + lease.give_up_after());
+        let renewing = AbortOnDrop::spawn(renew(connection.clone(), lease, id, renewed));
         Ok(Term {
             connection,
             lease,
+            id,
             valid_until,
             _renewing: renewing,
         })
@@ -258,10 +287,10 @@ impl Term {
 
 impl Drop for Term {
     fn drop(&mut self) {
-        let (connection, lease) = (self.connection.clone(), self.lease);
+        let (connection, id) = (self.connection.clone(), self.id);
         super::connection::detach(async move {
             let giving_back = connection.read("giving back", "a lease", |mut client| async move {
-                client.lease_revoke(lease).await
+                client.lease_revoke(id).await
             });
             let _ = giving_back.await;
         });
@@ -269,14 +298,14 @@ impl Drop for Term {
 }
 
 /// Renews until the lease is known to be gone; then it is lost at once.
-async fn renew(connection: Connection, lease: i64, renewed: watch::Sender<Instant>) {
+async fn renew(connection: Connection, lease: Lease, id: i64, renewed: watch::Sender<Instant>) {
     loop {
-        tokio::time::sleep(RENEW).await;
+        tokio::time::sleep(lease.renew_every()).await;
         let asked = Instant::now();
         let once = async {
             let (mut client, generation) = connection.client().await.ok()?;
             let answer = async {
-                let (mut keeper, mut stream) = client.lease_keep_alive(lease).await?;
+                let (mut keeper, mut stream) = client.lease_keep_alive(id).await?;
                 keeper.keep_alive().await?;
                 stream.message().await
             };
@@ -290,9 +319,9 @@ async fn renew(connection: Connection, lease: i64, renewed: watch::Sender<Instan
                 }
             }
         };
-        match tokio::time::timeout(RENEW, once).await {
+        match tokio::time::timeout(lease.renew_every(), once).await {
             Ok(Some(ttl)) if ttl > 0 => {
-                renewed.send_replace(asked + GIVE_UP);
+                renewed.send_replace(asked + lease.give_up_after());
             }
             Ok(Some(_)) => {
                 renewed.send_replace(asked);

@@ -240,7 +240,8 @@ impl Cluster {
         me: &ComponentId,
         tasks: &Supervisor,
     ) -> watch::Receiver<Option<i64>> {
-        campaign::start(self.inner.connection.clone(), name, me, tasks)
+        let connection = self.inner.connection.clone();
+        campaign::start(connection, self.settings(), name, me, tasks)
     }
 }
 

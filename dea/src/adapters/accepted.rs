@@ -3,7 +3,7 @@
 //! Whoever sent it counts on hearing of it. If the agent dies in between, nothing of it runs and
 //! nothing tells so: hence a file for each, written when it is accepted, gone when its sandbox
 //! carries the record (an instance) or its end is spooled (a task). What a restarted agent still
-//! finds here, and did not adopt, is reported as lost.
+//! finds here, and did not adopt, never began, or nobody knows how it ended: [`super::adoption`] decides.
 
 use super::{chain, folders};
 use crate::domain::record::Record;
@@ -85,6 +85,7 @@ mod tests {
             Record::Task(TaskRecord {
                 request: request.into(),
                 started_at: 0.0,
+                ordered: false,
             })
         };
         accepted.note("a", &record("aa"));

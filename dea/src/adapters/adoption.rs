@@ -2,7 +2,8 @@
 //!
 //! Each sandbox carries its record as a label. What has one goes on where it was; what has none was
 //! being prepared when the agent died, ran nothing, and is removed. Work that was accepted and is
-//! in no sandbox is reported as lost ([`super::accepted`]), so that it is started anew at once.
+//! in no sandbox ([`super::accepted`]): an instance is reported as lost, so that it is started anew at
+//! once, here or elsewhere; a task that had not begun is begun.
 
 use super::agent::{Agent, Wish};
 use super::automation::conclude::{End, conclude};
@@ -61,7 +62,7 @@ pub async fn adopt_all(agent: &Arc<Agent>) -> anyhow::Result<(usize, usize)> {
     for record in agent.accepted.take()? {
         match record {
             Record::Instance(record) => report_lost(agent, &record),
-            Record::Task(record) => tasks::report_lost(agent, &record),
+            Record::Task(record) => tasks::resume(agent, &record),
             // Neither is noted there.
             Record::Pack(_) | Record::Sensor(_) => {}
         }

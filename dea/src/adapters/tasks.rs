@@ -104,7 +104,7 @@ fn accept(agent: &Arc<Agent>, request: &RunTask) -> Result<(), String> {
     }
     agent.accepted.note(
         &request.task,
-        &Record::Task(record_of(request, agent.now().unix)),
+        &Record::Task(record_of(request, agent.now().unix, false)),
     );
     agent.nudges.advertise.notify_one();
     tracing::info!(task = request.task, kind = request.kind, "a task is run");
@@ -195,10 +195,11 @@ async fn begin(agent: Arc<Agent>, request: RunTask, wishes: mpsc::Receiver<TaskW
     run.conclude(pause).await;
 }
 
-fn record_of(request: &RunTask, started_at: f64) -> TaskRecord {
+fn record_of(request: &RunTask, started_at: f64, ordered: bool) -> TaskRecord {
     TaskRecord {
         request: hex(&request.encode()),
         started_at,
+        ordered,
     }
 }
 
@@ -242,15 +243,34 @@ pub fn adopt(agent: &Arc<Agent>, record: &TaskRecord, sandbox: Sandbox) -> bool 
     true
 }
 
-/// Reports a task that was accepted by an earlier agent, and not ordered before it died.
-pub fn report_lost(agent: &Agent, record: &TaskRecord) {
-    let Some(request) =
-        &request_of(record).filter(|request| !agent.table().tasks.contains_key(&request.task))
-    else {
+/// A task that an earlier agent accepted and no sandbox holds: it is begun, if it was not before; what may
+/// have been begun is reported as lost, because nothing runs twice.
+pub fn resume(agent: &Arc<Agent>, record: &TaskRecord) {
+    let is_here = |task: &str| agent.table().tasks.contains_key(task) || agent.spool.has_task(task);
+    let Some(request) = request_of(record).filter(|request| !is_here(&request.task)) else {
         return;
     };
+    if !record.ordered {
+        tracing::info!(task = request.task, "a task of an earlier agent is begun");
+        let limits = Resources {
+            memory_mb: request.memory_mb,
+            disk_mb: request.disk_mb,
+        };
+        let (stop, wishes) = mpsc::channel(4);
+        agent
+            .table()
+            .tasks
+            .insert(request.task.clone(), entry(&request, limits, stop));
+        agent
+            .accepted
+            .note(&request.task, &Record::Task(record.clone()));
+        agent
+            .tasks
+            .spawn_once("task", begin(agent.clone(), request, wishes));
+        return;
+    }
     agent.spool.put(Fact::Task(task::exited(
-        request,
+        &request,
         agent.id.as_str(),
         &Outcome::AgentLostIt,
         vec![],
@@ -317,9 +337,11 @@ impl Run {
         task_files::put_inputs(&sandbox, &self.request, inputs)
             .await
             .map_err(failed)?;
-        let record = record_of(&self.request, self.agent.now().unix);
+        let record = Record::Task(record_of(&self.request, self.agent.now().unix, true));
+        // First, so that no agent begins it again that finds the note and not the sandbox.
+        self.agent.accepted.note(&self.request.task, &record);
         sandbox
-            .set_label(&Record::Task(record).to_text())
+            .set_label(&record.to_text())
             .await
             .map_err(|error| failed(chain(&error)))?;
         match tokio::time::timeout(PATIENCE, sandbox.order(self.orders(&sandbox))).await {

@@ -47,13 +47,20 @@ pub enum SavedState {
     Crashed(Ending),
 }
 
-/// A task whose command was started.
+/// A task that was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRecord {
     /// `RunTask`, encoded, as hex digits.
     pub request: String,
     /// Unix seconds.
     pub started_at: f64,
+    /// Its command may have been started. Of a record that does not tell, it may.
+    #[serde(default = "may_have_begun")]
+    pub ordered: bool,
+}
+
+fn may_have_begun() -> bool {
+    true
 }
 
 /// A sandbox of a pack that was given its host.
@@ -246,6 +253,7 @@ pub(crate) mod tests {
             Record::Task(TaskRecord {
                 request: "00ff".into(),
                 started_at: 1.5,
+                ordered: true,
             }),
             Record::Pack(PackRecord {
                 key: PackKey {

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use proto::node::ClusterFile;
+use proto::node::{ClusterFile, Copies};
 
 use super::files::{self, FileError};
 use crate::Wanted;
@@ -45,7 +45,7 @@ impl Layout {
 
     pub fn folder(&self, part: &Part) -> PathBuf {
         match part {
-            // The controller, router, … are single: their folders carry no number.
+            // Without a number: clusters whose controller, router, … were single have them so.
             Part::Daemon { role, index: 1 } if *role != proto::bus::Role::Dea => {
                 self.home.join(role.name())
             }
@@ -112,22 +112,38 @@ pub enum ClusterFileError {
     NoDomain(String),
     #[error("{0} agents do not fit on one machine: --deas takes a number from 1 to {most}", most = network::MAX_DEAS)]
     Deas(u32),
+    #[error(
+        "{number} {daemons} are too many or too few: {option} takes a number from 1 to {most}",
+        most = Copies::MOST
+    )]
+    Copies {
+        number: u32,
+        daemons: &'static str,
+        option: &'static str,
+    },
+    #[error(
+        "{routers} routers take the ports from {port} on (--port), and those end at 65535: choose a lower one"
+    )]
+    PortsEnd { port: u16, routers: u32 },
     #[error("port 0 is no port to answer at: --port takes a number from 1 to 65535")]
     Port,
-    #[error("the router cannot listen with and without TLS on port {0}: choose two ports")]
+    #[error("a router cannot listen with and without TLS on port {0}: choose two ports")]
     SamePort(u16),
 }
 
-/// Reads `cluster.json` and adapts what may change; creates it the first time.
+/// What `cluster.json` is to say: as it says, with what may change adapted.
 pub fn cluster_file(wanted: &Wanted) -> Result<ClusterFile, ClusterFileError> {
-    let path = wanted.home.join("cluster.json");
-    let known: Option<ClusterFile> = files::read_json(&path)?;
-    let cluster = merged(wanted, known.clone(), new_id)?;
-    if known.as_ref() != Some(&cluster) {
-        files::folder(&wanted.home, 0o755)?;
-        files::write_json(&path, &cluster, 0o644)?;
+    let known: Option<ClusterFile> = files::read_json(&wanted.home.join("cluster.json"))?;
+    merged(wanted, known, new_id)
+}
+
+/// Keeps it for the next start, once it is known that such a cluster can be.
+pub fn keep_cluster_file(home: &Path, cluster: &ClusterFile) -> Result<(), FileError> {
+    let path = home.join("cluster.json");
+    if files::read_json(&path)?.as_ref() != Some(cluster) {
+        files::write_json(&path, cluster, 0o644)?;
     }
-    Ok(cluster)
+    Ok(())
 }
 
 fn merged(
@@ -147,6 +163,7 @@ fn merged(
             port: 8080,
             tls_port: None,
             deas: 1,
+            copies: Copies::default(),
             hosts: true,
             run_folder: String::new(),
         },
@@ -173,6 +190,7 @@ fn merged(
         cluster.tls_port = (port != 0).then_some(port);
     }
     cluster.deas = wanted.deas.unwrap_or(cluster.deas);
+    cluster.copies = wanted.copies.or(cluster.copies);
     cluster.hosts = wanted.hosts.unwrap_or(cluster.hosts);
     if !(1..=network::MAX_DEAS).contains(&cluster.deas) {
         return Err(ClusterFileError::Deas(cluster.deas));
@@ -180,10 +198,54 @@ fn merged(
     if cluster.port == 0 {
         return Err(ClusterFileError::Port);
     }
-    if cluster.tls_port == Some(cluster.port) {
-        return Err(ClusterFileError::SamePort(cluster.port));
-    }
+    check_copies(cluster.copies)?;
+    check_ports(&cluster)?;
     Ok(cluster)
+}
+
+fn check_copies(copies: Copies) -> Result<(), ClusterFileError> {
+    for (number, daemons, option) in [
+        (copies.controllers, "controllers", "--controllers"),
+        (copies.routers, "routers", "--routers"),
+        (copies.stagers, "stagers", "--stagers"),
+        (
+            copies.health_managers,
+            "health managers",
+            "--health-managers",
+        ),
+    ] {
+        if !(1..=Copies::MOST).contains(&number) {
+            return Err(ClusterFileError::Copies {
+                number,
+                daemons,
+                option,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Each router has a port of its own, and another for TLS.
+fn check_ports(cluster: &ClusterFile) -> Result<(), ClusterFileError> {
+    let routers = 1..=cluster.copies.routers;
+    let ends = |port| ClusterFileError::PortsEnd {
+        port,
+        routers: cluster.copies.routers,
+    };
+    let plain: Vec<u16> = routers
+        .clone()
+        .map(|index| cluster.router_port(index).ok_or(ends(cluster.port)))
+        .collect::<Result<_, _>>()?;
+    let Some(tls_port) = cluster.tls_port else {
+        return Ok(());
+    };
+    for index in routers {
+        let port = cluster.router_tls_port(index).ok_or(ends(tls_port))?;
+        if plain.contains(&port) {
+            return Err(ClusterFileError::SamePort(port));
+        }
+    }
+    Ok(())
 }
 
 fn is_domain(text: &str) -> bool {
@@ -294,19 +356,7 @@ impl Chosen {
             .filter(|(name, port)| kept(name) || is_free(**port))
             .map(|(name, port)| (name.clone(), *port))
             .collect();
-        let mut wanted: Vec<String> = vec![
-            "nats".into(),
-            "etcd".into(),
-            "etcd-peer".into(),
-            "api".into(),
-            "collector".into(),
-        ];
-        wanted.extend(
-            parts
-                .iter()
-                .filter(|part| part.component().is_some())
-                .map(|part| format!("{}-admin", part.name())),
-        );
+        let wanted: Vec<String> = parts.iter().flat_map(Part::ports).collect();
         let chosen =
             ports::complete(&known, &wanted, rand::random(), is_free).ok_or(ChoiceError::Ports)?;
         if chosen != before {
@@ -368,6 +418,7 @@ impl Chosen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::WantedCopies;
 
     fn wanted(domain: Option<&str>, deas: Option<u32>, hosts: Option<bool>) -> Wanted {
         Wanted {
@@ -377,6 +428,8 @@ mod tests {
             port: None,
             tls_port: None,
             deas,
+            copies: Default::default(),
+            database_file: None,
             hosts,
         }
     }
@@ -431,6 +484,48 @@ mod tests {
         assert!(matches!(
             with(Some(8080), Some(third)),
             Err(ClusterFileError::SamePort(8080))
+        ));
+    }
+
+    #[test]
+    fn several_of_a_role_are_remembered_and_bounded() {
+        let with = |copies: WantedCopies, tls_port, known| {
+            let wanted = Wanted {
+                copies,
+                tls_port,
+                ..wanted(None, None, None)
+            };
+            merged(&wanted, known, || "c0ffee12".to_string())
+        };
+        let routers = |number| WantedCopies {
+            routers: Some(number),
+            ..WantedCopies::default()
+        };
+        let first = with(routers(2), Some(8443), None).unwrap();
+        assert_eq!((first.copies.routers, first.copies.stagers), (2, 1));
+        assert_eq!(
+            (first.router_port(2), first.router_tls_port(2)),
+            (Some(8081), Some(8444))
+        );
+        let second = with(WantedCopies::default(), None, Some(first.clone())).unwrap();
+        assert_eq!(second, first);
+        for number in [0, 9] {
+            assert!(matches!(
+                with(routers(number), None, Some(first.clone())),
+                Err(ClusterFileError::Copies { .. })
+            ));
+        }
+        assert!(matches!(
+            with(routers(2), Some(8081), None),
+            Err(ClusterFileError::SamePort(8081))
+        ));
+        let last = ClusterFile {
+            port: 65535,
+            ..first
+        };
+        assert!(matches!(
+            with(routers(2), None, Some(last)),
+            Err(ClusterFileError::PortsEnd { .. })
         ));
     }
 

@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod cleanup;
 pub mod control;
+pub mod database;
 pub mod files;
 pub mod hosts_file;
 pub mod layout;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto::bus::Role;
 use proto::ids::ComponentId;
+use proto::node::Copies;
 
 /// A process that the node keeps alive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,14 +16,26 @@ pub enum Part {
 
 pub const ROUTER_HTTP: &str = "router-http";
 pub const ROUTER_TLS: &str = "router-tls";
+pub const API: &str = "api";
 
-/// Sockets that the node opens and passes on, by the role that serves them.
+/// Sockets that the node opens and passes on, by the role that serves them. Further daemons of a role have
+/// sockets of their own ([`numbered`]).
 pub const SOCKETS: &[(Role, &str)] = &[
     (Role::Router, ROUTER_HTTP),
     (Role::Router, ROUTER_TLS),
-    (Role::Controller, "api"),
+    (Role::Controller, API),
     (Role::Collector, "collector"),
 ];
+
+/// The name of a socket or port of one of several daemons. The first one's has no number: clusters whose
+/// daemons were single know it so.
+pub fn numbered(name: &str, index: u32) -> String {
+    if index == 1 {
+        name.to_string()
+    } else {
+        format!("{name}-{index}")
+    }
+}
 
 impl Part {
     /// Name in status lines, of the log file and of the data folder. For daemons also the
@@ -55,15 +68,34 @@ impl Part {
     }
 
     /// The sockets that this part inherits, as far as the cluster has them.
-    pub fn sockets(&self) -> impl Iterator<Item = &'static str> {
-        let role = match self {
+    pub fn sockets(&self) -> impl Iterator<Item = String> {
+        let daemon = match self {
             Part::Nats | Part::Etcd => None,
-            Part::Daemon { role, .. } => Some(*role),
+            Part::Daemon { role, index } => Some((*role, *index)),
         };
-        SOCKETS
-            .iter()
-            .filter(move |(owner, _)| Some(*owner) == role)
-            .map(|(_, name)| *name)
+        SOCKETS.iter().filter_map(move |(owner, name)| {
+            let (role, index) = daemon?;
+            (*owner == role).then(|| numbered(name, index))
+        })
+    }
+
+    /// The names of its ports on loopback, which are chosen once.
+    pub fn ports(&self) -> Vec<String> {
+        let served = match self {
+            Part::Nats => vec!["nats".to_string()],
+            Part::Etcd => vec!["etcd".to_string(), "etcd-peer".to_string()],
+            Part::Daemon {
+                role: Role::Controller,
+                index,
+            } => vec![numbered(API, *index)],
+            Part::Daemon {
+                role: Role::Collector,
+                ..
+            } => vec!["collector".to_string()],
+            Part::Daemon { .. } => Vec::new(),
+        };
+        let admin = self.component().map(|id| format!("{id}-admin"));
+        served.into_iter().chain(admin).collect()
     }
 
     /// Time between TERM and KILL when the cluster stops. Longer than the daemon's own deadline
@@ -83,25 +115,23 @@ impl Part {
     }
 }
 
-/// Every part of a cluster with that many agents, servers first.
-pub fn parts(deas: u32) -> Vec<Part> {
-    let one = |role| Part::Daemon { role, index: 1 };
-    let mut parts = vec![
-        Part::Nats,
-        Part::Etcd,
-        one(Role::Controller),
-        one(Role::Router),
+/// Every part of a cluster with that many daemons, servers first.
+pub fn parts(deas: u32, copies: Copies) -> Vec<Part> {
+    let daemons = [
+        (Role::Controller, copies.controllers),
+        (Role::Router, copies.routers),
+        (Role::Dea, deas),
+        (Role::HealthManager, copies.health_managers),
+        (Role::Stager, copies.stagers),
+        (Role::Collector, 1),
     ];
-    parts.extend((1..=deas).map(|index| Part::Daemon {
-        role: Role::Dea,
-        index,
-    }));
-    parts.extend([
-        one(Role::HealthManager),
-        one(Role::Stager),
-        one(Role::Collector),
-    ]);
-    parts
+    let daemons = daemons
+        .into_iter()
+        .flat_map(|(role, number)| (1..=number).map(move |index| Part::Daemon { role, index }));
+    [Part::Nats, Part::Etcd]
+        .into_iter()
+        .chain(daemons)
+        .collect()
 }
 
 /// The parts in the order they are stopped; those of one wave together. Whoever asks others to
@@ -138,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_end_goes_from_those_who_ask_to_those_who_serve() {
-        let names: Vec<Vec<String>> = stop_waves(&parts(2))
+        let names: Vec<Vec<String>> = stop_waves(&parts(2, Copies::default()))
             .iter()
             .map(|wave| wave.iter().map(Part::name).collect())
             .collect();
@@ -158,8 +188,34 @@ mod tests {
     }
 
     #[test]
+    fn daemons_of_a_role_share_no_socket_and_no_port() {
+        let parts = parts(2, Copies::all(2));
+        let sockets: Vec<String> = parts.iter().flat_map(Part::sockets).collect();
+        assert_eq!(
+            sockets,
+            [
+                "api",
+                "api-2",
+                "router-http",
+                "router-tls",
+                "router-http-2",
+                "router-tls-2",
+                "collector"
+            ]
+        );
+        let mut ports: Vec<String> = parts.iter().flat_map(Part::ports).collect();
+        let all = ports.len();
+        ports.sort();
+        ports.dedup();
+        assert_eq!(ports.len(), all, "{ports:?}");
+        assert!(
+            ports.contains(&"api-2".to_string()) && ports.contains(&"router-2-admin".to_string())
+        );
+    }
+
+    #[test]
     fn every_part_is_stopped_exactly_once() {
-        let parts = parts(5);
+        let parts = parts(5, Copies::all(3));
         let mut stopped: Vec<Part> = stop_waves(&parts).into_iter().flatten().collect();
         stopped.sort();
         let mut all = parts.clone();
@@ -169,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_part_may_take_longer_than_it_gives_itself() {
-        for part in parts(1) {
+        for part in parts(1, Copies::default()) {
             if let Part::Daemon { role, .. } = part {
                 assert!(
                     part.stop_deadline()

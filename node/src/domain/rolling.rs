@@ -99,13 +99,14 @@ pub fn next(seen: &[Seen]) -> Step {
 mod tests {
     use super::*;
     use crate::domain::cast;
+    use proto::node::Copies;
 
     fn threads(number: &str) -> Values {
         Values::from([(THREADS.to_string(), number.to_string())])
     }
 
     fn daemons(wanted: &str) -> Vec<Seen> {
-        cast::parts(2)
+        cast::parts(2, Copies::default())
             .into_iter()
             .filter(|part| part.component().is_some())
             .map(|part| Seen {

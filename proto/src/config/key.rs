@@ -38,6 +38,7 @@ impl Key {
         match self.path {
             // The node tells each daemon when it starts it.
             "cluster/daemon/threads" => all().collect(),
+            "cluster/leadership/lease" => vec!["controller", "health-manager"],
             "health-manager/agent/lost_after" => vec!["health-manager", "controller"],
             path if path.starts_with("health-manager/crash/") => {
                 vec!["health-manager", "controller"]

@@ -148,6 +148,15 @@ pub const KEYS: &[Key] = &[
         doc: "Threads that each daemon runs on; 0 for as many as the machine has processors.",
     },
     key(
+        "cluster/leadership/lease",
+        Kind::Duration {
+            min: secs(3),
+            max: secs(60),
+        },
+        "10s",
+        "How long a leader of several controllers or health managers may be silent before another one leads.",
+    ),
+    key(
         "cluster/log/level",
         LEVELS,
         "info",
@@ -179,6 +188,24 @@ pub const KEYS: &[Key] = &[
         },
         "1000",
         "Most instances one process may be scaled to.",
+    ),
+    key(
+        "controller/blobs/sweep_period",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "10m",
+        "How often packages, droplets and caches are looked for that nothing names any more.",
+    ),
+    key(
+        "controller/blobs/unnamed_retention",
+        Kind::Duration {
+            min: secs(10),
+            max: secs(30 * 86_400),
+        },
+        "1h",
+        "How long such a blob is kept: the one who wrote it may be about to name it.",
     ),
     key(
         "controller/packages/max_size",

@@ -23,6 +23,8 @@ pub struct Limits {
     pub each: usize,
 }
 
+/// Rounds come every second; without one for this long this process stood still.
+const STOOD_STILL: Duration = Duration::from_secs(6);
 /// An order that is not answered for so long was never sent: its transaction was not committed.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -58,6 +60,8 @@ impl Seen {
 #[derive(Clone, Default)]
 pub struct Agents {
     seen: Arc<Mutex<BTreeMap<DeaId, Seen>>>,
+    /// When silence was last looked for.
+    looked_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Agents {
@@ -137,8 +141,23 @@ impl Agents {
         Some(chosen)
     }
 
+    /// Whether nobody has looked for silence for so long that this process stood still (a machine that was
+    /// suspended), or did not lead: what was said meanwhile may wait unread.
+    fn stood_still(&self, now: Instant) -> bool {
+        let mut looked_at = self
+            .looked_at
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let before = looked_at.replace(now);
+        before.is_some_and(|before| now.saturating_duration_since(before) >= STOOD_STILL)
+    }
+
     /// Agents that have been silent for longer than `lost_after`; they are forgotten.
     pub fn take_lost(&self, now: Instant, lost_after: Duration) -> Vec<DeaId> {
+        if self.stood_still(now) {
+            self.freshen(now);
+            return Vec::new();
+        }
         let mut seen = self.lock();
         let lost: Vec<DeaId> = seen
             .iter()
@@ -290,6 +309,21 @@ mod tests {
         assert_eq!(agents.room(now, LIMITS), 0);
         assert!(agents.reported(dea("dea-1"), report(0, false), now));
         assert_eq!(agents.choose("core", "1", now, LIMITS), Some(dea("dea-1")));
+    }
+
+    #[test]
+    fn nobody_is_lost_because_this_process_stood_still() {
+        let agents = Agents::default();
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let lost = |seconds| agents.take_lost(at(seconds), Duration::from_secs(15));
+        agents.reported(dea("dea-1"), report(0, false), begun);
+        assert!(lost(1).is_empty());
+        assert!(lost(600).is_empty(), "its reports wait unread");
+        for second in 601..=615 {
+            assert!(lost(second).is_empty(), "{second}");
+        }
+        assert_eq!(lost(616), [dea("dea-1")], "it said nothing since");
     }
 
     #[test]
