@@ -45,6 +45,7 @@ impl Plan {
             let owner = match port {
                 "api" => "controller-1",
                 "collector" => "collector-1",
+                "ssh" => "ssh-proxy-1",
                 "etcd-peer" => "etcd",
                 other => other.trim_end_matches("-admin"),
             };
@@ -96,6 +97,11 @@ impl Plan {
         )
     }
 
+    /// Where people come in by SSH: beside the router.
+    pub fn ssh(&self) -> SocketAddr {
+        SocketAddr::new(self.router().ip(), self.chosen.port("ssh"))
+    }
+
     /// Where the machine itself reaches the router.
     pub fn router_here(&self) -> SocketAddr {
         let router = self.router();
@@ -111,6 +117,7 @@ impl Plan {
             ("router-http".to_string(), self.router()),
             ("api".to_string(), self.local("api")),
             ("collector".to_string(), self.local("collector")),
+            ("ssh".to_string(), self.ssh()),
         ]
     }
 
@@ -256,6 +263,10 @@ impl Plan {
                     "blobs": blobs,
                     "public_url": format!("http://api.{}:{}", self.file.domain, self.file.port),
                     "admin_password_file": self.layout.home.join("admin-password"),
+                    "ssh": {
+                        "port": self.chosen.port("ssh"),
+                        "fingerprint_file": self.ssh_fingerprint(),
+                    },
                     "token_key_file": key("token.key")?,
                     "blob_key_file": key("blob.key")?,
                     "bulk_user": "bulk",
@@ -293,12 +304,24 @@ impl Plan {
             }
             Role::HealthManager | Role::Registrar => json!({}),
             Role::Stager => json!({ "queue": "default" }),
+            Role::SshProxy => json!({
+                "address": self.ssh(),
+                "socket": "ssh",
+                "controller_url": format!("http://{}", self.local("api")),
+                "host_key_file": self.layout.home.join("ssh-host-key"),
+                "fingerprint_file": self.ssh_fingerprint(),
+            }),
             Role::Collector => json!({
                 "address": self.local("collector"),
                 "socket": "collector",
                 "controller_url": format!("http://{}", self.local("api")),
             }),
         })
+    }
+
+    /// What clients compare the host key with.
+    fn ssh_fingerprint(&self) -> PathBuf {
+        self.layout.home.join("ssh-host-key.fingerprint")
     }
 
     /// Several agents share the machine's memory; a single one finds out for itself.

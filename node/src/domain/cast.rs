@@ -18,6 +18,7 @@ pub const SOCKETS: &[(Role, &str)] = &[
     (Role::Router, "router-http"),
     (Role::Controller, "api"),
     (Role::Collector, "collector"),
+    (Role::SshProxy, "ssh"),
 ];
 
 impl Part {
@@ -95,6 +96,7 @@ pub fn parts(deas: u32) -> Vec<Part> {
         one(Role::HealthManager),
         one(Role::Stager),
         one(Role::Collector),
+        one(Role::SshProxy),
     ]);
     parts
 }
@@ -105,7 +107,7 @@ pub fn parts(deas: u32) -> Vec<Part> {
 pub fn stop_waves(parts: &[Part]) -> Vec<Vec<Part>> {
     let wave = |part: &Part| match part {
         Part::Daemon { role, .. } => match role {
-            Role::Stager | Role::Registrar => 0,
+            Role::Stager | Role::SshProxy | Role::Registrar => 0,
             Role::HealthManager => 1,
             Role::Controller => 2,
             Role::Dea => 3,
@@ -140,7 +142,7 @@ mod tests {
         assert_eq!(
             names,
             [
-                vec!["stager-1"],
+                vec!["stager-1", "ssh-proxy-1"],
                 vec!["health-manager-1"],
                 vec!["controller-1"],
                 vec!["dea-1", "dea-2"],
