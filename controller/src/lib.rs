@@ -17,6 +17,7 @@ pub mod store;
 
 use anyhow::Context;
 use api::Api;
+use api::ssh::SshConfig;
 use blobs::Blobs;
 use daemon::{Deps, Policy, Running, Shutdown};
 use ops::tokens::Tokens;
@@ -55,6 +56,9 @@ pub struct Config {
     pub bulk_password: String,
     pub stager_queue: StagerQueue,
     pub automation: automation::start::Config,
+    /// None: no SSH proxy is announced.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn socket() -> String {
@@ -123,6 +127,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         ops,
         cluster: Some(deps.cluster.clone()),
         domain: domain.as_str().into(),
+        ssh: config.ssh.clone().map(Arc::new),
     };
     let automation = automation::start::start(&config.automation, api.ops.clone(), &runtime, &deps)
         .await
@@ -182,7 +187,8 @@ async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()>
 
 /// What the API asks of the running half.
 pub fn live(runtime: &Runtime) -> Live {
-    let (stats, room, nudge, status, log) = (
+    let (stats, room, nudge, status, log, enter) = (
+        runtime.clone(),
         runtime.clone(),
         runtime.clone(),
         runtime.clone(),
@@ -210,6 +216,10 @@ pub fn live(runtime: &Runtime) -> Live {
             Box::pin(async move { status.status().await })
         }),
         log: Arc::new(move |app, text| log.log(app, &text)),
+        enter: Arc::new(move |entering| {
+            let enter = enter.clone();
+            Box::pin(async move { enter.enter(entering).await })
+        }),
     }
 }
 

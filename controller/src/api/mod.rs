@@ -31,6 +31,7 @@ pub mod roles;
 pub mod root;
 pub mod routes;
 pub mod spaces;
+pub mod ssh;
 pub mod uaa;
 pub mod users;
 pub mod yard;
@@ -54,6 +55,8 @@ pub struct Api {
     /// None: an API without a cluster behind it; what needs one is refused.
     pub cluster: Option<daemon::Cluster>,
     pub domain: Arc<str>,
+    /// None: there is no SSH proxy.
+    pub ssh: Option<Arc<ssh::SshConfig>>,
 }
 
 /// What a handler gives back.
@@ -84,6 +87,7 @@ pub fn routes() -> Router<Api> {
         .merge(yard::routes())
         .merge(openapi::routes())
         .merge(internal::routes())
+        .merge(ssh::routes())
 }
 
 /// The API, with answers for what it does not know.

@@ -10,5 +10,6 @@ pub mod names;
 pub mod observed;
 pub mod pagination;
 pub mod placement;
+pub mod ssh;
 pub mod times;
 pub mod traffic;

@@ -79,6 +79,7 @@ impl Ops {
             guid: new_guid(),
             name: DEFAULT.to_string(),
             organization_guid: organization.guid.clone(),
+            ssh_allowed: true,
             labels: Json::default(),
             annotations: Json::default(),
             created_at: now,

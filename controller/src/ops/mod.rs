@@ -23,6 +23,7 @@ pub mod resource_matches;
 pub mod roles;
 pub mod routes;
 pub mod spaces;
+pub mod ssh;
 pub mod sweep;
 pub mod tokens;
 pub mod upload;
@@ -40,6 +41,7 @@ use daemon::Supervisor;
 use futures_util::future::BoxFuture;
 use proto::config::Settings;
 use sqlx::AnyConnection;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -72,6 +74,9 @@ pub type AskStats = dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync;
 pub type AskStatus = dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync;
 /// Why no agent could ever hold an instance; None: one could, or nobody knows yet.
 pub type AskRoom = dyn Fn(&PlacementRequest) -> Option<String> + Send + Sync;
+/// Where an agent lets the holder of a ticket into an instance, or a sentence why none does.
+pub type AskEnter =
+    dyn Fn(ssh::Entering) -> BoxFuture<'static, Result<SocketAddr, String>> + Send + Sync;
 /// A line into the log of an app.
 pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 
@@ -84,6 +89,7 @@ pub struct Live {
     pub nudge: Arc<dyn Fn() + Send + Sync>,
     pub status: Arc<AskStatus>,
     pub log: Arc<TellLog>,
+    pub enter: Arc<AskEnter>,
 }
 
 impl Live {
@@ -95,6 +101,7 @@ impl Live {
             nudge: Arc::new(|| {}),
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
             log: Arc::new(|_, _| {}),
+            enter: Arc::new(|_| Box::pin(async { Err("There is no cluster".to_string()) })),
         }
     }
 }

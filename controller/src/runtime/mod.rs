@@ -22,6 +22,7 @@ mod completed;
 mod components;
 pub(crate) mod crashes;
 mod dispatcher;
+mod entries;
 mod launch;
 mod listen;
 mod nodes;

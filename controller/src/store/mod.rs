@@ -20,6 +20,7 @@
 
 pub mod apps;
 pub mod audit_events;
+pub mod authorization_codes;
 pub mod automation;
 pub mod builds;
 pub mod deployments;
@@ -83,6 +84,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "unplaced executions",
         include_str!("../../migrations/0006_unplaced_executions.sql"),
     ),
+    (9, "ssh", include_str!("../../migrations/0009_ssh.sql")),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

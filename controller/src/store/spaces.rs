@@ -10,6 +10,8 @@ row! {
         guid: String,
         name: String,
         organization_guid: String,
+        /// Whether it is allowed for any app here.
+        ssh_allowed: bool,
         labels: Json<BTreeMap<String, String>>,
         annotations: Json<BTreeMap<String, String>>,
         created_at: i64,

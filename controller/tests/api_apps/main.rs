@@ -10,6 +10,7 @@ mod databases;
 mod http;
 mod processes;
 mod push;
+mod ssh;
 mod steps;
 mod uploads;
 

@@ -97,6 +97,7 @@ impl Http {
             ops: ops.clone(),
             cluster,
             domain: DOMAIN.into(),
+            ssh: None,
         });
         Http {
             router,
