@@ -4,7 +4,7 @@ use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
 use crate::cluster::{down, status, up};
 use crate::failure::EXIT_CODES;
-use crate::{config, doctor, events, login, logs, push, routes};
+use crate::{config, doctor, events, inside, login, logs, push, routes};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -81,6 +81,12 @@ pub enum Command {
     UnmapRoute(routes::RouteArgs),
     /// List the routes of the space
     Routes,
+    /// Open a shell in an instance, or run one command there
+    Ssh(inside::shell::ShellArgs),
+    /// Show a folder or a file of an instance
+    Files(inside::files::FilesArgs),
+    /// Copy files and folders from an instance or to it
+    Cp(inside::copy::CopyArgs),
     /// Show what happened to an app
     Events(events::EventsArgs),
     #[command(flatten)]

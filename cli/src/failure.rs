@@ -23,6 +23,8 @@ pub enum Code {
     MachineNotReady,
     /// The reader of our output went away.
     PipeClosed,
+    /// A command inside an instance ended with this status, and said why itself.
+    Command(u8),
 }
 
 /// Lines repeated below an error.
@@ -40,12 +42,19 @@ Exit codes:
   6  staging failed
   7  no such app, route, space or setting; no such pack, action, rule or the like
   8  it took too long
-  9  this machine is not ready for a cluster (see `yard doctor`)";
+  9  this machine is not ready for a cluster (see `yard doctor`)
+`yard ssh APP -c COMMAND` exits with the status of the command.";
 
 impl Code {
+    /// Whether there is nothing to say about it.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Code::PipeClosed | Code::Command(_))
+    }
+
     pub fn number(self) -> u8 {
         match self {
             Code::PipeClosed => 0,
+            Code::Command(status) => status,
             Code::Failed => 1,
             Code::Usage => 2,
             Code::NotAllowed => 3,

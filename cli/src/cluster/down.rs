@@ -149,6 +149,9 @@ const KEPT: &[&str] = &[
     "nats",
     "node",
     "router",
+    "ssh-host-key",
+    "ssh-host-key.fingerprint",
+    "ssh-proxy",
     "stager",
 ];
 
