@@ -141,11 +141,7 @@ fn stand_on(stdin: impl AsFd, stdout: impl AsFd, stderr: impl AsFd) -> Result<()
 }
 
 /// Returns only on failure.
-fn become_program(
-    candidates: &[String],
-    argv: &[CString],
-    env: &[CString],
-) -> Result<(), String> {
+fn become_program(candidates: &[String], argv: &[CString], env: &[CString]) -> Result<(), String> {
     let mut last = Errno::ENOENT;
     for candidate in candidates {
         let path = CString::new(candidate.as_str()).map_err(|error| error.to_string())?;

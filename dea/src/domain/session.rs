@@ -121,10 +121,7 @@ const MOST_VARIABLES: usize = 64;
 const MOST_BYTES: usize = 32 * 1024;
 
 /// What a user brings into the environment. What is no variable is left out.
-pub fn environment(
-    brought: &BTreeMap<String, String>,
-    terminal: Option<&Terminal>,
-) -> Vec<String> {
+pub fn environment(brought: &BTreeMap<String, String>, terminal: Option<&Terminal>) -> Vec<String> {
     let is_name = |name: &str| {
         !name.is_empty()
             && !name.starts_with(|first: char| first.is_ascii_digit())
@@ -205,7 +202,9 @@ mod tests {
             doors.promise("more".into(), one.clone(), s(1), s(30)),
             Err(NotTaken::TooManySessions)
         );
-        doors.promise("elsewhere".into(), other, s(1), s(30)).unwrap();
+        doors
+            .promise("elsewhere".into(), other, s(1), s(30))
+            .unwrap();
         doors.left(&one);
         doors.promise("again".into(), one, s(1), s(30)).unwrap();
         for number in 0..MOST_TICKETS {
@@ -231,10 +230,7 @@ mod tests {
         assert!(words[2].contains("profile.d"));
         assert_eq!(words.last().unwrap(), "cd /home/vcap; id; exit 3");
         let words = arguments(&opening(None), true).unwrap();
-        assert_eq!(
-            words,
-            ["/bin/bash", "-c", "cd /home/vcap; exec /bin/bash"]
-        );
+        assert_eq!(words, ["/bin/bash", "-c", "cd /home/vcap; exec /bin/bash"]);
         assert!(arguments(&Opening::Transfer, false).unwrap()[2].contains("sftp-server"));
         let connect = Opening::Connect {
             host: "x".into(),

@@ -74,9 +74,8 @@ impl Control {
             None => 0,
             Some(passed) => {
                 let stream = &self.stream;
-                let send = || {
-                    sys::process::send_with_descriptor(stream.as_fd(), &frame, passed.as_fd())
-                };
+                let send =
+                    || sys::process::send_with_descriptor(stream.as_fd(), &frame, passed.as_fd());
                 let sent = stream.async_io(Interest::WRITABLE, send).await;
                 sent.map_err(|_| gone())?
             }

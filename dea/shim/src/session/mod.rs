@@ -115,7 +115,9 @@ fn open(connection: &OwnedFd, orders: &Orders) -> Result<(Opened, Splitter), Str
             env,
             terminal,
         } => run(orders, argv, &env, terminal)?,
-        Opening::Connect { to } => connect(to).map_err(|error| told(&format!("connect to {to}"), error))?,
+        Opening::Connect { to } => {
+            connect(to).map_err(|error| told(&format!("connect to {to}"), error))?
+        }
     };
     Ok((opened, splitter))
 }
@@ -175,9 +177,8 @@ fn run(
             program: Some(program),
         });
     }
-    let pipe = || {
-        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| format!("make a pipe: {error}"))
-    };
+    let pipe =
+        || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| format!("make a pipe: {error}"));
     let ((stdin, to), (from, stdout), (errors, stderr)) = (pipe()?, pipe()?, pipe()?);
     let program = start(&Streams::Pipes {
         stdin,
@@ -504,7 +505,10 @@ impl Session {
         let status = self.status.unwrap_or(ExitStatus::Code(0));
         self.outgoing.extend(FromSession::Ended { status }.encode());
         let flags = OFlag::from_bits_retain(fcntl(&self.connection, FcntlArg::F_GETFL)?);
-        fcntl(&self.connection, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK))?;
+        fcntl(
+            &self.connection,
+            FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK),
+        )?;
         self.connection.write_all(&self.outgoing)
     }
 }
