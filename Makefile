@@ -60,7 +60,7 @@ test: setup-test
 	@scripts/quietly build cargo build --workspace --bins --tests --locked
 	@$(MAKE) --no-print-directory init
 	@scripts/quietly python scripts/test-python
-	@scripts/quietly test cargo test --workspace --locked --no-fail-fast
+	@scripts/quietly test scripts/test-rust
 
 ## lint: format and clippy
 lint: setup
@@ -75,6 +75,7 @@ bench: setup-test
 	@$(MAKE) --no-print-directory init PROFILE=$(PROFILE)
 	@$(SUDO) $(BIN)/bench
 
-## trials: kill every part of automation under load, ten times as long as the tests do, and write docs/trials.md
+## trials: kill every part of automation under load, ten times as long as the tests do, and write docs/trials.md; simulate ten times as many clusters
 trials: setup-test build
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test automation_trials --locked
+	@env STACKYARD_TRIALS=10 cargo test -p tests --test simulator --locked

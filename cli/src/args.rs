@@ -2,9 +2,11 @@
 
 use crate::apps::{environment, lifecycle, scale, summary};
 use crate::automation::AutomationCommand;
-use crate::cluster::{down, status, up};
+use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
-use crate::{config, doctor, events, inside, login, logs, push, routes};
+use crate::{
+    config, doctor, events, history, inside, login, logs, push, quotas, report, routes, run, tasks,
+};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -49,6 +51,8 @@ pub enum Command {
     Version,
     /// Show how the cluster is
     Status(status::StatusArgs),
+    /// Put what explains a fault of this cluster into one archive, without its secrets
+    Report(report::ReportArgs),
     /// Push an app (upload, stage and start it, or replace the running one in steps) or a pack
     Push(Box<push::PushArgs>),
     /// List the apps of the space
@@ -67,6 +71,12 @@ pub enum Command {
     Restage(lifecycle::ReplaceArgs),
     /// Delete an app
     Delete(lifecycle::DeleteArgs),
+    /// Run an action and show its result; with `--` a command, as a task of an app
+    Run(Box<run::RunArgs>),
+    /// List the tasks of an app
+    Tasks(tasks::TasksArgs),
+    /// Show and cancel tasks
+    Task(tasks::TaskArgs),
     /// Show an app's log lines, live or recent
     Logs(logs::LogsArgs),
     /// Show an app's environment
@@ -91,8 +101,14 @@ pub enum Command {
     Events(events::EventsArgs),
     #[command(flatten)]
     Automation(AutomationCommand),
+    /// Show the agents of the cluster, empty one, take it back
+    Node(node::NodeArgs),
+    /// Show and change how much organizations and spaces may have
+    Quota(quotas::QuotaArgs),
     /// Show and change the live configuration of the cluster
     Config(config::ConfigArgs),
+    /// Show who ran which administrative command
+    History(history::HistoryArgs),
     /// Log in to a cluster
     Login(login::LoginArgs),
     /// Log out

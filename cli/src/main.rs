@@ -11,21 +11,26 @@ mod config;
 mod doctor;
 mod events;
 mod failure;
+mod history;
 mod inside;
 mod login;
 mod logs;
 mod output;
 mod prompt;
 mod push;
+mod quotas;
+mod report;
 mod routes;
+mod run;
 mod targets;
+mod tasks;
 mod version;
 
 use apps::{environment, lifecycle, list, scale, summary};
 use args::{Cli, Command};
 use caller::Caller;
 use clap::{CommandFactory, Parser};
-use cluster::{down, status, up};
+use cluster::{down, node, status, up};
 use failure::{Code, EXIT_CODES, Failure, Outcome};
 use output::Output;
 use std::io::Write;
@@ -100,6 +105,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Destroy(args) => down::destroy(args, &out, caller).await,
         Command::Doctor(args) => doctor::run(args, &out, &caller).await,
         Command::Version => version::run(&out, store).await,
+        Command::Report(args) => report::run(args, &out, &caller, store).await,
         Command::Status(args) => status::run(args, &out, store).await,
         Command::Push(args) => push::run(*args, &out, store).await,
         Command::Apps => list::run(&out, store).await,
@@ -110,6 +116,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::Restart(args) => lifecycle::restart(args, &out, store).await,
         Command::Restage(args) => lifecycle::restage(args, &out, store).await,
         Command::Delete(args) => lifecycle::delete(args, &out, store).await,
+        Command::Run(args) => run::run(*args, &out, store).await,
+        Command::Tasks(args) => tasks::list(args, &out, store).await,
+        Command::Task(args) => tasks::run(args, &out, store).await,
         Command::Logs(args) => logs::run(args, &out, store).await,
         Command::Env(args) => environment::show(args, &out, store).await,
         Command::SetEnv(args) => environment::set(args, &out, store).await,
@@ -122,7 +131,10 @@ async fn run(cli: Cli) -> Outcome {
         Command::Cp(args) => inside::copy::run(args, &out, store).await,
         Command::Events(args) => events::run(args, &out, store).await,
         Command::Automation(command) => automation::run(command, &out, store).await,
+        Command::Node(args) => node::run(args, &out, store).await,
+        Command::Quota(args) => quotas::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
+        Command::History(args) => history::run(args, &out, store).await,
         Command::Login(args) => login::login(args, &out, store).await,
         Command::Logout => login::logout(&out, store).await,
         Command::Target(args) => login::target(args, &out, store).await,

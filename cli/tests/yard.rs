@@ -300,3 +300,62 @@ fn a_detached_program_inherits_nothing_but_its_streams() {
     let open: Vec<&str> = stdout.split_whitespace().collect();
     assert_eq!(open, ["0", "1", "2", "3"]);
 }
+
+#[test]
+fn a_task_prints_and_exits_as_its_command_does() {
+    let cluster = Cluster::start(Mood::default());
+    cluster.log_in();
+    let words = ["run", "shop", "-m", "64M", "--", "rake", "db:migrate"];
+    let (code, stdout, stderr) = shown(&cluster.yard(&words, ""));
+    assert_eq!((code, stdout.as_str()), (3, "to out\n"), "{stderr}");
+    for told in ["to err\n", "waits: needs room", "exited with status 3"] {
+        assert!(stderr.contains(told), "{told}: {stderr}");
+    }
+    assert!(!stderr.contains("of the task before"), "{stderr}");
+
+    let (code, stdout, stderr) = shown(&cluster.yard(&["run", "shop", "--json", "--", "x"], ""));
+    let document: Value = serde_json::from_str(&stdout).expect("one JSON document");
+    assert_eq!((code, &document["state"]), (3, &Value::from("FAILED")));
+    assert!(stderr.contains("to out\n"), "{stderr}");
+
+    let streams = cluster.called("GET /yard/v1/logs");
+    let words = ["run", "shop", "--detach", "--", "x"];
+    let (code, stdout, _) = shown(&cluster.yard(&words, ""));
+    assert!(code == 0 && stdout.contains("task 3 of shop"), "{stdout}");
+    assert_eq!(
+        cluster.called("GET /yard/v1/logs"),
+        streams,
+        "nothing is followed"
+    );
+}
+
+#[test]
+fn a_task_is_named_by_its_number() {
+    let cluster = Cluster::start(Mood::default());
+    cluster.log_in();
+    let (code, stdout, stderr) = shown(&cluster.yard(&["task", "cancel", "shop", "3"], ""));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stdout.contains("task 3 of shop is being cancelled"),
+        "{stdout}"
+    );
+    assert_eq!(cluster.called("GET /v3/apps/app-1/tasks?sequence_ids=3"), 1);
+    let (code, _, stderr) = shown(&cluster.yard(&["task", "show", "shop", "4"], ""));
+    assert_eq!(code, 7, "{stderr}");
+    let (code, stdout, _) = shown(&cluster.yard(&["tasks", "shop"], ""));
+    assert!(code == 0 && stdout.contains("migrate  running"), "{stdout}");
+}
+
+#[test]
+fn options_of_tasks_and_of_actions_are_not_mixed() {
+    let cluster = Cluster::start(Mood::default());
+    for words in [
+        &["run", "core.local", "--memory", "64M"][..],
+        &["run", "core.local", "--detach"],
+        &["run", "shop", "--async", "--", "x"],
+        &["run", "shop", "a=b", "--", "x"],
+    ] {
+        let (code, _, stderr) = shown(&cluster.yard(words, ""));
+        assert_eq!(code, 2, "{words:?}: {stderr}");
+    }
+}

@@ -187,7 +187,9 @@ async fn sweep(ops: Ops, started: i64, shutdown: Shutdown) -> anyhow::Result<()>
 
 /// What the API asks of the running half.
 pub fn live(runtime: &Runtime) -> Live {
-    let (stats, room, nudge, status, log, enter) = (
+    let (drain, stats, room, nudge, status, log, enter, task_ended) = (
+        runtime.clone(),
+        runtime.clone(),
         runtime.clone(),
         runtime.clone(),
         runtime.clone(),
@@ -196,6 +198,10 @@ pub fn live(runtime: &Runtime) -> Live {
         runtime.clone(),
     );
     Live {
+        drain: Arc::new(move |dea, on| {
+            let runtime = drain.clone();
+            Box::pin(async move { runtime.drain(&dea, on).await })
+        }),
         stats: Arc::new(move |process| {
             let (Ok(guid), Ok(version)) = (
                 ProcessGuid::new(&process.guid),
@@ -219,6 +225,10 @@ pub fn live(runtime: &Runtime) -> Live {
         enter: Arc::new(move |entering| {
             let enter = enter.clone();
             Box::pin(async move { enter.enter(entering).await })
+        }),
+        task_ended: Arc::new(move |exited| {
+            let runtime = task_ended.clone();
+            Box::pin(async move { runtime.task_ended(&exited).await })
         }),
     }
 }

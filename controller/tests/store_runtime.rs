@@ -12,7 +12,7 @@ use controller::store::organizations::Organization;
 use controller::store::process_versions::{self, ProcessVersion, RunSettings, VersionSettings};
 use controller::store::processes::{self, Process};
 use controller::store::spaces::Space;
-use controller::store::{Json, Store, StoreError, desired, leadership};
+use controller::store::{Json, Store, StoreError, desired, leadership, quotas};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -160,6 +160,7 @@ async fn app(store: &Store, guid: &str) {
             guid: "o".into(),
             name: "o".into(),
             suspended: false,
+            quota_guid: quotas::DEFAULT_GUID.to_string(),
             labels: Json::default(),
             annotations: Json::default(),
             created_at: 1,
@@ -171,6 +172,8 @@ async fn app(store: &Store, guid: &str) {
             guid: "s".into(),
             name: "s".into(),
             organization_guid: "o".into(),
+            ssh_allowed: true,
+            quota_guid: None,
             labels: Json::default(),
             annotations: Json::default(),
             created_at: 1,
@@ -188,6 +191,7 @@ async fn app(store: &Store, guid: &str) {
         stack: "host".into(),
         environment: Json::default(),
         current_droplet_guid: None,
+        ssh_enabled: true,
         labels: Json::default(),
         annotations: Json::default(),
         created_at: 1,

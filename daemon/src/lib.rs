@@ -31,7 +31,7 @@ pub mod telemetry;
 pub use admin::Readiness;
 pub use bootstrap::{AdminConfig, Bootstrap, BusConfig, ClusterIdentity, StoreConfig};
 pub use bus::{Bus, BusError, BusStatus, Received, Subscription};
-pub use cluster::{Cluster, ClusterError, Conflict, Stored};
+pub use cluster::{Cluster, ClusterError, Conflict, Stored, Write};
 pub use listen::follow;
 pub use logs::LogSender;
 pub use run::{Deps, Running, StopCause, run};

@@ -55,7 +55,7 @@ impl Deps {
             &tasks,
         )
         .await?;
-        let cluster = Cluster::connect(&bootstrap.store).await?;
+        let cluster = Cluster::connect_as(&bootstrap.store, component.as_str()).await?;
         telemetry.follow(cluster.settings(), &tasks);
         component::introduce(&identity, &bus, &tasks);
         let deps = Deps {

@@ -6,12 +6,10 @@ mod world;
 
 use dea::domain::record::{InstanceRecord, Record, SavedState};
 use proto::bus::dea::{
-    AgentStatus, Discover, FindInstances, FoundInstance, Hello, Limits, UpdateInstances,
+    AgentStatus, Discover, Drain, DrainAgent, DrainReply, FindInstances, FoundInstance, Hello,
+    Limits, UpdateInstances,
 };
 use proto::bus::health::{ExitReason, InstanceState};
-use proto::bus::stream::{
-    RunTask, RunTaskReply, StopTask, TaskEnd, TaskInput, TaskOutput, task_input,
-};
 use proto::bus::{Empty, catalogue};
 use proto::ids::{DeaId, InstanceId, ProcessGuid};
 use std::sync::atomic::Ordering;
@@ -69,13 +67,6 @@ async fn answer(world: &World, path: &str) -> Result<String, String> {
     reply.text().await.map_err(|error| error.to_string())
 }
 
-fn position(world: &World, is_it: impl Fn(&Seen) -> bool) -> usize {
-    let seen = world.all_seen();
-    seen.iter()
-        .position(is_it)
-        .unwrap_or_else(|| panic!("never seen; {seen:#?}"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_is_started_served_stopped_and_told() {
     let Some(world) = World::start("a whole life").await else {
@@ -121,8 +112,8 @@ async fn an_instance_is_started_served_stopped_and_told() {
         (ExitReason::Stopped, 0)
     );
     assert!(
-        position(&world, |seen| matches!(seen, Seen::Unregistered(_)))
-            < position(&world, |seen| matches!(seen, Seen::Exited(_)))
+        world.position(|seen| matches!(seen, Seen::Unregistered(_)))
+            < world.position(|seen| matches!(seen, Seen::Exited(_)))
     );
     world
         .eventually(
@@ -162,16 +153,14 @@ async fn each_crash_tells_its_reason_and_the_route_goes_first() {
             exited.exit_description
         );
         world.state(instance, InstanceState::Crashed).await;
-        let unregistered = position(
-            &world,
-            |seen| matches!(seen, Seen::Unregistered(it) if it.tags["process_instance_id"] == instance),
-        );
+        let unregistered = world.position(|seen| {
+            matches!(seen, Seen::Unregistered(it) if it.tags["process_instance_id"] == instance)
+        });
         assert!(
             unregistered
-                < position(
-                    &world,
-                    |seen| matches!(seen, Seen::Exited(it) if it.instance.as_str() == instance)
-                )
+                < world.position(|seen| {
+                    matches!(seen, Seen::Exited(it) if it.instance.as_str() == instance)
+                })
         );
     }
     let mut never = world.start_message("i3", &sha1, "sleep 1000");
@@ -281,178 +270,77 @@ async fn an_agent_that_comes_back_adopts_what_runs_and_repeats_what_nobody_ackno
     world.finish().await;
 }
 
-async fn run_task(world: &World, task: &RunTask) -> RunTaskReply {
-    let topic = catalogue::dea_task_run(&DeaId::new("dea-1").unwrap());
-    world
+/// Asks the agent to be emptied or to take work; what it says of it.
+async fn drain(world: &World, drain: bool) -> Option<Drain> {
+    let topic = catalogue::dea_drain(&DeaId::new("dea-1").unwrap());
+    let reply: DrainReply = world
         .bus
-        .request(&topic, task, Duration::from_secs(5))
+        .request(&topic, &DrainAgent { drain }, Duration::from_secs(20))
         .await
-        .unwrap()
-}
-
-fn input(path: &str, source: task_input::Source) -> TaskInput {
-    TaskInput {
-        path: path.into(),
-        source: Some(source),
-        ..TaskInput::default()
-    }
+        .unwrap();
+    reply.drain
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_gets_its_inputs_and_gives_its_outputs() {
-    let Some(world) = World::start("tasks").await else {
+async fn an_agent_that_is_emptied_serves_on_and_takes_nothing_until_it_is_taken_back() {
+    let Some(world) = World::start("drain").await else {
         return;
     };
+    let sha1 = world.droplet(&[("app/server.py", SERVER)]);
     world
-        .blobs
-        .lock()
-        .unwrap()
-        .insert("package".into(), b"the package".to_vec());
-    let url = |name: &str| task_input::Source::Url(format!("{}/{name}", world.blob_url));
-    let mut optional = input("/yard/cache.tgz", url("nothing"));
-    optional.optional = true;
-    let task = RunTask {
-        task: "t1".into(),
-        kind: "staging".into(),
-        app: "app-1".into(),
-        app_name: "shop".into(),
-        stack: "host".into(),
-        command: ["bash", "-c", "id -u; cat /yard/package.zip; echo; /yard/builder x; ls /yard/buildpacks; getent hosts api.yard.internal; \
-            cp /yard/package.zip /yard/out/droplet.tgz; printf '%s' \"$MODE\" > /yard/out/result.json"].map(String::from).to_vec(),
-        environment: vec!["MODE=fast".into()],
-        memory_mb: 128,
-        disk_mb: 64,
-        timeout_seconds: 30,
-        inputs: vec![
-            input("/yard/package.zip", url("package")),
-            optional,
-            input("/yard/builder", task_input::Source::Builtin("builder".into())),
-            input("/yard/buildpacks", task_input::Source::Builtin("buildpacks".into())),
-        ],
-        outputs: vec![
-            TaskOutput { path: "/yard/out/droplet.tgz".into(), url: format!("{}/droplet", world.blob_url), required: true },
-            TaskOutput { path: "/yard/out/cache.tgz".into(), url: format!("{}/cache", world.blob_url), required: false },
-        ],
-        log_source_type: "STG".into(),
-        context: b"ctx".to_vec(),
-        result_file: "/yard/out/result.json".into(),
-        ..RunTask::default()
-    };
-    let begun = Instant::now();
-    assert_eq!(
-        run_task(&world, &task).await,
-        RunTaskReply {
-            accepted: true,
-            reason: String::new()
-        }
-    );
-    let Seen::Task(exited) = world
-        .eventually("its end", |seen| matches!(seen, Seen::Task(_)))
-        .await
-    else {
-        panic!()
-    };
-    eprintln!("task to its end told: {:?}", begun.elapsed());
-    assert_eq!(
-        (exited.end(), exited.exit_status),
-        (TaskEnd::Exited, 0),
-        "{exited:?}"
-    );
-    assert_eq!(
-        (exited.result.as_slice(), exited.context.as_slice()),
-        (&b"fast"[..], &b"ctx"[..])
-    );
-    assert_eq!(exited.uploaded.len(), 1);
-    assert_eq!(exited.uploaded[0].size_bytes, 11);
-    assert_eq!(world.blobs.lock().unwrap()["droplet"], b"the package");
-    let gateway = world.gateway.to_string();
-    for line in ["2000", "the package", "building x", "static"] {
-        assert!(
-            exited.last_lines.iter().any(|seen| seen == line),
-            "{line}: {:?}",
-            exited.last_lines
-        );
-    }
-    assert!(
-        exited
-            .last_lines
-            .iter()
-            .any(|line| line.starts_with(&gateway)),
-        "names: {:?}",
-        exited.last_lines
-    );
-    let last = position(
-        &world,
-        |seen| matches!(seen, Seen::Line(kind, text) if kind == "STG" && text.starts_with(&gateway)),
-    );
-    assert!(
-        last < position(&world, |seen| matches!(seen, Seen::Task(_))),
-        "its end overtook its lines"
-    );
-
-    let failing = |id: &str, command: &str| RunTask {
-        task: id.into(),
-        command: vec!["bash".into(), "-c".into(), command.into()],
-        inputs: vec![],
-        outputs: vec![],
-        ..task.clone()
-    };
-    let slow = RunTask {
-        timeout_seconds: 1,
-        ..failing("t2", "trap '' TERM; while :; do sleep 1; done")
-    };
-    let hungry = failing("t3", "python3 -c 'x = bytearray(900 << 20)'");
-    let full = failing("t5", "head -c 200M /dev/zero > /home/vcap/x");
-    let broken = failing("t4", "echo broken >&2; exit 4");
-    for (task, end) in [
-        (slow, TaskEnd::Timeout),
-        (hungry, TaskEnd::OutOfMemory),
-        (full, TaskEnd::DiskFull),
-        (broken, TaskEnd::Exited),
-    ] {
-        assert!(run_task(&world, &task).await.accepted);
-        let Seen::Task(exited) = world
-            .eventually(
-                "its end",
-                |seen| matches!(seen, Seen::Task(it) if it.task == task.task),
-            )
-            .await
-        else {
-            panic!()
-        };
-        assert_eq!(exited.end(), end, "{exited:?}");
-        assert!(exited.uploaded.is_empty());
-    }
-    // Two subjects have no order between them: the word to stop may come first.
-    let stopped = StopTask {
-        task: "t7".into(),
-        reason: "nobody waits for it".into(),
-    };
-    let stop = catalogue::dea_task_stop(&DeaId::new("dea-1").unwrap());
-    world.bus.publish(&stop, &stopped).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    run_task(&world, &failing("t7", "echo in vain")).await;
-    assert!(run_task(&world, &failing("t8", "true")).await.accepted);
+        .order(&world.start_message("i1", &sha1, COMMAND))
+        .await;
+    world.state("i1", InstanceState::Running).await;
+    world
+        .eventually("a registration", |seen| matches!(seen, Seen::Registered(_)))
+        .await;
+    let told = drain(&world, true).await.unwrap();
+    assert_eq!((told.left, told.until - told.since), (1, 600.0));
+    world.state("i1", InstanceState::Evacuating).await;
+    world
+        .eventually("its goodbye", |seen| {
+            matches!(seen, Seen::Leaving(goodbye)
+                if goodbye.yard_drain == Some(told) && goodbye.yard_zone.as_deref() == Some("z1"))
+        })
+        .await;
     world
         .eventually(
-            "the next one's end",
-            |seen| matches!(seen, Seen::Task(it) if it.task == "t8"),
+            "automation hears of it",
+            |seen| matches!(seen, Seen::Report(report) if report.draining),
         )
         .await;
-    assert!(!world.all_seen().iter().any(|seen| match seen {
-        Seen::Task(it) => it.task == "t7",
-        Seen::Line(_, text) => text == "in vain",
-        _ => false,
-    }));
-    let huge = RunTask {
-        memory_mb: 1 << 20,
-        ..failing("t6", "true")
-    };
-    let refused = run_task(&world, &huge).await;
+    assert_eq!(answer(&world, "/").await.unwrap(), "hello 0");
     assert!(
-        !refused.accepted && refused.reason.contains("memory"),
+        !world
+            .all_seen()
+            .iter()
+            .any(|seen| matches!(seen, Seen::Unregistered(_))),
+        "it keeps its route"
+    );
+
+    world
+        .order(&world.start_message("i2", &sha1, COMMAND))
+        .await;
+    let refused = world.exited("i2").await;
+    assert_eq!(refused.reason, ExitReason::DeaEvacuation);
+    assert!(
+        refused.exit_description.contains("being emptied"),
         "{refused:?}"
     );
+
+    world.forget_seen();
+    assert_eq!(drain(&world, true).await, Some(told), "the same drain");
+    assert_eq!(drain(&world, false).await, None);
+    world.state("i1", InstanceState::Running).await;
+    world
+        .eventually("it advertises again", |seen| {
+            matches!(seen, Seen::Advertised(_))
+        })
+        .await;
+    world
+        .order(&world.start_message("i3", &sha1, COMMAND))
+        .await;
+    world.state("i3", InstanceState::Running).await;
     world.finish().await;
 }
 

@@ -40,6 +40,13 @@ async fn promptly(what: &str, mut is_so: impl FnMut() -> bool) {
     eprintln!("{what}: {:?}", begun.elapsed());
 }
 
+/// Sandboxes of this agent that wait in its pool.
+fn prepared(world: &World) -> usize {
+    let sandboxes = std::fs::read_dir(world.agent_folder().join("sandboxes")).unwrap();
+    let names = sandboxes.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("ready-")).count()
+}
+
 fn says(world: &World, words: &str) -> bool {
     let seen = world.all_seen();
     seen.iter()
@@ -57,6 +64,10 @@ async fn changed_settings_act_on_instances_that_are_there() {
     let Some(world) = started else { return };
     let cluster = Cluster::connect(&etcd.config("")).await.unwrap();
     cluster.reachable().wait_for(|there| *there).await.unwrap();
+    // Sandboxes that waited in the pool have names of their own; the instances below are looked for by theirs.
+    promptly("sandboxes are prepared", || prepared(&world) == 2).await;
+    set(&cluster, "dea/pool/instances", "0").await;
+    promptly("what was prepared goes", || prepared(&world) == 0).await;
     let sha1 = world.droplet(&[("app/x", "")]);
     let worker = |instance: &str, command: &str| {
         let mut start = world.start_message(instance, &sha1, command);

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dea::sandbox::{ExitStatus, SandboxError, SandboxEvent, Signal, Source};
+use dea::sandbox::{ExitStatus, SandboxError, SandboxEvent, SandboxLimits, Signal, Source};
 use yard::{Yard, collect, limits, next_line, shell, text};
 
 fn status(seen: &[SandboxEvent]) -> (ExitStatus, bool) {
@@ -301,6 +301,82 @@ async fn another_agent_continues_where_the_first_was() {
 }
 
 #[tokio::test]
+async fn a_sandbox_prepared_for_anybody_becomes_somebodys() {
+    let Some(mut yard) = Yard::start("assign").await else {
+        return;
+    };
+    let ready = yard.prepare("ready").await;
+    let other_disk = SandboxLimits {
+        disk_mb: 33,
+        ..limits()
+    };
+    let more_files = SandboxLimits {
+        fds: 1025,
+        ..limits()
+    };
+    for impossible in [other_disk, more_files] {
+        let refused = ready.clone().assign("web-7", impossible).await;
+        assert!(matches!(refused, Err(SandboxError::Refused { .. })));
+    }
+    let wanted = SandboxLimits {
+        memory_mb: 40,
+        pids: 50,
+        cpu_shares: 77,
+        fds: 512,
+        ..limits()
+    };
+    let sandbox = ready.assign("web-7", wanted).await.unwrap();
+    assert_eq!((sandbox.id(), sandbox.limits()), ("ready", wanted));
+    let mut events = sandbox.events().await.unwrap();
+    let script = "hostname; cat /etc/hostname; grep web-7 /etc/hosts | wc -l; \
+                  python3 -c 'bytearray(60 << 20)'; echo $?";
+    sandbox.order(shell(script)).await.unwrap();
+    let seen = collect(&mut events).await;
+    assert_eq!(
+        text(&seen, false),
+        ["web-7", "web-7", "1", "137"],
+        "{seen:?}"
+    );
+    let late = sandbox.clone().assign("web-8", wanted).await;
+    assert!(matches!(late, Err(SandboxError::Refused { .. })));
+    drop((events, sandbox));
+    let adopted = yard.restart().await;
+    assert_eq!(adopted[0].limits(), wanted, "the next agent knows");
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn mounts_are_made_beside_a_program_of_ours_until_the_sandbox_is_sealed() {
+    let Some(yard) = Yard::start("sealed").await else {
+        return;
+    };
+    let folder = yard.folder().join("shown");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("word"), "seen\n").unwrap();
+    let sandbox = yard.prepare("one").await;
+    let mut events = sandbox.events().await.unwrap();
+    let waits = "echo runs; until [ -e /opt/late/word ]; do sleep 0.02; done; cat /opt/late/word; exec sleep 1000";
+    sandbox.order_unsealed(shell(waits)).await.unwrap();
+    assert_eq!(next_line(&mut events).await, "runs");
+    let bind = || Source::ReadOnlyBind(folder.clone());
+    sandbox.put("/opt/late", bind(), 0o755).await.unwrap();
+    assert_eq!(next_line(&mut events).await, "seen");
+    sandbox.seal().await.unwrap();
+    for refused in [
+        sandbox.put("/opt/later", bind(), 0o755).await,
+        sandbox.mount_droplet(&folder, "/opt/later").await,
+        sandbox.order(shell("true")).await,
+        sandbox.clone().assign("other", limits()).await.map(drop),
+    ] {
+        assert!(
+            matches!(refused, Err(SandboxError::Refused { .. })),
+            "{refused:?}"
+        );
+    }
+    yard.finish().await;
+}
+
+#[tokio::test]
 async fn output_nobody_takes_is_bounded_and_counted() {
     let Some(yard) = Yard::start("backlog").await else {
         return;
@@ -478,11 +554,14 @@ async fn measure_a_cold_start_and_its_end() {
     let droplet = yard.folder().join("droplet");
     std::fs::create_dir_all(droplet.join("app")).unwrap();
     yard.prepare("warm-up").await;
-    let mut parts: [Vec<Duration>; 5] = Default::default();
+    let mut parts: [Vec<Duration>; 6] = Default::default();
     for number in 0..60 {
         let begin = Instant::now();
         let sandbox = yard.prepare(&format!("s{number}")).await;
         parts[0].push(begin.elapsed());
+        let assigning = Instant::now();
+        let sandbox = sandbox.assign("somebody", limits()).await.unwrap();
+        parts[5].push(assigning.elapsed());
         let mounting = Instant::now();
         sandbox.mount_droplet(&droplet, "/home/vcap").await.unwrap();
         parts[1].push(mounting.elapsed());
@@ -505,10 +584,14 @@ async fn measure_a_cold_start_and_its_end() {
         "orders to exit",
         "cold start to exit",
         "destroy",
+        "assign",
     ];
     for (name, mut times) in names.into_iter().zip(parts) {
         times.sort();
-        println!("{name}: p50 {:?}, p95 {:?}", times[30], times[57]);
+        println!(
+            "{name}: least {:?}, p50 {:?}, p95 {:?}",
+            times[0], times[30], times[57]
+        );
     }
     let begin = Instant::now();
     let ids: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();

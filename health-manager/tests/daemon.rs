@@ -115,6 +115,7 @@ impl Around {
                         yard_complete: Some(true),
                         yard_period: None,
                         yard_zone: None,
+                        yard_tasks: None,
                     })
                     .collect();
                 for beat in beats {

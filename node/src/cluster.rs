@@ -11,6 +11,7 @@ use daemon::{Cluster, Policy, Supervisor};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use proto::config::Settings;
+use proto::config::place::NODE;
 use proto::node::{ClusterFile, NodePhase};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -27,10 +28,11 @@ use crate::adapters::store::{self, StoreUser};
 use crate::adapters::{control, files, machine};
 use crate::board::Board;
 use crate::crew::Crew;
-use crate::domain::cast::{self, Part};
+use crate::domain::cast::{self, Part, ROUTER_HTTP, ROUTER_TLS};
 use crate::domain::servers::StoreRole;
 use crate::names;
 use crate::plan::{self, Plan};
+use crate::rolling::{self, Rolling};
 
 /// How long a node that is ending may keep the next one waiting.
 const LOCK_DEADLINE: Duration = Duration::from_secs(4);
@@ -60,7 +62,8 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     let tasks = Supervisor::new();
     let (settings_sender, settings) = watch::channel(Arc::new(Settings::default()));
     telemetry.follow(settings.clone(), &tasks);
-    let mut crew = Crew::new(&plan, listeners, settings, &tasks)?;
+    let (wanted_sender, wanted_values) = watch::channel(rolling::Wanted::default());
+    let mut crew = Crew::new(&plan, listeners, settings, wanted_values, &tasks)?;
     control::serve(&plan.layout.control_socket(), &crew.board, &tasks)?;
     if plan.file.hosts {
         names::keep(&plan, &crew);
@@ -71,7 +74,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
         () = board.stop_requested() => "a request",
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        result = keep_all(&plan, &mut crew, settings_sender) => match result? {},
+        result = keep_all(&plan, &mut crew, settings_sender, wanted_sender) => match result? {},
     };
 
     info!(cause, "the cluster stops");
@@ -98,6 +101,7 @@ async fn keep_all(
     plan: &Plan,
     crew: &mut Crew,
     settings: watch::Sender<Arc<Settings>>,
+    wanted: watch::Sender<rolling::Wanted>,
 ) -> anyhow::Result<Infallible> {
     let daemons: Vec<&Part> = plan
         .parts
@@ -111,8 +115,25 @@ async fn keep_all(
         daemons.iter().for_each(|part| crew.keep(part));
     }
     prepare_store(plan, &crew.board).await;
-    let cluster = Cluster::connect(&plan.store_login("node", "node-store")).await?;
-    follow_settings(cluster, settings, &crew.tasks);
+    let cluster = Cluster::connect_as(&plan.store_login("node", "node-store"), NODE).await?;
+    follow_settings(cluster.clone(), settings, &crew.tasks);
+    let rolling = Rolling {
+        cluster,
+        daemons: daemons
+            .iter()
+            .filter_map(|part| Some(((*part).clone(), plan.program(part)?.clone())))
+            .collect(),
+        board: crew.board.clone(),
+        wanted,
+    };
+    if let Err(error) = rolling.read().await {
+        // They start with the defaults, and anew once the store tells otherwise.
+        warn!(
+            error = &error as &dyn std::error::Error,
+            "what daemons are started with could not be read"
+        );
+    }
+    rolling.start(&crew.tasks);
     if !left_running {
         daemons.iter().for_each(|part| crew.keep(part));
     }
@@ -140,18 +161,21 @@ async fn renew_files(plan: &Plan) -> anyhow::Result<()> {
 fn open_sockets(plan: &Plan) -> anyhow::Result<Listeners> {
     let mut listeners = Listeners::new(plan.sockets());
     for part in &plan.parts {
-        let Some(name) = part.socket() else { continue };
-        if plan.alive(part).is_none()
-            && let Err(error) = listeners.open(name)
-        {
+        if plan.alive(part).is_some() {
+            continue;
+        }
+        for name in part.sockets() {
+            let Err(error) = listeners.open(name) else {
+                continue;
+            };
             let address = listeners
                 .address(name)
                 .map(|address| address.to_string())
                 .unwrap_or_default();
-            let advice = if name == "router-http" {
-                "choose another with --port, or stop that program"
-            } else {
-                "stop that program"
+            let advice = match name {
+                ROUTER_HTTP => "choose another with --port, or stop that program",
+                ROUTER_TLS => "choose another with --tls-port, or stop that program",
+                _ => "stop that program",
             };
             bail!("{address} cannot be listened on ({error}): {advice}");
         }

@@ -15,6 +15,7 @@ use crate::board::Board;
 use crate::domain::cast::{self, Part};
 use crate::keeper::{Keeper, Probe};
 use crate::plan::Plan;
+use crate::rolling::Wanted;
 
 pub struct Crew {
     pub board: Arc<Board>,
@@ -23,6 +24,7 @@ pub struct Crew {
     pub http: reqwest::Client,
     sockets: Arc<Mutex<Listeners>>,
     settings: watch::Receiver<Arc<Settings>>,
+    wanted: watch::Receiver<Wanted>,
     programs: BTreeMap<Part, (Program, Probe)>,
     kept: BTreeMap<Part, Stop>,
 }
@@ -38,6 +40,7 @@ impl Crew {
         plan: &Plan,
         listeners: Listeners,
         settings: watch::Receiver<Arc<Settings>>,
+        wanted: watch::Receiver<Wanted>,
         tasks: &Supervisor,
     ) -> anyhow::Result<Crew> {
         let board = Arc::new(Board::new(&plan.file.id));
@@ -60,6 +63,7 @@ impl Crew {
             http: http.context("cannot make an HTTP client")?,
             sockets: Arc::new(Mutex::new(listeners)),
             settings,
+            wanted,
             programs,
             kept: BTreeMap::new(),
         })
@@ -86,6 +90,7 @@ impl Crew {
             board: self.board.clone(),
             sockets: self.sockets.clone(),
             settings: self.settings.clone(),
+            wanted: self.wanted.clone(),
             http: self.http.clone(),
             stop: stop_seen,
             ended,

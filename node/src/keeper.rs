@@ -15,7 +15,8 @@ use crate::adapters::process::{self, Living, Program};
 use crate::adapters::sockets::Listeners;
 use crate::board::Board;
 use crate::domain::cast::Part;
-use crate::domain::restart;
+use crate::domain::{restart, rolling};
+use crate::rolling::Wanted;
 
 /// How a part says that it can work.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Keeper {
     pub sockets: Arc<Mutex<Listeners>>,
     /// Follows the cluster store once that is there.
     pub settings: watch::Receiver<Arc<Settings>>,
+    /// Values that it is started with.
+    pub wanted: watch::Receiver<Wanted>,
     pub http: reqwest::Client,
     /// Turned to true, nothing is started any more and the part is stopped.
     pub stop: watch::Receiver<bool>,
@@ -80,10 +83,13 @@ impl Keeper {
             let how = match adopted {
                 Some(identity) => {
                     info!(part = %name, pid = identity.pid, "a part that runs is adopted");
-                    if let Some(socket) = self.part.socket()
-                        && !self.sockets.lock().await.copy_from(socket, identity.pid)
-                    {
-                        warn!(part = %name, socket, "the listening socket of an adopted part cannot be kept over its next restart");
+                    for socket in self.part.sockets() {
+                        let mut sockets = self.sockets.lock().await;
+                        if sockets.address(socket).is_some()
+                            && !sockets.copy_from(socket, identity.pid)
+                        {
+                            warn!(part = %name, socket, "the listening socket of an adopted part cannot be kept over its next restart");
+                        }
                     }
                     self.live(Living::Adopted { identity }).await
                 }
@@ -126,7 +132,7 @@ impl Keeper {
 
     async fn launch(&self) -> anyhow::Result<Living> {
         let mut passed = Vec::new();
-        if let Some(name) = self.part.socket() {
+        for name in self.part.sockets() {
             let mut sockets = self.sockets.lock().await;
             if let Err(error) = sockets.open(name) {
                 let address = sockets
@@ -141,7 +147,9 @@ impl Keeper {
                     .map(|descriptor| (name.to_string(), descriptor)),
             );
         }
-        Ok(process::start(&self.program, passed)?)
+        let wanted = self.wanted.borrow().get(&self.part).cloned();
+        let environment = wanted.map_or_else(Vec::new, |values| rolling::environment(&values));
+        Ok(process::start(&self.program, passed, environment)?)
     }
 
     /// Watches one life; says how it ended.

@@ -4,6 +4,7 @@
 //! prepare   home, secrets, ports, networks, kernel settings        adapters::{layout, machine}
 //! serve     sockets, nats, etcd, its users, bootstrap files        plan, cluster
 //! keep      one task per part: start or adopt, watch, restart      crew, keeper
+//! renew     restarts for values that need one, one at a time       rolling
 //! tell      the node's socket, /etc/hosts                          board, adapters::control, names
 //! stop      in waves, then look for leftovers                      cluster, adapters::cleanup
 //! ```
@@ -20,6 +21,7 @@ pub mod keeper;
 pub mod names;
 pub mod plan;
 pub mod roles;
+pub mod rolling;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ pub struct Wanted {
     pub domain: Option<String>,
     pub bind: Option<IpAddr>,
     pub port: Option<u16>,
+    /// 0 for none.
+    pub tls_port: Option<u16>,
     pub deas: Option<u32>,
     pub hosts: Option<bool>,
 }

@@ -36,6 +36,9 @@ enum Command {
         /// Port the router listens on [default: as before, or 8080].
         #[arg(long)]
         port: Option<u16>,
+        /// Port the router listens on for TLS, 0 for none [default: as before, or none].
+        #[arg(long)]
+        tls_port: Option<u16>,
         /// Execution agents on this machine [default: as before, or 1].
         #[arg(long)]
         deas: Option<u32>,
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
             domain,
             bind,
             port,
+            tls_port,
             deas,
             no_hosts,
             hosts,
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
                 domain,
                 bind,
                 port,
+                tls_port,
                 deas,
                 hosts,
             }))

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::adapters::hosts_file::HostsFile;
 use crate::adapters::layout::{self, Chosen, Layout};
 use crate::adapters::process::{self, Program};
-use crate::adapters::{cleanup, files};
-use crate::domain::cast::{self, Part};
+use crate::adapters::{certificates, cleanup, files};
+use crate::domain::cast::{self, Part, ROUTER_HTTP, ROUTER_TLS};
 use crate::domain::network;
 use crate::domain::servers::{self, BusUser};
 use crate::keeper::Probe;
@@ -102,6 +102,12 @@ impl Plan {
         SocketAddr::new(self.router().ip(), self.chosen.port("ssh"))
     }
 
+    /// Where the router listens for TLS, if it does.
+    fn router_tls(&self) -> Option<SocketAddr> {
+        let port = self.file.tls_port?;
+        Some(SocketAddr::new(self.router().ip(), port))
+    }
+
     /// Where the machine itself reaches the router.
     pub fn router_here(&self) -> SocketAddr {
         let router = self.router();
@@ -113,12 +119,17 @@ impl Plan {
     }
 
     pub fn sockets(&self) -> Vec<(String, SocketAddr)> {
-        vec![
-            ("router-http".to_string(), self.router()),
+        let mut sockets = vec![
+            (ROUTER_HTTP.to_string(), self.router()),
             ("api".to_string(), self.local("api")),
             ("collector".to_string(), self.local("collector")),
             ("ssh".to_string(), self.ssh()),
-        ]
+        ];
+        sockets.extend(
+            self.router_tls()
+                .map(|address| (ROUTER_TLS.to_string(), address)),
+        );
+        sockets
     }
 
     pub fn admin(&self, part: &Part) -> Option<SocketAddr> {
@@ -246,7 +257,18 @@ impl Plan {
     fn settings(&self, part: &Part, role: Role, index: u32) -> anyhow::Result<Value> {
         let folder = self.layout.folder(part);
         Ok(match role {
-            Role::Router => json!({ "http_socket": "router-http", "address": self.router() }),
+            Role::Router => {
+                let tls = match self.router_tls() {
+                    Some(address) => {
+                        let certificates = self.layout.home.join("certificates");
+                        files::folder(&certificates, 0o700)?;
+                        certificates::provide(&certificates, &self.file.domain)?;
+                        json!({ "socket": ROUTER_TLS, "address": address, "certificates": certificates })
+                    }
+                    None => Value::Null,
+                };
+                json!({ "http_socket": ROUTER_HTTP, "address": self.router(), "tls": tls })
+            }
             Role::Controller => {
                 let key = |name: &str| -> anyhow::Result<PathBuf> {
                     let path = folder.join(name);
@@ -285,7 +307,8 @@ impl Plan {
                     "address": share.address,
                     "subnet": share.subnet,
                     "interface_prefix": format!("{}{index:x}", layout::interface_prefix(&self.file.id)),
-                    "zone": "default",
+                    // What fails together: each agent of a machine is a failure domain of its own.
+                    "zone": format!("zone-{index}"),
                     "memory_mb": self.memory_mb(),
                     "disk_mb": null,
                     "router_address": self.router_here(),

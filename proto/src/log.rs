@@ -13,3 +13,8 @@ pub const SOURCE_SENSOR: &str = "SENSOR";
 pub fn source_of_process(process_type: &str) -> String {
     format!("APP/PROC/{}", process_type.to_uppercase())
 }
+
+/// `APP/TASK/migrate` for the task `migrate`.
+pub fn source_of_task(name: &str) -> String {
+    format!("APP/TASK/{name}")
+}

@@ -12,6 +12,9 @@ pub struct ClusterFile {
     /// Address the router listens on.
     pub bind: String,
     pub port: u16,
+    /// Where the router listens for TLS; without it, it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_port: Option<u16>,
     /// Agents on this machine.
     pub deas: u32,
     /// Whether /etc/hosts gets a marked block.

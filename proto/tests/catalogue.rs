@@ -110,24 +110,45 @@ fn the_documentation_shows_the_table() {
 fn the_documentation_shows_the_configuration() {
     let mut text = String::from(
         "# The cluster configuration\n\nGenerated from the schema in `proto/src/config/keys.rs`; `YARD_REGENERATE=1 cargo test -p proto` writes it anew.\n\n\
-         Read and change it with `yard config list|get|set|unset|watch`. A value is checked before it is stored, every daemon \
-         concerned follows within a second, and nothing restarts unless the table says so. Durations are written `500ms`, `10s`, \
-         `2m`, `1h`; sizes `64KiB`, `10MiB`, `2GiB`.\n\n| key | takes | default | meaning |\n|---|---|---|---|\n",
+         Read and change it with `yard config`. A value is checked before it is stored, every daemon concerned follows within a \
+         second, and nothing restarts unless the table says so; then the node restarts the daemons concerned, one at a time, each \
+         once the one before is ready again. Durations are written `500ms`, `10s`, `2m`, `1h`; sizes `64KiB`, `10MiB`, `2GiB`.\n\n\
+         - `yard config list|get|set|unset|watch` read and change single values. `--component dea-2` with `set` and `unset` gives \
+         one component a value of its own, which wins over the cluster's; `list` and `get` show those too. The node is the component `node`.\n\
+         - `yard config add|remove KEY ELEMENT...` edit a list, or an environment, by its elements. Two people who do so at once lose nothing.\n\
+         - `yard config history [KEY]` tells who changed what, when, from what to what: the last 500 changes. \
+         `yard config rollback KEY`, `rollback KEY --to REVISION` and `rollback --to REVISION` (everything) go back.\n\
+         - `yard config export` prints everything that is set as YAML (with `--json` as JSON); `yard config import FILE` makes what is set \
+         that, all or nothing. Passwords in `staging/environment` are in it.\n\
+         - `--dry-run` with any change tells what would change, who is concerned and what would restart, and stores nothing.\n\n\
+         | key | takes | default | read by | meaning |\n|---|---|---|---|---|\n",
     );
     for key in proto::config::KEYS {
         let restart = if key.needs_restart {
-            " *Takes effect when the daemon starts anew.*"
+            " *Needs a restart, which the node does.*"
         } else {
             ""
         };
         writeln!(
             text,
-            "| `{}` | {} | `{}` | {}{restart} |",
-            key.path, key.kind, key.default, key.doc
+            "| `{}` | {} | `{}` | {} | {}{restart} |",
+            key.path,
+            key.kind,
+            key.default,
+            readers(key),
+            key.doc
         )
         .expect("writing to a text");
     }
     committed("docs/config.md", &text);
+}
+
+fn readers(key: &proto::config::Key) -> String {
+    if key.path.starts_with("cluster/") {
+        "all".to_string()
+    } else {
+        key.readers().join(", ")
+    }
 }
 
 /// Generated documents are committed and held to their source.

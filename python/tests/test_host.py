@@ -22,6 +22,21 @@ class HostTestCase(unittest.TestCase):
         # Whichever client is the current one by then.
         self.addCleanup(lambda: self.client.close())
 
+    def _two_idle(self):
+        """Idle workers by pid. A host that has just begun may have fewer than it will."""
+        self.client.send(request="prefork", count=2)
+        self._eventually_idle(2)
+        self.client.close()
+        self.client, hello = self.host.connect()
+        return hello["idle"]
+
+    def _eventually_idle(self, count):
+        def idle():
+            self.client.send(request="ping", nonce=count)
+            return self.client.wait_for(lambda event: event["event"] == "pong")["idle"]
+
+        eventually(lambda: idle() == count, "there are not %d idle workers" % count)
+
     def python(self, source, parameters=None, **orders):
         orders.setdefault("id", "run")
         path = self.host.action("action_" + orders["id"], source)
@@ -303,9 +318,10 @@ class Ends(HostTestCase):
         self.assert_serves()
 
     def test_an_idle_worker_that_dies_is_replaced(self):
-        os.kill(self.hello["idle"][0], signal.SIGKILL) if self.hello["idle"] else self.fail("no idle worker")
+        pid = self._two_idle()[0]
+        os.kill(pid, signal.SIGKILL)
         lost = self.client.wait_for(lambda event: event["event"] == "worker_lost")
-        self.assertEqual(lost["pid"], self.hello["idle"][0])
+        self.assertEqual(lost["pid"], pid)
         self.client.wait_for(lambda event: event["event"] == "worker")
         self.assert_serves()
 
@@ -424,7 +440,7 @@ class Protocol(HostTestCase):
         self.assertEqual(end["event"], "exited")
 
     def test_the_client_chooses_the_worker_it_prepared(self):
-        chosen = self.hello["idle"][-1]
+        chosen = self._two_idle()[-1]
         end, output, _ = self.shell("echo $$", worker=chosen)
         self.assertEqual((end["pid"], output), (chosen, "%d\n" % chosen))
         end, _, _ = self.shell("true", worker=chosen, id="again")
@@ -440,7 +456,7 @@ class Protocol(HostTestCase):
         )
 
     def test_an_idle_worker_that_cannot_be_used_is_replaced(self):
-        pid = self.hello["idle"][0]
+        pid = self._two_idle()[0]
         self.client.send(request="retire", worker=pid)
         lost = self.client.wait_for(lambda event: event["event"] == "worker_lost")
         self.assertEqual(lost["pid"], pid)
@@ -448,14 +464,7 @@ class Protocol(HostTestCase):
         self.client.send(request="retire", worker=pid)
         refused = self.client.wait_for(lambda event: event["event"] == "refused")
         self.assertEqual(refused["code"], "no_such_worker")
-        self._eventually_idle(len(self.hello["idle"]))
-
-    def _eventually_idle(self, count):
-        def idle():
-            self.client.send(request="ping", nonce=count)
-            return self.client.wait_for(lambda event: event["event"] == "pong")["idle"]
-
-        eventually(lambda: idle() == count, "there are not %d idle workers" % count)
+        self._eventually_idle(2)
 
     def test_executions_go_on_without_a_client_and_are_told_to_the_next(self):
         self.client.send(

@@ -14,6 +14,7 @@ Beginners get wrong:
   they live. That is why it may be killed without asking whose it was.
 """
 
+import json
 import os
 import selectors
 import signal
@@ -22,7 +23,7 @@ import struct
 import sys
 import time
 
-from yard_host import frames, orders, processes, worker as worker_process
+from yard_host import environment, frames, orders, processes, worker as worker_process
 from yard_host.execution import READ_SIZE, Execution, Worker
 from yard_host.mailbox import HIGH, LOW, Mailbox
 from yard_host.timers import Timers
@@ -42,6 +43,7 @@ _FIELDS = {
     "forget": {"request", "id"},
     "ping": {"request", "nonce"},
     "retire": {"request", "worker"},
+    "enter": {"request", "prefix", "path"},
 }
 
 
@@ -59,6 +61,8 @@ class Host:
         self._reading = True
         self._client = None
         self._decoder = None
+        self._environment = None
+        self._entered = False
         self._stopping = False
         self._stop_begun = False
         self._path = path
@@ -229,7 +233,10 @@ class Host:
         if unknown:
             self._refuse(body, "invalid", *("%s is not a field of %s" % (field, name) for field in unknown))
             return
-        getattr(self, "_handle_" + name)(body)
+        if name == "enter":
+            self._handle_enter(body, data)
+        else:
+            getattr(self, "_handle_" + name)(body)
 
     def _handle_run(self, body, data):
         problems = orders.problems_of(body)
@@ -252,8 +259,21 @@ class Host:
             worker.execution = execution
             self._executions[execution.id] = worker
             # The bytes the client sent go to the worker as they are.
-            worker.unsent = frames.wrap(data)
+            worker.unsent += frames.wrap(data)
             self._send_orders(worker)
+
+    def _handle_enter(self, body, data):
+        problems = orders.problems_of_enter(body)
+        if self._environment is not None or self._executions:
+            problems.append("this host has its pack already")
+        if problems:
+            self._refuse(body, "invalid", *problems)
+            return
+        # It takes longer than the start of an action. So a worker that is there already does it when it gets its
+        # orders, and the host before it forks the next.
+        self._environment = data
+        for pid in self._idle:
+            self._workers[pid].unsent = frames.wrap(data)
 
     def _handle_stop(self, body):
         worker = self._executions.get(body.get("id")) if isinstance(body.get("id"), str) else None
@@ -335,6 +355,10 @@ class Host:
         return self._fork()
 
     def _fork(self):
+        if self._environment is not None and not self._entered:
+            self._entered = True
+            body = json.loads(self._environment)
+            environment.enter(body.get("prefix"), body.get("path") or [])
         control, theirs = socket.socketpair()
         outputs = {name: os.pipe2(os.O_CLOEXEC) for name in ("stdout", "stderr")}
         sys.stdout.flush()

@@ -159,6 +159,15 @@ def problems_of(body):
     return problems
 
 
+def problems_of_enter(body):
+    """The same of an `enter` request."""
+    problems = []
+    for name, (holds, wanted) in (("prefix", FILLED), ("path", TEXTS)):
+        if body.get(name) is not None and not holds(body[name]):
+            problems.append("%s must be %s" % (name, wanted))
+    return problems
+
+
 def _limit_problems(body):
     limits = body.get("limits")
     if isinstance(limits, dict):

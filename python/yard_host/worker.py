@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 
-from yard_host import frames, processes
+from yard_host import environment, frames, processes
 from yard_host.execution import RESULT_HEADER, STARTED
 from yard_host.orders import DEFAULT_RESULT_LIMIT
 
@@ -45,15 +45,27 @@ def main(control, stdout, stderr):
     status = 1
     try:
         _settle(control, stdout, stderr)
-        data = frames.read_blocking(control)
-        if data is None:
+        orders = _await_orders(control)
+        if orders is None:
             os._exit(0)
         frames.write_all(control, STARTED)
-        status = _carry_out(json.loads(data), control)
+        status = _carry_out(orders, control)
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _await_orders(control):
+    """The orders, or None when there will be none. Before them it may be told its pack's environment."""
+    while True:
+        data = frames.read_blocking(control)
+        if data is None:
+            return None
+        body = json.loads(data)
+        if body.get("request") != "enter":
+            return body
+        environment.enter(body.get("prefix"), body.get("path") or [])
 
 
 def _settle(control, stdout, stderr):

@@ -10,10 +10,13 @@ pub mod domain;
 
 use adapters::access_log::AccessLog;
 use adapters::backends::Backends;
+use adapters::certificates::Certificates;
 use adapters::clock::Clock;
 use adapters::counters::Counters;
+use adapters::crowd::Crowd;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
+use adapters::server::Entrance;
 use adapters::traffic::Reporter;
 use adapters::{server, table_file};
 use anyhow::Context;
@@ -23,6 +26,7 @@ use domain::policy::Policy as Settings;
 use domain::table::{Registry, Table};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
@@ -36,6 +40,21 @@ pub struct Config {
     pub http_socket: String,
     /// Where to listen if none was inherited.
     pub address: SocketAddr,
+    /// The entrance for TLS; without it there is none.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+}
+
+/// The entrance for TLS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Name of the inherited listener.
+    pub socket: String,
+    /// Where to listen if none was inherited.
+    pub address: SocketAddr,
+    /// The folder of PEM files, each a private key and its chain.
+    pub certificates: PathBuf,
 }
 
 fn default_socket() -> String {
@@ -51,18 +70,19 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let policy = Arc::new(ArcSwap::from_pointee(Settings::read(&settings.borrow())));
     follow_settings(&deps, policy.clone());
 
-    let listener = match deps.sockets.take_tcp(&config.http_socket) {
-        Some(inherited) => {
-            inherited
-                .set_nonblocking(true)
-                .context("the inherited listener cannot be used")?;
-            TcpListener::from_std(inherited).context("the inherited listener cannot be used")?
-        }
-        None => server::bind(config.address)?,
-    };
+    let listener = listener(&deps, &config.http_socket, config.address)?;
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
+
+    let secure = match &config.tls {
+        Some(tls) => Some(secure_entrance(&deps, tls)?),
+        None => None,
+    };
+    let tls_port = match &secure {
+        Some(entrance) => Some(entrance.listener.local_addr()?.port()),
+        None => None,
+    };
 
     let mut registry = Registry::default();
     let file = deps.bootstrap.folder.join("table.json");
@@ -81,6 +101,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
+    let crowd = Arc::new(Crowd::default());
     let backends = Backends::new(deps.tasks.clone(), clock);
     let log = AccessLog::start(
         deps.bootstrap.folder.join("access.log"),
@@ -116,7 +137,6 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         });
     readiness.set("table", true, "");
 
-    show(&deps, &table, &policy, &counters, &backends, &counts, clock);
     let worker = Arc::new(Worker {
         table,
         policy,
@@ -125,18 +145,56 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         log,
         clock,
         tasks: deps.tasks.clone(),
+        crowd,
+        tls_port,
     });
-    let listener = Arc::new(listener);
-    deps.tasks
-        .spawn("front", Policy::Critical, move |shutdown| {
-            let (filler, listener, worker) = (filler.clone(), listener.clone(), worker.clone());
+    show(&deps, &worker, &counts);
+    let plain = Entrance {
+        listener: Arc::new(listener),
+        tls: None,
+    };
+    for (name, entrance) in [("front", Some(plain)), ("TLS front", secure)] {
+        let Some(entrance) = entrance else { continue };
+        let (filler, worker) = (filler.clone(), worker.clone());
+        deps.tasks.spawn(name, Policy::Critical, move |shutdown| {
+            let (filler, entrance, worker) = (filler.clone(), entrance.clone(), worker.clone());
             async move {
                 filler.fill(&shutdown).await;
-                tracing::info!(%address, "the router accepts requests");
-                server::accept(listener, worker, shutdown).await
+                let address = entrance.listener.local_addr()?;
+                tracing::info!(%address, front = name, "the router accepts requests");
+                server::accept(entrance, worker, shutdown).await
             }
         });
+    }
     Ok(Running::new(deps.tasks.clone()))
+}
+
+/// The listener that the node keeps open for this daemon, or one of its own.
+fn listener(deps: &Deps, name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match deps.sockets.take_tcp(name) {
+        Some(inherited) => {
+            inherited
+                .set_nonblocking(true)
+                .context("the inherited listener cannot be used")?;
+            TcpListener::from_std(inherited).context("the inherited listener cannot be used")
+        }
+        None => server::bind(address),
+    }
+}
+
+/// The entrance for TLS, with its certificates watched and shown.
+fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> {
+    let certificates = Certificates::new(config.certificates.clone());
+    let (watched, shown) = (certificates.clone(), certificates.clone());
+    deps.tasks
+        .spawn("certificates", Policy::Restart, move |shutdown| {
+            watched.clone().run(shutdown)
+        });
+    deps.admin_route("/certificates", move || serde_json::json!(shown.shown()));
+    Ok(Entrance {
+        listener: Arc::new(listener(deps, &config.socket, config.address)?),
+        tls: Some(server::tls_acceptor(certificates).context("TLS cannot be offered")?),
+    })
 }
 
 fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
@@ -158,28 +216,15 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
 }
 
 /// What the status server shows of the router.
-fn show(
-    deps: &Deps,
-    table: &Arc<ArcSwap<Table>>,
-    policy: &Arc<ArcSwap<Settings>>,
-    counters: &Arc<Counters>,
-    backends: &Arc<Backends>,
-    counts: &Arc<RegistryCounts>,
-    clock: Clock,
-) {
-    let (shown, limits) = (table.clone(), policy.clone());
+fn show(deps: &Deps, worker: &Arc<Worker>, counts: &Arc<RegistryCounts>) {
+    let routes = worker.clone();
     deps.admin_route("/routes", move || {
-        describe(&shown.load(), limits.load().stale_after)
+        describe(&routes.table.load(), routes.policy.load().stale_after)
     });
-    let (table, counters, backends, counts) = (
-        table.clone(),
-        counters.clone(),
-        backends.clone(),
-        counts.clone(),
-    );
+    let (worker, counts) = (worker.clone(), counts.clone());
     deps.varz(move || {
-        let mut varz = counters.varz();
-        let table = table.load();
+        let mut varz = worker.counters.varz();
+        let table = worker.table.load();
         let apps: std::collections::BTreeSet<&str> = table
             .iter()
             .flat_map(|pool| &pool.members)
@@ -193,8 +238,9 @@ fn show(
             "unregistrations": load(&counts.unregistrations),
             "rejected_registrations": load(&counts.rejected),
             "routes_pruned": load(&counts.pruned),
-            "ms_since_last_registry_update": clock.now().saturating_sub(load(&counts.last_update)),
-            "idle_backend_connections": backends.idle_count(),
+            "ms_since_last_registry_update": worker.clock.now().saturating_sub(load(&counts.last_update)),
+            "idle_backend_connections": worker.backends.idle_count(),
+            "client_connections": worker.crowd.present(),
         });
         if let (Some(varz), serde_json::Value::Object(own)) = (varz.as_object_mut(), own) {
             varz.extend(own);

@@ -6,6 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 use support::*;
+use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
 async fn an_ambiguous_request_is_answered_and_the_connection_closed() {
@@ -166,4 +167,98 @@ async fn a_head_that_does_not_end_times_out_and_silence_may_last_longer() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_times_out_and_a_slow_one_may_take_its_time() {
+    let limit = Duration::from_secs(2);
+    let router = TestRouter::with(|policy| policy.body_timeout = limit).await;
+    let backend = Backend::echo().await;
+    router.route("a", backend.address);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
+    let mut stuck = router.connect().await;
+    stuck.send(format!("{head}half")).await;
+    let mut slow = router.connect().await;
+    slow.send(head).await;
+    let begun = Instant::now();
+    for _ in 0..10 {
+        tokio::time::sleep(limit / 8).await;
+        slow.send("x").await;
+    }
+    assert!(begun.elapsed() > limit);
+    let answer = slow.answer().await;
+    assert!(answer.body.ends_with("xxxxxxxxxx"), "{answer:?}");
+
+    let answer = stuck.answer().await;
+    assert_eq!(answer.status, 408, "{answer:?}");
+    assert_eq!(
+        answer.header("x-cf-routererror"),
+        Some("request_body_timeout")
+    );
+    assert!(stuck.is_closed().await);
+}
+
+#[tokio::test]
+async fn an_instance_that_takes_its_time_with_a_body_is_not_held_against_the_client() {
+    const SIZE: usize = 32 << 20;
+    let limit = Duration::from_millis(300);
+    let router = TestRouter::with(|policy| policy.body_timeout = limit).await;
+    let backend = Backend::start(move |mut peer, _| async move {
+        peer.head().await;
+        tokio::time::sleep(limit * 5).await;
+        let mut count = 0;
+        while count < SIZE && peer.more().await {
+            count += std::mem::take(&mut peer.read).len();
+        }
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await;
+    })
+    .await;
+    router.route("a", backend.address);
+    let mut client = router.connect().await;
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n"
+        ))
+        .await;
+    client.send(vec![b'y'; SIZE]).await;
+    assert_eq!(client.answer().await.body, "ok");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_left() {
+    let router = TestRouter::with(|policy| policy.send_timeout = Duration::from_millis(300)).await;
+    let (told, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+    let backend = Backend::start(move |mut peer, _| {
+        let told = told.clone();
+        async move {
+            peer.head().await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+                .await;
+            // Ends when the router closes the connection.
+            while peer.socket.write_all(&[b'x'; 65_536]).await.is_ok() {}
+            told.send(()).await.unwrap();
+        }
+    })
+    .await;
+    router.route("a", backend.address);
+    let mut client = router.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let left = tokio::time::timeout(SOON, gone.recv()).await;
+    assert_eq!(left, Ok(Some(())));
+    let line = router.access_log(1).await.remove(0);
+    assert!(line.contains("incomplete_response"), "{line}");
+}
+
+#[tokio::test]
+async fn more_clients_than_may_be_wait_until_one_leaves_and_silent_ones_are_closed_for_them() {
+    let router = TestRouter::with(|policy| policy.max_clients = 2).await;
+    let backend = Backend::saying("ok").await;
+    router.route("a", backend.address);
+    let mut silent = router.connect().await;
+    let _busy = router.connect().await;
+    let mut waiting = router.connect().await;
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(waiting.answer().await.body, "ok");
+    assert!(silent.is_closed().await);
 }

@@ -14,6 +14,7 @@ pub mod inside;
 pub mod leftovers;
 pub mod load;
 pub mod runner;
+pub mod simulator;
 
 pub use cluster::{Cluster, Options, Output};
 pub use load::Load;

@@ -72,7 +72,16 @@ pub async fn with_cluster(
     tally: &mut Tally,
     work: impl AsyncFnOnce(Cluster, &mut Tally) -> Cluster,
 ) {
-    let cluster = match Cluster::start(Options::default()).await {
+    with_cluster_of(Options::default(), tally, work).await;
+}
+
+/// The same with a cluster of another make.
+pub async fn with_cluster_of(
+    options: Options,
+    tally: &mut Tally,
+    work: impl AsyncFnOnce(Cluster, &mut Tally) -> Cluster,
+) {
+    let cluster = match Cluster::start(options).await {
         Ok(cluster) => cluster,
         Err(error) => {
             tally.note("the_cluster_comes_up", Err(error));

@@ -46,7 +46,11 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             ]),
         ),
         ("cli", BTreeSet::from(["proto", "automation"])),
-        ("tests", BTreeSet::from(["proto"])),
+        // The simulator runs the pure parts of these four.
+        (
+            "tests",
+            BTreeSet::from(["proto", "controller", "dea", "health-manager", "router"]),
+        ),
     ])
 }
 
@@ -158,6 +162,49 @@ fn pure_code_does_no_io_and_reads_no_clock() {
         }
     }
     assert!(checked > 10, "only {checked} pure files were found");
+}
+
+/// An override is refused for components that do not read the key: who does is told with the key.
+#[test]
+fn keys_are_read_by_whom_the_schema_names() {
+    let daemons = [
+        "controller",
+        "router",
+        "dea",
+        "health-manager",
+        "stager",
+        "collector",
+        "ssh-proxy",
+        "node",
+    ];
+    let mut readers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for daemon in daemons {
+        let mut files = Vec::new();
+        sources(&root().join(daemon).join("src"), &mut files);
+        let is_test = |file: &PathBuf| file.ends_with("tests.rs");
+        for file in files.iter().filter(|file| !is_test(file)) {
+            let code = code(file);
+            for key in proto::config::KEYS {
+                if code.contains(&format!("\"{}\"", key.path)) {
+                    readers.entry(key.path).or_default().insert(daemon);
+                }
+            }
+        }
+    }
+    for key in proto::config::KEYS {
+        let told: BTreeSet<&str> = key.readers().into_iter().collect();
+        let found = readers.remove(key.path).unwrap_or_default();
+        // What all daemons read stands in their common ground, or is told them by the node.
+        if key.path.starts_with("cluster/") {
+            continue;
+        }
+        let in_common = key.path == "dea/register/period";
+        assert!(
+            found.is_subset(&told) && (in_common || found == told),
+            "{}: read by {found:?}, told {told:?}",
+            key.path
+        );
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub async fn run(args: ActionArgs, api: &Automation, out: &Output) -> Outcome {
             NOUN.list(api, out, &filters, &length).await
         }
         ActionCommand::Show { action } => show(api, out, &action).await,
-        ActionCommand::Run(args) => run::run(args, api, out).await,
+        ActionCommand::Run(args) => run::run(&args.action, &args.how, api, out).await,
         ActionCommand::Enable { action } => NOUN.enable(api, out, &action, true).await,
         ActionCommand::Disable { action } => NOUN.enable(api, out, &action, false).await,
     }

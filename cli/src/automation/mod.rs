@@ -21,7 +21,7 @@ mod parameters;
 mod policy;
 mod resource;
 mod rule;
-mod run;
+pub mod run;
 mod sensor;
 mod timer;
 mod trace;
@@ -37,8 +37,6 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub enum AutomationCommand {
-    /// Run an action and show its result
-    Run(run::RunArgs),
     /// Install, configure and remove packs
     Pack(pack::PackArgs),
     /// List, explain and run actions
@@ -74,7 +72,6 @@ pub enum AutomationCommand {
 pub async fn run(command: AutomationCommand, out: &Output, store: Store) -> Outcome {
     let api = &Automation::open(store)?;
     match command {
-        AutomationCommand::Run(args) => run::run(args, api, out).await,
         AutomationCommand::Pack(args) => pack::run(args, api, out).await,
         AutomationCommand::Action(args) => action::run(args, api, out).await,
         AutomationCommand::Execution(args) => execution::run(args, api, out).await,

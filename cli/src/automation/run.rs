@@ -1,4 +1,4 @@
-//! `yard run`: an action, its parameters typed by its schema, its end.
+//! `yard run ACTION`: an action, its parameters typed by its schema, its end.
 
 use super::follow::{self, Follow};
 use super::parameters::Signature;
@@ -11,20 +11,22 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
+pub const EXAMPLES: &str = "Examples:
   yard run core.local cmd='date -u'       by name
   yard run core.local 'date -u'           by position
   yard run core.http url=http://example.org method=GET --async
   yard run web.deploy hosts=a,b options=retries:3,force:true notes=@notes.txt --tail
 Values get the types that the action's schema gives them: lists are a,b or JSON, objects name:value,name:value or JSON.
 @FILE is what the file holds, @- standard input, @@x the text @x. `yard action show ACTION` explains the parameters.
-Exits with 1 if the action failed, 8 if it took too long.")]
+Exits with 1 if the action failed, 8 if it took too long.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RunArgs {
     /// The action, for instance core.local
-    action: String,
+    pub action: String,
     #[command(flatten)]
-    how: How,
+    pub how: How,
 }
 
 #[derive(Debug, Args)]
@@ -49,13 +51,13 @@ pub struct How {
     timeout: Option<Duration>,
 }
 
-pub async fn run(args: RunArgs, api: &Automation, out: &Output) -> Outcome {
-    let parameters = parameters(api, &args.action, &args.how.parameters, true).await?;
-    let mut request = json!({ "action": args.action, "parameters": parameters });
-    if let Some(tag) = &args.how.trace_tag {
+pub async fn run(action: &str, how: &How, api: &Automation, out: &Output) -> Outcome {
+    let parameters = parameters(api, action, &how.parameters, true).await?;
+    let mut request = json!({ "action": action, "parameters": parameters });
+    if let Some(tag) = &how.trace_tag {
         request["context"] = json!({ "trace_context": { "trace_tag": tag } });
     }
-    start(api, out, "/executions", request, &args.how).await
+    start(api, out, "/executions", request, how).await
 }
 
 /// Runs an execution again with its parameters, some of them changed.

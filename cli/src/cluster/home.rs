@@ -114,6 +114,7 @@ mod tests {
             domain: "yard.internal".into(),
             bind: bind.into(),
             port,
+            tls_port: None,
             deas: 1,
             hosts: true,
             run_folder: "/run/stackyard/c0ffee12".into(),

@@ -1,5 +1,6 @@
 //! `yard status`: the cluster as its API sees it and, on its machine, as its node sees it.
 
+use super::node::in_words;
 use super::{home, socket};
 use crate::client::Client;
 use crate::failure::{Code, Failure, Outcome};
@@ -180,20 +181,12 @@ fn render(whole: &Whole, out: &Output, now: OffsetDateTime) -> String {
     }
     if let Some(cluster) = &whole.cluster {
         text.push('\n');
-        let header = [
-            "agent",
-            "state",
-            "instances",
-            "free memory",
-            "free disk",
-            "zone",
-            "seen",
-        ];
-        text.push_str(&table(
-            header,
-            cluster.agents.iter().map(|agent| agent_row(agent, out)),
-            "no agents",
-        ));
+        text.push_str(&agents(cluster.agents.iter(), out));
+        for agent in &cluster.agents {
+            if let Some(drain) = &agent.drain {
+                text.push_str(&format!("{} is emptied: {}\n", agent.id, in_words(drain)));
+            }
+        }
         for waiting in &cluster.waiting {
             let name = if waiting.name.is_empty() {
                 &waiting.guid
@@ -215,6 +208,24 @@ fn render(whole: &Whole, out: &Output, now: OffsetDateTime) -> String {
         text.push_str(&format!("{problem}\n"));
     }
     text
+}
+
+/// The agents, a row each.
+pub fn agents<'a>(agents: impl Iterator<Item = &'a SeenAgent>, out: &Output) -> String {
+    let header = [
+        "agent",
+        "state",
+        "instances",
+        "free memory",
+        "free disk",
+        "zone",
+        "seen",
+    ];
+    table(
+        header,
+        agents.map(|agent| agent_row(agent, out)),
+        "no agents",
+    )
 }
 
 fn component_row(component: &ComponentStatus, out: &Output, now: OffsetDateTime) -> [Cell; 6] {
@@ -246,10 +257,10 @@ fn component_row(component: &ComponentStatus, out: &Output, now: OffsetDateTime)
 }
 
 fn agent_row(agent: &SeenAgent, out: &Output) -> [Cell; 7] {
-    let color = if agent.state == "ready" {
-        Color::Good
-    } else {
-        Color::Bad
+    let color = match agent.state.as_str() {
+        "ready" => Color::Good,
+        "draining" | "drained" | "leaving" => Color::Careful,
+        _ => Color::Bad,
     };
     let of = |free: u64, total: Option<u64>| match total {
         Some(total) => format!("{} of {}", human::megabytes(free), human::megabytes(total)),

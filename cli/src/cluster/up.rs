@@ -35,11 +35,14 @@ pub struct UpArgs {
     /// Port of the router (default: 8080)
     #[arg(long)]
     port: Option<u16>,
+    /// Port of the router for TLS, 0 for none, from now on (default: none)
+    #[arg(long, value_name = "PORT")]
+    tls_port: Option<u16>,
     /// Address the router listens on (default: 127.0.0.1)
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<std::net::IpAddr>,
     /// Execution agents on this machine (default: 1)
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=16))]
     deas: Option<u32>,
     /// Do not write the cluster's names into /etc/hosts, from now on
     #[arg(long, conflicts_with = "hosts")]
@@ -194,6 +197,13 @@ fn welcome(
         "  apps answer at  http://APP.{}:{}/\n",
         cluster.domain, cluster.port
     ));
+    if let Some(port) = cluster.tls_port {
+        text.push_str(&format!(
+            "                  https://APP.{}:{port}/\n  certificates    {}\n",
+            cluster.domain,
+            home.join("certificates").display()
+        ));
+    }
     if cluster.hosts {
         text.push_str(
             "  names           in a marked block of /etc/hosts, taken out by `yard down`\n",
@@ -237,6 +247,9 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
         .as_ref()
         .is_some_and(|domain| *domain != cluster.domain)
         || args.port.is_some_and(|port| port != cluster.port)
+        || args
+            .tls_port
+            .is_some_and(|port| port != cluster.tls_port.unwrap_or(0))
         || args
             .bind
             .is_some_and(|bind| bind.to_string() != cluster.bind)
@@ -304,6 +317,7 @@ fn examine(
 struct NodeOptions {
     domain: Option<String>,
     port: Option<u16>,
+    tls_port: Option<u16>,
     bind: Option<String>,
     deas: Option<u32>,
     hosts: Option<bool>,
@@ -316,6 +330,7 @@ impl NodeOptions {
             Some(cluster) => NodeOptions {
                 domain: Some(cluster.domain.clone()),
                 port: Some(cluster.port),
+                tls_port: cluster.tls_port,
                 bind: Some(cluster.bind.clone()),
                 deas: Some(cluster.deas),
                 hosts: Some(cluster.hosts),
@@ -327,6 +342,7 @@ impl NodeOptions {
         NodeOptions {
             domain: args.domain.clone().or(self.domain),
             port: args.port.or(self.port),
+            tls_port: args.tls_port.or(self.tls_port),
             bind: args.bind.map(|bind| bind.to_string()).or(self.bind),
             deas: args.deas.or(self.deas),
             hosts: args.wants_hosts().or(self.hosts),
@@ -342,6 +358,7 @@ impl NodeOptions {
         };
         add("--domain", self.domain.clone());
         add("--port", self.port.map(|port| port.to_string()));
+        add("--tls-port", self.tls_port.map(|port| port.to_string()));
         add("--bind", self.bind.clone());
         add("--deas", self.deas.map(|deas| deas.to_string()));
         if let Some(hosts) = self.hosts {
@@ -588,6 +605,7 @@ mod tests {
             domain: "yard.internal".into(),
             bind: "127.0.0.1".into(),
             port: 8080,
+            tls_port: None,
             deas: 2,
             hosts,
             run_folder: "/run/stackyard/c0ffee12".into(),

@@ -15,7 +15,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const ENTERED_WITHIN: Duration = Duration::from_secs(30);
 /// The data type of standard error.
 const STDERR: u32 = 1;
-/// How a command ended that was killed: as shells say it.
+/// How a command ended that was killed, or never began: as `ssh` says it.
 const KILLED: u32 = 255;
 
 /// Knows the proxy by what the API says of its key.
@@ -51,6 +51,20 @@ pub struct Done {
     pub output: Vec<u8>,
     pub errors: String,
     pub status: u32,
+}
+
+impl Done {
+    /// For programs that never end so themselves: whether there was a session, to its end.
+    pub fn check_opened(&self) -> Outcome {
+        if self.status != KILLED {
+            return Ok(());
+        }
+        let why = match self.errors.trim() {
+            "" => "the session was killed",
+            why => why,
+        };
+        Err(Failure::failed(format!("go inside: {why}")))
+    }
 }
 
 /// What a program reads.
@@ -181,8 +195,13 @@ impl Inside {
         })
     }
 
-    /// Runs a command, or a shell, with the user's own streams. Its status.
-    pub async fn attach(&self, command: Option<&str>, in_terminal: bool) -> Outcome<u32> {
+    /// Runs a command, or a shell, whose output is the user's. Its status.
+    pub async fn attach(
+        &self,
+        command: Option<&str>,
+        input: Input,
+        in_terminal: bool,
+    ) -> Outcome<u32> {
         let channel = self.channel().await?;
         if in_terminal {
             let kind = std::env::var("TERM").unwrap_or_else(|_| "xterm".to_string());
@@ -201,7 +220,7 @@ impl Inside {
         } else {
             None
         };
-        carry(channel, own_input(), in_terminal, |bytes, is_error| {
+        carry(channel, input, in_terminal, |bytes, is_error| {
             if is_error {
                 let mut stream = std::io::stderr();
                 stream.write_all(bytes)?;

@@ -139,6 +139,7 @@ async fn copy_in(inside: &super::connection::Inside, from: &Path, to: &str) -> O
         name = quoted(&name),
     );
     let done = inside.stream(&command, receiver, |_| Ok(())).await?;
+    done.check_opened()?;
     match done.status {
         0 => Ok(size),
         _ => Err(Failure::failed(format!(
@@ -188,6 +189,7 @@ async fn copy_out(inside: &super::connection::Inside, from: &str, to: &Path) -> 
             Ok(archive.write_all(bytes)?)
         })
         .await?;
+    done.check_opened()?;
     match done.status {
         0 => {}
         MISSING => {
@@ -225,7 +227,6 @@ fn unpack(archive: std::fs::File, to: &Path) -> std::io::Result<()> {
         .prefix(".copy-")
         .tempdir_in(&parent)?;
     let mut archive = tar::Archive::new(archive);
-    archive.set_preserve_permissions(true);
     archive.unpack(folder.path())?;
     let mut entries = std::fs::read_dir(folder.path())?;
     let (Some(entry), None) = (entries.next().transpose()?, entries.next()) else {
@@ -272,13 +273,14 @@ mod tests {
         let tree = folder.path().join("tree");
         std::fs::create_dir(&tree).unwrap();
         std::fs::write(tree.join("run"), "#!").unwrap();
-        let mode = std::fs::Permissions::from_mode(0o750);
+        let mode = std::fs::Permissions::from_mode(0o4750);
         std::fs::set_permissions(tree.join("run"), mode).unwrap();
         std::os::unix::fs::symlink("/nowhere", tree.join("link")).unwrap();
         let target = folder.path().join("target");
         unpack(pack(&tree).unwrap(), &target).unwrap();
         let run = std::fs::metadata(target.join("run")).unwrap();
-        assert_eq!(run.permissions().mode() & 0o777, 0o750);
+        let mode = run.permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o750, "an app gives nobody a program that runs as us");
         let link = std::fs::read_link(target.join("link")).unwrap();
         assert_eq!(link, Path::new("/nowhere"));
         let into = folder.path().join("into");

@@ -69,6 +69,7 @@ pub(super) fn after_mark(output: &[u8]) -> Option<&[u8]> {
 }
 
 fn read(done: &Done, path: &str) -> Outcome<Found> {
+    done.check_opened()?;
     if done.status == MISSING {
         return Err(Failure::new(
             Code::NotFound,
@@ -224,6 +225,8 @@ mod tests {
                 .contains("no such program")
         );
         assert!(read(&done(0, b"nothing of ours"), "x").is_err());
+        let nobody = read(&done(255, b""), "x").unwrap_err();
+        assert_eq!(nobody.what, "go inside: no such program");
         assert!(question("it's").contains("'it'\\''s'"));
     }
 }

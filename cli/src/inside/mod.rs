@@ -11,8 +11,6 @@ mod place;
 pub mod shell;
 mod terminal;
 
-pub use place::Place;
-
 /// A word for the shell of the instance.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))

@@ -232,31 +232,57 @@ fn reply(request: &Request, port: u16, mood: &Mood, number: usize) -> Answer {
     }
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/") => {
-            let host = |name: &str| json!({ "href": format!("http://{name}.fake.internal:{port}") });
-            answer(200, json!({ "links": { "login": host("login"), "uaa": host("uaa"), "log_cache": host("log-cache"), "routing": null } }))
+            let host =
+                |name: &str| json!({ "href": format!("http://{name}.fake.internal:{port}") });
+            answer(
+                200,
+                json!({ "links": { "login": host("login"), "uaa": host("uaa"), "log_cache": host("log-cache"), "routing": null } }),
+            )
         }
-        ("POST", "/oauth/token") if body.contains("grant_type=refresh_token") => {
-            answer(200, json!({ "access_token": "second", "refresh_token": format!("refresh-{number}"), "token_type": "bearer", "expires_in": 600 }))
-        }
-        ("POST", "/oauth/token") if body.contains("password=secret") => {
-            answer(200, json!({ "access_token": if mood.token_expires { "first" } else { "only" }, "refresh_token": "refresh", "token_type": "bearer", "expires_in": 600 }))
-        }
-        ("POST", "/oauth/token") => answer(401, json!({ "error": "unauthorized", "error_description": "Bad credentials" })),
+        ("POST", "/oauth/token") if body.contains("grant_type=refresh_token") => answer(
+            200,
+            json!({ "access_token": "second", "refresh_token": format!("refresh-{number}"), "token_type": "bearer", "expires_in": 600 }),
+        ),
+        ("POST", "/oauth/token") if body.contains("password=secret") => answer(
+            200,
+            json!({ "access_token": if mood.token_expires { "first" } else { "only" }, "refresh_token": "refresh", "token_type": "bearer", "expires_in": 600 }),
+        ),
+        ("POST", "/oauth/token") => answer(
+            401,
+            json!({ "error": "unauthorized", "error_description": "Bad credentials" }),
+        ),
         ("GET", "/v3/organizations") => list(json!([{ "guid": "org-1", "name": "default" }])),
         ("GET", "/v3/spaces") => list(json!([{ "guid": "space-1", "name": "default" }])),
         ("POST", "/v3/spaces/space-1/actions/apply_manifest") => {
             let headers = format!("location: http://api.fake.internal:{port}/v3/jobs/job-1\r\n");
-            Answer { status: 202, headers, body: Vec::new() }
+            Answer {
+                status: 202,
+                headers,
+                body: Vec::new(),
+            }
         }
         ("GET", "/v3/jobs/job-1") => answer(200, json!({ "guid": "job-1", "state": "COMPLETE" })),
         ("GET", "/v3/apps") => list(json!([app])),
         ("GET", "/v3/apps/app-1") => answer(200, app),
-        ("POST", "/v3/packages") => answer(201, json!({ "guid": "package-1", "type": "bits", "state": "AWAITING_UPLOAD" })),
+        ("POST", "/v3/packages") => answer(
+            201,
+            json!({ "guid": "package-1", "type": "bits", "state": "AWAITING_UPLOAD" }),
+        ),
         ("POST", "/v3/packages/package-1/upload") => {
-            assert!(body.contains("name=\"bits\"; filename=\"package.zip\"") && body.contains("index.html"), "the archive is sent");
-            answer(200, json!({ "guid": "package-1", "type": "bits", "state": "READY" }))
+            assert!(
+                body.contains("name=\"bits\"; filename=\"package.zip\"")
+                    && body.contains("index.html"),
+                "the archive is sent"
+            );
+            answer(
+                200,
+                json!({ "guid": "package-1", "type": "bits", "state": "READY" }),
+            )
         }
-        ("POST", "/v3/builds") => answer(201, json!({ "guid": "build-1", "state": "STAGING", "lifecycle": lifecycle, "package": { "guid": "package-1" } })),
+        ("POST", "/v3/builds") => answer(
+            201,
+            json!({ "guid": "build-1", "state": "STAGING", "lifecycle": lifecycle, "package": { "guid": "package-1" } }),
+        ),
         ("GET", "/v3/builds/build-1") if mood.staging_fails => answer(
             200,
             json!({ "guid": "build-1", "state": "FAILED", "error": "NoAppDetectedError - no buildpack fits", "lifecycle": lifecycle, "package": { "guid": "package-1" } }),
@@ -266,37 +292,86 @@ fn reply(request: &Request, port: u16, mood: &Mood, number: usize) -> Answer {
             json!({ "guid": "build-1", "state": "STAGED", "lifecycle": lifecycle, "package": { "guid": "package-1" }, "droplet": { "guid": "new" } }),
         ),
         ("GET", "/v3/droplets/new") => answer(200, droplet),
-        ("PATCH", "/v3/apps/app-1/relationships/current_droplet") => answer(200, json!({ "data": { "guid": "new" } })),
+        ("PATCH", "/v3/apps/app-1/relationships/current_droplet") => {
+            answer(200, json!({ "data": { "guid": "new" } }))
+        }
         ("POST", "/v3/apps/app-1/actions/restart") => answer(200, app),
         ("POST", "/v3/deployments") => answer(201, deployment("ACTIVE", "DEPLOYING")),
         ("GET", "/v3/deployments/deployment-1") => answer(200, deployment("FINALIZED", "DEPLOYED")),
-        ("GET", "/v3/apps/app-1/processes") => list(json!([{ "guid": "app-1", "type": "web", "instances": 1, "memory_in_mb": 256, "disk_in_mb": 1024,
-            "health_check": { "type": "port", "data": {} } }])),
+        ("GET", "/v3/apps/app-1/processes") => list(
+            json!([{ "guid": "app-1", "type": "web", "instances": 1, "memory_in_mb": 256, "disk_in_mb": 1024,
+            "health_check": { "type": "port", "data": {} } }]),
+        ),
         ("GET", "/v3/processes/app-1/stats") => {
             if mood.too_large {
                 let details = "needs 921600 MB memory, more than any agent could ever give; the best agent, dea-1, has 900 MB free of 1024 MB";
-                return answer(200, json!({ "resources": [{ "type": "web", "index": 0, "state": "DOWN", "details": details }] }));
+                return answer(
+                    200,
+                    json!({ "resources": [{ "type": "web", "index": 0, "state": "DOWN", "details": details }] }),
+                );
             }
             let state = if mood.crashes { "CRASHED" } else { "RUNNING" };
-            answer(200, json!({ "resources": [{ "type": "web", "index": 0, "state": state, "details": if mood.crashes { "exit status 3" } else { "" } }] }))
+            answer(
+                200,
+                json!({ "resources": [{ "type": "web", "index": 0, "state": state, "details": if mood.crashes { "exit status 3" } else { "" } }] }),
+            )
         }
-        ("GET", "/v3/apps/app-1/routes") => {
-            list(json!([{ "guid": "route-1", "protocol": "http", "host": "shop", "path": "", "url": "shop.fake.internal", "destinations": [] }]))
-        }
+        ("GET", "/v3/apps/app-1/routes") => list(
+            json!([{ "guid": "route-1", "protocol": "http", "host": "shop", "path": "", "url": "shop.fake.internal", "destinations": [] }]),
+        ),
         ("GET", "/v3/audit_events") => list(json!([])),
         ("GET", "/yard/v1/logs/app-1/stream") => Answer {
             status: 200,
             headers: "content-type: text/event-stream\r\n".into(),
-            body: b"data: {\"timestamp\":1,\"source_type\":\"STG\",\"text\":\"-----> copying files\"}\n\n".to_vec(),
+            body: log().into_bytes(),
         },
+        ("POST", "/v3/apps/app-1/tasks") => answer(202, task("PENDING", Value::Null)),
+        ("GET", "/v3/apps/app-1/tasks") if request.query.contains("sequence_ids=4") => {
+            list(json!([]))
+        }
+        ("GET", "/v3/apps/app-1/tasks") => list(json!([task("RUNNING", Value::Null)])),
+        ("GET", "/v3/tasks/task-1") => answer(200, task("FAILED", json!(3))),
+        ("POST", "/v3/tasks/task-1/actions/cancel") => answer(202, task("CANCELING", Value::Null)),
         // "last words" in base64.
         ("GET", "/api/v1/read/app-1") => answer(
             200,
             json!({ "envelopes": { "batch": [{ "timestamp": "5", "source_id": "app-1", "instance_id": "0",
             "tags": { "source_type": "APP/PROC/WEB" }, "log": { "payload": "bGFzdCB3b3Jkcw==", "type": "OUT" } }] } }),
         ),
-        _ => answer(404, json!({ "errors": [{ "code": 10000, "title": "CF-NotFound", "detail": "Unknown request" }] })),
+        _ => answer(
+            404,
+            json!({ "errors": [{ "code": 10000, "title": "CF-NotFound", "detail": "Unknown request" }] }),
+        ),
     }
+}
+
+/// Of a staging, and of the third task of the app among others.
+fn log() -> String {
+    let lines = [
+        ("STG", "0", false, "-----> copying files"),
+        ("APP/PROC/WEB", "3", false, "of an instance"),
+        ("APP/TASK/migrate", "2", false, "of the task before"),
+        ("API", "0", true, "Task 3 (migrate) waits: needs room"),
+        ("APP/TASK/migrate", "3", false, "to out"),
+        ("APP/TASK/migrate", "3", true, "to err"),
+        (
+            "API",
+            "0",
+            true,
+            "Task 3 (migrate) ended: exited with status 3",
+        ),
+    ];
+    let event = |(number, (source, instance, stderr, text)): (usize, &(&str, &str, bool, &str))| {
+        let line = json!({"timestamp": number + 1, "source_type": source, "instance": instance, "stderr": stderr, "text": text});
+        format!("data: {line}\n\n")
+    };
+    lines.iter().enumerate().map(event).collect()
+}
+
+fn task(state: &str, status: Value) -> Value {
+    let failure = (state == "FAILED").then_some("exited with status 3");
+    json!({ "guid": "task-1", "sequence_id": 3, "name": "migrate", "state": state, "memory_in_mb": 64, "disk_in_mb": 64,
+        "result": { "failure_reason": failure, "yard_exit_status": status } })
 }
 
 fn deployment(value: &str, reason: &str) -> Value {

@@ -51,7 +51,6 @@ pub fn routes() -> Router<Api> {
         )
         .route("/v3/apps/{guid}/revisions", get(none_of_app))
         .route("/v3/apps/{guid}/revisions/deployed", get(none_of_app))
-        .route("/v3/apps/{guid}/tasks", get(none_of_app).post(refuse_task))
 }
 
 pub(super) fn present(api: &Api, row: App) -> proto::api::App {
@@ -604,13 +603,4 @@ async fn none_of_app(
         },
         |row| row,
     ))
-}
-
-async fn refuse_task(
-    State(api): State<Api>,
-    Caller(actor): Caller,
-    Path(guid): Path<String>,
-) -> Answer {
-    api.ops.app(&actor, &guid).await?;
-    Refusal::unprocessable("Tasks are not supported by this platform")
 }

@@ -1,7 +1,7 @@
 //! What the platform offers and cannot be changed by its users: feature flags, stacks, buildpacks;
 //! and the lists that clients read on their way and that are always empty here.
 //!
-//! Clients ask for services, quotas or security groups in the middle of other work and fail if the
+//! Clients ask for services, tasks or security groups in the middle of other work and fail if the
 //! address is not there. Reading them is honest (there are none); making one is refused by name.
 
 use super::extract::{Asked, Caller};
@@ -70,14 +70,11 @@ const ABSENT: &[(&str, &str, &str)] = &[
         "Route services",
     ),
     ("/v3/security_groups", "Security group", "Security groups"),
-    ("/v3/organization_quotas", "Organization quota", "Quotas"),
-    ("/v3/space_quotas", "Space quota", "Quotas"),
     (
         "/v3/isolation_segments",
         "Isolation segment",
         "Isolation segments",
     ),
-    ("/v3/tasks", "Task", "Tasks"),
 ];
 
 fn absent(what: &'static str) -> MethodRouter<Api> {
@@ -169,7 +166,7 @@ const FLAGS: &[(&str, bool)] = &[
     ("set_roles_by_username", true),
     ("space_developer_env_var_visibility", true),
     ("space_scoped_private_broker_creation", false),
-    ("task_creation", false),
+    ("task_creation", true),
     ("unset_roles_by_username", true),
     ("user_org_creation", false),
 ];

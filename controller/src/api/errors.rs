@@ -52,7 +52,7 @@ fn tell(refusal: &Refusal) -> Told {
             "CF-NotAuthorized",
             "You are not authorized to perform the requested action",
         ),
-        Refusal::Unprocessable(text) => told(
+        Refusal::Unprocessable(text) | Refusal::QuotaExceeded { text, .. } => told(
             S::UNPROCESSABLE_ENTITY,
             10008,
             "CF-UnprocessableEntity",

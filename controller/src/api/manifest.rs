@@ -42,7 +42,11 @@ async fn apply(
         .await?;
     let job = match api.ops.apply_manifest(&actor, &space, &manifest).await {
         Ok(()) => api.ops.record_job(OPERATION, None).await?,
-        Err(refusal @ (Refusal::Unprocessable(_) | Refusal::AllUnprocessable(_))) => {
+        Err(
+            refusal @ (Refusal::Unprocessable(_)
+            | Refusal::AllUnprocessable(_)
+            | Refusal::QuotaExceeded { .. }),
+        ) => {
             let error = (10008, "CF-UnprocessableEntity", refusal.to_string());
             api.ops
                 .record_job(OPERATION, Some((error.0, error.1, &error.2)))

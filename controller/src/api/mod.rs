@@ -7,11 +7,13 @@
 //! are served by the same routes: their paths do not collide. `st2.` has routes of its own
 //! ([`hosts`]).
 
+pub mod admin_commands;
 pub mod announce;
 pub mod apps;
 pub mod audit_events;
 pub mod builds;
 pub mod catalogue;
+pub mod config;
 pub mod deployments;
 pub mod domains;
 pub mod droplets;
@@ -26,12 +28,14 @@ pub mod openapi;
 pub mod organizations;
 pub mod packages;
 pub mod processes;
+pub mod quotas;
 pub mod resource_matches;
 pub mod roles;
 pub mod root;
 pub mod routes;
 pub mod spaces;
 pub mod ssh;
+pub mod tasks;
 pub mod uaa;
 pub mod users;
 pub mod yard;
@@ -74,9 +78,11 @@ pub fn routes() -> Router<Api> {
         .merge(droplets::routes())
         .merge(deployments::routes())
         .merge(jobs::routes())
+        .merge(tasks::routes())
         .merge(manifest::routes())
         .merge(organizations::routes())
         .merge(spaces::routes())
+        .merge(quotas::routes())
         .merge(users::routes())
         .merge(roles::routes())
         .merge(domains::routes())
@@ -84,6 +90,8 @@ pub fn routes() -> Router<Api> {
         .merge(audit_events::routes())
         .merge(catalogue::routes())
         .merge(uaa::routes())
+        .merge(config::routes())
+        .merge(admin_commands::routes())
         .merge(yard::routes())
         .merge(openapi::routes())
         .merge(internal::routes())

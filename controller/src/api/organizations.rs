@@ -49,7 +49,7 @@ pub(super) fn present(api: &Api, row: Organization) -> proto::api::Organization 
             labels: row.labels.0,
             annotations: row.annotations.0,
         },
-        relationships: json!({"quota": {"data": null}}),
+        relationships: json!({"quota": {"data": {"guid": row.quota_guid}}}),
     }
 }
 

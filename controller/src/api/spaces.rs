@@ -12,7 +12,7 @@ use crate::store::spaces::Space;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use proto::api::{Included, Link, Metadata, SpaceRelationships, ToOne};
+use proto::api::{GuidRef, Included, Link, Metadata, SpaceRelationships, ToOne};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +63,9 @@ pub(super) fn present(api: &Api, row: Space) -> proto::api::Space {
         },
         relationships: SpaceRelationships {
             organization: ToOne::new(row.organization_guid),
-            quota: ToOne::default(),
+            quota: ToOne {
+                data: row.quota_guid.map(|guid| GuidRef { guid }),
+            },
         },
     }
 }

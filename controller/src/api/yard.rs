@@ -1,181 +1,21 @@
-//! `/yard/v1`: the live configuration and the state of the cluster.
+//! `/yard/v1/status`: the state of the cluster.
 
-use super::extract::{Body, Caller};
+use super::extract::Caller;
 use super::{Answer, Api, no_content, ok};
 use crate::automation::ops::base_environment;
-use crate::domain::access::Actor;
-use crate::ops::{Refusal, config};
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::response::IntoResponse;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::routing::get;
-use daemon::{Cluster, Shutdown, Stored};
-use futures_util::Stream;
-use proto::api::{
-    ClusterStatus, ConfigChange, ConfigList, Leader, SeenAgent, SeenComponent, WaitingThing,
-};
-use proto::config::KEYS;
+use axum::extract::{Path, State};
+use axum::routing::{get, put};
+use proto::api::{AgentDrain, ClusterStatus, Leader, SeenAgent, SeenComponent, WaitingThing};
+use proto::bus::dea::Drain;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
-use std::time::Duration;
-use tokio::sync::mpsc;
-
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How often a stream asks whether its reader may still read, and reads without a hint.
-const RECHECK: Duration = Duration::from_secs(30);
+use std::collections::BTreeMap;
 
 pub fn routes() -> Router<Api> {
     Router::new()
-        .route("/yard/v1/config", get(list))
-        .route("/yard/v1/config/watch", get(watch))
-        .route("/yard/v1/config/{*path}", get(show).put(set).delete(unset))
         .route("/yard/v1/status", get(status))
-}
-
-fn cluster(api: &Api) -> Result<&Cluster, Refusal> {
-    api.cluster
-        .as_ref()
-        .ok_or_else(|| Refusal::Unavailable("This API has no cluster store behind it".into()))
-}
-
-async fn list(State(api): State<Api>, Caller(actor): Caller) -> Answer {
-    Ok(ok(ConfigList {
-        resources: api.ops.list_config(&actor, cluster(&api)?).await?,
-    }))
-}
-
-async fn show(State(api): State<Api>, Caller(actor): Caller, Path(path): Path<String>) -> Answer {
-    api.ops.check_config_read(&actor, &path)?;
-    Ok(ok(api
-        .ops
-        .config_entry(&actor, cluster(&api)?, &path)
-        .await?))
-}
-
-async fn set(
-    State(api): State<Api>,
-    Caller(actor): Caller,
-    Path(path): Path<String>,
-    Body(change): Body<ConfigChange>,
-) -> Answer {
-    // What cannot be right is told before anything is reached.
-    api.ops.check_config(&actor, &path, Some(&change.value))?;
-    Ok(ok(api
-        .ops
-        .change_config(
-            &actor,
-            cluster(&api)?,
-            &path,
-            Some(&change.value),
-            change.revision,
-        )
-        .await?))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Revision {
-    revision: Option<i64>,
-}
-
-async fn unset(
-    State(api): State<Api>,
-    Caller(actor): Caller,
-    Path(path): Path<String>,
-    query: Result<Query<Revision>, QueryRejection>,
-) -> Answer {
-    api.ops.check_config(&actor, &path, None)?;
-    let Query(Revision { revision }) =
-        query.map_err(|rejection| Refusal::BadQuery(rejection.body_text()))?;
-    api.ops
-        .change_config(&actor, cluster(&api)?, &path, None, revision)
-        .await?;
-    Ok(no_content())
-}
-
-/// Server-sent events, one [`proto::api::ConfigEntry`] for each key that changed.
-async fn watch(State(api): State<Api>, Caller(actor): Caller) -> Answer {
-    let cluster = cluster(&api)?.clone();
-    // Hints first: what changes while the values are read is then read again.
-    let hints = api.ops.watch_config(&cluster).await?;
-    let known = api.ops.stored_config(&cluster).await?;
-    let shutdown = api.ops.tasks.shutdown();
-    let watching = Watching {
-        api,
-        actor,
-        cluster,
-        hints,
-        known,
-        shutdown,
-        waiting: VecDeque::new(),
-    };
-    Ok(Sse::new(watching.events())
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response())
-}
-
-/// One reader of changes.
-struct Watching {
-    api: Api,
-    actor: Actor,
-    cluster: Cluster,
-    hints: mpsc::Receiver<()>,
-    known: BTreeMap<String, Stored>,
-    shutdown: Shutdown,
-    waiting: VecDeque<Value>,
-}
-
-impl Watching {
-    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
-        futures_util::stream::unfold(self, async |mut watching| {
-            let change = watching.next().await?;
-            Some((Ok(Event::default().data(change.to_string())), watching))
-        })
-    }
-
-    /// None: the stream ends, and its reader starts another.
-    async fn next(&mut self) -> Option<Value> {
-        loop {
-            if let Some(change) = self.waiting.pop_front() {
-                return Some(change);
-            }
-            tokio::select! {
-                hint = self.hints.recv() => hint?,
-                () = tokio::time::sleep(RECHECK) => {
-                    let user = self.api.ops.user(&self.actor, &self.actor.guid).await;
-                    match user {
-                        Ok(user) if user.is_admin == self.actor.is_admin => {}
-                        Ok(_) | Err(Refusal::NotFound(_)) => return None,
-                        // A database that is away takes no right away.
-                        Err(_) => {}
-                    }
-                }
-                () = self.shutdown.draining() => return None,
-            }
-            // A store that is away is read again with the next hint.
-            let Ok(now) = self.api.ops.stored_config(&self.cluster).await else {
-                continue;
-            };
-            self.waiting = changes(&self.actor, &self.known, &now);
-            self.known = now;
-        }
-    }
-}
-
-/// The keys whose stored value differs, as the reader sees them now.
-fn changes(
-    actor: &Actor,
-    before: &BTreeMap<String, Stored>,
-    now: &BTreeMap<String, Stored>,
-) -> VecDeque<Value> {
-    KEYS.iter()
-        .filter(|key| config::is_visible(actor, key) && before.get(key.path) != now.get(key.path))
-        .map(|key| json!(config::entry(key, now.get(key.path))))
-        .collect()
+        .route("/yard/v1/agents/{id}/drain", put(drain).delete(undrain))
 }
 
 async fn status(State(api): State<Api>, Caller(actor): Caller) -> Answer {
@@ -251,6 +91,25 @@ fn present_status(seen: Value, is_admin: bool) -> Value {
     Value::Object(document)
 }
 
+async fn drain(State(api): State<Api>, Caller(actor): Caller, Path(id): Path<String>) -> Answer {
+    let drain = api.ops.drain_agent(&actor, &id, true).await?;
+    Ok(ok(drain.map(present_drain).unwrap_or_default()))
+}
+
+async fn undrain(State(api): State<Api>, Caller(actor): Caller, Path(id): Path<String>) -> Answer {
+    api.ops.drain_agent(&actor, &id, false).await?;
+    Ok(no_content())
+}
+
+fn present_drain(drain: Drain) -> AgentDrain {
+    let now = crate::ops::now() as f64 / 1e6;
+    AgentDrain {
+        left: drain.left,
+        begun_seconds_ago: (now - drain.since).max(0.0),
+        ends_in_seconds: (drain.until - now).max(0.0),
+    }
+}
+
 #[derive(Deserialize)]
 struct Agent {
     id: String,
@@ -267,6 +126,8 @@ struct Agent {
     advertised_seconds_ago: Option<f64>,
     heartbeat_seconds_ago: Option<f64>,
     state: String,
+    #[serde(default)]
+    drain: Option<Drain>,
 }
 
 impl Agent {
@@ -290,6 +151,7 @@ impl Agent {
             } else {
                 self.state
             },
+            drain: self.drain.map(present_drain),
         }
     }
 }

@@ -290,9 +290,9 @@ fn stops(
     let mut by_reason: BTreeMap<&'static str, Vec<InstanceId>> = BTreeMap::new();
     for one in observed.of_process(process) {
         let stoppable = match one.state {
-            InstanceState::Starting | InstanceState::Running => true,
-            // It leaves by itself, or has left: nothing to stop.
-            InstanceState::Evacuating | InstanceState::Crashed => false,
+            InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating => true,
+            // Nothing of it runs.
+            InstanceState::Crashed => false,
         };
         let fresh = sight.now.saturating_sub(one.seen_at) <= sight.fresh;
         if !stoppable || !fresh || ledger.is_stopping(&one.id) {
@@ -667,6 +667,23 @@ mod tests {
         assert_eq!(
             show(&plan(&BTreeMap::new(), &observed, &ledger, sight(12))),
             ["stop a b (the process was removed)"]
+        );
+    }
+
+    #[test]
+    fn an_evacuating_instance_stays_as_long_as_it_is_desired_and_no_longer() {
+        use InstanceState::Evacuating;
+        let observed = seen(vec![beat("a", 0, Evacuating), beat("b", 1, Evacuating)], 0);
+        let act = |desired| show(&plan(&desired, &observed, &Ledger::default(), sight(1)));
+        assert_eq!(
+            act(wanted(2, true, "v1")),
+            Vec::<String>::new(),
+            "its replacement is the health manager's matter"
+        );
+        assert_eq!(act(wanted(1, true, "v1")), ["stop b (scaled in)"]);
+        assert_eq!(
+            act(wanted(2, false, "v1")),
+            ["stop a b (the app is stopped)"]
         );
     }
 

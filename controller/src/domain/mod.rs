@@ -1,7 +1,9 @@
 //! Decisions: values in, values out. No I/O, no clock, no randomness, no tokio here.
 
 pub mod access;
+pub mod admin_commands;
 pub mod archive;
+pub mod config;
 pub mod deployment;
 pub mod dispatch;
 pub mod manifest;
@@ -9,7 +11,10 @@ pub mod manifest_diff;
 pub mod names;
 pub mod observed;
 pub mod pagination;
+pub mod picture;
 pub mod placement;
+pub mod quotas;
 pub mod ssh;
+pub mod tasks;
 pub mod times;
 pub mod traffic;

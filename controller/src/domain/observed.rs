@@ -98,6 +98,8 @@ pub struct LostAgent {
 pub struct Observed {
     instances: BTreeMap<InstanceId, Instance>,
     by_process: BTreeMap<ProcessGuid, BTreeSet<InstanceId>>,
+    /// A beat costs what its agent runs, not what the cluster runs.
+    by_agent: BTreeMap<DeaId, BTreeSet<InstanceId>>,
     agents: BTreeMap<DeaId, AgentSeen>,
     exited: BTreeMap<InstanceId, Duration>,
     crashes: BTreeMap<(ProcessGuid, Version), Crashes>,
@@ -153,12 +155,9 @@ impl Observed {
             let named: BTreeSet<&InstanceId> =
                 beat.droplets.iter().map(|beat| &beat.instance).collect();
             let gone: Vec<InstanceId> = self
-                .instances
-                .values()
-                .filter(|instance| {
-                    instance.dea.as_ref() == Some(&beat.dea) && !named.contains(&instance.id)
-                })
-                .map(|instance| instance.id.clone())
+                .ids_on(&beat.dea)
+                .filter(|id| !named.contains(id))
+                .cloned()
                 .collect();
             for id in gone {
                 self.remove(&id);
@@ -174,12 +173,10 @@ impl Observed {
             }
         }
         // Everything on an agent that reports is as fresh as its report.
-        for instance in self
-            .instances
-            .values_mut()
-            .filter(|instance| instance.dea.as_ref() == Some(&beat.dea))
-        {
-            instance.seen_at = now;
+        for id in self.by_agent.get(&beat.dea).into_iter().flatten() {
+            if let Some(instance) = self.instances.get_mut(id) {
+                instance.seen_at = now;
+            }
         }
         changed
     }
@@ -204,9 +201,6 @@ impl Observed {
             .yard_details
             .clone()
             .or_else(|| before.and_then(|before| before.details.clone()));
-        if before.is_some_and(|before| before.process != beat.droplet) {
-            self.remove(&beat.instance);
-        }
         self.put(Instance {
             id: beat.instance.clone(),
             process: beat.droplet.clone(),
@@ -317,12 +311,7 @@ impl Observed {
 
     fn lose(&mut self, dea: &DeaId, silent_for: Duration) -> LostAgent {
         self.agents.remove(dea);
-        let ids: Vec<InstanceId> = self
-            .instances
-            .values()
-            .filter(|instance| instance.dea.as_ref() == Some(dea))
-            .map(|instance| instance.id.clone())
-            .collect();
+        let ids: Vec<InstanceId> = self.ids_on(dea).cloned().collect();
         let instances = ids.iter().filter_map(|id| self.remove(id)).collect();
         LostAgent {
             dea: dea.clone(),
@@ -358,10 +347,11 @@ impl Observed {
 
     /// How many instances an agent has.
     pub fn on_agent(&self, dea: &DeaId) -> usize {
-        self.instances
-            .values()
-            .filter(|one| one.dea.as_ref() == Some(dea))
-            .count()
+        self.by_agent.get(dea).map_or(0, BTreeSet::len)
+    }
+
+    fn ids_on(&self, dea: &DeaId) -> impl Iterator<Item = &InstanceId> {
+        self.by_agent.get(dea).into_iter().flatten()
     }
 
     pub fn instance(&self, id: &InstanceId) -> Option<&Instance> {
@@ -473,10 +463,17 @@ impl Observed {
     }
 
     fn put(&mut self, instance: Instance) {
+        self.remove(&instance.id);
         self.by_process
             .entry(instance.process.clone())
             .or_default()
             .insert(instance.id.clone());
+        if let Some(dea) = &instance.dea {
+            self.by_agent
+                .entry(dea.clone())
+                .or_default()
+                .insert(instance.id.clone());
+        }
         self.instances.insert(instance.id.clone(), instance);
     }
 
@@ -486,6 +483,14 @@ impl Observed {
             ids.remove(id);
             if ids.is_empty() {
                 self.by_process.remove(&instance.process);
+            }
+        }
+        if let Some(dea) = &instance.dea
+            && let Some(ids) = self.by_agent.get_mut(dea)
+        {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_agent.remove(dea);
             }
         }
         Some(instance)
@@ -555,6 +560,7 @@ pub(crate) mod tests {
             yard_complete: complete,
             yard_period: None,
             yard_zone: None,
+            yard_tasks: None,
         }
     }
 
@@ -581,6 +587,29 @@ pub(crate) mod tests {
             .of_process(&process("p"))
             .map(|one| one.id.to_string())
             .collect()
+    }
+
+    #[test]
+    fn an_instance_belongs_to_the_agent_that_told_of_it_last() {
+        let mut observed = Observed::default();
+        let tell = |observed: &mut Observed, name: &str, ids: &[&str], at| {
+            let beats = ids
+                .iter()
+                .map(|id| beat(id, 0, InstanceState::Running))
+                .collect();
+            observed.heartbeat(&heartbeat(name, Some(true), beats), seconds(at));
+        };
+        tell(&mut observed, "dea-1", &["a", "b"], 1);
+        tell(&mut observed, "dea-2", &["b"], 2);
+        let on = |observed: &Observed, name| observed.on_agent(&dea(name));
+        assert_eq!((on(&observed, "dea-1"), on(&observed, "dea-2")), (1, 1));
+        tell(&mut observed, "dea-1", &[], 3);
+        assert_eq!(ids(&observed), ["b"]);
+        let seen = |observed: &Observed, id| observed.instance(&instance(id)).map(|b| b.seen_at);
+        assert_eq!(seen(&observed, "b"), Some(seconds(2)));
+        let lost = observed.expire(seconds(60), seconds(57));
+        assert_eq!((lost.len(), lost[0].instances.len()), (1, 1));
+        assert_eq!(on(&observed, "dea-2"), 0);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct AgentView {
     pub age: Duration,
     /// It said it takes no more work.
     pub leaving: bool,
+    /// Its heartbeats have stopped.
+    pub lost: bool,
 }
 
 impl AgentView {
@@ -177,7 +179,7 @@ pub fn choose(
 ) -> Decision {
     let mut candidates: Vec<&AgentView> = view
         .iter()
-        .filter(|agent| !agent.leaving && agent.age <= fresh)
+        .filter(|agent| !agent.leaving && !agent.lost && agent.age <= fresh)
         .collect();
     candidates.sort_by(|a, b| a.id.cmp(&b.id));
     if candidates.is_empty() {
@@ -349,7 +351,7 @@ fn best_of<'a>(agents: &[&'a AgentView], key: impl Fn(&AgentView) -> (u64, u64))
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use proto::bus::dea::{Advertisement, PlacementProperties};
+    use proto::bus::dea::{Advertisement, Drain, PlacementProperties, Shutdown};
 
     const FRESH: Duration = Duration::from_secs(10);
 
@@ -372,6 +374,17 @@ mod tests {
             url: None,
             yard_total_memory: Some(total),
             yard_total_disk: Some(total * 4),
+        }
+    }
+
+    fn goodbye(name: &str, yard_drain: Option<Drain>) -> Shutdown {
+        Shutdown {
+            id: dea(name),
+            ip: "10.0.0.1".into(),
+            version: 0.1,
+            app_id_to_count: BTreeMap::from([(process("p"), 2)]),
+            yard_zone: Some("a".into()),
+            yard_drain,
         }
     }
 
@@ -478,7 +491,7 @@ mod tests {
     fn without_agents_it_says_whether_any_was_ever_seen() {
         assert_eq!(refusal(&[], &request(1)), "no agent has advertised");
         let mut agents = pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "a", 900, 2048)]);
-        agents.leaving(&dea("dea-2"));
+        agents.leaving(goodbye("dea-2", None), Duration::ZERO);
         assert_eq!(
             refusal(&agents.view(Duration::from_secs(11)), &request(1)),
             "no agent takes work; not heard from lately: dea-1; shutting down: dea-2"
@@ -488,11 +501,53 @@ mod tests {
     #[test]
     fn an_agent_that_advertises_again_after_leaving_is_used_again() {
         let mut agents = pool(&[ad("dea-1", "a", 1800, 2048)]);
-        agents.leaving(&dea("dea-1"));
+        agents.leaving(goodbye("dea-1", None), Duration::ZERO);
         assert!(agents.advertised(ad("dea-1", "a", 1000, 2048), Duration::from_secs(1), FRESH));
         assert_eq!(
             placed(&agents.view(Duration::from_secs(1)), &request(10), 0),
             dea("dea-1")
+        );
+    }
+
+    #[test]
+    fn an_agent_that_is_emptied_is_shown_and_gets_nothing_until_it_advertises() {
+        let drain = Drain {
+            since: 10.0,
+            until: 610.0,
+            left: 2,
+        };
+        // Also to a controller that came up during the drain.
+        let mut agents = pool(&[]);
+        agents.leaving(goodbye("dea-1", Some(drain)), Duration::from_secs(3));
+        let view = agents.view(Duration::from_secs(3));
+        assert_eq!((view[0].zone.as_str(), view[0].leaving), ("a", true));
+        assert_eq!(view[0].instances[&process("p")], 2);
+        assert_eq!(agents.drain(&dea("dea-1")), Some(drain));
+        assert_eq!(
+            refusal(&view, &request(1)),
+            "no agent takes work; shutting down: dea-1"
+        );
+        assert!(agents.advertised(ad("dea-1", "a", 1000, 2048), Duration::from_secs(4), FRESH));
+        assert_eq!(agents.drain(&dea("dea-1")), None);
+        assert_eq!(
+            placed(&agents.view(Duration::from_secs(4)), &request(10), 0),
+            dea("dea-1")
+        );
+    }
+
+    #[test]
+    fn a_lost_agent_gets_nothing_however_fresh_its_advertisement() {
+        let mut agents = pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "b", 900, 2048)]);
+        agents.lost(&dea("dea-1"));
+        for randomness in 0..4 {
+            assert_eq!(
+                placed(&agents.view(Duration::ZERO), &request(10), randomness),
+                dea("dea-2")
+            );
+        }
+        assert!(
+            agents.advertised(ad("dea-1", "a", 1800, 2048), Duration::from_secs(1), FRESH),
+            "it is back"
         );
     }
 

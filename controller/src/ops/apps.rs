@@ -5,8 +5,10 @@
 //! restart, which gives every process a new version.
 
 use super::list::{Columns, ListQuery, Listing};
+use super::quotas::Account;
 use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
 use crate::domain::access::{Action, Actor};
+use crate::domain::quotas::Purpose;
 use crate::domain::{manifest, names};
 use crate::store::apps::{App, STARTED, STOPPED};
 use crate::store::droplets::Droplet;
@@ -417,6 +419,10 @@ impl Ops {
 
     /// Starts it; one that is started stays as it is.
     pub async fn start_app(&self, actor: &Actor, guid: &str) -> Result<App, Refusal> {
+        self.telling(actor, self.try_start_app(actor, guid)).await
+    }
+
+    async fn try_start_app(&self, actor: &Actor, guid: &str) -> Result<App, Refusal> {
         let mut tx = self.store.write("start app").await?;
         let (app, space) = app_for(&mut tx, actor, Action::Operate, guid).await?;
         need_droplet(&app)?;
@@ -438,6 +444,10 @@ impl Ops {
 
     /// New instances of everything, whether it ran or not.
     pub async fn restart_app(&self, actor: &Actor, guid: &str) -> Result<App, Refusal> {
+        self.telling(actor, self.try_restart_app(actor, guid)).await
+    }
+
+    async fn try_restart_app(&self, actor: &Actor, guid: &str) -> Result<App, Refusal> {
         let mut tx = self.store.write("restart app").await?;
         let (app, space) = app_for(&mut tx, actor, Action::Operate, guid).await?;
         need_droplet(&app)?;
@@ -463,8 +473,10 @@ impl Ops {
             Switch::Stop => (STOPPED, "audit.app.stop", "Updated app with guid {} (stop)"),
             Switch::Restart => (STARTED, "audit.app.restart", "Restarted app with guid {}"),
         };
+        let account = Account::of_space(&mut tx, &space).await?;
         app.state = state.to_string();
         app.update(&mut tx, now).await?;
+        account.settle(&mut tx, Some(&app), Purpose::Change).await?;
         if app.is_started() {
             renew_processes(&mut tx, &app, now).await?;
         } else {
@@ -549,6 +561,7 @@ pub async fn delete_in(
     let had_routes = !routes::destinations_of_app(connection, &app.guid)
         .await?
         .is_empty();
+    let tasks = super::tasks::cancel_all_in(connection, actor, app, space, now).await?;
     apps::delete_rows(connection, &app.guid).await?;
     let target = on("app", &app.guid, &app.name, space);
     audit_events::record(
@@ -569,6 +582,11 @@ pub async fn delete_in(
             now,
         )
         .await?;
+    }
+    for task in tasks {
+        let removed = facts::Kind::TaskRemoved;
+        let payload = json!({"dea": task.dea});
+        facts::append(connection, removed, &task.guid, payload, now).await?;
     }
     if had_routes {
         facts::append(

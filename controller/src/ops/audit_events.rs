@@ -3,7 +3,6 @@
 use super::list::{Columns, ListQuery, Listing};
 use super::{Ops, Refusal, visible_spaces};
 use crate::domain::access::{Actor, Sight, sight};
-use crate::domain::times;
 use crate::store::audit_events::AuditEvent;
 use std::collections::BTreeSet;
 
@@ -31,20 +30,13 @@ impl Ops {
     ) -> Result<Listing<AuditEvent>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
-        for (parameter, operator) in [
+        let bounds = [
             ("created_ats[gt]", ">"),
             ("created_ats[lt]", "<"),
             ("created_ats[gte]", ">="),
             ("created_ats[lte]", "<="),
-        ] {
-            let Some([text, ..]) = query.list(parameter) else {
-                continue;
-            };
-            let time = times::parse(text).ok_or_else(|| {
-                Refusal::BadQuery(format!("'{parameter}' is not an RFC 3339 time"))
-            })?;
-            filter = filter.compare("created_at", operator, time);
-        }
+        ];
+        filter = query.created(filter, &bounds)?;
         if let Some(spaces) = visible_spaces(&mut connection, actor).await? {
             let managed = match sight(actor) {
                 Sight::Only { managed, .. } => managed.into_iter().collect::<Vec<_>>(),

@@ -1,7 +1,7 @@
 //! Builds: asking for a package to be staged.
 
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, apps, by, new_guid, now, on, visible_spaces};
+use super::{Ops, Refusal, apps, by, new_guid, now, of_apps_in_sight, on};
 use crate::domain::access::{Action, Actor};
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
@@ -162,13 +162,7 @@ impl Ops {
             apps::app_for(&mut connection, actor, Action::Read, app).await?;
             filter = filter.equals("app_guid", app);
         }
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT guid FROM apps WHERE space_guid",
-                &visible,
-            );
-        }
+        filter = of_apps_in_sight(&mut connection, actor, query, filter).await?;
         Ok(Build::page(
             &mut connection,
             filter,

@@ -1,33 +1,40 @@
 //! The live configuration of the cluster: read by everybody, changed by administrators.
 //!
-//! Values live in the cluster store, not in the database. A change is written only if nobody else
-//! changed the key since its author looked ([`Cluster::compare_and_set`]), and is audited after it
-//! was made: the other order would record changes that never happened.
+//! Values live in the cluster store, not in the database. What is to be written is planned from what
+//! is stored ([`crate::domain::config`]) and written with its entry in the history in one transaction
+//! of the store, only if none of the values was changed meanwhile; else it is planned anew. A change
+//! is audited after it was made: the other order would record changes that never happened.
 
 use super::{Ops, Refusal, authorize, by, now};
 use crate::domain::access::{Action, Actor, Object};
+use crate::domain::config::{
+    self, Change, Edit, KEPT, Problem, Recorded, Rollback, Stock, Wanted, masked, undo,
+};
 use crate::domain::times::rfc3339_micros;
 use crate::store::audit_events::{self, On};
 use crate::store::platform_events;
 use automation::triggers::yard::ConfigChanged;
-use daemon::{Cluster, ClusterError, Conflict, Stored};
-use proto::api::ConfigEntry;
-use proto::config::{KEYS, Key, Kind, PREFIX, Value};
+use daemon::{Cluster, ClusterError, ComponentId, Write};
+use proto::api::{
+    ConfigChanges, ConfigEntry, ConfigHistory, ConfigImport, ConfigOutcome, ConfigOverride,
+    ConfigRevision, ConfigRollback, ConfigTree,
+};
+use proto::config::{HISTORY, KEYS, Key, PREFIX, Place, Value};
 use serde_json::json;
-use std::collections::BTreeMap;
+
+/// How often a change is planned anew because somebody else changed the same value.
+const ATTEMPTS: usize = 8;
 
 /// Environments hold passwords of proxies and package indexes: only for administrators.
 pub fn is_visible(actor: &Actor, key: &Key) -> bool {
-    actor.is_admin || key.kind != Kind::Environment
+    actor.is_admin || !config::is_secret(key)
 }
 
 /// A key as it is shown, with what the store holds for it. What the store holds but this version
 /// cannot read is not in force: the default is, as in every daemon.
-pub fn entry(key: &Key, stored: Option<&Stored>) -> ConfigEntry {
-    let value = stored.and_then(|stored| {
-        let json = serde_json::from_str(&stored.value).ok()?;
-        Value::from_json(&key.kind, &json).ok()
-    });
+pub fn entry(key: &Key, stock: &Stock) -> ConfigEntry {
+    let stored = stock.get(&Place::cluster(key.path));
+    let value = stored.and_then(|stored| config::read(key, stored));
     ConfigEntry {
         path: key.path.to_string(),
         is_set: value.is_some(),
@@ -37,7 +44,23 @@ pub fn entry(key: &Key, stored: Option<&Stored>) -> ConfigEntry {
         doc: key.doc.to_string(),
         kind: key.kind.to_string(),
         needs_restart: key.needs_restart,
+        overrides: overrides(key, stock),
     }
+}
+
+/// The values that single components have for themselves.
+fn overrides(key: &Key, stock: &Stock) -> Vec<ConfigOverride> {
+    stock
+        .iter()
+        .filter(|(place, _)| place.path == key.path)
+        .filter_map(|(place, stored)| {
+            Some(ConfigOverride {
+                component: place.component.as_ref()?.to_string(),
+                value: config::read(key, stored)?.to_json(),
+                revision: stored.revision,
+            })
+        })
+        .collect()
 }
 
 fn away(error: ClusterError) -> Refusal {
@@ -48,14 +71,23 @@ fn away(error: ClusterError) -> Refusal {
     Refusal::Unavailable("The cluster store does not answer: try again in a moment".into())
 }
 
-fn conflict(path: &str, conflict: &Conflict) -> Refusal {
-    Refusal::Conflict(match &conflict.current {
-        Some(stored) => format!(
-            "'{path}' was changed meanwhile: it is {} at revision {}",
-            stored.value, stored.revision
-        ),
-        None => format!("'{path}' was changed meanwhile: it is no longer set"),
-    })
+fn refusal(problem: Problem) -> Refusal {
+    match problem {
+        Problem::Conflict { .. } => Refusal::Conflict(problem.to_string()),
+        Problem::UnknownKey { .. } | Problem::Wrong { .. } | Problem::History(_) => {
+            Refusal::Unprocessable(problem.to_string())
+        }
+    }
+}
+
+/// Only administrators change the configuration and see who did.
+fn check_admin(actor: &Actor) -> Result<(), Refusal> {
+    authorize(
+        actor,
+        Action::Administer,
+        &Object::Platform,
+        "Configuration key",
+    )
 }
 
 /// The key of a path that the actor may see.
@@ -68,16 +100,29 @@ fn known(actor: &Actor, path: &str) -> Result<&'static Key, Refusal> {
     }
 }
 
+/// What is to be written, decided anew whenever what is stored turned out to be older than thought.
+struct Asked<'a> {
+    actor: &'a Actor,
+    cluster: &'a Cluster,
+    dry_run: bool,
+}
+
+/// What is stored now.
+struct Seen {
+    stock: Stock,
+    /// The newest first.
+    history: Vec<ConfigRevision>,
+    /// Keys of entries that give way to a new one.
+    surplus: Vec<String>,
+}
+
 impl Ops {
-    /// What is stored, by path; what is not in the schema too.
-    pub async fn stored_config(
-        &self,
-        cluster: &Cluster,
-    ) -> Result<BTreeMap<String, Stored>, Refusal> {
+    /// What is stored, by place; what is not in the schema too.
+    pub async fn stored_config(&self, cluster: &Cluster) -> Result<Stock, Refusal> {
         let pairs = cluster.list(PREFIX).await.map_err(away)?;
         Ok(pairs
             .into_iter()
-            .map(|(key, stored)| (key.trim_start_matches(PREFIX).to_string(), stored))
+            .filter_map(|(key, stored)| Some((Place::parse(key.strip_prefix(PREFIX)?)?, stored)))
             .collect())
     }
 
@@ -86,11 +131,11 @@ impl Ops {
         actor: &Actor,
         cluster: &Cluster,
     ) -> Result<Vec<ConfigEntry>, Refusal> {
-        let stored = self.stored_config(cluster).await?;
+        let stock = self.stored_config(cluster).await?;
         Ok(KEYS
             .iter()
             .filter(|key| is_visible(actor, key))
-            .map(|key| entry(key, stored.get(key.path)))
+            .map(|key| entry(key, &stock))
             .collect())
     }
 
@@ -101,11 +146,7 @@ impl Ops {
         path: &str,
     ) -> Result<ConfigEntry, Refusal> {
         let key = known(actor, path)?;
-        let stored = cluster
-            .get(&format!("{PREFIX}{path}"))
-            .await
-            .map_err(away)?;
-        Ok(entry(key, stored.as_ref()))
+        Ok(entry(key, &self.stored_config(cluster).await?))
     }
 
     /// A hint each time something may have changed.
@@ -121,143 +162,361 @@ impl Ops {
         known(actor, path).map(|_| ())
     }
 
-    /// The key that an administrator wants to change, and the value if it fits. Needs no cluster.
+    /// The edit of one key that an administrator wants, if it fits. Needs no cluster.
     pub fn check_config(
         &self,
         actor: &Actor,
         path: &str,
+        component: Option<&str>,
         value: Option<&serde_json::Value>,
-    ) -> Result<(&'static Key, Option<Value>), Refusal> {
-        authorize(
-            actor,
-            Action::Administer,
-            &Object::Platform,
-            "Configuration key",
-        )?;
-        let key = known(actor, path)?;
-        let value = value
-            .map(|value| Value::from_json(&key.kind, value))
-            .transpose()
-            .map_err(|error| Refusal::Unprocessable(format!("{path}: {error}")))?;
-        Ok((key, value))
+        revision: Option<i64>,
+    ) -> Result<Edit, Refusal> {
+        check_admin(actor)?;
+        known(actor, path)?;
+        let (key, component) = config::find(path, component).map_err(refusal)?;
+        let wanted = match value {
+            Some(value) => Wanted::Value(
+                Value::from_json(&key.kind, value)
+                    .map_err(|error| Refusal::Unprocessable(format!("{path}: {error}")))?,
+            ),
+            None => Wanted::Unset,
+        };
+        Ok(Edit {
+            key,
+            component,
+            wanted,
+            revision,
+        })
     }
 
-    /// Changes a key, or with no value takes it back to its default. `revision`: the one the author
-    /// saw; None: whatever is there now.
+    /// Changes one value, or takes it back; gives the key as it is then.
     pub async fn change_config(
         &self,
         actor: &Actor,
         cluster: &Cluster,
-        path: &str,
-        value: Option<&serde_json::Value>,
-        revision: Option<i64>,
+        edit: Edit,
     ) -> Result<ConfigEntry, Refusal> {
-        let (key, value) = self.check_config(actor, path, value)?;
-        let place = format!("{PREFIX}{path}");
-        let before = cluster.get(&place).await.map_err(away)?;
-        let expected = revision.or_else(|| before.as_ref().map(|stored| stored.revision));
-        let after = match &value {
-            Some(value) => {
-                let text = value.to_json().to_string();
-                let done = cluster
-                    .compare_and_set(&place, expected, &text)
-                    .await
-                    .map_err(away)?;
-                let revision = done.map_err(|found| conflict(path, &found))?;
-                Some(Stored {
-                    value: text,
-                    revision,
-                })
-            }
-            None => {
-                if let Some(expected) = expected {
-                    let done = cluster
-                        .compare_and_delete(&place, expected)
-                        .await
-                        .map_err(away)?;
-                    done.map_err(|found| conflict(path, &found))?;
-                }
-                None
-            }
+        let asked = Asked {
+            actor,
+            cluster,
+            dry_run: false,
         };
-        let (was, is) = (entry(key, before.as_ref()), entry(key, after.as_ref()));
-        if before.is_some() || after.is_some() {
-            self.audit_config(actor, key, &was, &is).await;
+        let key = edit.key;
+        let edits = [edit];
+        self.write_config(&asked, |_| Ok(("change".to_string(), edits.to_vec())))
+            .await?;
+        Ok(entry(key, &self.stored_config(cluster).await?))
+    }
+
+    /// Several edits, all or none.
+    pub async fn change_configs(
+        &self,
+        actor: &Actor,
+        cluster: &Cluster,
+        changes: &ConfigChanges,
+    ) -> Result<ConfigOutcome, Refusal> {
+        check_admin(actor)?;
+        let edits: Vec<Edit> = all(changes.edits.iter().map(config::check))?;
+        let asked = Asked {
+            actor,
+            cluster,
+            dry_run: changes.dry_run,
+        };
+        self.write_config(&asked, |_| Ok(("change".to_string(), edits.clone())))
+            .await
+    }
+
+    /// What is set becomes what the tree says.
+    pub async fn import_config(
+        &self,
+        actor: &Actor,
+        cluster: &Cluster,
+        import: &ConfigImport,
+    ) -> Result<ConfigOutcome, Refusal> {
+        check_admin(actor)?;
+        let asked = Asked {
+            actor,
+            cluster,
+            dry_run: import.dry_run,
+        };
+        self.write_config(&asked, |seen| match config::import(&seen.stock, import) {
+            Ok(edits) => Ok(("import".to_string(), edits)),
+            Err(problems) => all(problems.into_iter().map(Err::<Edit, _>))
+                .map(|edits| ("import".to_string(), edits)),
+        })
+        .await
+    }
+
+    /// Everything that is set.
+    pub async fn export_config(
+        &self,
+        actor: &Actor,
+        cluster: &Cluster,
+    ) -> Result<ConfigTree, Refusal> {
+        check_admin(actor)?;
+        Ok(config::export(&self.stored_config(cluster).await?))
+    }
+
+    /// Back to what was in force at a revision of the history.
+    pub async fn roll_config_back(
+        &self,
+        actor: &Actor,
+        cluster: &Cluster,
+        rollback: &ConfigRollback,
+    ) -> Result<ConfigOutcome, Refusal> {
+        check_admin(actor)?;
+        let place = match (&rollback.path, &rollback.component) {
+            (Some(path), component) => {
+                let (key, component) = config::find(path, component.as_deref()).map_err(refusal)?;
+                Some(Place::of(key.path, component))
+            }
+            (None, Some(_)) => {
+                return Refusal::unprocessable("A component is rolled back with a path");
+            }
+            (None, None) => None,
+        };
+        let wanted = Rollback {
+            revision: rollback.revision,
+            place: place.as_ref(),
+        };
+        let asked = Asked {
+            actor,
+            cluster,
+            dry_run: rollback.dry_run,
+        };
+        self.write_config(&asked, |seen| {
+            let (revision, edits) = undo(&seen.history, wanted).map_err(refusal)?;
+            Ok((format!("rollback to {revision}"), edits))
+        })
+        .await
+    }
+
+    /// Who changed what, the newest first; of one path, if it is named.
+    pub async fn config_history(
+        &self,
+        actor: &Actor,
+        cluster: &Cluster,
+        path: Option<&str>,
+        most: usize,
+    ) -> Result<ConfigHistory, Refusal> {
+        check_admin(actor)?;
+        if let Some(path) = path {
+            known(actor, path)?;
         }
-        Ok(is)
+        let mut history = self.seen(cluster).await?.history;
+        history.retain(|entry| {
+            path.is_none_or(|path| entry.changes.iter().any(|step| step.path == path))
+        });
+        history.truncate(most);
+        Ok(ConfigHistory { resources: history })
+    }
+
+    async fn seen(&self, cluster: &Cluster) -> Result<Seen, Refusal> {
+        let stock = self.stored_config(cluster).await?;
+        let mut kept = cluster.list(HISTORY).await.map_err(away)?;
+        kept.sort_by_key(|(_, stored)| std::cmp::Reverse(stored.revision));
+        let surplus = kept.iter().skip(KEPT - 1).map(|(key, _)| key.clone());
+        Ok(Seen {
+            stock,
+            surplus: surplus.collect(),
+            history: kept
+                .iter()
+                .filter_map(|(key, stored)| {
+                    let recorded: Recorded = serde_json::from_str(&stored.value)
+                        .inspect_err(|error| {
+                            tracing::warn!(key, %error, "an entry of the configuration's history cannot be read");
+                        })
+                        .ok()?;
+                    Some(recorded.at_revision(stored.revision))
+                })
+                .collect(),
+        })
+    }
+
+    /// Plans, writes in one transaction, audits. `decide` says what for, and which edits.
+    async fn write_config(
+        &self,
+        asked: &Asked<'_>,
+        decide: impl Fn(&Seen) -> Result<(String, Vec<Edit>), Refusal>,
+    ) -> Result<ConfigOutcome, Refusal> {
+        let running = self.running_components().await;
+        for _ in 0..ATTEMPTS {
+            let seen = self.seen(asked.cluster).await?;
+            let (action, edits) = decide(&seen)?;
+            let changes = config::plan(&seen.stock, &edits).map_err(refusal)?;
+            let mut outcome = ConfigOutcome {
+                dry_run: asked.dry_run,
+                revision: None,
+                changes: config::differences(&seen.stock, &changes, &running),
+            };
+            if asked.dry_run || changes.is_empty() {
+                return Ok(outcome);
+            }
+            let now = now();
+            let at = rfc3339_micros(now);
+            let recorded = Recorded::of(at, &asked.actor.name, &action, &changes);
+            let (unchanged, writes) = transaction(&changes, &recorded, now, &seen.surplus);
+            let done = asked.cluster.transact(&unchanged, &writes).await;
+            if let Some(revision) = done.map_err(away)? {
+                outcome.revision = Some(revision);
+                self.audit_config(asked.actor, &action, revision, &changes)
+                    .await;
+                return Ok(outcome);
+            }
+        }
+        Err(Refusal::Conflict(
+            "Others keep changing the same values: try again".into(),
+        ))
+    }
+
+    /// Names and roles of the components that this controller sees.
+    async fn running_components(&self) -> Vec<(String, String)> {
+        let status = (self.live.status)().await;
+        let components = status["components"].as_array();
+        components
+            .into_iter()
+            .flatten()
+            .filter_map(|one| Some((one["name"].as_str()?.into(), one["role"].as_str()?.into())))
+            .collect()
     }
 
     /// The change is made and cannot be taken back unseen: if the database is away, the log keeps it.
-    async fn audit_config(&self, actor: &Actor, key: &Key, was: &ConfigEntry, is: &ConfigEntry) {
-        let secret = key.kind == Kind::Environment;
-        let shown = |entry: &ConfigEntry| match (secret, entry.is_set) {
-            (_, false) => serde_json::Value::Null,
-            (true, true) => json!("[PRIVATE DATA HIDDEN]"),
-            (false, true) => entry.value.clone(),
-        };
-        let data = json!({"path": key.path, "was": shown(was), "is": shown(is)});
-        tracing::info!(actor = %actor.name, path = key.path, is = %data["is"], "the configuration was changed");
+    async fn audit_config(&self, actor: &Actor, action: &str, revision: i64, changes: &[Change]) {
         let now = now();
+        let data = |key: &Key, change: &Change| {
+            json!({
+                "path": key.path,
+                "component": change.place.component.as_ref().map(ComponentId::as_str),
+                "was": masked(key, &change.was),
+                "is": masked(key, &change.is),
+                "action": action,
+                "revision": revision,
+            })
+        };
+        let known = || {
+            let key = |change: &Change| Key::find(&change.place.path);
+            changes
+                .iter()
+                .filter_map(move |change| Some((key(change)?, change)))
+        };
+        for (key, change) in known() {
+            tracing::info!(actor = %actor.name, place = %change.place, is = %masked(key, &change.is), action, "the configuration was changed");
+        }
         let record = async {
             let mut tx = self
                 .store
                 .write("audit a change of the configuration")
                 .await?;
-            let target = On {
-                guid: key.path,
-                kind: "config",
-                name: key.path,
-                space: None,
-                organization: None,
-            };
-            audit_events::record(
-                &mut tx,
-                "audit.config.update",
-                by(actor),
-                target,
-                data.clone(),
-                now,
-            )
-            .await?;
-            let event = ConfigChanged {
-                at: rfc3339_micros(now),
-                key: key.path.to_string(),
-                value: shown(is),
-                previous: shown(was),
-                user: actor.name.clone(),
-                restart_needed: key.needs_restart,
-            };
-            platform_events::tell(&mut tx, event, key.path, now).await?;
+            for (key, change) in known() {
+                let target = On {
+                    guid: key.path,
+                    kind: "config",
+                    name: key.path,
+                    space: None,
+                    organization: None,
+                };
+                audit_events::record(
+                    &mut tx,
+                    "audit.config.update",
+                    by(actor),
+                    target,
+                    data(key, change),
+                    now,
+                )
+                .await?;
+                let event = ConfigChanged {
+                    at: rfc3339_micros(now),
+                    key: key.path.to_string(),
+                    component: change.place.component.as_ref().map(ToString::to_string),
+                    value: masked(key, &change.is),
+                    previous: masked(key, &change.was),
+                    user: actor.name.clone(),
+                    restart_needed: key.needs_restart,
+                };
+                platform_events::tell(&mut tx, event, key.path, now).await?;
+            }
             tx.commit().await
         };
         if let Err(error) = record.await {
-            tracing::error!(error = &error as &dyn std::error::Error, actor = %actor.name, %data, "a change of the configuration was not audited");
+            tracing::error!(error = &error as &dyn std::error::Error, actor = %actor.name, revision, "a change of the configuration was not audited");
         }
     }
+}
+
+/// Every result, or every problem at once.
+fn all(results: impl Iterator<Item = Result<Edit, Problem>>) -> Result<Vec<Edit>, Refusal> {
+    let mut edits = Vec::new();
+    let mut problems = Vec::new();
+    for result in results {
+        match result {
+            Ok(edit) => edits.push(edit),
+            Err(problem) => problems.push(problem.to_string()),
+        }
+    }
+    if problems.is_empty() {
+        Ok(edits)
+    } else {
+        Err(Refusal::AllUnprocessable(problems))
+    }
+}
+
+/// What must be unchanged, and what is written: the values, their entry in the history, and the end of
+/// its oldest entries.
+fn transaction(
+    changes: &[Change],
+    recorded: &Recorded,
+    now: i64,
+    surplus: &[String],
+) -> (Vec<(String, Option<i64>)>, Vec<Write>) {
+    let key = |change: &Change| format!("{PREFIX}{}", change.place.stored());
+    let unchanged = changes
+        .iter()
+        .map(|change| (key(change), change.revision))
+        .collect();
+    let values = changes.iter().map(|change| {
+        if change.is.is_null() {
+            Write::Delete { key: key(change) }
+        } else {
+            Write::Put {
+                key: key(change),
+                value: change.is.to_string(),
+            }
+        }
+    });
+    let entry = Write::Put {
+        key: format!("{HISTORY}{now:020}-{}", uuid::Uuid::new_v4().simple()),
+        value: json!(recorded).to_string(),
+    };
+    let dropped = surplus.iter().map(|key| Write::Delete { key: key.clone() });
+    (unchanged, values.chain([entry]).chain(dropped).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use daemon::Stored;
 
     #[test]
     fn what_is_stored_and_cannot_be_read_shows_as_the_default_with_its_revision() {
         let key = Key::find("router/limits/max_attempts").expect("a known key");
-        let stored = |value: &str| Stored {
-            value: value.into(),
-            revision: 7,
+        let stock = |value: &str| {
+            let stored = Stored {
+                value: value.into(),
+                revision: 7,
+            };
+            Stock::from([(Place::cluster(key.path), stored)])
         };
-        let readable = entry(key, Some(&stored("5")));
+        let readable = entry(key, &stock("5"));
         assert_eq!(
             (readable.value, readable.is_set, readable.revision),
             (json!(5), true, Some(7))
         );
-        let unreadable = entry(key, Some(&stored("\"many\"")));
+        let unreadable = entry(key, &stock("\"many\""));
         assert_eq!(
             (unreadable.value, unreadable.is_set, unreadable.revision),
             (json!(3), false, Some(7))
         );
-        let unset = entry(key, None);
+        let unset = entry(key, &Stock::new());
         assert_eq!(
             (unset.value, unset.is_set, unset.revision),
             (json!(3), false, None)

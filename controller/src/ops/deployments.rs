@@ -2,8 +2,10 @@
 
 use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, by, new_guid, now, on, visible_spaces};
+use super::quotas::Account;
+use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on};
 use crate::domain::access::{Action, Actor};
+use crate::domain::quotas::Purpose;
 use crate::store::apps::{App, STARTED};
 use crate::store::deployments::{self, BackTo, Deployment, Previous};
 use crate::store::droplets::Droplet;
@@ -68,6 +70,20 @@ impl Ops {
         droplet: Option<&str>,
         max_in_flight: u32,
     ) -> Result<Deployment, Refusal> {
+        self.telling(
+            actor,
+            self.try_create_deployment(actor, app, droplet, max_in_flight),
+        )
+        .await
+    }
+
+    async fn try_create_deployment(
+        &self,
+        actor: &Actor,
+        app: &str,
+        droplet: Option<&str>,
+        max_in_flight: u32,
+    ) -> Result<Deployment, Refusal> {
         let mut tx = self.store.write("create deployment").await?;
         let (mut app, space) = app_for(&mut tx, actor, Action::Develop, app)
             .await
@@ -78,6 +94,7 @@ impl Ops {
                 ),
                 refusal => refusal,
             })?;
+        let account = Account::of_space(&mut tx, &space).await?;
         let previous_droplet = app.current_droplet_guid.clone();
         let droplet = match droplet {
             Some(guid) => Droplet::find(&mut tx, guid).await?.filter(|droplet| droplet.app_guid == app.guid).ok_or_else(|| {
@@ -152,6 +169,9 @@ impl Ops {
             row_version: 1,
         };
         deployment.insert(&mut tx).await?;
+        account
+            .settle(&mut tx, Some(&app), Purpose::Deployment)
+            .await?;
         let target = on("app", &app.guid, &app.name, &space);
         let data = json!({"deployment_guid": deployment.guid, "droplet_guid": droplet.guid, "strategy": "rolling"});
         audit_events::record(
@@ -268,13 +288,7 @@ impl Ops {
     ) -> Result<Listing<Deployment>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT guid FROM apps WHERE space_guid",
-                &visible,
-            );
-        }
+        filter = of_apps_in_sight(&mut connection, actor, query, filter).await?;
         Ok(Deployment::page(
             &mut connection,
             filter,

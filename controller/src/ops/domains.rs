@@ -1,9 +1,11 @@
 //! Domains.
 
 use super::list::{Columns, ListQuery, Listing};
+use super::quotas::Account;
 use super::{Ops, Refusal, authorize, by, new_guid, now};
 use crate::domain::access::{Action, Actor, Object, Sight, sight};
 use crate::domain::names;
+use crate::domain::quotas::Purpose;
 use crate::store::StoreError;
 use crate::store::audit_events::{self, On};
 use crate::store::domains::{self, Domain};
@@ -121,18 +123,31 @@ impl Ops {
         name: &str,
         organization: Option<&str>,
     ) -> Result<Domain, Refusal> {
+        self.telling(actor, self.try_create_domain(actor, name, organization))
+            .await
+    }
+
+    async fn try_create_domain(
+        &self,
+        actor: &Actor,
+        name: &str,
+        organization: Option<&str>,
+    ) -> Result<Domain, Refusal> {
         let name = name.to_lowercase();
         names::check_domain(&name)?;
         let mut tx = self.store.write("create domain").await?;
-        match organization {
-            None => authorize(actor, Action::Administer, &Object::Platform, "Domain")?,
+        let account = match organization {
+            None => {
+                authorize(actor, Action::Administer, &Object::Platform, "Domain")?;
+                None
+            }
             Some(organization) => {
                 let missing = || {
                     Refusal::Unprocessable(format!(
                         "Organization with guid '{organization}' does not exist or you do not have access to it."
                     ))
                 };
-                Organization::find(&mut tx, organization)
+                let found = Organization::find(&mut tx, organization)
                     .await?
                     .ok_or_else(missing)?;
                 authorize(
@@ -145,8 +160,9 @@ impl Ops {
                     Refusal::NotFound(_) => missing(),
                     refusal => refusal,
                 })?;
+                Some(Account::of_organization(&mut tx, &found).await?)
             }
-        }
+        };
         for other in domains::all(&mut tx).await? {
             if other.name == name {
                 return Refusal::unprocessable(format!(
@@ -195,6 +211,9 @@ impl Ops {
             }
             error => error.into(),
         })?;
+        if let Some(account) = account {
+            account.settle(&mut tx, None, Purpose::Change).await?;
+        }
         let target = On {
             guid: &domain.guid,
             kind: "domain",

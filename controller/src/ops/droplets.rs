@@ -1,7 +1,7 @@
 //! Droplets, as they are listed.
 
 use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, apps, sees_secrets, visible_spaces};
+use super::{Ops, Refusal, apps, of_apps_in_sight, sees_secrets};
 use crate::domain::access::{Action, Actor};
 use crate::store::droplets::Droplet;
 
@@ -85,16 +85,7 @@ impl Ops {
             }
         }
         let mut connection = self.store.read().await?;
-        if let Some(spaces) = query.list("space_guids") {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", spaces);
-        }
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT guid FROM apps WHERE space_guid",
-                &visible,
-            );
-        }
+        filter = of_apps_in_sight(&mut connection, actor, query, filter).await?;
         Ok(Droplet::page(
             &mut connection,
             filter,

@@ -7,7 +7,7 @@ use crate::store::domains::{self, Domain};
 use crate::store::organizations::{self, Organization};
 use crate::store::spaces::Space;
 use crate::store::users::{self, User};
-use crate::store::{Json, audit_events};
+use crate::store::{Json, audit_events, quotas};
 
 pub const ADMIN: &str = "admin";
 pub const DEFAULT: &str = "default";
@@ -37,6 +37,7 @@ impl Ops {
             };
             user.insert(&mut tx).await?;
         }
+        quotas::make_default(&mut tx, now).await?;
         // The default organization is made once, with the cluster: whoever deletes it later wants
         // it gone. The shared domain marks that the first start is over.
         if domains::all(&mut tx).await?.is_empty() {
@@ -68,6 +69,7 @@ impl Ops {
             guid: new_guid(),
             name: DEFAULT.to_string(),
             suspended: false,
+            quota_guid: quotas::DEFAULT_GUID.to_string(),
             labels: Json::default(),
             annotations: Json::default(),
             created_at: now,
@@ -80,6 +82,7 @@ impl Ops {
             name: DEFAULT.to_string(),
             organization_guid: organization.guid.clone(),
             ssh_allowed: true,
+            quota_guid: None,
             labels: Json::default(),
             annotations: Json::default(),
             created_at: now,

@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use crate::domain::pagination::Window;
+use crate::domain::times;
 use crate::store::query::Filter;
 use std::collections::BTreeMap;
 
@@ -51,6 +52,24 @@ impl ListQuery {
 
     pub fn list(&self, parameter: &str) -> Option<&[String]> {
         self.filters.get(parameter).map(Vec::as_slice)
+    }
+
+    /// Adds bounds of the time of creation: parameters and how what is listed compares to them.
+    pub fn created(
+        &self,
+        mut filter: Filter,
+        bounds: &[(&'static str, &'static str)],
+    ) -> Result<Filter, Refusal> {
+        for &(parameter, operator) in bounds {
+            let Some([text, ..]) = self.list(parameter) else {
+                continue;
+            };
+            let time = times::parse(text).ok_or_else(|| {
+                Refusal::BadQuery(format!("'{parameter}' is not an RFC 3339 time"))
+            })?;
+            filter = filter.compare("created_at", operator, time);
+        }
+        Ok(filter)
     }
 
     /// The conditions and the order of a list; refuses parameters the list does not know.

@@ -4,10 +4,12 @@
 //! number of instances and routes change at once, everything else with the next start.
 
 use super::apps::{self, AppSettings};
+use super::quotas::Account;
 use super::routes::{self as route_ops, Wanted};
 use super::{Ops, Refusal, by, domains as domain_ops, new_guid, now, on, space_for};
 use crate::domain::access::{Action, Actor};
 use crate::domain::manifest::{self, AppManifest, Manifest, ProcessManifest};
+use crate::domain::quotas::Purpose;
 use crate::domain::{manifest_diff, names};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
@@ -70,19 +72,29 @@ impl Ops {
         space: &str,
         manifest: &Manifest,
     ) -> Result<(), Refusal> {
+        self.telling(actor, self.try_apply_manifest(actor, space, manifest))
+            .await
+    }
+
+    async fn try_apply_manifest(
+        &self,
+        actor: &Actor,
+        space: &str,
+        manifest: &Manifest,
+    ) -> Result<(), Refusal> {
         let mut tx = self.store.write("apply manifest").await?;
         let space = space_for(&mut tx, actor, Action::Develop, space, "Space").await?;
+        let account = Account::of_space(&mut tx, &space).await?;
         let mut created = Vec::new();
         for wanted in &manifest.apps {
             let app = self
                 .apply_app(&mut tx, actor, &space, wanted, &mut created)
                 .await
-                .map_err(|refusal| match refusal {
-                    Refusal::Unprocessable(text) => {
-                        Refusal::Unprocessable(format!("For application '{}': {text}", wanted.name))
-                    }
-                    refusal => refusal,
-                })?;
+                .map_err(|refusal| refusal.of_application(&wanted.name))?;
+            account
+                .settle(&mut tx, Some(&app), Purpose::Change)
+                .await
+                .map_err(|refusal| refusal.of_application(&wanted.name))?;
             let target = on("app", &app.guid, &app.name, &space);
             audit_events::record(
                 &mut tx,

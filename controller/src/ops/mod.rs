@@ -3,6 +3,8 @@
 //! An operation authorizes ([`crate::domain::access`]), reads, decides, writes, leaves an audit
 //! event and the facts of the change, all in one transaction, and nudges the runtime after the commit.
 
+pub mod admin_commands;
+pub mod agents;
 pub mod apps;
 pub mod audit_events;
 pub mod builds;
@@ -18,6 +20,7 @@ pub mod manifest;
 pub mod organizations;
 pub mod packages;
 pub mod processes;
+pub mod quotas;
 mod refusal;
 pub mod resource_matches;
 pub mod roles;
@@ -25,6 +28,7 @@ pub mod routes;
 pub mod spaces;
 pub mod ssh;
 pub mod sweep;
+pub mod tasks;
 pub mod tokens;
 pub mod upload;
 pub mod users;
@@ -33,13 +37,18 @@ use crate::blobs::Blobs;
 use crate::domain::access::{self, Action, Actor, Object, Sight};
 use crate::domain::observed::IndexStats;
 use crate::domain::placement::PlacementRequest;
+use crate::runtime::NotTold;
 use crate::store::audit_events::{By, On};
 use crate::store::processes::Process;
+use crate::store::query::Filter;
 use crate::store::spaces::Space;
 use crate::store::{Store, StoreError};
 use daemon::Supervisor;
 use futures_util::future::BoxFuture;
+use proto::bus::dea::Drain;
+use proto::bus::stream::TaskExited;
 use proto::config::Settings;
+use proto::ids::DeaId;
 use sqlx::AnyConnection;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -77,12 +86,20 @@ pub type AskRoom = dyn Fn(&PlacementRequest) -> Option<String> + Send + Sync;
 /// Where an agent lets the holder of a ticket into an instance, or a sentence why none does.
 pub type AskEnter =
     dyn Fn(ssh::Entering) -> BoxFuture<'static, Result<SocketAddr, String>> + Send + Sync;
+/// An agent tells how a task of an app ended. Once this is done it is on disk.
+pub type TellTaskEnd =
+    dyn Fn(TaskExited) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync;
 /// A line into the log of an app.
 pub type TellLog = dyn Fn(&str, String) + Send + Sync;
+
+/// Tells an agent to be emptied (true) or to take work again; how far it is then.
+pub type TellDrain =
+    dyn Fn(DeaId, bool) -> BoxFuture<'static, Result<Option<Drain>, NotTold>> + Send + Sync;
 
 /// What the API asks of the running half, and tells it.
 #[derive(Clone)]
 pub struct Live {
+    pub drain: Arc<TellDrain>,
     pub stats: Arc<AskStats>,
     pub room: Arc<AskRoom>,
     /// Facts were committed.
@@ -90,18 +107,21 @@ pub struct Live {
     pub status: Arc<AskStatus>,
     pub log: Arc<TellLog>,
     pub enter: Arc<AskEnter>,
+    pub task_ended: Arc<TellTaskEnd>,
 }
 
 impl Live {
     /// Sees nothing and tells nobody: an API without a cluster behind it.
     pub fn none() -> Live {
         Live {
+            drain: Arc::new(|_, _| Box::pin(async { Err(NotTold::Unknown) })),
             stats: Arc::new(|_| Vec::new()),
             room: Arc::new(|_| None),
             nudge: Arc::new(|| {}),
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
             log: Arc::new(|_, _| {}),
             enter: Arc::new(|_| Box::pin(async { Err("There is no cluster".to_string()) })),
+            task_ended: Arc::new(|_| Box::pin(async { Ok(()) })),
         }
     }
 }
@@ -205,6 +225,27 @@ pub async fn visible_spaces(
         );
     }
     Ok(Some(spaces.into_iter().collect()))
+}
+
+/// Narrows a list of what belongs to apps to the places that are asked for and to those that the actor sees.
+pub async fn of_apps_in_sight(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    query: &list::ListQuery,
+    mut filter: Filter,
+) -> Result<Filter, StoreError> {
+    const IN_SPACES: &str = "SELECT guid FROM apps WHERE space_guid";
+    const IN_ORGANIZATIONS: &str = "SELECT a.guid FROM apps a JOIN spaces s ON s.guid = a.space_guid WHERE s.organization_guid";
+    if let Some(spaces) = query.list("space_guids") {
+        filter = filter.any_in("app_guid", IN_SPACES, spaces);
+    }
+    if let Some(organizations) = query.list("organization_guids") {
+        filter = filter.any_in("app_guid", IN_ORGANIZATIONS, organizations);
+    }
+    if let Some(visible) = visible_spaces(connection, actor).await? {
+        filter = filter.any_in("app_guid", IN_SPACES, &visible);
+    }
+    Ok(filter)
 }
 
 /// The actor of an audit event.

@@ -6,7 +6,7 @@ use crate::domain::access::{Action, Actor, Object, Sight, sight};
 use crate::domain::names;
 use crate::store::audit_events::{self, On};
 use crate::store::organizations::{self, Organization};
-use crate::store::{Json, StoreError, roles, spaces};
+use crate::store::{Json, StoreError, quotas, roles, spaces};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -91,6 +91,7 @@ impl Ops {
             guid: new_guid(),
             name: name.clone(),
             suspended: false,
+            quota_guid: quotas::DEFAULT_GUID.to_string(),
             labels: Json::default(),
             annotations: Json::default(),
             created_at: now,
@@ -168,6 +169,8 @@ impl Ops {
         let organization = Organization::find(&mut tx, guid)
             .await?
             .ok_or(Refusal::NotFound("Organization"))?;
+        // Whoever adds to it locks it first, and waits for what is deleted here.
+        quotas::lock_holdings(&mut tx, guid).await?;
         for space in spaces::of_organization(&mut tx, guid).await? {
             super::spaces::delete_in(&mut tx, actor, &space).await?;
         }

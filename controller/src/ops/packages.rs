@@ -3,7 +3,7 @@
 use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
 use super::upload::{self, Upload};
-use super::{Ops, Refusal, by, new_guid, now, on, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on};
 use crate::domain::access::{Action, Actor};
 use crate::store::apps::App;
 use crate::store::audit_events;
@@ -174,16 +174,7 @@ impl Ops {
             app_for(&mut connection, actor, Action::Read, app).await?;
             filter = filter.equals("app_guid", app);
         }
-        if let Some(spaces) = query.list("space_guids") {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", spaces);
-        }
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT guid FROM apps WHERE space_guid",
-                &visible,
-            );
-        }
+        filter = of_apps_in_sight(&mut connection, actor, query, filter).await?;
         Ok(Package::page(
             &mut connection,
             filter,

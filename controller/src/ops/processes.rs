@@ -2,10 +2,12 @@
 
 use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
-use super::{HIDDEN, Ops, Refusal, by, new_guid, now, on, sees_secrets, visible_spaces};
+use super::quotas::Account;
+use super::{HIDDEN, Ops, Refusal, by, new_guid, now, of_apps_in_sight, on, sees_secrets};
 use crate::domain::access::{Action, Actor};
 use crate::domain::observed::IndexStats;
 use crate::domain::placement::PlacementRequest;
+use crate::domain::quotas::Purpose;
 use crate::store::apps::App;
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
@@ -173,23 +175,7 @@ impl Ops {
             app_for(&mut connection, actor, Action::Read, app).await?;
             filter = filter.equals("app_guid", app);
         }
-        if let Some(spaces) = query.list("space_guids") {
-            filter = filter.any_in("app_guid", "SELECT guid FROM apps WHERE space_guid", spaces);
-        }
-        if let Some(organizations) = query.list("organization_guids") {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT a.guid FROM apps a JOIN spaces s ON s.guid = a.space_guid WHERE s.organization_guid",
-                organizations,
-            );
-        }
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any_in(
-                "app_guid",
-                "SELECT guid FROM apps WHERE space_guid",
-                &visible,
-            );
-        }
+        filter = of_apps_in_sight(&mut connection, actor, query, filter).await?;
         let (rows, total) = Process::page(
             &mut connection,
             filter,
@@ -262,9 +248,20 @@ impl Ops {
         guid: &str,
         scale: &Scale,
     ) -> Result<ProcessView, Refusal> {
+        self.telling(actor, self.try_scale_process(actor, guid, scale))
+            .await
+    }
+
+    async fn try_scale_process(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        scale: &Scale,
+    ) -> Result<ProcessView, Refusal> {
         let mut tx = self.store.write("scale process").await?;
         let (mut process, app, space) = process_for(&mut tx, actor, Action::Operate, guid).await?;
         refuse_in_flight(&mut tx, &process, "scale").await?;
+        let account = Account::of_space(&mut tx, &space).await?;
         let before = process.clone();
         self.rescale(&mut process, scale)?;
         if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
@@ -273,6 +270,7 @@ impl Ops {
         process.scaled_from = None;
         let now = now();
         process.update(&mut tx, now).await?;
+        account.settle(&mut tx, Some(&app), Purpose::Change).await?;
         let target = on("app", &app.guid, &app.name, &space);
         let data =
             json!({"process_guid": process.guid, "process_type": process.kind, "request": scale});
@@ -408,7 +406,7 @@ impl Ops {
     }
 }
 
-fn megabytes(what: &str, value: u64) -> Result<i64, Refusal> {
+pub fn megabytes(what: &str, value: u64) -> Result<i64, Refusal> {
     match i64::try_from(value) {
         Ok(value) if (1..=1 << 30).contains(&value) => Ok(value),
         _ => Refusal::unprocessable(format!(

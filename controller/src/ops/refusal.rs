@@ -1,6 +1,7 @@
 //! Why an operation was not done, by meaning. How each is told over HTTP stands in one table,
 //! `api/errors.rs`.
 
+use super::quotas::Exceeded;
 use crate::blobs::BlobError;
 use crate::store::StoreError;
 
@@ -36,6 +37,12 @@ pub enum Refusal {
     InvalidBits(String),
     #[error("{0}")]
     TooLarge(String),
+    /// A quota does not allow as much: the sentences for the user, and what rules are told.
+    #[error("{text}")]
+    QuotaExceeded {
+        text: String,
+        exceeded: Vec<Exceeded>,
+    },
     /// Somebody else changed it first.
     #[error("{0}")]
     Conflict(String),
@@ -55,6 +62,19 @@ pub enum Refusal {
 impl Refusal {
     pub fn unprocessable<T>(text: impl Into<String>) -> Result<T, Refusal> {
         Err(Refusal::Unprocessable(text.into()))
+    }
+
+    /// The same, naming the application of a manifest it is about.
+    pub fn of_application(self, name: &str) -> Refusal {
+        let named = |text: String| format!("For application '{name}': {text}");
+        match self {
+            Refusal::Unprocessable(text) => Refusal::Unprocessable(named(text)),
+            Refusal::QuotaExceeded { text, exceeded } => Refusal::QuotaExceeded {
+                text: named(text),
+                exceeded,
+            },
+            refusal => refusal,
+        }
     }
 
     pub fn internal<E>(operation: &'static str) -> impl FnOnce(E) -> Refusal

@@ -2,9 +2,11 @@
 
 use super::apps::app_for;
 use super::list::{Columns, ListQuery, Listing};
+use super::quotas::Account;
 use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
 use crate::domain::access::{Action, Actor, Object, decide};
 use crate::domain::names;
+use crate::domain::quotas::Purpose;
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::routes::{self, Destination, Route};
@@ -437,6 +439,17 @@ impl Ops {
         domain: &str,
         wanted: Wanted<'_>,
     ) -> Result<RouteView, Refusal> {
+        self.telling(actor, self.try_create_route(actor, space, domain, wanted))
+            .await
+    }
+
+    async fn try_create_route(
+        &self,
+        actor: &Actor,
+        space: &str,
+        domain: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<RouteView, Refusal> {
         let mut tx = self.store.write("create route").await?;
         let space = space_for(&mut tx, actor, Action::Develop, space, "Space")
             .await
@@ -451,7 +464,9 @@ impl Ops {
                 "Invalid domain. Ensure that the domain exists and you have access to it.".into(),
             )
         })?;
+        let account = Account::of_space(&mut tx, &space).await?;
         let route = create_in(&mut tx, actor, &space, &domain, wanted).await?;
+        account.settle(&mut tx, None, Purpose::Change).await?;
         let view = view(&mut tx, route).await?;
         tx.commit().await?;
         Ok(view)

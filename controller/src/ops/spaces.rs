@@ -115,6 +115,7 @@ impl Ops {
             name,
             organization_guid: organization.to_string(),
             ssh_allowed: true,
+            quota_guid: None,
             labels: Json::default(),
             annotations: Json::default(),
             created_at: now,

@@ -101,11 +101,12 @@ impl Ops {
         let hash = hash_of(code);
         let invalid =
             || Denied::InvalidGrant("The code is invalid, spent or expired: ask for another");
-        let mut tx = self.store.write("spend a code").await?;
-        let stored = AuthorizationCode::find(&mut tx, &hash)
+        // Read first: whoever guesses must not keep writers waiting.
+        let stored = AuthorizationCode::find(&mut *self.store.read().await?, &hash)
             .await?
             .ok_or_else(invalid)?;
-        // PostgreSQL lets two read it; one of them takes it away.
+        let mut tx = self.store.write("spend a code").await?;
+        // Two may have read it; one of them takes it away.
         let taken = AuthorizationCode::delete(&mut tx, &hash).await?;
         tx.commit().await?;
         if !taken || stored.expires_at < now() || stored.client != CLIENT {

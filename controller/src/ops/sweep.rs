@@ -4,7 +4,7 @@
 
 use super::{Ops, Refusal, now};
 use crate::store::automation::pack_stagings;
-use crate::store::sweep;
+use crate::store::{sweep, tasks};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ impl Ops {
         let mut tx = self.store.write("forget old rows").await?;
         sweep::forget(&mut tx, now_micros - JOBS, now_micros - EVENTS).await?;
         pack_stagings::forget(&mut tx, now_micros - PACK_STAGINGS).await?;
+        let kept = self.settings().duration("controller/tasks/retention");
+        let kept = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
+        tasks::forget(&mut tx, now_micros.saturating_sub(kept)).await?;
         tx.commit().await?;
         let mut removed = 0;
         let unix_now = now_micros / 1_000_000;

@@ -7,8 +7,9 @@
 use super::dispatcher::RoundError;
 use super::launch::{self, LaunchPlan, NoLaunch};
 use super::{LEADERSHIP, Shared, clock};
-use crate::domain::dispatch::{Action, Launch};
-use crate::domain::placement::{self, Debit, Decision, PlacementRequest};
+use crate::domain::dispatch::Action;
+use crate::domain::picture::Candidate;
+use crate::domain::placement::{Decision, PlacementRequest};
 use crate::store::desired::DesiredRow;
 use crate::store::facts::{Fact, Kind};
 use crate::store::process_versions::{self, ProcessVersion, VersionSettings};
@@ -55,12 +56,7 @@ pub(super) async fn carry_out(
                 shared.bus.publish(&catalogue::dea_stop(), &message).await?;
                 metrics::counter!("controller_stops_total").increment(instances.len() as u64);
                 let now = shared.clock.now();
-                {
-                    let mut state = shared.state();
-                    for instance in &instances {
-                        state.ledger.sent_stop(instance.clone(), now);
-                    }
-                }
+                shared.state().picture.stopping(&instances, now);
                 event(
                     shared,
                     &format!(
@@ -108,7 +104,7 @@ async fn load(
         Err(NoLaunch::Store(error)) => Err(error.into()),
         Err(NoLaunch::Told(reason)) => {
             let now = shared.clock.now();
-            let news = shared.state().waits(process, index, &reason, now);
+            let news = shared.state().picture.waits(process, index, &reason, now);
             if news {
                 warn!(%process, index, reason, "a process cannot be started");
                 let line = format!("Process {} cannot be started: {reason}", row.kind);
@@ -157,45 +153,18 @@ async fn start(
     let instance = InstanceId::new(uuid::Uuid::new_v4().simple().to_string())
         .expect("32 hex digits are an identifier");
     let now = shared.clock.now();
-    let give_up_at = now + plan.start_timeout(shared);
-    let decision = {
-        let mut state = shared.state();
-        let decision = placement::choose(
-            &state.pool.view(now),
-            &request,
-            shared.advertisement_ttl(),
-            rand::random(),
-        );
-        match &decision {
-            Decision::Place { dea, .. } => {
-                state.pool.reserve(Debit {
-                    key: instance.to_string(),
-                    dea: dea.clone(),
-                    memory_mb: request.memory_mb,
-                    disk_mb: request.disk_mb,
-                    process: Some(plan.process.clone()),
-                    expires_at: give_up_at,
-                });
-                state.ledger.sent_start(
-                    instance.clone(),
-                    Launch {
-                        process: plan.process.clone(),
-                        version: plan.version.clone(),
-                        index,
-                        dea: dea.clone(),
-                        sent_at: now,
-                        give_up_at,
-                    },
-                );
-                if let Some(waiting) = state.waiting.get_mut(&plan.process) {
-                    waiting.remove(&index);
-                }
-                state.waiting.retain(|_, waiting| !waiting.is_empty());
-            }
-            Decision::Refuse(_) => state.ledger.forget(&plan.process, &plan.version, index),
-        }
-        decision
+    let candidate = Candidate {
+        instance: instance.clone(),
+        process: plan.process.clone(),
+        version: plan.version.clone(),
+        index,
+        give_up_at: now + plan.start_timeout(shared),
     };
+    let fresh = shared.advertisement_ttl();
+    let decision = shared
+        .state()
+        .picture
+        .place(candidate, &request, fresh, now, rand::random());
     match decision {
         Decision::Place {
             dea,
@@ -210,9 +179,7 @@ async fn start(
                 Ok::<(), RoundError>(shared.bus.publish(&topic, &message).await?)
             };
             if let Err(error) = sending.await {
-                let mut state = shared.state();
-                state.ledger.withdraw(&instance);
-                state.pool.withdrawn(instance.as_str());
+                shared.state().picture.withdraw(&instance);
                 return Err(error);
             }
             info!(process = %plan.process, index, %instance, %dea, because, chosen, "starting an instance");
@@ -228,7 +195,10 @@ async fn start(
         }
         Decision::Refuse(refusal) => {
             let reason = refusal.to_string();
-            let news = shared.state().waits(&plan.process, index, &reason, now);
+            let news = shared
+                .state()
+                .picture
+                .waits(&plan.process, index, &reason, now);
             if news {
                 metrics::counter!("controller_placements_refused_total").increment(1);
                 warn!(process = %plan.process, index, reason, "an instance is not placed");
@@ -315,8 +285,14 @@ async fn tell_names_of(
     for row in rows.values().filter(|row| row.runs() && concerned(row)) {
         let there = {
             let state = shared.state();
-            state.observed.of_process(&row.process).next().is_some()
+            state
+                .picture
+                .observed
+                .of_process(&row.process)
+                .next()
+                .is_some()
                 || state
+                    .picture
                     .ledger
                     .launches()
                     .any(|(_, launch)| launch.process == row.process)

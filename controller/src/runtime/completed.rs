@@ -38,7 +38,7 @@ pub(super) async fn handle(shared: &Shared, received: Received<StagingCompleted>
     let build = received.message.task_id.clone();
     match commit(shared, &received.message).await {
         Ok(()) => {
-            shared.state().pool.withdrawn(build.as_str());
+            shared.state().picture.pool.withdrawn(build.as_str());
             if let Err(error) = received.respond(&Acknowledged { ok: true }).await {
                 warn!(%build, error = &error as &dyn std::error::Error, "the end of a staging could not be acknowledged");
             }

@@ -72,6 +72,7 @@ fn ran(shared: &Shared, exit: &Exited) -> Option<f64> {
     let now = shared.clock.now();
     let since = shared
         .state()
+        .picture
         .observed
         .instance(&exit.instance)?
         .running_since?;

@@ -5,8 +5,9 @@
 //! to do cost one small statement.
 
 use super::commands::{carry_out, clear_away, tell_health_manager, tell_names};
-use super::{LEADERSHIP, Shared, clock, rolling, staging};
-use crate::domain::dispatch::{self, Action, Desired, Settled, Sight};
+use super::{LEADERSHIP, Shared, clock, rolling, staging, tasks};
+use crate::domain::dispatch::{Action, Desired, Sight};
+use crate::domain::picture::{Asked, REQUEST_PATIENCE};
 use crate::store::desired::{self, DesiredRow};
 use crate::store::facts::{self, Fact, Kind};
 use crate::store::{StoreError, leadership};
@@ -14,8 +15,8 @@ use daemon::{BusError, Shutdown};
 use proto::bus::catalogue;
 use proto::bus::health::HealthRequest;
 use proto::bus::stream::FactsAdvanced;
-use proto::ids::{InstanceId, ProcessGuid};
-use std::collections::{BTreeMap, BTreeSet};
+use proto::ids::ProcessGuid;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -34,11 +35,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Facts read in one round.
 const FACTS: i64 = 1000;
-/// A request of the health manager that waited longer is dropped: it asks again.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
-/// A request for what still runs, as far as is known here, is looked at again for this long: the exit
-/// it was planned from may arrive after it.
-const HELD_REQUEST: Duration = Duration::from_secs(2);
 /// Facts every consumer has read are kept this long, for people.
 const KEEP_FACTS: Duration = Duration::from_secs(86_400);
 
@@ -181,6 +177,11 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
     if full || facts.iter().any(|fact| fact.kind == Kind::BuildRequested) {
         staging::take_up(shared, term.epoch).await?;
     }
+    tasks::clear_away(shared, &facts).await?;
+    let task_waits = dirty && shared.state().tasks.waiting;
+    if full || task_waits || tasks::concern(&facts) {
+        tasks::take_up(shared, term.epoch).await?;
+    }
     // What is not seen counts as not running: deployments wait until it would be seen.
     if let Some(warm_since) = term.warm_since
         && (full
@@ -231,126 +232,64 @@ fn decide(
             (process.clone(), desired)
         })
         .collect();
-    let sight = {
-        let state = shared.state();
-        Sight {
-            now,
-            warm: state.is_warm(now, shared.advertisement_ttl()),
-            fresh: shared.lost_after(),
-        }
+    let asked = asked(facts);
+    let mut state = shared.state();
+    let sight = Sight {
+        now,
+        warm: state.picture.is_warm(now, shared.advertisement_ttl()),
+        fresh: shared.lost_after(),
     };
-    let mut guard = shared.state();
-    let state = &mut *guard;
-    for (instance, launch, settled) in state.ledger.settle(&state.observed, now) {
-        match settled {
-            Settled::Seen => state.pool.seen(instance.as_str()),
-            Settled::Exited => state.pool.withdrawn(instance.as_str()),
-            Settled::NeverArrived { because } => {
-                state.pool.withdrawn(instance.as_str());
-                warn!(process = %launch.process, index = launch.index, dea = %launch.dea, because, "a start never arrived and is planned anew");
-                metrics::counter!("controller_starts_lost_total").increment(1);
-            }
-        }
+    let decided = state.picture.decide(&wanted, asked, sight);
+    drop(state);
+    for (launch, because) in &decided.never_arrived {
+        warn!(process = %launch.process, index = launch.index, dea = %launch.dea, because, "a start never arrived and is planned anew");
+        metrics::counter!("controller_starts_lost_total").increment(1);
     }
-    state.ledger.keep_only(&wanted);
-    state.waiting.retain(|process, waiting| {
-        let Some(wanted) = wanted.get(process).filter(|wanted| wanted.run) else {
-            return false;
-        };
-        waiting.retain(|index, _| *index < wanted.instances);
-        !waiting.is_empty()
-    });
-    for fact in facts
-        .iter()
-        .filter(|fact| fact.kind == Kind::HealthRequested)
-    {
-        let age = clock::unix_micros().saturating_sub(fact.created_at);
-        let recent =
-            u64::try_from(age).is_ok_and(|age| Duration::from_micros(age) < REQUEST_PATIENCE);
-        if let (true, Ok(request)) = (
-            recent,
-            serde_json::from_value::<HealthRequest>(fact.payload.clone()),
-        ) {
-            state.ask(now, request);
-        }
+    for (process, reason) in &decided.ignored {
+        debug!(%process, reason, "a request of the health manager is not followed");
     }
-    let mut actions = dispatch::plan(&wanted, &state.observed, &state.ledger, sight);
-    actions.extend(restarts(state, &wanted, facts));
-    // Also before every agent was heard: the health manager asks from complete knowledge of its own.
-    let mut asked: BTreeSet<(ProcessGuid, u32)> = BTreeSet::new();
-    for action in &actions {
-        if let Action::Start { process, index, .. } = action {
-            asked.insert((process.clone(), *index));
-        }
-    }
-    for (at, mut request) in std::mem::take(&mut state.requests) {
-        if now.saturating_sub(at) >= REQUEST_PATIENCE {
-            continue;
-        }
-        let verdict = dispatch::verify(
-            &request,
-            wanted.get(&request.droplet),
-            &state.observed,
-            &state.ledger,
-        );
-        for ignored in verdict.ignored {
-            debug!(process = %request.droplet, reason = ignored, "a request of the health manager is not followed");
-        }
-        // Two requests of one round must not start one index twice.
-        actions.extend(verdict.actions.into_iter().filter(|action| match action {
-            Action::Start { process, index, .. } => asked.insert((process.clone(), *index)),
-            Action::Stop { .. } => true,
-        }));
-        if !verdict.held.is_empty() && now.saturating_sub(at) < HELD_REQUEST {
-            request.indices = verdict.held;
-            state.requests.push_back((at, request));
-        }
-    }
-    (actions, sight.warm)
+    (decided.actions, sight.warm)
 }
 
-/// Users replace single instances: stop it, and count its index as newly desired.
-fn restarts(
-    state: &mut super::state::State,
-    wanted: &BTreeMap<ProcessGuid, Desired>,
-    facts: &[Fact],
-) -> Vec<Action> {
-    let mut actions = Vec::new();
-    for fact in facts
-        .iter()
-        .filter(|fact| fact.kind == Kind::InstanceRestartRequested)
-    {
-        let index = fact
-            .payload
-            .get("index")
-            .and_then(serde_json::Value::as_u64)
-            .and_then(|index| u32::try_from(index).ok());
-        let (Ok(process), Some(index)) = (ProcessGuid::new(fact.object.clone()), index) else {
-            continue;
-        };
-        let Some(desired) = wanted.get(&process) else {
-            continue;
-        };
-        let instances: Vec<InstanceId> = state
-            .observed
-            .of_process(&process)
-            .filter(|one| {
-                one.index == index
-                    && one.version == desired.version
-                    && !state.ledger.is_stopping(&one.id)
-            })
-            .map(|one| one.id.clone())
-            .collect();
-        state.ledger.forget(&process, &desired.version, index);
-        if !instances.is_empty() {
-            actions.push(Action::Stop {
-                process,
-                instances,
-                because: "a user restarts this instance".to_string(),
-            });
+/// What facts ask for beside the rows.
+fn asked(facts: &[Fact]) -> Asked {
+    let mut asked = Asked::default();
+    for fact in facts {
+        match fact.kind {
+            Kind::HealthRequested => {
+                let age = clock::unix_micros().saturating_sub(fact.created_at);
+                let recent = u64::try_from(age)
+                    .is_ok_and(|age| Duration::from_micros(age) < REQUEST_PATIENCE);
+                if let (true, Ok(request)) = (
+                    recent,
+                    serde_json::from_value::<HealthRequest>(fact.payload.clone()),
+                ) {
+                    asked.handed_on.push(request);
+                }
+            }
+            Kind::InstanceRestartRequested => {
+                let index = fact
+                    .payload
+                    .get("index")
+                    .and_then(serde_json::Value::as_u64)
+                    .and_then(|index| u32::try_from(index).ok());
+                if let (Ok(process), Some(index)) = (ProcessGuid::new(fact.object.clone()), index) {
+                    asked.restarts.push((process, index));
+                }
+            }
+            Kind::ProcessChanged
+            | Kind::ProcessRemoved
+            | Kind::RoutesChanged
+            | Kind::AppDeleted
+            | Kind::BuildRequested
+            | Kind::DeploymentChanged
+            | Kind::TaskChanged
+            | Kind::TaskRemoved
+            | Kind::PlatformEvent
+            | Kind::Unknown => {}
         }
     }
-    actions
+    asked
 }
 
 /// After commits, tells the other controllers how far the log of facts has grown.

@@ -19,7 +19,7 @@ impl Runtime {
         let chosen = {
             let state = self.shared.state();
             choose(
-                state.observed.of_process(&entering.process),
+                state.picture.observed.of_process(&entering.process),
                 entering.wanted,
             )?
         };

@@ -150,22 +150,37 @@ fn application(
     uris: &[String],
     names: &Names,
 ) -> Value {
+    let limits = (process.memory_mb, process.disk_mb);
+    let version = Some(process.version.as_str());
+    let mut application = identity(shared, app, names, uris, version, limits);
+    application["process_id"] = process.guid.clone().into();
+    application["process_type"] = process.kind.clone().into();
+    application
+}
+
+/// What VCAP_APPLICATION says of the app itself; `limits`: memory and disk in MB.
+pub(super) fn identity(
+    shared: &Shared,
+    app: &App,
+    names: &Names,
+    uris: &[String],
+    version: Option<&str>,
+    (memory_mb, disk_mb): (i64, i64),
+) -> Value {
     json!({
         "cf_api": shared.config.public_url,
-        "limits": {"mem": process.memory_mb, "disk": process.disk_mb, "fds": FILES},
+        "limits": {"mem": memory_mb, "disk": disk_mb, "fds": FILES},
         "application_id": app.guid,
         "application_name": app.name,
-        "application_version": process.version,
+        "application_version": version,
         "application_uris": uris,
         "name": app.name,
-        "version": process.version,
+        "version": version,
         "uris": uris,
         "space_id": app.space_guid,
         "space_name": names.space,
         "organization_id": names.organization_guid,
         "organization_name": names.organization,
-        "process_id": process.guid,
-        "process_type": process.kind,
         "users": null,
     })
 }

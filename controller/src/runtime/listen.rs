@@ -16,8 +16,6 @@ use tracing::{info, warn};
 
 /// How often silence is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
-/// After this long without an advertisement an agent is no longer shown.
-const FORGET_AGENT: Duration = Duration::from_secs(300);
 
 /// Begins to listen to everything. The subscriptions are on the connection before the agents are asked
 /// to show up, so that no answer is missed.
@@ -116,8 +114,7 @@ async fn follow<M: Payload>(
 fn advertised(shared: &Arc<Shared>, received: Received<Advertisement>) {
     let (now, fresh) = (shared.clock.now(), shared.advertisement_ttl());
     let mut state = shared.state();
-    let appeared = state.pool.advertised(received.message, now, fresh);
-    let matters = appeared || !state.waiting.is_empty();
+    let matters = state.picture.advertised(received.message, now, fresh) || state.tasks.waiting;
     drop(state);
     if matters {
         shared.seen();
@@ -126,7 +123,7 @@ fn advertised(shared: &Arc<Shared>, received: Received<Advertisement>) {
 
 fn hello(shared: &Arc<Shared>, received: Received<Hello>) {
     let mut state = shared.state();
-    state.pool.came_up(&received.message.id);
+    state.picture.came_up(&received.message.id);
     state.resend_uris = true;
     drop(state);
     info!(dea = %received.message.id, "an agent came up");
@@ -134,34 +131,35 @@ fn hello(shared: &Arc<Shared>, received: Received<Hello>) {
 }
 
 fn leaving(shared: &Arc<Shared>, received: Received<AgentShutdown>) {
-    shared.state().pool.leaving(&received.message.id);
-    info!(dea = %received.message.id, "an agent takes no more work");
+    let goodbye = received.message;
+    let (now, dea) = (shared.clock.now(), goodbye.id.clone());
+    let mut state = shared.state();
+    let is_news = state.picture.leaving(goodbye, now);
+    drop(state);
+    if is_news {
+        info!(%dea, "an agent takes no more work");
+    }
 }
 
 fn heartbeat(shared: &Arc<Shared>, received: Received<Heartbeat>) {
     let now = shared.clock.now();
     let beat = received.message;
     let mut state = shared.state();
-    let was_known = state
-        .observed
-        .agent(&beat.dea)
-        .is_some_and(|agent| agent.last_complete.is_some());
-    let changed = state.observed.heartbeat(&beat, now);
-    for one in &beat.droplets {
-        state.pool.seen(one.instance.as_str());
+    let news = state.picture.beat(&beat, now);
+    if let Some(tasks) = beat.yard_tasks {
+        state
+            .tasks
+            .told(&beat.dea, tasks.into_iter().collect(), now);
     }
     drop(state);
-    if !changed.is_empty() || !was_known {
+    if news {
         shared.seen();
     }
 }
 
 fn exited(shared: &Arc<Shared>, received: Received<Exited>) {
-    let exit = received.message;
-    let mut state = shared.state();
-    state.observed.exited(&exit, shared.clock.now());
-    state.pool.withdrawn(exit.instance.as_str());
-    drop(state);
+    let now = shared.clock.now();
+    shared.state().picture.exited(&received.message, now);
     shared.seen();
 }
 
@@ -186,7 +184,8 @@ fn record_exit(shared: &Arc<Shared>, received: Received<Exited>) {
 fn health_request(shared: &Arc<Shared>, received: Received<HealthRequest>) {
     metrics::counter!("controller_health_requests_total").increment(1);
     if shared.epoch.borrow().is_some() {
-        let taken = shared.state().ask(shared.clock.now(), received.message);
+        let now = shared.clock.now();
+        let taken = shared.state().picture.ask(now, received.message);
         if !taken {
             warn!(
                 "too many requests of the health manager wait; one was dropped and will be repeated"
@@ -279,16 +278,15 @@ async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Result<()> {
         }
         let now = shared.clock.now();
         let status = bus.borrow_and_update().clone();
-        let returned =
-            status.connected && (!was_connected || shared.state().connected_since.is_none());
+        let returned = status.connected
+            && (!was_connected || shared.state().picture.connected_since.is_none());
         if returned {
             let mut state = shared.state();
-            state.connected_since = Some(now);
-            state.observed.forgive_silence(now);
+            state.picture.bus_came(now);
             state.traffic.begin_anew(now);
             state.resend_uris = true;
         } else if !status.connected {
-            shared.state().connected_since = None;
+            shared.state().picture.bus_went();
         }
         was_connected = status.connected;
         if returned {
@@ -310,8 +308,10 @@ async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Result<()> {
 fn expire(shared: &Shared, now: Duration) {
     let lost_after = shared.lost_after();
     let mut state = shared.state();
-    let lost = state.observed.expire(now, lost_after);
-    state.pool.expire(now, FORGET_AGENT);
+    let lost = state.picture.sweep(now, lost_after);
+    for agent in &lost {
+        state.tasks.lost(&agent.dea);
+    }
     gauges(&state);
     drop(state);
     for agent in &lost {
@@ -325,12 +325,12 @@ fn expire(shared: &Shared, now: Duration) {
 
 fn gauges(state: &State) {
     use proto::bus::health::InstanceState;
-    let count = |what| state.observed.count(what) as f64;
+    let count = |what| state.picture.observed.count(what) as f64;
     metrics::gauge!("controller_instances", "state" => "running")
         .set(count(InstanceState::Running));
     metrics::gauge!("controller_instances", "state" => "starting")
         .set(count(InstanceState::Starting));
     metrics::gauge!("controller_instances", "state" => "crashed")
         .set(count(InstanceState::Crashed));
-    metrics::gauge!("controller_processes_waiting").set(state.waiting.len() as f64);
+    metrics::gauge!("controller_processes_waiting").set(state.picture.waiting.len() as f64);
 }

@@ -9,7 +9,8 @@
 //!   API commits ─► fact ─► nudge ┐
 //!   heartbeats, exits, ads ──────┼─► dispatcher ─► plan ─► place ─► dea.{id}.start, dea.stop, dea.update
 //!   health manager's requests ───┤        ├─► rolling   (deployments)
-//!   clock ───────────────────────┘        └─► staging   (builds, one unit each)
+//!   clock ───────────────────────┘        ├─► staging   (builds, one unit each)
+//!                                          └─► tasks     (one-off tasks)
 //! ```
 //!
 //! What a newcomer gets wrong: a wake-up carries no meaning, the rows do; an action that fails is
@@ -22,6 +23,7 @@ mod completed;
 mod components;
 pub(crate) mod crashes;
 mod dispatcher;
+mod drains;
 mod entries;
 mod launch;
 mod listen;
@@ -30,23 +32,27 @@ mod rolling;
 mod staging;
 mod state;
 mod status;
+pub(crate) mod tasks;
 mod traffic;
 
 use crate::blobs::Blobs;
 use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
 use crate::domain::placement::{self, PlacementRequest};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use clock::Clock;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
-use proto::bus::stream::LogLine;
+use proto::bus::dea::Drain;
+use proto::bus::stream::{LogLine, TaskExited};
 use proto::config::Settings;
-use proto::ids::{ComponentId, ProcessGuid, StagerQueue, Version};
+use proto::ids::{ComponentId, DeaId, ProcessGuid, StagerQueue, Version};
 use state::State;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
+
+pub use drains::NotTold;
 
 /// Name of the leadership and of its fence in the store.
 pub const LEADERSHIP: &str = "controller";
@@ -138,6 +144,11 @@ impl Runtime {
             .spawn("watch-nodes", Policy::Restart, move |shutdown| {
                 nodes::watch(watching.clone(), shutdown)
             });
+        let recording = shared.clone();
+        deps.tasks
+            .spawn("watch-drains", Policy::Restart, move |shutdown| {
+                drains::watch(recording.clone(), shutdown)
+            });
         let judging = shared.clone();
         deps.tasks
             .spawn("watch-traffic", Policy::Restart, move |shutdown| {
@@ -168,14 +179,15 @@ impl Runtime {
             version,
             instances,
         };
-        let mut stats = state.observed.stats(&scope, clock::unix_seconds());
-        let waiting = state.waiting.get(process);
+        let mut stats = state.picture.observed.stats(&scope, clock::unix_seconds());
+        let waiting = state.picture.waiting.get(process);
         for one in &mut stats {
             match one.state {
                 IndexState::Running | IndexState::Starting => continue,
                 IndexState::Down | IndexState::Crashed => {}
             }
             if state
+                .picture
                 .ledger
                 .in_flight(process, version, one.index)
                 .is_some()
@@ -195,20 +207,31 @@ impl Runtime {
     pub fn never_fits(&self, request: &PlacementRequest) -> Option<String> {
         let (now, fresh) = (self.shared.clock.now(), self.shared.advertisement_ttl());
         let state = self.shared.state();
-        if !state.is_warm(now, fresh) {
+        if !state.picture.is_warm(now, fresh) {
             return None;
         }
-        placement::never(&state.pool.view(now), request, fresh).map(|refusal| refusal.to_string())
+        placement::never(&state.picture.pool.view(now), request, fresh)
+            .map(|refusal| refusal.to_string())
     }
 
     /// Why instances of a process are not placed.
     pub fn waiting(&self, process: &ProcessGuid) -> Option<String> {
-        self.shared.state().waiting_reason(process)
+        self.shared.state().picture.waiting_reason(process)
     }
 
     /// A line into the log stream of an app, from the API.
     pub fn log(&self, app: &str, text: &str) {
         self.shared.log(app, proto::log::SOURCE_API, false, text);
+    }
+
+    /// An agent tells how a task of an app ended. When this returns Ok it is on disk.
+    pub async fn task_ended(&self, exited: &TaskExited) -> Result<(), StoreError> {
+        tasks::exited(&self.shared, exited).await
+    }
+
+    /// Tells an agent to be emptied (true) or to take work again; how far it is then.
+    pub async fn drain(&self, dea: &DeaId, on: bool) -> Result<Option<Drain>, NotTold> {
+        drains::tell(&self.shared, dea, on).await
     }
 
     /// Agents, leader, and what waits for what.
@@ -265,6 +288,26 @@ impl Shared {
     /// After this long without a heartbeat an agent is lost.
     fn lost_after(&self) -> Duration {
         self.settings().duration("health-manager/agent/lost_after")
+    }
+
+    /// Whether an agent was not heard of for that long, though the bus was there.
+    fn is_lost(&self, dea: &DeaId) -> bool {
+        let (seen, lost_after) = (self.clock.now(), self.lost_after());
+        let state = self.state();
+        let listened = state
+            .picture
+            .connected_since
+            .is_some_and(|since| seen.saturating_sub(since) > lost_after);
+        let is_silent = || {
+            state.picture.observed.agent(dea).is_none()
+                && state
+                    .picture
+                    .pool
+                    .view(seen)
+                    .iter()
+                    .all(|agent| agent.id != *dea || agent.age > lost_after)
+        };
+        listened && is_silent()
     }
 
     /// A line into the log stream of an app.

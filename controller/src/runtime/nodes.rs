@@ -74,7 +74,7 @@ async fn look(shared: &Shared, term: &mut Option<Term>, epoch: i64) -> Result<()
         }
     };
     let heard = sights(shared);
-    let connected_since = shared.state().connected_since;
+    let connected_since = shared.state().picture.connected_since;
     term.last.extend(heard.clone());
     for (dea, sight) in &heard {
         let known = term.known.get(dea);
@@ -104,6 +104,7 @@ async fn look(shared: &Shared, term: &mut Option<Term>, epoch: i64) -> Result<()
         // Advertised or not, what still beats is there.
         if shared
             .state()
+            .picture
             .observed
             .agents()
             .any(|(dea, _)| dea.as_str() == known.dea)
@@ -128,6 +129,7 @@ fn sights(shared: &Shared) -> BTreeMap<String, Sight> {
     let (now, unix) = (shared.clock.now(), clock::unix_micros());
     let state = shared.state();
     let memory: BTreeMap<String, u64> = state
+        .picture
         .pool
         .view(now)
         .into_iter()
@@ -137,6 +139,7 @@ fn sights(shared: &Shared) -> BTreeMap<String, Sight> {
         })
         .collect();
     state
+        .picture
         .observed
         .agents()
         .filter(|(_, agent)| agent.last_complete.is_some())
@@ -144,7 +147,7 @@ fn sights(shared: &Shared) -> BTreeMap<String, Sight> {
             let silent = now.saturating_sub(agent.last_beat).as_micros();
             let sight = Sight {
                 memory_mb: *memory.get(dea.as_str())?,
-                instances: u32::try_from(state.observed.on_agent(dea)).unwrap_or(u32::MAX),
+                instances: u32::try_from(state.picture.observed.on_agent(dea)).unwrap_or(u32::MAX),
                 last_beat: unix - i64::try_from(silent).unwrap_or_default(),
             };
             Some((dea.to_string(), sight))

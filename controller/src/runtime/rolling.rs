@@ -185,22 +185,29 @@ fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen
             instances: count(process.instances),
         };
         Some(
-            u32::try_from(state.observed.running_indices(&scope, SETTLE, now).len())
-                .unwrap_or(u32::MAX),
+            u32::try_from(
+                state
+                    .picture
+                    .observed
+                    .running_indices(&scope, SETTLE, now)
+                    .len(),
+            )
+            .unwrap_or(u32::MAX),
         )
     };
     let (guid, version) = ids(new)?;
-    let crashes = state.observed.crashes(&guid, &version);
+    let crashes = state.picture.observed.crashes(&guid, &version);
     let seen = Seen {
         running: running(new)?,
         crashes: crashes.map(|crashes| crashes.count).unwrap_or_default(),
         last_crash: crashes.map(|crashes| crashes.last.clone()),
-        waiting: state.waiting_reason(&guid),
+        waiting: state.picture.waiting_reason(&guid),
     };
     let mut others = Vec::new();
     for other in &rows.others {
         let process = ProcessGuid::new(other.guid.clone()).ok()?;
         let live = state
+            .picture
             .observed
             .of_process(&process)
             .filter(|one| one.is_live())

@@ -8,10 +8,11 @@
 
 use super::completed;
 use super::dispatcher::RoundError;
-use super::launch::{lines, names};
+use super::launch::{self, lines, names};
 use super::state::BuildProgress;
 use super::{LEADERSHIP, Shared, clock};
-use crate::domain::placement::{self, Debit, Decision, PlacementRequest, Refusal};
+use crate::domain::picture::Held;
+use crate::domain::placement::{Decision, PlacementRequest, Refusal};
 use crate::store::apps::App;
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
@@ -110,7 +111,7 @@ async fn fail(
     build: Build,
     error: &StagingError,
 ) -> Result<(), StoreError> {
-    shared.state().pool.withdrawn(&build.guid);
+    shared.state().picture.pool.withdrawn(&build.guid);
     match completed::failed(shared, build, error, Some(epoch)).await {
         Err(StoreError::Stale { .. }) => Ok(()),
         other => other,
@@ -137,18 +138,7 @@ fn end_of(shared: &Shared, build: &Build, now: i64) -> Option<StagingError> {
         .dea
         .as_ref()
         .and_then(|dea| DeaId::new(dea.clone()).ok())?;
-    let state = shared.state();
-    let seen = shared.clock.now();
-    let listened = state
-        .connected_since
-        .is_some_and(|since| seen.saturating_sub(since) > shared.lost_after());
-    let silent = state.observed.agent(&dea).is_none()
-        && state
-            .pool
-            .view(seen)
-            .iter()
-            .all(|agent| agent.id != dea || agent.age > shared.lost_after());
-    (listened && silent).then(|| {
+    shared.is_lost(&dea).then(|| {
         error(
             "StagerError",
             format!("the agent {dea}, on which it was staged, was lost"),
@@ -193,7 +183,7 @@ async fn stage(shared: &Shared, epoch: i64, build: Build) {
 fn forget(shared: &Shared, guid: &str) {
     let mut state = shared.state();
     state.builds.remove(guid);
-    state.pool.withdrawn(guid);
+    state.picture.pool.withdrawn(guid);
 }
 
 fn progress(shared: &Shared, guid: &str, phase: &str) {
@@ -241,10 +231,10 @@ async fn hand_over(shared: &Shared, epoch: i64, mut build: Build) -> Result<DeaI
         let reply = send(shared, epoch, &build, &request).await?;
         let Some(error) = reply.error else {
             // Its next advertisement counts the staging itself.
-            shared.state().pool.seen(&build.guid);
+            shared.state().picture.pool.seen(&build.guid);
             return Ok(dea);
         };
-        shared.state().pool.withdrawn(&build.guid);
+        shared.state().picture.pool.withdrawn(&build.guid);
         refusals += 1;
         if error.kind != "InsufficientResources" || refusals > REFUSALS {
             return Err(Stopped::Failed(error));
@@ -285,24 +275,16 @@ async fn choose(shared: &Shared, epoch: i64, build: &mut Build) -> Result<DeaId,
     let dea = loop {
         let now = shared.clock.now();
         let decision = {
+            let held = Held {
+                key: build.guid.clone(),
+                process: None,
+                until: now + PATIENCE + ANSWER,
+            };
+            let fresh = shared.advertisement_ttl();
             let mut state = shared.state();
-            let decision = placement::choose(
-                &state.pool.view(now),
-                &request,
-                shared.advertisement_ttl(),
-                rand::random(),
-            );
-            if let Decision::Place { dea, .. } = &decision {
-                state.pool.reserve(Debit {
-                    key: build.guid.clone(),
-                    dea: dea.clone(),
-                    memory_mb: request.memory_mb,
-                    disk_mb: request.disk_mb,
-                    process: None,
-                    expires_at: now + PATIENCE + ANSWER,
-                });
-            }
-            decision
+            state
+                .picture
+                .hold_room(held, &request, fresh, now, rand::random())
         };
         match decision {
             Decision::Place { dea, .. } => break dea,
@@ -373,24 +355,16 @@ async fn compose(
     let mut environment: BTreeMap<String, String> =
         shared.settings().environment("staging/environment");
     environment.extend(app.environment.0.clone());
-    let application = serde_json::json!({
-        "cf_api": shared.config.public_url,
-        "limits": {"mem": build.memory_mb, "disk": build.disk_mb, "fds": 16384},
-        "application_id": app.guid,
-        "application_name": app.name,
-        "name": app.name,
-        "application_version": version,
-        "version": version,
-        "application_uris": uris,
-        "uris": uris,
-        "space_id": app.space_guid,
-        "space_name": names.space,
-        "organization_id": names.organization_guid,
-        "organization_name": names.organization,
-        "process_id": process,
-        "process_type": WEB,
-        "users": null,
-    });
+    let mut application = launch::identity(
+        shared,
+        app,
+        &names,
+        &uris,
+        version.as_deref(),
+        (build.memory_mb, build.disk_mb),
+    );
+    application["process_id"] = process.into();
+    application["process_type"] = WEB.into();
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
     environment.insert("VCAP_SERVICES".to_string(), "{}".to_string());
     environment.insert("MEMORY_LIMIT".to_string(), format!("{}m", build.memory_mb));

@@ -1,8 +1,11 @@
 //! The status document: what the controller sees, who leads, and what waits for what.
 
 use super::{LEADERSHIP, Shared, clock};
+use crate::domain::placement::AgentView;
+use proto::bus::dea::Drain;
 use proto::bus::health::InstanceState;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 pub(super) async fn document(shared: &Shared) -> Value {
     let leader = leader(shared).await;
@@ -13,11 +16,16 @@ pub(super) async fn document(shared: &Shared) -> Value {
     let now = shared.clock.now();
     let state = shared.state();
     let agents: Vec<Value> = state
+        .picture
         .pool
         .view(now)
         .into_iter()
         .map(|agent| {
-            let beat = state.observed.agent(&agent.id).map(|seen| now.saturating_sub(seen.last_beat).as_secs_f64());
+            let beat = state
+                .picture
+                .observed
+                .agent(&agent.id)
+                .map(|seen| now.saturating_sub(seen.last_beat).as_secs_f64());
             json!({
                 "id": agent.id,
                 "zone": agent.zone,
@@ -29,11 +37,13 @@ pub(super) async fn document(shared: &Shared) -> Value {
                 "instances": agent.instances.values().sum::<u32>(),
                 "advertised_seconds_ago": agent.age.as_secs_f64(),
                 "heartbeat_seconds_ago": beat,
-                "state": if agent.leaving { "leaving" } else if agent.age > ttl { "silent" } else { "ready" },
+                "state": state_of(&agent, state.picture.pool.drain(&agent.id), ttl),
+                "drain": state.picture.pool.drain(&agent.id),
             })
         })
         .collect();
     let waiting: Vec<Value> = state
+        .picture
         .waiting
         .iter()
         .map(|(process, indices)| {
@@ -56,6 +66,7 @@ pub(super) async fn document(shared: &Shared) -> Value {
         })
         .collect();
     let crashing: Vec<Value> = state
+        .picture
         .observed
         .crashing()
         .map(|(process, version, crashes)| {
@@ -74,7 +85,7 @@ pub(super) async fn document(shared: &Shared) -> Value {
         "nothing is planned: no controller leads"
     } else if leads.is_none() {
         "another controller plans"
-    } else if !state.is_warm(now, ttl) {
+    } else if !state.picture.is_warm(now, ttl) {
         "waits until every agent has told what it runs"
     } else {
         "planning"
@@ -86,7 +97,7 @@ pub(super) async fn document(shared: &Shared) -> Value {
         "epoch": leader.as_ref().map(|(_, epoch)| epoch),
         "bus": {"connected": bus.connected, "seconds": bus.since.elapsed().as_secs_f64(), "reconnects": bus.reconnects},
         "planning": planning,
-        "starts_in_flight": state.ledger.launches().count(),
+        "starts_in_flight": state.picture.ledger.launches().count(),
         "components": components,
         "agents": agents,
         "waiting": waiting,
@@ -95,18 +106,31 @@ pub(super) async fn document(shared: &Shared) -> Value {
     })
 }
 
+fn state_of(agent: &AgentView, drain: Option<Drain>, ttl: Duration) -> &'static str {
+    // Who says goodbye falls silent: that is no news.
+    let is_silent = agent.age > ttl;
+    match drain {
+        None if agent.leaving => "leaving",
+        _ if agent.lost => "lost",
+        _ if is_silent => "silent",
+        None => "ready",
+        Some(Drain { left: 0, .. }) => "drained",
+        Some(_) => "draining",
+    }
+}
+
 /// For `/varz`.
 pub(super) fn counters(shared: &Shared) -> Value {
     let state = shared.state();
-    let count = |what| state.observed.count(what);
+    let count = |what| state.picture.observed.count(what);
     json!({
         "leads": shared.epoch.borrow().is_some(),
-        "agents": state.pool.view(shared.clock.now()).len(),
+        "agents": state.picture.pool.view(shared.clock.now()).len(),
         "instances_running": count(InstanceState::Running),
         "instances_starting": count(InstanceState::Starting),
         "instances_crashed": count(InstanceState::Crashed),
-        "processes_waiting": state.waiting.len(),
-        "starts_in_flight": state.ledger.launches().count(),
+        "processes_waiting": state.picture.waiting.len(),
+        "starts_in_flight": state.picture.ledger.launches().count(),
         "builds": state.builds.len(),
     })
 }

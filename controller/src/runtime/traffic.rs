@@ -85,7 +85,7 @@ async fn look(
     let news = {
         let state = shared.state();
         // While the bus is away nobody is heard.
-        let Some(since) = state.connected_since else {
+        let Some(since) = state.picture.connected_since else {
             return Ok(());
         };
         let whole = state.traffic.is_whole(since, now, policy);

@@ -1,7 +1,7 @@
 //! Apps.
 
 use super::query::Filter;
-use super::{Json, StoreError, row};
+use super::{Json, StoreError, each, row};
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
@@ -61,20 +61,16 @@ pub async fn of_space(connection: &mut AnyConnection, space: &str) -> Result<Vec
 
 /// Deletes an app and everything that belongs to it; destinations go with it.
 pub async fn delete_rows(connection: &mut AnyConnection, app: &str) -> Result<(), StoreError> {
-    for statement in [
+    let statements = [
         "DELETE FROM destinations WHERE app_guid = $1",
         "DELETE FROM deployments WHERE app_guid = $1",
+        "DELETE FROM tasks WHERE app_guid = $1",
+        "DELETE FROM task_numbers WHERE app_guid = $1",
         "DELETE FROM builds WHERE app_guid = $1",
         "DELETE FROM droplets WHERE app_guid = $1",
         "DELETE FROM packages WHERE app_guid = $1",
         "DELETE FROM processes WHERE app_guid = $1",
         "DELETE FROM apps WHERE guid = $1",
-    ] {
-        sqlx::query(statement)
-            .bind(app.to_string())
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::during("delete an app"))?;
-    }
-    Ok(())
+    ];
+    each(connection, &statements, app, "delete an app").await
 }

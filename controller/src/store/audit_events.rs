@@ -1,5 +1,6 @@
 //! Audit events: who did what, written in the transaction that did it.
 
+use super::query::Filter;
 use super::{Json, StoreError, row};
 use sqlx::AnyConnection;
 
@@ -49,6 +50,18 @@ pub struct On<'a> {
     pub organization: Option<&'a str>,
 }
 
+impl<'a> On<'a> {
+    pub fn agent(id: &'a str) -> On<'a> {
+        On {
+            guid: id,
+            kind: "agent",
+            name: id,
+            space: None,
+            organization: None,
+        }
+    }
+}
+
 /// Records `kind` (`audit.app.start`, `app.crash`…) in the caller's transaction.
 pub async fn record(
     connection: &mut AnyConnection,
@@ -74,4 +87,21 @@ pub async fn record(
     }
     .insert(connection)
     .await
+}
+
+impl AuditEvent {
+    /// The newest of a kind that was done to that.
+    pub async fn last_of(
+        connection: &mut AnyConnection,
+        kind: &str,
+        target: &str,
+    ) -> Result<Option<AuditEvent>, StoreError> {
+        let filter = Filter::new()
+            .equals("type", kind)
+            .equals("target_guid", target)
+            .order_by("created_at", "guid", true)
+            .window(1, 0);
+        let found = AuditEvent::fetch(connection, filter, "find the last event").await?;
+        Ok(found.into_iter().next())
+    }
 }

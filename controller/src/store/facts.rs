@@ -21,6 +21,10 @@ pub enum Kind {
     AppDeleted,
     /// A build wants to be staged; object: the build.
     BuildRequested,
+    /// A task was asked for or is to be cancelled; object: the task.
+    TaskChanged,
+    /// The row is gone before it was over; object: the task, payload `{"dea": id or null}`.
+    TaskRemoved,
     /// A deployment was created or is to be taken back; object: the deployment.
     DeploymentChanged,
     /// One instance is to be replaced; object: the process, payload `{"index": n}`.
@@ -34,12 +38,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 11] = [
         Kind::ProcessChanged,
         Kind::ProcessRemoved,
         Kind::RoutesChanged,
         Kind::AppDeleted,
         Kind::BuildRequested,
+        Kind::TaskChanged,
+        Kind::TaskRemoved,
         Kind::DeploymentChanged,
         Kind::InstanceRestartRequested,
         Kind::HealthRequested,
@@ -53,6 +59,8 @@ impl Kind {
             Kind::RoutesChanged => "routes.changed",
             Kind::AppDeleted => "app.deleted",
             Kind::BuildRequested => "build.requested",
+            Kind::TaskChanged => "task.changed",
+            Kind::TaskRemoved => "task.removed",
             Kind::DeploymentChanged => "deployment.changed",
             Kind::InstanceRestartRequested => "instance.restart_requested",
             Kind::HealthRequested => "health.requested",

@@ -1,7 +1,7 @@
 //! Organizations.
 
 use super::query::Filter;
-use super::{Json, StoreError, row};
+use super::{Json, StoreError, each, row};
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ row! {
         guid: String,
         name: String,
         suspended: bool,
+        quota_guid: String,
         labels: Json<BTreeMap<String, String>>,
         annotations: Json<BTreeMap<String, String>>,
         created_at: i64,
@@ -31,20 +32,22 @@ pub async fn by_name(
     .pop())
 }
 
-/// Deletes an organization whose spaces are gone, with its private domains.
+/// Deletes an organization whose spaces are gone, with its private domains and the quotas for its spaces.
 pub async fn delete_rows(
     connection: &mut AnyConnection,
     organization: &str,
 ) -> Result<(), StoreError> {
-    for statement in [
+    let statements = [
         "DELETE FROM domains WHERE organization_guid = $1",
+        "DELETE FROM told_quotas WHERE quota_guid IN (SELECT guid FROM space_quotas WHERE organization_guid = $1)",
+        "DELETE FROM space_quotas WHERE organization_guid = $1",
         "DELETE FROM organizations WHERE guid = $1",
-    ] {
-        sqlx::query(statement)
-            .bind(organization.to_string())
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::during("delete an organization"))?;
-    }
-    Ok(())
+    ];
+    each(
+        connection,
+        &statements,
+        organization,
+        "delete an organization",
+    )
+    .await
 }

@@ -57,6 +57,21 @@ impl Filter {
         self
     }
 
+    /// One of these numbers; an empty list matches nothing.
+    pub fn any_number(mut self, column: &'static str, values: &[i64]) -> Filter {
+        if values.is_empty() {
+            self.conditions.push("1 = 0".into());
+            return self;
+        }
+        let places: Vec<String> = values
+            .iter()
+            .map(|value| self.placeholder(Bound::Number(*value)))
+            .collect();
+        self.conditions
+            .push(format!("{column} IN ({})", places.join(", ")));
+        self
+    }
+
     /// [`Filter::any`] if a list was given at all.
     pub fn any_if<S: AsRef<str>>(self, column: &'static str, values: Option<&[S]>) -> Filter {
         match values {

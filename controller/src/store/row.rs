@@ -92,8 +92,8 @@ impl<T> std::ops::DerefMut for Json<T> {
 
 impl<T: Serialize + DeserializeOwned> Column for Json<T> {
     fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
-        let text: String = row.try_get(column)?;
-        serde_json::from_str(&text)
+        let text: &str = row.try_get(column)?;
+        serde_json::from_str(text)
             .map(Json)
             .map_err(|error| sqlx::Error::ColumnDecode {
                 index: column.to_string(),
@@ -115,9 +115,8 @@ pub fn placeholders(count: usize) -> String {
         .join(", ")
 }
 
-/// How many rows one statement writes: few numbers, so that few texts are kept prepared; none large, since
-/// SQLite looks for each numbered placeholder among all.
-const AT_ONCE: [usize; 3] = [16, 4, 1];
+/// How many rows one statement writes: few numbers, so that few texts are kept prepared.
+const AT_ONCE: [usize; 4] = [64, 16, 4, 1];
 
 /// Rows in groups that one statement each can write.
 pub fn groups<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
@@ -129,12 +128,21 @@ pub fn groups<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// `($1, $2), ($3, $4), …` for so many rows.
-pub fn values(rows: usize, columns: usize) -> String {
+/// The placeholders of many rows, bound one after the other: `($1, $2), ($3, $4), …`, or `(?, ?), (?, ?), …` on
+/// SQLite, which looks for each numbered one among all.
+pub fn values(connection: &AnyConnection, rows: usize, columns: usize) -> String {
+    rows_of_places(connection.backend_name() != "SQLite", rows, columns)
+}
+
+fn rows_of_places(are_numbered: bool, rows: usize, columns: usize) -> String {
+    let place = |number: usize| match are_numbered {
+        true => format!("${number}"),
+        false => "?".to_string(),
+    };
     (0..rows)
         .map(|row| {
             let places: Vec<String> = (1..=columns)
-                .map(|column| format!("${}", row * columns + column))
+                .map(|column| place(row * columns + column))
                 .collect();
             format!("({})", places.join(", "))
         })
@@ -170,7 +178,7 @@ impl Rewrite<'_> {
                 "UPDATE {table} SET {} FROM (VALUES {}) AS v \
                  WHERE {table}.id = v.column1 AND {table}.row_version = v.column2",
                 self.set,
-                values(group.len(), self.values)
+                values(connection, group.len(), self.values)
             );
             let statement = sqlx::query(sqlx::AssertSqlSafe(sql));
             let statement = group
@@ -265,7 +273,7 @@ macro_rules! row {
                 for group in $crate::store::row::groups(rows) {
                     let sql = format!(
                         "INSERT INTO {} ({}) VALUES {} {rest}",
-                        Self::TABLE, Self::COLUMNS.join(", "), $crate::store::row::values(group.len(), Self::COLUMNS.len()),
+                        Self::TABLE, Self::COLUMNS.join(", "), $crate::store::row::values(connection, group.len(), Self::COLUMNS.len()),
                     );
                     let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
                     for row in group {
@@ -384,11 +392,12 @@ mod tests {
 
     #[test]
     fn rows_are_written_in_groups_of_few_sizes() {
-        let rows: Vec<usize> = (0..39).collect();
+        let rows: Vec<usize> = (0..103).collect();
         let sizes: Vec<usize> = groups(&rows).map(<[usize]>::len).collect();
-        assert_eq!(sizes, [16, 16, 4, 1, 1, 1]);
+        assert_eq!(sizes, [64, 16, 16, 4, 1, 1, 1]);
         assert_eq!(groups(&rows).flatten().count(), rows.len());
         assert_eq!(groups(&rows[..0]).count(), 0);
-        assert_eq!(values(2, 3), "($1, $2, $3), ($4, $5, $6)");
+        assert_eq!(rows_of_places(true, 2, 3), "($1, $2, $3), ($4, $5, $6)");
+        assert_eq!(rows_of_places(false, 2, 2), "(?, ?), (?, ?)");
     }
 }

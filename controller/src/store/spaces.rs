@@ -12,6 +12,7 @@ row! {
         organization_guid: String,
         /// Whether it is allowed for any app here.
         ssh_allowed: bool,
+        quota_guid: Option<String>,
         labels: Json<BTreeMap<String, String>>,
         annotations: Json<BTreeMap<String, String>>,
         created_at: i64,

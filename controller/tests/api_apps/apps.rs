@@ -122,7 +122,7 @@ async fn apps_are_made_changed_and_found() {
         format!("{own}/tasks"),
         json!({"command": "x"}),
         422,
-        "Tasks are not supported",
+        "Task must have a droplet",
     )
     .await;
     check(

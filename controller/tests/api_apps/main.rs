@@ -10,8 +10,10 @@ mod databases;
 mod http;
 mod processes;
 mod push;
+mod quotas;
 mod ssh;
 mod steps;
+mod tasks;
 mod uploads;
 
 /// Which kind of database the API stands on here.

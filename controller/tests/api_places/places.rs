@@ -570,6 +570,7 @@ async fn lists_that_clients_read_on_their_way_are_there() {
         "/v3/service_plans?per_page=5000&available=true",
         "/v3/security_groups",
         "/v3/organization_quotas?names=x",
+        "/v3/space_quotas?organization_guids=x",
         "/v3/processes/x/sidecars",
     ] {
         let page = admin.get(path).await.expect(200);

@@ -17,10 +17,14 @@ mod places;
 mod processes;
 #[path = "../api_apps/push.rs"]
 mod push;
+#[path = "../api_apps/quotas.rs"]
+mod quotas;
 #[path = "../api_places/races.rs"]
 mod races;
 #[path = "../api_apps/steps.rs"]
 mod steps;
+#[path = "../api_apps/tasks.rs"]
+mod tasks;
 #[path = "../api_apps/uploads.rs"]
 mod uploads;
 

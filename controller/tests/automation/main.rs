@@ -18,6 +18,7 @@ mod inquiries;
 mod origins;
 mod outputs;
 mod policies;
+mod queues;
 mod retention;
 mod roles;
 mod sensors;

@@ -5,8 +5,13 @@ use crate::events::{executions, instances, ready, rule, webhook};
 use crate::site::Site;
 use ::automation::triggers::yard::{AppCrashed, AppPlace, Named};
 use controller::automation::ops::fire::{Happened, fire};
+use controller::domain::access::Actor;
+use controller::domain::quotas::{Limit, Setting};
 use controller::domain::times;
-use controller::ops::now;
+use controller::ops::list::ListQuery;
+use controller::ops::quotas::QuotaSettings;
+use controller::ops::routes::Wanted;
+use controller::ops::{Refusal, now};
 use controller::store::automation::trigger_instances;
 use controller::store::automation::triggers::Trigger;
 use controller::store::platform_events;
@@ -205,6 +210,78 @@ async fn rules_react_to_the_platform() {
         assert_eq!(run[0].parameters["shown"]["message"], "shop");
         let completed = instances(&site, "core.st2.generic.actiontrigger").await;
         assert_eq!(completed[0].payload["execution_id"], run[0].id.as_str());
+    }
+}
+
+#[tokio::test]
+async fn a_rule_hears_of_what_a_quota_refused() {
+    for database in databases::each("a_rule_hears_of_what_a_quota_refused").await {
+        let mut site = ready(&database).await;
+        site.post(
+            "/v1/rules",
+            rule(
+                "refused",
+                json!({"type": "yard.quota.exceeded"}),
+                json!({
+                    "trigger.limit": {"type": "equals", "pattern": "routes.total_routes"},
+                    "trigger.asked": {"type": "gt", "pattern": 0},
+                }),
+                json!({"message": "{{ trigger.quota.name }}: {{ trigger.allowed }} of {{ trigger.space.name }} for {{ trigger.user }}"}),
+            ),
+        )
+        .await
+        .expect(201);
+        let ops = site.automation.ops.clone();
+        let admin = Actor {
+            guid: "admin".into(),
+            name: "ada".into(),
+            is_admin: true,
+            grants: Vec::new(),
+        };
+        let all = ListQuery::all();
+        let organization = ops
+            .list_organizations(&admin, &all)
+            .await
+            .unwrap()
+            .rows
+            .remove(0);
+        let space = ops.list_spaces(&admin, &all).await.unwrap().rows.remove(0);
+        let domain = ops
+            .list_domains(&admin, None, &all)
+            .await
+            .unwrap()
+            .rows
+            .remove(0);
+        let none = QuotaSettings {
+            name: Some("none".into()),
+            limits: vec![(Setting::Limit(Limit::Routes), Some(0))],
+            paid_services_allowed: None,
+        };
+        ops.create_organization_quota(&admin, &none, &[organization.guid])
+            .await
+            .unwrap();
+        let wanted = Wanted {
+            host: "x",
+            path: "",
+        };
+        for _ in 0..2 {
+            let refused = ops
+                .create_route(&admin, &space.guid, &domain.guid, wanted)
+                .await;
+            assert!(
+                matches!(refused, Err(Refusal::QuotaExceeded { .. })),
+                "{refused:?}"
+            );
+        }
+        site.settle().await;
+        site.settle().await;
+        assert_eq!(instances(&site, "yard.quota.exceeded").await.len(), 1);
+        let run = executions(&site).await;
+        assert_eq!(run.len(), 1);
+        assert_eq!(
+            run[0].parameters["shown"]["message"],
+            "none: 0 of default for ada"
+        );
     }
 }
 

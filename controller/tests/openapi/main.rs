@@ -129,7 +129,11 @@ async fn the_committed_description_is_what_the_table_and_the_api_say() {
         "Package",
         "Build",
         "Deployment",
+        "Task",
         "AuditEvent",
+        "OrganizationQuota",
+        "SpaceQuota",
+        "AdminCommand",
     ] {
         assert!(
             lists.get(noun).is_some_and(|names| !names.is_empty()),

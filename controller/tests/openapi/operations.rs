@@ -30,8 +30,8 @@ GET /v3/apps/{guid}/relationships/current_droplet | bearer | | 200 CurrentDrople
 PATCH /v3/apps/{guid}/relationships/current_droplet | bearer | One | 200 CurrentDroplet | Sets the droplet of the next start
 GET /v3/apps/{guid}/revisions | bearer | | 200 [Nothing] | Revisions: there are none
 GET /v3/apps/{guid}/revisions/deployed | bearer | | 200 [Nothing] | Revisions: there are none
-GET /v3/apps/{guid}/tasks | bearer | | 200 [Nothing] | Tasks: there are none
-POST /v3/apps/{guid}/tasks | bearer | | refused | Tasks are not supported
+GET /v3/apps/{guid}/tasks | bearer | | 200 [Task] | Lists the tasks of an app
+POST /v3/apps/{guid}/tasks | bearer | CreateTask | 202 Task | Runs a command once with the app's droplet
 GET /v3/apps/{guid}/processes | bearer | | 200 [Process] | Lists the processes of an app
 GET /v3/apps/{guid}/processes/{kind} | bearer | | 200 Process | Shows a process by its type
 PATCH /v3/apps/{guid}/processes/{kind} | bearer | UpdateProcess | 200 Process | Changes command or health check
@@ -67,6 +67,11 @@ POST /v3/deployments | bearer | CreateDeployment | 201 Deployment | Replaces the
 GET /v3/deployments/{guid} | bearer | | 200 Deployment | Shows a deployment
 POST /v3/deployments/{guid}/actions/cancel | bearer | | 200 Deployment | Goes back to the instances from before
 POST /v3/deployments/{guid}/actions/continue | bearer | | refused | Deployments here never wait to be continued
+GET /v3/tasks | bearer | | 200 [Task] | Lists tasks, without their commands
+GET /v3/tasks/{guid} | bearer | | 200 Task | Shows a task
+PATCH /v3/tasks/{guid} | bearer | UpdateTask | 200 Task | Changes metadata of a task
+POST /v3/tasks/{guid}/actions/cancel | bearer | | 202 Task | Ends a task
+PUT /v3/tasks/{guid}/cancel | bearer | | 202 Task | The same, as some clients write it
 GET /v3/jobs/{guid} | bearer | | 200 Job | Shows how a job ended
 POST /v3/spaces/{guid}/actions/apply_manifest | bearer | yaml Manifest | 202 job | Makes apps as a manifest says
 POST /v3/spaces/{guid}/manifest_diff | bearer | yaml Manifest | 201 ManifestDiff | What a manifest would change
@@ -81,9 +86,24 @@ GET /v3/organizations/{guid}/relationships/default_isolation_segment | bearer | 
 PATCH /v3/organizations/{guid}/relationships/default_isolation_segment | bearer | MaybeOne | 200 ToOne | Takes null only
 GET /v3/organizations/{guid}/domains | bearer | | 200 [Domain] | Lists the domains an organization can use
 GET /v3/organizations/{guid}/domains/default | bearer | | 200 Domain | Shows the domain of default routes
+GET /v3/organizations/{guid}/usage_summary | bearer | | 200 UsageSummary | What counts against the quota of an organization
+GET /v3/organization_quotas | bearer | | 200 [OrganizationQuota] | Lists quotas of organizations
+POST /v3/organization_quotas | bearer | CreateOrganizationQuota | 201 OrganizationQuota | Makes a quota of organizations
+GET /v3/organization_quotas/{guid} | bearer | | 200 OrganizationQuota | Shows a quota of organizations
+PATCH /v3/organization_quotas/{guid} | bearer | UpdateOrganizationQuota | 200 OrganizationQuota | Changes a quota of organizations
+DELETE /v3/organization_quotas/{guid} | bearer | | 202 job | Deletes a quota that no organization has
+POST /v3/organization_quotas/{guid}/relationships/organizations | bearer | Many | 200 Holders | Gives a quota to organizations
+GET /v3/space_quotas | bearer | | 200 [SpaceQuota] | Lists quotas of spaces
+POST /v3/space_quotas | bearer | CreateSpaceQuota | 201 SpaceQuota | Makes a quota of spaces of an organization
+GET /v3/space_quotas/{guid} | bearer | | 200 SpaceQuota | Shows a quota of spaces
+PATCH /v3/space_quotas/{guid} | bearer | UpdateSpaceQuota | 200 SpaceQuota | Changes a quota of spaces
+DELETE /v3/space_quotas/{guid} | bearer | | 202 job | Deletes a quota of spaces; those that have it have none then
+POST /v3/space_quotas/{guid}/relationships/spaces | bearer | Many | 200 Holders | Gives a quota to spaces
+DELETE /v3/space_quotas/{guid}/relationships/spaces/{space} | bearer | | 204 | Takes a quota away from a space
 GET /v3/spaces | bearer | | 200 [Space] | Lists spaces
 POST /v3/spaces | bearer | CreateSpace | 201 Space | Makes a space
 GET /v3/spaces/{guid} | bearer | | 200 Space | Shows a space
+GET /v3/spaces/{guid}/usage_summary | bearer | | 200 UsageSummary | What counts against the quota of a space
 PATCH /v3/spaces/{guid} | bearer | UpdateSpace | 200 Space | Changes a space
 DELETE /v3/spaces/{guid} | bearer | | 202 job | Deletes a space with all that belongs to it
 GET /v3/spaces/{guid}/relationships/isolation_segment | bearer | | 200 ToOne | Isolation segment: there is none
@@ -142,10 +162,18 @@ DELETE /Users/{guid} | bearer | | 200 {} | Deletes an account
 PUT /Users/{guid}/password | bearer | ChangePassword | 200 {} | Changes a password and ends the sessions
 GET /yard/v1/config | bearer | | 200 ConfigList | The configuration of the cluster
 GET /yard/v1/config/watch | bearer | | 200 events ConfigEntry | Each change of the configuration as it happens
+GET /yard/v1/config/history | bearer | | 200 ConfigHistory | Who changed what, the newest first
+POST /yard/v1/config/changes | bearer | ConfigChanges | 200 ConfigOutcome | Several edits, all or none; or what they would change
+POST /yard/v1/config/rollback | bearer | ConfigRollback | 200 ConfigOutcome | Back to a revision of the history
+GET /yard/v1/config/export | bearer | | 200 ConfigTree | Everything that is set
+POST /yard/v1/config/import | bearer | ConfigImport | 200 ConfigOutcome | Sets everything as a tree has it, all or nothing
 GET /yard/v1/config/{path} | bearer | | 200 ConfigEntry | Shows a key
 PUT /yard/v1/config/{path} | bearer | ConfigChange | 200 ConfigEntry | Changes a key
 DELETE /yard/v1/config/{path} | bearer | | 204 | Takes a key back to its default
+GET /yard/v1/history | bearer | | 200 [AdminCommand] | Who ran which administrative command
 GET /yard/v1/status | bearer | | 200 ClusterStatus | Components, agents, leader, and what waits for what
+PUT /yard/v1/agents/{id}/drain | bearer | | 200 AgentDrain | Empties an agent: it takes no more work, and what it has is moved elsewhere
+DELETE /yard/v1/agents/{id}/drain | bearer | | 204 | Lets an agent that was emptied take work again
 GET /yard/v1/openapi.json | - | | 200 Description | This document
 GET /internal/blobs/{key} | signed | | 200 bytes | Reads a blob
 HEAD /internal/blobs/{key} | signed | | 200 | The size of a blob
@@ -167,10 +195,7 @@ const ABSENT: &[&str] = &[
     "service_credential_bindings",
     "service_route_bindings",
     "security_groups",
-    "organization_quotas",
-    "space_quotas",
     "isolation_segments",
-    "tasks",
 ];
 
 /// Parameters in the query that are not those of a list: operation, name and type (`!`: required).
@@ -187,7 +212,15 @@ pub const QUERIES: &[(&str, &str)] = &[
         "response_type!:string client_id!:string grant_type:string",
     ),
     ("GET /Users", "filter:string"),
-    ("DELETE /yard/v1/config/{path}", "revision:integer"),
+    ("PUT /yard/v1/config/{path}", "component:string"),
+    (
+        "DELETE /yard/v1/config/{path}",
+        "component:string revision:integer",
+    ),
+    (
+        "GET /yard/v1/config/history",
+        "path:string per_page:integer",
+    ),
     (
         "GET /internal/blobs/{key}",
         "expires!:integer signature!:string",

@@ -43,6 +43,12 @@ pub const REQUESTS: &[(&str, &str)] = &[
         "max_in_flight:integer canary:any web_instances:any memory_in_mb:any disk_in_mb:any log_rate_limit_in_bytes_per_second:any",
     ),
     (
+        "CreateTask",
+        "name:string? command:string? template:TaskTemplate memory_in_mb:integer? disk_in_mb:integer? log_rate_limit_in_bytes_per_second:integer? droplet_guid:string? user:any metadata:MetadataChange",
+    ),
+    ("TaskTemplate", "process!:GuidRef"),
+    ("UpdateTask", "metadata:MetadataChange"),
+    (
         "WriteOrganization",
         "name:string suspended:boolean metadata:MetadataChange",
     ),
@@ -51,6 +57,37 @@ pub const REQUESTS: &[(&str, &str)] = &[
         "name!:string metadata:MetadataChange relationships!:ToOrganization",
     ),
     ("UpdateSpace", "name:string metadata:MetadataChange"),
+    (
+        "CreateOrganizationQuota",
+        "name!:string apps:QuotaAppsChange services:QuotaServicesChange routes:QuotaRoutesChange domains:QuotaDomainsChange relationships:ToOrganizations",
+    ),
+    (
+        "UpdateOrganizationQuota",
+        "name:string apps:QuotaAppsChange services:QuotaServicesChange routes:QuotaRoutesChange domains:QuotaDomainsChange",
+    ),
+    (
+        "CreateSpaceQuota",
+        "name!:string apps:QuotaAppsChange services:QuotaServicesChange routes:QuotaRoutesChange relationships!:SpaceQuotaPlaces",
+    ),
+    (
+        "UpdateSpaceQuota",
+        "name:string apps:QuotaAppsChange services:QuotaServicesChange routes:QuotaRoutesChange",
+    ),
+    ("ToOrganizations", "organizations:Many"),
+    ("SpaceQuotaPlaces", "organization!:One spaces:Many"),
+    (
+        "QuotaAppsChange",
+        "total_memory_in_mb:integer? per_process_memory_in_mb:integer? total_instances:integer? per_app_tasks:integer? log_rate_limit_in_bytes_per_second:integer?",
+    ),
+    (
+        "QuotaServicesChange",
+        "paid_services_allowed:boolean total_service_instances:integer? total_service_keys:integer?",
+    ),
+    (
+        "QuotaRoutesChange",
+        "total_routes:integer? total_reserved_ports:integer?",
+    ),
+    ("QuotaDomainsChange", "total_domains:integer?"),
     ("CreateUser", "guid:string username:string origin:string"),
     ("CreateRole", "type!:string relationships!:RolePlaces"),
     ("RolePlaces", "user!:ToUser organization:One space:One"),
@@ -115,6 +152,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("Nothing", ""),
     ("SshPermit", "permit!:string"),
     ("SshEntry", "address!:string ticket!:string"),
+    ("Holders", "data!:GuidRef[] links!:object"),
     ("SshEnabled", "enabled!:boolean reason!:string"),
     ("SpaceFeatures", "features!:AppFeature[]"),
     ("CurrentDroplet", "data!:GuidRef links!:object"),
@@ -210,8 +248,8 @@ pub fn all() -> Map<String, Value> {
     let typed = documents! {
         Info Link Metadata GuidRef ToOne ToMany Pagination Included Lifecycle LifecycleData Checksum
         App AppRelationships AppEnvironment EnvironmentVariables AppFeature
-        AuditEvent AuditParty Build BuildRelationships CreatedBy
-        ConfigList ConfigEntry ConfigChange ClusterStatus SeenComponent SeenAgent Leader WaitingThing
+        AdminCommand AuditEvent AuditParty Build BuildRelationships CreatedBy
+        ConfigList ConfigEntry ConfigOverride ConfigChange ConfigChanges ConfigEdit ConfigRollback ConfigImport ConfigTree ConfigOutcome ConfigDifference ConfigHistory ConfigRevision ConfigStep ClusterStatus SeenComponent SeenAgent AgentDrain Leader WaitingThing
         Deployment DeploymentStatus DeploymentDetails DeploymentOptions NewProcess DeploymentRelationships
         Domain DomainRelationships Droplet DropletBuildpack DropletRelationships
         ErrorDocument ApiError TokenError Job JobWarning ManifestDiff ManifestChange Organization
@@ -219,7 +257,9 @@ pub fn all() -> Map<String, Value> {
         Process ProcessRelationships HealthCheck HealthCheckData ProcessInstance Scale ProcessStats InstanceStats InstancePort InstanceUsage
         ResourceMatches Resource ResourceChecksum Role RoleRelationships
         Route RouteRelationships Destinations Destination DestinationApp DestinationProcess RouteReservation
-        Space SpaceRelationships TokenResponse LoginInfo User
+        OrganizationQuota OrganizationQuotaRelationships SpaceQuota SpaceQuotaRelationships
+        QuotaApps QuotaServices QuotaRoutes QuotaDomains UsageSummary Usage
+        Space SpaceRelationships Task TaskRelationships TaskResult TokenResponse LoginInfo User
     };
     let mut schemas: Map<String, Value> = typed
         .into_iter()

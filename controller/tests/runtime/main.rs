@@ -8,6 +8,7 @@ mod controllers;
 #[path = "../databases/mod.rs"]
 mod databases;
 mod deployments;
+mod tasks;
 mod traffic;
 #[path = "../world/mod.rs"]
 mod world;

@@ -19,7 +19,7 @@ use controller::store::apps::App;
 use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
-use controller::store::{Json, Store, organizations::Organization, spaces::Space};
+use controller::store::{Json, Store, organizations::Organization, quotas, spaces::Space};
 use daemon::{Bus, Cluster, ComponentId, Deps, Role, Sockets, StoreConfig};
 use proto::bus::catalogue;
 use proto::bus::dea::{Advertisement, Hello, PlacementProperties, StartInstance, UpdateInstances};
@@ -276,6 +276,7 @@ impl World {
             guid: "o".into(),
             name: "default".into(),
             suspended: false,
+            quota_guid: quotas::DEFAULT_GUID.to_string(),
             labels: Json::default(),
             annotations: Json::default(),
             created_at: time,
@@ -289,6 +290,8 @@ impl World {
             guid: "s".into(),
             name: "default".into(),
             organization_guid: "o".into(),
+            ssh_allowed: true,
+            quota_guid: None,
             labels: Json::default(),
             annotations: Json::default(),
             created_at: time,
@@ -317,6 +320,7 @@ impl World {
                 "hello".to_string(),
             )])),
             current_droplet_guid: Some(format!("{guid}-droplet")),
+            ssh_enabled: true,
             labels: Json::default(),
             annotations: Json::default(),
             created_at: time,
@@ -656,6 +660,7 @@ impl Agent {
             yard_complete: Some(complete),
             yard_period: None,
             yard_zone: None,
+            yard_tasks: None,
         };
         let _ = self
             .inner

@@ -47,6 +47,21 @@ pub struct Conflict {
     pub current: Option<Stored>,
 }
 
+/// One write of several that are made together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    Put { key: String, value: String },
+    Delete { key: String },
+}
+
+impl Write {
+    pub fn key(&self) -> &str {
+        match self {
+            Write::Put { key, .. } | Write::Delete { key } => key,
+        }
+    }
+}
+
 struct Inner {
     connection: Connection,
     settings: watch::Receiver<Arc<Settings>>,
@@ -61,11 +76,21 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Begins to follow the settings; returns after the first reading or [`FIRST_READING`],
-    /// whichever comes first. Fails only for a configuration that cannot work.
+    /// Begins to follow the settings as the whole cluster has them.
     pub async fn connect(config: &StoreConfig) -> Result<Cluster, ClusterError> {
+        Cluster::follow(config, None).await
+    }
+
+    /// Begins to follow the settings as this component has them: its own values win.
+    pub async fn connect_as(config: &StoreConfig, me: &str) -> Result<Cluster, ClusterError> {
+        Cluster::follow(config, Some(me.to_string())).await
+    }
+
+    /// Returns after the first reading or [`FIRST_READING`], whichever comes first. Fails only for
+    /// a configuration that cannot work.
+    async fn follow(config: &StoreConfig, me: Option<String>) -> Result<Cluster, ClusterError> {
         let connection = Connection::new(config)?;
-        let followed = settings::follow(connection.clone());
+        let followed = settings::follow(connection.clone(), me);
         let mut reachable = followed.reachable.clone();
         let _ = tokio::time::timeout(FIRST_READING, reachable.wait_for(|there| *there)).await;
         Ok(Cluster {
@@ -161,6 +186,41 @@ impl Cluster {
                 TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
             });
         Ok(Err(Conflict { current }))
+    }
+
+    /// Writes everything if all of `unchanged` still have the revision they were read at (None: there
+    /// was nothing), else nothing. Gives the new revision, or None if something was changed
+    /// meanwhile: read again. After an error too, which leaves open whether it was written.
+    pub async fn transact(
+        &self,
+        unchanged: &[(String, Option<i64>)],
+        writes: &[Write],
+    ) -> Result<Option<i64>, ClusterError> {
+        let compares: Vec<Compare> = unchanged
+            .iter()
+            .map(|(key, revision)| {
+                Compare::mod_revision(key.as_str(), CompareOp::Equal, revision.unwrap_or(0))
+            })
+            .collect();
+        let operations: Vec<TxnOp> = writes
+            .iter()
+            .map(|write| match write {
+                Write::Put { key, value } => TxnOp::put(key.as_str(), value.as_str(), None),
+                Write::Delete { key } => TxnOp::delete(key.as_str(), None),
+            })
+            .collect();
+        let transaction = Txn::new().when(compares).and_then(operations);
+        let object = writes.first().map_or("nothing", Write::key);
+        let done = self
+            .inner
+            .connection
+            .write("writing", object, |mut client| {
+                let transaction = transaction.clone();
+                async move { client.txn(transaction).await }
+            })
+            .await?;
+        let revision = done.header().map_or(0, |header| header.revision());
+        Ok(done.succeeded().then_some(revision))
     }
 
     /// A hint each time something under the prefix may have changed, after reconnects too.

@@ -20,7 +20,8 @@ pub(super) struct Followed {
     pub(super) task: AbortOnDrop,
 }
 
-pub(super) fn follow(connection: Connection) -> Followed {
+/// Follows the values that the component `me` has.
+pub(super) fn follow(connection: Connection, me: Option<String>) -> Followed {
     let (settings, settings_seen) = watch::channel(Arc::new(Settings::default()));
     let (reachable, reachable_seen) = watch::channel(false);
     let task = AbortOnDrop::spawn(async move {
@@ -34,7 +35,7 @@ pub(super) fn follow(connection: Connection) -> Followed {
                         let values = pairs.iter().filter_map(|(key, stored)| {
                             Some((key.strip_prefix(PREFIX)?, stored.value.as_str()))
                         });
-                        let (read, ignored) = Settings::from_stored(values);
+                        let (read, ignored) = Settings::of_component(values, me.as_deref());
                         if ignored != complained {
                             warn!(keys = ?ignored, "settings that this version does not understand keep their defaults");
                             complained = ignored;

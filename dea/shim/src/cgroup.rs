@@ -31,6 +31,9 @@ pub struct Group {
 const ROOT: &str = "/sys/fs/cgroup";
 /// What limits and measures a sandbox.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// The range of processor shares in version 1.
+const FEWEST_SHARES: u64 = 2;
+const MOST_SHARES: u64 = 262_144;
 /// What limits a part of a sandbox ([`Group::below`]).
 const BELOW: [&str; 2] = ["memory", "pids"];
 
@@ -252,6 +255,19 @@ impl Group {
     /// Limits processes and threads, the init included. Both versions name the file alike.
     pub fn limit_processes(&self, most: u64) -> io::Result<()> {
         self.write("pids", "pids.max", &most.to_string())
+    }
+
+    /// The share of the processors when they are short, in the unit of version 1 (1024 is the usual one).
+    pub fn share_processor(&self, shares: u64) -> io::Result<()> {
+        let shares = shares.clamp(FEWEST_SHARES, MOST_SHARES);
+        match self.version {
+            Version::One => self.write("cpu", "cpu.shares", &shares.to_string()),
+            // As OCI runtimes translate it: 2 to 262,144 become 1 to 10,000.
+            Version::Two => {
+                let weight = 1 + (shares - FEWEST_SHARES) * 9999 / (MOST_SHARES - FEWEST_SHARES);
+                self.write("cpu", "cpu.weight", &weight.to_string())
+            }
+        }
     }
 
     /// How many processes the kernel has killed for want of memory.
@@ -502,7 +518,9 @@ mod tests {
         let tree = one();
         tree.group().limit_memory(64 << 20).unwrap();
         tree.group().limit_processes(100).unwrap();
+        tree.group().share_processor(1024).unwrap();
         for (file, content) in [
+            ("cpu/yard/web-1/cpu.shares", "1024"),
             ("memory/yard/web-1/memory.limit_in_bytes", "67108864"),
             ("memory/yard/web-1/memory.memsw.limit_in_bytes", "67108864"),
             ("memory/yard/web-1/memory.max_usage_in_bytes", "0"),
@@ -513,7 +531,9 @@ mod tests {
         let tree = two();
         tree.group().limit_memory(64 << 20).unwrap();
         tree.group().limit_processes(100).unwrap();
+        tree.group().share_processor(1024).unwrap();
         for (file, content) in [
+            ("yard/web-1/cpu.weight", "39"),
             ("yard/web-1/memory.max", "67108864"),
             ("yard/web-1/memory.swap.max", "0"),
             ("yard/web-1/pids.max", "100"),

@@ -135,6 +135,17 @@ pub struct NetworkSpec {
     pub route_localnet: bool,
 }
 
+/// What a prepared sandbox gets when somebody takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub hostname: String,
+    /// As in [`Spec::files`]; what is there is replaced.
+    pub files: Vec<(String, String)>,
+    pub memory_bytes: u64,
+    pub cpu_shares: u64,
+    pub pids: u64,
+}
+
 /// What the agent asks of a supervisor; every request has one [`Reply`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -142,6 +153,13 @@ pub enum Request {
     /// Who is there?
     Hello,
     Order(Orders),
+    /// The same for a program of ours that runs nothing of anybody else yet: mounts stay possible
+    /// until [`Request::Seal`].
+    OrderUnsealed(Orders),
+    /// From now on somebody else's code may run: there are no more mounts.
+    Seal,
+    /// A sandbox that was prepared for anybody gets what is its user's own.
+    Assign(Assignment),
     /// Show `lower` at `target` with a writable layer on the disk.
     MountDroplet {
         lower: PathBuf,

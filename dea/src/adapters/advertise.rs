@@ -3,9 +3,8 @@
 use super::agent::Agent;
 use super::rhythm::{Occasion, Rhythm};
 use crate::domain::capacity;
-use daemon::Shutdown;
 use proto::bus::catalogue;
-use proto::bus::dea::{Advertisement, Hello, PlacementProperties};
+use proto::bus::dea::{Advertisement, Drain, Hello, PlacementProperties, Shutdown};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +23,23 @@ impl Agent {
         }
     }
 
+    /// It takes no more work: for good, or while it is emptied.
+    pub fn goodbye(&self, drain: Option<Drain>) -> Shutdown {
+        let hello = self.hello();
+        Shutdown {
+            id: hello.id,
+            ip: hello.ip,
+            version: hello.version,
+            app_id_to_count: self.table().counts(),
+            yard_zone: Some(self.config.zone.clone()),
+            yard_drain: drain,
+        }
+    }
+
     fn advertisement(&self) -> Option<Advertisement> {
         let offered = self.offered();
         let table = self.table();
-        if table.draining {
+        if table.closed().is_some() {
             return None;
         }
         let free = capacity::available(offered, &table.claims());
@@ -48,7 +60,7 @@ impl Agent {
 }
 
 /// Also when the settings change: overcommit changes what is free.
-pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run(agent: Arc<Agent>, shutdown: daemon::Shutdown) -> anyhow::Result<()> {
     let mut rhythm = Rhythm::new(&agent, "dea/advertise/period", &agent.nudges.advertise);
     while let Some(occasion) = rhythm.next(&shutdown).await? {
         match occasion {
@@ -71,6 +83,15 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
                 .await
         {
             tracing::debug!(%error, "an advertisement was not sent");
+        }
+        // In its place: whoever came up meanwhile learns of the drain too.
+        if let Some(drain) = agent.told_drain()
+            && let Err(error) = agent
+                .bus
+                .publish(&catalogue::dea_shutdown(), &agent.goodbye(Some(drain)))
+                .await
+        {
+            tracing::debug!(%error, "the emptying of the agent was not told");
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use crate::Config;
 use crate::domain::Now;
 use crate::domain::capacity::{self, Claim, Hold, Resources};
 use crate::domain::epoch::Epochs;
+use crate::domain::evacuation::Evacuation;
 use crate::domain::instance::{Instance, Pace, State, StopCause};
 use crate::domain::pack::Warm;
 use crate::domain::record::InstanceRecord;
@@ -35,6 +36,7 @@ use super::automation::sensors::SensorEntry;
 use super::automation::unit::PackCommand;
 use super::droplets::Droplets;
 use super::inside::Inside;
+use super::pool::Pool;
 use super::spool::Spool;
 use crate::domain::remembered::Remembered;
 
@@ -120,9 +122,12 @@ pub struct Table {
     pub sensors: BTreeMap<String, SensorEntry>,
     /// Newest generation that was told to stop.
     pub stopped_sensors: BTreeMap<String, i64>,
+    /// What waits prepared for whoever comes.
+    pub pool: Pool,
     pub epochs: Epochs,
-    /// No more work is taken.
+    /// The agent ends: no more work is taken.
     pub draining: bool,
+    pub evacuation: Evacuation,
     ended: VecDeque<String>,
 }
 
@@ -151,6 +156,8 @@ pub struct Entry {
 
 pub struct TaskEntry {
     pub limits: Resources,
+    /// It is told in heartbeats.
+    pub of_app: bool,
     /// Takes the reason for an early end.
     pub stop: mpsc::Sender<TaskWish>,
 }
@@ -171,6 +178,8 @@ pub enum Holder {
     Instance(InstanceId),
     /// The sandbox of a pack.
     Pack(String),
+    /// A sandbox that waits in the pool.
+    Prepared(String),
     /// Who cannot be evicted.
     Lasting,
 }
@@ -182,6 +191,28 @@ pub enum TaskWish {
 }
 
 impl Table {
+    /// Why no more work is taken; `None`: it is.
+    pub fn closed(&self) -> Option<&'static str> {
+        if self.draining {
+            Some("the agent is shutting down")
+        } else if self.evacuation.is_on() {
+            Some("the agent is being emptied")
+        } else {
+            None
+        }
+    }
+
+    /// What keeps the agent from being empty. The sandboxes of crashed instances do not.
+    pub fn left(&self) -> u32 {
+        let instances = self
+            .instances
+            .values()
+            .filter(|entry| !matches!(entry.machine.state(), State::Crashed { .. }))
+            .count();
+        let left = instances + self.tasks.len() + self.actions.len() + self.sensors.len();
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
     /// Whether this id runs or ran here.
     pub fn knows(&self, id: &str) -> bool {
         self.ended.iter().any(|ended| ended == id)
@@ -234,7 +265,12 @@ impl Table {
                 hold: Hold::Live,
             })
         });
-        instances.chain(tasks).chain(packs).chain(sensors).collect()
+        instances
+            .chain(tasks)
+            .chain(packs)
+            .chain(sensors)
+            .chain(self.pool.claims())
+            .collect()
     }
 
     /// Those who give way for what was just admitted.
@@ -243,6 +279,7 @@ impl Table {
             match gone {
                 Holder::Instance(instance) => self.wish(&instance, Wish::Evict),
                 Holder::Pack(sandbox) => self.retire(&sandbox, "its room is needed"),
+                Holder::Prepared(sandbox) => self.pool.give_up(&sandbox),
                 Holder::Lasting => {}
             }
         }
@@ -309,13 +346,26 @@ impl Table {
 }
 
 impl Entry {
-    pub fn candidate(&self) -> Candidate<'_> {
+    /// As commands and questions name its state.
+    pub fn state_name(&self, evacuation: &Evacuation) -> &'static str {
+        match self
+            .machine
+            .beat_state()
+            .map(|state| evacuation.seen_as(state))
+        {
+            Some(InstanceState::Evacuating) => "EVACUATING",
+            Some(InstanceState::Starting | InstanceState::Running | InstanceState::Crashed)
+            | None => self.machine.name(),
+        }
+    }
+
+    pub fn candidate(&self, evacuation: &Evacuation) -> Candidate<'_> {
         Candidate {
             droplet: &self.record.start.droplet,
             version: &self.record.start.version,
             instance: &self.record.instance,
             index: self.record.start.index,
-            state: self.machine.name(),
+            state: self.state_name(evacuation),
         }
     }
 }
@@ -391,8 +441,8 @@ impl Agent {
     }
 
     /// The instance as beats tell it, if they do.
-    pub fn beat(&self, entry: &Entry) -> Option<Beat> {
-        let state = entry.machine.beat_state()?;
+    pub fn beat(&self, entry: &Entry, evacuation: &Evacuation) -> Option<Beat> {
+        let state = evacuation.seen_as(entry.machine.beat_state()?);
         let start = &entry.record.start;
         Some(Beat {
             droplet: start.droplet.clone(),

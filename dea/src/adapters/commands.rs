@@ -118,8 +118,13 @@ fn accept(agent: &Arc<Agent>, start: StartInstance) {
             tracing::debug!(%instance, "a start command came twice");
             return;
         }
-        if table.draining {
-            Some(shutting_down(now.unix))
+        if let Some(why) = table.closed() {
+            let reason = if table.draining {
+                ExitReason::DeaShutdown
+            } else {
+                ExitReason::DeaEvacuation
+            };
+            Some(closed(reason, why, now.unix))
         } else {
             match capacity::admit(offered, &table.claims(), wanted) {
                 Ok(evicted) => {
@@ -174,10 +179,10 @@ fn refuse(agent: &Arc<Agent>, record: &InstanceRecord, ending: &Ending) {
 }
 
 /// No crash of the app: it is to be started elsewhere.
-fn shutting_down(at: f64) -> Ending {
+fn closed(reason: ExitReason, why: &str, at: f64) -> Ending {
     Ending {
-        reason: ExitReason::DeaShutdown,
-        description: "the agent is shutting down".to_string(),
+        reason,
+        description: why.to_string(),
         exit_status: -1,
         signal: None,
         out_of_memory: false,

@@ -11,7 +11,6 @@ use crate::domain::instance::{SHUTDOWN_GRACE, StopCause};
 use daemon::Shutdown;
 use futures_util::FutureExt;
 use proto::bus::catalogue;
-use proto::bus::dea::Shutdown as ShuttingDown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,15 +32,9 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
         leave(&agent);
         return Ok(());
     }
-    let farewell = ShuttingDown {
-        id: agent.id.clone(),
-        ip: agent.config.address.to_string(),
-        version: agent.hello().version,
-        app_id_to_count: agent.table().counts(),
-    };
     if let Err(error) = agent
         .bus
-        .publish(&catalogue::dea_shutdown(), &farewell)
+        .publish(&catalogue::dea_shutdown(), &agent.goodbye(None))
         .await
     {
         tracing::debug!(%error, "the agent's shutdown was not announced");
@@ -63,6 +56,7 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
         for sensor in table.sensors.values() {
             let _ = sensor.commands.try_send(SensorCommand::Stop);
         }
+        table.pool.look();
     }
     let pace = agent.pace();
     wait(pace.drain + pace.grace.min(SHUTDOWN_GRACE) + SLACK, || {
@@ -71,6 +65,7 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
             && table.tasks.is_empty()
             && table.packs.is_empty()
             && table.sensors.is_empty()
+            && table.pool.is_empty()
     })
     .await;
     wait(ACKNOWLEDGE, || agent.spool.is_empty()).await;

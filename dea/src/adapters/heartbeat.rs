@@ -1,25 +1,27 @@
 //! What this agent has: everything in each period, one instance when it changed.
 
-use super::agent::Agent;
+use super::agent::{Agent, TaskEntry};
 use super::rhythm::{Occasion, Rhythm};
 use daemon::Shutdown;
 use proto::bus::catalogue;
 use proto::bus::health::{Beat, Heartbeat};
-use proto::ids::InstanceId;
+use proto::ids::{InstanceId, TaskId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Agent {
-    fn heartbeat(&self, droplets: Vec<Beat>, complete: bool) -> Heartbeat {
+    fn heartbeat(&self, droplets: Vec<Beat>, tasks: Option<Vec<TaskId>>) -> Heartbeat {
         Heartbeat {
             dea: self.id.clone(),
             droplets,
-            yard_complete: Some(complete),
+            yard_complete: Some(tasks.is_some()),
             yard_period: Some(
                 self.setting()
                     .duration("dea/heartbeat/period")
                     .as_secs_f64(),
             ),
             yard_zone: Some(self.config.zone.clone()),
+            yard_tasks: tasks,
         }
     }
 
@@ -30,14 +32,14 @@ impl Agent {
             table
                 .instances
                 .get(instance)
-                .and_then(|entry| self.beat(entry))
+                .and_then(|entry| self.beat(entry, &table.evacuation))
         };
         if let Some(beat) = beat
             && let Err(error) = self
                 .bus
                 .publish(
                     &catalogue::dea_heartbeat(),
-                    &self.heartbeat(vec![beat], false),
+                    &self.heartbeat(vec![beat], None),
                 )
                 .await
         {
@@ -46,15 +48,25 @@ impl Agent {
     }
 
     fn full_beat(&self) -> Heartbeat {
-        let beats = {
+        let (beats, mut tasks) = {
             let table = self.table();
-            table
+            let beats = table
                 .instances
                 .values()
-                .filter_map(|entry| self.beat(entry))
-                .collect()
+                .filter_map(|entry| self.beat(entry, &table.evacuation))
+                .collect();
+            let of_apps = |(id, entry): (&String, &TaskEntry)| {
+                entry
+                    .of_app
+                    .then(|| TaskId::new(id.as_str()).ok())
+                    .flatten()
+            };
+            let tasks: BTreeSet<TaskId> = table.tasks.iter().filter_map(of_apps).collect();
+            (beats, tasks)
         };
-        self.heartbeat(beats, true)
+        // After the table: a task is in the spool before it leaves the table.
+        tasks.extend(self.spool.app_tasks());
+        self.heartbeat(beats, Some(tasks.into_iter().collect()))
     }
 }
 

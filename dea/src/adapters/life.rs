@@ -529,7 +529,7 @@ impl Agent {
         table
             .instances
             .values()
-            .filter(|entry| selection.matches(entry.candidate()))
+            .filter(|entry| selection.matches(entry.candidate(&table.evacuation)))
             .map(|entry| entry.record.instance.clone())
             .collect()
     }

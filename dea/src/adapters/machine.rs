@@ -20,7 +20,7 @@ pub fn totals(
         None => {
             let text = std::fs::read_to_string("/proc/meminfo")
                 .context("cannot read the machine's memory")?;
-            total_memory(&text)
+            megabytes(&text, "MemTotal:")
                 .context("/proc/meminfo has no MemTotal")?
                 .saturating_sub(RESERVE_MB)
         }
@@ -54,10 +54,23 @@ fn held_below(folder: &Path) -> u64 {
     held.sum()
 }
 
-fn total_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// What is really left now: memory that programs can have, and disk where the data folder is.
+pub fn left(folder: &Path) -> anyhow::Result<Resources> {
+    let text =
+        std::fs::read_to_string("/proc/meminfo").context("cannot read the machine's memory")?;
+    let memory_mb =
+        megabytes(&text, "MemAvailable:").context("/proc/meminfo has no MemAvailable")?;
+    let free = nix::sys::statvfs::statvfs(folder)
+        .with_context(|| format!("cannot read the free space of {}", folder.display()))?;
+    let bytes = free.blocks_available().saturating_mul(free.fragment_size());
+    Ok(Resources {
+        memory_mb,
+        disk_mb: bytes >> 20,
+    })
+}
+
+fn megabytes(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes >> 10)
 }
@@ -82,10 +95,10 @@ mod tests {
     #[test]
     fn the_machines_memory_is_read_in_megabytes() {
         assert_eq!(
-            total_memory("MemTotal:       24684000 kB\nMemFree: 1 kB\n"),
+            megabytes("MemTotal:       24684000 kB\nMemFree: 1 kB\n", "MemTotal:"),
             Some(24105)
         );
-        assert_eq!(total_memory("nothing"), None);
+        assert_eq!(megabytes("nothing", "MemTotal:"), None);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::agent::Agent;
 use super::chain;
 use super::droplets::{DropletUse, Wanted};
+use super::pool::{self, FILES, Ready as Waiting};
 use crate::domain::environment::HOME;
+use crate::domain::pool::{Kind, Shape};
 use crate::domain::record::InstanceRecord;
 use crate::sandbox::{Prepare, Sandbox, SandboxLimits};
 use std::sync::Arc;
@@ -52,8 +54,8 @@ pub async fn prepare(
             () = cancel.cancelled() => Err("it was stopped before it started".to_string()),
         }
     };
-    let (sandbox, droplet) = tokio::join!(agent.engine.prepare(wish), obtaining);
-    let sandbox = sandbox.map_err(|error| chain(&error))?;
+    let (sandbox, droplet) = tokio::join!(sandbox(&agent, wish), obtaining);
+    let sandbox = sandbox?;
     let mounted = match droplet {
         Ok(droplet) => sandbox
             .mount_droplet(&droplet.folder(), HOME)
@@ -71,6 +73,31 @@ pub async fn prepare(
             Err(why)
         }
     }
+}
+
+/// One that waits, or a new one.
+async fn sandbox(agent: &Agent, wish: Prepare) -> Result<Sandbox, String> {
+    if let Some(waiting) = taken(agent, &wish) {
+        let assigned = waiting.sandbox.clone();
+        match assigned.assign(&wish.hostname, wish.limits).await {
+            Ok(sandbox) => return Ok(sandbox),
+            Err(error) => {
+                pool::failed(Kind::Instance, &waiting.sandbox, &chain(&error)).await;
+            }
+        }
+    }
+    let made = agent.prepare(wish).await;
+    made.map_err(|error| chain(&error))
+}
+
+fn taken(agent: &Agent, wish: &Prepare) -> Option<Waiting> {
+    if wish.stack != "host" || wish.limits.fds > FILES {
+        return None;
+    }
+    let shape = Shape::Instance {
+        disk_mb: wish.limits.disk_mb,
+    };
+    agent.take_prepared(&mut agent.table(), shape)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the agent is asked: `dea.status`, `dea.discover`, `dea.find.droplet`, `droplet.status`.
 
 use super::agent::Agent;
-use crate::domain::capacity::{self, Resources};
+use crate::domain::capacity::{self, Hold, Resources};
 use crate::domain::discover;
 use crate::domain::selection::Selection;
 use daemon::Received;
@@ -39,7 +39,10 @@ impl Agent {
             .map(|usage| usage.mem)
             .sum::<u64>()
             >> 20;
-        let reserved = capacity::reserved(&table.claims()).memory_mb;
+        // What waits for nobody in particular is nobody's.
+        let claims = table.claims();
+        let held = claims.iter().filter(|claim| claim.hold != Hold::Prepared);
+        let reserved = capacity::reserved(held).memory_mb;
         drop(table);
         (self.offered().memory_mb, reserved, used)
     }
@@ -70,7 +73,7 @@ fn status(agent: &Arc<Agent>, received: Received<Empty>) {
     let (max_memory, reserved_memory, used_memory) = agent.memory();
     let (num_clients, draining) = {
         let table = agent.table();
-        (table.instances.len() as u64, table.draining)
+        (table.instances.len() as u64, table.closed().is_some())
     };
     let reply = AgentStatus {
         hello: agent.hello(),
@@ -104,7 +107,7 @@ fn discover(agent: &Arc<Agent>, received: Received<Discover>) {
             .as_ref()
             .and_then(|droplet| table.counts().get(droplet).copied())
             .unwrap_or(0);
-        (room && stack && !table.draining, own)
+        (room && stack && table.closed().is_none(), own)
     };
     if fits {
         respond(
@@ -123,7 +126,7 @@ fn find(agent: &Arc<Agent>, received: Received<FindInstances>) {
         let matching = table
             .instances
             .values()
-            .filter(|entry| selection.matches(entry.candidate()));
+            .filter(|entry| selection.matches(entry.candidate(&table.evacuation)));
         matching
             .map(|entry| FoundInstance {
                 dea: agent.id.clone(),
@@ -131,7 +134,7 @@ fn find(agent: &Arc<Agent>, received: Received<FindInstances>) {
                 droplet: entry.record.start.droplet.clone(),
                 instance: entry.record.instance.clone(),
                 index: entry.record.start.index,
-                state: entry.machine.name().to_string(),
+                state: entry.state_name(&table.evacuation).to_string(),
                 state_timestamp: entry.machine.since(),
                 file_uri: None,
                 credentials: vec![],
@@ -153,7 +156,7 @@ fn droplet_status(agent: &Arc<Agent>, received: Received<FindInstances>) {
                 Some(InstanceState::Starting | InstanceState::Running | InstanceState::Evacuating)
             )
         });
-        live.filter(|entry| selection.matches(entry.candidate()))
+        live.filter(|entry| selection.matches(entry.candidate(&table.evacuation)))
             .map(|entry| agent.stats(entry))
             .collect()
     };

@@ -4,8 +4,10 @@
 //! outlive the agent, not the machine (whose instances are gone with it, which heartbeats tell).
 
 use super::agent::Clock;
+use super::spare_files::SpareFiles;
 use super::{chain, folders};
 use crate::domain::spool::{MOST, Queue};
+use crate::domain::task;
 use daemon::{Bus, Shutdown};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -15,7 +17,8 @@ use proto::bus::health::Exited;
 use proto::bus::staging::Acknowledged;
 use proto::bus::stream::{Ack, TaskExited};
 use proto::bus::{Payload, catalogue};
-use std::path::{Path, PathBuf};
+use proto::ids::TaskId;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -69,6 +72,7 @@ pub struct Spool {
 
 struct Shared {
     folder: PathBuf,
+    files: SpareFiles,
     clock: Clock,
     queue: Mutex<Queue<Fact>>,
     changed: Notify,
@@ -78,6 +82,7 @@ impl Spool {
     /// Opens the folder and takes up what an earlier agent left.
     pub fn open(folder: PathBuf, clock: Clock) -> std::io::Result<Spool> {
         folders::private(&folder)?;
+        let files = SpareFiles::open(folder.clone())?;
         let mut queue = Queue::new(MOST);
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
@@ -99,6 +104,7 @@ impl Spool {
         Ok(Spool {
             shared: Arc::new(Shared {
                 folder,
+                files,
                 clock,
                 queue: Mutex::new(queue),
                 changed: Notify::new(),
@@ -142,6 +148,26 @@ impl Spool {
         actions.collect()
     }
 
+    /// Tasks of apps whose end is not acknowledged.
+    pub fn app_tasks(&self) -> Vec<TaskId> {
+        let queue = self.queue();
+        let tasks = queue.facts().filter_map(|fact| match fact {
+            Fact::Task(exited) if exited.kind == task::APP => {
+                TaskId::new(exited.task.as_str()).ok()
+            }
+            Fact::Task(_) | Fact::Exited(_) | Fact::Action(_) => None,
+        });
+        tasks.collect()
+    }
+
+    /// Whether the end of this task is not acknowledged yet.
+    pub fn has_task(&self, task: &str) -> bool {
+        self.queue().facts().any(|fact| match fact {
+            Fact::Task(exited) => exited.task == task,
+            Fact::Exited(_) | Fact::Action(_) => false,
+        })
+    }
+
     /// Whether the end of this execution is not acknowledged yet.
     pub fn has_action(&self, (execution, attempt): &(String, u32)) -> bool {
         self.queue().facts().any(|fact| match fact {
@@ -159,9 +185,7 @@ impl Spool {
 
     fn write(&self, number: u64, fact: &Fact) -> std::io::Result<()> {
         let path = self.path(number, fact.extension());
-        let making = path.with_extension("making");
-        std::fs::write(&making, fact.encode())?;
-        std::fs::rename(&making, &path)
+        self.shared.files.write(&path, &fact.encode())
     }
 
     fn path(&self, number: u64, extension: &str) -> PathBuf {
@@ -170,7 +194,10 @@ impl Spool {
 
     fn remove(&self, number: u64) {
         for extension in EXTENSIONS {
-            remove_if_there(&self.path(number, extension));
+            let path = self.path(number, extension);
+            if let Err(error) = self.shared.files.retire(&path) {
+                tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again");
+            }
         }
     }
 
@@ -222,16 +249,6 @@ async fn sleep_until(wake: Option<tokio::time::Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
-    }
-}
-
-fn remove_if_there(path: &Path) {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again")
-        }
     }
 }
 

@@ -9,10 +9,11 @@ use super::droplets::Droplets;
 use super::inside::{self, Inside};
 use super::spool::Spool;
 use super::{
-    adoption, advertise, farewell, folders, heartbeat, machine, names, routes, sampling, transfer,
+    adoption, advertise, evacuation, farewell, folders, heartbeat, machine, names, pool, routes,
+    sampling, transfer,
 };
 use crate::Config;
-use crate::sandbox::{Engine, EngineConfig, VCAP};
+use crate::sandbox::{Engine, EngineConfig, Sandbox, VCAP};
 use anyhow::Context;
 use daemon::{Bootstrap, Deps, LogSender, Policy, Running, Shutdown};
 use proto::ids::DeaId;
@@ -78,12 +79,14 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     agent.listen_for_actions().await;
     agent.listen_for_sensors().await;
     agent.listen_for_entries().await;
+    agent.listen_for_drains().await;
     spawn(&agent, "heartbeat", heartbeat::run);
     spawn(&agent, "advertise", advertise::run);
     spawn(&agent, "routes", routes::run);
     spawn(&agent, "sampling", sampling::run);
     spawn(&agent, "sweeping", sampling::sweep);
     spawn(&agent, "farewell", farewell::run);
+    spawn(&agent, "evacuation", evacuation::run);
     spawn(&agent, "spool", |agent, shutdown| async move {
         let (spool, bus) = (agent.spool.clone(), agent.bus.clone());
         spool.run(&bus, shutdown).await
@@ -95,6 +98,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     spawn(&agent, "automation-report", report::run);
     spawn(&agent, "packs", retire::run);
     spawn(&agent, "sessions", inside::run);
+    spawn(&agent, "pool", pool::run);
     spawn(&agent, "names", move |agent, shutdown| {
         names::run(agent, name_server.clone(), shutdown)
     });
@@ -147,6 +151,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
             "instances": table.instances.len(),
             "tasks": table.tasks.len(),
             "packs": table.packs.len(),
+            "pool": table.pool.shown(),
             "actions": table.actions.len(),
             "sensors": table.sensors.len(),
             "spooled_facts": shown.spool.len(),
@@ -154,7 +159,8 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
             "max_memory": max_memory,
             "reserved_memory": reserved_memory,
             "used_memory": used_memory,
-            "draining": table.draining,
+            "draining": table.closed().is_some(),
+            "left": table.left(),
         })
     });
     let shown = agent.clone();
@@ -169,7 +175,8 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
                     "process": entry.record.start.droplet,
                     "version": entry.record.start.version,
                     "index": entry.record.start.index,
-                    "state": entry.machine.name(),
+                    "sandbox": entry.sandbox.as_ref().map(Sandbox::id),
+                    "state": entry.state_name(&table.evacuation),
                     "since": entry.machine.since(),
                     "ending": entry.machine.ending(),
                     "stats": shown.stats(entry),

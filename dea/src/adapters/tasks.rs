@@ -7,6 +7,7 @@
 
 use super::agent::{Agent, TaskEntry, TaskWish};
 use super::chain;
+use super::droplets::{DropletUse, Wanted};
 use super::life::{exit_of, reached};
 use super::preparing::cpu_shares;
 use super::spool::Fact;
@@ -15,8 +16,9 @@ use super::transfer::{hex, unhex};
 use super::voice::Voice;
 use crate::domain::capacity::{self, Resources};
 use crate::domain::crash::Exit;
-use crate::domain::environment::{self, HOME};
+use crate::domain::environment::{self, HOME, TaskPlace};
 use crate::domain::epoch::Command;
+use crate::domain::launcher;
 use crate::domain::record::{Record, TaskRecord};
 use crate::domain::task::{self, Outcome, Tail};
 use crate::sandbox::{Orders, Prepare, Sandbox, SandboxEvent, SandboxLimits, Signal, VCAP};
@@ -29,7 +31,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-const DEFAULT_TIMEOUT: u32 = 900;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a killed task may take to go.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -87,18 +88,19 @@ fn accept(agent: &Arc<Agent>, request: &RunTask) -> Result<(), String> {
             return Err(why);
         }
         TaskId::new(request.task.clone()).map_err(|error| format!("the task's id: {error}"))?;
-        if table.knows(&request.task) {
+        // The spool is looked at too: an agent that was restarted knows of ends from nowhere else.
+        if table.knows(&request.task) || agent.spool.has_task(&request.task) {
             return Ok(());
         }
-        if table.draining {
-            return Err("the agent is shutting down".to_string());
+        if let Some(why) = table.closed() {
+            return Err(why.to_string());
         }
         let evicted = capacity::admit(offered, &table.claims(), limits)
             .map_err(|refused| refused.to_string())?;
         table.evict(evicted);
         table
             .tasks
-            .insert(request.task.clone(), TaskEntry { limits, stop });
+            .insert(request.task.clone(), entry(request, limits, stop));
     }
     agent.accepted.note(
         &request.task,
@@ -110,6 +112,14 @@ fn accept(agent: &Arc<Agent>, request: &RunTask) -> Result<(), String> {
         .tasks
         .spawn_once("task", begin(agent.clone(), request.clone(), wishes));
     Ok(())
+}
+
+fn entry(request: &RunTask, limits: Resources, stop: mpsc::Sender<TaskWish>) -> TaskEntry {
+    TaskEntry {
+        limits,
+        of_app: request.kind == task::APP,
+        stop,
+    }
 }
 
 fn stop(agent: &Arc<Agent>, received: Received<StopTask>) {
@@ -136,6 +146,8 @@ struct Run {
     voice: Voice,
     tail: Tail,
     sandbox: Option<Sandbox>,
+    /// Kept in the cache while it runs.
+    droplet: Option<DropletUse>,
 }
 
 /// Whether the task is over.
@@ -151,10 +163,14 @@ fn voice(agent: &Agent, request: &RunTask) -> Voice {
         ("app_name".to_string(), request.app_name.clone()),
         ("task_id".to_string(), request.task.clone()),
     ]);
+    let instance = match request.log_instance.as_str() {
+        "" => "0",
+        instance => instance,
+    };
     Voice::new(
         agent.logs.clone(),
         &request.app,
-        "0".to_string(),
+        instance.to_string(),
         request.log_source_type.clone(),
         tags,
     )
@@ -169,8 +185,9 @@ async fn begin(agent: Arc<Agent>, request: RunTask, wishes: mpsc::Receiver<TaskW
         voice,
         tail: Tail::default(),
         sandbox: None,
+        droplet: None,
     };
-    let until = run.agent.now().uptime + run.timeout();
+    let until = task::timeout(&run.request).map(|timeout| run.agent.now().uptime + timeout);
     let pause = match run.prepare(until).await {
         Ok(()) => run.supervise(until).await,
         Err(outcome) => Pause::Ended(outcome),
@@ -202,8 +219,9 @@ pub fn adopt(agent: &Arc<Agent>, record: &TaskRecord, sandbox: Sandbox) -> bool 
     agent
         .table()
         .tasks
-        .insert(request.task.clone(), TaskEntry { limits, stop });
+        .insert(request.task.clone(), entry(&request, limits, stop));
     let voice = voice(agent, &request);
+    let droplet = wanted(&request).and_then(|wanted| agent.droplets.adopt(wanted));
     let mut run = Run {
         agent: agent.clone(),
         request,
@@ -211,10 +229,12 @@ pub fn adopt(agent: &Arc<Agent>, record: &TaskRecord, sandbox: Sandbox) -> bool 
         voice,
         tail: Tail::default(),
         sandbox: Some(sandbox),
+        droplet,
     };
     let now = agent.now();
     let spent = Duration::try_from_secs_f64(now.unix - record.started_at).unwrap_or_default();
-    let until = now.uptime + run.timeout().saturating_sub(spent);
+    let until =
+        task::timeout(&run.request).map(|timeout| now.uptime + timeout.saturating_sub(spent));
     agent.tasks.spawn_once("task", async move {
         let pause = run.supervise(until).await;
         run.conclude(pause).await;
@@ -240,17 +260,8 @@ pub fn report_lost(agent: &Agent, record: &TaskRecord) {
 }
 
 impl Run {
-    fn timeout(&self) -> Duration {
-        let seconds = if self.request.timeout_seconds == 0 {
-            DEFAULT_TIMEOUT
-        } else {
-            self.request.timeout_seconds
-        };
-        Duration::from_secs(u64::from(seconds))
-    }
-
     /// Up to the orders; fetching counts as part of the task's time.
-    async fn prepare(&mut self, until: Duration) -> Result<(), Outcome> {
+    async fn prepare(&mut self, until: Option<Duration>) -> Result<(), Outcome> {
         let failed = |why: String| Outcome::NotStarted { why };
         let folder = tempfile::Builder::new()
             .prefix("task-")
@@ -271,27 +282,39 @@ impl Run {
             network: true,
             hosts: vec![],
         };
-        let (sandbox, inputs) = {
+        let (sandbox, brought) = {
             // A stop ends the wait for the inputs; a begun sandbox is finished in any case.
-            let timed_out = Outcome::TimedOut {
-                after: self.timeout(),
-            };
+            let timed_out = self.timed_out();
             let (agent, request, wishes) = (&self.agent, &self.request, &mut self.wishes);
+            let bringing = async {
+                tokio::try_join!(
+                    obtain(agent, request),
+                    task_files::fetch_inputs(agent, request, folder.path())
+                )
+            };
             let fetching = async {
                 tokio::select! {
-                    () = reached(Some(agent.clock.at(until))) => Err(timed_out),
-                    inputs = task_files::fetch_inputs(agent, request, folder.path()) => inputs.map_err(failed),
+                    () = reached(until.map(|until| agent.clock.at(until))) => Err(timed_out),
+                    brought = bringing => brought.map_err(failed),
                     wish = wishes.recv() => Err(match wish {
                         Some(TaskWish::Stop(reason)) => Outcome::Stopped { reason },
                         Some(TaskWish::Leave) | None => Outcome::AgentLostIt,
                     }),
                 }
             };
-            tokio::join!(agent.engine.prepare(wish), fetching)
+            tokio::join!(agent.prepare(wish), fetching)
         };
         let sandbox = sandbox.map_err(|error| failed(chain(&error)))?;
         self.sandbox = Some(sandbox.clone());
-        task_files::put_inputs(&sandbox, &self.request, inputs?)
+        let (droplet, inputs) = brought?;
+        if let Some(droplet) = &droplet {
+            sandbox
+                .mount_droplet(&droplet.folder(), HOME)
+                .await
+                .map_err(|error| failed(chain(&error)))?;
+        }
+        self.droplet = droplet;
+        task_files::put_inputs(&sandbox, &self.request, inputs)
             .await
             .map_err(failed)?;
         let record = record_of(&self.request, self.agent.now().unix);
@@ -299,7 +322,7 @@ impl Run {
             .set_label(&Record::Task(record).to_text())
             .await
             .map_err(|error| failed(chain(&error)))?;
-        match tokio::time::timeout(PATIENCE, sandbox.order(self.orders())).await {
+        match tokio::time::timeout(PATIENCE, sandbox.order(self.orders(&sandbox))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(failed(chain(&error))),
             Err(_) => Err(failed(format!(
@@ -308,30 +331,31 @@ impl Run {
         }
     }
 
-    fn orders(&self) -> Orders {
-        let mut environment = environment::defaults(HOME);
-        environment.remove("DEPS_DIR");
-        environment.insert("TMPDIR".into(), "/tmp".into());
-        environment.insert("CF_STACK".into(), self.request.stack.clone());
-        environment.insert(
-            "MEMORY_LIMIT".into(),
-            format!("{}m", self.request.memory_mb),
-        );
-        for entry in &self.request.environment {
-            if let Some((name, value)) = entry.split_once('=')
-                && !name.is_empty()
-            {
-                environment.insert(name.to_string(), value.replace('\0', ""));
-            }
+    fn timed_out(&self) -> Outcome {
+        Outcome::TimedOut {
+            after: task::timeout(&self.request).unwrap_or_default(),
         }
-        let cwd = if self.request.working_directory.is_empty() {
-            HOME
-        } else {
-            &self.request.working_directory
+    }
+
+    fn orders(&self, sandbox: &Sandbox) -> Orders {
+        let request = &self.request;
+        let of_app = request.droplet.is_some();
+        let cwd = match request.working_directory.as_str() {
+            "" if of_app => "/home/vcap/app",
+            "" => HOME,
+            folder => folder,
         };
-        environment.insert("PWD".into(), cwd.to_string());
+        let place = TaskPlace {
+            host: self.agent.config.address,
+            address: sandbox.address(),
+            folder: cwd,
+        };
+        let environment = environment::of_task(request, &place);
         Orders {
-            argv: self.request.command.clone(),
+            argv: match request.command.as_slice() {
+                [line] if of_app => launcher::arguments(line),
+                words => words.to_vec(),
+            },
             env: environment
                 .into_iter()
                 .map(|(name, value)| format!("{name}={value}"))
@@ -344,7 +368,7 @@ impl Run {
     }
 
     /// Waits for the end of the ordered command, at most until then.
-    async fn supervise(&mut self, until: Duration) -> Pause {
+    async fn supervise(&mut self, until: Option<Duration>) -> Pause {
         let Some(sandbox) = self.sandbox.clone() else {
             return Pause::Ended(Outcome::AgentLostIt);
         };
@@ -385,15 +409,15 @@ impl Run {
                     Some(TaskWish::Leave) | None => return Pause::Left,
                     Some(TaskWish::Stop(reason)) => {
                         killed.get_or_insert(Outcome::Stopped { reason });
-                        until = self.agent.now().uptime + GIVE_UP;
+                        until = Some(self.agent.now().uptime + GIVE_UP);
                         kill(&sandbox, &self.request.task).await;
                     }
                 },
-                () = reached(Some(self.agent.clock.at(until))) => match killed {
+                () = reached(until.map(|until| self.agent.clock.at(until))) => match killed {
                     Some(outcome) => return Pause::Ended(outcome),
                     None => {
-                        killed = Some(Outcome::TimedOut { after: self.timeout() });
-                        until = self.agent.now().uptime + GIVE_UP;
+                        killed = Some(self.timed_out());
+                        until = Some(self.agent.now().uptime + GIVE_UP);
                         kill(&sandbox, &self.request.task).await;
                     }
                 },
@@ -472,6 +496,27 @@ impl Run {
             table.ended(&self.request.task);
         }
         self.agent.nudges.advertise.notify_one();
+    }
+}
+
+/// The archive of the task's droplet, if it has one.
+fn wanted(request: &RunTask) -> Option<Wanted<'_>> {
+    request.droplet.as_ref().map(|droplet| Wanted {
+        what: "the droplet",
+        url: &droplet.url,
+        sha1: &droplet.sha1,
+        sha256: &droplet.sha256,
+    })
+}
+
+/// Brings the droplet to this machine. The error is half a sentence.
+async fn obtain(agent: &Agent, request: &RunTask) -> Result<Option<DropletUse>, String> {
+    match wanted(request) {
+        Some(wanted) => {
+            let droplet = agent.droplets.obtain(wanted).await;
+            droplet.map(Some).map_err(|error| chain(&error))
+        }
+        None => Ok(None),
     }
 }
 

@@ -4,7 +4,8 @@
 //! of everything that runs or is about to: instances and tasks. A crashed instance that is kept
 //! for its owner to look at holds disk but no memory, and gives way: if only disk is missing, the
 //! oldest kept ones are evicted before anything is refused. So does a pack's sandbox in which nothing
-//! runs, for memory too; those go first, because they are made again in a moment.
+//! runs, for memory too; those go first, because they are made again in a moment. Before them go the
+//! sandboxes that were prepared for nobody in particular: nobody misses them.
 //!
 //! Limits are counted, not use: an app may use its limit at any moment.
 
@@ -32,6 +33,8 @@ pub enum Hold {
     Kept { since: f64 },
     /// Ready for work, without any since then (seconds of any clock).
     Idle { since: f64 },
+    /// Prepared for whoever comes.
+    Prepared,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +77,7 @@ pub fn reserved<'a, K: 'a>(claims: impl IntoIterator<Item = &'a Claim<K>>) -> Re
         .into_iter()
         .fold(Resources::default(), |sum, claim| Resources {
             memory_mb: match claim.hold {
-                Hold::Live | Hold::Idle { .. } => {
+                Hold::Live | Hold::Idle { .. } | Hold::Prepared => {
                     sum.memory_mb.saturating_add(claim.limits.memory_mb)
                 }
                 Hold::Kept { .. } => sum.memory_mb,
@@ -98,7 +101,8 @@ pub fn available<'a, K: 'a>(
     }
 }
 
-/// Whether `wanted` fits, and who has to go for it: idle ones, then kept crashes, each oldest first.
+/// Whether `wanted` fits, and who has to go for it: prepared ones, then idle ones, then kept crashes, each
+/// oldest first.
 pub fn admit<K: Clone>(
     offered: Resources,
     claims: &[Claim<K>],
@@ -121,8 +125,9 @@ pub fn admit<K: Clone>(
     let mut giving: Vec<(&Claim<K>, u8, f64)> = claims
         .iter()
         .filter_map(|claim| match claim.hold {
-            Hold::Idle { since } => Some((claim, 0, since)),
-            Hold::Kept { since } => Some((claim, 1, since)),
+            Hold::Prepared => Some((claim, 0, 0.0)),
+            Hold::Idle { since } => Some((claim, 1, since)),
+            Hold::Kept { since } => Some((claim, 2, since)),
             Hold::Live => None,
         })
         .collect();
@@ -131,7 +136,7 @@ pub fn admit<K: Clone>(
     for (claim, _, _) in giving {
         let memory_fits = held.memory_mb.saturating_add(wanted.memory_mb) <= offered.memory_mb;
         let disk_fits = held.disk_mb.saturating_add(wanted.disk_mb) <= offered.disk_mb;
-        let has_memory = matches!(claim.hold, Hold::Idle { .. });
+        let has_memory = matches!(claim.hold, Hold::Idle { .. } | Hold::Prepared);
         if disk_fits && (memory_fits || !has_memory) {
             continue;
         }
@@ -224,12 +229,35 @@ mod tests {
         );
     }
 
+    #[test]
+    fn prepared_ones_are_the_first_to_go_and_count_as_free() {
+        let prepared = |key| Claim {
+            key,
+            limits: mb(100, 100),
+            hold: Hold::Prepared,
+        };
+        let idle = Claim {
+            key: 1,
+            limits: mb(300, 100),
+            hold: Hold::Idle { since: 0.0 },
+        };
+        let claims = [idle, prepared(2), prepared(3), live(4, mb(400, 100))];
+        assert_eq!(reserved(&claims), mb(900, 400));
+        assert_eq!(available(mb(1000, 1000), &claims), mb(600, 900));
+        assert_eq!(admit(mb(1000, 1000), &claims, mb(100, 100)), Ok(vec![]));
+        assert_eq!(admit(mb(1000, 1000), &claims, mb(150, 100)), Ok(vec![2]));
+        assert_eq!(
+            admit(mb(1000, 1000), &claims, mb(600, 100)),
+            Ok(vec![2, 3, 1])
+        );
+    }
+
     proptest! {
         /// Whatever is asked in whatever order, live claims never exceed what is offered, and
         /// what stays after the evictions never exceeds its disk.
         #[test]
         fn admitted_work_always_fits(
-            requests in proptest::collection::vec((0u64..500, 0u64..500, 0u8..3), 0..60),
+            requests in proptest::collection::vec((0u64..500, 0u64..500, 0u8..4), 0..60),
             total in (0u64..2000, 0u64..2000),
         ) {
             let offered = mb(total.0, total.1);
@@ -248,7 +276,8 @@ mod tests {
                 prop_assert!(held.disk_mb <= offered.disk_mb);
                 if let Some(claim) = claims.last_mut() {
                     let since = f64::from(key);
-                    claim.hold = [claim.hold, Hold::Kept { since }, Hold::Idle { since }][usize::from(then)];
+                    let holds = [claim.hold, Hold::Kept { since }, Hold::Idle { since }, Hold::Prepared];
+                    claim.hold = holds[usize::from(then)];
                 }
             }
         }

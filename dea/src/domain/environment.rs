@@ -9,6 +9,7 @@
 
 use super::probe::APP_PORT;
 use proto::bus::dea::StartInstance;
+use proto::bus::stream::RunTask;
 use proto::ids::InstanceId;
 use proto::services;
 use serde_json::{Value, json};
@@ -47,6 +48,52 @@ pub fn build(start: &StartInstance, place: &Place<'_>) -> BTreeMap<String, Strin
         }
     }
     environment.extend(facts(start, place));
+    environment
+}
+
+/// Where a task runs.
+#[derive(Debug, Clone)]
+pub struct TaskPlace<'a> {
+    /// Address of the machine.
+    pub host: Ipv4Addr,
+    /// Its own address.
+    pub address: Ipv4Addr,
+    /// Where its command begins.
+    pub folder: &'a str,
+}
+
+/// The environment of a task: what the request says, over the defaults. One with an app's droplet is at home
+/// where instances are, and knows where it is; it has no port, for nobody asks it anything.
+pub fn of_task(request: &RunTask, place: &TaskPlace<'_>) -> BTreeMap<String, String> {
+    let of_app = request.droplet.is_some();
+    let mut environment = if of_app {
+        defaults(&format!("{HOME}/app"))
+    } else {
+        let mut environment = defaults(HOME);
+        environment.remove("DEPS_DIR");
+        environment.insert("TMPDIR".into(), "/tmp".into());
+        environment
+    };
+    environment.insert("CF_STACK".into(), request.stack.clone());
+    environment.insert("MEMORY_LIMIT".into(), format!("{}m", request.memory_mb));
+    for entry in &request.environment {
+        if let Some((name, value)) = entry.split_once('=')
+            && !name.is_empty()
+        {
+            environment.insert(name.to_string(), value.replace('\0', ""));
+        }
+    }
+    environment.insert("PWD".into(), place.folder.to_string());
+    if of_app {
+        for (name, value) in [
+            ("INSTANCE_GUID", request.task.clone()),
+            ("CF_INSTANCE_GUID", request.task.clone()),
+            ("CF_INSTANCE_IP", place.host.to_string()),
+            ("CF_INSTANCE_INTERNAL_IP", place.address.to_string()),
+        ] {
+            environment.insert(name.to_string(), value);
+        }
+    }
     environment
 }
 
@@ -198,6 +245,39 @@ mod tests {
                 started_at: 1_700_000_000.9,
             },
         )
+    }
+
+    #[test]
+    fn a_task_of_an_app_is_at_home_where_its_instances_are() {
+        let mut request = RunTask {
+            task: "t1".into(),
+            stack: "host".into(),
+            memory_mb: 64,
+            environment: vec!["TMPDIR=/mine".into(), "PWD=/nowhere".into(), "=x".into()],
+            ..RunTask::default()
+        };
+        let place = TaskPlace {
+            host: Ipv4Addr::new(10, 0, 0, 1),
+            address: Ipv4Addr::new(10, 0, 0, 7),
+            folder: "/home/vcap/app",
+        };
+        let staging = of_task(&request, &place);
+        assert_eq!(staging["HOME"], HOME);
+        assert!(!staging.contains_key("DEPS_DIR") && !staging.contains_key("CF_INSTANCE_GUID"));
+        request.droplet = Some(Default::default());
+        let task = of_task(&request, &place);
+        for (name, value) in [
+            ("HOME", "/home/vcap/app"),
+            ("PWD", "/home/vcap/app"),
+            ("DEPS_DIR", "/home/vcap/deps"),
+            ("TMPDIR", "/mine"),
+            ("MEMORY_LIMIT", "64m"),
+            ("CF_INSTANCE_GUID", "t1"),
+            ("CF_INSTANCE_INTERNAL_IP", "10.0.0.7"),
+        ] {
+            assert_eq!(task[name], value, "{name}");
+        }
+        assert!(!task.contains_key("PORT") && !task.contains_key(""));
     }
 
     /// Every row of the contract's table.

@@ -199,7 +199,8 @@ impl Instance {
         let pace = self.terms.pace;
         let grace = match purpose {
             Purpose::Stop(StopCause::AgentShutdown) => pace.grace.min(SHUTDOWN_GRACE),
-            Purpose::Stop(StopCause::Requested) | Purpose::Crash { .. } => pace.grace,
+            Purpose::Stop(StopCause::Requested | StopCause::AgentEvacuation)
+            | Purpose::Crash { .. } => pace.grace,
         };
         match step {
             Step::Cancelling => None,
@@ -629,10 +630,12 @@ impl Instance {
                     reason: match cause {
                         StopCause::Requested => ExitReason::Stopped,
                         StopCause::AgentShutdown => ExitReason::DeaShutdown,
+                        StopCause::AgentEvacuation => ExitReason::DeaEvacuation,
                     },
                     description: match cause {
                         StopCause::Requested => "stopped".to_string(),
                         StopCause::AgentShutdown => "the agent was shut down".to_string(),
+                        StopCause::AgentEvacuation => "the agent was emptied".to_string(),
                     },
                     exit_status: exit.status(),
                     signal: exit.signal(),

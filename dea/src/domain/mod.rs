@@ -6,6 +6,7 @@
 //!                      environment, launcher │
 //!   stop / find ────► selection              │        spool (facts not yet acknowledged)
 //!   dea.discover ───► discover               │        dns   (questions from the sandboxes)
+//!                          pool (sandboxes prepared ahead)
 //! ```
 
 pub mod action;
@@ -17,11 +18,13 @@ pub mod discover;
 pub mod dns;
 pub mod environment;
 pub mod epoch;
+pub mod evacuation;
 pub mod instance;
 pub mod launcher;
 pub mod line_rate;
 pub mod pack;
 pub mod pack_host;
+pub mod pool;
 pub mod probe;
 pub mod record;
 pub mod remembered;

@@ -10,6 +10,7 @@ pub use dea_shim::frames::frame;
 use dea_shim::frames::{Decoder, FrameError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// What this agent speaks.
 pub const VERSION: u64 = 1;
@@ -131,6 +132,19 @@ pub fn prefork(count: usize) -> Vec<u8> {
 /// An idle worker is not wanted any more.
 pub fn retire(worker: i32) -> Vec<u8> {
     frame(&json!({ "request": "retire", "worker": worker }))
+}
+
+/// Where a pack has the libraries that it requires itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnEnvironment {
+    /// Its environment, if it has an interpreter.
+    pub prefix: Option<String>,
+    pub folders: BTreeSet<String>,
+}
+
+/// The interpreter was started before its pack was known, whose environment this is.
+pub fn enter(own: &OwnEnvironment) -> Vec<u8> {
+    frame(&json!({ "request": "enter", "prefix": own.prefix, "path": own.folders }))
 }
 
 /// Its answer follows everything that the host had to tell before.

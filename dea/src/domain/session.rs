@@ -111,7 +111,7 @@ pub fn arguments(opening: &Opening, crashed: bool) -> Option<Vec<String>> {
                 Some(launcher::arguments(&command))
             }
         }
-        Opening::Transfer => plain(FILE_SERVER),
+        Opening::Transfer => plain(&format!("{HOME}{FILE_SERVER}")),
         Opening::Connect { .. } => None,
     }
 }
@@ -231,7 +231,8 @@ mod tests {
         assert_eq!(words.last().unwrap(), "cd /home/vcap; id; exit 3");
         let words = arguments(&opening(None), true).unwrap();
         assert_eq!(words, ["/bin/bash", "-c", "cd /home/vcap; exec /bin/bash"]);
-        assert!(arguments(&Opening::Transfer, false).unwrap()[2].contains("sftp-server"));
+        let words = arguments(&Opening::Transfer, false).unwrap();
+        assert!(words[2].starts_with(HOME) && words[2].contains("sftp-server"));
         let connect = Opening::Connect {
             host: "x".into(),
             port: 1,

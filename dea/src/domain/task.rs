@@ -8,10 +8,14 @@ use proto::bus::stream::{RunTask, TaskEnd, TaskExited, UploadedOutput};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// The kind of a task that a user asked for.
+pub const APP: &str = "app";
 /// Most lines given back with a result.
 pub const LAST_LINES: usize = 50;
 /// Longest of them.
 const LINE_BYTES: usize = 2000;
+/// Of a request that names none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(900);
 /// Largest file given back with a result.
 pub const RESULT_BYTES: u64 = 256 << 10;
 
@@ -142,10 +146,19 @@ impl Tail {
     }
 }
 
+/// How long a task may take; `None`: as long as it likes.
+pub fn timeout(request: &RunTask) -> Option<Duration> {
+    match (request.timeout_seconds, request.kind.as_str()) {
+        (0, APP) => None,
+        (0, _) => Some(DEFAULT_TIMEOUT),
+        (seconds, _) => Some(Duration::from_secs(u64::from(seconds))),
+    }
+}
+
 /// Why a request cannot be run, before anything is tried.
 pub fn refuse(request: &RunTask) -> Option<String> {
     let absolute = |path: &str| path.starts_with('/') && !path.split('/').any(|part| part == "..");
-    if !matches!(request.kind.as_str(), "staging" | "app" | "pack") {
+    if !matches!(request.kind.as_str(), "staging" | APP | "pack") {
         return Some(format!(
             "tasks of kind {:?} are unknown to this agent",
             request.kind
@@ -153,6 +166,9 @@ pub fn refuse(request: &RunTask) -> Option<String> {
     }
     if request.command.is_empty() {
         return Some("the task has no command".to_string());
+    }
+    if request.droplet.is_some() && request.command.len() != 1 {
+        return Some("the command line of an app is a single word".to_string());
     }
     if request.memory_mb == 0 || request.disk_mb == 0 {
         return Some("the task names no memory or disk".to_string());
@@ -170,7 +186,7 @@ pub fn refuse(request: &RunTask) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::bus::stream::TaskInput;
+    use proto::bus::stream::{TaskDroplet, TaskInput};
 
     #[test]
     fn an_end_is_told_by_its_cause() {
@@ -217,6 +233,20 @@ mod tests {
             (vec![1, 2], 137, "SIGKILL")
         );
         assert!(result.description.contains("9 s"));
+    }
+
+    #[test]
+    fn only_tasks_of_apps_may_take_for_ever() {
+        let of = |kind: &str, timeout_seconds| {
+            timeout(&RunTask {
+                kind: kind.into(),
+                timeout_seconds,
+                ..RunTask::default()
+            })
+        };
+        assert_eq!(of(APP, 0), None);
+        assert_eq!(of(APP, 7), Some(Duration::from_secs(7)));
+        assert_eq!(of("staging", 0), Some(DEFAULT_TIMEOUT));
     }
 
     #[test]
@@ -269,6 +299,11 @@ mod tests {
             },
             RunTask {
                 result_file: "x".into(),
+                ..fine.clone()
+            },
+            RunTask {
+                droplet: Some(TaskDroplet::default()),
+                command: vec!["echo".into(), "hello".into()],
                 ..fine.clone()
             },
         ] {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dea_shim::cgroup::Group;
-use dea_shim::protocol::{Reply, Request};
+use dea_shim::protocol::{Assignment, Reply, Request};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat, stat};
 use nix::sys::statvfs::statvfs;
@@ -21,8 +21,10 @@ use tokio::net::unix::pipe;
 
 use super::control::Control;
 use super::engine::{Inner, Unfinished};
+use super::host::most_open_files;
 use super::oci::FEWEST_PIDS;
-use super::record::{Places, Record, places, write_whole};
+use super::record::{self, Places, Record, places, write_whole};
+use super::stack::own_files;
 use super::{
     Events, ExecOutcome, Orders, SandboxError, SandboxLimits, Signal, Source, Usage, VCAP, exec,
 };
@@ -91,6 +93,42 @@ impl Sandbox {
         within: Duration,
     ) -> Result<Reply, SandboxError> {
         self.control().await?.ask(request, operation, within).await
+    }
+
+    /// Makes a sandbox that was prepared for anybody somebody's: its name inside and its limits. The
+    /// disk has the size it was made with, and there are no more open files than it was prepared for.
+    /// Not after the orders, unless they left it unsealed.
+    pub async fn assign(
+        self,
+        hostname: &str,
+        limits: SandboxLimits,
+    ) -> Result<Sandbox, SandboxError> {
+        let mut record = self.shared.record.clone();
+        let engine = self.shared.engine.clone();
+        let limits = SandboxLimits {
+            fds: limits.fds.min(most_open_files()),
+            ..limits
+        };
+        if limits.disk_mb != record.limits.disk_mb || limits.fds > record.limits.fds {
+            return Err(SandboxError::Refused {
+                id: record.id,
+                problem: "assign: it was prepared with another disk or fewer open files".to_owned(),
+            });
+        }
+        record.limits = limits;
+        let address = record.network.then_some(record.address);
+        let files = own_files(hostname, address, engine.config().gateway, &[]);
+        let assignment = Assignment {
+            hostname: hostname.to_owned(),
+            files,
+            memory_bytes: limits.memory_mb << 20,
+            cpu_shares: limits.cpu_shares,
+            pids: limits.pids.max(FEWEST_PIDS),
+        };
+        self.ask(&Request::Assign(assignment), "assign", ANSWER_WITHIN)
+            .await?;
+        record::save(&self.shared.places, &record)?;
+        Ok(Sandbox::new(engine, record, self.shared.init))
     }
 
     /// Shows `folder` of the host at `at` with a private writable layer on the sandbox's disk.
@@ -219,6 +257,20 @@ impl Sandbox {
     pub async fn order(&self, orders: Orders) -> Result<(), SandboxError> {
         let request = Request::Order(orders);
         self.ask(&request, "order", ANSWER_WITHIN).await.map(drop)
+    }
+
+    /// Starts a program of ours that runs nothing of anybody else until [`Sandbox::seal`]: mounts stay
+    /// possible until then. Once per sandbox.
+    pub async fn order_unsealed(&self, orders: Orders) -> Result<(), SandboxError> {
+        let request = Request::OrderUnsealed(orders);
+        self.ask(&request, "order", ANSWER_WITHIN).await.map(drop)
+    }
+
+    /// From now on somebody else's code may run inside.
+    pub async fn seal(&self) -> Result<(), SandboxError> {
+        self.ask(&Request::Seal, "seal", ANSWER_WITHIN)
+            .await
+            .map(drop)
     }
 
     /// Starts listening, from the first event nobody has taken yet.

@@ -12,7 +12,7 @@ use daemon::{
 };
 use futures_util::StreamExt;
 use proto::bus::automation::{ActionExited, ActionOutput, AutomationReport, PackContent};
-use proto::bus::dea::{Advertisement, Limits, StartInstance, StopInstances};
+use proto::bus::dea::{Advertisement, Limits, Shutdown, StartInstance, StopInstances};
 use proto::bus::health::{Exited, Heartbeat, InstanceState};
 use proto::bus::router::Registration;
 use proto::bus::staging::Acknowledged;
@@ -35,6 +35,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub enum Seen {
     Beat(Heartbeat),
     Advertised(Advertisement),
+    Leaving(Shutdown),
     Registered(Registration),
     Unregistered(Registration),
     Exited(Exited),
@@ -325,9 +326,9 @@ impl World {
                 {
                     let answer = match message.subject.as_str() {
                         "droplet.exited" => Acknowledged { ok: true }.encode(),
-                        "yard.task.staging.exited" | "yard.action.exited" => {
-                            Ack { ok: true }.encode()
-                        }
+                        "yard.task.staging.exited"
+                        | "yard.task.app.exited"
+                        | "yard.action.exited" => Ack { ok: true }.encode(),
                         // Nobody else listens to everything: this one must not stay without an answer.
                         subject if subject.ends_with(".flush") => vec![],
                         _ => continue,
@@ -346,6 +347,14 @@ impl World {
 
     pub fn forget_seen(&self) {
         self.seen.lock().expect("unbroken").clear();
+    }
+
+    /// Where in all that was seen this comes first.
+    pub fn position(&self, is_it: impl Fn(&Seen) -> bool) -> usize {
+        let all = self.all_seen();
+        all.iter()
+            .position(is_it)
+            .unwrap_or_else(|| panic!("not seen among {all:?}"))
     }
 
     pub fn all_seen(&self) -> Vec<Seen> {
@@ -559,10 +568,11 @@ fn understand(subject: &str, payload: &[u8]) -> Vec<Seen> {
     match subject {
         "dea.heartbeat" => one(payload, Seen::Beat),
         "dea.advertise" => one(payload, Seen::Advertised),
+        "dea.shutdown" => one(payload, Seen::Leaving),
         "router.register" => one(payload, Seen::Registered),
         "router.unregister" => one(payload, Seen::Unregistered),
         "droplet.exited" => one(payload, Seen::Exited),
-        "yard.task.staging.exited" => one(payload, Seen::Task),
+        "yard.task.staging.exited" | "yard.task.app.exited" => one(payload, Seen::Task),
         "yard.action.exited" => one(payload, Seen::Action),
         "yard.action.output" => one(payload, Seen::Printed),
         "yard.automation.report" => one(payload, Seen::Report),

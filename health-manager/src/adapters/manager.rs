@@ -5,15 +5,14 @@
 
 use super::bulk::BulkReader;
 use super::state::{Shared, unix_now};
-use crate::domain::plan::{Operation, Plan, Request, Scope, plan};
+use crate::domain::plan::Operation;
 use crate::domain::policy::Policy;
+use crate::domain::round::{messages, round};
 use anyhow::{Context, bail};
 use daemon::{Bus, Cluster, Shutdown};
 use proto::bus::health::{HealthOperation, HealthRequest, RecordedCrash};
 use proto::bus::{Empty, catalogue};
 use proto::config::Settings;
-use proto::ids::ProcessGuid;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -77,7 +76,7 @@ impl Manager {
                 tracing::info!(dea = %beat.message.dea, instances = beat.message.droplets.len(), "an agent is heard");
             }
             if !change.processes.is_empty() {
-                state.dirty.extend(change.processes);
+                state.due.processes.extend(change.processes);
                 drop(state);
                 self.shared.wake.notify_one();
             }
@@ -102,7 +101,7 @@ impl Manager {
             let mut state = self.shared.state();
             if state.world.exited(&exit.message, now, unix_now(), &policy) {
                 state.report.exits += 1;
-                state.dirty.insert(exit.message.droplet.clone());
+                state.due.processes.insert(exit.message.droplet.clone());
                 drop(state);
                 self.shared.wake.notify_one();
                 tracing::info!(process = %exit.message.droplet, instance = %exit.message.instance, index = exit.message.index, reason = ?exit.message.reason, "an instance exited");
@@ -202,7 +201,7 @@ impl Manager {
             tracing::warn!(%dea, "an agent is lost");
         }
         if !swept.change.processes.is_empty() {
-            state.dirty.extend(swept.change.processes);
+            state.due.processes.extend(swept.change.processes);
             drop(state);
             self.shared.wake.notify_one();
         }
@@ -210,7 +209,7 @@ impl Manager {
     }
 
     fn plan_all(&self) {
-        self.shared.state().all = true;
+        self.shared.state().due.all = true;
         self.shared.wake.notify_one();
     }
 
@@ -299,7 +298,7 @@ impl Manager {
         state.world.recall(&crashes, now, unix_now(), &policy);
         state.report.fetches += 1;
         state.report.last_fetch_error = None;
-        state.all = true;
+        state.due.all = true;
         let more = !state.updated.is_empty();
         drop(state);
         self.readiness.set("desired", true, "");
@@ -351,7 +350,7 @@ impl Manager {
             };
             let mut state = self.shared.state();
             state.world.desired.update(&process, wanted);
-            state.dirty.insert(process);
+            state.due.processes.insert(process);
             drop(state);
             self.shared.wake.notify_one();
         }
@@ -365,14 +364,14 @@ impl Manager {
         loop {
             tokio::select! {
                 () = self.shared.wake.notified() => {}
-                () = tokio::time::sleep_until(full_at) => self.shared.state().all = true,
+                () = tokio::time::sleep_until(full_at) => self.shared.state().due.all = true,
                 changed = leadership.changed() => {
                     changed.context("the campaign for leadership ended")?;
-                    self.shared.state().all = true;
+                    self.shared.state().due.all = true;
                 }
                 changed = settings.changed() => {
                     changed.context("the settings ended")?;
-                    self.shared.state().all = true;
+                    self.shared.state().due.all = true;
                 }
                 () = shutdown.draining() => return Ok(()),
             }
@@ -396,26 +395,14 @@ impl Manager {
     fn make_plan(&self, leads: bool) -> Made {
         let (now, policy) = (self.shared.now(), self.policy());
         let mut state = self.shared.state();
-        let all = std::mem::take(&mut state.all);
-        let dirty = std::mem::take(&mut state.dirty);
-        if all {
-            state.world.tidy(now, &policy);
-        }
-        let scope = if all { Scope::All } else { Scope::Only(&dirty) };
-        let mut made = plan(&state.world, scope, now, &policy);
-        let mut left_to_the_leader = 0;
-        if !leads {
-            // What is noticed is remembered, so that a new leader does not begin its graces anew; nothing is asked.
-            left_to_the_leader = made.requests.len();
-            made.requests.clear();
-        }
-        state.world.commit(&made, now);
+        let due = std::mem::take(&mut state.due);
+        let made = round(&mut state.world, due, leads, now, &policy);
         state.report.leads = leads;
-        if all {
-            state.keep_reasons(&made, left_to_the_leader);
+        if made.all {
+            state.keep_reasons(&made.plan, made.left_to_the_leader);
             state.measure(now, &policy);
         }
-        for request in &made.requests {
+        for request in &made.plan.requests {
             match request.operation {
                 Operation::Start { .. } => state.report.starts += 1,
                 Operation::Stop { .. } => state.report.stops += 1,
@@ -423,9 +410,9 @@ impl Manager {
         }
         drop(state);
         Made {
-            messages: messages(&made),
-            next: made.next,
-            all,
+            messages: messages(&made.plan),
+            next: made.plan.next,
+            all: made.all,
         }
     }
 
@@ -456,56 +443,4 @@ struct Made {
     next: Option<u64>,
     /// It is about everything.
     all: bool,
-}
-
-/// One message for each process, operation, version and reason.
-fn messages(made: &Plan) -> Vec<HealthRequest> {
-    let mut order: Vec<Key<'_>> = Vec::new();
-    let mut grouped: BTreeMap<Key<'_>, HealthRequest> = BTreeMap::new();
-    for request in &made.requests {
-        let key = Key::of(request);
-        let message = grouped.entry(key.clone()).or_insert_with(|| {
-            order.push(key);
-            HealthRequest {
-                droplet: request.process.clone(),
-                op: match request.operation {
-                    Operation::Start { .. } => HealthOperation::Start,
-                    Operation::Stop { .. } => HealthOperation::Stop,
-                },
-                last_updated: request.last_updated,
-                version: Some(request.version.clone()),
-                indices: Vec::new(),
-                instances: Vec::new(),
-                flapping: request.flapping.then_some(true),
-                yard_reason: Some(request.because.text()),
-            }
-        });
-        match &request.operation {
-            Operation::Start { index } => message.indices.push(*index),
-            Operation::Stop { instance } => message.instances.push(instance.clone()),
-        }
-    }
-    order
-        .into_iter()
-        .filter_map(|key| grouped.remove(&key))
-        .collect()
-}
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key<'a> {
-    process: &'a ProcessGuid,
-    version: &'a str,
-    stop: bool,
-    because: crate::domain::plan::Because,
-}
-
-impl<'a> Key<'a> {
-    fn of(request: &'a Request) -> Key<'a> {
-        Key {
-            process: &request.process,
-            version: request.version.as_str(),
-            stop: matches!(request.operation, Operation::Stop { .. }),
-            because: request.because,
-        }
-    }
 }

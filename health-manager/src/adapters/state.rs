@@ -3,6 +3,7 @@
 use crate::domain::Millis;
 use crate::domain::plan::Plan;
 use crate::domain::policy::Policy;
+use crate::domain::round::Due;
 use crate::domain::world::World;
 use proto::ids::ProcessGuid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,10 +31,7 @@ pub struct Shared {
 #[derive(Default)]
 pub struct State {
     pub world: World,
-    /// Processes to plan anew.
-    pub dirty: BTreeSet<ProcessGuid>,
-    /// Everything is to be planned anew.
-    pub all: bool,
+    pub due: Due,
     /// The whole desired state is to be read again.
     pub reread: bool,
     /// Processes whose desired state is to be read again.

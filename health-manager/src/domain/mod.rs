@@ -12,6 +12,7 @@ pub mod memory;
 pub mod observed;
 pub mod plan;
 pub mod policy;
+pub mod round;
 pub mod world;
 
 /// Milliseconds on the health manager's own clock, which never goes back.

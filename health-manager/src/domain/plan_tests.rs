@@ -117,6 +117,7 @@ impl Given {
             yard_complete: complete,
             yard_period: None,
             yard_zone: None,
+            yard_tasks: None,
         };
         let unix = self.unix();
         self.world.heartbeat(&beat, self.now, unix, &self.policy);
@@ -466,6 +467,7 @@ fn an_agent_that_beats_seldom_is_not_lost_between_its_beats() {
         yard_complete: Some(true),
         yard_period: Some(60.0),
         yard_zone: None,
+        yard_tasks: None,
     };
     let unix = given.unix();
     given.world.heartbeat(&beat, given.now, unix, &given.policy);

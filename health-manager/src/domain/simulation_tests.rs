@@ -155,6 +155,7 @@ impl Simulation {
             yard_complete: Some(true),
             yard_period: None,
             yard_zone: None,
+            yard_tasks: None,
         };
         let (now, unix) = (self.millis(), self.unix());
         self.world.heartbeat(&beat, now, unix, &self.policy);

@@ -114,6 +114,8 @@ pub enum ClusterFileError {
     Deas(u32),
     #[error("port 0 is no port to answer at: --port takes a number from 1 to 65535")]
     Port,
+    #[error("the router cannot listen with and without TLS on port {0}: choose two ports")]
+    SamePort(u16),
 }
 
 /// Reads `cluster.json` and adapts what may change; creates it the first time.
@@ -143,6 +145,7 @@ fn merged(
                 .unwrap_or_else(|| "yard.internal".to_string()),
             bind: "127.0.0.1".to_string(),
             port: 8080,
+            tls_port: None,
             deas: 1,
             hosts: true,
             run_folder: String::new(),
@@ -166,6 +169,9 @@ fn merged(
     cluster.run_folder = format!("{RUN}/{}", cluster.id);
     cluster.bind = wanted.bind.map_or(cluster.bind, |bind| bind.to_string());
     cluster.port = wanted.port.unwrap_or(cluster.port);
+    if let Some(port) = wanted.tls_port {
+        cluster.tls_port = (port != 0).then_some(port);
+    }
     cluster.deas = wanted.deas.unwrap_or(cluster.deas);
     cluster.hosts = wanted.hosts.unwrap_or(cluster.hosts);
     if !(1..=network::MAX_DEAS).contains(&cluster.deas) {
@@ -173,6 +179,9 @@ fn merged(
     }
     if cluster.port == 0 {
         return Err(ClusterFileError::Port);
+    }
+    if cluster.tls_port == Some(cluster.port) {
+        return Err(ClusterFileError::SamePort(cluster.port));
     }
     Ok(cluster)
 }
@@ -374,6 +383,7 @@ mod tests {
             domain: domain.map(String::from),
             bind: None,
             port: None,
+            tls_port: None,
             deas,
             hosts,
         }
@@ -407,6 +417,28 @@ mod tests {
         assert!(matches!(
             merged(&wanted(None, Some(17), None), Some(first), id),
             Err(ClusterFileError::Deas(17))
+        ));
+    }
+
+    #[test]
+    fn tls_is_asked_for_once_and_given_up_by_port_0() {
+        let with = |tls_port, known| {
+            let wanted = Wanted {
+                tls_port,
+                ..wanted(None, None, None)
+            };
+            merged(&wanted, known, || "c0ffee12".to_string())
+        };
+        let first = with(None, None).unwrap();
+        assert_eq!(first.tls_port, None);
+        let second = with(Some(8443), Some(first)).unwrap();
+        assert_eq!(second.tls_port, Some(8443));
+        let third = with(None, Some(second)).unwrap();
+        assert_eq!(third.tls_port, Some(8443));
+        assert_eq!(with(Some(0), Some(third.clone())).unwrap().tls_port, None);
+        assert!(matches!(
+            with(Some(8080), Some(third)),
+            Err(ClusterFileError::SamePort(8080))
         ));
     }
 

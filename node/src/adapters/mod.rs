@@ -1,5 +1,6 @@
 //! What the node does to the machine.
 
+pub mod certificates;
 pub mod cleanup;
 pub mod control;
 pub mod files;

@@ -238,10 +238,21 @@ pub fn find(program: &Program) -> Option<Identity> {
     })
 }
 
-/// Starts the program with these sockets.
+/// A variable of the environment that a process was started with.
+pub fn variable(identity: Identity, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{}/environ", identity.pid)).ok()?;
+    let text = String::from_utf8_lossy(&environment);
+    let value = text
+        .split('\0')
+        .find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='))?;
+    identity.is_alive().then(|| value.to_string())
+}
+
+/// Starts the program with these sockets, and with these variables besides the few that all get.
 pub fn start(
     program: &Program,
     sockets: Vec<(String, std::os::fd::OwnedFd)>,
+    environment: Vec<(String, String)>,
 ) -> Result<Living, ProcessError> {
     let log = log_file::open(&program.log).map_err(|source| ProcessError::Log {
         path: program.log.clone(),
@@ -279,6 +290,7 @@ pub fn start(
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         );
     }
+    command.envs(environment);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     // Numbers from 3 on, as daemons expect inherited descriptors.
     let numbers: Vec<(String, i32)> = sockets
@@ -348,7 +360,7 @@ mod tests {
         // A number that no other process sleeps for.
         let program = sleeper(folder.path(), &format!("98765.{}", std::process::id()));
         assert_eq!(find(&program), None);
-        let mut started = start(&program, Vec::new()).unwrap();
+        let mut started = start(&program, Vec::new(), vec![("MARK".into(), "a=b".into())]).unwrap();
         let identity = started.identity();
         // The line shows once the child has executed the program.
         for _ in 0..200 {
@@ -359,6 +371,8 @@ mod tests {
         }
         assert_eq!(find(&program), Some(identity));
         assert!(identity.is_alive());
+        assert_eq!(variable(identity, "MARK").as_deref(), Some("a=b"));
+        assert_eq!(variable(identity, "MAR"), None);
         assert!(
             !Identity {
                 started: identity.started + 1,

@@ -13,9 +13,13 @@ pub enum Part {
     Daemon { role: Role, index: u32 },
 }
 
+pub const ROUTER_HTTP: &str = "router-http";
+pub const ROUTER_TLS: &str = "router-tls";
+
 /// Sockets that the node opens and passes on, by the role that serves them.
 pub const SOCKETS: &[(Role, &str)] = &[
-    (Role::Router, "router-http"),
+    (Role::Router, ROUTER_HTTP),
+    (Role::Router, ROUTER_TLS),
     (Role::Controller, "api"),
     (Role::Collector, "collector"),
     (Role::SshProxy, "ssh"),
@@ -51,15 +55,16 @@ impl Part {
         }
     }
 
-    /// The socket that this part inherits.
-    pub fn socket(&self) -> Option<&'static str> {
-        match self {
+    /// The sockets that this part inherits, as far as the cluster has them.
+    pub fn sockets(&self) -> impl Iterator<Item = &'static str> {
+        let role = match self {
             Part::Nats | Part::Etcd => None,
-            Part::Daemon { role, .. } => SOCKETS
-                .iter()
-                .find(|(owner, _)| owner == role)
-                .map(|(_, name)| *name),
-        }
+            Part::Daemon { role, .. } => Some(*role),
+        };
+        SOCKETS
+            .iter()
+            .filter(move |(owner, _)| Some(*owner) == role)
+            .map(|(_, name)| *name)
     }
 
     /// Time between TERM and KILL when the cluster stops. Longer than the daemon's own deadline

@@ -5,4 +5,5 @@ pub mod hosts;
 pub mod network;
 pub mod ports;
 pub mod restart;
+pub mod rolling;
 pub mod servers;

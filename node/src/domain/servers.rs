@@ -74,6 +74,8 @@ pub fn etcd_config(cluster: &str, data: &Path, client: u16, peer: u16) -> String
         "initial-cluster-token": format!("stackyard-{cluster}"),
         "auto-compaction-mode": "periodic",
         "auto-compaction-retention": "1h",
+        // An import changes the whole configuration at once.
+        "max-txn-ops": 1024,
         "logger": "zap",
         "log-level": "warn",
     });

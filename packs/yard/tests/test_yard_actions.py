@@ -11,6 +11,7 @@ import unittest
 import zipfile
 from unittest import mock
 
+from drain_node import DrainNode
 from push import Push, read
 from restart import Restart
 from rollback import Rollback
@@ -171,6 +172,25 @@ class RunTaskTestCase(ApiTestCase):
         succeeded, result = self.get_action_instance().run("shop", "rake db:migrate", wait_seconds=5)
         self.assertEqual((succeeded, result["result"]), (False, {"failure_reason": "exit 1"}))
         self.assertEqual(self.body_of("POST /v3/apps/app-1/tasks"), {"command": "rake db:migrate"})
+
+
+class DrainNodeTestCase(ApiTestCase):
+    __test__ = True
+    action_cls = DrainNode
+
+    def test_an_agent_is_emptied_and_taken_back(self):
+        path = "/yard/v1/agents/dea-2/drain"
+        drain = {"left": 4, "begun_seconds_ago": 0.1, "ends_in_seconds": 600}
+        self.answers["PUT " + path] = (200, drain)
+        self.answers["DELETE " + path] = (200, {})
+        action = self.get_action_instance()
+        self.assertEqual(action.run("dea-2"), {"node": "dea-2", "draining": True, "drain": drain})
+        self.assertEqual(action.run("dea-2", take_back=True), {"node": "dea-2", "draining": False})
+        self.assertEqual([name for name, _, _ in self.asked], ["PUT " + path, "DELETE " + path])
+
+    def test_an_agent_that_nobody_knows_is_an_error(self):
+        with self.assertRaises(ApiError):
+            self.get_action_instance().run("dea-9")
 
 
 class PushTestCase(ApiTestCase):

@@ -6,10 +6,12 @@
 //! on the server's side, where a field that is not understood is refused by name. Times are RFC
 //! 3339 texts, sizes carry their unit in the field's name.
 
+mod admin_command;
 mod app;
 mod audit_event;
 mod build;
 mod cluster;
+mod config;
 mod deployment;
 mod document;
 mod domain;
@@ -21,18 +23,22 @@ mod manifest;
 mod organization;
 mod package;
 mod process;
+mod quota;
 mod resource_match;
 mod role;
 mod root;
 mod route;
 mod space;
+mod task;
 mod token;
 mod user;
 
+pub use admin_command::*;
 pub use app::*;
 pub use audit_event::*;
 pub use build::*;
 pub use cluster::*;
+pub use config::*;
 pub use deployment::*;
 pub use document::*;
 pub use domain::*;
@@ -44,10 +50,12 @@ pub use manifest::*;
 pub use organization::*;
 pub use package::*;
 pub use process::*;
+pub use quota::*;
 pub use resource_match::*;
 pub use role::*;
 pub use root::*;
 pub use route::*;
 pub use space::*;
+pub use task::*;
 pub use token::*;
 pub use user::*;

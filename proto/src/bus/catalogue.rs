@@ -151,7 +151,8 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("dea.update" Command Json "UpdateInstances", [Controller] => [Dea], "The names of a process changed."),
     entry!("dea.find.droplet" Query Json "FindInstances" -> "FoundInstance", [Controller] => [Dea], "One answer per matching instance."),
     entry!("yard.dea.{id}.enter" Command Json "EnterInstance" -> "EnterReply", [Controller] => [Dea], "Let the holder of a ticket into an instance. Carries the ticket: only the addressee may read it."),
-    entry!("dea.shutdown" Event Json "Shutdown", [Dea] => [Controller], "An agent takes no more work."),
+    entry!("dea.shutdown" Event Json "Shutdown", [Dea] => [Controller], "An agent takes no more work; repeated while it is emptied."),
+    entry!("yard.dea.{id}.drain" Command Json "DrainAgent" -> "DrainReply", [Controller] => [Dea], "Empty the agent, or let it take work again."),
     entry!("droplet.status" Query Json "FindInstances" -> "InstanceStats", [] => [Dea], "Stats of running instances, for tools."),
     entry!("dea.heartbeat" Heartbeat Json "Heartbeat", [Dea] => [HealthManager, Controller], "The instances of an agent; one instance only when its state changed."),
     entry!("droplet.exited" Fact Json "Exited" -> "Acknowledged", [Dea] => [HealthManager, Controller], queue "crash_event_registration" Controller, "An instance ended. Repeated until a controller acknowledges."),
@@ -167,7 +168,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("yard.dea.{id}.task.run" Command Protobuf "RunTask" -> "RunTaskReply", [Stager, Controller] => [Dea], "Run a one-off task in a container."),
     entry!("yard.dea.{id}.task.stop" Command Protobuf "StopTask", [Stager, Controller] => [Dea], "End a task early."),
     entry!("yard.task.staging.exited" Fact Protobuf "TaskExited" -> "Ack", [Dea] => [Stager], queue "stager" Stager, "A staging task ended. Repeated until acknowledged."),
-    entry!("yard.task.app.exited" Fact Protobuf "TaskExited" -> "Ack", [Dea] => [Controller], queue "cc" Controller, "A task of an app ended. Repeated until acknowledged."),
+    entry!("yard.task.app.exited" Fact Protobuf "TaskExited" -> "Ack", [Dea] => [Controller], queue "cc" Controller, "A task of an app, or of a pack, ended. Repeated until acknowledged."),
     entry!("yard.log.{id}" Event Protobuf "LogBatch", [Controller, Router, Dea, Stager, HealthManager] => [Collector], "Log lines, in order of each source; losses are counted."),
     entry!("yard.dea.{id}.action.run" Command Protobuf "RunAction" -> "RunActionReply", [Controller] => [Dea], "Run an action in its pack's sandbox. Carries secrets: only the addressee may read it."),
     entry!("yard.dea.{id}.action.stop" Command Protobuf "StopAction", [Controller] => [Dea], "End an action early, with everything it started."),
@@ -292,6 +293,11 @@ pub fn stager(queue: &StagerQueue) -> Topic<StagingRequest> {
 /// `yard.dea.{id}.enter`
 pub fn dea_enter(dea: &DeaId) -> Topic<EnterInstance> {
     Topic::new(format!("yard.dea.{dea}.enter"))
+}
+
+/// `yard.dea.{id}.drain`
+pub fn dea_drain(dea: &DeaId) -> Topic<DrainAgent> {
+    Topic::new(format!("yard.dea.{dea}.drain"))
 }
 
 /// `yard.dea.{id}.task.run`

@@ -291,6 +291,37 @@ pub struct Shutdown {
     pub version: f64,
     #[serde(default)]
     pub app_id_to_count: BTreeMap<ProcessGuid, u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_zone: Option<String>,
+    /// It stays and is being emptied, and tells so again in every period of its advertisements;
+    /// absent: it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_drain: Option<Drain>,
+}
+
+/// How far an agent is emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Unix seconds of its begin.
+    pub since: f64,
+    /// Unix seconds: what is left then is stopped, replaced or not.
+    pub until: f64,
+    /// Instances, tasks, actions and sensors it still has.
+    pub left: u32,
+}
+
+/// `yard.dea.{id}.drain`: an agent is to be emptied, or to take work again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainAgent {
+    pub drain: bool,
+}
+
+/// Answer to [`DrainAgent`]: how it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DrainReply {
+    /// Absent: it takes work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
 }
 
 /// `yard.dea.{id}.enter`: whoever shows this ticket soon may open a session in the instance, once.
@@ -321,6 +352,8 @@ pub struct EnterReply {
 super::json!(
     EnterInstance,
     EnterReply,
+    DrainAgent,
+    DrainReply,
     Hello,
     AgentStatus,
     Discover,

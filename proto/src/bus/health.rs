@@ -1,6 +1,6 @@
 //! What agents observe and what the health manager asks for (contract §2.4).
 
-use crate::ids::{DeaId, InstanceId, ProcessGuid, Version};
+use crate::ids::{DeaId, InstanceId, ProcessGuid, TaskId, Version};
 use serde::{Deserialize, Serialize};
 
 /// `dea.heartbeat`: the instances an agent has. `yard_complete` false: only those named changed;
@@ -18,6 +18,9 @@ pub struct Heartbeat {
     pub yard_period: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yard_zone: Option<String>,
+    /// With a complete beat: the tasks of apps that it runs, or whose end nobody has acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_tasks: Option<Vec<TaskId>>,
 }
 
 /// One instance in a heartbeat.

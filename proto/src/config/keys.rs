@@ -1,36 +1,8 @@
 //! The schema: every key of the cluster configuration.
 
-use super::value::{InvalidValue, Kind, Value};
+use super::key::Key;
+use super::value::Kind;
 use std::time::Duration;
-
-/// One key.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// `daemon/subject/property`
-    pub path: &'static str,
-    pub kind: Kind,
-    /// As a person would write it.
-    pub default: &'static str,
-    /// The value takes effect only when the daemon starts anew.
-    pub needs_restart: bool,
-    pub doc: &'static str,
-}
-
-impl Key {
-    pub fn find(path: &str) -> Option<&'static Key> {
-        KEYS.iter().find(|key| key.path == path)
-    }
-
-    pub fn parse(&self, text: &str) -> Result<Value, InvalidValue> {
-        self.kind.parse(text)
-    }
-
-    pub fn default_value(&self) -> Value {
-        self.kind
-            .parse(self.default)
-            .expect("a test parses every default of the schema")
-    }
-}
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -62,9 +34,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "automation/api/allow_origin",
-        Kind::Text { max: 4096 },
+        Kind::List {
+            separator: ',',
+            max: 4096,
+        },
         "http://127.0.0.1:3000",
-        "Origins of web pages that may use the API of automation from a browser, separated by commas; * for every page, then without cookies; empty: none.",
+        "Origins of web pages that may use the API of automation from a browser; * for every page, then without cookies; empty: none.",
     ),
     key(
         "automation/executions/per_agent",
@@ -165,6 +140,13 @@ pub const KEYS: &[Key] = &[
         "100",
         "Requests a second that one controller takes for one webhook; the others get 429.",
     ),
+    Key {
+        path: "cluster/daemon/threads",
+        kind: Kind::Integer { min: 0, max: 1024 },
+        default: "0",
+        needs_restart: true,
+        doc: "Threads that each daemon runs on; 0 for as many as the machine has processors.",
+    },
     key(
         "cluster/log/level",
         LEVELS,
@@ -239,6 +221,24 @@ pub const KEYS: &[Key] = &[
         Kind::Integer { min: 1, max: 100 },
         "3",
         "Crashes of the new version after which a deployment is taken back.",
+    ),
+    key(
+        "controller/tasks/pending_timeout",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(30 * 86_400),
+        },
+        "30m",
+        "How long a task asked for from now on may wait for an agent with room before it fails.",
+    ),
+    key(
+        "controller/tasks/retention",
+        Kind::Duration {
+            min: secs(60),
+            max: secs(36_500 * 86_400),
+        },
+        "31d",
+        "How long tasks are kept after they ended.",
     ),
     key(
         "controller/tokens/access_lifetime",
@@ -322,6 +322,15 @@ pub const KEYS: &[Key] = &[
         "How often an agent repeats its route registrations.",
     ),
     key(
+        "dea/drain/timeout",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "10m",
+        "How long an agent that is emptied waits until all it has runs elsewhere; then the rest is stopped.",
+    ),
+    key(
         "dea/overcommit/memory",
         Kind::Number {
             min: 0.1,
@@ -392,6 +401,18 @@ pub const KEYS: &[Key] = &[
         },
         "10000",
         "Most log lines a second of one instance; more are dropped and counted.",
+    ),
+    key(
+        "dea/pool/instances",
+        Kind::Integer { min: 0, max: 64 },
+        "2",
+        "Sandboxes that an agent keeps prepared for instances; they have the disks that the last starts had, and give way to whatever needs room.",
+    ),
+    key(
+        "dea/pool/packs",
+        Kind::Integer { min: 0, max: 64 },
+        "1",
+        "Sandboxes that an agent keeps prepared for packs, with the hosts of actions running in them.",
     ),
     key(
         "dea/pack/memory_mb",
@@ -550,6 +571,15 @@ pub const KEYS: &[Key] = &[
         "Most requests at once to one instance, 0 for no limit; more are answered 503.",
     ),
     key(
+        "router/limits/max_client_connections",
+        Kind::Integer {
+            min: 0,
+            max: 10_000_000,
+        },
+        "0",
+        "Most connections of clients at once, 0 for as many as the limit of open files allows; more wait until one ends, and idle ones are closed meanwhile.",
+    ),
+    key(
         "router/limits/max_attempts",
         Kind::Integer { min: 1, max: 20 },
         "3",
@@ -590,6 +620,30 @@ pub const KEYS: &[Key] = &[
         },
         "15m",
         "Time a client's connection may stay without a request.",
+    ),
+    key(
+        "router/timeouts/request_body",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(86_400),
+        },
+        "1m",
+        "Time a client may let pass between two pieces of a request's body while the instance waits for it; then it is answered 408.",
+    ),
+    key(
+        "router/timeouts/send",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(86_400),
+        },
+        "1m",
+        "Time a client may take nothing of an answer that is ready; then its connection is closed. Not for tunnels.",
+    ),
+    key(
+        "router/tls/redirect",
+        Kind::Bool,
+        "false",
+        "Answer requests to apps without TLS by a redirect (308) to the entrance for TLS, if there is one; ACME's challenges pass.",
     ),
     key(
         "router/prune/sweep",
@@ -689,9 +743,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "automation/pack/folders",
-        Kind::Text { max: 4096 },
+        Kind::List {
+            separator: ':',
+            max: 4096,
+        },
         "",
-        "Folders of the controllers' machines, separated by colons, from which packs may be installed as file:///folder.",
+        "Folders of the controllers' machines from which packs may be installed as file:///folder.",
     ),
     key(
         "automation/pack/overrides",
@@ -722,6 +779,7 @@ pub const KEYS: &[Key] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Value;
     use std::collections::BTreeSet;
 
     #[test]
@@ -755,6 +813,13 @@ mod tests {
                 "{}",
                 key.path
             );
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_reader() {
+        for key in KEYS {
+            assert!(!key.readers().is_empty(), "{}", key.path);
         }
     }
 

@@ -6,15 +6,23 @@
 //! default. Daemons see the tree as typed [`Settings`]; `docs/config.md` is rendered from the schema.
 //!
 //! Values are JSON in the store at `/stackyard/config/<path>`: booleans, integers, texts;
-//! durations are texts like `"10s"`, sizes texts like `"64MiB"`.
+//! durations are texts like `"10s"`, sizes texts like `"64MiB"`. A component instance may have a value
+//! of its own ([`place`]).
 
+mod key;
 pub mod keys;
+pub mod place;
 mod settings;
 pub mod value;
 
-pub use keys::{KEYS, Key};
+pub use key::Key;
+pub use keys::KEYS;
+pub use place::Place;
 pub use settings::Settings;
-pub use value::{InvalidValue, Kind, Value};
+pub use value::{InvalidValue, Kind, NotEditable, Value};
 
 /// Where the tree lives in the cluster store.
 pub const PREFIX: &str = "/stackyard/config/";
+
+/// Where the changes are kept that were made to it: one key for each, written with the change.
+pub const HISTORY: &str = "/stackyard/config-history/";

@@ -1,7 +1,9 @@
 //! The tree as one daemon sees it: stored values over defaults, read by path with the type the
 //! schema promises.
 
-use super::keys::{KEYS, Key};
+use super::key::Key;
+use super::keys::KEYS;
+use super::place::Place;
 use super::value::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,25 +15,46 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Takes the stored values; unknown paths and unreadable values are returned, not used.
+    /// Takes the stored values of the whole cluster; see [`Settings::of_component`].
     pub fn from_stored<'a>(
         stored: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> (Settings, Vec<String>) {
-        let mut settings = Settings::default();
+        Settings::of_component(stored, None)
+    }
+
+    /// Takes the stored values as one component has them: its own wins over the cluster's, that over
+    /// the default. Unknown paths and unreadable values are returned, not used; what others have for
+    /// themselves is passed over.
+    pub fn of_component<'a>(
+        stored: impl IntoIterator<Item = (&'a str, &'a str)>,
+        me: Option<&str>,
+    ) -> (Settings, Vec<String>) {
+        let mut cluster = BTreeMap::new();
+        let mut own = BTreeMap::new();
         let mut ignored = Vec::new();
-        for (path, text) in stored {
-            let value = Key::find(path).and_then(|key| {
+        for (stored_path, text) in stored {
+            let Some(place) = Place::parse(stored_path) else {
+                ignored.push(stored_path.to_string());
+                continue;
+            };
+            let values = match &place.component {
+                None => &mut cluster,
+                Some(component) if Some(component.as_str()) == me => &mut own,
+                Some(_) => continue,
+            };
+            let value = Key::find(&place.path).and_then(|key| {
                 let json = serde_json::from_str(text).ok()?;
                 Some((key.path, Value::from_json(&key.kind, &json).ok()?))
             });
             match value {
                 Some((path, value)) => {
-                    settings.stored.insert(path, value);
+                    values.insert(path, value);
                 }
-                None => ignored.push(path.to_string()),
+                None => ignored.push(stored_path.to_string()),
             }
         }
-        (settings, ignored)
+        cluster.extend(own);
+        (Settings { stored: cluster }, ignored)
     }
 
     /// The value in force, for any key of the schema.
@@ -138,5 +161,28 @@ mod tests {
         assert!(!settings.bool("router/access_log/enabled"));
         assert_eq!(settings.integer("router/limits/max_attempts"), 3);
         assert_eq!(ignored, ["router/limits/max_attempts", "router/new/key"]);
+    }
+
+    #[test]
+    fn an_own_value_wins_over_the_clusters_and_the_default() {
+        const PERIOD: &str = "dea/heartbeat/period";
+        let stored = [
+            ("@dea-1/dea/heartbeat/period", "\"2s\""),
+            ("@dea-2/dea/heartbeat/period", "\"soon\""),
+            ("@dea-3/dea/new/key", "1"),
+            ("dea/heartbeat/period", "\"5s\""),
+        ];
+        let seen = |me| {
+            let (settings, ignored) = Settings::of_component(stored, me);
+            (settings.duration(PERIOD).as_secs(), ignored)
+        };
+        assert_eq!(seen(Some("dea-1")), (2, vec![]));
+        let unreadable = vec!["@dea-2/dea/heartbeat/period".to_string()];
+        assert_eq!(seen(Some("dea-2")), (5, unreadable));
+        let unknown = vec!["@dea-3/dea/new/key".to_string()];
+        assert_eq!(seen(Some("dea-3")), (5, unknown));
+        assert_eq!(seen(None), (5, vec![]));
+        let (settings, _) = Settings::of_component(stored[..1].to_vec(), Some("dea-9"));
+        assert_eq!(settings.duration(PERIOD).as_secs(), 10, "the default");
     }
 }

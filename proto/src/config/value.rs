@@ -30,6 +30,11 @@ pub enum Kind {
         max: usize,
     },
     Choice(&'static [&'static str]),
+    /// Texts without the separator in them, none twice; their order stays. Kept as one text.
+    List {
+        separator: char,
+        max: usize,
+    },
     /// Lines `NAME=value`, written as a JSON object of texts.
     Environment,
 }
@@ -52,6 +57,31 @@ pub enum Value {
 pub struct InvalidValue {
     pub given: String,
     pub expected: String,
+}
+
+/// Why elements cannot be added to a value or taken out of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotEditable {
+    #[error("it holds one value and no list: set it instead")]
+    NotAList,
+    #[error("{0:?} is not of the form NAME=value")]
+    NoAssignment(String),
+    #[error("{0:?} cannot be one element: it is empty, or has the separator in it")]
+    NotOneElement(String),
+    #[error("{0:?} is not in it")]
+    Absent(String),
+    #[error(transparent)]
+    Invalid(#[from] InvalidValue),
+}
+
+fn check_elements(added: &[String], separator: char) -> Result<(), NotEditable> {
+    match added
+        .iter()
+        .find(|element| element.trim().is_empty() || element.contains(separator))
+    {
+        Some(element) => Err(NotEditable::NotOneElement(shorten(element))),
+        None => Ok(()),
+    }
 }
 
 impl fmt::Display for Kind {
@@ -78,6 +108,10 @@ impl fmt::Display for Kind {
             }
             Kind::Text { max } => write!(f, "a text of at most {max} characters"),
             Kind::Choice(choices) => write!(f, "one of {}", choices.join(", ")),
+            Kind::List { separator, max } => write!(
+                f,
+                "a list, its elements separated by '{separator}', of at most {max} characters"
+            ),
             Kind::Environment => f.write_str("a JSON object of texts, like {\"NAME\":\"value\"}"),
         }
     }
@@ -129,6 +163,20 @@ impl Kind {
                     Err(invalid())
                 }
             }
+            Kind::List { separator, max } => {
+                let mut elements: Vec<&str> = Vec::new();
+                for element in text.split(*separator).map(str::trim) {
+                    if !element.is_empty() && !elements.contains(&element) {
+                        elements.push(element);
+                    }
+                }
+                let joined = elements.join(&separator.to_string());
+                if joined.chars().count() <= *max && !joined.contains('\0') {
+                    Ok(Value::Text(joined))
+                } else {
+                    Err(invalid())
+                }
+            }
             Kind::Environment => {
                 let map: std::collections::BTreeMap<String, String> =
                     serde_json::from_str(text).map_err(|_| invalid())?;
@@ -162,6 +210,55 @@ impl fmt::Display for Value {
 }
 
 impl Value {
+    /// The value with these elements besides its own; `NAME=value` replaces what the name had.
+    pub fn with(&self, kind: &Kind, added: &[String]) -> Result<Value, NotEditable> {
+        match (kind, self) {
+            (Kind::List { separator, .. }, Value::Text(text)) => {
+                check_elements(added, *separator)?;
+                let own = text.split(*separator).filter(|element| !element.is_empty());
+                let all: Vec<&str> = own.chain(added.iter().map(String::as_str)).collect();
+                Ok(kind.parse(&all.join(&separator.to_string()))?)
+            }
+            (Kind::Environment, Value::Environment(map)) => {
+                let mut map = map.clone();
+                for element in added {
+                    let (name, value) = element
+                        .split_once('=')
+                        .ok_or_else(|| NotEditable::NoAssignment(shorten(element)))?;
+                    map.insert(name.to_string(), value.to_string());
+                }
+                Ok(kind.parse(&Value::Environment(map).to_string())?)
+            }
+            _ => Err(NotEditable::NotAList),
+        }
+    }
+
+    /// The value without these elements, or these names of an environment; each must be there.
+    pub fn without(&self, kind: &Kind, removed: &[String]) -> Result<Value, NotEditable> {
+        let absent = |element: &String| NotEditable::Absent(shorten(element));
+        match (kind, self) {
+            (Kind::List { separator, .. }, Value::Text(text)) => {
+                let mut elements: Vec<&str> = text
+                    .split(*separator)
+                    .filter(|element| !element.is_empty())
+                    .collect();
+                for element in removed {
+                    let at = elements.iter().position(|one| *one == element.trim());
+                    elements.remove(at.ok_or_else(|| absent(element))?);
+                }
+                Ok(Value::Text(elements.join(&separator.to_string())))
+            }
+            (Kind::Environment, Value::Environment(map)) => {
+                let mut map = map.clone();
+                for name in removed {
+                    map.remove(name).ok_or_else(|| absent(name))?;
+                }
+                Ok(Value::Environment(map))
+            }
+            _ => Err(NotEditable::NotAList),
+        }
+    }
+
     /// As stored and as shown with `--json`.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
@@ -243,4 +340,74 @@ pub fn show_size(bytes: u64) -> String {
         }
     }
     format!("{bytes}B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts<const N: usize>(elements: [&str; N]) -> Vec<String> {
+        elements.map(String::from).to_vec()
+    }
+
+    #[test]
+    fn elements_come_and_go_and_none_is_there_twice() {
+        let kind = Kind::List {
+            separator: ',',
+            max: 20,
+        };
+        let value = kind.parse(" a, b ,,a ").expect("a list");
+        assert_eq!(value, Value::Text("a,b".into()));
+        let more = value.with(&kind, &texts(["c", "a"])).expect("added");
+        assert_eq!(more.to_string(), "a,b,c");
+        assert_eq!(
+            more.without(&kind, &texts(["b"])).expect("taken out"),
+            Value::Text("a,c".into())
+        );
+        assert_eq!(
+            more.without(&kind, &texts(["d"])),
+            Err(NotEditable::Absent("d".into()))
+        );
+        for wrong in ["", " ", "x,y"] {
+            assert!(matches!(
+                value.with(&kind, &texts([wrong])),
+                Err(NotEditable::NotOneElement(_))
+            ));
+        }
+        assert!(matches!(
+            value.with(&kind, &["x".repeat(30)]),
+            Err(NotEditable::Invalid(_))
+        ));
+        let empty = kind.parse("").expect("an empty list");
+        assert_eq!(
+            empty.with(&kind, &texts(["a"])).expect("the first"),
+            Value::Text("a".into())
+        );
+    }
+
+    #[test]
+    fn an_environment_is_edited_by_name() {
+        let kind = Kind::Environment;
+        let value = kind.parse(r#"{"A":"1"}"#).expect("an environment");
+        let more = value.with(&kind, &texts(["B=x=y", "A=2"])).expect("added");
+        assert_eq!(more.to_string(), r#"{"A":"2","B":"x=y"}"#);
+        let less = more.without(&kind, &texts(["A"])).expect("taken out");
+        assert_eq!(less.to_string(), r#"{"B":"x=y"}"#);
+        assert_eq!(
+            value.with(&kind, &texts(["C"])),
+            Err(NotEditable::NoAssignment("C".into()))
+        );
+        assert!(value.with(&kind, &texts(["=x"])).is_err());
+    }
+
+    #[test]
+    fn what_is_no_list_is_not_edited() {
+        let kind = Kind::Bool;
+        let value = Value::Bool(true);
+        assert_eq!(value.with(&kind, &texts(["x"])), Err(NotEditable::NotAList));
+        assert_eq!(
+            value.without(&kind, &texts(["x"])),
+            Err(NotEditable::NotAList)
+        );
+    }
 }

@@ -27,6 +27,9 @@ const MAX_IDLE: usize = 256;
 /// How long one is kept idle.
 const IDLE_FOR: Millis = 60_000;
 const SHARDS: usize = 16;
+/// The largest buffer of a connection: also the largest head of an answer. hyper's own limit is three times as
+/// large, and what a connection's buffer grew to under a large body it keeps while idle.
+const MAX_BUFFER: usize = 128 << 10;
 /// How long a connection that was just given back may take to become ready.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -191,6 +194,7 @@ impl Backends {
         let counted = heard.clone();
         let socket = InspectReader::new(socket, move |bytes: &[u8]| counted.add(bytes.len()));
         let (sender, driver) = http1::Builder::new()
+            .max_buf_size(MAX_BUFFER)
             .handshake(TokioIo::new(socket))
             .await
             .map_err(|source| ConnectError::Handshake {

@@ -3,6 +3,7 @@
 
 use super::backends::Lease;
 use super::client::ClientConnection;
+use super::clock::Clock;
 use super::exchange::Exchange;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -25,7 +26,7 @@ pub struct RequestBody {
     /// `None` for a request without a body, which can be sent again.
     inner: Option<Incoming>,
     progress: Option<Arc<RequestProgress>>,
-    client: Option<Arc<ClientConnection>>,
+    client: Option<(Arc<ClientConnection>, Clock)>,
     gate: Option<(Arc<Gate>, Pin<Box<Sleep>>)>,
 }
 
@@ -35,6 +36,8 @@ pub enum BodyError {
     /// What was passed on so far must not look like a whole body to the instance.
     #[error("the client broke the framing of its body")]
     Framing,
+    #[error("the client sent no more of its body for too long")]
+    Timeout,
     #[error("the client's body cannot be read")]
     Read(#[source] hyper::Error),
 }
@@ -74,11 +77,12 @@ impl RequestBody {
         body: Incoming,
         progress: Arc<RequestProgress>,
         client: Arc<ClientConnection>,
+        clock: Clock,
     ) -> RequestBody {
         RequestBody {
             inner: Some(body),
             progress: Some(progress),
-            client: Some(client),
+            client: Some((client, clock)),
             gate: None,
         }
     }
@@ -106,16 +110,25 @@ impl Body for RequestBody {
             }
             this.gate = None;
         }
-        if let Some(client) = &this.client {
+        if let Some((client, _)) = &this.client {
             client.body.register(cx.waker());
             if client.body_is_broken() {
                 return Poll::Ready(Some(Err(BodyError::Framing)));
+            }
+            if client.body_timed_out() {
+                return Poll::Ready(Some(Err(BodyError::Timeout)));
             }
         }
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
         };
         let polled = Pin::new(inner).poll_frame(cx);
+        if let Some((client, clock)) = &this.client {
+            match polled {
+                Poll::Pending => client.awaits_body(clock.now()),
+                Poll::Ready(_) => client.body_moves(),
+            }
+        }
         if let (Poll::Ready(frame), Some(progress)) = (&polled, &this.progress) {
             if let Some(data) = frame
                 .as_ref()
@@ -140,6 +153,14 @@ impl Body for RequestBody {
         self.inner
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some((client, _)) = &self.client {
+            client.body_moves();
+        }
     }
 }
 

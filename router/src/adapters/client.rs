@@ -4,6 +4,7 @@
 //! hyper sits between them and knows nothing of it, so the link is the *number of the request* on
 //! its connection: HTTP/1 serves them in order, hence both sides count the same.
 
+use super::crowd::Place;
 use crate::domain::refusal::{Fault, Refusal};
 use crate::domain::table::Millis;
 use futures_util::task::AtomicWaker;
@@ -26,6 +27,8 @@ pub struct ClientConnection {
     pub peer: SocketAddr,
     /// For X-Forwarded-For.
     pub address: HeaderValue,
+    /// It came over TLS.
+    pub secure: bool,
     /// Requests that hyper handed out.
     served: AtomicU64,
     /// Number of the request that stands for a refused head; 0 for none.
@@ -40,8 +43,49 @@ pub struct ClientConnection {
     /// Wakes whoever passes the request's body on.
     pub body: AtomicWaker,
     broken_body: AtomicBool,
+    body_timed_out: AtomicBool,
+    /// Since when the instance waits for the client's body, and the router for the client to read.
+    body_awaited: Since,
+    reader_awaited: Since,
     /// Phase in the lowest two bits, since when above.
     phase: AtomicU64,
+    /// Held until the last of this connection, tunnels too, is gone.
+    _place: Place,
+}
+
+/// A moment, or none.
+#[derive(Debug, Default)]
+struct Since(AtomicU64);
+
+impl Since {
+    /// Keeps the earliest moment.
+    fn begin(&self, now: Millis) {
+        if self.0.load(Ordering::Relaxed) == 0 {
+            self.0.store(now.max(1), Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self) {
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn lasts(&self, now: Millis, limit: Millis) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            0 => false,
+            since => now.saturating_sub(since) >= limit,
+        }
+    }
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    pub head: Millis,
+    pub idle: Millis,
+    pub body: Millis,
+    pub send: Millis,
 }
 
 /// What the time says about a connection.
@@ -52,16 +96,21 @@ pub enum Overdue {
     Idle,
     /// A head that does not end.
     Head,
+    /// A body that does not come.
+    Body,
+    /// An answer that is not read.
+    Reader,
 }
 
 impl ClientConnection {
-    pub fn new(peer: SocketAddr, now: Millis) -> ClientConnection {
+    pub fn new(peer: SocketAddr, now: Millis, secure: bool, place: Place) -> ClientConnection {
         let address = match peer.ip() {
             std::net::IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(peer.ip(), Into::into),
             ip => ip,
         };
         ClientConnection {
             peer,
+            secure,
             address: HeaderValue::from_str(&address.to_string())
                 .expect("an ip address is visible ASCII"),
             served: AtomicU64::new(0),
@@ -73,7 +122,11 @@ impl ClientConnection {
             reader: AtomicWaker::new(),
             body: AtomicWaker::new(),
             broken_body: AtomicBool::new(false),
+            body_timed_out: AtomicBool::new(false),
+            body_awaited: Since::default(),
+            reader_awaited: Since::default(),
             phase: AtomicU64::new(now << 2 | IDLE),
+            _place: place,
         }
     }
 
@@ -149,6 +202,33 @@ impl ClientConnection {
         self.broken_body.load(Ordering::Acquire)
     }
 
+    pub fn time_out_body(&self) {
+        self.body_timed_out.store(true, Ordering::Release);
+        self.body.wake();
+    }
+
+    pub fn body_timed_out(&self) -> bool {
+        self.body_timed_out.load(Ordering::Acquire)
+    }
+
+    /// The instance wants more of the request's body than the client has sent.
+    pub fn awaits_body(&self, now: Millis) {
+        self.body_awaited.begin(now);
+    }
+
+    pub fn body_moves(&self) {
+        self.body_awaited.end();
+    }
+
+    /// The client's socket takes no more of the answer.
+    pub fn awaits_reader(&self, now: Millis) {
+        self.reader_awaited.begin(now);
+    }
+
+    pub fn reader_moves(&self) {
+        self.reader_awaited.end();
+    }
+
     pub fn head_begins(&self, now: Millis) {
         if self.phase.load(Ordering::Relaxed) & 3 == IDLE {
             self.phase.store(now << 2 | IN_HEAD, Ordering::Relaxed);
@@ -163,12 +243,18 @@ impl ClientConnection {
         self.phase.store(now << 2 | IDLE, Ordering::Relaxed);
     }
 
-    pub fn overdue(&self, now: Millis, head: Millis, idle: Millis) -> Overdue {
+    pub fn overdue(&self, now: Millis, patience: Patience) -> Overdue {
+        if self.reader_awaited.lasts(now, patience.send) {
+            return Overdue::Reader;
+        }
+        if self.body_awaited.lasts(now, patience.body) {
+            return Overdue::Body;
+        }
         let phase = self.phase.load(Ordering::Relaxed);
         let age = now.saturating_sub(phase >> 2);
         match phase & 3 {
-            IDLE if age >= idle => Overdue::Idle,
-            IN_HEAD if age >= head => Overdue::Head,
+            IDLE if age >= patience.idle => Overdue::Idle,
+            IN_HEAD if age >= patience.head => Overdue::Head,
             _ => Overdue::Fine,
         }
     }

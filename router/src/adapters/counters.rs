@@ -26,6 +26,7 @@ pub struct Counters {
     latency_metric: Histogram,
     pub log_lost_metric: Counter,
     pub connections_metric: Counter,
+    pub tls_failures_metric: Counter,
 }
 
 const GROUPS: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "xxx"];
@@ -51,6 +52,7 @@ impl Default for Counters {
             latency_metric: metrics::histogram!("latency_seconds"),
             log_lost_metric: metrics::counter!("access_log_lost_total"),
             connections_metric: metrics::counter!("client_connections_total"),
+            tls_failures_metric: metrics::counter!("tls_handshake_failures_total"),
         }
     }
 }

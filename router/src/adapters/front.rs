@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if this.refused {
+            if this.refused || this.client.body_timed_out() {
                 // (Or a body that broke: whoever passes it on was told.) The answer is under way; hyper closes after it.
                 return Poll::Pending;
             }
@@ -197,6 +197,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
+    /// A tunnel may be as slow as it likes.
+    fn note_reader(&self, waits: bool) {
+        if waits && !self.inspector.is_tunnel() {
+            self.client.awaits_reader(self.clock.now());
+        } else {
+            self.client.reader_moves();
+        }
+    }
+
     fn judge_held(&mut self) {
         let heads = self.inspector.heads();
         let verdict = self.inspector.feed(&self.held);
@@ -212,7 +221,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().socket).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
+        this.note_reader(written.is_pending());
+        written
     }
 
     fn poll_write_vectored(
@@ -220,7 +232,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bytes);
+        this.note_reader(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -228,7 +243,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        // Under TLS a write may be taken though the socket takes nothing.
+        this.note_reader(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

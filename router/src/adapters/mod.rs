@@ -10,9 +10,11 @@
 pub mod access_log;
 pub mod backends;
 pub mod bodies;
+pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod counters;
+pub mod crowd;
 pub mod exchange;
 pub mod front;
 pub mod keep_alive;

@@ -13,6 +13,7 @@ use super::bodies::{Gate, RequestBody, RequestProgress, ResponseBody};
 use super::client::ClientConnection;
 use super::clock::{Clock, unix_millis};
 use super::counters::Counters;
+use super::crowd::Crowd;
 use super::exchange::Exchange;
 use super::tunnel;
 use crate::domain::balance::{Candidate, Choice, choose};
@@ -43,6 +44,9 @@ pub struct Worker {
     pub log: AccessLog,
     pub clock: Clock,
     pub tasks: Supervisor,
+    pub crowd: Arc<Crowd>,
+    /// Where clients reach the entrance for TLS, if there is one.
+    pub tls_port: Option<u16>,
 }
 
 /// Answers one request. Never fails: what fails is told to the client.
@@ -129,6 +133,14 @@ async fn answer(
             Some(&id_value),
         );
     };
+    // Not the cluster's own names: an operator's command must not be locked out by a certificate.
+    if let Some(port) = worker.tls_port.filter(|_| policy.tls_redirect)
+        && !client.secure
+        && leads_to_apps(&pool)
+        && let Some(location) = forwarding::secure_location(&host_text, request.uri(), port)
+    {
+        return redirect(location, exchange, &id_value);
+    }
     let pin = match forwarding::pin(request.headers()) {
         Ok(pin) => pin,
         Err(forwarding::UnreadablePin) => {
@@ -173,6 +185,7 @@ async fn answer(
         &mut parts.headers,
         &Client {
             address: client.address.clone(),
+            secure: client.secure,
         },
         &id_value,
         unix_millis(),
@@ -190,7 +203,7 @@ async fn answer(
         uri: origin_form(parts.uri),
         headers: parts.headers,
         body: match &progress {
-            Some(progress) => RequestBody::of(body, progress.clone(), client.clone()),
+            Some(progress) => RequestBody::of(body, progress.clone(), client.clone(), worker.clock),
             None => RequestBody::empty(),
         },
         progress,
@@ -212,6 +225,8 @@ async fn answer(
         Err(refusal) => {
             let refusal = if client.body_is_broken() {
                 Refusal::BrokenBody
+            } else if client.body_timed_out() {
+                Refusal::BodyTimeout
             } else {
                 refusal
             };
@@ -604,6 +619,31 @@ fn add_affinity(headers: &mut HeaderMap, endpoint: &Endpoint, pool: &Pool) {
     if let Some(value) = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
         headers.append(header::SET_COOKIE, value);
     }
+}
+
+fn leads_to_apps(pool: &Pool) -> bool {
+    pool.members
+        .iter()
+        .any(|member| member.endpoint.identity.app.is_some())
+}
+
+/// Sends the client to the entrance for TLS.
+fn redirect(
+    location: HeaderValue,
+    mut exchange: Exchange,
+    request_id: &HeaderValue,
+) -> Response<ResponseBody> {
+    let status = StatusCode::PERMANENT_REDIRECT;
+    exchange.answered(status.as_u16());
+    let mut response = Response::new(ResponseBody::Own {
+        text: None,
+        exchange: Some(exchange),
+    });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    headers.insert(forwarding::X_VCAP_REQUEST_ID, request_id.clone());
+    response
 }
 
 /// An answer of the router's own.

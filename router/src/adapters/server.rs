@@ -1,9 +1,12 @@
 //! Accepting clients, watching their time, and letting them go when the daemon ends.
 
-use super::client::{ClientConnection, Overdue};
+use super::certificates::Certificates;
+use super::client::{ClientConnection, Overdue, Patience};
 use super::front::Front;
 use super::keep_alive::watch_peer;
 use super::proxy::{Worker, handle};
+use crate::domain::policy::Policy;
+use crate::domain::table::Millis;
 use anyhow::Context;
 use daemon::{Shutdown, Supervisor};
 use hyper::service::service_fn;
@@ -11,7 +14,16 @@ use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// How often at least is looked at a client's time.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often is looked whether the limit of clients was raised.
+const LIMIT_LOOK: Duration = Duration::from_millis(200);
+/// How long a connection may be idle while others wait for its place.
+const IDLE_IN_A_CROWD: Millis = 1_000;
 
 /// Opens the front's own listener, where the node did not.
 pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -29,19 +41,46 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}"))
 }
 
+/// Where clients come in.
+#[derive(Clone)]
+pub struct Entrance {
+    pub listener: Arc<TcpListener>,
+    /// For those that speak TLS.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// What an entrance for TLS offers: HTTP/1.1, from TLS 1.2 on.
+pub fn tls_acceptor(certificates: Arc<Certificates>) -> Result<TlsAcceptor, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
 /// Accepts until the daemon drains.
 pub async fn accept(
-    listener: Arc<TcpListener>,
+    entrance: Entrance,
     worker: Arc<Worker>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let tasks = worker.tasks.clone();
     loop {
+        if !worker.crowd.has_room(worker.policy.load().max_clients) {
+            tokio::select! {
+                () = shutdown.draining() => return Ok(()),
+                () = worker.crowd.somebody_leaves() => {}
+                () = tokio::time::sleep(LIMIT_LOOK) => {}
+            }
+            continue;
+        }
         tokio::select! {
             biased;
             () = shutdown.draining() => return Ok(()),
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => serve(&tasks, &worker, socket, peer),
+            accepted = entrance.listener.accept() => match accepted {
+                Ok((socket, peer)) => serve(&tasks, &worker, socket, peer, entrance.tls.clone()),
                 Err(error) => {
                     // Out of descriptors, most likely: those who are served will free some.
                     tracing::warn!(%error, "a client could not be accepted");
@@ -52,26 +91,55 @@ pub async fn accept(
     }
 }
 
-fn serve(tasks: &Supervisor, worker: &Arc<Worker>, socket: TcpStream, peer: SocketAddr) {
+fn serve(
+    tasks: &Supervisor,
+    worker: &Arc<Worker>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+) {
     worker.counters.connections_metric.increment(1);
     let _ = socket.set_nodelay(true);
     watch_peer(&socket);
+    let place = worker.crowd.enter();
     let worker = worker.clone();
     let shutdown = tasks.shutdown();
-    tasks.spawn_once(
-        "client connection",
-        serve_connection(worker, socket, peer, shutdown),
-    );
+    let secure = tls.is_some();
+    let client = Arc::new(ClientConnection::new(
+        peer,
+        worker.clock.now(),
+        secure,
+        place,
+    ));
+    tasks.spawn_once("client connection", async move {
+        let Some(tls) = tls else {
+            return serve_connection(worker, socket, client, shutdown).await;
+        };
+        let within = worker.policy.load().header_timeout;
+        match tokio::time::timeout(within, tls.accept(socket)).await {
+            Ok(Ok(socket)) => serve_connection(worker, socket, client, shutdown).await,
+            Ok(Err(error)) => {
+                worker.counters.tls_failures_metric.increment(1);
+                tracing::debug!(%peer, %error, "a TLS handshake failed");
+            }
+            Err(_) => {
+                worker.counters.tls_failures_metric.increment(1);
+                tracing::debug!(%peer, "a TLS handshake did not end");
+            }
+        }
+    });
 }
 
-async fn serve_connection(
+async fn serve_connection<S>(
     worker: Arc<Worker>,
-    socket: TcpStream,
-    peer: SocketAddr,
+    socket: S,
+    client: Arc<ClientConnection>,
     shutdown: Shutdown,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = client.peer;
     let policy = worker.policy.load_full();
-    let client = Arc::new(ClientConnection::new(peer, worker.clock.now()));
     let front = Front::new(
         socket,
         client.clone(),
@@ -94,9 +162,7 @@ async fn serve_connection(
     let draining = shutdown.draining();
     tokio::pin!(draining);
     let mut is_draining = false;
-    let patience =
-        |policy: &crate::domain::policy::Policy| policy.header_timeout.min(policy.idle_timeout);
-    let look = tokio::time::sleep(patience(&worker.policy.load()));
+    let look = tokio::time::sleep(next_look(&worker.policy.load()));
     tokio::pin!(look);
     loop {
         tokio::select! {
@@ -113,14 +179,44 @@ async fn serve_connection(
             }
             () = look.as_mut() => {
                 let policy = worker.policy.load();
-                let millis = |duration: Duration| duration.as_millis() as u64;
-                match client.overdue(worker.clock.now(), millis(policy.header_timeout), millis(policy.idle_timeout)) {
+                match client.overdue(worker.clock.now(), patience(&policy, worker.crowd.is_full())) {
                     Overdue::Fine => {}
                     Overdue::Idle => connection.as_mut().graceful_shutdown(),
                     Overdue::Head => client.time_out_head(),
+                    Overdue::Body => client.time_out_body(),
+                    Overdue::Reader => {
+                        tracing::debug!(%peer, "a client does not read its answer");
+                        return;
+                    }
                 }
-                look.as_mut().reset(tokio::time::Instant::now() + patience(&policy));
+                look.as_mut().reset(tokio::time::Instant::now() + next_look(&policy));
             }
         }
+    }
+}
+
+fn next_look(policy: &Policy) -> Duration {
+    [
+        policy.header_timeout,
+        policy.idle_timeout,
+        policy.body_timeout,
+        policy.send_timeout,
+    ]
+    .into_iter()
+    .fold(LOOK, Duration::min)
+}
+
+fn patience(policy: &Policy, crowded: bool) -> Patience {
+    let millis = |duration: Duration| duration.as_millis() as Millis;
+    let idle = millis(policy.idle_timeout);
+    Patience {
+        head: millis(policy.header_timeout),
+        idle: if crowded {
+            idle.min(IDLE_IN_A_CROWD)
+        } else {
+            idle
+        },
+        body: millis(policy.body_timeout),
+        send: millis(policy.send_timeout),
     }
 }

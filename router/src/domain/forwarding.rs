@@ -2,6 +2,7 @@
 //! added (contract §3 rows 19, 22).
 
 use super::table::Endpoint;
+use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -23,6 +24,8 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 pub struct Client {
     /// Its ip address, as it is appended to X-Forwarded-For.
     pub address: HeaderValue,
+    /// It came over TLS.
+    pub secure: bool,
 }
 
 /// Makes the request's headers fit for the backend. `upgrade` keeps what asks for a tunnel.
@@ -53,7 +56,8 @@ pub fn prepare_request(
     headers.remove(X_CF_PROCESS_INSTANCE);
     append_forwarded_for(headers, &client.address);
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let scheme = if client.secure { "https" } else { "http" };
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if !headers.contains_key(X_REQUEST_START) {
         headers.insert(X_REQUEST_START, HeaderValue::from(now_ms));
@@ -99,6 +103,21 @@ pub fn prepare_response(headers: &mut HeaderMap, request_id: &HeaderValue, switc
     if !headers.contains_key(X_VCAP_REQUEST_ID) {
         headers.insert(X_VCAP_REQUEST_ID, request_id.clone());
     }
+}
+
+/// Where a plain request should have gone; None if it may stay: those who issue certificates ask for
+/// their challenges without TLS.
+pub fn secure_location(host: &str, uri: &Uri, port: u16) -> Option<HeaderValue> {
+    if uri.path().starts_with("/.well-known/acme-challenge/") {
+        return None;
+    }
+    let host = super::uri::without_port(host);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let port = match port {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    HeaderValue::try_from(format!("https://{host}{port}{path}")).ok()
 }
 
 /// Removes the headers of one hop, and those that Connection names, except what framing and the
@@ -240,9 +259,18 @@ mod tests {
     }
 
     fn prepared(lines: &[(&'static str, &'static str)], upgrade: bool) -> HeaderMap {
+        prepared_for(false, lines, upgrade)
+    }
+
+    fn prepared_for(
+        secure: bool,
+        lines: &[(&'static str, &'static str)],
+        upgrade: bool,
+    ) -> HeaderMap {
         let mut headers = map(lines);
         let client = Client {
             address: HeaderValue::from_static("10.1.1.1"),
+            secure,
         };
         prepare_request(
             &mut headers,
@@ -252,6 +280,25 @@ mod tests {
             upgrade,
         );
         headers
+    }
+
+    #[test]
+    fn a_plain_request_is_sent_to_the_same_place_over_tls() {
+        let location = |host: &str, uri: &'static str, port| {
+            secure_location(host, &Uri::from_static(uri), port)
+                .map(|value| value.to_str().unwrap_or_default().to_string())
+        };
+        let plain = location("a.example.com:8080", "/x?y=1", 8443);
+        assert_eq!(plain.as_deref(), Some("https://a.example.com:8443/x?y=1"));
+        let usual = location("a.example.com", "/", 443);
+        assert_eq!(usual.as_deref(), Some("https://a.example.com/"));
+        assert_eq!(location("a", "/.well-known/acme-challenge/t", 443), None);
+    }
+
+    #[test]
+    fn an_instance_is_told_that_its_client_came_over_tls() {
+        let headers = prepared_for(true, &[], false);
+        assert_eq!(headers["x-forwarded-proto"], "https");
     }
 
     #[test]

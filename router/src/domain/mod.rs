@@ -7,6 +7,7 @@ pub mod forwarding;
 pub mod framing;
 pub mod policy;
 pub mod refusal;
+pub mod server_names;
 pub mod sticky;
 pub mod table;
 pub mod tally;

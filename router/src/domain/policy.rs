@@ -17,6 +17,14 @@ pub struct Policy {
     pub response_timeout: Duration,
     pub header_timeout: Duration,
     pub idle_timeout: Duration,
+    /// Between two pieces of a request's body.
+    pub body_timeout: Duration,
+    /// Between two moments at which a client takes some of its answer.
+    pub send_timeout: Duration,
+    /// Send clients without TLS to the entrance for TLS, if there is one.
+    pub tls_redirect: bool,
+    /// 0 for what the limit of open files allows.
+    pub max_clients: usize,
     pub sweep: Duration,
     pub stale_after: Millis,
     pub algorithm: Algorithm,
@@ -36,6 +44,10 @@ impl Policy {
             response_timeout: settings.duration("router/timeouts/response"),
             header_timeout: settings.duration("router/timeouts/request_header"),
             idle_timeout: settings.duration("router/timeouts/idle"),
+            body_timeout: settings.duration("router/timeouts/request_body"),
+            send_timeout: settings.duration("router/timeouts/send"),
+            tls_redirect: settings.bool("router/tls/redirect"),
+            max_clients: count("router/limits/max_client_connections"),
             sweep: settings.duration("router/prune/sweep"),
             stale_after: settings.duration("router/prune/stale_after").as_millis() as Millis,
             algorithm: Algorithm::parse(&settings.text("router/balancing/algorithm"))

@@ -34,6 +34,8 @@ pub enum Refusal {
     BrokenBody,
     /// The head did not come in time.
     HeadTimeout,
+    /// No more of the body came for too long.
+    BodyTimeout,
     /// A bug: the handler panicked.
     Unknown,
 }
@@ -106,7 +108,7 @@ impl Refusal {
             | Refusal::RouteServiceUnsupported
             | Refusal::Unknown => StatusCode::BAD_GATEWAY,
             Refusal::EndpointTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Refusal::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
@@ -137,6 +139,7 @@ impl Refusal {
             Refusal::Malformed(_) => "malformed_request".into(),
             Refusal::BrokenBody => "malformed_request_body".into(),
             Refusal::HeadTimeout => "request_header_timeout".into(),
+            Refusal::BodyTimeout => "request_body_timeout".into(),
             Refusal::Unknown => "unknown_failure".into(),
         }
     }
@@ -160,6 +163,7 @@ impl Refusal {
             Refusal::Malformed(fault) => format!("Malformed request: {}.", fault.text()).into(),
             Refusal::BrokenBody => "Malformed request body.".into(),
             Refusal::HeadTimeout => "The request's headers did not come in time.".into(),
+            Refusal::BodyTimeout => "The request's body did not come in time.".into(),
             Refusal::Unknown => "Unknown failure of the router.".into(),
         }
     }
@@ -188,7 +192,11 @@ impl Refusal {
     pub fn closes(&self) -> bool {
         matches!(
             self,
-            Refusal::Malformed(_) | Refusal::BrokenBody | Refusal::HeadTimeout | Refusal::Unknown
+            Refusal::Malformed(_)
+                | Refusal::BrokenBody
+                | Refusal::HeadTimeout
+                | Refusal::BodyTimeout
+                | Refusal::Unknown
         )
     }
 

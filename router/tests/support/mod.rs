@@ -17,7 +17,7 @@ use router::adapters::backends::Backends;
 use router::adapters::clock::Clock;
 use router::adapters::counters::Counters;
 use router::adapters::proxy::Worker;
-use router::adapters::server;
+use router::adapters::server::{self, Entrance};
 use router::domain::policy::Policy;
 use router::domain::table::{Announcement, Registry};
 use std::future::Future;
@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -58,6 +59,11 @@ impl TestRouter {
     }
 
     pub async fn with(change: impl FnOnce(&mut Policy)) -> TestRouter {
+        TestRouter::beside(None, change).await
+    }
+
+    /// A router that has an entrance for TLS at this port.
+    pub async fn beside(tls_port: Option<u16>, change: impl FnOnce(&mut Policy)) -> TestRouter {
         let folder = tempfile::tempdir().unwrap();
         let tasks = Supervisor::new();
         let clock = Clock::start();
@@ -78,20 +84,31 @@ impl TestRouter {
             counters,
             clock,
             tasks: tasks.clone(),
+            crowd: Arc::default(),
+            tls_port,
         });
-        let listener = Arc::new(server::bind("127.0.0.1:0".parse().unwrap()).unwrap());
-        let address = listener.local_addr().unwrap();
-        let serving = worker.clone();
-        tasks.spawn("front", TaskPolicy::Critical, move |shutdown| {
-            server::accept(listener.clone(), serving.clone(), shutdown)
-        });
-        TestRouter {
-            address,
+        let mut router = TestRouter {
+            address: "127.0.0.1:0".parse().unwrap(),
             worker,
             registry: Mutex::new(registry),
             tasks,
             folder,
-        }
+        };
+        router.address = router.enter(None);
+        router
+    }
+
+    /// Opens one more entrance.
+    pub fn enter(&self, tls: Option<TlsAcceptor>) -> SocketAddr {
+        let listener = Arc::new(server::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let address = listener.local_addr().unwrap();
+        let entrance = Entrance { listener, tls };
+        let worker = self.worker.clone();
+        self.tasks
+            .spawn("front", TaskPolicy::Critical, move |shutdown| {
+                server::accept(entrance.clone(), worker.clone(), shutdown)
+            });
+        address
     }
 
     pub fn register(&self, message: &Registration) {

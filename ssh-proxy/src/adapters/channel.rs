@@ -22,7 +22,9 @@ const STDERR: u32 = 1;
 /// Exit status of a session that could not be opened: as `ssh` itself says that something went wrong.
 const NOT_OPENED: u32 = 255;
 /// Variables a client may set; the agent has bounds of its own.
-const MOST_VARIABLES: usize = 64;
+pub const MOST_VARIABLES: usize = 64;
+/// The one subsystem there is.
+pub const TRANSFER: &str = "sftp";
 /// Input that waits for the instance while its output flows.
 const AT_REST: usize = 1 << 20;
 /// The same while its output waits: more than what can lie between a client and us.
@@ -39,6 +41,8 @@ pub struct Pass {
 /// What a client asks for before it says what to run.
 #[derive(Default)]
 struct Wishes {
+    /// How often one was set.
+    variables: usize,
     environment: BTreeMap<String, String>,
     terminal: Option<Terminal>,
 }
@@ -46,7 +50,7 @@ struct Wishes {
 /// The life of a session channel.
 pub async fn session(mut channel: Channel<Msg>, pass: Pass) {
     let id = channel.id();
-    let Some(opening) = ask(&mut channel, id, &pass.handle).await else {
+    let Some(opening) = ask(&mut channel).await else {
         return;
     };
     let (reading, writing) = channel.split();
@@ -90,13 +94,13 @@ fn size(columns: u32, rows: u32) -> Size {
     }
 }
 
-/// Hears the client out, until it says what to run.
-async fn ask(channel: &mut Channel<Msg>, id: ChannelId, handle: &Handle) -> Option<Opening> {
+/// Hears the client out, until it says what to run. The answers to its requests are the connection's, which sees
+/// them in their order ([`super::server`]).
+async fn ask(channel: &mut Channel<Msg>) -> Option<Opening> {
     let mut wishes = Wishes::default();
     while let Some(message) = channel.wait().await {
-        let (opening, want_reply) = match message {
+        match message {
             ChannelMsg::RequestPty {
-                want_reply,
                 term,
                 col_width,
                 row_height,
@@ -106,7 +110,6 @@ async fn ask(channel: &mut Channel<Msg>, id: ChannelId, handle: &Handle) -> Opti
                     kind: term,
                     size: size(col_width, row_height),
                 });
-                (None, want_reply)
             }
             ChannelMsg::WindowChange {
                 col_width,
@@ -116,43 +119,25 @@ async fn ask(channel: &mut Channel<Msg>, id: ChannelId, handle: &Handle) -> Opti
                 if let Some(terminal) = &mut wishes.terminal {
                     terminal.size = size(col_width, row_height);
                 }
-                continue;
             }
             ChannelMsg::SetEnv {
-                want_reply,
                 variable_name,
                 variable_value,
-            } => {
-                let fits = wishes.environment.len() < MOST_VARIABLES;
-                if fits {
-                    wishes.environment.insert(variable_name, variable_value);
-                } else if want_reply {
-                    let _ = handle.channel_failure(id).await;
-                }
-                (None, want_reply && fits)
+                ..
+            } if wishes.variables < MOST_VARIABLES => {
+                wishes.variables += 1;
+                wishes.environment.insert(variable_name, variable_value);
             }
-            ChannelMsg::RequestShell { want_reply } => (Some(wishes.run(None)), want_reply),
-            ChannelMsg::Exec {
-                want_reply,
-                command,
-            } => {
+            ChannelMsg::RequestShell { .. } => return Some(wishes.run(None)),
+            ChannelMsg::Exec { command, .. } => {
                 let command = String::from_utf8_lossy(&command).into_owned();
-                (Some(wishes.run(Some(command))), want_reply)
+                return Some(wishes.run(Some(command)));
             }
-            ChannelMsg::RequestSubsystem { want_reply, name } if name == "sftp" => {
-                (Some(Opening::Transfer), want_reply)
+            ChannelMsg::RequestSubsystem { name, .. } if name == TRANSFER => {
+                return Some(Opening::Transfer);
             }
             ChannelMsg::Eof | ChannelMsg::Close => return None,
-            _ => {
-                let _ = handle.channel_failure(id).await;
-                continue;
-            }
-        };
-        if want_reply {
-            let _ = handle.channel_success(id).await;
-        }
-        if opening.is_some() {
-            return opening;
+            _ => {}
         }
     }
     None

@@ -9,8 +9,9 @@ use daemon::{Shutdown, Supervisor};
 use proto::inside::Opening;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session};
-use russh::{Channel, ChannelOpenFailure, MethodKind, MethodSet, SshId};
+use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, SshId};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -140,6 +141,7 @@ async fn connection(door: &Arc<Door>, stream: TcpStream, peer: SocketAddr, shutd
         permit: None,
         logged_in: logged_in.clone(),
         channels: Arc::new(AtomicUsize::new(0)),
+        asked: BTreeMap::new(),
     };
     let running = tokio::time::timeout(
         LOGIN_WITHIN,
@@ -189,9 +191,38 @@ struct User {
     permit: Option<String>,
     logged_in: Arc<Notify>,
     channels: Arc<AtomicUsize>,
+    asked: BTreeMap<ChannelId, Asked>,
+}
+
+/// What was asked for on a channel.
+#[derive(Default)]
+struct Asked {
+    variables: usize,
+    /// A program, a shell or a subsystem: the first is the only one.
+    begun: bool,
 }
 
 impl User {
+    /// Answers a request. Here and not where it is carried out: a client may send the next request before it has the
+    /// answer to this one, and answers have no number, only their order.
+    fn answer(
+        channel: ChannelId,
+        granted: bool,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if granted {
+            session.channel_success(channel)
+        } else {
+            session.channel_failure(channel)
+        }
+    }
+
+    fn begin(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
+        let asked = self.asked.entry(channel).or_default();
+        let first = !std::mem::replace(&mut asked.begun, true);
+        User::answer(channel, first, session)
+    }
+
     fn pass(&self, session: &Session) -> Option<Pass> {
         Some(Pass {
             controller: self.door.controller.clone(),
@@ -279,6 +310,7 @@ impl Handler for User {
             return Ok(());
         };
         let host = host_to_connect.to_string();
+        // Without a place it is refused by the drop of the reply.
         self.start(async move {
             let opening = Opening::Connect { host, port };
             match instance::open(&pass.controller, &pass.permit, opening).await {
@@ -299,6 +331,84 @@ impl Handler for User {
                 }
             }
         });
+        Ok(())
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        User::answer(channel, true, session)
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        _value: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let asked = self.asked.entry(channel).or_default();
+        let fits = asked.variables < channel::MOST_VARIABLES;
+        asked.variables += 1;
+        User::answer(channel, fits, session)
+    }
+
+    async fn shell_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.begin(channel, session)
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        _command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.begin(channel, session)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if name == channel::TRANSFER {
+            self.begin(channel, session)
+        } else {
+            User::answer(channel, false, session)
+        }
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _single_connection: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        User::answer(channel, false, session)
+    }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.asked.remove(&channel);
         Ok(())
     }
 }

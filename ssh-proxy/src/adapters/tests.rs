@@ -80,7 +80,7 @@ async fn agent(tasks: &Supervisor) -> SocketAddr {
                 let Some(ToInstance::Open(opening)) = next(&mut stream).await else {
                     return;
                 };
-                let mut say = async |stream: &mut tokio::net::TcpStream, message: FromInstance| {
+                let say = async |stream: &mut tokio::net::TcpStream, message: FromInstance| {
                     let _ = stream.write_all(&message.encode()).await;
                 };
                 if matches!(&opening, Opening::Connect { port: 1, .. }) {
@@ -180,6 +180,8 @@ struct Heard {
     errors: String,
     status: Option<u32>,
     signal: Option<String>,
+    /// To the requests, in their order: whether they were granted.
+    answers: Vec<bool>,
 }
 
 async fn hear(mut channel: Channel<client::Msg>) -> Heard {
@@ -194,6 +196,8 @@ async fn hear(mut channel: Channel<client::Msg>) -> Heard {
             ChannelMsg::ExitSignal { signal_name, .. } => {
                 heard.signal = Some(format!("{signal_name:?}"));
             }
+            ChannelMsg::Success => heard.answers.push(true),
+            ChannelMsg::Failure => heard.answers.push(false),
             _ => {}
         }
     }
@@ -242,6 +246,31 @@ async fn a_terminal_has_its_size_and_a_signal_its_name() {
             assert!(heard.errors.contains(words), "{}", heard.errors);
         }
         assert_eq!(heard.signal.as_deref(), Some("TERM"));
+        world.tasks.stop(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_are_answered_in_their_order_though_none_was_waited_for() {
+    bounded(async {
+        let world = World::start(true).await;
+        let session = world.log_in(USER, "good").await.unwrap();
+        let channel = session.channel_open_session().await.unwrap();
+        // As OpenSSH does with an agent to forward: it wants no answer to this one.
+        channel.agent_forward(false).await.unwrap();
+        channel
+            .request_pty(true, "vt220", 81, 25, 0, 0, &[])
+            .await
+            .unwrap();
+        channel.set_env(false, "A", "1").await.unwrap();
+        channel.request_subsystem(true, "shell").await.unwrap();
+        channel.request_shell(true).await.unwrap();
+        channel.exec(true, "a second one").await.unwrap();
+        channel.eof().await.unwrap();
+        let heard = hear(channel).await;
+        assert_eq!(heard.answers, [true, false, true, false]);
+        assert!(heard.errors.contains("command: None"), "{}", heard.errors);
         world.tasks.stop(Duration::ZERO).await;
     })
     .await;

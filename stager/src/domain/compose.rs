@@ -105,6 +105,8 @@ pub fn compose(request: &StagingRequest, policy: &Policy) -> Result<RunTask, Sta
         log_source_type: SOURCE_STAGING.to_string(),
         context: serde_json::to_vec(&context).expect("a struct of texts and numbers serializes"),
         result_file: place::RESULT.to_string(),
+        droplet: None,
+        log_instance: String::new(),
         epoch: request.yard_epoch.unwrap_or(0),
     })
 }

@@ -43,6 +43,7 @@ pub async fn a_fork_bomb_is_contained(yard: &Yard) -> anyhow::Result<()> {
     )
     .await?;
     let instance = yard.instance("shellbomb").await?;
+    let sandbox = yard.sandbox(&instance).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     yard.neighbour_is_well().await?;
     let start = Instant::now();
@@ -52,7 +53,7 @@ pub async fn a_fork_bomb_is_contained(yard: &Yard) -> anyhow::Result<()> {
         "its processes are gone",
         Duration::from_secs(10),
         || async {
-            for group in groups(&instance) {
+            for group in groups(&sandbox) {
                 let procs = std::fs::read_to_string(Path::new(&group).join("cgroup.procs"));
                 let count = procs.map_or(0, |procs| procs.lines().count());
                 ensure!(count <= 2, "{count} processes in {group}");

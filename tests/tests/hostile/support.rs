@@ -235,6 +235,19 @@ impl Yard {
         Ok((status, serde_json::from_str(&text).unwrap_or(json!(text))))
     }
 
+    /// The sandbox of an instance, which need not be named like it.
+    pub async fn sandbox(&self, instance: &str) -> anyhow::Result<String> {
+        let text = self.cluster.status_text("dea-1", "/instances").await?;
+        let shown: Value = serde_json::from_str(&text)?;
+        let instances = shown["instances"].as_array().into_iter().flatten();
+        let found = instances
+            .filter(|one| one["instance"] == instance)
+            .find_map(|one| one["sandbox"].as_str());
+        found
+            .map(str::to_string)
+            .with_context(|| format!("no sandbox of {instance} in {text}"))
+    }
+
     /// One raw connection to the router.
     pub async fn raw(&self, request: &str) -> anyhow::Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.cluster.port)).await?;

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use tests::{Cluster, eventually};
 
@@ -71,20 +72,34 @@ impl Way {
         Ok(code.to_string())
     }
 
-    /// `ssh`, which asks for the password by a program that says the code.
-    pub fn ssh(&self, folder: &std::path::Path, code: &str, user: &str) -> anyhow::Result<Command> {
+    /// `ssh`; what follows is its command.
+    pub fn ssh(&self, folder: &Path, code: &str, user: &str) -> anyhow::Result<Command> {
+        let mut command = self.client("ssh", folder, code, user)?;
+        command.arg("127.0.0.1");
+        Ok(command)
+    }
+
+    /// A program of OpenSSH, which asks for the password by a program that says the code.
+    fn client(
+        &self,
+        program: &str,
+        folder: &Path,
+        code: &str,
+        user: &str,
+    ) -> anyhow::Result<Command> {
         let asked = folder.join("askpass");
         std::fs::write(&asked, format!("#!/bin/sh\necho '{code}'\n"))?;
         std::fs::set_permissions(&asked, std::fs::Permissions::from_mode(0o700))?;
-        let mut command = Command::new("ssh");
+        let mut command = Command::new(program);
         command
-            .args(["-F", "none", "-p", &self.port])
+            .args(["-F", "none"])
+            .args(["-o", &format!("Port={}", self.port)])
+            .args(["-o", &format!("User={user}")])
             .args(["-o", "StrictHostKeyChecking=no"])
             .args(["-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "PreferredAuthentications=password"])
             .args(["-o", "NumberOfPasswordPrompts=1"])
             .args(["-o", "LogLevel=ERROR"])
-            .args(["-l", user, "127.0.0.1"])
             .env("SSH_ASKPASS", asked)
             .env("SSH_ASKPASS_REQUIRE", "force")
             .stdin(Stdio::null());
@@ -114,7 +129,8 @@ impl Way {
     }
 }
 
-async fn output(mut command: Command, input: Vec<u8>) -> anyhow::Result<Output> {
+/// Runs a program with this input to its end.
+pub async fn output(mut command: Command, input: Vec<u8>) -> anyhow::Result<Output> {
     let work = move || -> anyhow::Result<Output> {
         let mut child = command
             .stdin(Stdio::piped())
@@ -197,6 +213,35 @@ pub async fn openssh_forwards_a_port(cluster: &Cluster) -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+pub async fn scp_copies_files_both_ways(cluster: &Cluster) -> anyhow::Result<()> {
+    let (way, folder) = (Way::of(cluster).await?, tempfile::tempdir()?);
+    let (here, back) = (folder.path().join("here"), folder.path().join("back"));
+    let content: Vec<u8> = (0..1_000_000u32)
+        .map(|number| (number % 247) as u8)
+        .collect();
+    std::fs::write(&here, &content)?;
+    let there = "127.0.0.1:brought".to_string();
+    let (here, back) = (here.display().to_string(), back.display().to_string());
+    for (from, to) in [(&here, &there), (&there, &back)] {
+        let mut scp = way.client("scp", folder.path(), &way.code().await?, &way.user(1))?;
+        scp.args([from, to]);
+        let ended = output(scp, Vec::new()).await?;
+        ensure!(ended.status.success(), "{from} to {to}: {ended:?}");
+    }
+    ensure!(std::fs::read(&back)? == content, "other content");
+    let listed = cluster
+        .ok(["files", APP, "-i", "1", "--json"])
+        .await?
+        .json()?;
+    let entries = listed["entries"].as_array().context("entries")?;
+    let brought = entries.iter().find(|entry| entry["name"] == "brought");
+    ensure!(
+        brought.is_some_and(|entry| entry["size"] == content.len()),
+        "{listed}"
+    );
+    Ok(())
 }
 
 pub async fn a_code_is_good_once(cluster: &Cluster) -> anyhow::Result<()> {

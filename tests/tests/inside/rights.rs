@@ -29,8 +29,18 @@ pub async fn a_crashed_instance_can_be_looked_into(cluster: &Cluster) -> anyhow:
         Ok(())
     })
     .await?;
-    let output = cluster.ok(["files", APP, "--crashed", "/tmp/left"]).await?;
-    ensure!(output.stdout == "last words\n", "{output:?}");
+    let kept = async || -> anyhow::Result<()> {
+        let output = cluster
+            .yard(["files", APP, "--crashed", "/tmp/left"])
+            .await?;
+        ensure!(output.stdout == "last words\n", "{output:?}");
+        Ok(())
+    };
+    kept().await?;
+    // It is the machine's, not the agent's: another agent finds it.
+    let old = cluster.kill("dea-1")?;
+    cluster.wait_restarted("dea-1", old).await?;
+    eventually("the same after the agent's death", WITHIN, kept).await?;
     wait_running(cluster, APP, 2, WITHIN).await?;
     let fresh = inside(cluster, "test -e /tmp/left").await?;
     ensure!(fresh.status == 1, "{fresh:?}");

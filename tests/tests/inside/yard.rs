@@ -1,7 +1,9 @@
 //! `yard ssh`, `yard files`, `yard cp`.
 
 use crate::APP;
+use crate::openssh::output;
 use anyhow::{bail, ensure};
+use std::process::Command;
 use std::time::Duration;
 use tests::{Cluster, Output, eventually};
 
@@ -61,6 +63,33 @@ pub async fn what_a_command_leaves_behind_ends_with_it(cluster: &Cluster) -> any
     .await
 }
 
+pub async fn a_shell_has_the_terminal(cluster: &Cluster) -> anyhow::Result<()> {
+    let yard = cluster.command(&cluster.root());
+    let mut command = Command::new("script");
+    command
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!("\"$PROGRAM\" ssh {APP} -i 1"))
+        .arg("/dev/null");
+    for (name, value) in yard.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .env("PROGRAM", yard.get_program())
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "vt220");
+    let typed = b"tty; echo $TERM $((40 + 2)) $CF_INSTANCE_INDEX; exit 6\n";
+    let ended = output(command, typed.to_vec()).await?;
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    ensure!(
+        ended.status.code() == Some(6) && text.contains("/dev/pts/") && text.contains("vt220 42 1"),
+        "{ended:?}"
+    );
+    Ok(())
+}
+
 pub async fn every_instance_is_asked(cluster: &Cluster) -> anyhow::Result<()> {
     let output = cluster
         .ok(["ssh", APP, "--all", "-c", "echo i am $CF_INSTANCE_INDEX"])
@@ -73,6 +102,22 @@ pub async fn every_instance_is_asked(cluster: &Cluster) -> anyhow::Result<()> {
         .ok(["ssh", APP, "-i", "1", "-c", "echo $CF_INSTANCE_INDEX"])
         .await?;
     ensure!(output.stdout == "1\n", "{output:?}");
+    let documents = cluster
+        .ok([
+            "ssh",
+            APP,
+            "--all",
+            "-c",
+            "echo $CF_INSTANCE_INDEX",
+            "--json",
+        ])
+        .await?
+        .json()?;
+    let said = |index: usize| documents[index]["stdout"].as_str();
+    ensure!(
+        said(0) == Some("0\n") && said(1) == Some("1\n"),
+        "{documents}"
+    );
     let output = cluster.yard(["ssh", APP, "-i", "9", "-c", "id"]).await?;
     ensure!(
         output.status == 255 && output.stderr.contains("no running instance 9"),

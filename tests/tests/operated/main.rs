@@ -2,13 +2,17 @@
 //! another user through sudo; configured while it runs; and every command of `yard` in the form that
 //! programs read.
 
+mod changes;
 mod live;
 mod machine;
+mod tasks;
 mod users;
 mod verbs;
 
+use changes::*;
 use live::*;
 use machine::*;
+use tasks::*;
 use tests::runner::{run, suite, with_cluster};
 use tests::tests;
 use users::*;
@@ -30,6 +34,15 @@ fn main() {
                 the_memory_on_offer_follows_the_configuration,
                 the_times_of_the_health_manager_follow_the_configuration,
                 the_heartbeat_follows_the_configuration,
+                a_task_prints_and_exits_as_its_command_does,
+                a_task_is_cancelled_by_command_and_by_interrupt,
+                a_task_outlives_its_agent_and_the_controller,
+                a_greedy_task_is_told_from_others,
+                a_task_without_room_waits_for_it,
+                a_value_of_one_component_changes_only_that_one,
+                a_change_is_taken_back,
+                a_value_that_needs_a_restart_restarts_one_daemon_at_a_time,
+                a_report_holds_no_secret,
                 a_second_user_is_logged_in_through_sudo,
                 every_command_prints_one_document,
                 streams_print_one_document_a_line_and_end_with_their_reader,

@@ -43,11 +43,22 @@ const ENTRY: &[&str] = &[
     "doc",
     "kind",
     "needs_restart",
+    "overrides",
 ];
+const OUTCOME: &[&str] = &["dry_run", "revision", "changes"];
 const TARGET: &[&str] = &["api", "user", "org", "space"];
+const TASK: &[&str] = &[
+    "guid",
+    "sequence_id",
+    "name",
+    "state",
+    "result",
+    "memory_in_mb",
+    "disk_in_mb",
+];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
-/// In an order in which each can work. HOME, DOMAIN, API, FOLDER and PASSWORD stand for the cluster's.
+/// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT, COPY and PASSWORD stand for the cluster's.
 const VERBS: &[Verb] = &[
     verb("doctor --home HOME", &["ready", "findings", "install"]),
     verb(
@@ -84,6 +95,25 @@ const VERBS: &[Verb] = &[
     verb("restart spoken --strategy rolling", APP),
     verb("restage spoken", APP),
     verb(
+        "ssh spoken --command pwd",
+        &["index", "status", "stdout", "stderr"],
+    ),
+    verb("files spoken app", &["index", "path", "kind", "entries"]),
+    verb(
+        "files spoken app/Procfile",
+        &["index", "path", "kind", "size", "content_base64"],
+    ),
+    verb(
+        "cp spoken:app/Procfile COPY",
+        &["source", "target", "instances"],
+    ),
+    verb("run spoken -- true", TASK),
+    verb("tasks spoken", TASK),
+    verb("task list spoken", TASK),
+    verb("task show spoken 1", TASK),
+    verb("run spoken --detach -- sleep 600", TASK),
+    verb("task cancel spoken 2", TASK),
+    verb(
         "env spoken",
         &[
             "environment_variables",
@@ -103,10 +133,43 @@ const VERBS: &[Verb] = &[
         "logs spoken --recent",
         &["timestamp", "source_type", "instance", "stderr", "text"],
     ),
+    verb("node list", &["id", "zone", "state", "instances"]),
+    verb("node inspect dea-1", &["id", "zone", "state", "events"]),
+    verb("node drain dea-1 --no-wait", &["id", "drained", "drain"]),
+    verb("node undrain dea-1", &["id", "takes_work"]),
+    verb("quota create small -m 100M", &["guid", "name", "apps"]),
+    verb(
+        "quota list",
+        &["guid", "name", "apps", "services", "routes"],
+    ),
+    verb("quota update small -i 3", &["guid", "name", "apps"]),
+    verb("quota delete small -f", &["quota", "deleted"]),
     verb("config list", ENTRY),
     verb("config get router/access_log/enabled", ENTRY),
     verb("config set router/limits/max_attempts 4", ENTRY),
+    verb(
+        "config set router/limits/max_attempts 5 --component router-1 --dry-run",
+        OUTCOME,
+    ),
     verb("config unset router/limits/max_attempts", ENTRY),
+    verb("config rollback router/limits/max_attempts", OUTCOME),
+    verb("config rollback router/limits/max_attempts", OUTCOME),
+    verb("config add automation/pack/folders /nowhere", ENTRY),
+    verb("config remove automation/pack/folders /nowhere", ENTRY),
+    verb(
+        "config history router/limits/max_attempts",
+        &["revision", "at", "user", "action", "changes"],
+    ),
+    verb("config export", &["cluster"]),
+    verb(
+        "history --user admin --command config",
+        &["guid", "at", "user", "noun", "command", "target", "data"],
+    ),
+    verb("config unset automation/pack/folders", ENTRY),
+    verb(
+        "report --home HOME --output REPORT",
+        &["file", "bytes", "contains", "missing"],
+    ),
     verb("completions bash", &["shell", "script"]),
     verb("exit-codes", &["0", "9"]),
     verb(
@@ -163,17 +226,25 @@ pub async fn every_command_prints_one_document(cluster: &Cluster) -> anyhow::Res
 }
 
 fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
-    words
-        .split(' ')
+    // Behind `--` it would be a word of the command.
+    let (before, after) = match words.contains(" -- ") {
+        true => (Some("--json"), None),
+        false => (None, Some("--json")),
+    };
+    before
+        .into_iter()
+        .chain(words.split(' '))
+        .chain(after)
         .map(|word| match word {
             "HOME" => cluster.home.display().to_string(),
             "DOMAIN" => cluster.domain.clone(),
             "API" => format!("http://{}:{}", cluster.host("api"), cluster.port),
             "FOLDER" => folder.display().to_string(),
+            "REPORT" => cluster.root().join("verbs.tar.gz").display().to_string(),
+            "COPY" => cluster.root().join("copied").display().to_string(),
             "PASSWORD" => cluster.home.join("admin-password").display().to_string(),
             other => other.to_string(),
         })
-        .chain(["--json".to_string()])
         .collect()
 }
 

@@ -127,6 +127,15 @@ impl SymmetricKey {
         serde_json::to_string(&file).expect("strings and numbers are JSON")
     }
 
+    /// Stands for a text where the text itself may not be seen: the same for the same text, and nothing
+    /// to whoever has not the key.
+    pub fn mark(&self, text: &str) -> String {
+        let mut signer = self.signer();
+        signer.update(b"mark:");
+        signer.update(text.as_bytes());
+        URL_SAFE_NO_PAD.encode(signer.finalize().into_bytes())
+    }
+
     fn signer(&self) -> Hmac<Sha1> {
         Hmac::<Sha1>::new_from_slice(&self.hmac).expect("HMAC takes keys of any length")
     }
@@ -230,6 +239,14 @@ mod tests {
 
     const KEY_FILE: &str = r#"{"hmacKey": {"hmacKeyString": "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8", "size": 256}, "aesKeyString": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", "mode": "CBC", "size": 256}"#;
     const SECRET: &str = "30303030306465666768696A6B6C6D6E6F7071727364FF878FCBD8CA8528F4B5CD602A0716F60344FA92D0640999802B09679F1A8F66043C61";
+
+    #[test]
+    fn a_mark_stands_for_its_text_and_depends_on_the_key() {
+        let other = SymmetricKey::generate(&[7; 64]);
+        assert_eq!(key().mark("host"), key().mark("host"));
+        assert_ne!(key().mark("host"), key().mark("hos"));
+        assert_ne!(key().mark("host"), other.mark("host"));
+    }
 
     #[test]
     fn known_answers() {

@@ -94,6 +94,11 @@ pub struct Accepted {
 }
 
 impl Execution {
+    /// Whether it waits for a policy to let it in, rather than for its own time.
+    pub fn is_held_by_policy(&self) -> bool {
+        self.status == Status::Delayed && matches!(self.hold, Some(Hold::Policy(_)))
+    }
+
     /// Accepts an execution, and says what is to be done first.
     pub fn accept(accepted: Accepted, now: i64) -> (Execution, Vec<Effect>) {
         let mut execution = Execution {

@@ -9,7 +9,7 @@ mod again;
 mod catalogue;
 mod policy;
 
-pub use admission::{Active, Admission, Waiting, admit};
+pub use admission::{Admission, Ask, Limits, Standing, Waiting, admit};
 pub use again::{Ended, Retry, retry};
 pub use catalogue::{PolicyType, types};
 pub use policy::{AtThreshold, Kind, Policy, PolicyError, RetryOn};

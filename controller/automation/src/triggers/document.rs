@@ -17,9 +17,8 @@ pub fn document() -> String {
         section(&mut text, &kind);
     }
     text.push_str(
-        "\nNothing is listed that the platform does not tell. Events of quotas, of tasks of apps and of services come with these, \
-         none of which the platform has yet: a rule for `yard.quota.exceeded`, `yard.task.finished` or `yard.service.*` \
-         is refused, as its trigger type does not exist.\n",
+        "\nNothing is listed that the platform does not tell. Events of tasks of apps and of services come with these, \
+         none of which the platform has yet: a rule for `yard.task.finished` or `yard.service.*` is refused, as its trigger type does not exist.\n",
     );
     text.push_str(
         "\n## Automation itself\n\nThe trigger types of the pack `core`, as in StackStorm.\n",

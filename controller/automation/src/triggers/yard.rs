@@ -139,11 +139,30 @@ pub struct NodeJoined {
     pub returned: bool,
 }
 
+/// A node's agent takes no more work and is emptied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeDraining {
+    pub at: String,
+    pub node: String,
+    pub left: u32,
+    pub until: String,
+}
+
+/// A node's agent that was emptied has nothing left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeDrained {
+    pub at: String,
+    pub node: String,
+    pub since: String,
+}
+
 /// A value of the cluster's configuration changed. The value of a secret key is masked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConfigChanged {
     pub at: String,
     pub key: String,
+    /// None: the whole cluster's.
+    pub component: Option<String>,
     pub value: Value,
     pub previous: Value,
     pub user: String,
@@ -174,6 +193,38 @@ pub struct RouteRate {
     pub requests_per_second: f64,
     pub previous_requests_per_second: f64,
     pub window_seconds: u64,
+}
+
+/// A one-off task of an app is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TaskFinished {
+    pub at: String,
+    #[serde(flatten)]
+    pub place: AppPlace,
+    pub task: String,
+    pub sequence_id: u64,
+    pub name: String,
+    pub succeeded: bool,
+    pub exit_status: Option<i32>,
+    pub reason: Option<String>,
+    pub node: Option<String>,
+    pub duration_ms: Option<u64>,
+}
+
+/// Something was refused because a quota does not allow as much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuotaExceeded {
+    pub at: String,
+    pub quota: Named,
+    pub scope: String,
+    pub limit: String,
+    pub allowed: u64,
+    pub used: u64,
+    pub asked: u64,
+    pub organization: Named,
+    pub space: Option<Named>,
+    pub app: Option<Named>,
+    pub user: String,
 }
 
 /// One field of a payload.
@@ -357,8 +408,18 @@ events! {
         field("memory_mb", "integer", "How much memory it offers, in megabytes."),
         field("returned", "boolean", "Whether it had been lost."),
     ]);
+    NodeDraining "node.draining" "The agent of a node takes no more work; what it has is moved elsewhere." schema(vec![
+        field("node", "string", "The node."),
+        field("left", "integer", "How many instances, tasks, actions and sensors it has."),
+        field("until", "string", "When the rest is stopped, moved or not."),
+    ]);
+    NodeDrained "node.drained" "The agent of a node was emptied: nothing is left on it." schema(vec![
+        field("node", "string", "The node."),
+        field("since", "string", "When its emptying began."),
+    ]);
     ConfigChanged "config.changed" "A value of the cluster's configuration changed." schema(vec![
         field("key", "string", "The key."),
+        Field { name: "component", schema: json!({"type": ["string", "null"]}), description: "The component that has this value for itself; null: the whole cluster." },
         Field { name: "value", schema: json!({}), description: "The new value; masked if secret, null if unset." },
         Field { name: "previous", schema: json!({}), description: "The value before; masked if secret, null if unset." },
         field("user", "string", "Who changed it."),
@@ -379,6 +440,28 @@ events! {
         field("requests_per_second", "number", "The same for a second; 0 if there were none."),
         field("previous_requests_per_second", "number", "What was told before; 0 if nothing was."),
         field("window_seconds", "integer", "How long the window is, in seconds."),
+    ]);
+    TaskFinished "task.finished" "A one-off task of an app is over." of_app(vec![
+        field("task", "string", "The guid of the task."),
+        field("sequence_id", "integer", "Its number among the tasks of the app."),
+        field("name", "string", "Its name."),
+        field("succeeded", "boolean", "Whether its command exited with 0."),
+        maybe("exit_status", "integer", "What the command exited with; 128 and the signal's number if one ended it. Null if it never ran, or if nobody saw its end."),
+        maybe("reason", "string", "Why it failed, in words."),
+        maybe("node", "string", "The node it was given to."),
+        maybe("duration_ms", "integer", "How long it ran, in milliseconds; null if no agent took it."),
+    ]);
+    QuotaExceeded "quota.exceeded" "Something was refused because a quota does not allow as much. Of each limit of a quota it is told once a minute at most." schema(vec![
+        named("quota", "The quota: guid and name."),
+        field("scope", "string", "Whose quota it is: organization or space."),
+        field("limit", "string", "Which limit: apps.total_memory_in_mb, apps.per_process_memory_in_mb, apps.total_instances, apps.per_app_tasks, routes.total_routes, domains.total_domains."),
+        field("allowed", "integer", "How much it allows."),
+        field("used", "integer", "How much there was."),
+        field("asked", "integer", "How much more was asked for."),
+        named("organization", "The organization: guid and name."),
+        maybe_named("space", "The space: guid and name. Null for a domain of the organization."),
+        maybe_named("app", "The app: guid and name. Null if it was about a route or a domain alone."),
+        field("user", "string", "Who asked."),
     ]);
 }
 

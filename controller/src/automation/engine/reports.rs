@@ -42,13 +42,13 @@ pub async fn listen(automation: &Automation, deps: &Deps) {
         move |received| handle_end(&ends, &permits_of_ends, received),
     )
     .await;
-    let (stagings, permits_of_stagings) = (automation.clone(), permits.clone());
+    let (tasks, permits_of_tasks) = (automation.clone(), permits.clone());
     daemon::follow(
         &deps.bus,
         &deps.tasks,
-        "hear-pack-stagings",
+        "hear-task-ends",
         catalogue::app_task_exited().shared(QUEUE_CONTROLLERS),
-        move |received| handle_staging(&stagings, &permits_of_stagings, received),
+        move |received| handle_task_end(&tasks, &permits_of_tasks, received),
     )
     .await;
     let outputs = automation.clone();
@@ -104,17 +104,19 @@ fn handle_end(automation: &Automation, permits: &Arc<Semaphore>, received: Recei
     });
 }
 
-/// Tasks of packs are the only ones that agents tell controllers about.
-fn handle_staging(
+/// One subject for the tasks of packs, which are ours, and those of apps, which the running half minds.
+fn handle_task_end(
     automation: &Automation,
     permits: &Arc<Semaphore>,
     received: Received<TaskExited>,
 ) {
     let inner = automation.clone();
-    in_turn(automation, permits, "take-in-pack-staging", async move {
+    in_turn(automation, permits, "take-in-task-end", async move {
         let exited = &received.message;
         if exited.kind == pack_staging::KIND {
             inner.pack_staged(exited).await?;
+        } else if exited.kind == crate::runtime::tasks::KIND {
+            (inner.ops.live.task_ended)(exited.clone()).await?;
         } else {
             tracing::warn!(
                 task = exited.task,
@@ -124,7 +126,7 @@ fn handle_staging(
         }
         // Not acknowledged: the agent repeats it.
         if let Err(error) = received.respond(&Ack { ok: true }).await {
-            tracing::debug!(%error, "the end of a staging was not acknowledged");
+            tracing::debug!(%error, "the end of a task was not acknowledged");
         }
         Ok(())
     });

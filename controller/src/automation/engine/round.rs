@@ -27,6 +27,7 @@ use crate::automation::stream;
 use crate::ops::now;
 use crate::runtime::LEADERSHIP;
 use crate::store::automation::executions::{self, Change, Execution};
+use crate::store::automation::held_executions::{self, HeldExecution};
 use crate::store::automation::policies::Policy as PolicyRow;
 use crate::store::automation::tokens;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
@@ -35,7 +36,9 @@ use crate::store::{Tx, leadership};
 use automation::execution::{
     Answer, Effect, Event, Hold, Illegal, Placement, Settings, Status, ToChildren,
 };
-use automation::policies::{self, Active, Admission, Ended, Kind, Policy, Retry, Waiting};
+use automation::policies::{
+    self, Admission, Ask, Ended, Kind, Limits, Policy, Retry, Standing, Waiting,
+};
 use automation::runners::{self, Announcement, Question, Runner};
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
@@ -89,6 +92,8 @@ pub struct Round {
     happened: Vec<TriggerInstance>,
     /// Executions of [`Round::look`] that wait to be let in, as they are now.
     waiting: Vec<Execution>,
+    /// Which executions a policy holds from now on, and which none holds any more; not written yet.
+    holds: BTreeMap<String, Option<HeldExecution>>,
     /// Executions this round has moved: what was read of them before is out of date.
     moved: BTreeSet<String>,
     /// Policies by action, read once a round.
@@ -115,6 +120,7 @@ impl Automation {
             changes: BTreeMap::new(),
             happened: Vec::new(),
             waiting: Vec::new(),
+            holds: BTreeMap::new(),
             moved: BTreeSet::new(),
             policies: BTreeMap::new(),
         })
@@ -206,6 +212,15 @@ impl Round {
         executions::write(&mut self.tx, &changes).await?;
         let happened = std::mem::take(&mut self.happened);
         trigger_instances::insert_all_once(&mut self.tx, &happened).await?;
+        let (mut held, mut released) = (Vec::new(), Vec::new());
+        for (id, hold) in std::mem::take(&mut self.holds) {
+            match hold {
+                Some(hold) => held.push(hold),
+                None => released.push(id),
+            }
+        }
+        held_executions::remove(&mut self.tx, &released).await?;
+        held_executions::put(&mut self.tx, &held).await?;
         Ok(())
     }
 
@@ -217,6 +232,7 @@ impl Round {
     ) -> Result<Result<(), Illegal>, Fault> {
         let mut events = VecDeque::from([event]);
         let before = row.life.status;
+        let was_held = row.life.is_held_by_policy();
         let mut changed = false;
         while let Some(event) = events.pop_front() {
             let name = event.name();
@@ -255,6 +271,9 @@ impl Round {
             let change = row.change(self.now, self.changes.get(&row.id));
             self.changes.insert(row.id.clone(), change);
             self.moved.insert(row.id.clone());
+            if was_held && !row.life.is_held_by_policy() {
+                self.holds.insert(row.id.clone(), None);
+            }
             // That it was looked at is nothing to tell.
             if row.life.status != before {
                 self.tell_later(stream::UPDATED, row)?;
@@ -494,11 +513,11 @@ impl Round {
         let mut happened = Happened::new("core.st2.generic.inquiry", payload);
         happened.source = Some(format!("asked:{}", row.id));
         happened.trace_id = trace_of(row);
-        self.fire(&happened);
+        self.fire(happened);
     }
 
     /// Records with the round that a trigger fired.
-    fn fire(&mut self, happened: &Happened<'_>) {
+    fn fire(&mut self, happened: Happened<'_>) {
         self.happened.push(instance_of(happened, self.now));
     }
 
@@ -550,28 +569,18 @@ impl Round {
         Ok(found)
     }
 
-    /// Those of an action's queue in these states that wait for more than their own time.
-    async fn queued(&mut self, action: &str, states: &[Status]) -> Result<Vec<Execution>, Fault> {
-        self.flush().await?;
-        let mut rows = executions::of_action(&mut self.tx, action, states).await?;
-        rows.retain(|row| !matches!(row.life.hold, Some(Hold::Until(_))));
-        Ok(rows)
-    }
-
     /// Lets in what may start of an action's queue, in order of arrival.
     async fn admit(&mut self, action: &str) -> Result<(), Fault> {
         let policies = self.policies(action).await?;
-        let limited = policies
-            .iter()
-            .any(|policy| !matches!(policy.kind, Kind::Retry { .. }));
         let (of_this_round, others) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|row| row.action_ref == action);
         self.waiting = others;
-        if limited {
-            self.admit_by(&policies, action).await
-        } else {
+        let limits = Limits::of(&policies);
+        if limits.is_empty() {
             self.admit_all(of_this_round, action).await
+        } else {
+            self.admit_by(limits, of_this_round, action).await
         }
     }
 
@@ -587,9 +596,13 @@ impl Round {
                 self.schedule(&mut row).await?;
             }
         }
+        self.flush().await?;
         // Held back by a policy that is gone.
-        for mut row in self.queued(action, &[Status::Delayed]).await? {
-            self.schedule(&mut row).await?;
+        for standing in held_executions::standings(&mut self.tx, action).await? {
+            let ids = held_executions::oldest(&mut self.tx, action, &standing, usize::MAX).await?;
+            for mut row in self.held(&ids).await? {
+                self.schedule(&mut row).await?;
+            }
         }
         Ok(())
     }
@@ -601,53 +614,138 @@ impl Round {
         Ok(())
     }
 
-    /// The policies decide about the whole queue from one snapshot.
-    async fn admit_by(&mut self, policies: &[Policy], action: &str) -> Result<(), Fault> {
-        let mut waiting = self
-            .queued(action, &[Status::Requested, Status::Delayed])
-            .await?;
-        if waiting.is_empty() {
-            return Ok(());
+    /// The policies decide from one snapshot about those of this round and the oldest of those that are held,
+    /// as far as there is room for them.
+    async fn admit_by(
+        &mut self,
+        mut limits: Limits<'_>,
+        of_this_round: Vec<Execution>,
+        action: &str,
+    ) -> Result<(), Fault> {
+        self.flush().await?;
+        self.count_active(&mut limits, action).await?;
+        let ids: Vec<String> = of_this_round.into_iter().map(|row| row.id).collect();
+        // As they are now: a parent may have told them something meanwhile.
+        let mut asked = executions::by_ids(&mut self.tx, &ids).await?;
+        asked.retain(|row| {
+            row.life.status.is_waiting() && !matches!(row.life.hold, Some(Hold::Until(_)))
+        });
+        let mut decided = BTreeSet::new();
+        loop {
+            let held = self.asked_for(&limits, action).await?;
+            asked.extend(held);
+            // Once each: who was decided about and is still asked for waits for the next time.
+            asked.retain(|row| decided.insert(row.id.clone()));
+            if asked.is_empty() {
+                return Ok(());
+            }
+            self.decide(&mut limits, std::mem::take(&mut asked), action)
+                .await?;
+            // What was let in can mean a cancel for others that are held.
+            self.flush().await?;
         }
+    }
+
+    /// Counts what is scheduled or running.
+    async fn count_active(&mut self, limits: &mut Limits<'_>, action: &str) -> Result<(), Fault> {
         let holding: Vec<Status> = Status::ALL
             .into_iter()
             .filter(|status| status.holds_a_slot())
             .collect();
-        let active = executions::of_action(&mut self.tx, action, &holding).await?;
-        let parameters_of = |rows: &[Execution]| -> Result<Vec<Map<String, Value>>, Fault> {
-            rows.iter()
-                .map(|row| self.automation.unseal(&row.parameters))
-                .collect()
-        };
-        let (active, queued) = (parameters_of(&active)?, parameters_of(&waiting)?);
-        let active: Vec<Active<'_>> = active
+        if !limits.looks_at_parameters() {
+            let count = executions::count_of_action(&mut self.tx, action, &holding).await?;
+            let standing = self.standing(limits, &Map::new());
+            limits.take(&standing, count);
+            return Ok(());
+        }
+        for kept in executions::parameters_of_action(&mut self.tx, action, &holding).await? {
+            let standing = self.standing(limits, &self.automation.unseal(&kept)?);
+            limits.take(&standing, 1);
+        }
+        Ok(())
+    }
+
+    fn standing(&self, limits: &Limits<'_>, parameters: &Map<String, Value>) -> Standing {
+        limits.standing(parameters, |values| self.automation.key.mark(values))
+    }
+
+    /// Those of the held executions of an action that are to be decided about.
+    async fn asked_for(
+        &mut self,
+        limits: &Limits<'_>,
+        action: &str,
+    ) -> Result<Vec<Execution>, Fault> {
+        let mut ids = Vec::new();
+        for text in held_executions::standings(&mut self.tx, action).await? {
+            // Where other policies sent them to that queue: all of it, for once.
+            let ask = limits
+                .read(&text)
+                .map_or(Ask::All, |standing| limits.ask(&standing));
+            let most = match ask {
+                Ask::Nobody => continue,
+                Ask::Oldest(count) => count,
+                Ask::All => usize::MAX,
+            };
+            ids.extend(held_executions::oldest(&mut self.tx, action, &text, most).await?);
+        }
+        self.held(&ids).await
+    }
+
+    /// Executions that are noted as held. A note that is not true any more is removed.
+    async fn held(&mut self, ids: &[String]) -> Result<Vec<Execution>, Fault> {
+        let mut rows = executions::by_ids(&mut self.tx, ids).await?;
+        rows.retain(|row| {
+            let is_held = row.life.is_held_by_policy();
+            if !is_held {
+                self.holds.insert(row.id.clone(), None);
+            }
+            is_held
+        });
+        Ok(rows)
+    }
+
+    async fn decide(
+        &mut self,
+        limits: &mut Limits<'_>,
+        mut rows: Vec<Execution>,
+        action: &str,
+    ) -> Result<(), Fault> {
+        let mut standings = Vec::new();
+        for row in &rows {
+            standings.push(self.standing(limits, &self.automation.unseal(&row.parameters)?));
+        }
+        let waiting: Vec<Waiting<'_>> = rows
             .iter()
-            .map(|parameters| Active { parameters })
+            .zip(&standings)
+            .map(|(row, standing)| Waiting {
+                id: &row.id,
+                accepted_at: row.life.accepted_at,
+                standing,
+            })
             .collect();
-        let decisions = {
-            let queue: Vec<Waiting<'_>> = waiting
-                .iter()
-                .zip(&queued)
-                .map(|(row, parameters)| Waiting {
-                    id: &row.id,
-                    accepted_at: row.life.accepted_at,
-                    parameters,
-                })
-                .collect();
-            policies::admit(policies, &active, &queue)
-        };
-        let mut places: BTreeMap<String, usize> = waiting
+        let decisions = policies::admit(limits, &waiting);
+        let places: BTreeMap<String, usize> = rows
             .iter()
             .enumerate()
             .map(|(place, row)| (row.id.clone(), place))
             .collect();
         for (id, decision) in decisions {
-            let Some(row) = places.remove(&id).and_then(|place| waiting.get_mut(place)) else {
+            let Some(place) = places.get(&id) else {
                 continue;
             };
+            let row = &mut rows[*place];
             let event = match decision {
                 Admission::Schedule => Event::Scheduled,
-                Admission::Hold { policy, .. } => Event::Held(Hold::Policy(policy)),
+                Admission::Hold { policy, .. } => {
+                    let held = HeldExecution {
+                        execution_id: id.clone(),
+                        action_ref: action.to_string(),
+                        standing: standings[*place].text(),
+                        accepted_at: row.started_at,
+                    };
+                    self.holds.insert(id.clone(), Some(held));
+                    Event::Held(Hold::Policy(policy))
+                }
                 Admission::Cancel { policy, .. } => Event::CancelAsked { by: policy },
             };
             if let Err(illegal) = self.advance(row, event).await? {
@@ -664,9 +762,9 @@ impl Round {
             .result
             .as_ref()
             .and_then(|text| serde_json::from_str(text).ok());
-        self.fire(&automation.completion(row, result.as_ref()));
+        self.fire(automation.completion(row, result.as_ref()));
         for happened in automation.notifications(row, result.as_ref()) {
-            self.fire(&happened);
+            self.fire(happened);
         }
         // Agents got a token with its orders.
         if row.life.attempt > 0 {

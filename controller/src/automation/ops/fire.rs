@@ -38,16 +38,16 @@ impl<'a> Happened<'a> {
 }
 
 /// The row that records it, for the rules to look at.
-pub fn instance_of(happened: &Happened<'_>, now: i64) -> TriggerInstance {
+pub fn instance_of(happened: Happened<'_>, now: i64) -> TriggerInstance {
     TriggerInstance {
         id: new_id(),
         trigger_ref: happened.trigger.to_string(),
         trigger_type: happened.trigger_type.to_string(),
-        payload: Json(happened.payload.clone()),
+        payload: Json(happened.payload),
         status: trigger_instances::PENDING.to_string(),
-        trace_tag: happened.trace_tag.clone(),
-        trace_id: happened.trace_id.clone(),
-        source: happened.source.clone(),
+        trace_tag: happened.trace_tag,
+        trace_id: happened.trace_id,
+        source: happened.source,
         occurred_at: happened.occurred_at.unwrap_or(now),
         created_at: now,
         updated_at: now,
@@ -61,7 +61,7 @@ pub async fn fire(
     happened: &Happened<'_>,
     now: i64,
 ) -> Result<Option<TriggerInstance>, Fault> {
-    let row = instance_of(happened, now);
+    let row = instance_of(happened.clone(), now);
     let fresh = trigger_instances::insert_once(connection, &row).await?;
     Ok(fresh.then_some(row))
 }

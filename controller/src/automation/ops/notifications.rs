@@ -8,7 +8,7 @@ use crate::domain::times::rfc3339_micros;
 use crate::store::automation::executions::Execution;
 use automation::execution::Status;
 use automation::expressions::Context;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const TRIGGER: &str = "core.st2.generic.notifytrigger";
 
@@ -35,11 +35,13 @@ impl Automation {
     /// What is to be fired for an end: one a route that asked for it.
     pub fn notifications(&self, row: &Execution, result: Option<&Value>) -> Vec<Happened<'static>> {
         let mut found = Vec::new();
-        let of_action = &row.document["action"]["notify"];
         let notify = match row.document.get("notify") {
-            Some(Value::Object(own)) if !own.is_empty() => Value::Object(own.clone()),
-            _ => of_action.clone(),
+            Some(own @ Value::Object(sections)) if !sections.is_empty() => own,
+            _ => &row.document["action"]["notify"],
         };
+        if notify.as_object().is_none_or(Map::is_empty) {
+            return found;
+        }
         let result = result.map(|result| masked_result(row, result));
         let result = result.as_ref();
         for name in sections(row.life.status) {

@@ -265,6 +265,8 @@ impl Automation {
                 required: true,
             }],
             log_source_type: SOURCE_STAGING.to_string(),
+            log_instance: String::new(),
+            droplet: None,
             context: Vec::new(),
             result_file: String::new(),
             epoch: self.epoch.borrow().unwrap_or(0),

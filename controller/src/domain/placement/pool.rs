@@ -15,7 +15,7 @@
 //! instance; counting it twice for a moment refuses a little too much, never too little.
 
 use super::AgentView;
-use proto::bus::dea::Advertisement;
+use proto::bus::dea::{Advertisement, Drain, PlacementProperties, Shutdown};
 use proto::ids::{DeaId, ProcessGuid};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,6 +39,10 @@ struct Agent {
     advertisement: Advertisement,
     advertised_at: Duration,
     leaving: bool,
+    /// It stays and is being emptied.
+    drain: Option<Drain>,
+    /// Its heartbeats have stopped: what it advertised is worth nothing.
+    lost: bool,
 }
 
 /// The agents known, and what is reserved on them. Times are measured from any fixed moment.
@@ -69,10 +73,9 @@ impl Pool {
         fresh: Duration,
     ) -> bool {
         let id = advertisement.id.clone();
-        let appeared = self
-            .agents
-            .get(&id)
-            .is_none_or(|known| known.leaving || now.saturating_sub(known.advertised_at) > fresh);
+        let appeared = self.agents.get(&id).is_none_or(|known| {
+            known.leaving || known.lost || now.saturating_sub(known.advertised_at) > fresh
+        });
         self.reservations
             .retain(|_, reservation| !(reservation.dea == id && reservation.seen));
         self.agents.insert(
@@ -81,6 +84,8 @@ impl Pool {
                 advertisement,
                 advertised_at: now,
                 leaving: false,
+                drain: None,
+                lost: false,
             },
         );
         appeared
@@ -92,10 +97,46 @@ impl Pool {
             .retain(|_, reservation| reservation.dea != *dea);
     }
 
-    /// An agent takes no more work (it may advertise again after a restart).
-    pub fn leaving(&mut self, dea: &DeaId) {
-        if let Some(agent) = self.agents.get_mut(dea) {
+    /// An agent takes no more work (it may advertise again later). One that is emptied says so again and
+    /// again in place of its advertisements: also to a controller that never heard one.
+    pub fn leaving(&mut self, goodbye: Shutdown, now: Duration) {
+        let drain = goodbye.yard_drain;
+        if drain.is_some() {
+            self.agents
+                .entry(goodbye.id.clone())
+                .or_insert_with(|| Agent {
+                    advertisement: nothing_offered(&goodbye),
+                    advertised_at: now,
+                    leaving: true,
+                    drain,
+                    lost: false,
+                });
+        }
+        if let Some(agent) = self.agents.get_mut(&goodbye.id) {
             agent.leaving = true;
+            agent.drain = drain;
+            agent.advertisement.app_id_to_count = goodbye.app_id_to_count;
+            if drain.is_some() {
+                agent.advertised_at = now;
+                agent.lost = false;
+            }
+        }
+    }
+
+    /// Whether it was last heard to offer what it has.
+    pub fn takes_work(&self, dea: &DeaId) -> bool {
+        self.agents.get(dea).is_some_and(|agent| !agent.leaving)
+    }
+
+    /// How far an agent is emptied; None: it is not.
+    pub fn drain(&self, dea: &DeaId) -> Option<Drain> {
+        self.agents.get(dea)?.drain
+    }
+
+    /// Its heartbeats have stopped: nothing is placed there before it advertises again.
+    pub fn lost(&mut self, dea: &DeaId) {
+        if let Some(agent) = self.agents.get_mut(dea) {
+            agent.lost = true;
         }
     }
 
@@ -142,15 +183,30 @@ impl Pool {
             .retain(|_, agent| now.saturating_sub(agent.advertised_at) <= forget_after);
     }
 
+    /// The agents that advertised within `ttl`.
+    pub fn advertising(&self, now: Duration, ttl: Duration) -> impl Iterator<Item = &DeaId> {
+        self.agents
+            .iter()
+            .filter(move |(_, agent)| now.saturating_sub(agent.advertised_at) <= ttl)
+            .map(|(dea, _)| dea)
+    }
+
     /// Every agent, with reservations taken off.
     pub fn view(&self, now: Duration) -> Vec<AgentView> {
+        let mut held: BTreeMap<&DeaId, Vec<&Reservation>> = BTreeMap::new();
+        for reservation in self.reservations.values() {
+            held.entry(&reservation.dea).or_default().push(reservation);
+        }
         self.agents
-            .values()
-            .map(|agent| self.view_of(agent, now))
+            .iter()
+            .map(|(dea, agent)| {
+                let held = held.get(dea).map_or(&[][..], Vec::as_slice);
+                Self::view_of(agent, held, now)
+            })
             .collect()
     }
 
-    fn view_of(&self, agent: &Agent, now: Duration) -> AgentView {
+    fn view_of(agent: &Agent, held: &[&Reservation], now: Duration) -> AgentView {
         let ad = &agent.advertisement;
         let mut view = AgentView {
             id: ad.id.clone(),
@@ -163,12 +219,9 @@ impl Pool {
             instances: ad.app_id_to_count.clone(),
             age: now.saturating_sub(agent.advertised_at),
             leaving: agent.leaving,
+            lost: agent.lost,
         };
-        for reservation in self
-            .reservations
-            .values()
-            .filter(|reservation| reservation.dea == ad.id)
-        {
+        for reservation in held {
             view.free_memory_mb = view.free_memory_mb.saturating_sub(reservation.memory_mb);
             view.free_disk_mb = view.free_disk_mb.saturating_sub(reservation.disk_mb);
             if let Some(process) = &reservation.process {
@@ -176,5 +229,22 @@ impl Pool {
             }
         }
         view
+    }
+}
+
+/// What is known of an agent that was never heard to offer anything.
+fn nothing_offered(goodbye: &Shutdown) -> Advertisement {
+    Advertisement {
+        id: goodbye.id.clone(),
+        stacks: Vec::new(),
+        available_memory: 0,
+        available_disk: 0,
+        app_id_to_count: BTreeMap::new(),
+        placement_properties: PlacementProperties {
+            zone: goodbye.yard_zone.clone().unwrap_or_default(),
+        },
+        url: None,
+        yard_total_memory: None,
+        yard_total_disk: None,
     }
 }

@@ -256,6 +256,10 @@ pub async fn any_overdue(connection: &mut AnyConnection, now: i64) -> Result<boo
     Ok(found.is_some())
 }
 
+/// Rows read with one statement where there are many: as many as the thread that is SQLite hands over without
+/// waiting for each to be taken.
+const PORTION: i64 = 50;
+
 /// Those whose deadline has passed, the most overdue first. `now`: Unix microseconds.
 pub async fn overdue(
     connection: &mut AnyConnection,
@@ -264,9 +268,19 @@ pub async fn overdue(
 ) -> Result<Vec<Execution>, StoreError> {
     let filter = Filter::new()
         .compare("deadline", "<=", now)
-        .order_by("deadline", "deadline", false)
-        .window(limit, 0);
-    Execution::fetch(connection, filter, "read overdue executions").await
+        .order_by("deadline", "id", false);
+    let mut found = Vec::new();
+    while (found.len() as i64) < limit {
+        let most = PORTION.min(limit - found.len() as i64);
+        let portion = filter.clone().window(most, found.len() as i64);
+        let portion = Execution::fetch(connection, portion, "read overdue executions").await?;
+        let is_last = (portion.len() as i64) < most;
+        found.extend(portion);
+        if is_last {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Those that may run and have no agent, the oldest first.
@@ -293,22 +307,61 @@ pub async fn count_unplaced(connection: &mut AnyConnection, limit: i64) -> Resul
     .map_err(StoreError::during("count executions without an agent"))
 }
 
-/// Executions of one action in any of these states, of those that the engine has not done with, oldest first.
-pub async fn of_action(
+/// How many executions of one action are in any of these states, of those that the engine has not done with.
+pub async fn count_of_action(
     connection: &mut AnyConnection,
     action_ref: &str,
     statuses: &[Status],
-) -> Result<Vec<Execution>, StoreError> {
-    let mut found = Vec::new();
+) -> Result<usize, StoreError> {
+    let mut count = 0;
     // Asked for several at once, SQLite goes through the history of the action.
     for status in statuses {
-        let filter = Filter::new()
-            .equals("action_ref", action_ref)
-            .equals("status", status.as_str())
-            .only("deadline IS NOT NULL");
-        found.extend(Execution::fetch(connection, filter, "read executions of an action").await?);
+        let filter = in_state(action_ref, *status);
+        count += filter.count(connection, Execution::TABLE).await?;
     }
-    found.sort_by(|one, other| (one.started_at, &one.id).cmp(&(other.started_at, &other.id)));
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// The parameters of those of which [`count_of_action`] is the number, as they are kept.
+pub async fn parameters_of_action(
+    connection: &mut AnyConnection,
+    action_ref: &str,
+    statuses: &[Status],
+) -> Result<Vec<Json<Value>>, StoreError> {
+    let operation = "read the parameters of executions of an action";
+    let mut found = Vec::new();
+    for status in statuses {
+        let filter = in_state(action_ref, *status);
+        let sql = filter.sql("SELECT parameters FROM executions");
+        let rows = filter
+            .bind(sqlx::query(sqlx::AssertSqlSafe(sql)))
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(StoreError::during(operation))?;
+        for row in &rows {
+            found.push(Json::get(row, "parameters").map_err(StoreError::during(operation))?);
+        }
+    }
+    Ok(found)
+}
+
+fn in_state(action_ref: &str, status: Status) -> Filter {
+    Filter::new()
+        .equals("action_ref", action_ref)
+        .equals("status", status.as_str())
+        .only("deadline IS NOT NULL")
+}
+
+/// These executions; several hundred are read with several statements.
+pub async fn by_ids(
+    connection: &mut AnyConnection,
+    ids: &[String],
+) -> Result<Vec<Execution>, StoreError> {
+    let mut found = Vec::new();
+    for some in ids.chunks(200) {
+        let filter = Filter::new().any("id", some);
+        found.extend(Execution::fetch(connection, filter, "read executions").await?);
+    }
     Ok(found)
 }
 

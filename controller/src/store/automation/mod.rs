@@ -9,6 +9,7 @@ pub mod actions;
 pub mod api_keys;
 pub mod execution_outputs;
 pub mod executions;
+pub mod held_executions;
 pub mod key_values;
 pub mod pack_configs;
 pub mod pack_files;

@@ -46,7 +46,7 @@ pub async fn add_all(
         let sql = format!(
             "INSERT INTO trace_components (trace_id, kind, object_id, object_ref, caused_by_type, caused_by_id, updated_at) \
              VALUES {} ON CONFLICT (trace_id, kind, object_id) DO NOTHING",
-            values(group.len(), 7)
+            values(connection, group.len(), 7)
         );
         let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
         for (trace, component) in group {

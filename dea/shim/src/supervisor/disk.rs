@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileExt, chown};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::{Whence, lseek64};
 use sys::loop_device::LoopDevice;
 
+use super::assign::write_files;
 use super::{Failure, Step};
 use crate::protocol::Spec;
 
@@ -38,13 +39,7 @@ pub(super) fn make(spec: &Spec) -> Result<(), Failure> {
         let path = root.join(folder);
         chown(&path, owner, owner).step(format!("change the owner of {folder}"))?;
     }
-    for (path, content) in &spec.files {
-        let path = root.join(path);
-        fs::write(&path, content).step(format!("write {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
-            .step(format!("set permissions of {}", path.display()))?;
-    }
-    Ok(())
+    write_files(&root, &spec.files)
 }
 
 /// Copies only what is not a hole; the copy is a file of the same length.

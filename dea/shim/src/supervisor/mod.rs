@@ -14,6 +14,7 @@
 //! What a newcomer gets wrong: the container inherits the runtime's standard output and error, so
 //! nobody may wait for their end; the runtime's own errors are in its log file.
 
+mod assign;
 mod disk;
 mod enter;
 mod network;

@@ -17,12 +17,13 @@ use nix::unistd::Pid;
 use sys::process::{receive_with_descriptors, send_with_descriptor};
 
 use super::start::Started;
-use super::{Failure, Step, enter};
+use super::{Failure, Step, assign, enter};
 use crate::backlog::Backlog;
 use crate::cgroup::Group;
 use crate::lines::LineCutter;
 use crate::protocol::{
-    ExitStatus, FromInit, Notice, Reply, Request, Spec, Splitter, ToInit, frame_json, kind,
+    Assignment, ExitStatus, FromInit, Notice, Orders, Reply, Request, Spec, Splitter, ToInit,
+    frame_json, kind,
 };
 
 /// Bytes waiting for a listener beyond which its share stays in the backlog.
@@ -50,6 +51,8 @@ pub(super) struct Server<'a> {
     group: Group,
     backlog: Backlog,
     ordered: bool,
+    /// Somebody else's code may run inside: what is mounted from now on could be misled.
+    sealed: bool,
     /// The client whose order the init has not answered yet.
     waiting: Option<u64>,
     clients: BTreeMap<u64, Client>,
@@ -119,6 +122,7 @@ impl<'a> Server<'a> {
             group: started.group,
             backlog: Backlog::new(spec.backlog_bytes),
             ordered: false,
+            sealed: false,
             waiting: None,
             clients: BTreeMap::new(),
             next_client: 1,
@@ -314,6 +318,7 @@ impl<'a> Server<'a> {
             FromInit::Started { .. } => Reply::Done,
             FromInit::Refused { problem } => {
                 self.ordered = false;
+                self.sealed = false;
                 Reply::Failed { problem }
             }
         };
@@ -448,17 +453,19 @@ impl<'a> Server<'a> {
                 init: self.init.map_or(0, Pid::as_raw),
                 ordered: self.ordered,
             },
-            Request::Order(_) if self.ordered => Reply::Failed {
-                problem: "this sandbox has its orders already".to_owned(),
-            },
-            Request::Order(orders) => match self.tell_init(&ToInit::Order(orders)) {
-                Ok(()) => {
-                    self.ordered = true;
-                    self.waiting = Some(id);
-                    return;
-                }
+            Request::Order(orders) => match self.order(id, orders, true) {
+                Ok(()) => return,
                 Err(problem) => Reply::Failed { problem },
             },
+            Request::OrderUnsealed(orders) => match self.order(id, orders, false) {
+                Ok(()) => return,
+                Err(problem) => Reply::Failed { problem },
+            },
+            Request::Seal => {
+                self.sealed = true;
+                Reply::Done
+            }
+            Request::Assign(assignment) => self.assign(&assignment),
             Request::Signal { number, everyone } => {
                 match self.tell_init(&ToInit::Signal { number, everyone }) {
                     Ok(()) => Reply::Done,
@@ -480,6 +487,18 @@ impl<'a> Server<'a> {
             Request::Quit => return self.quit(id),
         };
         self.reply(id, &reply);
+    }
+
+    /// The answer to the client follows from the init's report.
+    fn order(&mut self, client: u64, orders: Orders, sealed: bool) -> Result<(), String> {
+        if self.ordered {
+            return Err("this sandbox has its orders already".to_owned());
+        }
+        self.tell_init(&ToInit::Order(orders))?;
+        self.ordered = true;
+        self.sealed = sealed;
+        self.waiting = Some(client);
+        Ok(())
     }
 
     fn quit(&mut self, client: u64) {
@@ -533,17 +552,30 @@ impl<'a> Server<'a> {
             .map_err(|error| format!("tell the init: {error}"))
     }
 
-    /// Mounts are made before the orders only: afterwards the application could prepare the place.
-    fn unordered_init(&self) -> Result<Pid, Failure> {
+    /// The init, as long as nothing but our own programs has run inside: afterwards an application
+    /// could have prepared the place of a mount, or of a file that is written from here.
+    fn unsealed_init(&self, step: &str) -> Result<Pid, Failure> {
         match self.init {
-            Some(init) if !self.ordered => Ok(init),
-            Some(_) => Err("the sandbox has its orders already").step("mount"),
-            None => Err("the sandbox's init has ended").step("mount"),
+            Some(init) if !self.sealed => Ok(init),
+            Some(_) => Err("the sandbox has its orders already").step(step),
+            None => Err("the sandbox's init has ended").step(step),
+        }
+    }
+
+    fn assign(&self, assignment: &Assignment) -> Reply {
+        let outcome = self
+            .unsealed_init("assign")
+            .and_then(|init| assign::assign(self.spec, init, &self.group, assignment));
+        match outcome {
+            Ok(()) => Reply::Done,
+            Err(failure) => Reply::Failed {
+                problem: failure.to_string(),
+            },
         }
     }
 
     fn mount_droplet(&self, lower: &Path, target: &str) -> Reply {
-        let outcome = self.unordered_init().and_then(|init| {
+        let outcome = self.unsealed_init("mount").and_then(|init| {
             let shared = enter::mount_droplet(self.spec, init, lower, target)?;
             if !shared {
                 enter::copy_droplet(self.spec, lower, target)?;
@@ -561,7 +593,7 @@ impl<'a> Server<'a> {
 
     fn bind(&self, source: &Path, target: &str) -> Reply {
         let outcome = self
-            .unordered_init()
+            .unsealed_init("mount")
             .and_then(|init| enter::bind(init, source, target));
         match outcome {
             Ok(()) => Reply::Done,

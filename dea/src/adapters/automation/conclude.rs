@@ -69,7 +69,8 @@ async fn deposit(
         exited.result = document;
         return;
     }
-    match store(agent, record, &document).await {
+    // Large ones are rare; the future of every end would carry what storing them needs.
+    match Box::pin(store(agent, record, &document)).await {
         Ok(sha256) => exited.result_sha256 = sha256,
         Err(why) => {
             tracing::warn!(

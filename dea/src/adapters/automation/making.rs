@@ -8,12 +8,16 @@
 use crate::adapters::agent::Agent;
 use crate::adapters::chain;
 use crate::adapters::droplets::{DropletUse, Wanted};
+use crate::adapters::pool::{self, Ready};
 use crate::adapters::preparing::cpu_shares;
 use crate::domain::environment;
 use crate::domain::pack::{self, BASE, PACK, PYTHON, PackKey};
-use crate::domain::pack_host::HostKind;
+use crate::domain::pack_host::{HostKind, OwnEnvironment};
+use crate::domain::pool::Kind;
 use crate::domain::record::{PackRecord, Record};
-use crate::sandbox::{Events, Orders, Prepare, Sandbox, SandboxEvent, SandboxLimits, Source};
+use crate::sandbox::{
+    Events, Orders, Prepare, Sandbox, SandboxError, SandboxEvent, SandboxLimits, Source,
+};
 use proto::bus::automation::PackContent;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,10 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+use super::ahead;
 use super::host::HostConnection;
 use super::unit::MOST_RUNNING;
 
-const SOCKET_FOLDER: &str = "/run/yard";
+pub(super) const SOCKET_FOLDER: &str = "/run/yard";
 const SOCKET: &str = "/run/yard/host.sock";
 const SHELL_SOCKET: &str = "/run/yard/shell.sock";
 /// The init as its sandbox sees it.
@@ -36,6 +41,10 @@ pub const FILES: u64 = 16384;
 /// How long a host may take until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
+
+const USUAL_INTERPRETER: &str = "/usr/bin/python3";
+/// In the archive of a pack.
+const OWN_INTERPRETER: &str = "virtualenv/bin/python3";
 
 /// A sandbox that is ready for actions.
 pub struct Made {
@@ -92,31 +101,71 @@ impl Files {
     /// Shows them in a sandbox that has no orders yet.
     pub async fn show(&self, agent: &Agent, sandbox: &Sandbox) -> Result<(), String> {
         let shown = async {
-            let python = Source::ReadOnlyBind(agent.config.python.clone());
-            sandbox.put(PYTHON, python, 0o755).await?;
-            if let Some(base) = &self.base {
-                let base = Source::ReadOnlyBind(base.folder());
-                sandbox.put(BASE, base, 0o755).await?;
-            }
-            match &self.pack {
-                Some(pack) => sandbox.mount_droplet(&pack.folder(), PACK).await,
-                None => {
-                    let keep = format!("{PACK}/content/.keep");
-                    sandbox.put(&keep, Source::Bytes(vec![]), 0o644).await
-                }
-            }
+            self.show_common(agent, sandbox).await?;
+            self.show_pack(sandbox).await
         };
         shown.await.map_err(|error| chain(&error))
     }
 
+    /// What is the same for all packs.
+    pub async fn show_common(&self, agent: &Agent, sandbox: &Sandbox) -> Result<(), SandboxError> {
+        let python = Source::ReadOnlyBind(agent.config.python.clone());
+        sandbox.put(PYTHON, python, 0o755).await?;
+        match &self.base {
+            Some(base) => {
+                let base = Source::ReadOnlyBind(base.folder());
+                sandbox.put(BASE, base, 0o755).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub async fn show_pack(&self, sandbox: &Sandbox) -> Result<(), SandboxError> {
+        match &self.pack {
+            Some(pack) => sandbox.mount_droplet(&pack.folder(), PACK).await,
+            None => {
+                let keep = format!("{PACK}/content/.keep");
+                sandbox.put(&keep, Source::Bytes(vec![]), 0o644).await
+            }
+        }
+    }
+
     /// The interpreter inside: that of the pack's own environment, if it has one.
     pub fn interpreter(&self) -> String {
-        const OWN: &str = "virtualenv/bin/python3";
-        let has = |pack: &DropletUse| pack.folder().join(OWN).symlink_metadata().is_ok();
-        match &self.pack {
-            Some(pack) if has(pack) => format!("{PACK}/{OWN}"),
-            Some(_) | None => "/usr/bin/python3".to_string(),
+        match self.has_own_environment() {
+            true => format!("{PACK}/{OWN_INTERPRETER}"),
+            false => USUAL_INTERPRETER.to_string(),
         }
+    }
+
+    fn has_own_environment(&self) -> bool {
+        let has = |pack: &DropletUse| {
+            pack.folder()
+                .join(OWN_INTERPRETER)
+                .symlink_metadata()
+                .is_ok()
+        };
+        self.pack.as_ref().is_some_and(has)
+    }
+
+    /// Whether the interpreter is the usual one, perhaps by another name.
+    pub fn has_usual_interpreter(&self) -> bool {
+        let Some(pack) = self.pack.as_ref().filter(|_| self.has_own_environment()) else {
+            return true;
+        };
+        let own = pack.folder().join(OWN_INTERPRETER).canonicalize();
+        let usual = Path::new(USUAL_INTERPRETER).canonicalize();
+        matches!((own, usual), (Ok(own), Ok(usual)) if own == usual)
+    }
+
+    /// The pack's own environment, for an interpreter that runs already.
+    pub fn own_environment(&self) -> Option<OwnEnvironment> {
+        let pack = self.pack.as_ref()?;
+        let folders = site_packages(&pack.folder(), PACK);
+        let prefix = self
+            .has_own_environment()
+            .then(|| format!("{PACK}/virtualenv"));
+        (prefix.is_some() || !folders.is_empty()).then_some(OwnEnvironment { prefix, folders })
     }
 
     /// The environment of a process of ours inside.
@@ -202,7 +251,7 @@ pub async fn prepare(
         network: true,
         hosts: vec![],
     };
-    let (sandbox, files) = tokio::join!(agent.engine.prepare(wish), Files::obtain(agent, content));
+    let (sandbox, files) = tokio::join!(agent.prepare(wish), Files::obtain(agent, content));
     let sandbox = sandbox.map_err(|error| chain(&error))?;
     let shown = match files {
         Ok(files) => files.show(agent, &sandbox).await.map(|()| files),
@@ -217,48 +266,62 @@ pub async fn prepare(
     }
 }
 
-/// Makes the sandbox of a pack and waits until its host listens.
+/// What is ordered in the sandbox of a pack: its hosts.
+pub fn orders(files: &Files) -> Orders {
+    let workers = IDLE_WORKERS.to_string();
+    let most = MOST_RUNNING.to_string();
+    let command = [
+        INIT,
+        "pack-host",
+        SHELL_SOCKET,
+        &workers,
+        &most,
+        files.interpreter().as_str(),
+        "-m",
+        "yard_host",
+        SOCKET,
+        "--prefork",
+        &workers,
+    ]
+    .map(str::to_string);
+    Orders {
+        argv: command.to_vec(),
+        env: files.environment("/root"),
+        cwd: "/".to_string(),
+        uid: 0,
+        gid: 0,
+        fds: FILES,
+    }
+}
+
+pub fn label(key: PackKey) -> String {
+    let record = Record::Pack(PackRecord {
+        key,
+        shell_host: true,
+    });
+    record.to_text()
+}
+
+/// Gives the pack a sandbox that waits, or makes one and waits until its hosts listen.
 pub async fn make(
     agent: Arc<Agent>,
     id: String,
     limits: SandboxLimits,
     content: PackContent,
+    ready: Option<Ready>,
 ) -> Result<Made, String> {
+    if let Some(ready) = ready {
+        match ahead::give(&agent, &ready, limits, &content).await {
+            Ok(made) => return Ok(made),
+            Err(why) => pool::failed(Kind::Pack, &ready.sandbox, &why).await,
+        }
+    }
     let (sandbox, files) = prepare(&agent, &id, limits, &content).await?;
     let key = PackKey::of(&content);
     let started = async {
-        let label = Record::Pack(PackRecord {
-            key,
-            shell_host: true,
-        });
-        let label = label.to_text();
-        sandbox.set_label(&label).await?;
+        sandbox.set_label(&label(key)).await?;
         sandbox.make_folder(SOCKET_FOLDER, 0, 0o700).await?;
-        let workers = IDLE_WORKERS.to_string();
-        let most = MOST_RUNNING.to_string();
-        let command = [
-            INIT,
-            "pack-host",
-            SHELL_SOCKET,
-            &workers,
-            &most,
-            files.interpreter().as_str(),
-            "-m",
-            "yard_host",
-            SOCKET,
-            "--prefork",
-            &workers,
-        ]
-        .map(str::to_string);
-        let orders = Orders {
-            argv: command.to_vec(),
-            env: files.environment("/root"),
-            cwd: "/".to_string(),
-            uid: 0,
-            gid: 0,
-            fds: FILES,
-        };
-        sandbox.order(orders).await?;
+        sandbox.order(orders(&files)).await?;
         sandbox.events().await
     };
     let connected = match started.await {
@@ -283,7 +346,7 @@ pub async fn make(
 }
 
 /// Waits until the hosts listen; fails at once when they end instead, with their last words.
-async fn connect(
+pub async fn connect(
     sandbox: &Sandbox,
     events: &mut Events,
 ) -> Result<(HostConnection, HostConnection), String> {

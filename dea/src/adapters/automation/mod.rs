@@ -8,9 +8,10 @@
 //! ```
 //!
 //! [`requests`] decides at the door, under the agent's lock; [`unit`] owns a sandbox and everything
-//! that runs in it; [`making`] makes one; [`sensors`] keeps sensors going, each in a sandbox of its
+//! that runs in it; [`making`] makes one, [`ahead`] one that waits for a pack; [`sensors`] keeps sensors going, each in a sandbox of its
 //! own; [`report`] tells what there is.
 
+pub mod ahead;
 pub mod conclude;
 pub mod host;
 pub mod making;

@@ -6,8 +6,10 @@
 //!   <execution>-<attempt>.printed    what it printed so far, if it runs for more than a moment
 //! ```
 //! The step from the first to the second is one rename, before the orders are sent. So an agent that
-//! died tells its successor what may have begun, at the price of two small file operations.
+//! died tells its successor what may have begun, at the price of a few small file operations; none of
+//! them makes or removes a file (see [`SpareFiles`]).
 
+use crate::adapters::spare_files::SpareFiles;
 use crate::adapters::{chain, folders};
 use crate::domain::action::ActionRecord;
 use crate::domain::action_output::Printed;
@@ -18,10 +20,12 @@ use std::path::{Path, PathBuf};
 const WAITING: &str = "waiting";
 const GIVEN: &str = "given";
 const PRINTED: &str = "printed";
+/// Left by an earlier version that was killed.
 const MAKING: &str = "making";
 
 pub struct Notes {
     folder: PathBuf,
+    files: SpareFiles,
 }
 
 /// An execution that an earlier agent had.
@@ -36,7 +40,8 @@ pub struct Found {
 impl Notes {
     pub fn open(folder: PathBuf) -> io::Result<Notes> {
         folders::private(&folder)?;
-        Ok(Notes { folder })
+        let files = SpareFiles::open(folder.clone())?;
+        Ok(Notes { folder, files })
     }
 
     /// Ids are safe in file names: they were checked at the door.
@@ -46,10 +51,8 @@ impl Notes {
 
     /// The execution counts as accepted when this returns.
     pub fn accept(&self, record: &ActionRecord) -> io::Result<()> {
-        let id = record.id();
-        let making = self.path(&id, MAKING);
-        fs::write(&making, serde_json::to_vec(record)?)?;
-        fs::rename(&making, self.path(&id, WAITING))
+        let path = self.path(&record.id(), WAITING);
+        self.files.write(&path, &serde_json::to_vec(record)?)
     }
 
     /// Before its orders are sent.
@@ -87,13 +90,12 @@ impl Notes {
     pub fn settle(&self, id: &str) {
         // The notes of its state last: without one, nobody looks for what it printed.
         for state in [PRINTED, WAITING, GIVEN] {
-            match fs::remove_file(self.path(id, state)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!(
+            if let Err(error) = self.files.retire(&self.path(id, state)) {
+                tracing::warn!(
                     execution = id,
                     error = chain(&error),
                     "the note of an execution could not be removed"
-                ),
-                Ok(()) | Err(_) => {}
+                );
             }
         }
     }
@@ -195,6 +197,7 @@ mod tests {
         assert_eq!(found[0].record, record("a"));
         notes.settle("a-1");
         notes.settle("b-1");
+        Notes::open(home.path().to_path_buf()).expect("opened");
         assert_eq!(fs::read_dir(home.path()).expect("there").count(), 0);
     }
 }

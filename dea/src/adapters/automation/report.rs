@@ -30,7 +30,7 @@ impl Agent {
                 pid: entry.pid,
             })
             .collect();
-        let draining = table.draining;
+        let draining = table.closed().is_some();
         drop(table);
         let told = running.into_iter().chain(self.spool.actions());
         let actions: BTreeSet<(String, u32)> = told.collect();

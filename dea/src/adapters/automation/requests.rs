@@ -10,12 +10,11 @@ use crate::domain::action::{self, ActionRecord};
 use crate::domain::capacity::{self, Resources};
 use crate::domain::epoch::Command;
 use crate::domain::pack::{self, PackKey, Warm};
+use crate::domain::pool::Shape;
 use daemon::Received;
 use proto::bus::automation::{RunAction, RunActionReply, StopAction};
 use proto::bus::catalogue;
 use std::sync::Arc;
-
-const SHUTTING_DOWN: &str = "the agent is shutting down";
 
 impl Agent {
     pub async fn listen_for_actions(self: &Arc<Self>) {
@@ -83,8 +82,8 @@ fn accept(agent: &Arc<Agent>, request: &RunAction) -> Result<(), String> {
             0,
         );
     }
-    if table.draining {
-        return Err(SHUTTING_DOWN.to_string());
+    if let Some(why) = table.closed() {
+        return Err(why.to_string());
     }
     let sandbox = match table.sandbox_for(&key)? {
         Some(sandbox) => sandbox,
@@ -132,17 +131,34 @@ fn open(
     let warm = table.warm();
     let going = pack::too_many(&warm, usize::try_from(most).unwrap_or(usize::MAX))
         .ok_or_else(|| format!("{} sandboxes of packs are at work here", warm.len()))?;
-    let evicted = capacity::admit(agent.offered(), &table.claims(), wanted)
-        .map_err(|refused| refused.to_string())?;
+    let content = request.content.clone().unwrap_or_default();
+    table.pool.heard_of_base(&key.base, &content.base_url);
+    // Before it is asked for room, or what waits for it would give way to it.
+    let ready = agent.take_prepared(
+        table,
+        Shape::Pack {
+            disk_mb: limits.disk_mb,
+            base: key.base.clone(),
+        },
+    );
+    let evicted = match capacity::admit(agent.offered(), &table.claims(), wanted) {
+        Ok(evicted) => evicted,
+        Err(refused) => {
+            table.pool.put_back(ready);
+            return Err(refused.to_string());
+        }
+    };
     for sandbox in going {
         table.retire(&sandbox, "another pack needs its place");
     }
     table.evict(evicted);
-    let (entry, unit) = unit::create(agent, key, limits);
-    let id = entry.warm.id.clone();
+    let id = match &ready {
+        Some(ready) => ready.sandbox.id().to_string(),
+        None => format!("pack-{:016x}", rand::random::<u64>()),
+    };
+    let (entry, unit) = unit::create(agent, id.clone(), key, limits);
     table.packs.insert(id.clone(), entry);
-    let content = request.content.clone().unwrap_or_default();
-    agent.tasks.spawn_once("pack", unit.begin(content));
+    agent.tasks.spawn_once("pack", unit.begin(content, ready));
     agent.nudges.advertise.notify_one();
     Ok(id)
 }

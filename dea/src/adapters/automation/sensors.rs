@@ -127,8 +127,8 @@ fn accept(agent: &Arc<Agent>, request: RunSensor) -> Result<(), String> {
         .epochs
         .check(Command::Sensor, epoch)
         .map_err(|outdated| outdated.to_string())?;
-    if table.draining {
-        return Err("the agent is shutting down".to_string());
+    if let Some(why) = table.closed() {
+        return Err(why.to_string());
     }
     let here = table
         .sensors

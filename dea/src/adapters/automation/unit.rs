@@ -26,6 +26,7 @@ use crate::adapters::agent::{Agent, PackEntry};
 use crate::adapters::chain;
 use crate::adapters::droplets::DropletUse;
 use crate::adapters::life::reached;
+use crate::adapters::pool::Ready;
 use crate::domain::action::{ActionRecord, Outcome};
 use crate::domain::action_output::Output;
 use crate::domain::capacity::Resources;
@@ -110,8 +111,12 @@ enum Happening {
 
 /// Makes the entry of a new sandbox, and its unit. The caller holds the agent's lock and has made
 /// room.
-pub fn create(agent: &Arc<Agent>, key: PackKey, limits: SandboxLimits) -> (PackEntry, Unit) {
-    let id = format!("pack-{:016x}", rand::random::<u64>());
+pub fn create(
+    agent: &Arc<Agent>,
+    id: String,
+    key: PackKey,
+    limits: SandboxLimits,
+) -> (PackEntry, Unit) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let now = agent.now().uptime;
     let entry = PackEntry {
@@ -137,10 +142,9 @@ pub fn create(agent: &Arc<Agent>, key: PackKey, limits: SandboxLimits) -> (PackE
 pub fn adopt(agent: &Arc<Agent>, made: PackRecord, sandbox: Sandbox, found: Vec<Found>) {
     let PackRecord { key, shell_host } = made;
     let limits = sandbox.limits();
-    let (mut entry, mut unit) = create(agent, key.clone(), limits);
+    let id = sandbox.id().to_string();
+    let (mut entry, mut unit) = create(agent, id, key.clone(), limits);
     unit.has_shell_host = shell_host;
-    entry.warm.id = sandbox.id().to_string();
-    unit.id = sandbox.id().to_string();
     unit.uses = making::Files::adopt(agent, &key);
     {
         let mut table = agent.table();
@@ -203,14 +207,16 @@ impl Unit {
         }
     }
 
-    /// Makes the sandbox and lives until it is gone.
-    pub async fn begin(mut self, content: PackContent) {
+    /// Gets the sandbox, the one that waits or a new one, and lives until it is gone.
+    pub async fn begin(mut self, content: PackContent, ready: Option<Ready>) {
         tracing::info!(
             pack = self.pack,
             sandbox = self.id,
-            "a sandbox is made for a pack"
+            was_prepared = ready.is_some(),
+            "a pack gets a sandbox"
         );
-        let made = making::make(self.agent.clone(), self.id.clone(), self.limits, content);
+        let (agent, id) = (self.agent.clone(), self.id.clone());
+        let made = making::make(agent, id, self.limits, content, ready);
         self.making = Some(Box::pin(made));
         self.run().await;
     }

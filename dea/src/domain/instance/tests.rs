@@ -310,20 +310,21 @@ fn a_stop_before_there_is_a_sandbox_waits_for_the_preparation_to_end() {
 }
 
 #[test]
-fn an_agents_shutdown_is_told_as_such() {
-    let mut instance = running();
-    handle(
-        &mut instance,
-        Event::StopRequested(StopCause::AgentShutdown),
-        at(5.0),
-    );
-    let effects = instance
-        .handle(exit(Exit::Status(0)), at(6.0))
-        .expect("handled");
-    let Some(Effect::Report(ending)) = effects.first() else {
-        panic!("it is reported")
-    };
-    assert_eq!(ending.reason, ExitReason::DeaShutdown);
+fn an_agents_shutdown_or_evacuation_is_told_as_such() {
+    for (cause, reason) in [
+        (StopCause::AgentShutdown, ExitReason::DeaShutdown),
+        (StopCause::AgentEvacuation, ExitReason::DeaEvacuation),
+    ] {
+        let mut instance = running();
+        handle(&mut instance, Event::StopRequested(cause), at(5.0));
+        let effects = instance
+            .handle(exit(Exit::Status(0)), at(6.0))
+            .expect("handled");
+        let Some(Effect::Report(ending)) = effects.first() else {
+            panic!("it is reported")
+        };
+        assert_eq!(ending.reason, reason);
+    }
 }
 
 #[test]

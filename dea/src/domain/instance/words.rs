@@ -61,6 +61,8 @@ pub enum Purpose {
 pub enum StopCause {
     Requested,
     AgentShutdown,
+    /// The agent was to be empty by now.
+    AgentEvacuation,
 }
 
 /// How far a stop is, and since when.

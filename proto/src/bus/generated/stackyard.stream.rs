@@ -67,6 +67,7 @@ pub struct RunTask {
     pub memory_mb: u64,
     #[prost(uint64, tag = "10")]
     pub disk_mb: u64,
+    /// 0: the agent's own limit; none for the kind "app".
     #[prost(uint32, tag = "11")]
     pub timeout_seconds: u32,
     #[prost(message, repeated, tag = "12")]
@@ -84,6 +85,24 @@ pub struct RunTask {
     pub result_file: ::prost::alloc::string::String,
     #[prost(int64, tag = "17")]
     pub epoch: i64,
+    /// Unpacked at /home/vcap. `command` is then a single word: the command line of an app, which the app's
+    /// launcher runs in the app's folder, with the environment of an instance.
+    #[prost(message, optional, tag = "18")]
+    pub droplet: ::core::option::Option<TaskDroplet>,
+    /// Stands for the index of an instance in its log lines; "" is "0".
+    #[prost(string, tag = "19")]
+    pub log_instance: ::prost::alloc::string::String,
+}
+/// The droplet of an app, fetched once for all that run it on an agent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskDroplet {
+    #[prost(string, tag = "1")]
+    pub url: ::prost::alloc::string::String,
+    /// One of them may be empty.
+    #[prost(string, tag = "2")]
+    pub sha1: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub sha256: ::prost::alloc::string::String,
 }
 /// Something the agent puts into the sandbox before the command runs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

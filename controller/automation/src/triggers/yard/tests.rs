@@ -107,9 +107,23 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             returned: true,
         }
         .into(),
+        NodeDraining {
+            at: at(),
+            node: "n1".into(),
+            left: 3,
+            until: at(),
+        }
+        .into(),
+        NodeDrained {
+            at: at(),
+            node: "n1".into(),
+            since: at(),
+        }
+        .into(),
         ConfigChanged {
             at: at(),
             key: "router/access_log/enabled".into(),
+            component: maybe("router-2"),
             value: json!(false),
             previous: if full { json!(true) } else { Value::Null },
             user: "ada".into(),
@@ -135,6 +149,33 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             requests_per_second: 5.0,
             previous_requests_per_second: if full { 2.5 } else { 0.0 },
             window_seconds: 60,
+        }
+        .into(),
+        TaskFinished {
+            at: at(),
+            place: place(),
+            task: "t".into(),
+            sequence_id: 3,
+            name: "migrate".into(),
+            succeeded: !full,
+            exit_status: full.then_some(1),
+            reason: maybe("exited with status 1"),
+            node: maybe("n1"),
+            duration_ms: full.then_some(5),
+        }
+        .into(),
+        QuotaExceeded {
+            at: at(),
+            quota: name("small"),
+            scope: "organization".into(),
+            limit: "apps.total_memory_in_mb".into(),
+            allowed: 1024,
+            used: 768,
+            asked: 512,
+            organization: name("acme"),
+            space: full.then(|| name("dev")),
+            app: full.then(|| name("shop")),
+            user: "alice".into(),
         }
         .into(),
     ]
@@ -188,9 +229,13 @@ fn the_names_are_those_of_the_contract() {
             "yard.instance.oom",
             "yard.node.lost",
             "yard.node.joined",
+            "yard.node.draining",
+            "yard.node.drained",
             "yard.config.changed",
             "yard.route.errors",
             "yard.route.rate",
+            "yard.task.finished",
+            "yard.quota.exceeded",
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! How much the parts do in a second: the agent, the engine with its store, the rules.
+//! What the parts take alone: a start in the agent, its actions, the engine with its store, the rules.
 
 use super::examples::{number, run};
 use crate::goal::{Goal, Measured, Reach};
@@ -17,10 +17,31 @@ const RULE_ROUNDS: usize = 5;
 const MESSAGES: usize = 500_000;
 
 pub async fn measure() -> anyhow::Result<Vec<Goal>> {
-    let mut goals = actions().await?;
+    let mut goals = vec![starts().await?];
+    goals.extend(actions().await?);
     goals.extend(executions().await?);
     goals.extend(rules().await?);
+    goals.extend(settings().await?);
     Ok(goals)
+}
+
+/// The program alternates the agent and the container of the yardstick itself.
+async fn starts() -> anyhow::Result<Goal> {
+    let document = run("starts_bench", &[], None).await?;
+    let ratios = document["ratios"].as_array().into_iter().flatten();
+    Ok(Goal {
+        what: "instance start from the pool".into(),
+        reach: Reach::AtMost(3.0),
+        measured: Ok(Measured {
+            yardstick: format!("{:.2} ms", number(&document, "/orders_ms")?),
+            ours: format!(
+                "{:.2} ms (without the pool {:.0} ms)",
+                number(&document, "/from_pool_ms")?,
+                number(&document, "/cold_ms")?
+            ),
+            rounds: ratios.filter_map(Value::as_f64).collect(),
+        }),
+    })
 }
 
 /// The program alternates the agent and the loop itself: both have to be on one core in turn.
@@ -50,6 +71,42 @@ async fn actions() -> anyhow::Result<Vec<Goal>> {
             1000.0 / number(&document, "/spawn_cpu_ms")?,
             "/cpu_ratio",
         )?,
+    ])
+}
+
+/// The program measures the store's own event and all followers in turns.
+async fn settings() -> anyhow::Result<Vec<Goal>> {
+    let document = run("settings_bench", &[], None).await?;
+    let list = |name: &str| -> anyhow::Result<Vec<f64>> {
+        let values = document[name].as_array();
+        let values = values.with_context(|| format!("the document has no {name}: {document}"))?;
+        Ok(values.iter().filter_map(Value::as_f64).collect())
+    };
+    let (events, applied, slowest) = (
+        list("event_ms")?,
+        list("applied_ms")?,
+        list("applied_p99_ms")?,
+    );
+    Ok(vec![
+        Goal {
+            what: "a setting written to applied in each of eight daemons (Y: to the watch event)"
+                .into(),
+            reach: Reach::AtMost(3.0),
+            measured: Ok(Measured {
+                yardstick: format!("{:.2} ms", median(&events)),
+                ours: format!("{:.2} ms", median(&applied)),
+                rounds: list("ratios")?,
+            }),
+        },
+        Goal {
+            what: "the same, the slowest of a hundred".into(),
+            reach: Reach::BelowMilliseconds(20.0),
+            measured: Ok(Measured {
+                yardstick: String::new(),
+                ours: format!("{:.2} ms", median(&slowest)),
+                rounds: slowest,
+            }),
+        },
     ])
 }
 

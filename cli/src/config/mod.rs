@@ -1,17 +1,20 @@
 //! `yard config`: the live configuration of the cluster.
 //!
 //! Values are checked against the schema before they are sent, so that a wrong one is explained
-//! even by an old server; the server checks again and is right. A change is made from the revision
-//! that was read: two people cannot overwrite each other unseen.
+//! even by an old server; the server checks again and is right. What is changed is planned and written
+//! by the server in one step: two people cannot overwrite each other unseen.
+
+mod change;
+mod history;
+mod tree;
 
 use crate::client::Client;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, Output, table};
 use crate::targets::Store;
 use clap::{Args, Subcommand};
-use proto::api::{ConfigChange, ConfigEntry, ConfigList};
+use proto::api::{ConfigEntry, ConfigList};
 use proto::config::Key;
-use reqwest::Method;
 use serde_json::Value;
 
 #[derive(Debug, Args)]
@@ -22,7 +25,7 @@ pub struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Every key with its value in force
+    /// Every key with its value in force, and the components that have another one
     List {
         /// Only keys that begin so
         prefix: Option<String>,
@@ -42,11 +45,67 @@ enum ConfigCommand {
         /// With its unit, where it has one: 10s, 2m, 64KiB
         #[arg(allow_hyphen_values = true)]
         value: String,
+        #[command(flatten)]
+        how: change::How,
     },
-    /// Go back to the default
+    /// Go back to the default, or from a component's own value to the cluster's
     Unset {
         /// For instance router/access_log/enabled; `yard config list --set` shows those that are set
         key: String,
+        #[command(flatten)]
+        how: change::How,
+    },
+    /// Add elements to a list, or variables to an environment
+    Add {
+        /// For instance automation/pack/folders
+        key: String,
+        /// Elements, or NAME=value for an environment
+        #[arg(required = true)]
+        elements: Vec<String>,
+        #[command(flatten)]
+        how: change::How,
+    },
+    /// Take elements out of a list, or variables out of an environment
+    Remove {
+        /// For instance automation/pack/folders
+        key: String,
+        /// Elements, or names of an environment
+        #[arg(required = true)]
+        elements: Vec<String>,
+        #[command(flatten)]
+        how: change::How,
+    },
+    /// Who changed what, when, from what to what; the newest first
+    History {
+        /// Only of this key
+        key: Option<String>,
+        /// How many changes
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        lines: u32,
+    },
+    /// Go back to what was in force before
+    Rollback {
+        /// Only this key, by default to before its last change; without a key, everything
+        #[arg(required_unless_present = "to")]
+        key: Option<String>,
+        /// Right after this revision of `yard config history`
+        #[arg(long, value_name = "REVISION")]
+        to: Option<i64>,
+        #[command(flatten)]
+        how: change::How,
+    },
+    /// Print everything that is set, as YAML
+    Export,
+    /// Set everything as a file has it, all or nothing; what it does not name goes back to its default
+    Import {
+        /// YAML or JSON as `yard config export` prints it; - reads standard input
+        file: std::path::PathBuf,
+        /// Leave what the file does not name as it is
+        #[arg(long)]
+        keep_others: bool,
+        /// Only tell what would change
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Print changes as they happen
     Watch {
@@ -65,8 +124,28 @@ pub async fn run(args: ConfigArgs, out: &Output, store: Store) -> Outcome {
             let entry = get(&client, &key).await?;
             out.show(&entry, describe)
         }
-        ConfigCommand::Set { key, value } => change(&client, out, &key, Some(&value)).await,
-        ConfigCommand::Unset { key } => change(&client, out, &key, None).await,
+        ConfigCommand::Set { key, value, how } => {
+            change::set(&client, out, &key, &value, how).await
+        }
+        ConfigCommand::Unset { key, how } => change::unset(&client, out, &key, how).await,
+        ConfigCommand::Add { key, elements, how } => {
+            change::add(&client, out, &key, elements, how).await
+        }
+        ConfigCommand::Remove { key, elements, how } => {
+            change::remove(&client, out, &key, elements, how).await
+        }
+        ConfigCommand::History { key, lines } => {
+            history::show(&client, out, key.as_deref(), lines).await
+        }
+        ConfigCommand::Rollback { key, to, how } => {
+            change::rollback(&client, out, key, to, how).await
+        }
+        ConfigCommand::Export => tree::export(&client, out).await,
+        ConfigCommand::Import {
+            file,
+            keep_others,
+            dry_run,
+        } => tree::import(&client, out, &file, keep_others, dry_run).await,
         ConfigCommand::Watch { prefix } => {
             tokio::select! {
                 ended = watch(&client, out, prefix.as_deref().unwrap_or("")) => ended,
@@ -81,21 +160,33 @@ async fn list(client: &Client, out: &Output, prefix: &str, only_set: bool) -> Ou
     let entries: Vec<ConfigEntry> = all
         .resources
         .into_iter()
-        .filter(|entry| entry.path.starts_with(prefix) && (!only_set || entry.is_set))
+        .filter(|entry| {
+            entry.path.starts_with(prefix)
+                && (!only_set || entry.is_set || !entry.overrides.is_empty())
+        })
         .collect();
     out.show(&entries, |entries| {
-        let rows = entries.iter().map(|entry| {
+        let rows = entries.iter().flat_map(|entry| {
             let set = if entry.is_set {
                 format!("(default {})", plain(&entry.default))
             } else {
                 String::new()
             };
-            [
+            let own = entry.overrides.iter().map(|own| {
+                [
+                    entry.path.clone(),
+                    plain(&own.value),
+                    format!("(only {})", own.component),
+                    String::new(),
+                ]
+            });
+            let row = [
                 entry.path.clone(),
                 plain(&entry.value),
                 set,
                 entry.doc.clone(),
-            ]
+            ];
+            std::iter::once(row).chain(own)
         });
         table::table(["key", "value", "", "meaning"], rows, "no keys")
     })
@@ -130,57 +221,6 @@ fn check_key(key: &str) -> Outcome {
     .fix(fix))
 }
 
-async fn change(client: &Client, out: &Output, key: &str, text: Option<&str>) -> Outcome {
-    check_key(key)?;
-    // Judged before anything is asked, so that a slip of the pen is told without a cluster.
-    let value = match (Key::find(key), text) {
-        (Some(known), Some(text)) => Some(
-            known
-                .parse(text)
-                .map_err(|error| Failure::usage(format!("{key}: {error}")))?,
-        ),
-        _ => None,
-    };
-    let entry = get(client, key).await?;
-    let path = format!("/yard/v1/config/{key}");
-    let doing = |failure: Failure| failure.doing(format!("change {key}"));
-    match value {
-        Some(value) => {
-            let change = ConfigChange {
-                value: value.to_json(),
-                revision: entry.revision,
-            };
-            client
-                .send(Method::PUT, &path, &change)
-                .await
-                .map_err(doing)?;
-        }
-        None if entry.is_set => {
-            let revision = entry.revision.map(|revision| revision.to_string());
-            let query: Vec<(&str, &str)> = revision
-                .iter()
-                .map(|revision| ("revision", revision.as_str()))
-                .collect();
-            client.delete(&path, &query).await.map_err(doing)?;
-        }
-        None => {}
-    }
-    let now = get(client, key).await?;
-    out.show(&now, |now| {
-        let restart = if now.needs_restart {
-            "; it takes effect when the daemon starts anew"
-        } else {
-            ""
-        };
-        let default = if now.is_set { "" } else { " (the default)" };
-        format!(
-            "{key} is {}{default}, was {}{restart}",
-            plain(&now.value),
-            plain(&entry.value)
-        )
-    })
-}
-
 async fn watch(client: &Client, out: &Output, prefix: &str) -> Outcome {
     let mut stream = client.config_stream().await?;
     while let Some(data) = stream.next_data().await {
@@ -205,7 +245,19 @@ async fn watch(client: &Client, out: &Output, prefix: &str) -> Outcome {
         } else {
             ""
         };
-        out.say(format!("{path} = {text}{default}"))?;
+        let own: String = value["overrides"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|own| {
+                format!(
+                    ", {} for {}",
+                    plain(&own["value"]),
+                    plain(&own["component"])
+                )
+            })
+            .collect();
+        out.say(format!("{path} = {text}{default}{own}"))?;
     }
     Err(
         Failure::new(Code::Unreachable, "the cluster ended the stream of changes")
@@ -225,12 +277,21 @@ fn describe(entry: &ConfigEntry) -> String {
         ("set", set.to_string()),
         ("default", plain(&entry.default)),
     ];
+    for own in &entry.overrides {
+        rows.push((
+            "instead",
+            format!("{} for {}", plain(&own.value), own.component),
+        ));
+    }
     if !entry.kind.is_empty() {
         rows.push(("takes", entry.kind.clone()));
     }
     rows.push(("meaning", entry.doc.clone()));
     if entry.needs_restart {
-        rows.push(("note", "takes effect when the daemon starts anew".into()));
+        rows.push((
+            "note",
+            "needs a restart of the daemons concerned, which the node does".into(),
+        ));
     }
     table::fields(&rows)
 }
