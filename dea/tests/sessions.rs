@@ -43,7 +43,9 @@ impl Session {
             stream: sandbox.enter().await.unwrap(),
             splitter: Splitter::default(),
         };
-        session.tell(ToSession::Open(opening)).await;
+        // One that is refused hangs up without hearing this; why is there to be read.
+        let opening = ToSession::Open(opening).encode();
+        let _ = session.stream.write_all(&opening).await;
         session
     }
 

@@ -64,7 +64,10 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     });
     let counted = door.open.clone();
     deps.varz(move || counted.document());
+    let connections = (deps.bus.clone(), deps.cluster.clone());
     deps.tasks.spawn("ssh", Policy::Critical, move |shutdown| {
+        // Nothing is asked of bus and store here, but a daemon is ready only while somebody holds both.
+        let _held = &connections;
         server::serve(listener.try_clone(), door.clone(), shutdown)
     });
     Ok(Running::new(deps.tasks))

@@ -21,6 +21,8 @@ mod push;
 mod quotas;
 #[path = "../api_places/races.rs"]
 mod races;
+#[path = "../api_apps/ssh.rs"]
+mod ssh;
 #[path = "../api_apps/steps.rs"]
 mod steps;
 #[path = "../api_apps/tasks.rs"]
