@@ -40,14 +40,13 @@ fn garbage(generator: &mut impl Rng) -> Vec<Vec<u8>> {
     messages
 }
 
-const COMPONENTS: [(&str, Role); 7] = [
+const COMPONENTS: [(&str, Role); 6] = [
     ("controller-1", Role::Controller),
     ("router-1", Role::Router),
     ("dea-1", Role::Dea),
     ("health-manager-1", Role::HealthManager),
     ("stager-1", Role::Stager),
     ("collector-1", Role::Collector),
-    ("ssh-proxy-1", Role::SshProxy),
 ];
 
 pub async fn garbage_on_the_bus_is_counted_and_harms_nobody(yard: &Yard) -> anyhow::Result<()> {
