@@ -5,8 +5,8 @@ use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{
-    config, doctor, events, history, login, logs, push, quotas, report, routes, run, services,
-    tasks,
+    config, doctor, events, history, inside, login, logs, push, quotas, report, routes, run,
+    services, tasks,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -92,6 +92,12 @@ pub enum Command {
     UnmapRoute(routes::RouteArgs),
     /// List the routes of the space
     Routes,
+    /// Open a shell in an instance, or run one command there
+    Ssh(inside::shell::ShellArgs),
+    /// Show a folder or a file of an instance
+    Files(inside::files::FilesArgs),
+    /// Copy files and folders from an instance or to it
+    Cp(inside::copy::CopyArgs),
     /// Show what happened to an app
     Events(events::EventsArgs),
     #[command(flatten)]

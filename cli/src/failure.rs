@@ -23,6 +23,8 @@ pub enum Code {
     MachineNotReady,
     /// What a command exited with that was run for the user; 1 to 255.
     Command(u8),
+    /// The same of one that the user watched: it said itself why.
+    Watched(u8),
     /// The reader of our output went away.
     PipeClosed,
 }
@@ -43,9 +45,15 @@ Exit codes:
   7  no such app, route, space or setting; no such pack, action, rule or the like
   8  it took too long
   9  this machine is not ready for a cluster (see `yard doctor`)
+`yard ssh APP -c COMMAND` exits with the status of the command.
 `yard run APP -- COMMAND` exits with what the command exited with, 130 after an interrupt.";
 
 impl Code {
+    /// Whether there is nothing to say about it.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Code::PipeClosed | Code::Watched(_))
+    }
+
     pub fn number(self) -> u8 {
         match self {
             Code::PipeClosed => 0,
@@ -58,7 +66,7 @@ impl Code {
             Code::NotFound => 7,
             Code::TimedOut => 8,
             Code::MachineNotReady => 9,
-            Code::Command(status) => status,
+            Code::Command(status) | Code::Watched(status) => status,
         }
     }
 }

@@ -12,6 +12,7 @@ mod doctor;
 mod events;
 mod failure;
 mod history;
+mod inside;
 mod login;
 mod logs;
 mod output;
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if failure.code != Code::PipeClosed {
+            if !failure.code.is_silent() {
                 // If standard error is gone, nobody can be told.
                 let _ = std::io::stderr().write_all(failure.render(verbose).as_bytes());
                 if json {
@@ -126,6 +127,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::MapRoute(args) => routes::map(args, &out, store).await,
         Command::UnmapRoute(args) => routes::unmap(args, &out, store).await,
         Command::Routes => routes::list(&out, store).await,
+        Command::Ssh(args) => inside::shell::run(args, &out, store).await,
+        Command::Files(args) => inside::files::run(args, &out, store).await,
+        Command::Cp(args) => inside::copy::run(args, &out, store).await,
         Command::Events(args) => events::run(args, &out, store).await,
         Command::Automation(command) => automation::run(command, &out, store).await,
         Command::Service(args) => services::run(args, &out, store).await,

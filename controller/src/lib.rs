@@ -19,6 +19,7 @@ pub mod vault;
 
 use anyhow::Context;
 use api::Api;
+use api::ssh::SshConfig;
 use blobs::Blobs;
 use daemon::{Deps, Policy, Running, Shutdown};
 use ops::tokens::Tokens;
@@ -58,6 +59,9 @@ pub struct Config {
     pub bulk_password: String,
     pub stager_queue: StagerQueue,
     pub automation: automation::start::Config,
+    /// None: no SSH proxy is announced.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn socket() -> String {
@@ -133,6 +137,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         ops,
         cluster: Some(deps.cluster.clone()),
         domain: domain.as_str().into(),
+        ssh: config.ssh.clone().map(Arc::new),
     };
     let automation = automation::start::start(&config.automation, api.ops.clone(), &runtime, &deps)
         .await
@@ -205,7 +210,8 @@ async fn fail_interrupted(ops: Ops, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// What the API asks of the running half.
 pub fn live(runtime: &Runtime) -> Live {
-    let (drain, stats, room, nudge, status, log, task_ended) = (
+    let (drain, stats, room, nudge, status, log, enter, task_ended) = (
+        runtime.clone(),
         runtime.clone(),
         runtime.clone(),
         runtime.clone(),
@@ -239,6 +245,10 @@ pub fn live(runtime: &Runtime) -> Live {
             Box::pin(async move { status.status().await })
         }),
         log: Arc::new(move |app, text| log.log(app, &text)),
+        enter: Arc::new(move |entering| {
+            let enter = enter.clone();
+            Box::pin(async move { enter.enter(entering).await })
+        }),
         task_ended: Arc::new(move |exited| {
             let runtime = task_ended.clone();
             Box::pin(async move { runtime.task_ended(&exited).await })

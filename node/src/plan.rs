@@ -110,6 +110,11 @@ impl Plan {
             .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
+    /// Where people come in by SSH: beside the routers.
+    pub fn ssh(&self) -> SocketAddr {
+        SocketAddr::new(self.bind(), self.chosen.port("ssh"))
+    }
+
     /// Where a router listens.
     fn router(&self, index: u32) -> Option<SocketAddr> {
         Some(SocketAddr::new(self.bind(), self.file.router_port(index)?))
@@ -135,7 +140,10 @@ impl Plan {
     }
 
     pub fn sockets(&self) -> Vec<(String, SocketAddr)> {
-        let mut sockets = vec![("collector".to_string(), self.local("collector"))];
+        let mut sockets = vec![
+            ("collector".to_string(), self.local("collector")),
+            ("ssh".to_string(), self.ssh()),
+        ];
         for index in 1..=self.file.copies.controllers {
             let name = numbered(API, index);
             let address = self.local(&name);
@@ -307,6 +315,10 @@ impl Plan {
                     "blobs": blobs,
                     "public_url": format!("http://api.{}:{}", self.file.domain, self.file.port),
                     "admin_password_file": self.layout.home.join("admin-password"),
+                    "ssh": {
+                        "port": self.chosen.port("ssh"),
+                        "fingerprint_file": self.ssh_fingerprint(),
+                    },
                     "token_key_file": key("token.key")?,
                     "blob_key_file": key("blob.key")?,
                     "bulk_user": "bulk",
@@ -345,12 +357,24 @@ impl Plan {
             }
             Role::HealthManager | Role::Registrar => json!({}),
             Role::Stager => json!({ "queue": "default" }),
+            Role::SshProxy => json!({
+                "address": self.ssh(),
+                "socket": "ssh",
+                "controller_url": format!("http://{}", self.local("api")),
+                "host_key_file": self.layout.home.join("ssh-host-key"),
+                "fingerprint_file": self.ssh_fingerprint(),
+            }),
             Role::Collector => json!({
                 "address": self.local("collector"),
                 "socket": "collector",
                 "controller_url": format!("http://{}", self.local(API)),
             }),
         })
+    }
+
+    /// What clients compare the host key with.
+    fn ssh_fingerprint(&self) -> PathBuf {
+        self.layout.home.join("ssh-host-key.fingerprint")
     }
 
     /// Several agents share the machine's memory; a single one finds out for itself.

@@ -8,6 +8,7 @@ pub mod api;
 pub mod bus;
 pub mod config;
 pub mod ids;
+pub mod inside;
 pub mod log;
 pub mod manifest;
 pub mod node;

@@ -56,6 +56,8 @@ samples! {
     "dea.discover": Discover,
     "dea.advertise": Advertisement,
     "dea.id.start": StartInstance,
+    "yard.dea.id.enter": EnterInstance,
+    "yard.dea.id.enter.reply": EnterReply,
     "dea.stop": StopInstances,
     "dea.update": UpdateInstances,
     "dea.find.droplet": FindInstances,

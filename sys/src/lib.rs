@@ -13,3 +13,4 @@ pub mod netlink;
 pub mod path;
 pub mod pidfd;
 pub mod process;
+pub mod terminal;

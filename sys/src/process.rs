@@ -90,6 +90,25 @@ pub fn receive_with_descriptors(
     Ok((received.bytes, descriptors))
 }
 
+/// Sends bytes and, with the first of them, a descriptor. Returns how many bytes went.
+pub fn send_with_descriptor(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    passed: BorrowedFd<'_>,
+) -> io::Result<usize> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let numbers = [passed.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&numbers)];
+    let parts = [io::IoSlice::new(bytes)];
+    loop {
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        match sendmsg::<()>(socket.as_raw_fd(), &parts, &control, flags, None) {
+            Err(nix::errno::Errno::EINTR) => {}
+            sent => return Ok(sent?),
+        }
+    }
+}
+
 /// A child that has ended, and what it and those it waited for used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {

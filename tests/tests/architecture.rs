@@ -24,6 +24,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("health-manager", BTreeSet::from(daemon)),
         ("stager", BTreeSet::from(daemon)),
         ("collector", BTreeSet::from(daemon)),
+        ("ssh-proxy", BTreeSet::from(daemon)),
         (
             "dea",
             BTreeSet::from(["proto", "daemon", "sys", "dea-shim"]),
@@ -41,6 +42,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "health-manager",
                 "stager",
                 "collector",
+                "ssh-proxy",
             ]),
         ),
         ("cli", BTreeSet::from(["proto", "automation"])),
@@ -172,6 +174,7 @@ fn keys_are_read_by_whom_the_schema_names() {
         "health-manager",
         "stager",
         "collector",
+        "ssh-proxy",
         "node",
     ];
     let mut readers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

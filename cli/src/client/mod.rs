@@ -11,6 +11,7 @@ mod logs;
 mod names;
 mod resolver;
 mod sse;
+mod ssh;
 mod tokens;
 mod transport;
 mod upload;

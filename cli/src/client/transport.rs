@@ -42,10 +42,23 @@ pub fn address_of(connect: &str) -> Option<IpAddr> {
 }
 
 pub(super) fn http(api: &str, connect: Option<&str>) -> Outcome<reqwest::Client> {
+    http_with(api, connect, reqwest::redirect::Policy::limited(5))
+}
+
+/// One that reads redirections and follows none.
+pub(super) fn http_staying(api: &str, connect: Option<&str>) -> Outcome<reqwest::Client> {
+    http_with(api, connect, reqwest::redirect::Policy::none())
+}
+
+fn http_with(
+    api: &str,
+    connect: Option<&str>,
+    redirections: reqwest::redirect::Policy,
+) -> Outcome<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("yard/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(5))
-        .redirect(reqwest::redirect::Policy::limited(5));
+        .redirect(redirections);
     if let (Some(address), Some(domain)) = (connect.and_then(address_of), names::domain_of_api(api))
     {
         // A proxy would not know this address.

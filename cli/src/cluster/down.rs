@@ -150,6 +150,9 @@ const KEPT: &[&str] = &[
     "nats",
     "node",
     "router",
+    "ssh-host-key",
+    "ssh-host-key.fingerprint",
+    "ssh-proxy",
     "stager",
 ];
 

@@ -461,17 +461,19 @@ async fn change_variables(
     Ok(ok(present_variables(&api, app)))
 }
 
-/// Name and what it would be. All are off and stay off.
+const SSH: &str = "ssh";
+/// Name and what it is.
 const FEATURES: &[(&str, &str)] = &[
-    ("ssh", "Enable SSHing into the app."),
+    (SSH, "Enable SSHing into the app."),
     ("revisions", "Enable versioning of an application"),
 ];
 
-fn present_feature((name, description): &(&str, &str)) -> AppFeature {
+/// What is no feature of ours is off and stays off.
+fn present_feature(app: &App, (name, description): &(&str, &str)) -> AppFeature {
     AppFeature {
         name: name.to_string(),
         description: description.to_string(),
-        enabled: false,
+        enabled: *name == SSH && app.ssh_enabled,
     }
 }
 
@@ -481,16 +483,18 @@ async fn features(
     Path(guid): Path<String>,
     asked: Asked,
 ) -> Answer {
-    api.ops.app(&actor, &guid).await?;
+    let (app, _) = api.ops.app(&actor, &guid).await?;
     let (rows, total) = (FEATURES.iter().collect(), FEATURES.len() as u64);
-    Ok(asked.page(Listing { rows, total }, present_feature))
+    Ok(asked.page(Listing { rows, total }, |feature| {
+        present_feature(&app, feature)
+    }))
 }
 
-fn find_feature(name: &str) -> Result<AppFeature, Refusal> {
+fn find_feature(app: &App, name: &str) -> Result<AppFeature, Refusal> {
     FEATURES
         .iter()
         .find(|(known, _)| *known == name)
-        .map(present_feature)
+        .map(|feature| present_feature(app, feature))
         .ok_or(Refusal::NotFound("Feature"))
 }
 
@@ -499,8 +503,8 @@ async fn feature(
     Caller(actor): Caller,
     Path((guid, name)): Path<(String, String)>,
 ) -> Answer {
-    api.ops.app(&actor, &guid).await?;
-    Ok(ok(find_feature(&name)?))
+    let (app, _) = api.ops.app(&actor, &guid).await?;
+    Ok(ok(find_feature(&app, &name)?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -515,14 +519,21 @@ async fn change_feature(
     Path((guid, name)): Path<(String, String)>,
     Body(wanted): Body<Switch>,
 ) -> Answer {
-    app_for(
+    if name == SSH {
+        let app = api
+            .ops
+            .switch_ssh_of_app(&actor, &guid, wanted.enabled)
+            .await?;
+        return Ok(ok(find_feature(&app, &name)?));
+    }
+    let (app, _) = app_for(
         &mut *api.ops.store.read().await?,
         &actor,
         Action::Develop,
         &guid,
     )
     .await?;
-    let feature = find_feature(&name)?;
+    let feature = find_feature(&app, &name)?;
     if wanted.enabled {
         return Refusal::unprocessable(format!(
             "The feature '{name}' cannot be enabled: it is not supported"
@@ -536,8 +547,10 @@ async fn ssh_enabled(
     Caller(actor): Caller,
     Path(guid): Path<String>,
 ) -> Answer {
-    api.ops.app(&actor, &guid).await?;
-    Ok(ok(json!({"enabled": false, "reason": "Disabled globally"})))
+    let off = api.ops.ssh_switched_off(&actor, &guid).await?;
+    Ok(ok(
+        json!({"enabled": off.is_none(), "reason": off.unwrap_or_default()}),
+    ))
 }
 
 fn present_current_droplet(api: &Api, app: &str, droplet: &str) -> Value {

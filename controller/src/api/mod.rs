@@ -36,6 +36,7 @@ pub mod routes;
 pub mod service_bindings;
 pub mod service_instances;
 pub mod spaces;
+pub mod ssh;
 pub mod tasks;
 pub mod uaa;
 pub mod users;
@@ -60,6 +61,8 @@ pub struct Api {
     /// None: an API without a cluster behind it; what needs one is refused.
     pub cluster: Option<daemon::Cluster>,
     pub domain: Arc<str>,
+    /// None: there is no SSH proxy.
+    pub ssh: Option<Arc<ssh::SshConfig>>,
 }
 
 /// What a handler gives back.
@@ -96,6 +99,7 @@ pub fn routes() -> Router<Api> {
         .merge(yard::routes())
         .merge(openapi::routes())
         .merge(internal::routes())
+        .merge(ssh::routes())
 }
 
 /// The API, with answers for what it does not know.

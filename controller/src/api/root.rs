@@ -75,13 +75,25 @@ async fn root(State(api): State<Api>) -> Response {
         ("logging", None),
         ("log_stream", None),
         ("credhub", None),
-        ("app_ssh", None),
+        ("app_ssh", ssh_link(&api)),
     ];
     ok(Root {
         links: links
             .into_iter()
             .map(|(name, link)| (name.to_string(), link))
             .collect(),
+    })
+}
+
+/// A place, not an URL: so Cloud Foundry's clients want it.
+fn ssh_link(api: &Api) -> Option<Link> {
+    let ssh = api.ssh.as_ref()?;
+    Some(Link {
+        meta: Some(json!({
+            "host_key_fingerprint": ssh.fingerprint()?,
+            "oauth_client": crate::ops::ssh::CLIENT,
+        })),
+        ..Link::to(format!("ssh.{}:{}", api.domain, ssh.port))
     })
 }
 

@@ -225,8 +225,12 @@ async fn security_groups(
     ))
 }
 
-fn ssh_feature() -> Value {
-    json!({"name": "ssh", "description": "Enable SSHing into apps in the space.", "enabled": false})
+fn ssh_feature(space: &Space) -> Value {
+    json!({
+        "name": "ssh",
+        "description": "Enable SSHing into apps in the space.",
+        "enabled": space.ssh_allowed,
+    })
 }
 
 async fn features(
@@ -234,13 +238,13 @@ async fn features(
     Caller(actor): Caller,
     Path(guid): Path<String>,
 ) -> Answer {
-    api.ops.space(&actor, &guid).await?;
-    Ok(ok(json!({"features": [ssh_feature()]})))
+    let space = api.ops.space(&actor, &guid).await?;
+    Ok(ok(json!({"features": [ssh_feature(&space)]})))
 }
 
 async fn ssh(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    api.ops.space(&actor, &guid).await?;
-    Ok(ok(ssh_feature()))
+    let space = api.ops.space(&actor, &guid).await?;
+    Ok(ok(ssh_feature(&space)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -255,9 +259,9 @@ async fn set_ssh(
     Path(guid): Path<String>,
     Body(feature): Body<Feature>,
 ) -> Answer {
-    api.ops.space(&actor, &guid).await?;
-    if feature.enabled {
-        return Refusal::unprocessable("SSH into instances is not supported");
-    }
-    Ok(ok(ssh_feature()))
+    let space = api
+        .ops
+        .switch_ssh_of_space(&actor, &guid, feature.enabled)
+        .await?;
+    Ok(ok(ssh_feature(&space)))
 }

@@ -9,6 +9,7 @@ use super::root::{Hosts, VERSION};
 use super::{Api, ok};
 use crate::ops::Refusal;
 use crate::ops::list::ListQuery;
+use crate::ops::ssh;
 use crate::ops::tokens::{Denied, ORIGIN};
 use crate::store::users::User;
 use axum::Router;
@@ -29,6 +30,7 @@ pub fn routes() -> Router<Api> {
     Router::new()
         .route("/login", get(login))
         .route("/oauth/token", post(token))
+        .route("/oauth/authorize", get(authorize))
         .route("/Users", get(list_users).post(create_user))
         .route("/Users/{guid}", delete(delete_user))
         .route("/Users/{guid}/password", put(change_password))
@@ -264,6 +266,59 @@ async fn token(
         }
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(response)).into_response())
+}
+
+#[derive(Deserialize)]
+struct Authorization {
+    response_type: String,
+    client_id: String,
+    /// Sent by Cloud Foundry's client; says the same as the response type.
+    grant_type: Option<String>,
+}
+
+/// A code for one login of the SSH proxy, in the address that is redirected to. Nobody follows it: the client
+/// takes the code out.
+async fn authorize(
+    State(api): State<Api>,
+    caller: Result<Caller, Refusal>,
+    query: Result<axum::extract::Query<Authorization>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Fault> {
+    let Caller(actor) = caller?;
+    let axum::extract::Query(asked) = match query {
+        Ok(query) => query,
+        Err(rejection) => {
+            return fault(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                rejection.body_text(),
+            );
+        }
+    };
+    if asked.client_id != ssh::CLIENT {
+        return fault(
+            StatusCode::UNAUTHORIZED,
+            "invalid_client",
+            format!("Codes are given for the client '{}' only", ssh::CLIENT),
+        );
+    }
+    let other_grant = asked
+        .grant_type
+        .as_deref()
+        .is_some_and(|kind| kind != "authorization_code");
+    if asked.response_type != "code" || other_grant {
+        return fault(
+            StatusCode::BAD_REQUEST,
+            "unsupported_response_type",
+            "A code is all that is given here: response_type=code",
+        );
+    }
+    let code = api.ops.authorization_code(&actor).await?;
+    let location = format!("{}?code={code}", Hosts::of(&api).url("login"));
+    let headers = [
+        (header::LOCATION, location),
+        (header::CACHE_CONTROL, "no-store".to_string()),
+    ];
+    Ok((StatusCode::FOUND, headers).into_response())
 }
 
 /// `login_hint={"origin":"x"}` chooses an identity provider; there is one.

@@ -15,6 +15,7 @@ pub mod picture;
 pub mod placement;
 pub mod quotas;
 pub mod services;
+pub mod ssh;
 pub mod sweep;
 pub mod tasks;
 pub mod times;

@@ -140,6 +140,7 @@ pub async fn create_in(
         stack: super::STACKS[0].to_string(),
         environment: Json::default(),
         current_droplet_guid: None,
+        ssh_enabled: true,
         labels: Json::default(),
         annotations: Json::default(),
         created_at: now,

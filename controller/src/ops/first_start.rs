@@ -90,6 +90,7 @@ impl Ops {
             guid: new_guid(),
             name: DEFAULT.to_string(),
             organization_guid: organization.guid.clone(),
+            ssh_allowed: true,
             quota_guid: None,
             labels: Json::default(),
             annotations: Json::default(),

@@ -28,6 +28,7 @@ pub mod routes;
 pub mod service_bindings;
 pub mod service_instances;
 pub mod spaces;
+pub mod ssh;
 pub mod sweep;
 pub mod tasks;
 pub mod tokens;
@@ -52,6 +53,7 @@ use proto::bus::stream::TaskExited;
 use proto::config::Settings;
 use proto::ids::DeaId;
 use sqlx::AnyConnection;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -85,6 +87,9 @@ pub type AskStats = dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync;
 pub type AskStatus = dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync;
 /// Why no agent could ever hold an instance; None: one could, or nobody knows yet.
 pub type AskRoom = dyn Fn(&PlacementRequest) -> Option<String> + Send + Sync;
+/// Where an agent lets the holder of a ticket into an instance, or a sentence why none does.
+pub type AskEnter =
+    dyn Fn(ssh::Entering) -> BoxFuture<'static, Result<SocketAddr, String>> + Send + Sync;
 /// An agent tells how a task of an app ended. Once this is done it is on disk.
 pub type TellTaskEnd =
     dyn Fn(TaskExited) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync;
@@ -105,6 +110,7 @@ pub struct Live {
     pub nudge: Arc<dyn Fn() + Send + Sync>,
     pub status: Arc<AskStatus>,
     pub log: Arc<TellLog>,
+    pub enter: Arc<AskEnter>,
     pub task_ended: Arc<TellTaskEnd>,
 }
 
@@ -118,6 +124,7 @@ impl Live {
             nudge: Arc::new(|| {}),
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
             log: Arc::new(|_, _| {}),
+            enter: Arc::new(|_| Box::pin(async { Err("There is no cluster".to_string()) })),
             task_ended: Arc::new(|_| Box::pin(async { Ok(()) })),
         }
     }

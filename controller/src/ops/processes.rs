@@ -141,7 +141,7 @@ async fn view(connection: &mut AnyConnection, process: Process) -> Result<Proces
     Ok(ProcessView { process, command })
 }
 
-async fn process_for(
+pub(super) async fn process_for(
     connection: &mut AnyConnection,
     actor: &Actor,
     action: Action,

@@ -114,6 +114,7 @@ impl Ops {
             guid: new_guid(),
             name,
             organization_guid: organization.to_string(),
+            ssh_allowed: true,
             quota_guid: None,
             labels: Json::default(),
             annotations: Json::default(),

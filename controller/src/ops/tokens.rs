@@ -8,6 +8,7 @@
 //! Hashing a password takes tens of milliseconds of a whole core by design: it runs outside the
 //! async threads, few at once, and somebody who guesses waits longer after each failure.
 
+use super::ssh::Permit;
 use super::{Ops, Refusal, now};
 use crate::domain::access::{Actor, Grant, RoleKind};
 use crate::store::automation::tokens as execution_tokens;
@@ -65,6 +66,21 @@ impl Tokens {
         validation.leeway = 0;
         validation.set_audience(&["cloud_controller"]);
         jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation)
+            .ok()
+            .map(|data| data.claims)
+    }
+
+    pub(super) fn sign_permit(&self, permit: &Permit) -> Result<String, Refusal> {
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), permit, &self.encoding)
+            .map_err(Refusal::internal("signing a permit"))
+    }
+
+    /// What a genuine permit that has not expired says.
+    pub(super) fn verify_permit(&self, permit: &str) -> Option<Permit> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.set_audience(&[super::ssh::CLIENT]);
+        jsonwebtoken::decode(permit, &self.decoding, &validation)
             .ok()
             .map(|data| data.claims)
     }
@@ -342,7 +358,7 @@ fn scopes(is_admin: bool) -> Vec<String> {
     scopes.into_iter().map(str::to_string).collect()
 }
 
-fn hash_of(token: &str) -> String {
+pub(super) fn hash_of(token: &str) -> String {
     crate::blobs::hex(&sha2::Sha256::digest(token.as_bytes()))
 }
 

@@ -24,6 +24,7 @@ mod components;
 pub(crate) mod crashes;
 mod dispatcher;
 mod drains;
+mod entries;
 mod launch;
 mod listen;
 mod nodes;

@@ -21,6 +21,8 @@ row! {
         /// The user's variables.
         environment: Json<BTreeMap<String, String>>,
         current_droplet_guid: Option<String>,
+        /// Whether developers may go inside its instances.
+        ssh_enabled: bool,
         labels: Json<BTreeMap<String, String>>,
         annotations: Json<BTreeMap<String, String>>,
         created_at: i64,

@@ -21,6 +21,7 @@
 
 pub mod apps;
 pub mod audit_events;
+pub mod authorization_codes;
 pub mod automation;
 pub mod builds;
 pub mod deployments;
@@ -104,6 +105,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "history",
         include_str!("../../migrations/0010_history.sql"),
     ),
+    (11, "ssh", include_str!("../../migrations/0011_ssh.sql")),
     (
         12,
         "services",

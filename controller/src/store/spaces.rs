@@ -10,6 +10,8 @@ row! {
         guid: String,
         name: String,
         organization_guid: String,
+        /// Whether it is allowed for any app here.
+        ssh_allowed: bool,
         quota_guid: Option<String>,
         labels: Json<BTreeMap<String, String>>,
         annotations: Json<BTreeMap<String, String>>,

@@ -127,7 +127,7 @@ async fn apps_are_made_changed_and_found() {
     .await;
     check(
         Method::PATCH,
-        format!("{own}/features/ssh"),
+        format!("{own}/features/revisions"),
         json!({"enabled": true}),
         422,
         "cannot be enabled",
@@ -166,7 +166,7 @@ async fn apps_are_made_changed_and_found() {
     );
     assert_eq!(
         user.get(&format!("{own}/ssh_enabled")).await.expect(200),
-        json!({"enabled": false, "reason": "Disabled globally"})
+        json!({"enabled": false, "reason": "Disabled for app"})
     );
     for path in [
         "revisions",

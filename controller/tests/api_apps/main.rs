@@ -12,6 +12,7 @@ mod processes;
 mod push;
 mod quotas;
 mod services;
+mod ssh;
 mod steps;
 mod tasks;
 mod uploads;

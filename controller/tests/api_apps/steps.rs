@@ -152,5 +152,6 @@ pub fn other(ops: Ops) -> axum::Router {
         ops,
         cluster: None,
         domain: DOMAIN.into(),
+        ssh: None,
     })
 }

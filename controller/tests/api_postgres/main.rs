@@ -23,6 +23,8 @@ mod quotas;
 mod races;
 #[path = "../api_apps/services.rs"]
 mod services;
+#[path = "../api_apps/ssh.rs"]
+mod ssh;
 #[path = "../api_apps/steps.rs"]
 mod steps;
 #[path = "../api_apps/tasks.rs"]

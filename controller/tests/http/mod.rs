@@ -99,6 +99,7 @@ impl Http {
             ops: ops.clone(),
             cluster,
             domain: DOMAIN.into(),
+            ssh: None,
         });
         Http {
             router,

@@ -24,8 +24,8 @@ GET /v3/apps/{guid}/environment_variables | bearer | | 200 EnvironmentVariables 
 PATCH /v3/apps/{guid}/environment_variables | bearer | ChangeVariables | 200 EnvironmentVariables | Changes variables; null takes one away
 GET /v3/apps/{guid}/features | bearer | | 200 [AppFeature] | Lists what an app could do
 GET /v3/apps/{guid}/features/{name} | bearer | | 200 AppFeature | Shows one feature
-PATCH /v3/apps/{guid}/features/{name} | bearer | Switch | 200 AppFeature | Switches a feature off; none can be switched on
-GET /v3/apps/{guid}/ssh_enabled | bearer | | 200 SshEnabled | Whether there is SSH: there is none
+PATCH /v3/apps/{guid}/features/{name} | bearer | Switch | 200 AppFeature | Switches a feature; of those there are, `ssh` can be switched on
+GET /v3/apps/{guid}/ssh_enabled | bearer | | 200 SshEnabled | Whether developers may go inside, and if not, why
 GET /v3/apps/{guid}/relationships/current_droplet | bearer | | 200 CurrentDroplet | Names the droplet of the next start
 PATCH /v3/apps/{guid}/relationships/current_droplet | bearer | One | 200 CurrentDroplet | Sets the droplet of the next start
 GET /v3/apps/{guid}/revisions | bearer | | 200 [Nothing] | Revisions: there are none
@@ -111,8 +111,8 @@ PATCH /v3/spaces/{guid}/relationships/isolation_segment | bearer | MaybeOne | 20
 GET /v3/spaces/{guid}/running_security_groups | bearer | | 200 [Nothing] | Security groups: there are none
 GET /v3/spaces/{guid}/staging_security_groups | bearer | | 200 [Nothing] | Security groups: there are none
 GET /v3/spaces/{guid}/features | bearer | | 200 SpaceFeatures | Lists what a space could do
-GET /v3/spaces/{guid}/features/ssh | bearer | | 200 AppFeature | Whether there is SSH: there is none
-PATCH /v3/spaces/{guid}/features/ssh | bearer | Switch | 200 AppFeature | Switches SSH off; it cannot be switched on
+GET /v3/spaces/{guid}/features/ssh | bearer | | 200 AppFeature | Whether developers may go inside the apps of a space
+PATCH /v3/spaces/{guid}/features/ssh | bearer | Switch | 200 AppFeature | Lets developers go inside the apps of a space, or not
 DELETE /v3/spaces/{guid}/routes | bearer | | 202 job | Deletes the routes of a space that lead nowhere
 GET /v3/users | bearer | | 200 [User] | Lists users: all for administrators, those of their organizations for managers
 POST /v3/users | bearer | CreateUser | 201 User | Finds the account that was made at the token endpoints
@@ -173,6 +173,7 @@ GET /v3/environment_variable_groups/{name} | bearer | | 200 VariableGroup | Vari
 PATCH /v3/environment_variable_groups/{name} | bearer | | refused | Variable groups are not supported
 GET /login | - | | 200 LoginInfo | How to log in
 POST /oauth/token | client | form Grant | 200 TokenResponse | Gives tokens for a password or a refresh token
+GET /oauth/authorize | bearer | | 302 | Gives a code for one login by SSH, in the address that is redirected to
 GET /Users | bearer | | 200 Accounts | Finds accounts by name
 POST /Users | bearer | CreateAccount | 201 Account | Makes an account
 DELETE /Users/{guid} | bearer | | 200 {} | Deletes an account
@@ -196,6 +197,8 @@ GET /internal/blobs/{key} | signed | | 200 bytes | Reads a blob
 HEAD /internal/blobs/{key} | signed | | 200 | The size of a blob
 PUT /internal/blobs/{key} | signed | bytes | 200 BlobDigests | Writes a blob
 GET /internal/log_access/{app_guid} | bearer | | 200 {} | Whether the bearer may read the log of an app
+POST /internal/ssh/permits | - | SshLogin | 200 SshPermit | Takes a code for the right to ask for sessions in one instance
+POST /internal/ssh/entries | bearer | | 200 SshEntry | Where a session of the permit that is the bearer token is opened
 GET /bulk/apps | basic | | 200 BulkPage | The desired state, page by page
 GET /bulk/counts | basic | | 200 Counts | How many users there are
 GET /bulk/crashes | basic | | 200 BulkCrashes | What crashed since then, the newest first
@@ -224,6 +227,10 @@ pub const QUERIES: &[(&str, &str)] = &[
     ),
     ("DELETE /v3/spaces/{guid}/routes", "unmapped!:boolean"),
     ("POST /oauth/token", "login_hint:string"),
+    (
+        "GET /oauth/authorize",
+        "response_type!:string client_id!:string grant_type:string",
+    ),
     ("GET /Users", "filter:string"),
     ("PUT /yard/v1/config/{path}", "component:string"),
     (

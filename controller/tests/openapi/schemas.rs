@@ -155,12 +155,18 @@ pub const REQUESTS: &[(&str, &str)] = &[
         "ChangePassword",
         "oldPassword:string password!:string schemas:any",
     ),
+    (
+        "SshLogin",
+        "code!:string process!:string index:integer? crashed!:boolean",
+    ),
 ];
 
 /// Answers without a type in `proto::api`. Fields may come that are not named here.
 const ANSWERS: &[(&str, &str)] = &[
     ("Index", "links!:object"),
     ("Nothing", ""),
+    ("SshPermit", "permit!:string"),
+    ("SshEntry", "address!:string ticket!:string"),
     ("Holders", "data!:GuidRef[] links!:object"),
     ("SshEnabled", "enabled!:boolean reason!:string"),
     ("ServicePermissions", "read!:boolean manage!:boolean"),

@@ -71,6 +71,9 @@ pub enum ToInit {
         number: i32,
         everyone: bool,
     },
+    /// Open a session beside the ordered program, as its user ([`crate::session`]). Its connection comes
+    /// with this message.
+    Enter,
     /// End, and thereby the sandbox.
     Exit,
 }
@@ -171,6 +174,9 @@ pub enum Request {
         number: i32,
         everyone: bool,
     },
+    /// Open a session beside the ordered program, also after its end. The session's connection comes with
+    /// this message; it says itself what became of it.
+    Enter,
     /// From now on send events on this connection, from the first unacknowledged.
     Listen,
     /// Events up to this one need not be kept. The only request without a reply.
@@ -222,6 +228,11 @@ pub mod kind {
     pub const REPLY: u8 = b'r';
     pub const LINE: u8 = b'l';
     pub const NOTICE: u8 = b'n';
+    /// To a session and from it ([`crate::session::words`]).
+    pub const SESSION: u8 = b'j';
+    pub const SESSION_INPUT: u8 = b'0';
+    pub const SESSION_OUTPUT: u8 = b'1';
+    pub const SESSION_ERRORS: u8 = b'2';
     /// Between the host of shell actions and its slots.
     pub const SLOT: u8 = b's';
 }

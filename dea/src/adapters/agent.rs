@@ -35,6 +35,7 @@ use super::automation::output::Outputs;
 use super::automation::sensors::SensorEntry;
 use super::automation::unit::PackCommand;
 use super::droplets::Droplets;
+use super::inside::Inside;
 use super::pool::Pool;
 use super::spool::Spool;
 use crate::domain::remembered::Remembered;
@@ -58,6 +59,7 @@ pub struct Agent {
     /// Executions of actions that have not ended.
     pub notes: Notes,
     pub outputs: Outputs,
+    pub inside: Inside,
     pub web: reqwest::Client,
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Held because the settings end with it.

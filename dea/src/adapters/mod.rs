@@ -16,6 +16,7 @@ pub mod farewell;
 pub mod folders;
 pub mod health;
 pub mod heartbeat;
+pub mod inside;
 pub mod life;
 pub mod machine;
 pub mod names;

@@ -6,6 +6,7 @@ use super::automation::notes::Notes;
 use super::automation::output::Outputs;
 use super::automation::{report, retire};
 use super::droplets::Droplets;
+use super::inside::{self, Inside};
 use super::spool::Spool;
 use super::{
     adoption, advertise, evacuation, farewell, folders, heartbeat, machine, names, pool, routes,
@@ -51,6 +52,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         accepted,
         notes,
         outputs: Outputs::new(),
+        inside: Inside::open().context("cannot listen for sessions in instances")?,
         web,
         settings: deps.cluster.settings(),
         cluster: deps.cluster.clone(),
@@ -76,6 +78,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     agent.listen_for_tasks().await;
     agent.listen_for_actions().await;
     agent.listen_for_sensors().await;
+    agent.listen_for_entries().await;
     agent.listen_for_drains().await;
     spawn(&agent, "heartbeat", heartbeat::run);
     spawn(&agent, "advertise", advertise::run);
@@ -94,6 +97,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     });
     spawn(&agent, "automation-report", report::run);
     spawn(&agent, "packs", retire::run);
+    spawn(&agent, "sessions", inside::run);
     spawn(&agent, "pool", pool::run);
     spawn(&agent, "names", move |agent, shutdown| {
         names::run(agent, name_server.clone(), shutdown)
@@ -151,6 +155,7 @@ fn show(agent: &Arc<Agent>, deps: &Deps) {
             "actions": table.actions.len(),
             "sensors": table.sensors.len(),
             "spooled_facts": shown.spool.len(),
+            "sessions": shown.inside.sessions(),
             "max_memory": max_memory,
             "reserved_memory": reserved_memory,
             "used_memory": used_memory,

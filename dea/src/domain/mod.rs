@@ -31,6 +31,7 @@ pub mod remembered;
 pub mod retention;
 pub mod selection;
 pub mod sensor;
+pub mod session;
 pub mod spool;
 pub mod task;
 pub mod usage;

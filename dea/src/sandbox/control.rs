@@ -1,10 +1,11 @@
 //! The agent's side of a supervisor's socket.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use dea_shim::protocol::{Reply, Request, Splitter, frame_json, kind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
 use super::SandboxError;
@@ -34,7 +35,18 @@ impl Control {
         operation: &'static str,
         within: Duration,
     ) -> Result<Reply, SandboxError> {
-        let reply = tokio::time::timeout(within, self.exchange(request))
+        self.ask_with(request, None, operation, within).await
+    }
+
+    /// The same, for a request that comes with a descriptor.
+    pub(super) async fn ask_with(
+        &mut self,
+        request: &Request,
+        passed: Option<OwnedFd>,
+        operation: &'static str,
+        within: Duration,
+    ) -> Result<Reply, SandboxError> {
+        let reply = tokio::time::timeout(within, self.exchange(request, passed))
             .await
             .map_err(|_| SandboxError::Timeout {
                 id: self.id.clone(),
@@ -50,11 +62,26 @@ impl Control {
         }
     }
 
-    async fn exchange(&mut self, request: &Request) -> Result<Reply, SandboxError> {
+    async fn exchange(
+        &mut self,
+        request: &Request,
+        passed: Option<OwnedFd>,
+    ) -> Result<Reply, SandboxError> {
         let id = self.id.clone();
         let gone = || SandboxError::Gone { id: id.clone() };
+        let frame = frame_json(kind::REQUEST, request);
+        let sent = match &passed {
+            None => 0,
+            Some(passed) => {
+                let stream = &self.stream;
+                let send =
+                    || sys::process::send_with_descriptor(stream.as_fd(), &frame, passed.as_fd());
+                let sent = stream.async_io(Interest::WRITABLE, send).await;
+                sent.map_err(|_| gone())?
+            }
+        };
         self.stream
-            .write_all(&frame_json(kind::REQUEST, request))
+            .write_all(&frame[sent..])
             .await
             .map_err(|_| gone())?;
         let mut buffer = [0u8; 4096];

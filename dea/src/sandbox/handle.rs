@@ -282,6 +282,25 @@ impl Sandbox {
         Ok(Events::new(control.into_parts()))
     }
 
+    /// Opens a session beside the application, also after its end ([`dea_shim::session`]). What becomes of
+    /// it, it says itself; closing the stream ends it with everything it started.
+    pub async fn enter(&self) -> Result<UnixStream, SandboxError> {
+        let pair = || -> io::Result<_> {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            Ok((UnixStream::from_std(ours)?, theirs))
+        };
+        let (ours, theirs) = pair().map_err(|source| SandboxError::System {
+            operation: "make a pair of sockets".to_owned(),
+            source,
+        })?;
+        let mut control = self.control().await?;
+        control
+            .ask_with(&Request::Enter, Some(theirs.into()), "enter", ANSWER_WITHIN)
+            .await?;
+        Ok(ours)
+    }
+
     pub async fn signal(&self, signal: Signal) -> Result<(), SandboxError> {
         let request = Request::Signal {
             number: signal.number(),

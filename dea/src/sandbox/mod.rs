@@ -40,7 +40,8 @@ mod stack;
 
 pub use config::{BadSubnet, EngineConfig, Subnet};
 pub use dea_shim::cgroup::Group;
-pub use dea_shim::protocol::{ExitStatus, Orders};
+pub use dea_shim::protocol::{ExitStatus, Orders, Splitter};
+pub use dea_shim::session::words as session;
 pub use engine::Engine;
 pub use error::{SandboxError, chain};
 pub use events::{Events, SandboxEvent};

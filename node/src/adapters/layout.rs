@@ -339,6 +339,9 @@ struct NetworkFile {
     second: u8,
 }
 
+/// The port of SSH of the first cluster of a machine.
+const SSH_PORT: u16 = 2222;
+
 impl Chosen {
     /// Reads what was chosen before and completes it. `in_use` says of a port kept from before
     /// that its rightful owner still has it.
@@ -351,11 +354,15 @@ impl Chosen {
         let before: BTreeMap<String, u16> = files::read_json(&ports_file)?.unwrap_or_default();
         let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
         // A port that a stranger took meanwhile is given up, unless a part of ours still runs on it.
-        let known: BTreeMap<String, u16> = before
+        let mut known: BTreeMap<String, u16> = before
             .iter()
             .filter(|(name, port)| kept(name) || is_free(**port))
             .map(|(name, port)| (name.clone(), *port))
             .collect();
+        // People type this one: where Cloud Foundry has it, if it can be had.
+        if !before.contains_key("ssh") && is_free(SSH_PORT) {
+            known.insert("ssh".to_owned(), SSH_PORT);
+        }
         let wanted: Vec<String> = parts.iter().flat_map(Part::ports).collect();
         let chosen =
             ports::complete(&known, &wanted, rand::random(), is_free).ok_or(ChoiceError::Ports)?;

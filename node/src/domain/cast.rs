@@ -25,6 +25,7 @@ pub const SOCKETS: &[(Role, &str)] = &[
     (Role::Router, ROUTER_TLS),
     (Role::Controller, API),
     (Role::Collector, "collector"),
+    (Role::SshProxy, "ssh"),
 ];
 
 /// The name of a socket or port of one of several daemons. The first one's has no number: clusters whose
@@ -92,6 +93,10 @@ impl Part {
                 role: Role::Collector,
                 ..
             } => vec!["collector".to_string()],
+            Part::Daemon {
+                role: Role::SshProxy,
+                ..
+            } => vec!["ssh".to_string()],
             Part::Daemon { .. } => Vec::new(),
         };
         let admin = self.component().map(|id| format!("{id}-admin"));
@@ -124,6 +129,7 @@ pub fn parts(deas: u32, copies: Copies) -> Vec<Part> {
         (Role::HealthManager, copies.health_managers),
         (Role::Stager, copies.stagers),
         (Role::Collector, 1),
+        (Role::SshProxy, 1),
     ];
     let daemons = daemons
         .into_iter()
@@ -140,7 +146,7 @@ pub fn parts(deas: u32, copies: Copies) -> Vec<Part> {
 pub fn stop_waves(parts: &[Part]) -> Vec<Vec<Part>> {
     let wave = |part: &Part| match part {
         Part::Daemon { role, .. } => match role {
-            Role::Stager | Role::Registrar => 0,
+            Role::Stager | Role::SshProxy | Role::Registrar => 0,
             Role::HealthManager => 1,
             Role::Controller => 2,
             Role::Dea => 3,
@@ -175,7 +181,7 @@ mod tests {
         assert_eq!(
             names,
             [
-                vec!["stager-1"],
+                vec!["stager-1", "ssh-proxy-1"],
                 vec!["health-manager-1"],
                 vec!["controller-1"],
                 vec!["dea-1", "dea-2"],
@@ -200,7 +206,8 @@ mod tests {
                 "router-tls",
                 "router-http-2",
                 "router-tls-2",
-                "collector"
+                "collector",
+                "ssh"
             ]
         );
         let mut ports: Vec<String> = parts.iter().flat_map(Part::ports).collect();

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Hosts of the cluster itself.
-pub const SYSTEM: &[&str] = &["api", "uaa", "login", "log-cache", "st2"];
+pub const SYSTEM: &[&str] = &["api", "uaa", "login", "log-cache", "ssh", "st2"];
 /// Most names; the file is read by every program on the machine.
 const MOST: usize = 2000;
 

@@ -119,6 +119,7 @@ impl StoreRole {
             | Role::HealthManager
             | Role::Stager
             | Role::Collector
+            | Role::SshProxy
             | Role::Registrar => StoreRole::Member,
         }
     }

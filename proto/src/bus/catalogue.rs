@@ -22,18 +22,20 @@ pub enum Role {
     HealthManager,
     Stager,
     Collector,
+    SshProxy,
     /// Foreign components an operator lets in, e.g. a route registrar.
     Registrar,
 }
 
 impl Role {
-    pub const ALL: [Role; 7] = [
+    pub const ALL: [Role; 8] = [
         Role::Controller,
         Role::Router,
         Role::Dea,
         Role::HealthManager,
         Role::Stager,
         Role::Collector,
+        Role::SshProxy,
         Role::Registrar,
     ];
 
@@ -46,6 +48,7 @@ impl Role {
             Role::HealthManager => "health-manager",
             Role::Stager => "stager",
             Role::Collector => "collector",
+            Role::SshProxy => "ssh-proxy",
             Role::Registrar => "registrar",
         }
     }
@@ -63,6 +66,7 @@ impl Role {
             Role::HealthManager => "HealthManager",
             Role::Stager => "Stager",
             Role::Collector => "Collector",
+            Role::SshProxy => "SshProxy",
             Role::Registrar => "Registrar",
         }
     }
@@ -107,7 +111,7 @@ pub struct Entry {
     pub doc: &'static str,
 }
 
-use Role::{Collector, Controller, Dea, HealthManager, Registrar, Router, Stager};
+use Role::{Collector, Controller, Dea, HealthManager, Registrar, Router, SshProxy, Stager};
 
 macro_rules! entry {
     ($pattern:literal $class:ident $encoding:ident $payload:literal $(-> $reply:literal)?, [$($publisher:ident),*] => [$($subscriber:ident),*] $(, queue $queue:literal $member:ident)?, $doc:literal) => {
@@ -131,8 +135,8 @@ macro_rules! entry {
 
 /// Every subject on the bus.
 pub const CATALOGUE: &[Entry] = &[
-    entry!("vcap.component.announce" Event Json "Component", [Controller, Router, Dea, HealthManager, Stager, Collector] => [], "A component came up."),
-    entry!("vcap.component.discover" Query Json "Empty" -> "Component", [Controller] => [Controller, Router, Dea, HealthManager, Stager, Collector], "A controller or a tool asks who is there; every component answers."),
+    entry!("vcap.component.announce" Event Json "Component", [Controller, Router, Dea, HealthManager, Stager, Collector, SshProxy] => [], "A component came up."),
+    entry!("vcap.component.discover" Query Json "Empty" -> "Component", [Controller] => [Controller, Router, Dea, HealthManager, Stager, Collector, SshProxy], "A controller or a tool asks who is there; every component answers."),
     entry!("router.start" Event Json "RouterStart", [Router] => [Dea, Controller, Collector], "A router came up or reconnected: register everything again."),
     entry!("router.greet" Query Json "Empty" -> "RouterStart", [Dea, Controller, Collector, Registrar] => [Router], "How often shall I register?"),
     entry!("router.register" Heartbeat Json "Registration", [Dea, Controller, Collector, Registrar] => [Router], "These names are served at this address."),
@@ -146,6 +150,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("dea.stop" Command Json "StopInstances", [Controller] => [Dea], "Stop the instances that match every given filter."),
     entry!("dea.update" Command Json "UpdateInstances", [Controller] => [Dea], "The names of a process changed."),
     entry!("dea.find.droplet" Query Json "FindInstances" -> "FoundInstance", [Controller] => [Dea], "One answer per matching instance."),
+    entry!("yard.dea.{id}.enter" Command Json "EnterInstance" -> "EnterReply", [Controller] => [Dea], "Let the holder of a ticket into an instance. Carries the ticket: only the addressee may read it."),
     entry!("dea.shutdown" Event Json "Shutdown", [Dea] => [Controller], "An agent takes no more work; repeated while it is emptied."),
     entry!("yard.dea.{id}.drain" Command Json "DrainAgent" -> "DrainReply", [Controller] => [Dea], "Empty the agent, or let it take work again."),
     entry!("droplet.status" Query Json "FindInstances" -> "InstanceStats", [] => [Dea], "Stats of running instances, for tools."),
@@ -283,6 +288,11 @@ pub fn dea_start_instance(dea: &DeaId) -> Topic<StartInstance> {
 /// `vcap.stager.{queue}`
 pub fn stager(queue: &StagerQueue) -> Topic<StagingRequest> {
     Topic::new(format!("vcap.stager.{queue}"))
+}
+
+/// `yard.dea.{id}.enter`
+pub fn dea_enter(dea: &DeaId) -> Topic<EnterInstance> {
+    Topic::new(format!("yard.dea.{dea}.enter"))
 }
 
 /// `yard.dea.{id}.drain`

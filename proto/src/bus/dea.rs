@@ -324,7 +324,34 @@ pub struct DrainReply {
     pub drain: Option<Drain>,
 }
 
+/// `yard.dea.{id}.enter`: whoever shows this ticket soon may open a session in the instance, once.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnterInstance {
+    pub instance: InstanceId,
+    /// A secret.
+    pub ticket: String,
+    /// How long it is good for.
+    pub seconds: u64,
+}
+
+impl std::fmt::Debug for EnterInstance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EnterInstance({}, {} s)", self.instance, self.seconds)
+    }
+}
+
+/// Where to show it, or why it was not taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnterReply {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<std::net::SocketAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 super::json!(
+    EnterInstance,
+    EnterReply,
     DrainAgent,
     DrainReply,
     Hello,

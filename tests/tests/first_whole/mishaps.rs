@@ -50,6 +50,7 @@ pub async fn each_daemon_may_be_killed_under_load(cluster: &Cluster) -> anyhow::
         "stager-1",
         "health-manager-1",
         "collector-1",
+        "ssh-proxy-1",
         "dea-1",
         "etcd",
         "nats",

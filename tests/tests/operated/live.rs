@@ -53,6 +53,7 @@ pub async fn the_log_level_follows_the_configuration(cluster: &Cluster) -> anyho
                     "health-manager-1",
                     "stager-1",
                     "collector-1",
+                    "ssh-proxy-1",
                     "node",
                 ] {
                     ensure!(

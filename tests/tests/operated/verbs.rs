@@ -68,7 +68,7 @@ const SERVICE: &[&str] = &[
 const BOUND: &[&str] = &["service", "app", "name", "guid", "bound"];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
-/// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT and PASSWORD stand for the cluster's.
+/// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT, COPY and PASSWORD stand for the cluster's.
 const VERBS: &[Verb] = &[
     verb("doctor --home HOME", &["ready", "findings", "install"]),
     verb(
@@ -104,6 +104,19 @@ const VERBS: &[Verb] = &[
     verb("restart spoken", APP),
     verb("restart spoken --strategy rolling", APP),
     verb("restage spoken", APP),
+    verb(
+        "ssh spoken --command pwd",
+        &["index", "status", "stdout", "stderr"],
+    ),
+    verb("files spoken app", &["index", "path", "kind", "entries"]),
+    verb(
+        "files spoken app/Procfile",
+        &["index", "path", "kind", "size", "content_base64"],
+    ),
+    verb(
+        "cp spoken:app/Procfile COPY",
+        &["source", "target", "instances"],
+    ),
     verb("run spoken -- true", TASK),
     verb("tasks spoken", TASK),
     verb("task list spoken", TASK),
@@ -249,6 +262,7 @@ fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
             "API" => format!("http://{}:{}", cluster.host("api"), cluster.port),
             "FOLDER" => folder.display().to_string(),
             "REPORT" => cluster.root().join("verbs.tar.gz").display().to_string(),
+            "COPY" => cluster.root().join("copied").display().to_string(),
             "PASSWORD" => cluster.home.join("admin-password").display().to_string(),
             other => other.to_string(),
         })

@@ -9,26 +9,34 @@
 //! that a crashed sandbox can still be looked at. It ends when told to, or when the supervisor is
 //! gone (its end of the connection closes): a sandbox never outlives its supervisor.
 
-use std::ffi::CString;
-use std::io::{self, Read, Write};
+use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
 
+use dea_shim::program::{self, Streams};
 use dea_shim::protocol::{ExitStatus, FromInit, Orders, Splitter, ToInit, frame_json, kind};
+use dea_shim::session;
 use dea_shim::shell_host::{self, Asked};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Gid, Pid, Uid};
-use sys::process::{Forked, exit_now, fork, inherited, reset_signals};
+use nix::unistd::Pid;
+use sys::process::{fork_keeping, inherited, receive_with_descriptors};
 
 /// The first argument of the host of shell actions, which is the same program: it is in every sandbox.
 const PACK_HOST: &str = "pack-host";
 /// The descriptor the runtime preserves.
 const CONNECTION: i32 = 3;
+/// Descriptors that may come with one read.
+const MOST_DESCRIPTORS: usize = 8;
+
+/// What the application was started with: a session beside it starts with the same. Set once; a session, which
+/// is a fork of this process, finds it here.
+static ORDERS: OnceLock<Orders> = OnceLock::new();
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -56,6 +64,8 @@ fn host(arguments: &[String]) -> ! {
 
 struct Init {
     connection: UnixStream,
+    /// Connections of sessions whose message has not been read yet.
+    entering: VecDeque<OwnedFd>,
     program: Option<Pid>,
     ended: bool,
 }
@@ -83,6 +93,7 @@ fn run() -> io::Result<()> {
     let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mut init = Init {
         connection: UnixStream::from(inherited(CONNECTION)?),
+        entering: VecDeque::new(),
         program: None,
         ended: false,
     };
@@ -112,10 +123,13 @@ fn run() -> io::Result<()> {
             init.reap()?;
         }
         if readable {
-            let length = match init.connection.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
+            let connection = init.connection.as_fd();
+            let (length, came) =
+                match receive_with_descriptors(connection, &mut buffer, MOST_DESCRIPTORS) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    received => received?,
+                };
+            init.entering.extend(came);
             if length == 0 {
                 return Ok(());
             }
@@ -124,6 +138,7 @@ fn run() -> io::Result<()> {
                 match message {
                     ToInit::Order(orders) => init.carry_out(&orders)?,
                     ToInit::Signal { number, everyone } => init.pass_on(number, everyone),
+                    ToInit::Enter => init.open_session(),
                     ToInit::Exit => return Ok(()),
                 }
             }
@@ -141,12 +156,27 @@ impl Init {
             let problem = "this sandbox has its orders already".to_owned();
             return self.report(&FromInit::Refused { problem });
         }
-        match start(orders) {
+        match program::start(orders, &Streams::OfInit, true) {
             Ok(pid) => {
+                let _ = ORDERS.set(orders.clone());
                 self.program = Some(pid);
                 self.report(&FromInit::Started { pid: pid.as_raw() })
             }
             Err(problem) => self.report(&FromInit::Refused { problem }),
+        }
+    }
+
+    /// A session that cannot be opened says so on its own connection.
+    fn open_session(&mut self) {
+        let Some(connection) = self.entering.pop_front() else {
+            return;
+        };
+        let opened = match ORDERS.get() {
+            Some(_) => fork_keeping(&connection, session_life).map_err(|error| error.to_string()),
+            None => Err("nothing was started in this sandbox yet".to_owned()),
+        };
+        if let Err(problem) = opened {
+            session::refuse(connection, problem);
         }
     }
 
@@ -187,102 +217,10 @@ impl Init {
     }
 }
 
-/// Starts the ordered program; the error says which step failed.
-fn start(orders: &Orders) -> Result<Pid, String> {
-    let c_text = |text: &String| {
-        CString::new(text.as_str()).map_err(|_| format!("{text:?} contains a NUL byte"))
-    };
-    let argv = orders
-        .argv
-        .iter()
-        .map(c_text)
-        .collect::<Result<Vec<_>, _>>()?;
-    let env = orders
-        .env
-        .iter()
-        .map(c_text)
-        .collect::<Result<Vec<_>, _>>()?;
-    let program = argv.first().ok_or("no program was ordered")?.clone();
-    let candidates = candidates(&orders.argv[0], &orders.env);
-    let (failures, report) =
-        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| format!("pipe: {e}"))?;
-    match fork().map_err(|error| format!("fork: {error}"))? {
-        Forked::Child => {
-            let problem = become_program(orders, &candidates, &argv, &env)
-                .err()
-                .unwrap_or_default();
-            let _ = nix::unistd::write(&report, problem.as_bytes());
-            exit_now(127)
-        }
-        Forked::Parent { child } => {
-            drop(report);
-            let problem = read_all(failures).map_err(|error| format!("start: {error}"))?;
-            let child = Pid::from_raw(child);
-            if problem.is_empty() {
-                return Ok(child);
-            }
-            let _ = waitpid(child, None);
-            Err(format!("{}: {problem}", program.to_string_lossy()))
-        }
+/// The whole life of a session's process.
+fn session_life(connection: OwnedFd) -> i32 {
+    match ORDERS.get() {
+        Some(orders) => session::serve(connection, orders),
+        None => 1,
     }
-}
-
-/// At most what the sandbox itself was given.
-fn limit_open_files(wanted: u64) -> Result<(), Errno> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let fds = wanted.min(hard);
-    setrlimit(Resource::RLIMIT_NOFILE, fds, fds)
-}
-
-fn read_all(descriptor: OwnedFd) -> io::Result<String> {
-    io::read_to_string(std::fs::File::from(descriptor))
-}
-
-/// Where a program of this name may be, in order.
-fn candidates(program: &str, env: &[String]) -> Vec<String> {
-    if program.contains('/') {
-        return vec![program.to_owned()];
-    }
-    let path = env
-        .iter()
-        .find_map(|entry| entry.strip_prefix("PATH="))
-        .unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    path.split(':')
-        .filter(|folder| !folder.is_empty())
-        .map(|folder| format!("{folder}/{program}"))
-        .collect()
-}
-
-/// In the child: sheds what is the init's and becomes the program. Returns only on failure.
-fn become_program(
-    orders: &Orders,
-    candidates: &[String],
-    argv: &[CString],
-    env: &[CString],
-) -> Result<(), String> {
-    let step = |name: &'static str| move |error: Errno| format!("{name}: {error}");
-    reset_signals();
-    nix::unistd::setsid().map_err(step("new session"))?;
-    // When memory is short, rather the program than the init (or than the host's own processes).
-    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    limit_open_files(orders.fds).map_err(step("limit of open files"))?;
-    let (uid, gid) = (Uid::from_raw(orders.uid), Gid::from_raw(orders.gid));
-    nix::unistd::setgroups(&[gid]).map_err(step("groups"))?;
-    nix::unistd::setresgid(gid, gid, gid).map_err(step("gid"))?;
-    nix::unistd::setresuid(uid, uid, uid).map_err(step("uid"))?;
-    nix::unistd::chdir(orders.cwd.as_str())
-        .map_err(|error| format!("working directory {}: {error}", orders.cwd))?;
-    let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
-    nix::unistd::dup2_stdin(&null).map_err(step("standard input"))?;
-    let mut last = Errno::ENOENT;
-    for candidate in candidates {
-        let path = CString::new(candidate.as_str()).map_err(|error| error.to_string())?;
-        let Err(error) = nix::unistd::execve(&path, argv, env);
-        match error {
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => last = error,
-            error => return Err(error.desc().to_owned()),
-        }
-    }
-    Err(last.desc().to_owned())
 }

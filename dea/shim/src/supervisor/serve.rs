@@ -1,9 +1,9 @@
 //! The supervisor's loop: the init's reports, the output, the requests of the agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +14,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use sys::process::{receive_with_descriptors, send_with_descriptor};
 
 use super::start::Started;
 use super::{Failure, Step, assign, enter};
@@ -32,6 +33,8 @@ const WAITING_LIMIT: usize = 256 * 1024;
 const SLICE: Duration = Duration::from_millis(50);
 const SLICE_BYTES: usize = 32 * 1024 * 1024 / 20;
 const CLIENT_LIMIT: usize = 32;
+/// Descriptors that may come with one read.
+const MOST_DESCRIPTORS: usize = 4;
 const DEATH_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Server<'a> {
@@ -68,6 +71,8 @@ struct Output {
 struct Client {
     stream: UnixStream,
     splitter: Splitter,
+    /// Connections of sessions whose request has not been read yet.
+    entering: VecDeque<OwnedFd>,
     waiting: Vec<u8>,
 }
 
@@ -332,6 +337,7 @@ impl<'a> Server<'a> {
         let client = Client {
             stream,
             splitter: Splitter::default(),
+            entering: VecDeque::new(),
             waiting: Vec::new(),
         };
         self.clients.insert(self.next_client, client);
@@ -355,9 +361,12 @@ impl<'a> Server<'a> {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        match client.stream.read(&mut buffer) {
-            Ok(0) => ended = true,
-            Ok(length) => client.splitter.push(&buffer[..length]),
+        match receive_with_descriptors(client.stream.as_fd(), &mut buffer, MOST_DESCRIPTORS) {
+            Ok((0, _)) => ended = true,
+            Ok((length, came)) => {
+                client.splitter.push(&buffer[..length]);
+                client.entering.extend(came);
+            }
             Err(error) => {
                 use io::ErrorKind::{Interrupted, WouldBlock};
                 ended = !matches!(error.kind(), Interrupted | WouldBlock);
@@ -463,6 +472,7 @@ impl<'a> Server<'a> {
                     Err(problem) => Reply::Failed { problem },
                 }
             }
+            Request::Enter => self.enter(id),
             Request::MountDroplet { lower, target } => self.mount_droplet(&lower, &target),
             Request::Bind { source, target } => self.bind(&source, &target),
             Request::Listen => {
@@ -499,13 +509,39 @@ impl<'a> Server<'a> {
         self.quitting = Some((client, Instant::now()));
     }
 
+    fn enter(&mut self, id: u64) -> Reply {
+        let connection = self
+            .clients
+            .get_mut(&id)
+            .and_then(|client| client.entering.pop_front());
+        let told = match connection {
+            Some(connection) => self.tell_init_with(&ToInit::Enter, Some(connection)),
+            None => Err("a session comes with its connection".to_owned()),
+        };
+        match told {
+            Ok(()) => Reply::Done,
+            Err(problem) => Reply::Failed { problem },
+        }
+    }
+
     fn tell_init(&mut self, message: &ToInit) -> Result<(), String> {
+        self.tell_init_with(message, None)
+    }
+
+    fn tell_init_with(&mut self, message: &ToInit, passed: Option<OwnedFd>) -> Result<(), String> {
         let gone = || "the sandbox's init has ended".to_owned();
         let connection = self.connection.as_mut().ok_or_else(gone)?;
+        let frame = frame_json(kind::INIT, message);
         let told = connection
             .set_nonblocking(false)
             .and_then(|()| connection.set_write_timeout(Some(Duration::from_secs(2))))
-            .and_then(|()| connection.write_all(&frame_json(kind::INIT, message)));
+            .and_then(|()| match &passed {
+                None => connection.write_all(&frame),
+                Some(passed) => {
+                    let sent = send_with_descriptor(connection.as_fd(), &frame, passed.as_fd())?;
+                    connection.write_all(&frame[sent..])
+                }
+            });
         // In any case: a reader that blocks here would stop the whole loop.
         let restored = connection.set_nonblocking(true);
         if told.is_err() {

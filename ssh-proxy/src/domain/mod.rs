@@ -1,0 +1,4 @@
+//! What the words of SSH mean here: pure.
+
+pub mod signal;
+pub mod target;
