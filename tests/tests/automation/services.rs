@@ -38,8 +38,8 @@ async fn rule(cluster: &Cluster) -> anyhow::Result<()> {
     });
     let file = cluster.root().join("note_bound.json");
     std::fs::write(&file, rule.to_string())?;
-    let made = cluster.ok(["rule", "create", &file.display().to_string()]);
-    made.await.map(drop)
+    let file = file.display().to_string();
+    cluster.ok(["rule", "create", &file]).await.map(drop)
 }
 
 /// What the newest run of the rule's action says of itself.
