@@ -260,7 +260,9 @@ impl Plan {
                     }
                     None => Value::Null,
                 };
-                json!({ "http_socket": ROUTER_HTTP, "address": self.router(), "tls": tls })
+                let trust = self.layout.home.join("trust");
+                files::folder(&trust, 0o700)?;
+                json!({ "http_socket": ROUTER_HTTP, "address": self.router(), "tls": tls, "trust": trust })
             }
             Role::Controller => {
                 let key = |name: &str| -> anyhow::Result<PathBuf> {

@@ -151,6 +151,7 @@ const KEPT: &[&str] = &[
     "node",
     "router",
     "stager",
+    "trust",
 ];
 
 fn is_ours(name: &str) -> bool {
