@@ -292,8 +292,10 @@ impl Plan {
                     }
                     None => Value::Null,
                 };
+                let trust = self.layout.home.join("trust");
+                files::folder(&trust, 0o700)?;
                 let address = self.router(index).context("a router has a port")?;
-                json!({ "http_socket": numbered(ROUTER_HTTP, index), "address": address, "tls": tls })
+                json!({ "http_socket": numbered(ROUTER_HTTP, index), "address": address, "tls": tls, "trust": trust })
             }
             Role::Controller => {
                 // Several sign and read for each other: they have the same keys.

@@ -12,12 +12,14 @@ use adapters::access_log::AccessLog;
 use adapters::backends::Backends;
 use adapters::certificates::Certificates;
 use adapters::clock::Clock;
+use adapters::condemned::Condemned;
 use adapters::counters::Counters;
 use adapters::crowd::Crowd;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
 use adapters::server::Entrance;
 use adapters::traffic::Reporter;
+use adapters::trust::Trust;
 use adapters::{server, table_file};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -43,6 +45,10 @@ pub struct Config {
     /// The entrance for TLS; without it there is none.
     #[serde(default)]
     pub tls: Option<TlsConfig>,
+    /// The folder of authorities whose word about an instance counts; without it no instance is reached
+    /// over TLS.
+    #[serde(default)]
+    pub trust: Option<PathBuf>,
 }
 
 /// The entrance for TLS.
@@ -84,9 +90,14 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         None => None,
     };
 
+    let trust = Trust::new(config.trust.clone());
+    let watched = trust.clone();
+    deps.tasks.spawn("trust", Policy::Restart, move |shutdown| {
+        watched.clone().run(shutdown)
+    });
     let mut registry = Registry::default();
     let file = deps.bootstrap.folder.join("table.json");
-    match table_file::load(&file, &mut registry, clock.now()).await {
+    match table_file::load(&file, &mut registry, trust.is_there(), clock.now()).await {
         Ok(endpoints) => tracing::info!(endpoints, "the last route table was read"),
         Err(error) => {
             tracing::warn!(error = %format!("{error:#}"), "the last route table is of no use")
@@ -102,7 +113,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
 
     let counters = Arc::new(Counters::default());
     let crowd = Arc::new(Crowd::default());
-    let backends = Backends::new(deps.tasks.clone(), clock);
+    let backends = Backends::new(deps.tasks.clone(), clock, trust.clone());
     let log = AccessLog::start(
         deps.bootstrap.folder.join("access.log"),
         Some(LogSender::start(&deps)),
@@ -110,6 +121,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         &deps.tasks,
     );
     let counts = Arc::new(RegistryCounts::default());
+    let condemned = Arc::new(Condemned::default());
     let keeper = Arc::new(Keeper {
         bus: deps.bus.clone(),
         component: deps.component.clone(),
@@ -118,6 +130,8 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         table: table.clone(),
         policy: policy.clone(),
         backends: backends.clone(),
+        trust,
+        condemned: condemned.clone(),
         clock,
         file,
         counts: counts.clone(),
@@ -146,6 +160,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         clock,
         tasks: deps.tasks.clone(),
         crowd,
+        condemned,
         tls_port,
     });
     show(&deps, &worker, &counts);

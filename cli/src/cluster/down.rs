@@ -154,6 +154,7 @@ const KEPT: &[&str] = &[
     "ssh-host-key.fingerprint",
     "ssh-proxy",
     "stager",
+    "trust",
 ];
 
 fn is_ours(name: &str) -> bool {

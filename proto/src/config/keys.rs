@@ -697,6 +697,12 @@ pub const KEYS: &[Key] = &[
         "Largest headers of one HTTP/2 request, each counted with 32 bytes more; more is answered 431.",
     ),
     key(
+        "router/proxy_protocol/enabled",
+        Kind::Bool,
+        "false",
+        "Believe the PROXY protocol (version 1 or 2) about a client's address, where a connection begins with it. Only for routers that nobody but load balancers can reach.",
+    ),
+    key(
         "router/prune/sweep",
         Kind::Duration {
             min: ms(100),

@@ -12,10 +12,13 @@
 //! at all each make one; what is more than [`MAX_SHARED`] of them goes with its last request. Their windows are such that
 //! no request can use up another's: a client that does not read its answer holds up its own only.
 
+use super::blame::of_handshake;
 use super::bodies::{RequestBody, RequestProgress};
 use super::clock::Clock;
 use super::crew::{Crew, Inbox};
 use super::keep_alive::watch_peer;
+use super::trust::{Trust, chose_http2};
+use crate::domain::refusal::EndpointFault;
 use crate::domain::table::{Address, Endpoint, Millis};
 use daemon::{Policy, Supervisor};
 use http::{Request, Response};
@@ -31,6 +34,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tokio_util::io::InspectReader;
 
 /// Most idle connections to one endpoint.
@@ -158,6 +162,7 @@ pub struct Backends {
     shards: Vec<Mutex<HashMap<u64, Kept>>>,
     tasks: Supervisor,
     clock: Clock,
+    trust: Arc<Trust>,
 }
 
 /// Why no connection could be had.
@@ -167,11 +172,28 @@ pub enum ConnectError {
     Timeout { address: Address, within: Duration },
     #[error("cannot connect to {address}")]
     Refused { address: Address, source: io::Error },
+    #[error("cannot speak TLS with {address}")]
+    Tls { address: Address, source: io::Error },
+    #[error("nobody is trusted to say who {address} is")]
+    NoTrust { address: Address },
     #[error("cannot speak HTTP to {address}")]
     Handshake {
         address: Address,
         source: hyper::Error,
     },
+}
+
+impl ConnectError {
+    /// What is wrong with the instance.
+    pub fn fault(&self) -> EndpointFault {
+        match self {
+            ConnectError::Tls { source, .. } => of_handshake(source),
+            ConnectError::NoTrust { .. } => EndpointFault::Untrusted,
+            ConnectError::Timeout { .. }
+            | ConnectError::Refused { .. }
+            | ConnectError::Handshake { .. } => EndpointFault::Broken,
+        }
+    }
 }
 
 /// The right to send one request on a connection.
@@ -246,11 +268,12 @@ impl Lease {
 }
 
 impl Backends {
-    pub fn new(tasks: Supervisor, clock: Clock) -> Arc<Backends> {
+    pub fn new(tasks: Supervisor, clock: Clock, trust: Arc<Trust>) -> Arc<Backends> {
         Arc::new(Backends {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             tasks,
             clock,
+            trust,
         })
     }
 
@@ -337,16 +360,56 @@ impl Backends {
         // Small writes must not wait for each other. An error here only costs latency.
         let _ = socket.set_nodelay(true);
         watch_peer(&socket);
-        let line = if http2 {
-            self.begin_http2(endpoint, socket).await
+        let line = if endpoint.identity.tls.is_some() {
+            let socket = self.prove(endpoint, socket, http2, within).await?;
+            let http2 = http2 && chose_http2(&socket);
+            self.begin(endpoint, socket, http2).await
         } else {
-            self.begin_http1(socket).await
+            self.begin(endpoint, socket, http2).await
         };
         let line = line.map_err(|source| ConnectError::Handshake {
             address: address.clone(),
             source,
         })?;
         Ok(self.lease(endpoint, line, false))
+    }
+
+    /// Has the instance prove who it is.
+    async fn prove(
+        &self,
+        endpoint: &Endpoint,
+        socket: TcpStream,
+        http2: bool,
+        within: Duration,
+    ) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let address = || endpoint.identity.address.clone();
+        let Some(identity) = &endpoint.identity.tls else {
+            return Err(ConnectError::NoTrust { address: address() });
+        };
+        let proving = self.trust.connect(socket, identity.name.clone(), http2);
+        match tokio::time::timeout(within, proving).await {
+            Ok(Some(Ok(socket))) => Ok(socket),
+            Ok(Some(Err(source))) => Err(ConnectError::Tls {
+                address: address(),
+                source,
+            }),
+            Ok(None) => Err(ConnectError::NoTrust { address: address() }),
+            Err(_) => Err(ConnectError::Timeout {
+                address: address(),
+                within,
+            }),
+        }
+    }
+
+    async fn begin<S>(&self, endpoint: &Endpoint, socket: S, http2: bool) -> hyper::Result<Line>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if http2 {
+            self.begin_http2(endpoint, socket).await
+        } else {
+            self.begin_http1(socket).await
+        }
     }
 
     async fn begin_http1<S>(&self, socket: S) -> hyper::Result<Line>

@@ -60,7 +60,7 @@ pub struct Shown {
     pub problem: Option<String>,
 }
 
-type Mark = BTreeMap<String, (Option<SystemTime>, u64)>;
+pub(super) type Mark = BTreeMap<String, (Option<SystemTime>, u64)>;
 
 /// The certificates in use.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ fn arranged(loaded: &BTreeMap<String, Loaded>) -> ServerNames<Arc<CertifiedKey>>
 }
 
 /// What tells whether a folder changed.
-fn marks(folder: &Path) -> Mark {
+pub(super) fn marks(folder: &Path) -> Mark {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {

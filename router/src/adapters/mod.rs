@@ -9,10 +9,12 @@
 
 pub mod access_log;
 pub mod backends;
+pub mod blame;
 pub mod bodies;
 pub mod certificates;
 pub mod client;
 pub mod clock;
+pub mod condemned;
 pub mod counters;
 pub mod crew;
 pub mod crowd;
@@ -27,4 +29,5 @@ pub mod server;
 pub mod streams;
 pub mod table_file;
 pub mod traffic;
+pub mod trust;
 pub mod tunnel;

@@ -1,15 +1,62 @@
-//! Does a client without TLS begin with HTTP/2? It says so with its first 24 bytes.
+//! How a connection begins: perhaps with what a load balancer says of its client (the PROXY protocol), and
+//! perhaps, without TLS, with HTTP/2, which a client says with its first 24 bytes.
 //!
-//! They are looked at and left in the socket, so that whoever serves it reads it from its start.
+//! The first bytes are looked at and left in the socket, so that whoever serves it reads it from its start.
 //! Only a client that sends less of them than all is read here, because the kernel cannot be asked to wait
 //! for more than it has.
 
-use bytes::BytesMut;
+use crate::domain::proxy_header::{Said, read};
+use bytes::{Buf, BytesMut};
 use std::io;
+use std::net::SocketAddr;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What came before a client's own bytes.
+#[derive(Debug, Default)]
+pub struct Announced {
+    /// Who the client is.
+    pub source: Option<SocketAddr>,
+    /// What was read and turned out to be the client's own.
+    pub begun: BytesMut,
+}
+
+/// Reads what a load balancer says, if it says anything.
+pub async fn announced(socket: &mut TcpStream) -> io::Result<Announced> {
+    let mut first = [0u8; 128];
+    let count = socket.peek(&mut first).await?;
+    if count == 0 || read(&first[..count]) == Said::Nothing {
+        return Ok(Announced::default());
+    }
+    let mut begun = BytesMut::new();
+    loop {
+        let more = match read(&begun) {
+            Said::Incomplete { more } => more,
+            Said::Nothing => {
+                return Ok(Announced {
+                    source: None,
+                    begun,
+                });
+            }
+            Said::Header { length, source } => {
+                begun.advance(length);
+                return Ok(Announced { source, begun });
+            }
+            Said::Malformed => {
+                let why = "what a load balancer says of a client cannot be read";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+        };
+        let wanted = more.min(first.len());
+        let count = socket.read(&mut first[..wanted]).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        begun.extend_from_slice(&first[..count]);
+    }
+}
 
 /// How a client began.
 #[derive(Debug)]
@@ -19,16 +66,23 @@ pub struct Opening {
     pub begun: BytesMut,
 }
 
-/// Waits for as many bytes as it takes to know. `begins` is told when the first were there.
-pub async fn opening(socket: &mut TcpStream, begins: impl FnOnce()) -> io::Result<Opening> {
-    let mut first = [0u8; PREFACE.len()];
-    let count = socket.peek(&mut first).await?;
-    if let Some(http2) = verdict(&first[..count], count == 0) {
-        let begun = BytesMut::new();
+/// Waits for as many bytes as it takes to know. `begun` was read already; `begins` is told when the first
+/// were there.
+pub async fn opening(
+    socket: &mut TcpStream,
+    mut begun: BytesMut,
+    begins: impl FnOnce(),
+) -> io::Result<Opening> {
+    if begun.is_empty() {
+        let mut first = [0u8; PREFACE.len()];
+        let count = socket.peek(&mut first).await?;
+        if let Some(http2) = verdict(&first[..count], count == 0) {
+            return Ok(Opening { http2, begun });
+        }
+    } else if let Some(http2) = verdict(&begun, false) {
         return Ok(Opening { http2, begun });
     }
     begins();
-    let mut begun = BytesMut::with_capacity(PREFACE.len());
     loop {
         let mut piece = [0u8; PREFACE.len()];
         let wanted = PREFACE.len() - begun.len();
@@ -42,10 +96,10 @@ pub async fn opening(socket: &mut TcpStream, begins: impl FnOnce()) -> io::Resul
 
 /// `None` while it can be either.
 fn verdict(begun: &[u8], ended: bool) -> Option<bool> {
-    if !PREFACE.starts_with(begun) || ended {
-        return Some(false);
+    if begun.starts_with(PREFACE) {
+        return Some(true);
     }
-    (begun.len() == PREFACE.len()).then_some(true)
+    (ended || !PREFACE.starts_with(begun)).then_some(false)
 }
 
 #[cfg(test)]

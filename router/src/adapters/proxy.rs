@@ -9,9 +9,11 @@
 
 use super::access_log::AccessLog;
 use super::backends::{Backends, Lease};
+use super::blame::of_exchange;
 use super::bodies::{Gate, RequestBody, RequestProgress, ResponseBody};
 use super::client::ClientConnection;
 use super::clock::{Clock, unix_millis};
+use super::condemned::Condemned;
 use super::counters::Counters;
 use super::crowd::Crowd;
 use super::exchange::Exchange;
@@ -20,7 +22,7 @@ use crate::domain::balance::{Candidate, Choice, choose};
 use crate::domain::forwarding::{self, Client, Pin};
 use crate::domain::http2::{from_http2, to_http2};
 use crate::domain::policy::Policy;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{EndpointFault, Refusal};
 use crate::domain::sticky;
 use crate::domain::table::{Endpoint, Member, Pool, Table};
 use crate::domain::uri::{fold_host, fold_path, without_port};
@@ -46,6 +48,8 @@ pub struct Worker {
     pub clock: Clock,
     pub tasks: Supervisor,
     pub crowd: Arc<Crowd>,
+    /// Endpoints that are found not to be who they should be.
+    pub condemned: Arc<Condemned>,
     /// Where clients reach the entrance for TLS, if there is one.
     pub tls_port: Option<u16>,
 }
@@ -246,9 +250,8 @@ async fn answer(
         let Some(client_side) = client_side else {
             // Nobody asked for it: its bytes would be taken for answers.
             worker.counters.bad_gateway();
-            let why = "unexpected 101 from the instance".to_string();
             return refuse(
-                Refusal::EndpointFailure { why },
+                Failure::broken("unexpected 101 from the instance").into(),
                 Some(exchange),
                 Some(&id_value),
             );
@@ -331,15 +334,36 @@ struct Outgoing {
     expects: bool,
 }
 
+/// Why an instance gave no answer.
+struct Failure {
+    why: String,
+    fault: EndpointFault,
+}
+
+impl Failure {
+    fn broken(why: impl ToString) -> Failure {
+        Failure {
+            why: why.to_string(),
+            fault: EndpointFault::Broken,
+        }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(Failure { why, fault }: Failure) -> Refusal {
+        Refusal::EndpointFailure { why, fault }
+    }
+}
+
 /// How one attempt ended.
 enum Attempt {
     Answered(Response<Incoming>, Lease),
     /// Nothing was sent, or it may be sent again: here it is.
-    Again(Outgoing, String),
+    Again(Outgoing, Failure),
     /// The connection had been idle and was dead: the same instance deserves a fresh one.
     Stale {
         outgoing: Outgoing,
-        why: String,
+        failure: Failure,
         /// The instance may have seen the request all the same.
         seen: bool,
     },
@@ -356,7 +380,7 @@ async fn forward(
     host: &str,
 ) -> Result<(Response<Incoming>, Held), Refusal> {
     let mut tried: Vec<u64> = Vec::new();
-    let mut last_failure: Option<String> = None;
+    let mut last_failure: Option<Failure> = None;
     let mut attempts = 0;
     while attempts < policy.max_attempts {
         attempts += 1;
@@ -401,19 +425,19 @@ async fn forward(
                 Attempt::Failed(refusal) => return Err(refusal),
                 Attempt::Stale {
                     outgoing: again,
-                    why,
+                    failure,
                     seen,
                 } => {
                     outgoing = again;
                     fresh = true;
                     attempts += usize::from(seen);
                     if attempts > policy.max_attempts {
-                        break why;
+                        break failure;
                     }
                 }
-                Attempt::Again(again, why) => {
+                Attempt::Again(again, failure) => {
                     outgoing = again;
-                    break why;
+                    break failure;
                 }
             }
         };
@@ -423,7 +447,7 @@ async fn forward(
         last_failure = Some(failure);
     }
     Err(match last_failure {
-        Some(why) => Refusal::EndpointFailure { why },
+        Some(failure) => failure.into(),
         None => Refusal::NoEndpoints {
             host: host.to_string(),
         },
@@ -442,7 +466,7 @@ fn pick(
         Candidate {
             in_flight: endpoint.in_flight(),
             set_aside: endpoint.is_set_aside(now),
-            tried: tried.contains(&endpoint.number),
+            tried: endpoint.is_gone() || tried.contains(&endpoint.number),
         }
     };
     let algorithm = pool.algorithm().unwrap_or(policy.algorithm);
@@ -495,9 +519,12 @@ async fn attempt(
         {
             Ok(lease) => lease,
             Err(error) => {
-                let why = error_text(&error);
-                tracing::debug!(endpoint = %endpoint.identity.address, why, "an endpoint cannot be reached");
-                return Attempt::Again(outgoing, why);
+                let failure = Failure {
+                    why: error_text(&error),
+                    fault: error.fault(),
+                };
+                cannot_be_had(worker, endpoint, &failure);
+                return Attempt::Again(outgoing, failure);
             }
         },
     };
@@ -509,12 +536,11 @@ async fn attempt(
         )
     });
     if lease.is_http2() {
-        let secure = false;
+        let secure = endpoint.identity.tls.is_some();
         outgoing.uri = match to_http2(outgoing.uri, &mut outgoing.headers, secure) {
             Ok(uri) => uri,
             Err(error) => {
-                let why = error.to_string();
-                return Attempt::Failed(Refusal::EndpointFailure { why });
+                return Attempt::Failed(Failure::broken(error).into());
             }
         };
     }
@@ -558,7 +584,10 @@ async fn attempt(
         Ok(Ok(response)) => Attempt::Answered(response, lease),
         Err(_) => Attempt::Failed(Refusal::EndpointTimeout),
         Ok(Err(mut error)) => {
-            let why = error_text(error.error());
+            let failure = Failure {
+                why: error_text(error.error()),
+                fault: of_exchange(error.error()),
+            };
             let silent = lease.heard() == heard_before;
             let again = match (error.take_message(), spare) {
                 (Some(request), _) => {
@@ -573,14 +602,29 @@ async fn attempt(
             match again {
                 Some((outgoing, seen)) if lease.reused => Attempt::Stale {
                     outgoing,
-                    why,
+                    failure,
                     seen,
                 },
-                Some((outgoing, _)) => Attempt::Again(outgoing, why),
-                None => Attempt::Failed(Refusal::EndpointFailure { why }),
+                Some((outgoing, _)) => Attempt::Again(outgoing, failure),
+                None => Attempt::Failed(failure.into()),
             }
         }
     }
+}
+
+/// No connection. Who must prove who he is and cannot goes from the table: registrations of such
+/// an endpoint do not grow stale, so nothing else would end it (contract §3 rows 3 and 17).
+fn cannot_be_had(worker: &Worker, endpoint: &Endpoint, failure: &Failure) {
+    let (address, why) = (&endpoint.identity.address, &failure.why);
+    if endpoint.identity.tls.is_none() {
+        tracing::debug!(endpoint = %address, why, "an endpoint cannot be reached");
+        return;
+    }
+    if let Some(metric) = failure.fault.metric() {
+        metrics::counter!(metric).increment(1);
+    }
+    tracing::warn!(endpoint = %address, why, "an endpoint over TLS is removed");
+    worker.condemned.add(endpoint);
 }
 
 /// The error with its causes, fit for a header.

@@ -6,7 +6,9 @@
 
 use super::backends::Backends;
 use super::clock::Clock;
+use super::condemned::Condemned;
 use super::table_file;
+use super::trust::Trust;
 use crate::domain::policy::Policy as Settings;
 use crate::domain::table::{Announcement, Changed, Registry, Table};
 use arc_swap::ArcSwap;
@@ -44,6 +46,8 @@ pub struct Keeper {
     pub table: Arc<ArcSwap<Table>>,
     pub policy: Arc<ArcSwap<Settings>>,
     pub backends: Arc<Backends>,
+    pub trust: Arc<Trust>,
+    pub condemned: Arc<Condemned>,
     pub clock: Clock,
     pub file: PathBuf,
     pub counts: Arc<RegistryCounts>,
@@ -64,6 +68,7 @@ pub struct RegistryCounts {
 enum Event {
     Unregister(Option<Received<Registration>>),
     Register(Option<Received<Registration>>),
+    Condemned(Vec<u64>),
     Sweep,
     Save,
     AnnounceAgain,
@@ -131,6 +136,7 @@ impl Keeper {
                 // Who says goodbye comes first: "gone, then back" must end with "there".
                 message = gone.next() => Event::Unregister(message),
                 message = come.next() => Event::Register(message),
+                numbers = self.condemned.next() => Event::Condemned(numbers),
                 () = tokio::time::sleep_until(sweep) => Event::Sweep,
                 () = tokio::time::sleep_until(save), if dirty => Event::Save,
                 () = tokio::time::sleep_until(again.unwrap_or(save)), if again.is_some() => Event::AnnounceAgain,
@@ -145,6 +151,7 @@ impl Keeper {
                 Event::Register(Some(first)) => {
                     self.apply(&mut registry, None, Some(first), &mut gone, &mut come)
                 }
+                Event::Condemned(numbers) => registry.remove(&numbers, self.clock.now()),
                 Event::Bus => {
                     let (now_connected, now_reconnects) = {
                         let status = status.borrow_and_update();
@@ -304,7 +311,7 @@ impl Keeper {
     fn register(&self, registry: &mut Registry, message: &Registration) -> Changed {
         self.counts.registrations.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("registry_message", "action" => "register").increment(1);
-        match Announcement::read(message) {
+        match Announcement::read(message, self.trust.is_there()) {
             Ok(announcement) => {
                 if announcement.invalid > 0 {
                     tracing::debug!(endpoint = %announcement.identity.address, invalid = announcement.invalid, "a registration has uris that name no route");
@@ -327,7 +334,7 @@ impl Keeper {
     fn unregister(&self, registry: &mut Registry, message: &Registration) -> Changed {
         self.counts.unregistrations.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("registry_message", "action" => "unregister").increment(1);
-        match Announcement::read(message) {
+        match Announcement::read(message, self.trust.is_there()) {
             Ok(announcement) => {
                 tracing::debug!(endpoint = %announcement.identity.address, "unregistered");
                 registry.unregister(&announcement, self.clock.now())
@@ -346,7 +353,8 @@ pub fn describe(table: &Table, stale_after: u64) -> serde_json::Value {
             serde_json::json!({
                 "address": identity.address.to_string(),
                 "protocol": if identity.http2 { "http2" } else { "http1" },
-                "tls": false,
+                "tls": identity.tls.is_some(),
+                "server_cert_domain_san": identity.tls.as_ref().and_then(|tls| tls.registered.as_deref()),
                 "ttl": member.stale_after(stale_after) / 1000,
                 "tags": identity.tags,
                 "app": identity.app,

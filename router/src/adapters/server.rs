@@ -5,7 +5,7 @@ use super::client::{ClientConnection, Overdue, Patience};
 use super::front::Front;
 use super::http2;
 use super::keep_alive::watch_peer;
-use super::opening::{Opening, opening};
+use super::opening::{Announced, Opening, announced, opening};
 use super::proxy::{Worker, handle};
 use crate::domain::policy::Policy;
 use crate::domain::table::Millis;
@@ -130,16 +130,22 @@ fn serve(
     let worker = worker.clone();
     let shutdown = tasks.shutdown();
     let secure = tls.is_some();
-    let client = Arc::new(ClientConnection::new(
-        peer,
-        worker.clock.now(),
-        secure,
-        place,
-    ));
     tasks.spawn_once("client connection", async move {
-        let Some(tls) = tls else {
-            return serve_plain(worker, socket, client, shutdown).await;
+        let mut socket = socket;
+        let Some(Announced { source, begun }) = introduced(&worker, &mut socket).await else {
+            tracing::debug!(%peer, "a connection does not begin as the PROXY protocol has it");
+            return;
         };
+        let peer = source.unwrap_or(peer);
+        let now = worker.clock.now();
+        let client = Arc::new(ClientConnection::new(peer, now, secure, place));
+        let Some(tls) = tls else {
+            return serve_plain(worker, socket, begun, client, shutdown).await;
+        };
+        if !begun.is_empty() {
+            // No TLS begins like this.
+            return;
+        }
         let (within, http2) = {
             let policy = worker.policy.load();
             (policy.header_timeout, policy.http2.enabled)
@@ -179,16 +185,28 @@ impl Protocol {
     }
 }
 
+/// Who a client is, if a load balancer says so. `None` if that is wanted and cannot be read, in time.
+async fn introduced(worker: &Worker, socket: &mut TcpStream) -> Option<Announced> {
+    let policy = worker.policy.load();
+    if !policy.proxy_protocol {
+        return Some(Announced::default());
+    }
+    let within = policy.header_timeout;
+    drop(policy);
+    let announced = tokio::time::timeout(within, announced(socket)).await;
+    announced.ok()?.ok()
+}
+
 async fn serve_plain(
     worker: Arc<Worker>,
     mut socket: TcpStream,
+    mut begun: BytesMut,
     client: Arc<ClientConnection>,
     shutdown: Shutdown,
 ) {
-    let mut begun = BytesMut::new();
     let mut protocol = Protocol::Http1;
     if worker.policy.load().http2.plain {
-        let Some(opening) = opened(&worker, &mut socket, &client, &shutdown).await else {
+        let Some(opening) = opened(&worker, &mut socket, begun, &client, &shutdown).await else {
             return;
         };
         protocol = Protocol::of(opening.http2);
@@ -201,10 +219,11 @@ async fn serve_plain(
 async fn opened(
     worker: &Worker,
     socket: &mut TcpStream,
+    begun: BytesMut,
     client: &ClientConnection,
     shutdown: &Shutdown,
 ) -> Option<Opening> {
-    let opening = opening(socket, || client.head_begins(worker.clock.now()));
+    let opening = opening(socket, begun, || client.head_begins(worker.clock.now()));
     tokio::pin!(opening);
     loop {
         let look = next_look(&worker.policy.load());

@@ -30,7 +30,12 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
                 .or_insert_with(|| Registration {
                     uris: Vec::new(),
                     host: identity.address.host.to_string(),
-                    port: Some(identity.address.port),
+                    port: identity.tls.is_none().then_some(identity.address.port),
+                    tls_port: identity.tls.is_some().then_some(identity.address.port),
+                    server_cert_domain_san: identity
+                        .tls
+                        .as_ref()
+                        .and_then(|tls| text(&tls.registered)),
                     app: text(&identity.app),
                     private_instance_id: text(&identity.instance_id),
                     private_instance_index: text(&identity.instance_index),
@@ -71,8 +76,13 @@ pub async fn save(path: &Path, table: &Table) -> anyhow::Result<()> {
         .with_context(|| format!("cannot replace {}", path.display()))
 }
 
-/// Reads the file into the registry; returns the number of endpoints. A missing file is no error.
-pub async fn load(path: &Path, registry: &mut Registry, now: u64) -> anyhow::Result<usize> {
+/// Reads the file into the registry (`tls`: endpoints over TLS too); returns the number of endpoints. A missing file is no error.
+pub async fn load(
+    path: &Path,
+    registry: &mut Registry,
+    tls: bool,
+    now: u64,
+) -> anyhow::Result<usize> {
     let bytes = match tokio::fs::read(path).await {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
@@ -88,7 +98,7 @@ pub async fn load(path: &Path, registry: &mut Registry, now: u64) -> anyhow::Res
     );
     let mut count = 0;
     for registration in &document.registrations {
-        if let Ok(announcement) = Announcement::read(registration) {
+        if let Ok(announcement) = Announcement::read(registration, tls) {
             registry.register(&announcement, now);
             count += 1;
         }
@@ -108,7 +118,9 @@ mod tests {
         let message = Registration {
             uris: vec!["a.example.com".into(), "*.b.example.com/x".into()],
             host: "10.0.0.1".into(),
-            port: Some(80),
+            tls_port: Some(443),
+            server_cert_domain_san: Some("i-1.internal".into()),
+            protocol: Some("http2".into()),
             app: Some("app-1".into()),
             private_instance_id: Some("i-1".into()),
             private_instance_index: Some("3".into()),
@@ -120,22 +132,22 @@ mod tests {
             }),
             ..Registration::default()
         };
-        registry.register(&Announcement::read(&message).unwrap(), 0);
+        registry.register(&Announcement::read(&message, true).unwrap(), 0);
         save(&path, registry.table()).await.unwrap();
         let mut loaded = Registry::default();
-        assert_eq!(load(&path, &mut loaded, 9).await.unwrap(), 1);
+        assert_eq!(load(&path, &mut loaded, true, 9).await.unwrap(), 1);
         let mut expected = message;
         expected.uris.sort();
         let mut actual = registrations(loaded.table());
         actual[0].uris.sort();
         assert_eq!(actual, [expected]);
         assert_eq!(
-            load(&folder.path().join("none"), &mut loaded, 0)
+            load(&folder.path().join("none"), &mut loaded, true, 0)
                 .await
                 .unwrap(),
             0
         );
         std::fs::write(&path, "{").unwrap();
-        assert!(load(&path, &mut loaded, 0).await.is_err());
+        assert!(load(&path, &mut loaded, true, 0).await.is_err());
     }
 }

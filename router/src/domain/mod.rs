@@ -8,6 +8,7 @@ pub mod frames;
 pub mod framing;
 pub mod http2;
 pub mod policy;
+pub mod proxy_header;
 pub mod refusal;
 pub mod server_names;
 pub mod sticky;

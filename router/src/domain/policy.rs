@@ -23,6 +23,8 @@ pub struct Policy {
     pub send_timeout: Duration,
     /// Send clients without TLS to the entrance for TLS, if there is one.
     pub tls_redirect: bool,
+    /// A connection may begin with the address of its client.
+    pub proxy_protocol: bool,
     pub http2: Http2,
     /// 0 for what the limit of open files allows.
     pub max_clients: usize,
@@ -59,6 +61,7 @@ impl Policy {
             body_timeout: settings.duration("router/timeouts/request_body"),
             send_timeout: settings.duration("router/timeouts/send"),
             tls_redirect: settings.bool("router/tls/redirect"),
+            proxy_protocol: settings.bool("router/proxy_protocol/enabled"),
             http2: Http2 {
                 enabled: settings.bool("router/http2/enabled"),
                 plain: settings.bool("router/http2/plain"),

@@ -22,7 +22,7 @@ pub enum Refusal {
     /// Each instance serves as many requests as it may.
     ConnectionLimit,
     /// No instance could be reached, or it broke before it answered.
-    EndpointFailure { why: String },
+    EndpointFailure { why: String, fault: EndpointFault },
     /// An instance did not answer in time.
     EndpointTimeout,
     /// The route wants a route service, which this router does not do; sending the request past
@@ -38,6 +38,57 @@ pub enum Refusal {
     BodyTimeout,
     /// A bug: the handler panicked.
     Unknown,
+}
+
+/// What is wrong with an instance that could not be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndpointFault {
+    /// It could not be reached, or broke before it answered.
+    Broken,
+    /// Its certificate is another instance's: the address has changed hands.
+    OtherIdentity,
+    /// It does not speak TLS, or not so that the router understands it.
+    Handshake,
+    /// Its certificate is of nobody whom the router believes.
+    Untrusted,
+    /// It wants a certificate of the router's that it believes.
+    WantsCertificate,
+}
+
+impl EndpointFault {
+    /// As Cloud Foundry's router has them (contract §3 row 13).
+    fn status(self) -> StatusCode {
+        let (code, otherwise) = match self {
+            EndpointFault::Broken => return StatusCode::BAD_GATEWAY,
+            EndpointFault::OtherIdentity => return StatusCode::SERVICE_UNAVAILABLE,
+            EndpointFault::Handshake => (525, StatusCode::BAD_GATEWAY),
+            EndpointFault::Untrusted => (526, StatusCode::BAD_GATEWAY),
+            EndpointFault::WantsCertificate => (496, StatusCode::BAD_GATEWAY),
+        };
+        StatusCode::from_u16(code).unwrap_or(otherwise)
+    }
+
+    /// What stands after the number for which there is no standard's word.
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            EndpointFault::Broken | EndpointFault::OtherIdentity => None,
+            EndpointFault::Handshake => Some("SSL Handshake Failed"),
+            EndpointFault::Untrusted => Some("Invalid SSL Certificate"),
+            EndpointFault::WantsCertificate => Some("SSL Certificate Required"),
+        }
+    }
+
+    /// The counter of it.
+    pub fn metric(self) -> Option<&'static str> {
+        match self {
+            EndpointFault::Broken => None,
+            EndpointFault::OtherIdentity => Some("backend_invalid_id"),
+            EndpointFault::Handshake => Some("backend_tls_handshake_failed"),
+            EndpointFault::Untrusted | EndpointFault::WantsCertificate => {
+                Some("backend_invalid_tls_cert")
+            }
+        }
+    }
 }
 
 /// What is wrong with a request's head. Names the rule, never quotes the request.
@@ -108,9 +159,8 @@ impl Refusal {
             Refusal::UnknownInstance { .. }
             | Refusal::MalformedInstanceHeader
             | Refusal::BrokenBody => StatusCode::BAD_REQUEST,
-            Refusal::EndpointFailure { .. }
-            | Refusal::RouteServiceUnsupported
-            | Refusal::Unknown => StatusCode::BAD_GATEWAY,
+            Refusal::EndpointFailure { fault, .. } => fault.status(),
+            Refusal::RouteServiceUnsupported | Refusal::Unknown => StatusCode::BAD_GATEWAY,
             Refusal::EndpointTimeout => StatusCode::GATEWAY_TIMEOUT,
             Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
@@ -131,7 +181,7 @@ impl Refusal {
             Refusal::NoEndpoints { .. } => "no_endpoints".into(),
             Refusal::MalformedInstanceHeader => "invalid_cf_app_instance_header".into(),
             Refusal::ConnectionLimit => "Connection Limit Reached".into(),
-            Refusal::EndpointFailure { why } => format!("endpoint_failure ({why})").into(),
+            Refusal::EndpointFailure { why, .. } => format!("endpoint_failure ({why})").into(),
             Refusal::EndpointTimeout => {
                 "endpoint_failure (timeout awaiting response headers)".into()
             }
@@ -175,12 +225,12 @@ impl Refusal {
     /// The whole body: `<code> <text>: <message>`.
     pub fn body(&self) -> String {
         let status = self.status();
-        format!(
-            "{} {}: {}\n",
-            status.as_u16(),
-            status.canonical_reason().unwrap_or("Error"),
-            self.text()
-        )
+        let own = match self {
+            Refusal::EndpointFailure { fault, .. } => fault.reason(),
+            _ => None,
+        };
+        let reason = own.or(status.canonical_reason()).unwrap_or("Error");
+        format!("{} {reason}: {}\n", status.as_u16(), self.text())
     }
 
     /// Seconds for `Retry-After`, where trying again makes sense.
@@ -219,6 +269,11 @@ impl Refusal {
 mod tests {
     use super::*;
 
+    fn failed(fault: EndpointFault) -> Refusal {
+        let why = "dial".to_string();
+        Refusal::EndpointFailure { why, fault }
+    }
+
     #[test]
     fn texts_are_those_of_the_contract() {
         let unknown = Refusal::UnknownRoute {
@@ -241,8 +296,21 @@ mod tests {
         assert_eq!(Refusal::Malformed(Fault::MissingHost).code(), "empty_host");
         assert_eq!(Refusal::Malformed(Fault::TooLarge).status().as_u16(), 431);
         assert_eq!(
-            Refusal::EndpointFailure { why: "dial".into() }.body(),
+            failed(EndpointFault::Broken).body(),
             "502 Bad Gateway: Registered endpoint failed to handle the request.\n"
         );
+        let statuses = [
+            (EndpointFault::OtherIdentity, "503 Service Unavailable: "),
+            (EndpointFault::Handshake, "525 SSL Handshake Failed: "),
+            (EndpointFault::Untrusted, "526 Invalid SSL Certificate: "),
+            (
+                EndpointFault::WantsCertificate,
+                "496 SSL Certificate Required: ",
+            ),
+        ];
+        for (fault, begin) in statuses {
+            assert!(failed(fault).body().starts_with(begin), "{fault:?}");
+            assert_eq!(failed(fault).code(), "endpoint_failure (dial)");
+        }
     }
 }

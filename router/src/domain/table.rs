@@ -21,6 +21,7 @@ use super::balance::Algorithm;
 use super::tally::{Tallies, Tally};
 use super::uri::{RouteName, covers};
 use proto::bus::router::Registration;
+use rustls::pki_types::ServerName;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -66,11 +67,25 @@ pub struct Identity {
     pub algorithm: Option<Algorithm>,
     /// Own, shorter time to live.
     pub stale_after: Option<Millis>,
+    /// It is to be reached over TLS, and proves to be this.
+    pub tls: Option<TlsIdentity>,
     /// It speaks HTTP/2.
     pub http2: bool,
     /// Requests must go through a route service, which this router does not do.
     pub route_service: Option<Box<str>>,
 }
+
+/// Who an instance proves to be by its certificate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsIdentity {
+    /// The name its certificate has to be valid for.
+    pub name: ServerName<'static>,
+    /// The same as registered; without it the name is the address's host.
+    pub registered: Option<Box<str>>,
+}
+
+/// When [`Endpoint::leave`] was said: later than any time.
+const GONE: Millis = Millis::MAX;
 
 /// One instance as a target. Shared by every pool that names it and by requests under way.
 #[derive(Debug)]
@@ -102,13 +117,29 @@ impl Endpoint {
     }
 
     pub fn set_aside(&self, until: Millis) {
-        self.set_aside_until.store(until, Ordering::Relaxed);
+        if !self.is_gone() {
+            self.set_aside_until.store(until, Ordering::Relaxed);
+        }
+    }
+
+    /// It failed to prove who it is: nobody may be sent there any more. Says whether that is new.
+    pub fn leave(&self) -> bool {
+        self.set_aside_until.swap(GONE, Ordering::Relaxed) != GONE
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.set_aside_until.load(Ordering::Relaxed) == GONE
     }
 
     /// Counts one request until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self.clone())
+    }
+
+    /// Whether a registration of this identity means this endpoint.
+    fn is_same(&self, identity: &Identity) -> bool {
+        self.identity == *identity && !self.is_gone()
     }
 
     /// Whether the name of a component or of its app's guid is known, for metrics.
@@ -211,6 +242,8 @@ pub enum Rejected {
     NoPort,
     #[error("it names no host")]
     NoHost,
+    #[error("the name of its certificate is no name")]
+    Identity,
     #[error("its route service is no https URL")]
     RouteService,
 }
@@ -228,14 +261,20 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    pub fn read(message: &Registration) -> Result<Announcement, Rejected> {
-        let port = match message.port {
+    /// `tls` says whether instances can be reached over TLS: then that is preferred.
+    pub fn read(message: &Registration, tls: bool) -> Result<Announcement, Rejected> {
+        let tls_port = message.tls_port.filter(|port| tls && *port != 0);
+        let port = match tls_port.or(message.port) {
             Some(port) if port != 0 => port,
             _ => return Err(Rejected::NoPort),
         };
         if message.host.is_empty() || message.host.len() > 255 {
             return Err(Rejected::NoHost);
         }
+        let tls = match tls_port {
+            Some(_) => Some(TlsIdentity::read(message)?),
+            None => None,
+        };
         let route_service = match message.route_service_url.as_deref() {
             None | Some("") => None,
             Some(url) if url.starts_with("https://") && url.len() > 8 => Some(url.into()),
@@ -279,6 +318,7 @@ impl Announcement {
                     .and_then(|seconds| u64::try_from(seconds).ok())
                     .filter(|seconds| *seconds > 0)
                     .map(|seconds| seconds.saturating_mul(1000)),
+                tls,
                 // Anything else is HTTP/1 (contract §2.2).
                 http2: message.protocol.as_deref() == Some("http2"),
                 route_service,
@@ -289,6 +329,18 @@ impl Announcement {
                 .unwrap_or(0),
             invalid,
             returns: message.yard_returns.unwrap_or(false),
+        })
+    }
+}
+
+impl TlsIdentity {
+    fn read(message: &Registration) -> Result<TlsIdentity, Rejected> {
+        let san = message.server_cert_domain_san.as_deref();
+        let registered = san.filter(|name| !name.is_empty());
+        let name = registered.unwrap_or(&message.host).to_string();
+        Ok(TlsIdentity {
+            name: ServerName::try_from(name).map_err(|_| Rejected::Identity)?,
+            registered: registered.map(Box::from),
         })
     }
 }
@@ -463,7 +515,7 @@ impl Registry {
             let known = self.table.get(name).and_then(|pool| {
                 pool.members
                     .iter()
-                    .find(|member| member.endpoint.identity == announcement.identity)
+                    .find(|member| member.endpoint.is_same(&announcement.identity))
             });
             if let Some(member) = known {
                 endpoint = Some(member.endpoint.clone());
@@ -649,8 +701,10 @@ impl Registry {
         let mut changed = Changed::default();
         self.graves
             .retain(|_, grave| now.saturating_sub(grave.since) < GRAVE);
+        // One over TLS proves who it is whenever it is asked: it goes when it cannot (contract §3 row 3).
         let is_stale = |member: &Arc<Member>| {
-            now.saturating_sub(member.seen()) > member.stale_after(stale_after)
+            member.endpoint.identity.tls.is_none()
+                && now.saturating_sub(member.seen()) > member.stale_after(stale_after)
         };
         let is_over = |pool: &Pool| {
             pool.emptied
@@ -689,6 +743,31 @@ impl Registry {
                     emptied,
                 }),
             );
+        }
+        changed
+    }
+
+    /// Removes endpoints that [left](Endpoint::leave), under all their names.
+    pub fn remove(&mut self, numbers: &[u64], now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        let is_gone = |member: &Arc<Member>| numbers.contains(&member.endpoint.number);
+        let touched: Vec<Arc<Pool>> = self
+            .table
+            .iter()
+            .filter(|pool| pool.members.iter().any(is_gone))
+            .cloned()
+            .collect();
+        for pool in touched {
+            let mut members = pool.members.clone();
+            members.retain(|member| !is_gone(member));
+            changed.removed += pool.members.len() - members.len();
+            let rest = Pool {
+                name: pool.name.clone(),
+                emptied: members.is_empty().then_some(now),
+                members,
+                turn: pool.turn.clone(),
+            };
+            self.table.put(&pool.name, Some(rest));
         }
         changed
     }

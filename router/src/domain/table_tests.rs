@@ -12,7 +12,7 @@ fn message(uris: &[&str], port: u16) -> Registration {
 }
 
 fn read(message: &Registration) -> Announcement {
-    Announcement::read(message).expect("a valid registration")
+    Announcement::read(message, false).expect("a valid registration")
 }
 
 fn ports(table: &Table, host: &str, path: &str) -> Option<Vec<u16>> {
@@ -317,7 +317,7 @@ fn what_cannot_be_served_is_rejected() {
         ),
     ];
     for (message, why) in cases {
-        assert_eq!(Announcement::read(&message), Err(why));
+        assert_eq!(Announcement::read(&message, false), Err(why));
     }
     let service = Registration {
         route_service_url: Some("https://x".into()),
@@ -392,4 +392,58 @@ proptest! {
             prop_assert_eq!(actual, expected);
         }
     }
+}
+
+fn over_tls(uri: &str, port: u16, san: &str) -> Registration {
+    Registration {
+        port: None,
+        tls_port: Some(port),
+        server_cert_domain_san: Some(san.into()),
+        ..message(&[uri], port)
+    }
+}
+
+#[test]
+fn an_endpoint_over_tls_goes_when_it_fails_and_not_by_time() {
+    let mut registry = Registry::default();
+    let secure = Announcement::read(&over_tls("a", 1, "guid"), true).expect("TLS is there");
+    registry.register(&secure, 0);
+    registry.register(&read(&message(&["a"], 2)), 0);
+    assert_eq!(registry.prune(1_000_000, 120_000).removed, 1);
+    let left = |registry: &Registry| -> Vec<Arc<Endpoint>> {
+        let table = registry.table();
+        let pool = table.lookup("a", "").expect("the name is known");
+        let members = pool.members.iter();
+        members.map(|member| member.endpoint.clone()).collect()
+    };
+    let endpoint = left(&registry)[0].clone();
+    assert_eq!(endpoint.identity.address.port, 1);
+    assert!(endpoint.leave() && !endpoint.leave());
+    // Nothing takes that back for this endpoint; a registration makes another.
+    endpoint.set_aside(0);
+    assert!(endpoint.is_gone());
+    assert_eq!(registry.register(&secure, 1).replaced, 1);
+    assert!(!left(&registry)[0].is_gone());
+    assert_eq!(registry.remove(&[endpoint.number], 1), Changed::default());
+    let number = left(&registry)[0].number;
+    assert_eq!(registry.remove(&[number], 1).removed, 1);
+    assert!(left(&registry).is_empty());
+}
+
+#[test]
+fn tls_is_preferred_where_it_can_be_had() {
+    let both = Registration {
+        port: Some(80),
+        ..over_tls("a", 443, "guid")
+    };
+    let address = |tls| Announcement::read(&both, tls).map(|read| read.identity.address.port);
+    assert_eq!((address(true), address(false)), (Ok(443), Ok(80)));
+    let only = |tls| Announcement::read(&over_tls("a", 443, "guid"), tls).map(|_| ());
+    assert_eq!((only(true), only(false)), (Ok(()), Err(Rejected::NoPort)));
+    let unnamed = Announcement::read(&over_tls("a", 443, ""), true).expect("its host");
+    let tls = unnamed.identity.tls.expect("TLS");
+    assert_eq!(tls.name.to_str(), "10.0.0.1");
+    assert_eq!(tls.registered, None);
+    let wrong = Announcement::read(&over_tls("a", 443, "no name"), true);
+    assert_eq!(wrong, Err(Rejected::Identity));
 }

@@ -21,6 +21,7 @@ use router::adapters::clock::Clock;
 use router::adapters::counters::Counters;
 use router::adapters::proxy::Worker;
 use router::adapters::server::{self, Entrance, Tls};
+use router::adapters::trust::Trust;
 use router::domain::policy::Policy;
 use router::domain::table::{Announcement, Registry};
 use std::future::Future;
@@ -50,7 +51,8 @@ pub async fn eventually<T, F: AsyncFnMut() -> Result<T, String>>(
 pub struct TestRouter {
     pub address: SocketAddr,
     pub worker: Arc<Worker>,
-    pub registry: Mutex<Registry>,
+    pub registry: Arc<Mutex<Registry>>,
+    pub trust: Arc<Trust>,
     pub tasks: Supervisor,
     pub folder: tempfile::TempDir,
 }
@@ -66,6 +68,19 @@ impl TestRouter {
 
     /// A router that has an entrance for TLS at this port.
     pub async fn beside(tls_port: Option<u16>, change: impl FnOnce(&mut Policy)) -> TestRouter {
+        TestRouter::made(tls_port, None, change).await
+    }
+
+    /// A router that reaches instances over TLS, if this folder says whom to believe.
+    pub async fn trusting(folder: &std::path::Path) -> TestRouter {
+        TestRouter::made(None, Some(folder), |policy| policy.http2.plain = true).await
+    }
+
+    async fn made(
+        tls_port: Option<u16>,
+        trust: Option<&std::path::Path>,
+        change: impl FnOnce(&mut Policy),
+    ) -> TestRouter {
         let folder = tempfile::tempdir().unwrap();
         let tasks = Supervisor::new();
         let clock = Clock::start();
@@ -73,10 +88,11 @@ impl TestRouter {
         let mut policy = Policy::read(&Settings::default());
         change(&mut policy);
         let registry = Registry::default();
+        let trust = Trust::new(trust.map(Into::into));
         let worker = Arc::new(Worker {
             table: Arc::new(ArcSwap::from_pointee(registry.snapshot())),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
-            backends: Backends::new(tasks.clone(), clock),
+            backends: Backends::new(tasks.clone(), clock, trust.clone()),
             log: AccessLog::start(
                 folder.path().join("access.log"),
                 None,
@@ -87,17 +103,40 @@ impl TestRouter {
             clock,
             tasks: tasks.clone(),
             crowd: Arc::default(),
+            condemned: Arc::default(),
             tls_port,
         });
         let mut router = TestRouter {
             address: "127.0.0.1:0".parse().unwrap(),
             worker,
-            registry: Mutex::new(registry),
+            registry: Arc::new(Mutex::new(registry)),
+            trust,
             tasks,
             folder,
         };
+        router.remove_condemned();
         router.address = router.enter(None);
         router
+    }
+
+    /// What the keeper of the table does in the daemon.
+    fn remove_condemned(&self) {
+        let (worker, registry) = (self.worker.clone(), self.registry.clone());
+        self.tasks
+            .spawn("condemned", TaskPolicy::Critical, move |shutdown| {
+                let (worker, registry) = (worker.clone(), registry.clone());
+                async move {
+                    loop {
+                        let numbers = tokio::select! {
+                            numbers = worker.condemned.next() => numbers,
+                            () = shutdown.draining() => return Ok(()),
+                        };
+                        let mut registry = registry.lock().unwrap();
+                        registry.remove(&numbers, worker.clock.now());
+                        worker.table.store(Arc::new(registry.snapshot()));
+                    }
+                }
+            });
     }
 
     /// Opens one more entrance.
@@ -116,7 +155,7 @@ impl TestRouter {
     pub fn register(&self, message: &Registration) {
         let mut registry = self.registry.lock().unwrap();
         registry.register(
-            &Announcement::read(message).unwrap(),
+            &Announcement::read(message, self.trust.is_there()).unwrap(),
             self.worker.clock.now(),
         );
         self.worker.table.store(Arc::new(registry.snapshot()));
