@@ -119,6 +119,9 @@ impl World {
             ("router/prune/stale_after", "5s"),
             ("router/prune/sweep", "1s"),
             ("health-manager/agent/lost_after", "5s"),
+            // Little room is enough, whatever else fills the machine's disk.
+            ("staging/disk", "512MiB"),
+            ("controller/apps/default_disk", "64MiB"),
             // A leader that takes over does not know what its predecessor wanted next.
             ("health-manager/missing/grace", "2s"),
         ] {
