@@ -173,7 +173,7 @@ pub async fn a_leader_that_stood_still_writes_nothing(world: &World) -> anyhow::
         "leader suspended for twice its lease",
         format!(
             "{handovers} times; {} transactions of leaders in {} terms, {} of them stale; {acknowledged} changes of users; \
-             {commands} commands to the agent, {stale} of an older leader, all refused",
+             {commands} commands to the agent, {stale} of an older leader and refused",
             writes.all, writes.epochs, writes.stale
         ),
     );

@@ -151,7 +151,7 @@ pub async fn a_push_ends_at_whatever_step_controllers_die(world: &World) -> anyh
         world.note(
             "controllers killed during a push",
             format!(
-                "{}: {} pushes done, {} failed{told}, then pushed again",
+                "{}: {} pushes done, {} failed{told} and done when pushed again",
                 step.name(),
                 outcomes.done,
                 outcomes.failed

@@ -25,7 +25,8 @@ pub const STEADY: &str = "steady";
 /// How often, and how long, each thing is done.
 #[derive(Debug, Clone, Copy)]
 pub struct Amounts {
-    /// Kills at each step of a push; less than one: at some of the steps.
+    /// 0: the short form.
+    pub rounds: u32,
     pub kills: Kills,
     pub standstills: u32,
     pub restarts: u32,
@@ -44,6 +45,7 @@ pub enum Kills {
 
 impl Amounts {
     pub const SHORT: Amounts = Amounts {
+        rounds: 0,
         kills: Kills::Steps(2),
         standstills: 1,
         restarts: 2,
@@ -55,6 +57,7 @@ impl Amounts {
     /// Ten rounds are what was promised.
     pub fn long(rounds: u32) -> Amounts {
         Amounts {
+            rounds,
             kills: Kills::Each(rounds),
             standstills: rounds * 10,
             restarts: rounds * 5,
@@ -64,7 +67,7 @@ impl Amounts {
     }
 
     pub fn are_long(&self) -> bool {
-        matches!(self.kills, Kills::Each(_))
+        self.rounds > 0
     }
 }
 
@@ -116,6 +119,9 @@ impl World {
             ("router/prune/stale_after", "5s"),
             ("router/prune/sweep", "1s"),
             ("health-manager/agent/lost_after", "5s"),
+            // Little room is enough, whatever else fills the machine's disk.
+            ("staging/disk", "512MiB"),
+            ("controller/apps/default_disk", "64MiB"),
             // A leader that takes over does not know what its predecessor wanted next.
             ("health-manager/missing/grace", "2s"),
         ] {
@@ -149,8 +155,9 @@ impl World {
             "Daemons that die",
             &format!(
                 "Two controllers, routers, stagers and health managers on one machine and one PostgreSQL, with a lease of leadership of {} s. \
-                 A push counts as failed only with a reason for its user; it was then pushed again, and that had to work. Seed {}. Profile: dev.",
+                 A push counts as failed only with a reason for its user; it was then pushed again, and that had to work. {} rounds, seed {}. Profile: dev.",
                 LEASE.as_secs(),
+                self.amounts.rounds,
                 self.seed
             ),
             &self.counts(),
