@@ -158,7 +158,7 @@ pub fn drain_deadline(role: Role) -> Duration {
         // Stops every instance, each with its grace period.
         Role::Dea => Duration::from_secs(45),
         Role::Router | Role::Controller => Duration::from_secs(10),
-        Role::HealthManager | Role::Stager | Role::Collector | Role::Registrar => {
+        Role::HealthManager | Role::Stager | Role::Collector | Role::Registrar | Role::Tool => {
             Duration::from_secs(5)
         }
     }

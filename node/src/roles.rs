@@ -11,8 +11,11 @@ pub async fn run(bootstrap: Bootstrap, sockets: Sockets) -> anyhow::Result<StopC
         Role::Dea => daemon::run(bootstrap, sockets, dea::start).await,
         Role::HealthManager => daemon::run(bootstrap, sockets, health_manager::start).await,
         Role::Controller => daemon::run(bootstrap, sockets, controller::start).await,
-        Role::Registrar => {
-            anyhow::bail!("a registrar is a foreign component, this executable has none")
+        role @ (Role::Registrar | Role::Tool) => {
+            anyhow::bail!(
+                "a {} is a foreign component, this executable has none",
+                role.name()
+            )
         }
     }
 }
