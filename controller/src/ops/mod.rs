@@ -81,9 +81,10 @@ pub type AskStats = dyn Fn(&Process) -> Vec<IndexStats> + Send + Sync;
 pub type AskStatus = dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync;
 /// Why no agent could ever hold an instance; None: one could, or nobody knows yet.
 pub type AskRoom = dyn Fn(&PlacementRequest) -> Option<String> + Send + Sync;
-/// An agent tells how a task of an app ended. Once this is done it is on disk.
+/// An agent tells how a task of an app ended. Once this is done it is on disk, or there is no such
+/// task (false).
 pub type TellTaskEnd =
-    dyn Fn(TaskExited) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync;
+    dyn Fn(TaskExited) -> BoxFuture<'static, Result<bool, StoreError>> + Send + Sync;
 /// A line into the log of an app.
 pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 
@@ -114,7 +115,7 @@ impl Live {
             nudge: Arc::new(|| {}),
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
             log: Arc::new(|_, _| {}),
-            task_ended: Arc::new(|_| Box::pin(async { Ok(()) })),
+            task_ended: Arc::new(|_| Box::pin(async { Ok(false) })),
         }
     }
 }
