@@ -195,7 +195,8 @@ async fn what_makes_sense_and_is_not_followed_is_counted() {
         router.ignored(&catalogue::router_greet(), "dea-1", "not now", "later");
         from.respond(&start_of("one")).await.unwrap();
     };
-    let asking = dea.request::<Empty, RouterStart>(&catalogue::router_greet(), &Empty, SOON);
+    let greet = catalogue::router_greet();
+    let asking = dea.request::<Empty, RouterStart>(&greet, &Empty, SOON);
     let ((), answer) = tokio::join!(answering, asking);
     assert_eq!(answer.unwrap(), start_of("one"));
     assert_eq!(router.counts().ignored, 3);
