@@ -158,9 +158,12 @@ pub fn drain_deadline(role: Role) -> Duration {
         // Stops every instance, each with its grace period.
         Role::Dea => Duration::from_secs(45),
         Role::Router | Role::Controller => Duration::from_secs(10),
-        Role::HealthManager | Role::Stager | Role::Collector | Role::SshProxy | Role::Registrar => {
-            Duration::from_secs(5)
-        }
+        Role::HealthManager
+        | Role::Stager
+        | Role::Collector
+        | Role::SshProxy
+        | Role::Registrar
+        | Role::Tool => Duration::from_secs(5),
     }
 }
 

@@ -167,6 +167,43 @@ async fn what_makes_no_sense_is_ignored_and_counted() {
 }
 
 #[tokio::test]
+async fn what_makes_sense_and_is_not_followed_is_counted() {
+    if !has(
+        "what_makes_sense_and_is_not_followed_is_counted",
+        "nats-server",
+    ) {
+        return;
+    }
+    let nats = Nats::start(&[(Role::Dea, "dea-1"), (Role::Router, "router-1")]);
+    let (dea, router) = (
+        connected(&nats, "dea-1").await,
+        connected(&nats, "router-1").await,
+    );
+    let mut questions = router
+        .subscribe(&catalogue::router_greet().filter())
+        .await
+        .unwrap();
+    router.flush().await.unwrap();
+    let answering = async {
+        let (Empty, from) = questions.next().await.unwrap().open();
+        assert_eq!(
+            (from.subject.as_str(), from.sender.as_str()),
+            ("router.greet", "dea-1")
+        );
+        from.ignore("not now", "it is answered all the same");
+        from.pass_over("not now");
+        router.ignored(&catalogue::router_greet(), "dea-1", "not now", "later");
+        from.respond(&start_of("one")).await.unwrap();
+    };
+    let greet = catalogue::router_greet();
+    let asking = dea.request::<Empty, RouterStart>(&greet, &Empty, SOON);
+    let ((), answer) = tokio::join!(answering, asking);
+    assert_eq!(answer.unwrap(), start_of("one"));
+    assert_eq!(router.counts().ignored, 3);
+    assert_eq!(router.counts().malformed, 0);
+}
+
+#[tokio::test]
 async fn what_a_slow_reader_misses_is_counted() {
     if !has("what_a_slow_reader_misses_is_counted", "nats-server") {
         return;

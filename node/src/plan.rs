@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use daemon::{AdminConfig, Bootstrap, BusConfig, ClusterIdentity, Role, StoreConfig};
+use proto::ids::ComponentId;
 use proto::node::{ClusterFile, Copies};
 use serde_json::{Value, json};
 
@@ -216,38 +217,38 @@ impl Plan {
                 changed.push(part.clone());
             }
         }
-        let tool = json!({
-            "server": format!("nats://{}", self.local("nats")),
-            "user": servers::TOOL,
-            "password": self.chosen.secret("tool"),
-        });
-        files::write_json(&self.layout.node().join("tool.json"), &tool, 0o600)?;
+        for role in Role::STRANGERS {
+            let login = json!({
+                "server": format!("nats://{}", self.local("nats")),
+                "user": role.name(),
+                "password": self.chosen.secret(role.name()),
+            });
+            let path = self.layout.node().join(format!("{}.json", role.name()));
+            files::write_json(&path, &login, 0o600)?;
+        }
         Ok(changed)
     }
 
     fn nats_config(&self) -> String {
-        let users: Vec<BusUser<'_>> = self
-            .parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Daemon { role, .. } => {
-                    let id = part.component()?;
-                    let password = self.chosen.secret(&format!("{id}-bus"));
-                    Some(BusUser {
-                        role: *role,
-                        id,
-                        password,
-                    })
-                }
-                Part::Nats | Part::Etcd => None,
-            })
-            .collect();
-        servers::nats_config(
-            &self.file.id,
-            self.chosen.port("nats"),
-            &users,
-            self.chosen.secret("tool"),
-        )
+        let daemons = self.parts.iter().filter_map(|part| match part {
+            Part::Daemon { role, .. } => {
+                let id = part.component()?;
+                let password = self.chosen.secret(&format!("{id}-bus"));
+                Some(BusUser {
+                    role: *role,
+                    id,
+                    password,
+                })
+            }
+            Part::Nats | Part::Etcd => None,
+        });
+        let strangers = Role::STRANGERS.into_iter().map(|role| BusUser {
+            role,
+            id: ComponentId::new(role.name()).expect("the name of a role is an identifier"),
+            password: self.chosen.secret(role.name()),
+        });
+        let users: Vec<BusUser<'_>> = daemons.chain(strangers).collect();
+        servers::nats_config(&self.file.id, self.chosen.port("nats"), &users)
     }
 
     fn bootstrap(&self, part: &Part, role: Role, index: u32) -> anyhow::Result<String> {
@@ -357,7 +358,7 @@ impl Plan {
                     "uid_base": share.uid_base,
                 })
             }
-            Role::HealthManager | Role::Registrar => json!({}),
+            Role::HealthManager | Role::Registrar | Role::Tool => json!({}),
             Role::Stager => json!({ "queue": "default" }),
             Role::SshProxy => json!({
                 "address": self.ssh(),

@@ -12,8 +12,11 @@ pub async fn run(bootstrap: Bootstrap, sockets: Sockets) -> anyhow::Result<StopC
         Role::HealthManager => daemon::run(bootstrap, sockets, health_manager::start).await,
         Role::Controller => daemon::run(bootstrap, sockets, controller::start).await,
         Role::SshProxy => daemon::run(bootstrap, sockets, ssh_proxy::start).await,
-        Role::Registrar => {
-            anyhow::bail!("a registrar is a foreign component, this executable has none")
+        role @ (Role::Registrar | Role::Tool) => {
+            anyhow::bail!(
+                "a {} is a foreign component, this executable has none",
+                role.name()
+            )
         }
     }
 }

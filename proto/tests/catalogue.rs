@@ -68,17 +68,44 @@ fn only_the_controller_commands_agents() {
 }
 
 #[test]
+fn strangers_ask_and_register_but_command_and_answer_nobody() {
+    let of = |role: Role| {
+        let id = ComponentId::new(role.name()).expect("a valid id");
+        permissions(role, &id)
+    };
+    assert_eq!(
+        of(Role::Registrar).publish,
+        ["router.greet", "router.register", "router.unregister"]
+    );
+    assert_eq!(of(Role::Registrar).subscribe, ["router.start", "_INBOX.>"]);
+    assert_eq!(
+        of(Role::Tool).publish,
+        ["vcap.component.discover", "dea.status", "droplet.status"]
+    );
+    let ours = permissions(Role::Dea, &ComponentId::new("dea-1").expect("a valid id"));
+    assert!(
+        !ours
+            .subscribe
+            .iter()
+            .any(|subject| subject.starts_with("_INBOX.")),
+        "a stranger hears no answer to a component of ours: {ours:?}"
+    );
+}
+
+#[test]
 fn the_documentation_shows_the_table() {
     let mut text = String::from(
         "# The bus\n\nGenerated from the catalogue in `proto/src/bus/catalogue.rs`; `YARD_REGENERATE=1 cargo test -p proto` writes it anew.\n\n\
          Core NATS, no streams. JSON keeps Cloud Foundry's names and shapes; fields of ours are called `yard_*` and are optional. \
          Each component has a credential of its own that may use exactly the subjects of its row here, `{id}` being its own id. \
+         *registrar* and *tool* are no components of ours: two credentials for any NATS client, with its answers under `_INBOX.`, in \
+         `$YARD_HOME/node/registrar.json` and `tool.json`. \
          A *fact* is repeated by its sender until a receiver acknowledges it; a *command* may be repeated and acts once.\n\n\
          | subject | kind | message | answer | from | to | meaning |\n|---|---|---|---|---|---|---|\n",
     );
     for entry in CATALOGUE {
         let names = |roles: &[Role]| match roles {
-            [] => "tools".to_string(),
+            [] => "nobody".to_string(),
             roles => roles
                 .iter()
                 .map(|role| role.name())

@@ -3,7 +3,7 @@
 
 use crate::Cluster;
 use anyhow::{Context, ensure};
-use proto::bus::catalogue;
+use proto::bus::{Role, catalogue};
 use proto::ids::ComponentId;
 use serde_json::Value;
 use std::time::Duration;
@@ -13,6 +13,23 @@ pub fn pss_kib(pid: impl std::fmt::Display) -> Option<u64> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = rollup.lines().find(|line| line.starts_with("Pss:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// How somebody logs in to the bus.
+#[derive(Debug, Clone)]
+pub struct BusLogin {
+    pub role: Role,
+    pub id: ComponentId,
+    /// `host:port`
+    pub address: String,
+    pub user: String,
+    pub password: String,
+}
+
+/// The role of a user of the bus, by its name.
+pub fn role_of(user: &str) -> Option<Role> {
+    let role = user.rsplit_once('-').map_or(user, |(role, _)| role);
+    Role::parse(user).or_else(|| Role::parse(role))
 }
 
 impl Cluster {
@@ -54,18 +71,48 @@ impl Cluster {
         )?)
     }
 
-    /// The bus, with the credential of a component.
-    pub async fn bus(&self, component: &str) -> anyhow::Result<async_nats::Client> {
-        let bus = &self.bootstrap(component)?["bus"];
-        let server = bus["servers"][0].as_str().context("server")?;
-        let id = ComponentId::new(component)?;
-        Ok(async_nats::ConnectOptions::with_user_and_password(
-            bus["user"].as_str().context("user")?.to_string(),
-            bus["password"].as_str().context("password")?.to_string(),
-        )
-        .custom_inbox_prefix(catalogue::inbox_prefix(&id))
-        .connect(server)
-        .await?)
+    /// How this component of the cluster, or a stranger by its role's name, logs in to the bus.
+    pub fn bus_login(&self, who: &str) -> anyhow::Result<BusLogin> {
+        let stranger = Role::STRANGERS.into_iter().find(|role| role.name() == who);
+        let (login, server) = match stranger {
+            Some(_) => {
+                let path = self.home.join(format!("node/{who}.json"));
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("reading {}", path.display()))?;
+                let login: Value = serde_json::from_str(&text)?;
+                let server = login["server"].clone();
+                (login, server)
+            }
+            None => {
+                let login = self.bootstrap(who)?["bus"].take();
+                let server = login["servers"][0].clone();
+                (login, server)
+            }
+        };
+        let text = |value: &Value| value.as_str().map(str::to_string);
+        let role = match stranger {
+            Some(role) => role,
+            None => role_of(who).with_context(|| format!("{who} has no role"))?,
+        };
+        let server = text(&server).context("server")?;
+        Ok(BusLogin {
+            role,
+            id: ComponentId::new(who)?,
+            address: server.trim_start_matches("nats://").to_string(),
+            user: text(&login["user"]).context("user")?,
+            password: text(&login["password"]).context("password")?,
+        })
+    }
+
+    /// The bus, with the credential of a component or a stranger.
+    pub async fn bus(&self, who: &str) -> anyhow::Result<async_nats::Client> {
+        let login = self.bus_login(who)?;
+        let mut options =
+            async_nats::ConnectOptions::with_user_and_password(login.user, login.password);
+        if !login.role.is_stranger() {
+            options = options.custom_inbox_prefix(catalogue::inbox_prefix(&login.id));
+        }
+        Ok(options.connect(login.address).await?)
     }
 
     /// The log of a component, as far as it is written.

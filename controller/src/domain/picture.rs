@@ -272,6 +272,8 @@ impl Picture {
         }
         for (at, mut request) in std::mem::take(&mut self.requests) {
             if now.saturating_sub(at) >= REQUEST_PATIENCE {
+                let reason = "it waited too long".to_string();
+                decided.ignored.push((request.droplet.clone(), reason));
                 continue;
             }
             let verdict = dispatch::verify(
@@ -602,7 +604,8 @@ mod tests {
         let mut nothing = wanted(1);
         nothing.clear();
         let late = picture.decide(&nothing, Asked::default(), sight(31));
-        assert!(late.ignored.is_empty(), "it was not even looked at");
+        let reasons: Vec<&str> = late.ignored.iter().map(|(_, why)| why.as_str()).collect();
+        assert_eq!(reasons, ["it waited too long"], "it was not even looked at");
         picture.advertised(ad("dea-1"), seconds(31), FRESH);
         place(&mut picture, "i1", 0, 31);
         picture.ask(seconds(31), request(0));

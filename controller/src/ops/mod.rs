@@ -90,9 +90,10 @@ pub type AskRoom = dyn Fn(&PlacementRequest) -> Option<String> + Send + Sync;
 /// Where an agent lets the holder of a ticket into an instance, or a sentence why none does.
 pub type AskEnter =
     dyn Fn(ssh::Entering) -> BoxFuture<'static, Result<SocketAddr, String>> + Send + Sync;
-/// An agent tells how a task of an app ended. Once this is done it is on disk.
+/// An agent tells how a task of an app ended. Once this is done it is on disk, or there is no such
+/// task (false).
 pub type TellTaskEnd =
-    dyn Fn(TaskExited) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync;
+    dyn Fn(TaskExited) -> BoxFuture<'static, Result<bool, StoreError>> + Send + Sync;
 /// A line into the log of an app.
 pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 
@@ -125,7 +126,7 @@ impl Live {
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
             log: Arc::new(|_, _| {}),
             enter: Arc::new(|_| Box::pin(async { Err("There is no cluster".to_string()) })),
-            task_ended: Arc::new(|_| Box::pin(async { Ok(()) })),
+            task_ended: Arc::new(|_| Box::pin(async { Ok(false) })),
         }
     }
 }

@@ -37,7 +37,10 @@ enum CommitError {
 pub(super) async fn handle(shared: &Shared, received: Received<StagingCompleted>) {
     let build = received.message.task_id.clone();
     match commit(shared, &received.message).await {
-        Ok(()) => {
+        Ok(is_known) => {
+            if !is_known {
+                received.ignore("of no build", format_args!("the end of build {build}"));
+            }
             shared.state().picture.pool.withdrawn(build.as_str());
             if let Err(error) = received.respond(&Acknowledged { ok: true }).await {
                 warn!(%build, error = &error as &dyn std::error::Error, "the end of a staging could not be acknowledged");
@@ -49,7 +52,8 @@ pub(super) async fn handle(shared: &Shared, received: Received<StagingCompleted>
     }
 }
 
-async fn commit(shared: &Shared, completed: &StagingCompleted) -> Result<(), CommitError> {
+/// Whether there was something to commit.
+async fn commit(shared: &Shared, completed: &StagingCompleted) -> Result<bool, CommitError> {
     let guid = completed.task_id.as_str();
     let build = {
         let mut reader = shared.store.read().await?;
@@ -57,7 +61,7 @@ async fn commit(shared: &Shared, completed: &StagingCompleted) -> Result<(), Com
     };
     // Deleted with its app, or ended before: nothing left to say.
     let Some(build) = build.filter(Build::is_staging) else {
-        return Ok(());
+        return Ok(false);
     };
     let written = match &completed.outcome {
         StagingOutcome::Failed(error) => failed(shared, build, error, None).await,
@@ -68,8 +72,8 @@ async fn commit(shared: &Shared, completed: &StagingCompleted) -> Result<(), Com
     };
     match written {
         // Somebody else ended it in this moment: the next report finds out.
-        Err(StoreError::Stale { .. }) => Ok(()),
-        other => Ok(other?),
+        Err(StoreError::Stale { .. }) => Ok(true),
+        other => Ok(other.map(|()| true)?),
     }
 }
 

@@ -27,11 +27,21 @@ pub(super) async fn record(shared: &Shared, received: Received<Exited>) {
     let exit = &received.message;
     let recorded = match exit.reason {
         ExitReason::Crashed => write(shared, exit).await,
-        ExitReason::Stopped | ExitReason::DeaShutdown | ExitReason::DeaEvacuation => Ok(()),
+        ExitReason::Stopped | ExitReason::DeaShutdown | ExitReason::DeaEvacuation => {
+            Ok(Recorded::Now)
+        }
     };
-    if let Err(error) = recorded {
-        warn!(error = &error as &dyn std::error::Error, instance = %exit.instance, "a crash could not be recorded; the agent tells it again");
-        return;
+    match recorded {
+        Ok(Recorded::Now) => {}
+        Ok(Recorded::Before) => received.pass_over("came before"),
+        Ok(Recorded::OfNobody) => received.ignore(
+            "of no process",
+            format_args!("instance {} of process {}", exit.instance, exit.droplet),
+        ),
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, instance = %exit.instance, "a crash could not be recorded; the agent tells it again");
+            return;
+        }
     }
     if let Err(error) = received.respond(&Acknowledged { ok: true }).await {
         warn!(error = &error as &dyn std::error::Error, instance = %exit.instance, "an exit could not be acknowledged");
@@ -83,19 +93,26 @@ fn ran(shared: &Shared, exit: &Exited) -> Option<f64> {
     Some((now.saturating_sub(since).as_secs_f64() - told_late.max(0.0)).max(0.0))
 }
 
-async fn write(shared: &Shared, exit: &Exited) -> Result<(), StoreError> {
+/// What became of a crash that was told.
+enum Recorded {
+    Now,
+    Before,
+    /// Its process was deleted meanwhile, or never was: nobody to tell.
+    OfNobody,
+}
+
+async fn write(shared: &Shared, exit: &Exited) -> Result<Recorded, StoreError> {
     let guid = format!("crash-{}", exit.instance);
     let ran = ran(shared, exit);
     let mut tx = shared.store.write("record a crash").await?;
     if AuditEvent::find(&mut tx, &guid).await?.is_some() {
-        return Ok(());
+        return Ok(Recorded::Before);
     }
-    // Deleted meanwhile: nobody to tell.
     let Some(process) = processes::Process::find(&mut tx, exit.droplet.as_str()).await? else {
-        return Ok(());
+        return Ok(Recorded::OfNobody);
     };
     let Some(app) = apps::App::find(&mut tx, &process.app_guid).await? else {
-        return Ok(());
+        return Ok(Recorded::OfNobody);
     };
     let space = spaces::Space::find(&mut tx, &app.space_guid).await?;
     let event = AuditEvent {
@@ -128,10 +145,11 @@ async fn write(shared: &Shared, exit: &Exited) -> Result<(), StoreError> {
     match event.insert(&mut tx).await {
         Ok(()) => {
             tell_rules(shared, &mut tx, &process, &app, exit, event.created_at).await?;
-            tx.commit().await
+            tx.commit().await?;
+            Ok(Recorded::Now)
         }
         // Another controller was told at the same moment.
-        Err(StoreError::Taken { .. }) => Ok(()),
+        Err(StoreError::Taken { .. }) => Ok(Recorded::Before),
         Err(error) => Err(error),
     }
 }

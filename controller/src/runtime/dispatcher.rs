@@ -246,7 +246,12 @@ fn decide(
         metrics::counter!("controller_starts_lost_total").increment(1);
     }
     for (process, reason) in &decided.ignored {
-        debug!(%process, reason, "a request of the health manager is not followed");
+        shared.bus.ignored(
+            &catalogue::hm_requests(),
+            "the health manager",
+            "not so as seen here",
+            format_args!("process {process}: {reason}"),
+        );
     }
     (decided.actions, sight.warm)
 }

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
+/// Why a message is left to be told again.
+const TOO_MANY: &str = "too many at once";
 /// How often silence is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -171,7 +173,7 @@ fn record_exit(shared: &Arc<Shared>, received: Received<Exited>) {
     }
     // Too many at once: unanswered, so told again.
     let Ok(permit) = shared.reports.clone().try_acquire_owned() else {
-        return;
+        return received.pass_over(TOO_MANY);
     };
     let shared = shared.clone();
     shared.tasks.clone().spawn_once("record-exit", async move {
@@ -185,8 +187,10 @@ fn health_request(shared: &Arc<Shared>, received: Received<HealthRequest>) {
     metrics::counter!("controller_health_requests_total").increment(1);
     if shared.epoch.borrow().is_some() {
         let now = shared.clock.now();
-        let taken = shared.state().picture.ask(now, received.message);
+        let (request, from) = received.open();
+        let taken = shared.state().picture.ask(now, request);
         if !taken {
+            from.pass_over(TOO_MANY);
             warn!(
                 "too many requests of the health manager wait; one was dropped and will be repeated"
             );
@@ -195,7 +199,7 @@ fn health_request(shared: &Arc<Shared>, received: Received<HealthRequest>) {
         return;
     }
     let Ok(permit) = shared.reports.clone().try_acquire_owned() else {
-        return;
+        return received.pass_over(TOO_MANY);
     };
     let shared = shared.clone();
     shared.tasks.clone().spawn_once("hand-on-health-request", async move {
@@ -228,7 +232,7 @@ async fn hand_on(shared: &Shared, request: &HealthRequest) -> Result<(), crate::
 
 fn bulk_credentials(shared: &Arc<Shared>, received: Received<Empty>) {
     let Ok(permit) = shared.reports.clone().try_acquire_owned() else {
-        return;
+        return received.pass_over(TOO_MANY);
     };
     let shared = shared.clone();
     shared
@@ -252,7 +256,7 @@ fn bulk_credentials(shared: &Arc<Shared>, received: Received<Empty>) {
 
 fn staging_completed(shared: &Arc<Shared>, received: Received<StagingCompleted>) {
     let Ok(permit) = shared.reports.clone().try_acquire_owned() else {
-        return;
+        return received.pass_over(TOO_MANY);
     };
     let shared = shared.clone();
     shared

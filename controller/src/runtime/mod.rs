@@ -227,8 +227,9 @@ impl Runtime {
         self.shared.log(app, proto::log::SOURCE_API, false, text);
     }
 
-    /// An agent tells how a task of an app ended. When this returns Ok it is on disk.
-    pub async fn task_ended(&self, exited: &TaskExited) -> Result<(), StoreError> {
+    /// An agent tells how a task of an app ended. When this returns Ok it is on disk, or there is no
+    /// such task (false).
+    pub async fn task_ended(&self, exited: &TaskExited) -> Result<bool, StoreError> {
         tasks::exited(&self.shared, exited).await
     }
 

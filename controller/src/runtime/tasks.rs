@@ -159,6 +159,7 @@ pub(super) async fn take_up(shared: &Arc<Shared>, epoch: i64) -> Result<(), Roun
             }
             (Some(Action::Record(event)), _) => record(shared, &task.guid, event, Some(epoch))
                 .await
+                .map(drop)
                 .or_else(unless_stale)?,
             (Some(Action::Order | Action::Stop), None) => {
                 debug!(task = task.guid, "the agent of a task has no valid name");
@@ -453,7 +454,8 @@ fn binding_files(bindings: &[Value]) -> Vec<TaskInput> {
 }
 
 /// Takes in the end that an agent tells. Whoever is told writes it down; what is over stays as it is.
-pub(super) async fn exited(shared: &Shared, exited: &TaskExited) -> Result<(), StoreError> {
+/// Whether there is such a task.
+pub(super) async fn exited(shared: &Shared, exited: &TaskExited) -> Result<bool, StoreError> {
     record(shared, &exited.task, Event::Exited(exit_of(exited)), None).await
 }
 
@@ -477,35 +479,31 @@ fn exit_of(exited: &TaskExited) -> Exit {
 }
 
 /// Lays an event over the row. `epoch`: in the name of this leader; None: as an agent told, which any controller
-/// may write down.
+/// may write down. Whether there is such a task: it may have been deleted with its app.
 async fn record(
     shared: &Shared,
     guid: &str,
     event: Event,
     epoch: Option<i64>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let mut tx = shared.store.write("record what became of a task").await?;
     if let Some(epoch) = epoch {
         leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
     }
-    // Deleted with its app: nothing left to say.
     let Some(mut task) = Task::find(&mut tx, guid).await? else {
-        return Ok(());
+        return Ok(false);
     };
     match task.step(&mut tx, event, clock::unix_micros()).await? {
         Verdict::Stays(because) => {
             debug!(task = guid, because, "news of a task changes nothing");
-            Ok(())
         }
         Verdict::Becomes(stage) => {
             tx.commit().await?;
             debug!(task = guid, ?stage, "a task went on");
-            Ok(())
         }
         Verdict::WaitsAgain(_) => {
             tx.commit().await?;
             shared.state().tasks.waiting = true;
-            Ok(())
         }
         Verdict::Ends(end) => {
             tx.commit().await?;
@@ -534,9 +532,9 @@ async fn record(
                 Some(why) => format!("ended: {why}"),
             };
             tell(shared, &task, failed, &how);
-            Ok(())
         }
     }
+    Ok(true)
 }
 
 /// A line into the log of its app: `Task 3 (migrate) ended: it succeeded`. It comes after all lines of the task,

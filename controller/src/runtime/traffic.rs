@@ -34,6 +34,7 @@ pub(super) fn heard(shared: &Arc<Shared>, received: Received<RouterTraffic>) {
     let now = shared.clock.now();
     let fresh = shared.state().traffic.hear(&received.message, now, &policy);
     if !fresh {
+        received.pass_over("came before");
         metrics::counter!("controller_traffic_reports_repeated_total").increment(1);
     }
 }

@@ -10,9 +10,15 @@
 //! connection's event callback hears the server's refusal; it is counted and logged here
 //! (`bus_permission_violations_total`). And a subscription that is not read fast enough loses
 //! messages without an error: counted as `bus_slow_consumer_total`.
+//!
+//! Every message that comes is counted (`bus_received_total`), and so is each that is not followed: because
+//! it makes no sense (`bus_malformed_total`), or because of what its receiver knows
+//! (`bus_ignored_total`, told by [`Received::ignore`]). All three name the subject as it was subscribed
+//! to, so that what strangers send makes no new series.
 
 mod faults;
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -83,6 +89,7 @@ pub struct BusStatus {
 #[derive(Debug, Default)]
 struct Counters {
     malformed: AtomicU64,
+    ignored: AtomicU64,
     violations: AtomicU64,
     slow: AtomicU64,
 }
@@ -91,6 +98,7 @@ struct Counters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct BusCounts {
     pub malformed: u64,
+    pub ignored: u64,
     pub permission_violations: u64,
     pub slow_consumer: u64,
 }
@@ -295,13 +303,55 @@ impl Bus {
         match tokio::time::timeout(PUBLISH_DEADLINE, subscribing).await {
             Ok(Ok(messages)) => Ok(Subscription {
                 bus: self.clone(),
-                subject,
+                received: metrics::counter!("bus_received_total", "subject" => subject.clone()),
+                subject: subject.into(),
                 messages,
                 message: PhantomData,
             }),
             Ok(Err(error)) => Err(failed("subscribing to", &subject, error)),
             Err(_) => Err(BusError::Disconnected(subject)),
         }
+    }
+
+    /// Counts and, now and then, logs a message that makes sense and is not followed. `reason` is one of
+    /// few; what else there is to say of it is `detail`.
+    pub fn ignored<M>(
+        &self,
+        topic: &Topic<M>,
+        sender: &str,
+        reason: &'static str,
+        detail: impl fmt::Display,
+    ) {
+        self.not_followed(topic.subject(), sender, reason, &detail);
+    }
+
+    fn not_followed(
+        &self,
+        filter: &str,
+        sender: &str,
+        reason: &'static str,
+        detail: &dyn fmt::Display,
+    ) {
+        self.count_ignored(filter, reason);
+        if let Some(unlogged) = self.loggable(filter, reason, sender) {
+            info!(subject = filter, sender, reason, %detail, unlogged, "a message was ignored");
+        }
+    }
+
+    fn count_ignored(&self, filter: &str, reason: &'static str) {
+        self.inner.counters.ignored.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("bus_ignored_total", "subject" => filter.to_string(), "reason" => reason)
+            .increment(1);
+    }
+
+    /// Whether it is to be said again, and how many like it were not said since the last time.
+    fn loggable(&self, subject: &str, kind: &str, sender: &str) -> Option<u64> {
+        let mut faults = self
+            .inner
+            .faults
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        faults.admit(subject, kind, sender, Instant::now())
     }
 
     /// Whether the bus is there, now and later.
@@ -339,6 +389,7 @@ impl Bus {
         let counters = &self.inner.counters;
         BusCounts {
             malformed: counters.malformed.load(Ordering::Relaxed),
+            ignored: counters.ignored.load(Ordering::Relaxed),
             permission_violations: counters.violations.load(Ordering::Relaxed),
             slow_consumer: counters.slow.load(Ordering::Relaxed),
         }
@@ -375,15 +426,7 @@ impl Bus {
             .fetch_add(1, Ordering::Relaxed);
         let kind = faults::kind(&fault.fault);
         metrics::counter!("bus_malformed_total", "subject" => subject.to_string(), "fault" => kind.clone()).increment(1);
-        let loggable = {
-            let mut faults = self
-                .inner
-                .faults
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            faults.admit(subject, &kind, sender, Instant::now())
-        };
-        if let Some(unlogged) = loggable {
+        if let Some(unlogged) = self.loggable(subject, &kind, sender) {
             warn!(subject, sender, fault = %fault, unlogged, "a message made no sense and was ignored");
         }
     }
@@ -451,7 +494,7 @@ fn heard(
     }
 }
 
-fn failed(operation: &'static str, subject: &str, error: impl std::fmt::Display) -> BusError {
+fn failed(operation: &'static str, subject: &str, error: impl fmt::Display) -> BusError {
     BusError::Failed {
         operation,
         subject: subject.to_string(),
@@ -474,7 +517,8 @@ fn sender_of(message: &async_nats::Message) -> &str {
 /// The messages of one filter.
 pub struct Subscription<M> {
     bus: Bus,
-    subject: String,
+    subject: Arc<str>,
+    received: metrics::Counter,
     messages: async_nats::Subscriber,
     message: PhantomData<fn() -> M>,
 }
@@ -484,10 +528,12 @@ impl<M: Payload> Subscription<M> {
     pub async fn next(&mut self) -> Option<Received<M>> {
         loop {
             let raw = self.messages.next().await?;
+            self.received.increment(1);
             match M::decode(&raw.payload) {
                 Ok(message) => {
                     return Some(Received {
                         message,
+                        filter: self.subject.clone(),
                         subject: raw.subject.to_string(),
                         sender: sender_of(&raw).to_string(),
                         reply: raw.reply.map(|reply| reply.to_string()),
@@ -506,6 +552,8 @@ pub struct Received<M> {
     pub subject: String,
     /// Who says to have sent it; for logs, not for access.
     pub sender: String,
+    /// The subject as it was subscribed to.
+    filter: Arc<str>,
     reply: Option<String>,
     bus: Bus,
 }
@@ -513,6 +561,31 @@ pub struct Received<M> {
 impl<M> Received<M> {
     pub fn wants_reply(&self) -> bool {
         self.reply.is_some()
+    }
+
+    /// The message, and what is left to say to and of its sender.
+    pub fn open(self) -> (M, Received<()>) {
+        let rest = Received {
+            message: (),
+            subject: self.subject,
+            sender: self.sender,
+            filter: self.filter,
+            reply: self.reply,
+            bus: self.bus,
+        };
+        (self.message, rest)
+    }
+
+    /// It makes sense and is not followed: counted with the reason, which is one of few, and now and
+    /// then logged with the detail.
+    pub fn ignore(&self, reason: &'static str, detail: impl fmt::Display) {
+        self.bus
+            .not_followed(&self.filter, &self.sender, reason, &detail);
+    }
+
+    /// The same where it is everyday life, such as an order to all agents that concerns one of them.
+    pub fn pass_over(&self, reason: &'static str) {
+        self.bus.count_ignored(&self.filter, reason);
     }
 
     /// Answers; does nothing if no answer is wanted.
@@ -534,8 +607,8 @@ impl<M> Received<M> {
     }
 }
 
-impl<M: std::fmt::Debug> std::fmt::Debug for Received<M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<M: fmt::Debug> fmt::Debug for Received<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Received")
             .field("subject", &self.subject)
             .field("sender", &self.sender)

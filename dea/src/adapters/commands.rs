@@ -20,6 +20,8 @@ use proto::ids::InstanceId;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Why a command of a leader that is none any more is not followed.
+pub const OUTDATED: &str = "outdated";
 /// Longest time an app may ask for to become healthy.
 const LONGEST_START: u64 = 3600;
 
@@ -85,12 +87,9 @@ impl Agent {
     }
 }
 
-fn start(agent: &Arc<Agent>, received: Received<StartInstance>) {
-    accept(agent, received.message);
-}
-
 /// Takes a start command, or reports why not.
-fn accept(agent: &Arc<Agent>, start: StartInstance) {
+fn start(agent: &Arc<Agent>, received: Received<StartInstance>) {
+    let (start, from) = received.open();
     let now = agent.now();
     let instance = start.yard_instance.clone().unwrap_or_else(new_instance);
     let wanted = Resources {
@@ -111,12 +110,11 @@ fn accept(agent: &Arc<Agent>, start: StartInstance) {
     let refusal = {
         let mut table = agent.table();
         if let Err(outdated) = table.epochs.check(Command::Start, record.start.yard_epoch) {
-            tracing::warn!(%instance, %outdated, "a start command was refused");
-            return;
+            return from.ignore(OUTDATED, format_args!("instance {instance}: {outdated}"));
         }
         if table.knows(instance.as_str()) {
             tracing::debug!(%instance, "a start command came twice");
-            return;
+            return from.pass_over("came before");
         }
         if let Some(why) = table.closed() {
             let reason = if table.draining {
@@ -192,17 +190,23 @@ fn closed(reason: ExitReason, why: &str, at: f64) -> Ending {
 }
 
 fn stop(agent: &Arc<Agent>, received: Received<StopInstances>) {
-    let message = received.message;
-    if let Err(outdated) = agent
+    let (message, from) = received.open();
+    let known = agent
         .table()
         .epochs
-        .check(Command::Stop, message.yard_epoch)
-    {
-        tracing::warn!(process = %message.droplet, %outdated, "a stop command was refused");
-        return;
+        .check(Command::Stop, message.yard_epoch);
+    if let Err(outdated) = known {
+        return from.ignore(
+            OUTDATED,
+            format_args!("process {}: {outdated}", message.droplet),
+        );
     }
     let selection = Selection::from(message);
-    for instance in agent.selected(&selection) {
+    let selected = agent.selected(&selection);
+    if selected.is_empty() {
+        from.pass_over("nothing of it is here");
+    }
+    for instance in selected {
         tracing::info!(%instance, "an instance is to stop");
         agent
             .table()
@@ -211,14 +215,16 @@ fn stop(agent: &Arc<Agent>, received: Received<StopInstances>) {
 }
 
 fn update(agent: &Arc<Agent>, received: Received<UpdateInstances>) {
-    let message = received.message;
-    if let Err(outdated) = agent
+    let (message, from) = received.open();
+    let known = agent
         .table()
         .epochs
-        .check(Command::Update, message.yard_epoch)
-    {
-        tracing::warn!(process = %message.droplet, %outdated, "an update command was refused");
-        return;
+        .check(Command::Update, message.yard_epoch);
+    if let Err(outdated) = known {
+        return from.ignore(
+            OUTDATED,
+            format_args!("process {}: {outdated}", message.droplet),
+        );
     }
     let table = agent.table();
     for entry in table

@@ -55,10 +55,16 @@ fn run(agent: &Arc<Agent>, received: Received<RunTask>) {
             accepted: true,
             reason: String::new(),
         },
-        Err(reason) => RunTaskReply {
-            accepted: false,
-            reason,
-        },
+        Err(reason) => {
+            received.ignore(
+                "refused",
+                format_args!("task {}: {reason}", received.message.task),
+            );
+            RunTaskReply {
+                accepted: false,
+                reason,
+            }
+        }
     };
     agent.tasks.spawn_once("answer", async move {
         if let Err(error) = received.respond(&reply).await {
@@ -123,7 +129,7 @@ fn entry(request: &RunTask, limits: Resources, stop: mpsc::Sender<TaskWish>) -> 
 }
 
 fn stop(agent: &Arc<Agent>, received: Received<StopTask>) {
-    let StopTask { task, reason } = received.message;
+    let (StopTask { task, reason }, from) = received.open();
     let mut table = agent.table();
     let told = table
         .tasks
@@ -133,8 +139,11 @@ fn stop(agent: &Arc<Agent>, received: Received<StopTask>) {
         Some(Ok(())) => {}
         Some(Err(_)) => tracing::debug!(task, "a task was told to stop before"),
         // The order to run it may still be on its way: two subjects have no order between them.
-        None if !table.knows(&task) => table.ended(&task),
-        None => {}
+        None if !table.knows(&task) => {
+            table.ended(&task);
+            from.ignore("nothing of it is here", format_args!("task {task}"));
+        }
+        None => from.pass_over("it has ended"),
     }
 }
 

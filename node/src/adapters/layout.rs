@@ -4,7 +4,8 @@
 //! $YARD_HOME/            0755  the path must be traversable: agents' sandboxes lie behind it
 //!   cluster.json         0644  proto::node::ClusterFile
 //!   admin-password       0600
-//!   node/                0700  lock, ports.json, network.json, secrets.json, bootstrap/, processes.json
+//!   node/                0700  lock, ports.json, network.json, secrets.json, bootstrap/, processes.json,
+//!                              registrar.json, tool.json: logins to the bus for strangers
 //!   nats/ etcd/          0700
 //!   controller/ …        0700  one folder for each daemon (dea-N: 0711)
 //!   logs/                0750
@@ -14,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use proto::bus::Role;
 use proto::node::{ClusterFile, Copies};
 
 use super::files::{self, FileError};
@@ -385,9 +387,10 @@ impl Chosen {
         let secrets_file = layout.node().join("secrets.json");
         let mut secrets: BTreeMap<String, String> =
             files::read_json(&secrets_file)?.unwrap_or_default();
-        let mut names: Vec<String> = ["etcd-root", "node-store", "status", "bulk", "tool"]
+        let mut names: Vec<String> = ["etcd-root", "node-store", "status", "bulk"]
             .map(String::from)
             .to_vec();
+        names.extend(Role::STRANGERS.map(|role| role.name().to_string()));
         names.extend(
             parts
                 .iter()

@@ -146,7 +146,7 @@ pub fn parts(deas: u32, copies: Copies) -> Vec<Part> {
 pub fn stop_waves(parts: &[Part]) -> Vec<Vec<Part>> {
     let wave = |part: &Part| match part {
         Part::Daemon { role, .. } => match role {
-            Role::Stager | Role::SshProxy | Role::Registrar => 0,
+            Role::Stager | Role::SshProxy | Role::Registrar | Role::Tool => 0,
             Role::HealthManager => 1,
             Role::Controller => 2,
             Role::Dea => 3,

@@ -13,36 +13,25 @@ pub struct BusUser<'a> {
     pub password: &'a str,
 }
 
-/// The user for tools of the operator.
-pub const TOOL: &str = "tool";
-
 /// The file of nats-server. The format is a superset of JSON, so values are written as JSON.
-pub fn nats_config(cluster: &str, port: u16, users: &[BusUser<'_>], tool_password: &str) -> String {
-    let mut entries: Vec<serde_json::Value> = users
-        .iter()
-        .map(|user| {
-            let allowed = catalogue::permissions(user.role, &user.id);
-            serde_json::json!({
-                "user": user.id.as_str(),
-                "password": user.password,
-                "permissions": {
-                    "publish": { "allow": allowed.publish },
-                    "subscribe": { "allow": allowed.subscribe },
-                    // Answers go to inboxes of others: allowed where a question came from there.
-                    "allow_responses": { "max": 1000, "expires": "1m" },
-                },
-            })
+pub fn nats_config(cluster: &str, port: u16, users: &[BusUser<'_>]) -> String {
+    let entries = users.iter().map(|user| {
+        let allowed = catalogue::permissions(user.role, &user.id);
+        let mut permissions = serde_json::json!({
+            "publish": { "allow": allowed.publish },
+            "subscribe": { "allow": allowed.subscribe },
+        });
+        if !user.role.is_stranger() {
+            // Answers go to inboxes of others: allowed where a question came from there.
+            permissions["allow_responses"] = serde_json::json!({ "max": 1000, "expires": "1m" });
+        }
+        serde_json::json!({
+            "user": user.id.as_str(),
+            "password": user.password,
+            "permissions": permissions,
         })
-        .collect();
-    entries.push(serde_json::json!({
-        "user": TOOL,
-        "password": tool_password,
-        "permissions": {
-            "publish": { "allow": ["vcap.component.discover", "dea.status", "droplet.status"] },
-            "subscribe": { "allow": ["_INBOX.>", "vcap.component.announce"] },
-        },
-    }));
-    let users: Vec<String> = entries.iter().map(|entry| format!("    {entry}")).collect();
+    });
+    let users: Vec<String> = entries.map(|entry| format!("    {entry}")).collect();
     format!(
         "# Written by the node at every start.\n\
          server_name: \"stackyard-{cluster}\"\n\
@@ -120,7 +109,8 @@ impl StoreRole {
             | Role::Stager
             | Role::Collector
             | Role::SshProxy
-            | Role::Registrar => StoreRole::Member,
+            | Role::Registrar
+            | Role::Tool => StoreRole::Member,
         }
     }
 }
@@ -131,16 +121,15 @@ mod tests {
 
     #[test]
     fn each_component_has_its_own_user_with_its_own_subjects() {
-        let dea = ComponentId::new("dea-1").unwrap();
+        let user = |role, id: &str| BusUser {
+            role,
+            id: ComponentId::new(id).unwrap(),
+            password: "p",
+        };
         let text = nats_config(
             "c0ffee12",
             4321,
-            &[BusUser {
-                role: Role::Dea,
-                id: dea,
-                password: "p",
-            }],
-            "t",
+            &[user(Role::Dea, "dea-1"), user(Role::Tool, "tool")],
         );
         assert!(
             text.contains("\"dea.dea-1.start\"") && !text.contains("\"dea.*.start\""),
@@ -149,6 +138,8 @@ mod tests {
         assert!(text.contains("_INBOX_dea-1.>"));
         assert!(text.contains("127.0.0.1:4321"));
         assert!(!text.contains("jetstream"));
+        let answering = text.matches("allow_responses").count();
+        assert_eq!(answering, 1, "a stranger answers nobody: {text}");
     }
 
     #[test]

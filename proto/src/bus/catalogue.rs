@@ -25,10 +25,12 @@ pub enum Role {
     SshProxy,
     /// Foreign components an operator lets in, e.g. a route registrar.
     Registrar,
+    /// Tools of the operator that look on and ask.
+    Tool,
 }
 
 impl Role {
-    pub const ALL: [Role; 8] = [
+    pub const ALL: [Role; 9] = [
         Role::Controller,
         Role::Router,
         Role::Dea,
@@ -37,7 +39,12 @@ impl Role {
         Role::Collector,
         Role::SshProxy,
         Role::Registrar,
+        Role::Tool,
     ];
+
+    /// Those that are no daemons of ours: any NATS client, which takes its answers where such
+    /// clients do (`_INBOX.`) and answers nobody.
+    pub const STRANGERS: [Role; 2] = [Role::Registrar, Role::Tool];
 
     /// The name used in ids, commands and folders.
     pub fn name(self) -> &'static str {
@@ -50,6 +57,7 @@ impl Role {
             Role::Collector => "collector",
             Role::SshProxy => "ssh-proxy",
             Role::Registrar => "registrar",
+            Role::Tool => "tool",
         }
     }
 
@@ -68,7 +76,12 @@ impl Role {
             Role::Collector => "Collector",
             Role::SshProxy => "SshProxy",
             Role::Registrar => "Registrar",
+            Role::Tool => "Tool",
         }
+    }
+
+    pub fn is_stranger(self) -> bool {
+        Role::STRANGERS.contains(&self)
     }
 }
 
@@ -96,7 +109,7 @@ pub enum Encoding {
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// The subject; `{id}` is the addressee's or the sender's id (see `own`), `{queue}` a queue.
+    /// The subject; `{id}` is the addressee's or the sender's id ([`Entry::names_sender`]), `{queue}` a queue.
     pub pattern: &'static str,
     pub class: Class,
     pub encoding: Encoding,
@@ -111,7 +124,19 @@ pub struct Entry {
     pub doc: &'static str,
 }
 
-use Role::{Collector, Controller, Dea, HealthManager, Registrar, Router, SshProxy, Stager};
+impl Entry {
+    /// Whether `{id}` in the subject is the sender's id; else it is the addressee's.
+    pub fn names_sender(&self) -> bool {
+        self.pattern.starts_with("yard.log.")
+    }
+
+    /// The subject with these in the places of `{id}` and `{queue}`.
+    pub fn subject(&self, id: &str, queue: &str) -> String {
+        self.pattern.replace("{id}", id).replace("{queue}", queue)
+    }
+}
+
+use Role::{Collector, Controller, Dea, HealthManager, Registrar, Router, SshProxy, Stager, Tool};
 
 macro_rules! entry {
     ($pattern:literal $class:ident $encoding:ident $payload:literal $(-> $reply:literal)?, [$($publisher:ident),*] => [$($subscriber:ident),*] $(, queue $queue:literal $member:ident)?, $doc:literal) => {
@@ -135,14 +160,14 @@ macro_rules! entry {
 
 /// Every subject on the bus.
 pub const CATALOGUE: &[Entry] = &[
-    entry!("vcap.component.announce" Event Json "Component", [Controller, Router, Dea, HealthManager, Stager, Collector, SshProxy] => [], "A component came up."),
-    entry!("vcap.component.discover" Query Json "Empty" -> "Component", [Controller] => [Controller, Router, Dea, HealthManager, Stager, Collector, SshProxy], "A controller or a tool asks who is there; every component answers."),
-    entry!("router.start" Event Json "RouterStart", [Router] => [Dea, Controller, Collector], "A router came up or reconnected: register everything again."),
+    entry!("vcap.component.announce" Event Json "Component", [Controller, Router, Dea, HealthManager, Stager, Collector, SshProxy] => [Tool], "A component came up."),
+    entry!("vcap.component.discover" Query Json "Empty" -> "Component", [Controller, Tool] => [Controller, Router, Dea, HealthManager, Stager, Collector, SshProxy], "A controller or a tool asks who is there; every component answers."),
+    entry!("router.start" Event Json "RouterStart", [Router] => [Dea, Controller, Collector, Registrar], "A router came up or reconnected: register everything again."),
     entry!("router.greet" Query Json "Empty" -> "RouterStart", [Dea, Controller, Collector, Registrar] => [Router], "How often shall I register?"),
     entry!("router.register" Heartbeat Json "Registration", [Dea, Controller, Collector, Registrar] => [Router], "These names are served at this address."),
     entry!("router.unregister" Event Json "Registration", [Dea, Controller, Collector, Registrar] => [Router], "These names are no longer served at this address."),
     entry!("dea.start" Event Json "Hello", [Dea] => [Controller], "An agent came up."),
-    entry!("dea.status" Query Json "Empty" -> "AgentStatus", [] => [Dea], "Memory and state of each agent, for tools."),
+    entry!("dea.status" Query Json "Empty" -> "AgentStatus", [Tool] => [Dea], "Memory and state of each agent, for tools."),
     entry!("dea.discover" Query Json "Discover" -> "Hello", [Controller] => [Dea], "Asked when no known agent fits: whoever has room answers, the least loaded first."),
     entry!("dea.locate" Query Json "Empty", [Controller] => [Dea], "A controller came up: agents advertise at once."),
     entry!("dea.advertise" Heartbeat Json "Advertisement", [Dea] => [Controller], "Free resources of an agent."),
@@ -153,7 +178,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("yard.dea.{id}.enter" Command Json "EnterInstance" -> "EnterReply", [Controller] => [Dea], "Let the holder of a ticket into an instance. Carries the ticket: only the addressee may read it."),
     entry!("dea.shutdown" Event Json "Shutdown", [Dea] => [Controller], "An agent takes no more work; repeated while it is emptied."),
     entry!("yard.dea.{id}.drain" Command Json "DrainAgent" -> "DrainReply", [Controller] => [Dea], "Empty the agent, or let it take work again."),
-    entry!("droplet.status" Query Json "FindInstances" -> "InstanceStats", [] => [Dea], "Stats of running instances, for tools."),
+    entry!("droplet.status" Query Json "FindInstances" -> "InstanceStats", [Tool] => [Dea], "Stats of running instances, for tools."),
     entry!("dea.heartbeat" Heartbeat Json "Heartbeat", [Dea] => [HealthManager, Controller], "The instances of an agent; one instance only when its state changed."),
     entry!("droplet.exited" Fact Json "Exited" -> "Acknowledged", [Dea] => [HealthManager, Controller], queue "crash_event_registration" Controller, "An instance ended. Repeated until a controller acknowledges."),
     entry!("droplet.updated" Event Json "Updated", [Controller] => [HealthManager], "The desired state of a process changed."),
@@ -162,7 +187,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("healthmanager.health" Query Json "HealthQuery" -> "Health", [Controller] => [HealthManager], "Healthy instances; one answer per process asked for."),
     entry!("cloudcontroller.bulk.credentials" Query Json "Empty" -> "BulkCredentials", [HealthManager] => [Controller], queue "cc" Controller, "How to read the desired state over HTTP."),
     entry!("cloudcontrollers.hm.requests" Command Json "HealthRequest", [HealthManager] => [Controller], queue "cc" Controller, "Start or stop these instances."),
-    entry!("vcap.cc.events" Event Json "ControllerEvent", [Controller] => [], "What the controller did, for onlookers."),
+    entry!("vcap.cc.events" Event Json "ControllerEvent", [Controller] => [Tool], "What the controller did, for onlookers."),
     entry!("vcap.stager.{queue}" Command Json "StagingRequest" -> "StagingReply", [Controller] => [Stager], queue "stager" Stager, "Turn a package into a droplet; answered when taken."),
     entry!("yard.staging.completed" Fact Json "StagingCompleted" -> "Acknowledged", [Stager] => [Controller], queue "cc" Controller, "How a staging ended. Repeated until acknowledged."),
     entry!("yard.dea.{id}.task.run" Command Protobuf "RunTask" -> "RunTaskReply", [Stager, Controller] => [Dea], "Run a one-off task in a container."),
@@ -181,7 +206,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("yard.automation.report" Heartbeat Protobuf "AutomationReport", [Dea] => [Controller], "Actions and sensors of an agent."),
     entry!("yard.automation.advanced" Event Protobuf "AutomationAdvanced", [Controller] => [Controller], "Rows of automation changed: a nudge, and what the readers of other controllers' streams are to see."),
     entry!("yard.router.traffic" Heartbeat Protobuf "RouterTraffic", [Router] => [Controller], "Requests and errors of each route since the report before."),
-    entry!("yard.facts.advanced" Event Protobuf "FactsAdvanced", [Controller] => [Controller, Collector], "The ordered log of facts grew; read it from your cursor."),
+    entry!("yard.facts.advanced" Event Protobuf "FactsAdvanced", [Controller] => [Controller], "The ordered log of facts grew; read it from your cursor."),
 ];
 
 /// What one credential may do. Patterns in NATS syntax.
@@ -197,18 +222,17 @@ pub struct Permissions {
 pub fn permissions(role: Role, id: &ComponentId) -> Permissions {
     let mut permissions = Permissions::default();
     for entry in CATALOGUE {
+        let narrowed = |own: bool| entry.subject(if own { id.as_str() } else { "*" }, "*");
         if entry.publishers.contains(&role) {
-            permissions
-                .publish
-                .push(narrowed(entry, id, entry.pattern.starts_with("yard.log.")));
+            permissions.publish.push(narrowed(entry.names_sender()));
         }
         if entry.subscribers.contains(&role) {
-            permissions.subscribe.push(narrowed(
-                entry,
-                id,
-                !entry.pattern.starts_with("yard.log."),
-            ));
+            permissions.subscribe.push(narrowed(!entry.names_sender()));
         }
+    }
+    if role.is_stranger() {
+        permissions.subscribe.push("_INBOX.>".to_string());
+        return permissions;
     }
     permissions
         .subscribe
@@ -218,11 +242,6 @@ pub fn permissions(role: Role, id: &ComponentId) -> Permissions {
         .publish
         .push(format!("{}.flush", inbox_prefix(id)));
     permissions
-}
-
-fn narrowed(entry: &Entry, id: &ComponentId, own: bool) -> String {
-    let name = if own { id.as_str() } else { "*" };
-    entry.pattern.replace("{id}", name).replace("{queue}", "*")
 }
 
 /// Where a component gets its answers: nobody else may listen there.

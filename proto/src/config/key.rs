@@ -32,7 +32,7 @@ impl Key {
         let all = || {
             Role::ALL
                 .into_iter()
-                .filter(|role| *role != Role::Registrar)
+                .filter(|role| !role.is_stranger())
                 .map(Role::name)
         };
         match self.path {

@@ -291,14 +291,14 @@ impl Keeper {
                 gone_now = gone.next().now_or_never().flatten();
             }
             if let Some(message) = gone_now.take() {
-                changed.add(self.unregister(registry, &message.message));
+                changed.add(self.unregister(registry, &message));
                 continue;
             }
             if come_now.is_none() {
                 come_now = come.next().now_or_never().flatten();
             }
             match come_now.take() {
-                Some(message) => changed.add(self.register(registry, &message.message)),
+                Some(message) => changed.add(self.register(registry, &message)),
                 None => break,
             }
         }
@@ -308,7 +308,8 @@ impl Keeper {
         changed
     }
 
-    fn register(&self, registry: &mut Registry, message: &Registration) -> Changed {
+    fn register(&self, registry: &mut Registry, received: &Received<Registration>) -> Changed {
+        let message = &received.message;
         self.counts.registrations.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("registry_message", "action" => "register").increment(1);
         match Announcement::read(message, self.trust.is_there()) {
@@ -325,13 +326,21 @@ impl Keeper {
             Err(rejected) => {
                 self.counts.rejected.fetch_add(1, Ordering::Relaxed);
                 metrics::counter!("registrations_rejected_total").increment(1);
-                tracing::debug!(host = %message.host, %rejected, "a registration was rejected");
+                received.ignore(
+                    "rejected",
+                    format_args!(
+                        "{} at {:?}: {rejected}",
+                        message.uris.join(" "),
+                        message.host
+                    ),
+                );
                 Changed::default()
             }
         }
     }
 
-    fn unregister(&self, registry: &mut Registry, message: &Registration) -> Changed {
+    fn unregister(&self, registry: &mut Registry, received: &Received<Registration>) -> Changed {
+        let message = &received.message;
         self.counts.unregistrations.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("registry_message", "action" => "unregister").increment(1);
         match Announcement::read(message, self.trust.is_there()) {
@@ -339,7 +348,17 @@ impl Keeper {
                 tracing::debug!(endpoint = %announcement.identity.address, "unregistered");
                 registry.unregister(&announcement, self.clock.now())
             }
-            Err(_) => Changed::default(),
+            Err(rejected) => {
+                received.ignore(
+                    "rejected",
+                    format_args!(
+                        "{} at {:?}: {rejected}",
+                        message.uris.join(" "),
+                        message.host
+                    ),
+                );
+                Changed::default()
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use proto::bus::stream::{Ack, TaskExited};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 const CONTROLLER_ANSWER: Duration = Duration::from_secs(5);
 /// The agent repeats anyway; these tries bridge a controller that is just starting.
@@ -45,6 +45,7 @@ pub(crate) async fn serve(stager: Arc<Stager>, shutdown: Shutdown) -> anyhow::Re
         {
             let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
             if busy.len() >= AT_ONCE || !busy.insert(task.clone()) {
+                received.pass_over("it is at work, or too many are");
                 continue;
             }
         }
@@ -65,7 +66,13 @@ impl Stager {
             Ok(completed) => completed,
             Err(unusable) => {
                 // Repeating it would not make it better.
-                error!(task = %exited.task, dea = %exited.dea, error = %unusable, "the end of a task that belongs to no build is dropped");
+                received.ignore(
+                    "of no build",
+                    format_args!(
+                        "the end of task {:?} on {:?}: {unusable}",
+                        exited.task, exited.dea
+                    ),
+                );
                 self.acknowledge(received).await;
                 return;
             }

@@ -135,6 +135,7 @@ impl Stager {
             Err(refusal) => {
                 Counters::count(&self.counters.refused, "refused");
                 info!(%app, %build, %dea, reason = %refusal.message, "staging was refused");
+                received.pass_over("refused");
             }
         }
         let reply = StagingReply {

@@ -42,12 +42,12 @@ impl Gateway {
     pub fn hear(&mut self, message: &Message, now: Millis) {
         match message {
             Message::Register(registration) => {
-                if let Ok(announcement) = Announcement::read(registration) {
+                if let Ok(announcement) = Announcement::read(registration, false) {
                     self.registry.register(&announcement, now);
                 }
             }
             Message::Unregister(registration) => {
-                if let Ok(announcement) = Announcement::read(registration) {
+                if let Ok(announcement) = Announcement::read(registration, false) {
                     self.registry.unregister(&announcement, now);
                 }
             }

@@ -95,7 +95,13 @@ fn in_turn(
 fn handle_end(automation: &Automation, permits: &Arc<Semaphore>, received: Received<ActionExited>) {
     let inner = automation.clone();
     in_turn(automation, permits, "take-in-action-end", async move {
-        ended(&inner, &received.message).await?;
+        if !ended(&inner, &received.message).await? {
+            let message = &received.message;
+            received.ignore(
+                "of no execution",
+                format_args!("the end of {:?} on {:?}", message.execution, message.dea),
+            );
+        }
         // Not acknowledged: the agent repeats it.
         if let Err(error) = received.respond(&Ack { ok: true }).await {
             tracing::debug!(%error, "the end of an action was not acknowledged");
@@ -113,15 +119,17 @@ fn handle_task_end(
     let inner = automation.clone();
     in_turn(automation, permits, "take-in-task-end", async move {
         let exited = &received.message;
-        if exited.kind == pack_staging::KIND {
-            inner.pack_staged(exited).await?;
+        let is_known = if exited.kind == pack_staging::KIND {
+            inner.pack_staged(exited).await?
         } else if exited.kind == crate::runtime::tasks::KIND {
-            (inner.ops.live.task_ended)(exited.clone()).await?;
+            (inner.ops.live.task_ended)(exited.clone()).await?
         } else {
-            tracing::warn!(
-                task = exited.task,
-                kind = exited.kind,
-                "a task ended that nobody here began"
+            false
+        };
+        if !is_known {
+            received.ignore(
+                "nobody began it",
+                format_args!("the end of task {:?} ({:?})", exited.task, exited.kind),
             );
         }
         // Not acknowledged: the agent repeats it.
@@ -132,12 +140,12 @@ fn handle_task_end(
     });
 }
 
-/// Takes in the end of an action.
-async fn ended(automation: &Automation, exited: &ActionExited) -> Result<(), Fault> {
+/// Takes in the end of an action. Whether there is such an execution.
+async fn ended(automation: &Automation, exited: &ActionExited) -> Result<bool, Fault> {
     let row = Execution::find(&mut *automation.ops.store.read().await?, &exited.execution).await?;
     let Some(row) = row else {
         // Deleted by retention or by hand: there is nothing left to tell.
-        return Ok(());
+        return Ok(false);
     };
     let at = Placement {
         agent: exited.dea.clone(),
@@ -193,7 +201,7 @@ async fn ended(automation: &Automation, exited: &ActionExited) -> Result<(), Fau
         .agents
         .ended(&exited.dea, &exited.execution, exited.attempt);
     automation.wake_engine();
-    Ok(())
+    Ok(true)
 }
 
 /// What the end of an action means to its execution.
@@ -376,14 +384,19 @@ fn handle_output(
 ) {
     let inner = automation.clone();
     in_turn(automation, permits, "take-in-action-output", async move {
-        printed(&inner, received.message).await
+        let (output, from) = received.open();
+        let execution = output.execution.clone();
+        if !printed(&inner, output).await? {
+            from.ignore("of no execution", format_args!("output of {execution:?}"));
+        }
+        Ok(())
     });
 }
 
-/// Shows output to readers of the stream; the leader keeps it.
-async fn printed(automation: &Automation, output: ActionOutput) -> Result<(), Fault> {
+/// Shows output to readers of the stream; the leader keeps it. Whether there is such an execution.
+async fn printed(automation: &Automation, output: ActionOutput) -> Result<bool, Fault> {
     let row = Execution::find(&mut *automation.ops.store.read().await?, &output.execution).await?;
-    let Some(row) = row else { return Ok(()) };
+    let Some(row) = row else { return Ok(false) };
     let scrubber = automation.scrubber(&row)?;
     let mut kept = Vec::new();
     for piece in &output.pieces {
@@ -409,7 +422,7 @@ async fn printed(automation: &Automation, output: ActionOutput) -> Result<(), Fa
         kept.push((id, piece.stream.clone(), data, piece.timestamp));
     }
     if automation.epoch.borrow().is_none() {
-        return Ok(());
+        return Ok(true);
     }
     let mut tx = automation
         .ops
@@ -431,14 +444,13 @@ async fn printed(automation: &Automation, output: ActionOutput) -> Result<(), Fa
         .await?;
     }
     tx.commit().await?;
-    Ok(())
+    Ok(true)
 }
 
 fn handle_report(automation: &Automation, received: Received<AutomationReport>) {
-    let report = received.message;
+    let (report, from) = received.open();
     let Ok(agent) = DeaId::new(report.dea.clone()) else {
-        tracing::warn!(agent = report.dea, "a report names no agent");
-        return;
+        return from.ignore("of no agent", format_args!("{:?}", report.dea));
     };
     let before = automation.agents.report_of(&agent);
     let takes_work = automation
@@ -506,6 +518,12 @@ async fn compare(
             .as_ref()
             .is_some_and(|row| row.ended_at.is_some_and(|end| end > young));
         if !is_present && !is_ended {
+            tracing::info!(
+                execution = action.execution,
+                attempt = action.attempt,
+                %agent,
+                "an agent runs what it was not given: it is told to end it"
+            );
             super::dispatch::stop(automation, action.execution.clone(), at);
         }
     }

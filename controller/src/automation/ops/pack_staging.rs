@@ -301,16 +301,17 @@ impl Automation {
     }
 
     /// Takes in the end of such a task.
-    pub async fn pack_staged(&self, exited: &TaskExited) -> Result<(), Fault> {
+    /// Whether there is such a staging: whoever asked for it may have given up, long ago.
+    pub async fn pack_staged(&self, exited: &TaskExited) -> Result<bool, Fault> {
         let mut tx = self.ops.store.write("note how a pack was staged").await?;
         let row = PackStaging::find(&mut tx, &exited.task).await?;
-        // None: whoever asked for it gave up, long ago.
+        let is_known = row.is_some();
         if let Some(mut row) = row.filter(|row| row.outcome.is_null()) {
             row.outcome = Json(outcome(exited));
             row.update(&mut tx, now()).await?;
             tx.commit().await?;
         }
-        Ok(())
+        Ok(is_known)
     }
 }
 

@@ -34,10 +34,9 @@ fn run(agent: &Arc<Agent>, received: Received<RunAction>) {
             reason: String::new(),
         },
         Err(reason) => {
-            tracing::info!(
-                execution = received.message.execution,
-                reason,
-                "an action was refused"
+            received.ignore(
+                "refused",
+                format_args!("execution {}: {reason}", received.message.execution),
             );
             RunActionReply {
                 accepted: false,
@@ -164,12 +163,13 @@ fn open(
 }
 
 fn stop(agent: &Arc<Agent>, received: Received<StopAction>) {
+    let (message, from) = received.open();
     let StopAction {
         execution,
         attempt,
         reason,
         grace_ms,
-    } = received.message;
+    } = message;
     let place = (execution, attempt);
     let id = action::id(&place.0, attempt);
     let mut table = agent.table();
@@ -178,6 +178,9 @@ fn stop(agent: &Arc<Agent>, received: Received<StopAction>) {
     } else if !table.ended_actions.knows(&id) {
         // The order to run it may still be on its way: two subjects have no order between them.
         table.stopped_actions.remember(&id);
+        from.ignore("nothing of it is here", format_args!("action {id}"));
+    } else {
+        from.pass_over("it has ended");
     }
 }
 

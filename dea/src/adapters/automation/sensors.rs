@@ -105,10 +105,10 @@ impl Agent {
 }
 
 fn run(agent: &Arc<Agent>, received: Received<RunSensor>) {
-    let request = received.message;
+    let (request, from) = received.open();
     let sensor = request.sensor.clone();
     if let Err(why) = accept(agent, request) {
-        tracing::warn!(sensor, why, "the order to run a sensor was refused");
+        from.ignore("refused", format_args!("sensor {sensor}: {why}"));
     }
 }
 
@@ -170,7 +170,7 @@ fn accept(agent: &Arc<Agent>, request: RunSensor) -> Result<(), String> {
 }
 
 fn stop(agent: &Arc<Agent>, received: Received<StopSensor>) {
-    let StopSensor { sensor, generation } = received.message;
+    let (StopSensor { sensor, generation }, from) = received.open();
     let mut table = agent.table();
     if table.stopped_sensors.len() >= MOST_STOPPED {
         table.stopped_sensors.pop_first();
@@ -180,31 +180,40 @@ fn stop(agent: &Arc<Agent>, received: Received<StopSensor>) {
         .entry(sensor.clone())
         .or_insert(generation);
     *stopped = generation.max(*stopped);
-    if let Some(entry) = table.sensors.get(&sensor)
-        && entry.generation <= generation
-        && entry.commands.try_send(SensorCommand::Stop).is_err()
-    {
+    let here = table.sensors.get(&sensor);
+    let Some(entry) = here.filter(|entry| entry.generation <= generation) else {
+        return from.ignore(
+            "nothing of it is here",
+            format_args!("sensor {sensor}, generation {generation}"),
+        );
+    };
+    if entry.commands.try_send(SensorCommand::Stop).is_err() {
         tracing::warn!(sensor, "a sensor could not be told to stop");
     }
 }
 
 fn trigger(agent: &Arc<Agent>, received: Received<SensorTrigger>) {
+    let (message, from) = received.open();
     let SensorTrigger {
         sensor,
         change,
         trigger,
-    } = received.message;
+    } = message;
     let (Some(change), Ok(trigger)) = (Change::parse(&change), serde_json::from_slice(&trigger))
     else {
-        tracing::warn!(sensor, change, "the change of a trigger makes no sense");
-        return;
+        return from.ignore(
+            "no change of a trigger",
+            format_args!("sensor {sensor}: {change}"),
+        );
     };
     let table = agent.table();
-    if let Some(entry) = table.sensors.get(&sensor)
-        && entry
-            .commands
-            .try_send(SensorCommand::Trigger(change, trigger))
-            .is_err()
+    let Some(entry) = table.sensors.get(&sensor) else {
+        return from.ignore("nothing of it is here", format_args!("sensor {sensor}"));
+    };
+    if entry
+        .commands
+        .try_send(SensorCommand::Trigger(change, trigger))
+        .is_err()
     {
         tracing::warn!(sensor, "a sensor could not be told of a trigger");
     }
@@ -213,10 +222,12 @@ fn trigger(agent: &Arc<Agent>, received: Received<SensorTrigger>) {
 fn token(agent: &Arc<Agent>, received: Received<SensorToken>) {
     let refused = take_token(agent, &received.message).err();
     if let Some(reason) = refused {
-        tracing::info!(
-            sensor = received.message.sensor,
-            reason,
-            "the new token of a sensor was refused"
+        received.ignore(
+            "refused",
+            format_args!(
+                "a new token of sensor {}: {reason}",
+                received.message.sensor
+            ),
         );
     }
     let reply = SensorTokenReply {
