@@ -62,23 +62,17 @@ pub async fn stage(client: &Client, out: &Output, app: &App, package: &str) -> O
     Ok(Staged { droplet, took })
 }
 
-/// One build of the package: there may be one only at a time.
+/// Asks for a build of the package. An app has one at a time: one that is staging was asked for by the request
+/// that broke.
 async fn begin(client: &Client, package: &str) -> Outcome<Build> {
     let body = json!({ "package": { "guid": package } });
-    let before = builds_of(client, package).await?;
     let send = async || client.post::<_, Build>("/v3/builds", &body).await;
     let find = async || {
-        let now = builds_of(client, package).await?;
-        let known = |build: &Build| before.iter().any(|one| one.guid == build.guid);
-        Ok(now.into_iter().find(|build| !known(build)))
+        let query = [("package_guids", package), ("states", "STAGING")];
+        let staging: Vec<Build> = client.list("/v3/builds", &query).await?;
+        Ok(staging.into_iter().next())
     };
     client.sent_once(send, find).await
-}
-
-async fn builds_of(client: &Client, package: &str) -> Outcome<Vec<Build>> {
-    client
-        .list("/v3/builds", &[("package_guids", package)])
-        .await
 }
 
 fn by(droplet: &Droplet) -> String {
