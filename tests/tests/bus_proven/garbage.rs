@@ -166,7 +166,7 @@ fn judge(
     // Who subscribes twice (to hear all, and to share) counts twice.
     let counts = match load.malformed {
         0 => malformed == 0,
-        expected => malformed > 0 && malformed % expected == 0,
+        expected => malformed > 0 && malformed.is_multiple_of(expected),
     };
     ensure!(
         counts,

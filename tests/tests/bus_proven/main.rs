@@ -39,6 +39,13 @@ use trace::Trace;
 /// For what takes moments on an idle machine.
 pub const LONG: Duration = Duration::from_secs(60);
 
+/// What nobody desires is stopped once the desired state was read after it was seen; and stagings of
+/// next to nothing need no more of the machine's disk.
+const SETTINGS: [(&str, &str); 2] = [
+    ("health-manager/desired/refresh", "5s"),
+    ("staging/disk", "512MiB"),
+];
+
 /// Every daemon of this cluster.
 pub const DAEMONS: [&str; 7] = [
     "controller-1",
@@ -148,10 +155,11 @@ async fn trace_from_the_start(cluster: &Cluster, file: &std::path::Path) -> anyh
     restarted(cluster, &["nats"]).await?;
     // What they say when they come up is to be seen too.
     restarted(cluster, &DAEMONS).await?;
-    // What nobody desires is stopped once the desired state was read after it was seen.
-    eventually("the setting is taken", LONG, || async {
-        let words = ["config", "set", "health-manager/desired/refresh", "5s"];
-        cluster.ok(words).await.map(drop)
+    eventually("the settings are taken", LONG, || async {
+        for (key, value) in SETTINGS {
+            cluster.ok(["config", "set", key, value]).await?;
+        }
+        Ok(())
     })
     .await
 }

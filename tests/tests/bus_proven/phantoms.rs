@@ -31,8 +31,10 @@ pub struct Phantom {
     /// Who counts each of these messages as ignored; nobody where they are news of somebody unknown,
     /// a question that wants no answer, or a nudge.
     pub ignored_by: Option<Role>,
-    judge: Box<dyn Fn(&[u8]) -> Judgement>,
+    judge: Box<Judge>,
 }
+
+type Judge = dyn Fn(&[u8]) -> Judgement;
 
 impl Phantom {
     pub fn judge(&self, bytes: &[u8]) -> Judgement {
