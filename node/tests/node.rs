@@ -291,7 +291,7 @@ async fn a_cluster_lives_through_the_death_of_its_parts_and_of_its_node() {
     // Start.
     cluster.start();
     let first = cluster.running().await;
-    assert_eq!(first.components.len(), 8, "{}", cluster.describe(&first));
+    assert_eq!(first.components.len(), 9, "{}", cluster.describe(&first));
     assert_eq!(mode(&home), 0o755);
     for secret in [
         "admin-password",

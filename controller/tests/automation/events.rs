@@ -6,14 +6,12 @@ use controller::automation::ids;
 use controller::automation::ops::fire::{Happened, fire};
 use controller::automation::ops::rules;
 use controller::ops::now;
-use controller::runtime::LEADERSHIP;
 use controller::store::automation::executions::Execution;
 use controller::store::automation::rule_enforcements::RuleEnforcement;
 use controller::store::automation::rules::Rule;
 use controller::store::automation::tokens;
 use controller::store::automation::trigger_instances::{self, TriggerInstance};
 use controller::store::automation::triggers::Trigger;
-use controller::store::leadership;
 use controller::store::query::Filter;
 use controller::store::{Json, StoreError, users::User};
 use http::Method;
@@ -38,7 +36,7 @@ pub async fn executions(site: &Site) -> Vec<Execution> {
     Execution::fetch(&mut reader, all, "test").await.unwrap()
 }
 
-async fn enforcements(site: &Site) -> Vec<RuleEnforcement> {
+pub async fn enforcements(site: &Site) -> Vec<RuleEnforcement> {
     let mut reader = site.automation.ops.store.read().await.unwrap();
     let all = Filter::new().order_by("enforced_at", "id", false);
     RuleEnforcement::fetch(&mut reader, all, "test")
@@ -358,86 +356,6 @@ async fn what_concerns_no_rule_is_processed_with_the_rest_of_its_batch() {
             .collect();
         let late = trigger_instances::processed(&mut tx, &seen_before, now()).await;
         assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
-    }
-}
-
-/// Two requests to a webhook, one of which matches, and one for an execution: what is recorded before any
-/// engine has looked.
-async fn take_in(site: &Site) -> (Vec<TriggerInstance>, Vec<Execution>) {
-    for n in [1, 2] {
-        site.post("/v1/webhooks/a", json!({"n": n}))
-            .await
-            .expect(202);
-    }
-    site.post("/v1/executions", json!({"action": "test.noop"}))
-        .await
-        .expect(201);
-    let hook = &site.get("/v1/triggers?type=core.st2.webhook").await[0]["ref"];
-    (
-        instances(site, hook.as_str().unwrap()).await,
-        executions(site).await,
-    )
-}
-
-#[tokio::test]
-async fn what_comes_to_the_leader_begins_in_the_transaction_that_records_it() {
-    let name = "what_comes_to_the_leader_begins_in_the_transaction_that_records_it";
-    for database in databases::each(name).await {
-        let mut site = ready(&database).await;
-        let criteria = json!({"trigger.body.n": {"type": "equals", "pattern": 1}});
-        site.post("/v1/rules", rule("one", webhook("a"), criteria, json!({})))
-            .await
-            .expect(201);
-        let (taken, begun) = take_in(&site).await;
-        assert_eq!(taken.len(), 2);
-        for row in &taken {
-            assert_eq!((row.status.as_str(), row.row_version), ("processed", 1));
-        }
-        let enforced = enforcements(&site).await;
-        assert_eq!(enforced.len(), 1);
-        assert_eq!(enforced[0].execution_id.as_ref(), Some(&begun[0].id));
-        let statuses: Vec<&str> = begun.iter().map(|row| row.status.as_str()).collect();
-        assert_eq!(statuses, ["succeeded", "succeeded"]);
-        // The rules hear of their ends, and nothing is done twice.
-        site.settle().await;
-        assert_eq!(executions(&site).await.len(), 2);
-        assert_eq!(
-            instances(&site, "core.st2.generic.actiontrigger")
-                .await
-                .len(),
-            2
-        );
-    }
-}
-
-#[tokio::test]
-async fn who_does_not_lead_or_only_believes_so_records_what_comes_for_the_leader() {
-    let name = "who_does_not_lead_or_only_believes_so_records_what_comes_for_the_leader";
-    for database in databases::each(name).await {
-        let mut site = ready(&database).await;
-        let criteria = json!({"trigger.body.n": {"type": "equals", "pattern": 1}});
-        site.post("/v1/rules", rule("one", webhook("a"), criteria, json!({})))
-            .await
-            .expect(201);
-        // The second time somebody else leads, which this controller has not noticed.
-        for (times, leader) in [(1, 1), (2, 2)] {
-            if times == 1 {
-                site.lead(None);
-            } else {
-                let mut tx = site.automation.ops.store.write("test").await.unwrap();
-                leadership::fence(&mut tx, LEADERSHIP, 2).await.unwrap();
-                tx.commit().await.unwrap();
-            }
-            let (taken, recorded) = take_in(&site).await;
-            let pending = taken.iter().filter(|row| row.status == "pending").count();
-            let requested = recorded.iter().filter(|row| row.status == "requested");
-            assert_eq!((pending, requested.count()), (2, 1));
-            site.lead(Some(leader));
-            site.settle().await;
-            let done = executions(&site).await;
-            assert_eq!(done.len(), 2 * times);
-            assert!(done.iter().all(|row| row.status == "succeeded"));
-        }
     }
 }
 

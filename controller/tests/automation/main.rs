@@ -15,6 +15,7 @@ mod databases;
 mod events;
 mod executions;
 mod inquiries;
+mod intake;
 mod origins;
 mod outputs;
 mod policies;
