@@ -2,9 +2,9 @@
 //! app is served beside its own noun: `/v3/apps/:guid/processes` in `processes.rs`.
 
 use super::extract::{Asked, Body, Caller};
-use super::organizations::{self, MetadataChange};
+use super::organizations::MetadataChange;
 use super::processes::nullable;
-use super::spaces::{self, One, included, these};
+use super::spaces::{One, included, places, with_included};
 use super::{Answer, Api, accepted_job, created, ok};
 use crate::domain::access::{Action, Actor};
 use crate::domain::times::rfc3339;
@@ -16,9 +16,7 @@ use crate::store::spaces::Space;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
-use proto::api::{
-    AppEnvironment, AppFeature, AppRelationships, Included, Lifecycle, Link, Metadata, ToOne,
-};
+use proto::api::{AppEnvironment, AppFeature, AppRelationships, Lifecycle, Link, Metadata, ToOne};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -221,35 +219,10 @@ fn settings(
 
 const INCLUDES: &[&str] = &["space", "space.organization"];
 
-/// The spaces of apps, and their organizations where asked for.
-async fn places(
-    api: &Api,
-    actor: &Actor,
-    include: &[String],
-    guids: &BTreeSet<String>,
-) -> Result<Included, Refusal> {
-    let mut found = Included::default();
-    let rows = api.ops.list_spaces(actor, &these(guids)).await?.rows;
-    if include.iter().any(|name| name == "space.organization") {
-        let guids: BTreeSet<String> = rows
-            .iter()
-            .map(|row| row.organization_guid.clone())
-            .collect();
-        let rows = api
-            .ops
-            .list_organizations(actor, &these(&guids))
-            .await?
-            .rows;
-        found.organizations = rows
-            .into_iter()
-            .map(|row| organizations::present(api, row))
-            .collect();
-    }
-    found.spaces = rows
-        .into_iter()
-        .map(|row| spaces::present(api, row))
-        .collect();
-    Ok(found)
+/// Whether spaces, and their organizations, are asked for: the latter bring the former.
+fn wanted_places(include: &[String]) -> (bool, bool) {
+    let wants_organizations = include.iter().any(|name| name == "space.organization");
+    (!include.is_empty(), wants_organizations)
 }
 
 async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -> Answer {
@@ -261,9 +234,7 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
         .map(|row| row.space_guid.clone())
         .collect();
     let mut page = asked.document(listing, |row| present(&api, row));
-    if !include.is_empty() {
-        page.included = Some(places(&api, &actor, &include, &guids).await?);
-    }
+    page.included = places(&api, &actor, wanted_places(&include), &guids).await?;
     Ok(ok(page))
 }
 
@@ -275,21 +246,9 @@ async fn show(
 ) -> Answer {
     let include = included(&mut asked, INCLUDES)?;
     let (row, _) = api.ops.app(&actor, &guid).await?;
-    if include.is_empty() {
-        return Ok(ok(present(&api, row)));
-    }
-    let found = places(
-        &api,
-        &actor,
-        &include,
-        &BTreeSet::from([row.space_guid.clone()]),
-    )
-    .await?;
-    let mut document =
-        serde_json::to_value(present(&api, row)).map_err(Refusal::internal("presenting an app"))?;
-    document["included"] =
-        serde_json::to_value(found).map_err(Refusal::internal("presenting an app"))?;
-    Ok(ok(document))
+    let guids = BTreeSet::from([row.space_guid.clone()]);
+    let found = places(&api, &actor, wanted_places(&include), &guids).await?;
+    with_included(present(&api, row), found)
 }
 
 async fn create(State(api): State<Api>, Caller(actor): Caller, Body(wanted): Body<New>) -> Answer {

@@ -3,7 +3,7 @@
 use super::domains::no_metadata;
 use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
-use super::spaces::{self, One, included, these};
+use super::spaces::{One, included, places};
 use super::{Answer, Api, accepted_job, created, no_content, ok};
 use crate::domain::access::Actor;
 use crate::domain::times::rfc3339;
@@ -14,8 +14,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get, patch};
 use proto::api::{
-    DestinationApp, DestinationProcess, Destinations, Included, Link, Metadata, RouteRelationships,
-    ToOne,
+    DestinationApp, DestinationProcess, Destinations, Link, Metadata, RouteRelationships, ToOne,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -130,17 +129,7 @@ async fn page(api: &Api, actor: &Actor, app: Option<&str>, mut asked: Asked) -> 
         .map(|view| view.route.space_guid.clone())
         .collect();
     let mut page = asked.document(listing, |view| present(api, view));
-    if !include.is_empty() {
-        let rows = api.ops.list_spaces(actor, &these(&guids)).await?.rows;
-        let spaces = rows
-            .into_iter()
-            .map(|row| spaces::present(api, row))
-            .collect();
-        page.included = Some(Included {
-            spaces,
-            ..Included::default()
-        });
-    }
+    page.included = places(api, actor, (!include.is_empty(), false), &guids).await?;
     Ok(ok(page))
 }
 

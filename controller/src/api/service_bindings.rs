@@ -2,8 +2,8 @@
 
 use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
-use super::service_instances::{self, last_operation, with_included};
-use super::spaces::{One, included, these};
+use super::service_instances::{self, last_operation};
+use super::spaces::{One, included, these, with_included};
 use super::{Answer, Api, apps, created, no_content, ok};
 use crate::domain::access::Actor;
 use crate::domain::times::rfc3339;

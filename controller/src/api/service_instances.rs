@@ -4,9 +4,9 @@
 use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
 use super::processes::nullable;
-use super::spaces::{self, One, these};
-use super::{Answer, Api, created, no_content, ok, organizations};
-use crate::domain::access::{Action, Actor};
+use super::spaces::{One, places, with_included};
+use super::{Answer, Api, created, no_content, ok};
+use crate::domain::access::Action;
 use crate::domain::times::rfc3339;
 use crate::ops::service_instances::ServiceSettings;
 use crate::ops::{Refusal, sees_secrets, space_for};
@@ -14,7 +14,7 @@ use crate::store::service_instances::ServiceInstance;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use proto::api::{Included, LastOperation, Link, Metadata, ServiceInstanceRelationships, ToOne};
+use proto::api::{LastOperation, Link, Metadata, ServiceInstanceRelationships, ToOne};
 use proto::services::USER_PROVIDED;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -196,42 +196,6 @@ fn wanted_places(asked: &mut Asked) -> (bool, bool) {
     (spaces, organizations)
 }
 
-/// The places of services, whole: more than was asked for is no harm.
-async fn places(
-    api: &Api,
-    actor: &Actor,
-    (with_spaces, with_organizations): (bool, bool),
-    guids: &BTreeSet<String>,
-) -> Result<Option<Included>, Refusal> {
-    if !with_spaces && !with_organizations {
-        return Ok(None);
-    }
-    let mut found = Included::default();
-    let rows = api.ops.list_spaces(actor, &these(guids)).await?.rows;
-    if with_organizations {
-        let guids = rows
-            .iter()
-            .map(|row| row.organization_guid.clone())
-            .collect();
-        let rows = api
-            .ops
-            .list_organizations(actor, &these(&guids))
-            .await?
-            .rows;
-        found.organizations = rows
-            .into_iter()
-            .map(|row| organizations::present(api, row))
-            .collect();
-    }
-    if with_spaces {
-        found.spaces = rows
-            .into_iter()
-            .map(|row| spaces::present(api, row))
-            .collect();
-    }
-    Ok(Some(found))
-}
-
 async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -> Answer {
     let wanted = wanted_places(&mut asked);
     let listing = api.ops.list_service_instances(&actor, &asked.query).await?;
@@ -255,17 +219,6 @@ async fn show(
     let (row, space) = api.ops.service_instance(&actor, &guid).await?;
     let found = places(&api, &actor, wanted, &BTreeSet::from([space.guid])).await?;
     with_included(present(&api, row), found)
-}
-
-/// 200 with a document, and what was asked for beside it.
-pub(super) fn with_included<T: serde::Serialize>(document: T, found: Option<Included>) -> Answer {
-    let Some(found) = found else {
-        return Ok(ok(document));
-    };
-    const PRESENTING: &str = "presenting what is included";
-    let mut document = serde_json::to_value(document).map_err(Refusal::internal(PRESENTING))?;
-    document["included"] = serde_json::to_value(found).map_err(Refusal::internal(PRESENTING))?;
-    Ok(ok(document))
 }
 
 async fn create(State(api): State<Api>, Caller(actor): Caller, Body(wanted): Body<New>) -> Answer {

@@ -125,6 +125,43 @@ pub(super) fn these(guids: &BTreeSet<String>) -> ListQuery {
     ListQuery::all().with("guids", &guids)
 }
 
+/// The spaces of these guids, and their organizations, as far as asked for; whole, which is no harm to who wants
+/// a part.
+pub(super) async fn places(
+    api: &Api,
+    actor: &Actor,
+    (wants_spaces, wants_organizations): (bool, bool),
+    guids: &BTreeSet<String>,
+) -> Result<Option<Included>, Refusal> {
+    if !wants_spaces && !wants_organizations {
+        return Ok(None);
+    }
+    let rows = api.ops.list_spaces(actor, &these(guids)).await?.rows;
+    let mut found = Included::default();
+    if wants_organizations {
+        let guids = rows
+            .iter()
+            .map(|row| row.organization_guid.clone())
+            .collect();
+        found = with_organizations(api, actor, &guids).await?;
+    }
+    if wants_spaces {
+        found.spaces = rows.into_iter().map(|row| present(api, row)).collect();
+    }
+    Ok(Some(found))
+}
+
+/// 200 with a document, and what was asked for beside it.
+pub(super) fn with_included<T: serde::Serialize>(document: T, found: Option<Included>) -> Answer {
+    let Some(found) = found else {
+        return Ok(ok(document));
+    };
+    const PRESENTING: &str = "presenting what is included";
+    let mut document = serde_json::to_value(document).map_err(Refusal::internal(PRESENTING))?;
+    document["included"] = serde_json::to_value(found).map_err(Refusal::internal(PRESENTING))?;
+    Ok(ok(document))
+}
+
 async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -> Answer {
     let include = included(&mut asked, &["organization"])?;
     let listing = api.ops.list_spaces(&actor, &asked.query).await?;

@@ -14,8 +14,8 @@ use crate::ops::tokens::{Denied, ORIGIN};
 use crate::store::users::User;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::FormRejection;
-use axum::extract::{Form, Path, State};
+use axum::extract::rejection::{FormRejection, QueryRejection};
+use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use base64::Engine;
@@ -56,6 +56,18 @@ fn fault<T>(
         error,
         description: description.into(),
     })
+}
+
+/// The parameters of a request.
+fn queried<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Fault> {
+    match query {
+        Ok(Query(query)) => Ok(query),
+        Err(rejection) => fault(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            rejection.body_text(),
+        ),
+    }
 }
 
 impl From<Refusal> for Fault {
@@ -281,19 +293,10 @@ struct Authorization {
 async fn authorize(
     State(api): State<Api>,
     caller: Result<Caller, Refusal>,
-    query: Result<axum::extract::Query<Authorization>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Authorization>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Caller(actor) = caller?;
-    let axum::extract::Query(asked) = match query {
-        Ok(query) => query,
-        Err(rejection) => {
-            return fault(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                rejection.body_text(),
-            );
-        }
-    };
+    let asked = queried(query)?;
     if asked.client_id != ssh::CLIENT {
         return fault(
             StatusCode::UNAUTHORIZED,
@@ -397,22 +400,10 @@ fn filter(text: &str) -> Option<Vec<(String, String)>> {
 async fn list_users(
     State(api): State<Api>,
     caller: Result<Caller, Refusal>,
-    query: Result<
-        axum::extract::Query<BTreeMap<String, String>>,
-        axum::extract::rejection::QueryRejection,
-    >,
+    query: Result<Query<BTreeMap<String, String>>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Caller(actor) = caller?;
-    let axum::extract::Query(query) = match query {
-        Ok(query) => query,
-        Err(rejection) => {
-            return fault(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                rejection.body_text(),
-            );
-        }
-    };
+    let query = queried(query)?;
     let mut listed = ListQuery::all();
     if let Some(text) = query.get("filter") {
         let Some(parts) = filter(text) else {

@@ -6,7 +6,7 @@
 
 use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
-use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor};
 use crate::domain::quotas::Purpose;
 use crate::domain::{manifest, names};
@@ -249,22 +249,13 @@ impl Ops {
     ) -> Result<Listing<App>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
-        if let Some(organizations) = query.list("organization_guids") {
-            filter = filter.any_in(
-                "space_guid",
-                "SELECT guid FROM spaces WHERE organization_guid",
-                organizations,
-            );
-        }
         filter = filter.any_if("stack", query.list("stacks"));
         if let Some(kinds) = query.list("lifecycle_type")
             && !kinds.iter().any(|kind| kind == "buildpack")
         {
             filter = filter.only("1 = 0");
         }
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any("space_guid", &visible);
-        }
+        filter = of_spaces_in_sight(&mut connection, actor, query, filter).await?;
         Ok(App::page(
             &mut connection,
             filter,

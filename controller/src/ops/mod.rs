@@ -248,6 +248,23 @@ pub async fn visible_spaces(
     Ok(Some(spaces.into_iter().collect()))
 }
 
+/// Narrows a list of what belongs to spaces to the organizations that are asked for and to what the actor sees.
+pub async fn of_spaces_in_sight(
+    connection: &mut AnyConnection,
+    actor: &Actor,
+    query: &list::ListQuery,
+    mut filter: Filter,
+) -> Result<Filter, StoreError> {
+    const IN_ORGANIZATIONS: &str = "SELECT guid FROM spaces WHERE organization_guid";
+    if let Some(organizations) = query.list("organization_guids") {
+        filter = filter.any_in("space_guid", IN_ORGANIZATIONS, organizations);
+    }
+    if let Some(visible) = visible_spaces(connection, actor).await? {
+        filter = filter.any("space_guid", &visible);
+    }
+    Ok(filter)
+}
+
 /// Narrows a list of what belongs to apps to the places that are asked for and to those that the actor sees.
 pub async fn of_apps_in_sight(
     connection: &mut AnyConnection,

@@ -3,7 +3,7 @@
 use super::apps::app_for;
 use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
-use super::{Ops, Refusal, by, new_guid, now, on, space_for, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor, Object, decide};
 use crate::domain::names;
 use crate::domain::quotas::Purpose;
@@ -396,13 +396,6 @@ impl Ops {
         if let Some(apps) = query.list("app_guids") {
             filter = filter.any_in("guid", LEADS_TO, apps);
         }
-        if let Some(organizations) = query.list("organization_guids") {
-            filter = filter.any_in(
-                "space_guid",
-                "SELECT guid FROM spaces WHERE organization_guid",
-                organizations,
-            );
-        }
         if query
             .list("ports")
             .is_some_and(|ports| ports.iter().any(|port| !port.is_empty()))
@@ -410,9 +403,7 @@ impl Ops {
             // There are no routes with ports.
             filter = filter.only("1 = 0");
         }
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any("space_guid", &visible);
-        }
+        filter = of_spaces_in_sight(&mut connection, actor, query, filter).await?;
         let (rows, total) = Route::page(
             &mut connection,
             filter,

@@ -7,7 +7,7 @@ use super::apps::lay_metadata;
 use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
 use super::service_bindings::{check_room, delete_binding_in};
-use super::{Ops, Refusal, by, new_guid, now, on, space_for, space_to_fill, visible_spaces};
+use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for, space_to_fill};
 use crate::domain::access::{Action, Actor};
 use crate::domain::quotas::Purpose;
 use crate::domain::times::rfc3339_micros;
@@ -161,13 +161,6 @@ impl Ops {
     ) -> Result<Listing<ServiceInstance>, Refusal> {
         let mut connection = self.store.read().await?;
         let mut filter = query.filter(&COLUMNS)?;
-        if let Some(organizations) = query.list("organization_guids") {
-            filter = filter.any_in(
-                "space_guid",
-                "SELECT guid FROM spaces WHERE organization_guid",
-                organizations,
-            );
-        }
         let of_other_kind = query
             .list("type")
             .is_some_and(|kinds| !kinds.iter().any(|kind| kind == USER_PROVIDED));
@@ -178,9 +171,7 @@ impl Ops {
         if of_other_kind || of_a_plan {
             filter = filter.only("1 = 0");
         }
-        if let Some(visible) = visible_spaces(&mut connection, actor).await? {
-            filter = filter.any("space_guid", &visible);
-        }
+        filter = of_spaces_in_sight(&mut connection, actor, query, filter).await?;
         Ok(ServiceInstance::page(
             &mut connection,
             filter,

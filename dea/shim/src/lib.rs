@@ -9,6 +9,7 @@
 
 pub mod backlog;
 pub mod cgroup;
+pub mod children;
 pub mod frames;
 pub mod lines;
 pub mod program;

@@ -76,10 +76,7 @@ fn run(agent: &Arc<Agent>, received: Received<RunTask>) {
 /// Takes a task, or says why not.
 fn accept(agent: &Arc<Agent>, request: &RunTask) -> Result<(), String> {
     let _admitting = agent.admitting();
-    let limits = Resources {
-        memory_mb: request.memory_mb,
-        disk_mb: request.disk_mb,
-    };
+    let limits = limits_of(request);
     let offered = agent.offered();
     let (stop, wishes) = mpsc::channel(4);
     {
@@ -204,6 +201,13 @@ async fn begin(agent: Arc<Agent>, request: RunTask, wishes: mpsc::Receiver<TaskW
     run.conclude(pause).await;
 }
 
+fn limits_of(request: &RunTask) -> Resources {
+    Resources {
+        memory_mb: request.memory_mb,
+        disk_mb: request.disk_mb,
+    }
+}
+
 fn record_of(request: &RunTask, started_at: f64, ordered: bool) -> TaskRecord {
     TaskRecord {
         request: hex(&request.encode()),
@@ -216,20 +220,20 @@ fn request_of(record: &TaskRecord) -> Option<RunTask> {
     unhex(&record.request).and_then(|bytes| RunTask::decode(&bytes).ok())
 }
 
+/// Holds room again for a task of an earlier agent. Gives the end at which its wishes arrive.
+fn take_over(agent: &Agent, request: &RunTask) -> mpsc::Receiver<TaskWish> {
+    let (stop, wishes) = mpsc::channel(4);
+    let entry = entry(request, limits_of(request), stop);
+    agent.table().tasks.insert(request.task.clone(), entry);
+    wishes
+}
+
 /// Goes on with a task that an earlier agent ordered.
 pub fn adopt(agent: &Arc<Agent>, record: &TaskRecord, sandbox: Sandbox) -> bool {
     let Some(request) = request_of(record) else {
         return false;
     };
-    let limits = Resources {
-        memory_mb: request.memory_mb,
-        disk_mb: request.disk_mb,
-    };
-    let (stop, wishes) = mpsc::channel(4);
-    agent
-        .table()
-        .tasks
-        .insert(request.task.clone(), entry(&request, limits, stop));
+    let wishes = take_over(agent, &request);
     let voice = voice(agent, &request);
     let droplet = wanted(&request).and_then(|wanted| agent.droplets.adopt(wanted));
     let mut run = Run {
@@ -261,15 +265,7 @@ pub fn resume(agent: &Arc<Agent>, record: &TaskRecord) {
     };
     if !record.ordered {
         tracing::info!(task = request.task, "a task of an earlier agent is begun");
-        let limits = Resources {
-            memory_mb: request.memory_mb,
-            disk_mb: request.disk_mb,
-        };
-        let (stop, wishes) = mpsc::channel(4);
-        agent
-            .table()
-            .tasks
-            .insert(request.task.clone(), entry(&request, limits, stop));
+        let wishes = take_over(agent, &request);
         agent
             .accepted
             .note(&request.task, &Record::Task(record.clone()));

@@ -90,15 +90,7 @@ impl Certificates {
 
     /// Keeps looking until the daemon ends.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                () = tokio::time::sleep(LOOK) => {}
-            }
-            let here = self.clone();
-            // Files may lie on a disk that takes its time.
-            tokio::task::spawn_blocking(move || here.look()).await?;
-        }
+        keep_looking(self, Certificates::look, shutdown).await
     }
 
     /// Reads the folder again if anything in it changed.
@@ -180,6 +172,23 @@ fn arranged(loaded: &BTreeMap<String, Loaded>) -> ServerNames<Arc<CertifiedKey>>
         names.set_fallback(fallback.key.clone());
     }
     names
+}
+
+/// Looks every other moment whether a folder changed, until the daemon ends.
+pub(super) async fn keep_looking<F: Send + Sync + 'static>(
+    folder: Arc<F>,
+    look: fn(&F),
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let folder = folder.clone();
+        // Files may lie on a disk that takes its time.
+        tokio::task::spawn_blocking(move || look(&folder)).await?;
+    }
 }
 
 /// What tells whether a folder changed.

@@ -309,45 +309,38 @@ impl Keeper {
     }
 
     fn register(&self, registry: &mut Registry, received: &Received<Registration>) -> Changed {
-        let message = &received.message;
         self.counts.registrations.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("registry_message", "action" => "register").increment(1);
-        match Announcement::read(message, self.trust.is_there()) {
-            Ok(announcement) => {
-                if announcement.invalid > 0 {
-                    tracing::debug!(endpoint = %announcement.identity.address, invalid = announcement.invalid, "a registration has uris that name no route");
-                }
-                let changed = registry.register(&announcement, self.clock.now());
-                if changed.added + changed.replaced > 0 {
-                    tracing::debug!(endpoint = %announcement.identity.address, names = announcement.names.len(), "registered");
-                }
-                changed
-            }
-            Err(rejected) => {
-                self.counts.rejected.fetch_add(1, Ordering::Relaxed);
-                metrics::counter!("registrations_rejected_total").increment(1);
-                received.ignore(
-                    "rejected",
-                    format_args!(
-                        "{} at {:?}: {rejected}",
-                        message.uris.join(" "),
-                        message.host
-                    ),
-                );
-                Changed::default()
-            }
+        let Some(announcement) = self.announced(received) else {
+            self.counts.rejected.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("registrations_rejected_total").increment(1);
+            return Changed::default();
+        };
+        if announcement.invalid > 0 {
+            tracing::debug!(endpoint = %announcement.identity.address, invalid = announcement.invalid, "a registration has uris that name no route");
         }
+        let changed = registry.register(&announcement, self.clock.now());
+        if changed.added + changed.replaced > 0 {
+            tracing::debug!(endpoint = %announcement.identity.address, names = announcement.names.len(), "registered");
+        }
+        changed
     }
 
     fn unregister(&self, registry: &mut Registry, received: &Received<Registration>) -> Changed {
-        let message = &received.message;
         self.counts.unregistrations.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("registry_message", "action" => "unregister").increment(1);
+        let Some(announcement) = self.announced(received) else {
+            return Changed::default();
+        };
+        tracing::debug!(endpoint = %announcement.identity.address, "unregistered");
+        registry.unregister(&announcement, self.clock.now())
+    }
+
+    /// What a message announces; one that makes no sense is ignored with the reason.
+    fn announced(&self, received: &Received<Registration>) -> Option<Announcement> {
+        let message = &received.message;
         match Announcement::read(message, self.trust.is_there()) {
-            Ok(announcement) => {
-                tracing::debug!(endpoint = %announcement.identity.address, "unregistered");
-                registry.unregister(&announcement, self.clock.now())
-            }
+            Ok(announcement) => Some(announcement),
             Err(rejected) => {
                 received.ignore(
                     "rejected",
@@ -357,7 +350,7 @@ impl Keeper {
                         message.host
                     ),
                 );
-                Changed::default()
+                None
             }
         }
     }

@@ -8,7 +8,7 @@
 //! The name that a certificate has to be valid for comes from the registration, not from the address: an
 //! address that another app got meanwhile has another app's certificate.
 
-use super::certificates::{Mark, marks};
+use super::certificates::{Mark, keep_looking, marks};
 use arc_swap::ArcSwapOption;
 use daemon::Shutdown;
 use rustls::pki_types::pem::PemObject;
@@ -16,13 +16,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// How often is looked for changes.
-const LOOK: Duration = Duration::from_secs(1);
 const CLIENT: &str = "client.pem";
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
@@ -80,15 +77,7 @@ impl Trust {
 
     /// Keeps looking until the daemon ends.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                () = tokio::time::sleep(LOOK) => {}
-            }
-            let here = self.clone();
-            // Files may lie on a disk that takes its time.
-            tokio::task::spawn_blocking(move || here.look()).await?;
-        }
+        keep_looking(self, Trust::look, shutdown).await
     }
 
     /// Reads the folder again if anything in it changed.

@@ -156,14 +156,6 @@ impl Round {
         self.now
     }
 
-    /// Tells the readers of the stream, after the commit.
-    pub fn tell_after(&mut self, name: &str, document: Value) {
-        self.after.push(After::Tell {
-            name: name.to_string(),
-            document,
-        });
-    }
-
     /// Moves an execution by one event and all that follows at once, and writes it. The inner error: the
     /// event makes no sense, and nothing changed.
     pub async fn step(

@@ -27,7 +27,6 @@ use crate::store::automation::rules::Rule;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::{Json, StoreError};
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::time::Duration;
 
 /// Trigger instances in one transaction.
@@ -208,7 +207,7 @@ async fn enforce_together(
         let mut row = row.clone();
         for decision in decisions {
             if recorded == Recorded::Pending
-                && is_enforced(round.connection(), &decision.rule, &row).await?
+                && rule_enforcements::exists(round.connection(), &decision.rule.id, &row.id).await?
             {
                 continue;
             }
@@ -233,14 +232,6 @@ async fn enforce_together(
     }
     round.accepted(accepted).await?;
     round.finish().await
-}
-
-async fn is_enforced(
-    connection: &mut AnyConnection,
-    rule: &Rule,
-    instance: &TriggerInstance,
-) -> Result<bool, Fault> {
-    Ok(rule_enforcements::exists(connection, &rule.id, &instance.id).await?)
 }
 
 /// Carries out one decision: the execution that was accepted, if any was.

@@ -15,15 +15,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
+use dea_shim::children;
 use dea_shim::program::{self, Streams};
-use dea_shim::protocol::{ExitStatus, FromInit, Orders, Splitter, ToInit, frame_json, kind};
+use dea_shim::protocol::{FromInit, Orders, Splitter, ToInit, frame_json, kind};
 use dea_shim::session;
 use dea_shim::shell_host::{self, Asked};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use sys::process::{fork_keeping, inherited, receive_with_descriptors};
 
@@ -197,16 +198,7 @@ impl Init {
 
     /// Takes in every dead child; when the program is among them, ends the rest and reports.
     fn reap(&mut self) -> io::Result<()> {
-        loop {
-            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, ExitStatus::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    (pid, ExitStatus::Signal(signal as i32))
-                }
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
+        while let Some((pid, status)) = children::ended()? {
             if Some(pid) == self.program && !self.ended {
                 self.ended = true;
                 self.pass_on(Signal::SIGKILL as i32, true);
@@ -214,6 +206,7 @@ impl Init {
                 self.report(&FromInit::Exited { status })?;
             }
         }
+        Ok(())
     }
 }
 

@@ -31,9 +31,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::children;
 use crate::program::{self, Streams, shed_privileges};
 use crate::protocol::{ExitStatus, Orders, Splitter};
 use crate::shell_host::tree;
@@ -391,16 +391,7 @@ impl Session {
     }
 
     fn reap(&mut self) {
-        loop {
-            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, ExitStatus::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    (pid, ExitStatus::Signal(signal as i32))
-                }
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(_) => return,
-            };
+        while let Ok(Some((pid, status))) = children::ended() {
             if Some(pid) == self.program {
                 self.status = Some(status);
                 // Whoever is left holds the outputs open, which are read to their end.

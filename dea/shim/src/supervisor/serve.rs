@@ -12,7 +12,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use sys::process::{receive_with_descriptors, send_with_descriptor};
 
@@ -20,6 +19,7 @@ use super::start::Started;
 use super::{Failure, Step, assign, enter};
 use crate::backlog::Backlog;
 use crate::cgroup::Group;
+use crate::children;
 use crate::lines::LineCutter;
 use crate::protocol::{
     Assignment, ExitStatus, FromInit, Notice, Orders, Reply, Request, Spec, Splitter, ToInit,
@@ -219,16 +219,7 @@ impl<'a> Server<'a> {
     }
 
     fn reap(&mut self) {
-        loop {
-            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, ExitStatus::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    (pid, ExitStatus::Signal(signal as i32))
-                }
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(_) => return,
-            };
+        while let Ok(Some((pid, status))) = children::ended() {
             if Some(pid) == self.init {
                 // Its last words are still in the connection.
                 self.read_init();
