@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::LEADERS;
-use super::connection::{AbortOnDrop, ClusterError, Connection, hints};
+use super::connection::{AbortOnDrop, ClusterError, Connection, Listener, listen};
 use crate::supervise::{Policy, Shutdown, Supervisor};
 
 /// A look at the key in case no hint came.
@@ -91,7 +91,11 @@ impl Candidate {
 
     async fn run(&self, shutdown: Shutdown) -> anyhow::Result<()> {
         let (hint, mut hinted) = mpsc::channel(1);
-        let _watching = AbortOnDrop::spawn(hints(self.connection.clone(), self.key.clone(), hint));
+        let _watching = AbortOnDrop::spawn(listen(
+            self.connection.clone(),
+            self.key.clone(),
+            Listener::Hints(hint),
+        ));
         loop {
             let round = self.round(&mut hinted);
             let failed = tokio::select! {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, WatchOptions};
+use etcd_client::{Client, ConnectOptions, EventType, WatchOptions, WatchResponse};
 use tokio::sync::{Mutex, mpsc};
 use tracing::debug;
 
@@ -242,18 +242,83 @@ pub(super) fn detach(watching: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(watching);
 }
 
-/// Sends a hint when something under the prefix changed, and each time a watch opens or breaks.
-pub(super) async fn hints(connection: Connection, prefix: String, hint: mpsc::Sender<()>) {
+/// What a watch tells.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// It opened or broke: what was changed before or meanwhile is found by reading.
+    Look,
+    /// What was changed at once; a value of None: the key is gone.
+    Changed(Vec<Change>),
+}
+
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) key: String,
+    pub(super) value: Option<String>,
+    pub(super) revision: i64,
+}
+
+/// Who listens to a watch.
+pub(super) enum Listener {
+    /// Wants to know that something changed; several changes may be one hint.
+    Hints(mpsc::Sender<()>),
+    /// Wants every change.
+    Changes(mpsc::Sender<Heard>),
+}
+
+impl Listener {
+    async fn tell(&self, heard: Heard) {
+        match self {
+            Listener::Hints(hint) => {
+                // A full channel already holds the hint.
+                let _ = hint.try_send(());
+            }
+            // Err means that nobody listens any more, which ends the watch.
+            Listener::Changes(changes) => drop(changes.send(heard).await),
+        }
+    }
+
+    async fn closed(&self) {
+        match self {
+            Listener::Hints(hint) => hint.closed().await,
+            Listener::Changes(changes) => changes.closed().await,
+        }
+    }
+}
+
+fn heard(message: &WatchResponse) -> Heard {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let changes: Vec<Change> = message
+        .events()
+        .iter()
+        .filter_map(|event| {
+            let pair = event.kv()?;
+            Some(Change {
+                key: text(pair.key()),
+                value: (event.event_type() == EventType::Put).then(|| text(pair.value())),
+                revision: pair.mod_revision(),
+            })
+        })
+        .collect();
+    if changes.is_empty() {
+        Heard::Look
+    } else {
+        Heard::Changed(changes)
+    }
+}
+
+/// Tells what is changed under the prefix, and each time a watch opens or breaks.
+pub(super) async fn listen(connection: Connection, prefix: String, listener: Listener) {
     loop {
         tokio::select! {
-            () = watch_once(&connection, &prefix, &hint) => {}
-            () = hint.closed() => return,
+            () = watch_once(&connection, &prefix, &listener) => {}
+            () = listener.closed() => return,
         }
         tokio::time::sleep(WATCH_WAIT).await;
     }
 }
 
-async fn watch_once(connection: &Connection, prefix: &str, hint: &mpsc::Sender<()>) {
+async fn watch_once(connection: &Connection, prefix: &str, listener: &Listener) {
     let Ok((mut client, generation)) = connection.client().await else {
         return;
     };
@@ -269,8 +334,7 @@ async fn watch_once(connection: &Connection, prefix: &str, hint: &mpsc::Sender<(
     loop {
         match stream.message().await {
             Ok(Some(message)) if !message.canceled() => {
-                // A full channel already holds the hint.
-                let _ = hint.try_send(());
+                listener.tell(heard(&message)).await;
             }
             Ok(Some(message)) => {
                 debug!(
@@ -288,5 +352,5 @@ async fn watch_once(connection: &Connection, prefix: &str, hint: &mpsc::Sender<(
     }
     connection.discard(generation).await;
     // Whoever listens finds out by reading that the store is away, and reads again when it is back.
-    let _ = hint.try_send(());
+    listener.tell(Heard::Look).await;
 }

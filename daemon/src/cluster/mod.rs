@@ -1,8 +1,9 @@
 //! The cluster store (etcd): live settings, compare-and-set, watches as hints, leadership.
 //!
 //! Nothing here assumes that the store is there. Settings keep their last known values, every
-//! operation has a deadline and returns an error when the store is away, and watches are hints:
-//! what they say is read again, and read again by the clock in case they said nothing.
+//! operation has a deadline and returns an error when the store is away. Watches are hints: what
+//! they say is read again, and read again by the clock in case they said nothing. Only the settings
+//! take what a watch says as it is ([`settings`]), because they are to be in force at once.
 //!
 //! What a newcomer gets wrong: etcd's simple tokens die with the server (and after five idle
 //! minutes), so that a healthy connection begins to answer "invalid auth token". The connection
@@ -22,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::bootstrap::StoreConfig;
 use crate::supervise::Supervisor;
-use connection::Connection;
 pub use connection::{AbortOnDrop, ClusterError};
+use connection::{Connection, Listener};
 
 /// Where leaders are.
 pub const LEADERS: &str = "/stackyard/leaders/";
@@ -227,7 +228,11 @@ impl Cluster {
     /// Several changes may give one hint. Ends when the receiver is dropped.
     pub async fn watch(&self, prefix: &str) -> Result<mpsc::Receiver<()>, ClusterError> {
         let (sender, receiver) = mpsc::channel(1);
-        let watching = connection::hints(self.inner.connection.clone(), prefix.to_string(), sender);
+        let watching = connection::listen(
+            self.inner.connection.clone(),
+            prefix.to_string(),
+            Listener::Hints(sender),
+        );
         connection::detach(watching);
         Ok(receiver)
     }
