@@ -161,16 +161,16 @@ async fn quiet(world: &World) {
 /// Accepted before, in one transaction: what the engine does alone, from there to the last end.
 async fn engine(world: &World, count: usize, measured: &mut Measured) {
     let automation = &world.node.automation;
-    let mut tx = world.cluster.store.write("measure").await.unwrap();
+    let mut round = automation.round_of("measure", None).await.unwrap();
     for _ in 0..count {
         let wanted = Wanted {
             action: "check.noop".into(),
             username: "admin".into(),
             ..Wanted::default()
         };
-        automation.accept(&mut tx, wanted).await.unwrap();
+        round.accept(wanted).await.unwrap().unwrap();
     }
-    tx.commit().await.unwrap();
+    round.finish().await.unwrap();
     let (begun, processor) = (Instant::now(), processor_seconds());
     automation.nudge();
     settled(world).await;

@@ -7,7 +7,7 @@ use controller::automation::engine::reports::{End, take_in};
 use controller::automation::ids;
 use controller::automation::ops::Fault;
 use controller::automation::ops::acceptance::record_group;
-use controller::automation::ops::executions::{Composed, Wanted, record};
+use controller::automation::ops::executions::{Composed, Wanted};
 use controller::ops::now;
 use controller::store::automation::actions::Action;
 use controller::store::automation::executions::Execution;
@@ -130,11 +130,11 @@ async fn one_that_the_store_refuses_fails_alone() {
 async fn a_group_that_is_cut_short_is_recorded_whole_or_not_at_all() {
     for database in databases::each("a_group_that_is_cut_short").await {
         let site = ready(&database).await;
-        let store = site.automation.ops.store.clone();
         // All written, and not committed.
-        let mut tx = store.write("test").await.unwrap();
-        record(&mut tx, &composed(&site, 20).await).await.unwrap();
-        drop(tx);
+        let mut round = site.automation.round_of("test", None).await.unwrap();
+        round.record(&composed(&site, 20).await);
+        round.flush().await.unwrap();
+        drop(round);
         assert_eq!(whole_executions(&site).await.len(), 0);
         let (mut before, mut after_polls) = (0, 0);
         loop {

@@ -243,7 +243,8 @@ async fn lists_are_filtered_and_families_are_shown() {
         let second = ada.run("check.two", json!({})).await;
         let last = ada.until(&second, "succeeded").await;
         let child = async |parent: &str| {
-            let mut tx = world.cluster.store.write("test").await.unwrap();
+            let automation = &world.node.automation;
+            let mut round = automation.round_of("test", None).await.unwrap();
             let wanted = Wanted {
                 action: "check.two".into(),
                 parameters: Map::new(),
@@ -251,8 +252,8 @@ async fn lists_are_filtered_and_families_are_shown() {
                 parent: Some(parent.into()),
                 ..Wanted::default()
             };
-            let row = world.node.automation.accept(&mut tx, wanted).await.unwrap();
-            tx.commit().await.unwrap();
+            let row = round.accept(wanted).await.unwrap().unwrap();
+            round.finish().await.unwrap();
             row.id
         };
         let third = child(&first).await;

@@ -40,37 +40,50 @@ pub enum Invalid {
 
 /// Whether a document obeys a schema of the dialect; all problems at once.
 pub fn validate(schema: &Value, document: &Value) -> Result<(), Invalid> {
-    check(schema, document, |error| error.to_string())
+    Compiled::new(schema)?.validate(document)
+}
+
+/// A schema that is made ready once for many documents.
+#[derive(Debug)]
+pub struct Compiled(jsonschema::Validator);
+
+impl Compiled {
+    pub fn new(schema: &Value) -> Result<Compiled, Invalid> {
+        jsonschema::draft4::options()
+            .should_validate_formats(true)
+            .build(&translated(schema))
+            .map(Compiled)
+            .map_err(|error| Invalid::Schema(error.to_string()))
+    }
+
+    pub fn validate(&self, document: &Value) -> Result<(), Invalid> {
+        self.check(document, |error| error.to_string())
+    }
+
+    fn check(
+        &self,
+        document: &Value,
+        words: impl Fn(&jsonschema::ValidationError<'_>) -> String,
+    ) -> Result<(), Invalid> {
+        let problems: Vec<Problem> = self
+            .0
+            .iter_errors(document)
+            .map(|error| Problem {
+                path: readable(error.instance_path().as_str()),
+                message: words(&error),
+            })
+            .collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Invalid::Document(problems))
+        }
+    }
 }
 
 /// The same for a document with secrets: the problems do not show its values.
 pub fn validate_masked(schema: &Value, document: &Value) -> Result<(), Invalid> {
-    check(schema, document, |error| {
-        error.masked_with(MASK).to_string()
-    })
-}
-
-fn check(
-    schema: &Value,
-    document: &Value,
-    words: impl Fn(&jsonschema::ValidationError<'_>) -> String,
-) -> Result<(), Invalid> {
-    let validator = jsonschema::draft4::options()
-        .should_validate_formats(true)
-        .build(&translated(schema))
-        .map_err(|error| Invalid::Schema(error.to_string()))?;
-    let problems: Vec<Problem> = validator
-        .iter_errors(document)
-        .map(|error| Problem {
-            path: readable(error.instance_path().as_str()),
-            message: words(&error),
-        })
-        .collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Invalid::Document(problems))
-    }
+    Compiled::new(schema)?.check(document, |error| error.masked_with(MASK).to_string())
 }
 
 /// `/a/b/0` as `a.b[0]`.

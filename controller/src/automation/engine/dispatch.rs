@@ -1,12 +1,12 @@
 //! Orders to agents: composed from the rows after the commit that recorded the start, and sent.
 
 use crate::automation::Automation;
-use crate::automation::ops::Fault;
-use crate::automation::ops::executions::{SYSTEM_USER, schema_of};
+use crate::automation::ops::executions::SYSTEM_USER;
 use crate::automation::ops::tokens::NewToken;
+use crate::automation::ops::{Fault, base_environment};
 use crate::store::automation::executions::Execution;
 use crate::store::automation::pack_files;
-use crate::store::automation::packs::Pack;
+use crate::store::automation::packs::{self, Standing};
 use automation::execution::{Event, Placement, Status};
 use automation::parameters::{Surroundings, datastore_user};
 use automation::runners::{
@@ -59,14 +59,6 @@ pub fn content_key(sha256: &str) -> String {
 /// Blob of a result or report.
 pub fn result_key(id: &str) -> String {
     format!("results/{id}")
-}
-
-/// Checksum of a pack's staged content; empty where there is none.
-pub async fn content_sum(connection: &mut AnyConnection, pack: &str) -> Result<String, Fault> {
-    Ok(Pack::find(connection, pack)
-        .await?
-        .and_then(|row| row.archive_sha256)
-        .unwrap_or_default())
 }
 
 /// Why there are no orders.
@@ -221,35 +213,25 @@ pub async fn content(
     automation: &Automation,
     connection: &mut AnyConnection,
     pack: &str,
+    standing: Option<&Standing>,
 ) -> Result<PackContent, Fault> {
-    let row = Pack::find(connection, pack)
-        .await?
-        .ok_or_else(|| Fault::NotFound(format!("Pack \"{pack}\" is not installed.")))?;
+    let standing =
+        standing.ok_or_else(|| Fault::NotFound(format!("Pack \"{pack}\" is not installed.")))?;
     let expires = crate::ops::now() / 1_000_000 + URL_LIFETIME;
-    let url = |sum: &str| {
-        automation
+    let url = |sum: &str| match sum {
+        "" => String::new(),
+        sum => automation
             .ops
             .blobs
-            .url(&Method::GET, &content_key(sum), expires)
+            .url(&Method::GET, &content_key(sum), expires),
     };
-    let sum = row.archive_sha256.unwrap_or_default();
-    let base = automation
-        .base_environment(connection)
-        .await?
-        .unwrap_or_default();
+    let sum = standing.archive_sha256.clone().unwrap_or_default();
+    let base = packs::content_sum(connection, base_environment::PACK).await?;
     Ok(PackContent {
-        pack: row.reference,
-        url: if sum.is_empty() {
-            String::new()
-        } else {
-            url(&sum)
-        },
+        pack: pack.to_string(),
+        url: url(&sum),
         sha256: sum,
-        base_url: if base.is_empty() {
-            String::new()
-        } else {
-            url(&base)
-        },
+        base_url: url(&base),
         base_sha256: base,
     })
 }
@@ -260,12 +242,16 @@ async fn compose(automation: &Automation, start: &Start) -> Result<RunAction, No
     let runner = Runner::from_name(&row.runner_type)
         .ok_or_else(|| failed(format!("the runner \"{}\" is not known", row.runner_type)))?;
     let action = &row.document["action"];
-    let schema = schema_of(&row.action_ref, runner, action)?;
+    let schema = automation.schema_as_noted(&row.action_ref, runner, action)?;
     let pack = row.action_ref.split_once('.').map_or("", |(pack, _)| pack);
     let live = automation.unseal(&row.parameters)?;
     let context = &row.context.0;
     let user = datastore_user(context, SYSTEM_USER);
-    let config = automation.config_of(&mut connection, pack, user).await?;
+    let standing = packs::standing(&mut connection, pack).await?;
+    let standing = standing.as_ref();
+    let config = automation
+        .config_as_of(&mut connection, pack, standing, user)
+        .await?;
     let references = schema.references(&automation.expressions, &live);
     let datastore = automation
         .load_keys(&mut connection, &references, user)
@@ -281,7 +267,7 @@ async fn compose(automation: &Automation, start: &Start) -> Result<RunAction, No
     let resolved = schema
         .resolve(&automation.expressions, &live, &surroundings)
         .map_err(failed)?;
-    let content = content(automation, &mut connection, pack).await?;
+    let content = content(automation, &mut connection, pack, standing).await?;
     let script = if runner == Runner::RemoteShellScript {
         let entry_point = action["entry_point"].as_str().unwrap_or_default();
         pack_files::get(&mut connection, pack, &format!("actions/{entry_point}"))

@@ -23,15 +23,18 @@ use super::reports::End;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
 use crate::automation::ops::callers::SYSTEM_GUID;
-use crate::automation::ops::executions::{Wanted, schema_of, trace_of, with_defaults};
+use crate::automation::ops::executions::{Composed, Wanted, trace_of, with_defaults};
 use crate::automation::ops::fire::{Happened, instance_of};
 use crate::automation::ops::natives::{self, Native};
 use crate::automation::ops::tokens::NewToken;
+use crate::automation::ops::traces;
 use crate::automation::stream;
 use crate::ops::now;
 use crate::runtime::LEADERSHIP;
 use crate::store::automation::executions::{self, Change, Execution};
 use crate::store::automation::held_executions::{self, HeldExecution};
+use crate::store::automation::packs;
+use crate::store::automation::rule_enforcements::{self, RuleEnforcement};
 use crate::store::automation::tokens::{self, Token};
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::query::Filter;
@@ -87,6 +90,12 @@ pub struct Round {
     leads: bool,
     /// The result that the next event carries was put there.
     stored: Option<StoredResult>,
+    /// Executions that have no row yet, by id: as they are now.
+    fresh: BTreeMap<String, Execution>,
+    /// What belongs to traces and is not written yet.
+    traces: traces::Notes,
+    /// What rules made of trigger instances, not written yet.
+    enforced: Vec<RuleEnforcement>,
     /// Changes of rows that are not written yet, by execution.
     changes: BTreeMap<String, Change>,
     /// Trigger instances that are not written yet.
@@ -131,6 +140,9 @@ impl Automation {
             admit: BTreeSet::new(),
             leads: epoch.is_some(),
             stored: None,
+            fresh: BTreeMap::new(),
+            traces: traces::Notes::default(),
+            enforced: Vec::new(),
             changes: BTreeMap::new(),
             happened: Vec::new(),
             tokens: Vec::new(),
@@ -194,6 +206,47 @@ impl Round {
         Ok(())
     }
 
+    /// Accepts an execution. The inner error is the fault of who asked for it; it is recorded all the same.
+    pub async fn accept(&mut self, mut wanted: Wanted) -> Result<Result<Execution, String>, Fault> {
+        if wanted.trace.is_none() {
+            let named = traces::named(&wanted.context);
+            // One that has no row yet is found by nobody else.
+            let begun = named.and_then(|id| self.traces.begun(id));
+            wanted.trace = begun.map(|joined| joined.trace);
+        }
+        let automation = self.automation.clone();
+        let composed = match automation.compose(&mut self.tx, wanted).await {
+            Ok(composed) => composed,
+            Err(Fault::Invalid(text) | Fault::NotFound(text) | Fault::NotSupported(text)) => {
+                return Ok(Err(text));
+            }
+            Err(fault) => return Err(fault),
+        };
+        self.record(std::slice::from_ref(&composed));
+        Ok(match composed.refusal {
+            Some(text) => Err(text),
+            None => Ok(composed.row),
+        })
+    }
+
+    /// Records executions, each in its trace.
+    pub fn record(&mut self, all: &[Composed]) {
+        for one in all {
+            self.fresh.insert(one.row.id.clone(), one.row.clone());
+            self.traces.add(&one.trace, one.component.clone());
+        }
+    }
+
+    /// Records what a rule made of a trigger instance.
+    pub fn enforced(&mut self, enforcement: RuleEnforcement) {
+        self.enforced.push(enforcement);
+    }
+
+    /// What belongs to traces and is written with the round.
+    pub fn traces(&mut self) -> &mut traces::Notes {
+        &mut self.traces
+    }
+
     /// Executions that this round has recorded: readers are told of them, and if this controller leads, those
     /// that may begin now do so in the same transaction.
     pub async fn accepted(&mut self, rows: Vec<Execution>) -> Result<(), Fault> {
@@ -233,7 +286,12 @@ impl Round {
     }
 
     /// Writes what was gathered.
-    async fn flush(&mut self) -> Result<(), Fault> {
+    pub async fn flush(&mut self) -> Result<(), Fault> {
+        let fresh: Vec<Execution> = std::mem::take(&mut self.fresh).into_values().collect();
+        Execution::insert_all(&mut self.tx, &fresh, "").await?;
+        self.traces.write(&mut self.tx).await?;
+        let enforced = std::mem::take(&mut self.enforced);
+        rule_enforcements::insert_all_once(&mut self.tx, &enforced).await?;
         let changes: Vec<Change> = std::mem::take(&mut self.changes).into_values().collect();
         executions::write(&mut self.tx, &changes).await?;
         let happened = std::mem::take(&mut self.happened);
@@ -298,7 +356,12 @@ impl Round {
         }
         if changed {
             let change = row.change(self.now, self.changes.get(&row.id));
-            self.changes.insert(row.id.clone(), change);
+            match self.fresh.get_mut(&row.id) {
+                Some(fresh) => fresh.clone_from(row),
+                None => {
+                    self.changes.insert(row.id.clone(), change);
+                }
+            }
             self.moved.insert(row.id.clone());
             if was_held && !row.life.is_held_by_policy() {
                 self.holds.insert(row.id.clone(), None);
@@ -399,7 +462,7 @@ impl Round {
             return Ok(None);
         }
         let pack = row.action_ref.split_once('.').map_or("", |(pack, _)| pack);
-        let content = dispatch::content_sum(&mut self.tx, pack).await?;
+        let content = packs::content_sum(&mut self.tx, pack).await?;
         let limits = self.automation.placement_limits();
         Ok(self
             .automation
@@ -475,7 +538,11 @@ impl Round {
                 Err(text) => failed(text),
             },
             Runner::Inquirer => match Question::read(&with_defaults(
-                &schema_of(&row.action_ref, runner, &row.document["action"])?,
+                &*self.automation.schema_as_noted(
+                    &row.action_ref,
+                    runner,
+                    &row.document["action"],
+                )?,
                 &parameters,
             )) {
                 Ok(question) => Event::Asked {
@@ -633,11 +700,10 @@ impl Round {
                 .cloned(),
             ..Wanted::default()
         };
-        let automation = self.automation.clone();
-        match automation.accept(&mut self.tx, wanted).await {
+        match self.accept(wanted).await? {
             Ok(row) => self.tell_later(stream::CREATED, &row),
             // The action may have changed or gone meanwhile: its end stands as it is.
-            Err(Fault::Invalid(text)) => {
+            Err(text) => {
                 tracing::warn!(
                     execution = row.id,
                     text,
@@ -645,7 +711,6 @@ impl Round {
                 );
                 Ok(())
             }
-            Err(fault) => Err(fault),
         }
     }
 

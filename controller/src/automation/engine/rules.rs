@@ -17,13 +17,15 @@
 use super::round::Round;
 use crate::automation::Automation;
 use crate::automation::ids::new_id;
+use crate::automation::ops::Fault;
 use crate::automation::ops::executions::{Cause, SYSTEM_USER, Wanted};
 use crate::automation::ops::matching::{self, Judgement, Outcome, View};
-use crate::automation::ops::{Fault, traces};
+use crate::automation::ops::traces::{self, Joined};
 use crate::ops::now;
 use crate::store::automation::executions::Execution;
 use crate::store::automation::rule_enforcements::{self, RuleEnforcement};
 use crate::store::automation::rules::Rule;
+use crate::store::automation::traces::Trace;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::{Json, StoreError};
 use serde_json::{Map, Value, json};
@@ -214,7 +216,7 @@ async fn enforce_together(
             accepted.extend(one(automation, &mut round, &mut row, decision).await?);
         }
         if row.trace_tag.is_some() && row.trace_id.is_none() {
-            traces::of_instance(round.connection(), &mut row, at).await?;
+            note_instance(&mut round, &mut row).await?;
         }
         processed.push(row);
     }
@@ -247,13 +249,13 @@ async fn one(
         Outcome::Mismatched => (rule_enforcements::MISMATCHED, None, None),
         Outcome::Failed(text) => (rule_enforcements::FAILED, None, Some(text.clone())),
         Outcome::Matched(parameters) => {
-            let trace = traces::of_instance(round.connection(), instance, at).await?;
-            traces::note_rule(round.connection(), &trace, rule, &instance.id, at).await?;
+            let trace = note_instance(round, instance).await?;
+            let component = traces::component_of_rule(rule, &instance.id, at);
+            round.traces().add(&trace, component);
             let done = match parameters {
                 Err(text) => Err(text.clone()),
                 Ok(parameters) => {
-                    let context = json!({"id_": trace.id, "trace_tag": trace.trace_tag});
-                    run(automation, round, instance, rule, parameters, context).await?
+                    run(automation, round, instance, rule, parameters, trace.trace).await?
                 }
             };
             match done {
@@ -282,8 +284,25 @@ async fn one(
         reasons: Json(decision.reasons.clone()),
         enforced_at: at,
     };
-    rule_enforcements::insert_once(round.connection(), &enforcement).await?;
+    round.enforced(enforcement);
     Ok(execution)
+}
+
+/// The trace of a trigger instance, with the instance noted in it.
+async fn note_instance(round: &mut Round, row: &mut TriggerInstance) -> Result<Joined, Fault> {
+    let at = round.now();
+    if let Some(joined) = row
+        .trace_id
+        .as_deref()
+        .and_then(|id| round.traces().begun(id))
+    {
+        // By another rule that matched it.
+        return Ok(joined);
+    }
+    let joined = traces::of_instance(round.connection(), row, at).await?;
+    let component = traces::component_of_instance(row, at);
+    round.traces().add(&joined, component);
+    Ok(joined)
 }
 
 /// Accepts the execution of a rule's action, or says why there is none.
@@ -293,7 +312,7 @@ async fn run(
     instance: &TriggerInstance,
     rule: &Rule,
     parameters: &Map<String, Value>,
-    trace: Value,
+    trace: Trace,
 ) -> Result<Result<Execution, String>, Fault> {
     let owner = match automation.rule_owner(round.connection(), rule).await {
         Ok(owner) => owner,
@@ -313,7 +332,6 @@ async fn run(
             "rule".to_string(),
             json!({"id": rule.id, "name": rule.name}),
         ),
-        ("trace_context".to_string(), trace),
     ]);
     let wanted = Wanted {
         action: rule.action_ref.clone(),
@@ -321,6 +339,7 @@ async fn run(
         context,
         username,
         user_guid,
+        trace: Some(trace),
         // What a payload brought in is not an expression.
         literal: true,
         because: Cause {
@@ -331,11 +350,5 @@ async fn run(
         },
         ..Wanted::default()
     };
-    match automation.accept(round.connection(), wanted).await {
-        Ok(row) => Ok(Ok(row)),
-        Err(Fault::Invalid(text) | Fault::NotFound(text) | Fault::NotSupported(text)) => {
-            Ok(Err(text))
-        }
-        Err(fault) => Err(fault),
-    }
+    round.accept(wanted).await
 }

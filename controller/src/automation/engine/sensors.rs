@@ -26,6 +26,7 @@ use crate::automation::ops::resources::present;
 use crate::domain::times::rfc3339_micros;
 use crate::ops::now;
 use crate::store::Json;
+use crate::store::automation::packs;
 use crate::store::automation::sensor_triggers::{self, SensorTriggers};
 use crate::store::automation::sensor_types::SensorType;
 use crate::store::automation::tokens;
@@ -289,9 +290,11 @@ async fn send(
         .service_account(SENSORS_GUID, SENSORS_NAME)
         .await?;
     let mut reader = automation.ops.store.read().await?;
-    let content = dispatch::content(automation, &mut reader, &row.pack).await?;
+    let standing = packs::standing(&mut reader, &row.pack).await?;
+    let standing = standing.as_ref();
+    let content = dispatch::content(automation, &mut reader, &row.pack, standing).await?;
     let config = automation
-        .config_of(&mut reader, &row.pack, SYSTEM_USER)
+        .config_as_of(&mut reader, &row.pack, standing, SYSTEM_USER)
         .await?;
     drop(reader);
     let triggers = triggers_of(automation, row).await?;
@@ -302,7 +305,7 @@ async fn send(
         "pack": row.pack,
         "file": format!("{CONTENT}/sensors/{entry_point}"),
         "class_name": document["class_name"].as_str().unwrap_or(&row.name),
-        "config": config,
+        "config": *config,
         "poll_interval": document["poll_interval"],
         "triggers": triggers.values().collect::<Vec<_>>(),
         "path": [format!("{CONTENT}/lib"), format!("{CONTENT}/sensors/lib")],

@@ -1,55 +1,65 @@
 //! How executions are accepted at a high rate: what is made of an action is kept between requests, and those
 //! accepted at the same time are committed together.
 
-use super::executions::{Composed, Prepared, record};
+use super::executions::{Composed, Prepared};
 use super::fault::Fault;
 use super::together::{Together, all_or_each};
 use crate::automation::Automation;
 use crate::store::automation::actions::Version;
+use crate::store::automation::packs::Standing;
 use crate::store::{StoreError, leadership};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Actions kept ready. One more, and all are forgotten: a bound, not a policy.
-const MOST_READY: usize = 1000;
+/// Things kept of each kind. One more, and all are forgotten: a bound, not a policy.
+const MOST_KEPT: usize = 1000;
 
-/// An action ready to be run, and the version of the rows it was made from.
-struct Kept {
-    made_from: Version,
-    prepared: Arc<Prepared>,
+/// What is made of rows, by reference, and of which version of them (`V`) it was made.
+pub struct Kept<V, T>(Arc<Mutex<BTreeMap<String, (V, Arc<T>)>>>);
+
+impl<V, T> Clone for Kept<V, T> {
+    fn clone(&self) -> Self {
+        Kept(self.0.clone())
+    }
 }
 
-/// Actions that were asked for, by reference.
-#[derive(Clone, Default)]
-pub struct Ready(Arc<Mutex<BTreeMap<String, Kept>>>);
+impl<V, T> Default for Kept<V, T> {
+    fn default() -> Self {
+        Kept(Arc::default())
+    }
+}
 
-impl Ready {
-    /// The action, if it was made from rows of this version.
-    pub fn get(&self, reference: &str, version: &Version) -> Option<Arc<Prepared>> {
-        let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ready
-            .get(reference)
-            .filter(|kept| kept.made_from == *version)
-            .map(|kept| kept.prepared.clone())
+impl<V: PartialEq, T> Kept<V, T> {
+    /// What was made of rows of this version.
+    pub fn get(&self, reference: &str, version: &V) -> Option<Arc<T>> {
+        self.latest(reference, |made_from, _| made_from == version)
     }
 
-    pub fn put(&self, reference: &str, made_from: Version, prepared: Arc<Prepared>) {
-        let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ready.len() >= MOST_READY {
-            ready.clear();
+    /// What was made last, if it is what somebody looks for.
+    pub fn latest(&self, reference: &str, is_it: impl FnOnce(&V, &T) -> bool) -> Option<Arc<T>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(reference)
+            .filter(|(made_from, made)| is_it(made_from, made))
+            .map(|(_, made)| made.clone())
+    }
+
+    pub fn put(&self, reference: &str, made_from: V, made: Arc<T>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_KEPT {
+            kept.clear();
         }
-        let kept = Kept {
-            made_from,
-            prepared,
-        };
-        ready.insert(reference.to_string(), kept);
+        kept.insert(reference.to_string(), (made_from, made));
     }
 }
 
 /// What the requests that want something run share.
 #[derive(Clone, Default)]
 pub struct Acceptance {
-    pub ready: Ready,
+    /// Actions ready to be run.
+    pub ready: Kept<Version, Prepared>,
+    /// Configurations of packs as their code sees them, of those that are the same for every user.
+    pub configs: Kept<Standing, Value>,
     group: Together<Composed, Result<Composed, Fault>>,
 }
 
@@ -95,7 +105,7 @@ async fn write_as(
     epoch: Option<i64>,
 ) -> Result<(), Fault> {
     let mut round = automation.round_of("accept executions", epoch).await?;
-    record(round.connection(), jobs).await?;
+    round.record(jobs);
     let rows = jobs
         .iter()
         .filter(|job| job.refusal.is_none())

@@ -13,7 +13,7 @@ use crate::automation::ids::new_id;
 use crate::ops::now;
 use crate::store::Json;
 use crate::store::automation::pack_configs::PackConfig;
-use crate::store::automation::packs::Pack;
+use crate::store::automation::packs::{self, Pack, Standing};
 use crate::store::query::Filter;
 use automation::datastore::{self, SymmetricKey};
 use automation::documents::{MASK, secrets};
@@ -23,6 +23,7 @@ use automation::spec::config;
 use automation::spec::yaml::Document;
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
+use std::sync::Arc;
 
 /// Marks a value that is kept encrypted.
 const SEALED: &str = "__sealed";
@@ -83,9 +84,28 @@ impl Automation {
         connection: &mut AnyConnection,
         pack: &str,
         user: &str,
-    ) -> Result<Value, Fault> {
+    ) -> Result<Arc<Value>, Fault> {
+        let standing = packs::standing(connection, pack).await?;
+        self.config_as_of(connection, pack, standing.as_ref(), user)
+            .await
+    }
+
+    /// As [`Automation::config_of`], of a pack that was just seen to stand so. One without templates is the same for
+    /// every user, and kept as long as the pack stands so.
+    pub async fn config_as_of(
+        &self,
+        connection: &mut AnyConnection,
+        pack: &str,
+        standing: Option<&Standing>,
+        user: &str,
+    ) -> Result<Arc<Value>, Fault> {
+        if let Some(standing) = standing
+            && let Some(known) = self.acceptance.configs.get(pack, standing)
+        {
+            return Ok(known);
+        }
         let Some(row) = Pack::find(connection, pack).await? else {
-            return Ok(json!({}));
+            return Ok(Arc::new(json!({})));
         };
         let mut values = PackConfig::find(connection, pack)
             .await?
@@ -94,6 +114,14 @@ impl Automation {
         self.unseal_config(&mut values)?;
         let values = values.as_object().cloned().unwrap_or_default();
         let mut effective = config::effective(schema_of(&row), &values);
+        if effective.templates.is_empty() {
+            let config = Arc::new(Value::Object(effective.values));
+            if let Some(standing) = standing {
+                let configs = &self.acceptance.configs;
+                configs.put(pack, standing.clone(), config.clone());
+            }
+            return Ok(config);
+        }
         for template in effective.templates.clone() {
             let text = Value::String(template.text.clone());
             let failed = |error: &dyn std::fmt::Display| {
@@ -121,7 +149,7 @@ impl Automation {
             }
             effective.set(&template.path, value);
         }
-        Ok(Value::Object(effective.values))
+        Ok(Arc::new(Value::Object(effective.values)))
     }
 
     /// The values as the operator gave them, secrets masked unless they may be shown.

@@ -1,8 +1,8 @@
 //! Executions: how they are asked for, looked at and ended.
 //!
 //! Whoever wants an action run (a user, a rule, a chat alias, a retry) comes through
-//! [`Automation::accept`]: the action is looked up, the parameters are rendered as far as a request can and
-//! checked, and one row is written. From there on the [engine](crate::automation::engine) moves it.
+//! [`Automation::compose`]: the action is looked up, the parameters are rendered as far as a request can and
+//! checked, and one row is recorded ([`Round::accept`]). From there on the [engine](crate::automation::engine) moves it.
 
 use super::callers::Permission;
 use super::execution_documents::masked_result;
@@ -21,8 +21,8 @@ use crate::store::Json;
 use crate::store::automation::actions::{self, Action};
 use crate::store::automation::executions::Execution;
 use crate::store::automation::runner_types::RunnerType;
-use crate::store::automation::traces::{self as store_traces, Component, Trace};
-use crate::store::{StoreError, users};
+use crate::store::automation::traces::{Component, Trace};
+use crate::store::users;
 use automation::execution::{Accepted, Event, Execution as Life, Illegal, Settings, Status};
 use automation::parameters::{RenderError, Schema, Surroundings, datastore_user};
 use automation::runners::{self, Runner, Work};
@@ -46,6 +46,8 @@ pub struct Wanted {
     pub delay: Option<i64>,
     pub notify: Option<Value>,
     pub parent: Option<String>,
+    /// The trace it belongs to, if it is at hand; else the one that the context names.
+    pub trace: Option<Trace>,
     /// The parameters are data, whatever braces they hold: who made them has rendered them.
     pub literal: bool,
     pub because: Cause,
@@ -78,7 +80,7 @@ pub struct Again {
 pub struct Prepared {
     pub action: Action,
     pub runner: Runner,
-    pub schema: Schema,
+    pub schema: Arc<Schema>,
 }
 
 fn object(value: Option<&Value>) -> Map<String, Value> {
@@ -123,30 +125,31 @@ fn run_limit(schema: &Schema, live: &Map<String, Value>) -> Option<i64> {
 #[derive(Debug)]
 pub struct Composed {
     pub row: Execution,
-    trace: Joined,
-    component: Component,
+    pub trace: Joined,
+    pub component: Component,
     /// Why it failed at once. It is recorded all the same, as StackStorm does.
     pub refusal: Option<String>,
 }
 
-/// Writes executions in the caller's transaction, in a few statements for all.
-pub async fn record(connection: &mut AnyConnection, all: &[Composed]) -> Result<(), StoreError> {
-    let new: Vec<Trace> = all
-        .iter()
-        .filter(|one| one.trace.is_new)
-        .map(|one| one.trace.trace.clone())
-        .collect();
-    Trace::insert_all(connection, &new, "").await?;
-    let rows: Vec<Execution> = all.iter().map(|one| one.row.clone()).collect();
-    Execution::insert_all(connection, &rows, "").await?;
-    let components: Vec<(&str, &Component)> = all
-        .iter()
-        .map(|one| (one.trace.trace.id.as_str(), &one.component))
-        .collect();
-    store_traces::add_all(connection, &components).await
-}
-
 impl Automation {
+    /// The schema of an action as an execution has noted it, its runner's parameters included. Made once, as long as the
+    /// action does not change.
+    pub fn schema_as_noted(
+        &self,
+        reference: &str,
+        runner: Runner,
+        document: &Value,
+    ) -> Result<Arc<Schema>, Fault> {
+        let noted = document.get("parameters");
+        let known = self.acceptance.ready.latest(reference, |_, prepared| {
+            prepared.runner == runner && prepared.action.document.get("parameters") == noted
+        });
+        match known {
+            Some(prepared) => Ok(prepared.schema.clone()),
+            None => schema_of(reference, runner, document).map(Arc::new),
+        }
+    }
+
     /// An action that can be run, or why not (contract §2.3). What does not change with every request is kept,
     /// and good while the rows it was made from are as they were.
     pub async fn prepare(
@@ -206,26 +209,12 @@ impl Automation {
                 runner.name()
             )));
         }
-        let schema = schema_of(&action.reference, runner, &action.document)?;
+        let schema = Arc::new(schema_of(&action.reference, runner, &action.document)?);
         Ok(Prepared {
             action,
             runner,
             schema,
         })
-    }
-
-    /// Accepts an execution: one row, in the caller's transaction. Nudge the engine after the commit.
-    pub async fn accept(
-        &self,
-        connection: &mut AnyConnection,
-        wanted: Wanted,
-    ) -> Result<Execution, Fault> {
-        let composed = self.compose(connection, wanted).await?;
-        record(connection, std::slice::from_ref(&composed)).await?;
-        match composed.refusal {
-            Some(text) => Err(Fault::Invalid(text)),
-            None => Ok(composed.row),
-        }
     }
 
     /// An execution ready to be recorded. Only reads.
@@ -277,7 +266,16 @@ impl Automation {
             }
         }
         let id = new_id();
-        let trace = traces::join(connection, &mut context, &id, now).await?;
+        let trace = match wanted.trace {
+            Some(trace) => {
+                traces::name(&mut context, &trace);
+                Joined {
+                    trace,
+                    is_new: false,
+                }
+            }
+            None => traces::join(connection, &mut context, &id, now).await?,
+        };
         let rule_id = wanted.because.rule.as_ref().map(|(_, id)| id.clone());
         let mut row = Execution {
             id,
@@ -355,7 +353,7 @@ impl Automation {
             self.config_of(connection, &prepared.action.pack, user)
                 .await?
         } else {
-            Value::Null
+            Arc::new(Value::Null)
         };
         let none = Map::new();
         let surroundings = Surroundings {

@@ -9,13 +9,22 @@
 //! Approach: the leader judges what comes before it writes it. What cannot be judged at once, or fails, is
 //! recorded as pending like everywhere else, and the engine sees to it.
 
+use super::acceptance::Kept;
 use super::fault::Fault;
 use super::matching::RuleSet;
 use super::together::{Together, all_or_each};
 use crate::automation::Automation;
 use crate::automation::engine::rules;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
+use automation::documents::schema;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the count of what waits is believed.
+const COUNT_HOLDS: Duration = Duration::from_millis(200);
+
+/// The schemas of the payloads of trigger types, by the version of their rows.
+pub type PayloadSchemas = Kept<(String, i64), schema::Compiled>;
 
 /// What one caller brings: recorded whole or not at all.
 type Brought = Vec<TriggerInstance>;
@@ -39,7 +48,23 @@ impl KnownRules {
 #[derive(Clone, Default)]
 pub struct Intake {
     pub rules: KnownRules,
+    pub payloads: PayloadSchemas,
     group: Together<Brought, Result<Brought, Fault>>,
+    /// How many trigger instances waited when they were last counted.
+    counted: Arc<Mutex<Option<(Instant, i64)>>>,
+}
+
+impl Intake {
+    /// Whether so few waited a moment ago that they need not be counted for the next one.
+    pub fn has_room(&self, most: i64) -> bool {
+        let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.is_some_and(|(at, waiting)| at.elapsed() < COUNT_HOLDS && waiting < most / 2)
+    }
+
+    pub fn counted(&self, waiting: i64) {
+        let now = Some((Instant::now(), waiting));
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
 }
 
 impl Automation {

@@ -140,7 +140,7 @@ impl Automation {
                 let document = present(&ready.row);
                 let kind = document["trigger"]["type"].as_str().unwrap_or_default();
                 if let Some(kind) = trigger_type(&mut connection, kind).await? {
-                    check_payload(&kind, payload)?;
+                    check_payload(&self.intake.payloads, &kind, payload)?;
                 }
                 (new_id(), payload.clone(), None)
             }

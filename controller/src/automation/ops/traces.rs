@@ -8,6 +8,7 @@ use super::fault::Fault;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::automation::ids::{is_id, new_id};
+use crate::store::StoreError;
 use crate::store::automation::executions::Execution;
 use crate::store::automation::rules::Rule;
 use crate::store::automation::traces::{self, Component, EXECUTION, INSTANCE, RULE, Trace};
@@ -42,14 +43,7 @@ pub async fn join(
     execution: &str,
     now: i64,
 ) -> Result<Joined, Fault> {
-    let text = |name: &str| {
-        context
-            .get(CONTEXT)
-            .and_then(|trace| trace.get(name))
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
-    let known = match text("id_") {
+    let known = match named(context) {
         Some(id) => Some(
             Trace::find(connection, id)
                 .await?
@@ -60,13 +54,71 @@ pub async fn join(
     let is_new = known.is_none();
     let trace = known.unwrap_or_else(|| {
         let own = format!("execution-{execution}");
-        begun(text("trace_tag").unwrap_or(&own), now)
+        begun(text_of(context, "trace_tag").unwrap_or(&own), now)
     });
+    name(context, &trace);
+    Ok(Joined { trace, is_new })
+}
+
+/// The id of the trace that the context of an execution names.
+pub fn named(context: &Map<String, Value>) -> Option<&str> {
+    text_of(context, "id_")
+}
+
+fn text_of<'c>(context: &'c Map<String, Value>, name: &str) -> Option<&'c str> {
+    context
+        .get(CONTEXT)
+        .and_then(|trace| trace.get(name))
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
+}
+
+/// Names the trace in the context of an execution.
+pub fn name(context: &mut Map<String, Value>, trace: &Trace) {
     context.insert(
         CONTEXT.into(),
         json!({"id_": trace.id, "trace_tag": trace.trace_tag}),
     );
-    Ok(Joined { trace, is_new })
+}
+
+/// What is to be written of traces.
+#[derive(Debug, Default)]
+pub struct Notes {
+    begun: Vec<Trace>,
+    /// Each with the trace it belongs to.
+    components: Vec<(String, Component)>,
+}
+
+impl Notes {
+    /// A trace that was begun and is not written yet.
+    pub fn begun(&self, id: &str) -> Option<Joined> {
+        let trace = self.begun.iter().find(|trace| trace.id == id)?;
+        Some(Joined {
+            trace: trace.clone(),
+            is_new: true,
+        })
+    }
+
+    /// Notes what belongs to a trace, and the trace if it has no row yet.
+    pub fn add(&mut self, joined: &Joined, component: Component) {
+        let id = &joined.trace.id;
+        if joined.is_new && !self.begun.iter().any(|trace| trace.id == *id) {
+            self.begun.push(joined.trace.clone());
+        }
+        self.components.push((id.clone(), component));
+    }
+
+    /// Writes what was noted, in a few statements.
+    pub async fn write(&mut self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+        let begun = std::mem::take(&mut self.begun);
+        Trace::insert_all(connection, &begun, "").await?;
+        let components = std::mem::take(&mut self.components);
+        let all: Vec<(&str, &Component)> = components
+            .iter()
+            .map(|(trace, component)| (trace.as_str(), component))
+            .collect();
+        traces::add_all(connection, &all).await
+    }
 }
 
 /// An execution as part of its trace.
@@ -87,60 +139,52 @@ pub fn component_of(row: &Execution, rule: Option<&str>) -> Component {
     }
 }
 
-/// The trace of a trigger instance, begun if it has none, with the instance noted in it. The row is not written.
+/// The trace of a trigger instance, a new one if it has none. Nothing is written.
 pub async fn of_instance(
     connection: &mut AnyConnection,
     row: &mut TriggerInstance,
     now: i64,
-) -> Result<Trace, Fault> {
+) -> Result<Joined, Fault> {
     let known = match &row.trace_id {
         Some(id) => Trace::find(connection, id).await?,
         None => None,
     };
-    let trace = match known {
-        Some(trace) => trace,
-        None => {
-            let own = format!("trigger_instance-{}", row.id);
-            let trace = begun(row.trace_tag.as_deref().unwrap_or(&own), now);
-            trace.insert(connection).await?;
-            trace
-        }
-    };
+    let is_new = known.is_none();
+    let trace = known.unwrap_or_else(|| {
+        let own = format!("trigger_instance-{}", row.id);
+        begun(row.trace_tag.as_deref().unwrap_or(&own), now)
+    });
     row.trace_id = Some(trace.id.clone());
+    Ok(Joined { trace, is_new })
+}
+
+/// A trigger instance as part of its trace.
+pub fn component_of_instance(row: &TriggerInstance, now: i64) -> Component {
     // The end of an execution is what that execution caused.
     let caused_by = row
         .source
         .as_deref()
         .and_then(|source| source.strip_prefix("completed:"))
         .map(|execution| (EXECUTION.to_string(), execution.to_string()));
-    let component = Component {
+    Component {
         kind: INSTANCE.to_string(),
         object_id: row.id.clone(),
         object_ref: row.trigger_ref.clone(),
         caused_by,
         updated_at: now,
-    };
-    traces::add(connection, &trace.id, &component).await?;
-    Ok(trace)
+    }
 }
 
-/// Notes that a rule matched a trigger instance.
-pub async fn note_rule(
-    connection: &mut AnyConnection,
-    trace: &Trace,
-    rule: &Rule,
-    instance: &str,
-    now: i64,
-) -> Result<(), Fault> {
-    let component = Component {
+/// A rule that matched a trigger instance, as part of its trace.
+pub fn component_of_rule(rule: &Rule, instance: &str, now: i64) -> Component {
+    Component {
         kind: RULE.to_string(),
         // One rule may match many instances of one trace.
         object_id: format!("{}:{instance}", rule.id),
         object_ref: rule.reference.clone(),
         caused_by: Some((INSTANCE.to_string(), instance.to_string())),
         updated_at: now,
-    };
-    Ok(traces::add(connection, &trace.id, &component).await?)
+    }
 }
 
 impl Automation {

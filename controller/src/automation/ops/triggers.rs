@@ -9,6 +9,7 @@
 
 use super::callers::Permission;
 use super::fault::Fault;
+use super::intake::PayloadSchemas;
 use super::resources;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
@@ -24,6 +25,7 @@ use automation::timers::Timer;
 use automation::triggers::{builtin, timer_parameters, trigger_uid};
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
+use std::sync::Arc;
 
 /// What a trigger type says about itself.
 #[derive(Debug, Clone, Default)]
@@ -154,17 +156,31 @@ fn check_parameters(kind: &TriggerType, parameters: &Map<String, Value>) -> Resu
 }
 
 /// Whether an instance of a trigger type may carry a payload.
-pub fn check_payload(kind: &TriggerType, payload: &Value) -> Result<(), Fault> {
+pub fn check_payload(
+    kept: &PayloadSchemas,
+    kind: &TriggerType,
+    payload: &Value,
+) -> Result<(), Fault> {
     let schema = &kind.document["payload_schema"];
     if schema.as_object().is_none_or(Map::is_empty) {
         return Ok(());
     }
-    schema::validate(schema, payload).map_err(|invalid| {
+    let invalid = |invalid: schema::Invalid| {
         Fault::Invalid(format!(
             "The payload of the trigger \"{}\" is not valid: {invalid}",
             kind.reference
         ))
-    })
+    };
+    let version = (kind.id.clone(), kind.row_version);
+    let ready = match kept.get(&kind.reference, &version) {
+        Some(ready) => ready,
+        None => {
+            let ready = Arc::new(schema::Compiled::new(schema).map_err(invalid)?);
+            kept.put(&kind.reference, version, ready.clone());
+            ready
+        }
+    };
+    ready.validate(payload).map_err(invalid)
 }
 
 fn uid_of(kind: &TriggerType, parameters: &Map<String, Value>) -> (String, String) {

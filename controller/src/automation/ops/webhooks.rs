@@ -80,10 +80,14 @@ impl Automation {
     /// Refuses what comes from outside while too much waits for the rules.
     pub async fn admit_instances(&self) -> Result<(), Fault> {
         let most = self.ops.settings().integer("automation/rules/max_pending");
+        if self.intake.has_room(most) {
+            return Ok(());
+        }
         let waiting =
             trigger_instances::count_pending(&mut *self.ops.store.read().await?, most + 1).await?;
         // Here as well as at the leader: there may be none at the moment.
         metrics::gauge!("automation_pending_instances").set(waiting as f64);
+        self.intake.counted(waiting);
         if waiting > most {
             return Err(Fault::TooMany(format!(
                 "More than {most} trigger instances wait for the rules: try again later."
@@ -106,7 +110,7 @@ impl Automation {
         }
         let payload = webhook_payload(call.headers.iter().copied(), call.body.clone());
         if let Some(kind) = trigger_type(&mut connection, WEBHOOK).await? {
-            check_payload(&kind, &payload)?;
+            check_payload(&self.intake.payloads, &kind, &payload)?;
         }
         drop(connection);
         let now = now();
@@ -137,7 +141,7 @@ impl Automation {
         let mut connection = self.ops.store.read().await?;
         let (trigger, kind) = named_trigger(&mut connection, named).await?;
         caller.allow_trigger(&kind.reference, &kind.pack)?;
-        check_payload(&kind, &payload)?;
+        check_payload(&self.intake.payloads, &kind, &payload)?;
         drop(connection);
         let source = call
             .request

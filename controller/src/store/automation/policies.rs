@@ -1,6 +1,7 @@
 //! Policies of actions.
 
-use crate::store::{Json, row};
+use crate::store::{Json, StoreError, row};
+use sqlx::AnyConnection;
 
 row! {
     pub struct Policy in "policies", key reference, versioned {
@@ -16,4 +17,19 @@ row! {
         updated_at: i64,
         row_version: i64,
     }
+}
+
+/// Whether a policy is about an action, or one was that still holds executions of it.
+pub async fn concern(connection: &mut AnyConnection, action: &str) -> Result<bool, StoreError> {
+    sqlx::query(
+        "SELECT 1 FROM policies WHERE resource_ref = $1 AND enabled = 1 \
+         UNION ALL SELECT 1 FROM held_executions WHERE action_ref = $1 LIMIT 1",
+    )
+    .bind(action.to_string())
+    .fetch_optional(connection)
+    .await
+    .map(|row| row.is_some())
+    .map_err(StoreError::during(
+        "look whether policies concern an action",
+    ))
 }

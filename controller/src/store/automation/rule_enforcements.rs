@@ -1,6 +1,5 @@
 //! What rules made of trigger instances, with the reasons.
 
-use crate::store::row::placeholders;
 use crate::store::{Json, StoreError, row};
 use sqlx::AnyConnection;
 
@@ -40,21 +39,16 @@ pub async fn exists(
         .map_err(StoreError::during("look for an enforcement"))
 }
 
-/// Writes it unless the rule was judged for this trigger instance before. Whether it was written.
-pub async fn insert_once(
+/// Writes them, but what was judged before: a rule judges a trigger instance once.
+pub async fn insert_all_once(
     connection: &mut AnyConnection,
-    row: &RuleEnforcement,
-) -> Result<bool, StoreError> {
-    let sql = format!(
-        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (rule_id, trigger_instance) DO NOTHING",
-        RuleEnforcement::TABLE,
-        RuleEnforcement::COLUMNS.join(", "),
-        placeholders(RuleEnforcement::COLUMNS.len()),
-    );
-    let done = row
-        .bind_all(sqlx::query(sqlx::AssertSqlSafe(sql)))
-        .execute(connection)
-        .await
-        .map_err(StoreError::during("record an enforcement"))?;
-    Ok(done.rows_affected() > 0)
+    rows: &[RuleEnforcement],
+) -> Result<(), StoreError> {
+    RuleEnforcement::insert_all(
+        connection,
+        rows,
+        "ON CONFLICT (rule_id, trigger_instance) DO NOTHING",
+    )
+    .await
+    .map(drop)
 }

@@ -4,7 +4,7 @@ use super::Round;
 use crate::automation::ops::Fault;
 use crate::store::automation::executions::{self, Execution};
 use crate::store::automation::held_executions::{self, HeldExecution};
-use crate::store::automation::policies::Policy as PolicyRow;
+use crate::store::automation::policies::{self as store_policies, Policy as PolicyRow};
 use crate::store::query::Filter;
 use automation::execution::{Event, Hold, Status};
 use automation::policies::{self, Admission, Ask, Kind, Limits, Policy, Standing, Waiting};
@@ -47,11 +47,16 @@ impl Round {
 
     /// Lets in what may start of an action's queue, in order of arrival.
     pub(super) async fn admit(&mut self, action: &str) -> Result<(), Fault> {
-        let policies = self.policies(action).await?;
+        let concerned = self.policies.contains_key(action)
+            || store_policies::concern(&mut self.tx, action).await?;
         let (of_this_round, others) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|row| row.action_ref == action);
         self.waiting = others;
+        if !concerned {
+            return self.schedule_all(of_this_round).await;
+        }
+        let policies = self.policies(action).await?;
         let limits = Limits::of(&policies);
         if limits.is_empty() {
             self.admit_all(of_this_round, action).await
@@ -67,16 +72,21 @@ impl Round {
         of_this_round: Vec<Execution>,
         action: &str,
     ) -> Result<(), Fault> {
-        for mut row in of_this_round {
-            if !matches!(row.life.hold, Some(Hold::Until(_))) {
-                self.schedule(&mut row).await?;
-            }
-        }
+        self.schedule_all(of_this_round).await?;
         self.flush().await?;
         // Held back by a policy that is gone.
         for standing in held_executions::standings(&mut self.tx, action).await? {
             let ids = held_executions::oldest(&mut self.tx, action, &standing, usize::MAX).await?;
             for mut row in self.held(&ids).await? {
+                self.schedule(&mut row).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn schedule_all(&mut self, rows: Vec<Execution>) -> Result<(), Fault> {
+        for mut row in rows {
+            if !matches!(row.life.hold, Some(Hold::Until(_))) {
                 self.schedule(&mut row).await?;
             }
         }
