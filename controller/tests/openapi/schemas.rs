@@ -280,6 +280,7 @@ pub fn all() -> Map<String, Value> {
         ServiceInstance ServiceInstanceRelationships LastOperation
         ServiceCredentialBinding ServiceCredentialBindingRelationships ServiceCredentialBindingDetails
         Space SpaceRelationships Task TaskRelationships TaskResult TokenResponse LoginInfo User
+        Why WhyApp WhyOutcome WhyCause
     };
     let mut schemas: Map<String, Value> = typed
         .into_iter()
