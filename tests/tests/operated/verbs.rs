@@ -95,6 +95,7 @@ const VERBS: &[Verb] = &[
         TARGET,
     ),
     verb("target --org default --space default", TARGET),
+    verb("push spoken --path FOLDER --memory 64M --plan", &["apps"]),
     verb("push spoken --path FOLDER --memory 64M", &["apps"]),
     verb("apps", &["name", "guid", "state", "processes", "urls"]),
     verb("app spoken", APP),
