@@ -6,7 +6,7 @@ use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{
     config, doctor, events, history, inside, login, logs, push, quotas, report, routes, run,
-    services, tasks,
+    services, tasks, why,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -100,6 +100,8 @@ pub enum Command {
     Cp(inside::copy::CopyArgs),
     /// Show what happened to an app
     Events(events::EventsArgs),
+    /// Show what led to the last restarts, failures and placements of an app
+    Why(why::WhyArgs),
     #[command(flatten)]
     Automation(AutomationCommand),
     /// Show and change the services of the space, bind apps to them

@@ -26,6 +26,7 @@ mod services;
 mod targets;
 mod tasks;
 mod version;
+mod why;
 
 use apps::{environment, lifecycle, list, scale, summary};
 use args::{Cli, Command};
@@ -131,6 +132,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Files(args) => inside::files::run(args, &out, store).await,
         Command::Cp(args) => inside::copy::run(args, &out, store).await,
         Command::Events(args) => events::run(args, &out, store).await,
+        Command::Why(args) => why::run(args, &out, store).await,
         Command::Automation(command) => automation::run(command, &out, store).await,
         Command::Service(args) => services::run(args, &out, store).await,
         Command::Node(args) => node::run(args, &out, store).await,

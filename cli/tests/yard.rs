@@ -66,6 +66,54 @@ fn a_push_of_a_running_app_is_a_deployment() {
 }
 
 #[test]
+fn a_plan_asks_and_sends_nothing_that_has_an_effect() {
+    let cluster = Cluster::start(Mood {
+        running: true,
+        ..Mood::default()
+    });
+    cluster.log_in();
+    let folder = app();
+    std::fs::write(folder.path().join("big.bin"), vec![7; 100_000]).expect("a file");
+    let path = text(folder.path());
+    let words = ["push", "shop", "-p", &path, "--plan"];
+    let (code, stdout, stderr) = shown(&cluster.yard(&words, ""));
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    for part in [
+        "shop would be updated",
+        "~ memory of web: 64M -> 128M",
+        "+ variable TOKEN",
+        "2 files (97.7K): 1 new, 1 changed, 1 removed",
+        "changed: index.html",
+        "removed: old.html",
+        "replaced in steps",
+        "Nothing was changed.",
+    ] {
+        assert!(stdout.contains(part), "no {part:?} in {stdout}");
+    }
+    let (code, document, stderr) = shown(&cluster.yard(&[&words[..], &["--json"]].concat(), ""));
+    assert_eq!(code, 0, "{stderr}");
+    let document: Value = serde_json::from_str(&document).expect("a document");
+    assert_eq!(
+        document["apps"][0]["files"]["changed"],
+        serde_json::json!(["index.html"])
+    );
+    assert!(!format!("{stdout}{document}").contains("hidden-value"));
+    // What has no effect though its method could.
+    let harmless = [
+        "POST /v3/spaces/space-1/manifest_diff",
+        "POST /v3/resource_matches",
+        "POST /oauth/token",
+    ];
+    let harmless: usize = harmless.iter().map(|call| cluster.called(call)).sum();
+    let writing: usize = ["POST", "PUT", "PATCH", "DELETE"]
+        .iter()
+        .map(|method| cluster.called(method))
+        .sum();
+    assert_eq!(writing, harmless);
+    assert_eq!(cluster.called("POST /v3/resource_matches"), 2);
+}
+
+#[test]
 fn a_failed_staging_exits_6_and_changes_nothing_that_runs() {
     let cluster = Cluster::start(Mood {
         running: true,

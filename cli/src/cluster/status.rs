@@ -8,15 +8,12 @@ use crate::output::table::{Cell, fields, table};
 use crate::output::{Color, Output, human};
 use crate::targets::Store;
 use clap::Args;
-use proto::api::{App, ClusterStatus, Process, SeenAgent};
+use proto::api::{ClusterStatus, SeenAgent};
 use proto::node::{ComponentState, ComponentStatus, NodeRequest, NodeStatus};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use time::OffsetDateTime;
-
-/// Waiting things whose names are looked up.
-const NAMED_AT_MOST: usize = 10;
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -47,10 +44,7 @@ pub async fn run(args: StatusArgs, out: &Output, store: Store) -> Outcome {
     };
     let (api, cluster, failure) = match Client::open(store) {
         Ok(client) => match client.get::<ClusterStatus>("/yard/v1/status", &[]).await {
-            Ok(mut status) => {
-                name_what_waits(&client, &mut status).await;
-                (Some(client.target().api.clone()), Some(status), None)
-            }
+            Ok(status) => (Some(client.target().api.clone()), Some(status), None),
             Err(failure) => (Some(client.target().api.clone()), None, Some(failure)),
         },
         Err(failure) => (None, None, Some(failure)),
@@ -84,30 +78,6 @@ pub async fn run(args: StatusArgs, out: &Output, store: Store) -> Outcome {
         Ok(())
     } else {
         Err(Failure::failed("the cluster is not healthy"))
-    }
-}
-
-/// What waits is told by the guid of its process: people know apps. Whose app cannot be read stays
-/// a guid.
-async fn name_what_waits(client: &Client, status: &mut ClusterStatus) {
-    for waiting in status
-        .waiting
-        .iter_mut()
-        .filter(|waiting| waiting.name.is_empty() && waiting.kind == "instance")
-        .take(NAMED_AT_MOST)
-    {
-        let process: Outcome<Process> = client
-            .get(&format!("/v3/processes/{}", waiting.guid), &[])
-            .await;
-        let Some(app) = process
-            .ok()
-            .and_then(|process| process.relationships.app.guid().map(str::to_string))
-        else {
-            continue;
-        };
-        if let Ok(app) = client.get::<App>(&format!("/v3/apps/{app}"), &[]).await {
-            waiting.name = app.name;
-        }
     }
 }
 
@@ -187,7 +157,8 @@ fn render(whole: &Whole, out: &Output, now: OffsetDateTime) -> String {
                 text.push_str(&format!("{} is emptied: {}\n", agent.id, in_words(drain)));
             }
         }
-        for waiting in &cluster.waiting {
+        // Of agents that are emptied the lines above say more.
+        for waiting in cluster.waiting.iter().filter(|it| it.kind != "drain") {
             let name = if waiting.name.is_empty() {
                 &waiting.guid
             } else {

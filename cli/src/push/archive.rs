@@ -1,7 +1,7 @@
 //! The zip that is uploaded, and which of its files the cluster has already.
 
 use super::files::{Collected, Entry, Kind};
-use proto::api::{Resource, ResourceChecksum};
+use proto::api::{PackageFile, Resource, ResourceChecksum};
 use sha1::{Digest, Sha1};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -14,6 +14,8 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 
 /// Smaller files are sent rather than asked about.
 pub const WORTH_ASKING: u64 = 64 * 1024;
+/// Permissions of a link in an archive: they mean nothing.
+const LINK_MODE: u32 = 0o777;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveFault {
@@ -73,6 +75,84 @@ pub fn known(candidates: &[Resource], answered: &[Resource]) -> Vec<Resource> {
         })
         .cloned()
         .collect()
+}
+
+/// A file as a package's table of contents has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalFile {
+    pub path: String,
+    pub size: u64,
+    /// Of the content; of a link, of its target.
+    pub crc32: u32,
+    /// Permissions alone.
+    pub mode: u32,
+}
+
+impl LocalFile {
+    pub fn is_like(&self, packed: &PackageFile) -> bool {
+        let mode = u32::from_str_radix(&packed.mode, 8).unwrap_or_default();
+        (self.size, self.crc32, self.mode) == (packed.size_in_bytes, packed.crc32, mode)
+    }
+}
+
+/// The files of a folder as [`pack`] would write them.
+pub fn list_folder(collected: &Collected) -> Result<Vec<LocalFile>, ArchiveFault> {
+    let mut files = Vec::new();
+    for entry in &collected.entries {
+        let (size, crc32, mode) = match &entry.kind {
+            Kind::Folder { .. } => continue,
+            Kind::File { mode, size, .. } => (*size, crc32_of(&entry.source)?, mode | 0o400),
+            Kind::Link { target } => {
+                let mut crc = flate2::Crc::new();
+                crc.update(target.as_bytes());
+                (target.len() as u64, crc.sum(), LINK_MODE)
+            }
+        };
+        files.push(LocalFile {
+            path: entry.path.clone(),
+            size,
+            crc32,
+            mode,
+        });
+    }
+    Ok(files)
+}
+
+/// The files of an archive that is pushed as it is.
+pub fn list_archive(path: &Path) -> Result<Vec<LocalFile>, ArchiveFault> {
+    let file = File::open(path).map_err(|source| ArchiveFault::Read {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let unreadable = |source| ArchiveFault::Pack {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(unreadable)?;
+    let mut files = Vec::new();
+    for number in 0..archive.len() {
+        let entry = archive.by_index_raw(number).map_err(unreadable)?;
+        if !entry.is_dir() {
+            files.push(LocalFile {
+                path: entry.name().to_string(),
+                size: entry.size(),
+                crc32: entry.crc32(),
+                mode: entry.unix_mode().unwrap_or_default() & 0o777,
+            });
+        }
+    }
+    Ok(files)
+}
+
+fn crc32_of(path: &Path) -> Result<u32, ArchiveFault> {
+    let failed = |source| ArchiveFault::Read {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut crc = flate2::CrcWriter::new(io::sink());
+    io::copy(&mut file, &mut crc).map_err(failed)?;
+    Ok(crc.crc().sum())
 }
 
 fn sha1_of(path: &Path) -> Result<String, ArchiveFault> {
@@ -265,6 +345,17 @@ mod tests {
         let mut target = String::new();
         link.read_to_string(&mut target).expect("its target");
         assert_eq!(target, "bin/run");
+    }
+
+    #[test]
+    fn a_folder_is_listed_as_it_is_packed() {
+        let folder = app();
+        let collected = super::super::files::collect(folder.path()).expect("files");
+        let packed = folder.path().join("packed.zip");
+        pack(&collected, &[], File::create(&packed).expect("a file")).expect("packed");
+        let listed = list_folder(&collected).expect("listed");
+        assert_eq!(listed.len(), 3);
+        assert_eq!(listed, list_archive(&packed).expect("listed"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The steps of a push against the API.
 
-use super::archive::{self, ArchiveFault};
+use super::archive::{self, ArchiveFault, LocalFile};
 use super::files::{self, Collected, FilesFault};
 use super::manifest::{self, AppPlan};
-use super::{Strategy, request::Request};
+use super::{Strategy, plan, request::Request};
 use crate::apps::watch::{self, Look, Watch};
 use crate::apps::{find, staging, summary};
 use crate::client::{Bits, Client, Pace, item};
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const ASK_AT_ONCE: usize = 5000;
 
 /// Sources, read and checked.
-enum Source {
+pub(super) enum Source {
     Folder(Collected),
     Archive { path: PathBuf, size: u64 },
 }
@@ -68,6 +68,9 @@ pub async fn push(client: &Client, out: &Output, request: Request) -> Outcome {
                 skipped.join(", ")
             ));
         }
+    }
+    if request.plan {
+        return plan::show(client, out, &request, &plans, &sources).await;
     }
     let apps = apply(client, out, &plans).await?;
     let mut pushed = Vec::new();
@@ -251,43 +254,22 @@ fn tell(out: &Output, app: &App, places: &summary::Places, started: bool) -> Out
 
 async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Outcome<Package> {
     let began = Instant::now();
-    let mut matched = Vec::new();
-    if let Source::Folder(collected) = source {
-        let candidates =
-            archive::candidates(collected).map_err(|fault| archive_failure(fault, Code::Failed))?;
-        matched = ask(client, &candidates).await?;
-    }
-    let mut packed = None;
-    let (path, size, what) = match source {
-        Source::Archive { path, size } => (
-            path.clone(),
-            *size,
-            format!("{} ({})", path.display(), human::bytes(*size)),
-        ),
+    let prepared = prepare(client, source).await?;
+    let (size, matched) = (prepared.size, &prepared.matched);
+    let what = match source {
+        Source::Archive { path, size } => format!("{} ({})", path.display(), human::bytes(*size)),
         Source::Folder(collected) => {
-            let file = tempfile::NamedTempFile::new()
-                .map_err(|error| Failure::failed("make a temporary file").because(error))?;
-            archive::pack(collected, &matched, file.as_file())
-                .map_err(|fault| archive_failure(fault, Code::Failed))?;
-            let size = file
-                .as_file()
-                .metadata()
-                .map(|metadata| metadata.len())
-                .unwrap_or_default();
-            let path = file.path().to_path_buf();
-            packed = Some(file);
             let known = if matched.is_empty() {
                 String::new()
             } else {
                 format!(", {} of them known to the cluster", matched.len())
             };
-            let what = format!(
+            format!(
                 "{} ({}{known}), {} to send",
                 human::count(collected.files(), "file"),
                 human::bytes(collected.bytes()),
                 human::bytes(size)
-            );
-            (path, size, what)
+            )
         }
     };
     out.say(format!("Uploading {what}"))?;
@@ -297,7 +279,7 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
     let bar = progress::upload_bar(out, size);
     let (counted, restarted) = (bar.clone(), bar.clone());
     let bits = Some(Bits {
-        archive: &path,
+        archive: &prepared.path,
         size,
     });
     let sent: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |bytes| counted.inc(bytes));
@@ -305,7 +287,7 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
         let (bits, restarted) = (bits.clone(), restarted.clone());
         let restart = move || restarted.set_position(0);
         client
-            .upload(&package.guid, bits, &matched, sent.clone(), restart)
+            .upload(&package.guid, bits, matched, sent.clone(), restart)
             .await
     };
     let find = async || {
@@ -316,10 +298,66 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
     };
     let uploaded = client.sent_once(send, find).await;
     bar.finish_and_clear();
-    drop(packed);
     let ready = until_ready(client, uploaded?).await?;
     out.say(format!("Uploaded in {}", human::took(began.elapsed())))?;
     Ok(ready)
+}
+
+/// What is sent of a source.
+pub(super) struct Prepared {
+    pub path: PathBuf,
+    pub size: u64,
+    /// Files that the cluster has.
+    pub matched: Vec<Resource>,
+    /// Removed with it.
+    _packed: Option<tempfile::NamedTempFile>,
+}
+
+/// Packs what the cluster does not have.
+pub(super) async fn prepare(client: &Client, source: &Source) -> Outcome<Prepared> {
+    let collected = match source {
+        Source::Archive { path, size } => {
+            return Ok(Prepared {
+                path: path.clone(),
+                size: *size,
+                matched: Vec::new(),
+                _packed: None,
+            });
+        }
+        Source::Folder(collected) => collected,
+    };
+    let candidates =
+        archive::candidates(collected).map_err(|fault| archive_failure(fault, Code::Failed))?;
+    let matched = ask(client, &candidates).await?;
+    let file = tempfile::NamedTempFile::new()
+        .map_err(|error| Failure::failed("make a temporary file").because(error))?;
+    archive::pack(collected, &matched, file.as_file())
+        .map_err(|fault| archive_failure(fault, Code::Failed))?;
+    let size = file
+        .as_file()
+        .metadata()
+        .map(|metadata| metadata.len())
+        .unwrap_or_default();
+    Ok(Prepared {
+        path: file.path().to_path_buf(),
+        size,
+        matched,
+        _packed: Some(file),
+    })
+}
+
+/// The files of a source, as a package's table of contents has them.
+pub(super) fn listed(source: &Source) -> Outcome<Vec<LocalFile>> {
+    let listed = match source {
+        Source::Folder(collected) => archive::list_folder(collected),
+        Source::Archive { path, .. } => archive::list_archive(path),
+    };
+    listed.map_err(|fault| archive_failure(fault, Code::Failed))
+}
+
+/// Whether instances would be replaced by a push.
+pub(super) fn runs(app: &App) -> bool {
+    app.state == "STARTED" && app.relationships.current_droplet.guid().is_some()
 }
 
 /// Which files the cluster has.
@@ -382,7 +420,7 @@ async fn start(
     app: &App,
     droplet: &str,
 ) -> Outcome<(Option<&'static str>, Vec<Look>)> {
-    let runs = app.state == "STARTED" && app.relationships.current_droplet.guid().is_some();
+    let runs = runs(app);
     let doing = |failure: Failure| failure.doing(format!("start the app {}", app.name));
     if request.no_start {
         if app.state == "STARTED" {

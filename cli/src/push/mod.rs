@@ -14,12 +14,13 @@ pub mod files;
 mod flow;
 mod manifest;
 mod pack;
+mod plan;
 mod request;
 mod variables;
 
 use crate::automation::upload;
 use crate::client::{Automation, Client};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::targets::Store;
 use clap::{Args, ValueEnum};
@@ -32,6 +33,7 @@ use std::time::Duration;
   yard push samples/static            a folder; the app is called like it
   yard push shop -p target/shop -m 128M -i 2 -c './shop --serve'
   yard push -f manifest.yml --var host=shop
+  yard push --plan                    shows what `yard push` would change
   yard push packs/web                 a folder with a pack.yaml: installed or upgraded as a pack
 An app that runs already is replaced in steps, so that no request fails.")]
 pub struct PushArgs {
@@ -98,6 +100,9 @@ pub struct PushArgs {
     /// Stage only; do not start
     #[arg(long)]
     no_start: bool,
+    /// Show what the push would change, and change nothing
+    #[arg(long)]
+    plan: bool,
     /// How a running app is replaced
     #[arg(long, value_enum)]
     strategy: Option<Strategy>,
@@ -117,6 +122,12 @@ pub enum Strategy {
 pub async fn run(args: PushArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     if let Some(folder) = pack::folder(&args)? {
+        if args.plan {
+            return Err(Failure::usage(format!(
+                "{} is a pack of automation: --plan is for apps",
+                folder.display()
+            )));
+        }
         let within = Duration::from_secs(args.timeout);
         return upload::push(&Automation::of(client)?, out, &folder, within).await;
     }

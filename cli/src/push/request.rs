@@ -18,6 +18,8 @@ pub struct Request {
     pub name: Option<String>,
     pub overrides: Overrides,
     pub no_start: bool,
+    /// Nothing is to be changed.
+    pub plan: bool,
     pub strategy: Option<Strategy>,
     pub timeout: Duration,
 }
@@ -128,6 +130,7 @@ impl Request {
             name,
             overrides: overrides(args, path),
             no_start: args.no_start,
+            plan: args.plan,
             strategy: args.strategy,
             timeout: Duration::from_secs(args.timeout.max(1)),
         })

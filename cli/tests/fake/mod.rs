@@ -279,6 +279,7 @@ fn reply(request: &Request, port: u16, mood: &Mood, number: usize) -> Answer {
                 json!({ "guid": "package-1", "type": "bits", "state": "READY" }),
             )
         }
+        ("POST", "/v3/resource_matches") => answer(201, json!({ "resources": [] })),
         ("POST", "/v3/builds") => answer(
             201,
             json!({ "guid": "build-1", "state": "STAGING", "lifecycle": lifecycle, "package": { "guid": "package-1" } }),
@@ -292,6 +293,25 @@ fn reply(request: &Request, port: u16, mood: &Mood, number: usize) -> Answer {
             json!({ "guid": "build-1", "state": "STAGED", "lifecycle": lifecycle, "package": { "guid": "package-1" }, "droplet": { "guid": "new" } }),
         ),
         ("GET", "/v3/droplets/new") => answer(200, droplet),
+        ("POST", "/v3/spaces/space-1/manifest_diff") => answer(
+            201,
+            json!({ "diff": [
+                { "op": "replace", "path": "/applications/0/processes/web/memory", "was": "64M", "value": "128M" },
+                { "op": "add", "path": "/applications/0/env/TOKEN", "value": "hidden-value" },
+            ] }),
+        ),
+        ("GET", "/v3/apps/app-1/droplets/current") => answer(
+            200,
+            json!({ "guid": "old", "state": "STAGED", "lifecycle": lifecycle,
+                "links": { "package": { "href": format!("http://api.fake.internal:{port}/v3/packages/package-0") } } }),
+        ),
+        ("GET", "/yard/v1/packages/package-0/files") => answer(
+            200,
+            json!({ "files": [
+                { "path": "index.html", "size_in_bytes": 5, "crc32": 1, "mode": "644" },
+                { "path": "old.html", "size_in_bytes": 5, "crc32": 1, "mode": "644" },
+            ] }),
+        ),
         ("PATCH", "/v3/apps/app-1/relationships/current_droplet") => {
             answer(200, json!({ "data": { "guid": "new" } }))
         }

@@ -40,6 +40,7 @@ pub mod ssh;
 pub mod tasks;
 pub mod uaa;
 pub mod users;
+pub mod why;
 pub mod yard;
 
 use crate::ops::{Ops, Refusal};
@@ -96,6 +97,7 @@ pub fn routes() -> Router<Api> {
         .merge(uaa::routes())
         .merge(config::routes())
         .merge(admin_commands::routes())
+        .merge(why::routes())
         .merge(yard::routes())
         .merge(openapi::routes())
         .merge(internal::routes())

@@ -14,7 +14,9 @@ use axum::Router;
 use axum::extract::multipart::{Field, MultipartRejection};
 use axum::extract::{DefaultBodyLimit, Multipart, Path, RawQuery, State};
 use axum::routing::{get, post};
-use proto::api::{Checksum, Link, Metadata, PackageData, PackageRelationships, Resource, ToOne};
+use proto::api::{
+    Checksum, Link, Metadata, PackageData, PackageFiles, PackageRelationships, Resource, ToOne,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -34,6 +36,7 @@ pub fn routes() -> Router<Api> {
         .route("/v3/packages/{guid}", get(show))
         .route("/v3/packages/{guid}/upload", upload)
         .route("/v3/apps/{guid}/packages", get(list_of_app))
+        .route("/yard/v1/packages/{guid}/files", get(files))
 }
 
 pub(super) fn present(api: &Api, row: Package) -> proto::api::Package {
@@ -129,6 +132,11 @@ async fn list_of_app(
         .list_packages(&actor, Some(&app), &asked.query)
         .await?;
     Ok(asked.page(listing, |row| present(&api, row)))
+}
+
+async fn files(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+    let files = api.ops.package_files(&actor, &guid).await?;
+    Ok(ok(PackageFiles { files }))
 }
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {

@@ -2,14 +2,13 @@
 
 use super::extract::Caller;
 use super::{Answer, Api, no_content, ok};
-use crate::automation::ops::base_environment;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, put};
 use proto::api::{AgentDrain, ClusterStatus, Leader, SeenAgent, SeenComponent, WaitingThing};
 use proto::bus::dea::Drain;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 pub fn routes() -> Router<Api> {
@@ -19,27 +18,24 @@ pub fn routes() -> Router<Api> {
 }
 
 async fn status(State(api): State<Api>, Caller(actor): Caller) -> Answer {
-    let mut document = present_status((api.ops.live.status)().await, actor.is_admin);
-    if actor.is_admin
-        && let Some(missing) = base_environment::missing(&mut *api.ops.store.read().await?).await?
-        && let Some(waiting) = document["waiting"].as_array_mut()
-    {
-        waiting.push(json!(WaitingThing {
-            kind: "libraries".to_string(),
-            name: "the Python libraries of all packs".to_string(),
-            because: missing.because,
-            since: missing.since.as_secs_f64(),
-            ..WaitingThing::default()
-        }));
+    let mut status = read_status((api.ops.live.status)().await);
+    if actor.is_admin {
+        api.ops.waiting(&mut status.known.waiting).await?;
     }
-    Ok(ok(document))
+    Ok(ok(present_status(status, actor.is_admin)))
 }
 
-/// The document of the running half in the words of the API. What there is no word for is passed on
-/// as it is; what concerns single apps only administrators see.
-fn present_status(seen: Value, is_admin: bool) -> Value {
+/// The document of the running half, in the words of the API as far as there are any.
+#[derive(Default)]
+struct Status {
+    known: ClusterStatus,
+    /// Passed on as it is.
+    rest: Map<String, Value>,
+}
+
+fn read_status(seen: Value) -> Status {
     let Value::Object(mut seen) = seen else {
-        return json!(ClusterStatus::default());
+        return Status::default();
     };
     let agents = seen
         .remove("agents")
@@ -57,6 +53,11 @@ fn present_status(seen: Value, is_admin: bool) -> Value {
         .get("builds")
         .and_then(|builds| serde_json::from_value::<Vec<Build>>(builds.clone()).ok())
         .unwrap_or_default();
+    let deployments = seen
+        .remove("deployments")
+        .and_then(|deployments| serde_json::from_value::<Vec<WaitingThing>>(deployments).ok())
+        .unwrap_or_default();
+    let drains: Vec<WaitingThing> = agents.iter().filter_map(Agent::waits).collect();
     let leader = seen
         .remove("leader")
         .and_then(|leader| leader.as_str().map(str::to_string));
@@ -65,7 +66,7 @@ fn present_status(seen: Value, is_admin: bool) -> Value {
         .remove("leads")
         .and_then(|leads| leads.as_bool())
         .unwrap_or(false);
-    let status = ClusterStatus {
+    let known = ClusterStatus {
         components,
         agents: agents.into_iter().map(Agent::present).collect(),
         leader: leader.map(|name| Leader {
@@ -77,19 +78,30 @@ fn present_status(seen: Value, is_admin: bool) -> Value {
             .into_iter()
             .map(Waiting::present)
             .chain(builds.into_iter().map(Build::present))
+            .chain(deployments)
+            .chain(drains)
             .collect(),
     };
-    let mut document = seen;
-    if let Value::Object(known) = json!(status) {
-        document.extend(known);
-    }
+    Status { known, rest: seen }
+}
+
+/// What concerns single apps only administrators see.
+fn present_status(mut status: Status, is_admin: bool) -> Value {
+    let mut document = status.rest;
     if !is_admin {
-        for part in ["waiting", "builds", "crashing"] {
+        status.known.waiting.retain(|it| it.kind == DRAIN);
+        for part in ["builds", "crashing"] {
             document.insert(part.to_string(), json!([]));
         }
     }
+    if let Value::Object(known) = json!(status.known) {
+        document.extend(known);
+    }
     Value::Object(document)
 }
+
+/// The kind of what waits where an agent is emptied.
+const DRAIN: &str = "drain";
 
 async fn drain(State(api): State<Api>, Caller(actor): Caller, Path(id): Path<String>) -> Answer {
     let drain = api.ops.drain_agent(&actor, &id, true).await?;
@@ -131,6 +143,25 @@ struct Agent {
 }
 
 impl Agent {
+    /// For what the agent's emptying waits; None: it is not emptied, or is empty.
+    fn waits(&self) -> Option<WaitingThing> {
+        let drain = present_drain(self.drain?);
+        if drain.left == 0 {
+            return None;
+        }
+        Some(WaitingThing {
+            kind: DRAIN.to_string(),
+            guid: self.id.clone(),
+            name: self.id.clone(),
+            because: format!(
+                "{} left of what it has (instances, tasks, actions, sensors): instances go once they run elsewhere, \
+                 the rest when it ends; what is left in {:.0} s is stopped",
+                drain.left, drain.ends_in_seconds
+            ),
+            since: drain.begun_seconds_ago,
+        })
+    }
+
     fn present(self) -> SeenAgent {
         let heard = [self.advertised_seconds_ago, self.heartbeat_seconds_ago]
             .into_iter()

@@ -23,6 +23,14 @@ use proto::ids::{DeaId, InstanceId, ProcessGuid, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Reasons of what the rows ask for.
+pub const NEWLY_DESIRED: &str = "newly desired";
+pub const PROCESS_REMOVED: &str = "the process was removed";
+pub const APP_STOPPED: &str = "the app is stopped";
+pub const NEWER_VERSION: &str = "a newer version replaces it";
+pub const SCALED_IN: &str = "scaled in";
+pub const USER_RESTARTS: &str = "a user restarts this instance";
+
 /// What the rows want of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
@@ -271,7 +279,7 @@ pub fn plan(
                     process: process.clone(),
                     version: wanted.version.clone(),
                     index,
-                    because: "newly desired".to_string(),
+                    because: NEWLY_DESIRED.to_string(),
                 });
             }
         }
@@ -314,10 +322,10 @@ fn stops(
 
 fn unwanted(one: &Instance, wanted: Option<&Desired>) -> Option<&'static str> {
     match wanted {
-        None => Some("the process was removed"),
-        Some(wanted) if !wanted.run => Some("the app is stopped"),
-        Some(wanted) if wanted.version != one.version => Some("a newer version replaces it"),
-        Some(wanted) if one.index >= wanted.instances => Some("scaled in"),
+        None => Some(PROCESS_REMOVED),
+        Some(wanted) if !wanted.run => Some(APP_STOPPED),
+        Some(wanted) if wanted.version != one.version => Some(NEWER_VERSION),
+        Some(wanted) if one.index >= wanted.instances => Some(SCALED_IN),
         Some(_) => None,
     }
 }

@@ -20,3 +20,4 @@ pub mod sweep;
 pub mod tasks;
 pub mod times;
 pub mod traffic;
+pub mod why;

@@ -327,7 +327,7 @@ impl Picture {
                 actions.push(Action::Stop {
                     process: process.clone(),
                     instances,
-                    because: "a user restarts this instance".to_string(),
+                    because: dispatch::USER_RESTARTS.to_string(),
                 });
             }
         }

@@ -34,6 +34,8 @@ pub mod tasks;
 pub mod tokens;
 pub mod upload;
 pub mod users;
+pub mod waiting;
+pub mod why;
 
 use crate::blobs::Blobs;
 use crate::domain::access::{self, Action, Actor, Object, Sight};

@@ -11,6 +11,7 @@ use crate::store::apps::App;
 use crate::store::audit_events;
 use crate::store::packages::{self, Package};
 use crate::store::spaces::Space;
+use proto::api::PackageFile;
 use serde_json::json;
 use sqlx::AnyConnection;
 
@@ -173,6 +174,26 @@ impl Ops {
                 .await?
                 .0,
         )
+    }
+
+    /// The files of a package: names tell something of what is in it, so only to who may push.
+    pub async fn package_files(
+        &self,
+        actor: &Actor,
+        guid: &str,
+    ) -> Result<Vec<PackageFile>, Refusal> {
+        let (package, _, _) =
+            package_for(&mut *self.store.read().await?, actor, Action::Develop, guid).await?;
+        let folder = self.upload_folder()?;
+        let path = folder.path().join("package.zip");
+        let key = match &package.sha256 {
+            Some(sha256) => format!("packages/{sha256}"),
+            None => return Refusal::unprocessable("Package has no bits yet."),
+        };
+        if !self.blobs.fetch(&key, &path).await? {
+            return Err(Refusal::NotFound("Package"));
+        }
+        upload::files_of(path).await
     }
 
     pub async fn list_packages(

@@ -8,7 +8,7 @@
 use super::{Ops, Refusal};
 use crate::blobs::Digests;
 use crate::domain::archive::{self, Bounds, Entry, EntryKind};
-use proto::api::Resource;
+use proto::api::{PackageFile, Resource};
 use sha1::Digest;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -281,6 +281,28 @@ pub fn table_of_contents(
         entries.push(Entry { name, kind, size });
     }
     Ok(entries)
+}
+
+/// The files of a stored package.
+pub(super) async fn files_of(zip: PathBuf) -> Result<Vec<PackageFile>, Refusal> {
+    blocking("reading the files of a package", move || {
+        let mut source = open(&zip)?;
+        let mut files = Vec::with_capacity(source.len());
+        for number in 0..source.len() {
+            let entry = source.by_index_raw(number).map_err(not_a_zip)?;
+            if entry.is_dir() {
+                continue;
+            }
+            files.push(PackageFile {
+                path: entry.name().to_string(),
+                size_in_bytes: entry.size(),
+                crc32: entry.crc32(),
+                mode: format!("{:o}", entry.unix_mode().unwrap_or_default() & 0o777),
+            });
+        }
+        Ok(files)
+    })
+    .await
 }
 
 /// Keeps the larger files of a package one by one, in the background.

@@ -4,6 +4,7 @@
 //! Nothing is decided here but the agent of a start, by `domain::placement`. A command that could
 //! not be sent ends the round; what it reserved is given back first.
 
+use super::decisions::{self, Index};
 use super::dispatcher::RoundError;
 use super::launch::{self, LaunchPlan, NoLaunch};
 use super::{LEADERSHIP, Shared, clock};
@@ -55,6 +56,9 @@ pub(super) async fn carry_out(
                 };
                 shared.bus.publish(&catalogue::dea_stop(), &message).await?;
                 metrics::counter!("controller_stops_total").increment(instances.len() as u64);
+                if let Some(row) = rows.get(&process) {
+                    decisions::stopped(shared, row, &instances, &because);
+                }
                 let now = shared.clock.now();
                 shared.state().picture.stopping(&instances, now);
                 event(
@@ -77,7 +81,7 @@ pub(super) async fn carry_out(
                     continue;
                 };
                 if !plans.contains_key(&process) {
-                    let plan = load(shared, row, index).await?;
+                    let plan = load(shared, epoch, row, index, &because).await?;
                     plans.insert(process.clone(), plan);
                 }
                 if let Some(Some(plan)) = plans.get(&process)
@@ -94,8 +98,10 @@ pub(super) async fn carry_out(
 /// Reads what starts of this process need; what makes them impossible is shown as its waiting.
 async fn load(
     shared: &Shared,
+    epoch: i64,
     row: &DesiredRow,
     index: u32,
+    because: &str,
 ) -> Result<Option<LaunchPlan>, RoundError> {
     let process = &row.process;
     let mut reader = shared.store.read().await?;
@@ -109,6 +115,7 @@ async fn load(
                 warn!(%process, index, reason, "a process cannot be started");
                 let line = format!("Process {} cannot be started: {reason}", row.kind);
                 shared.log(&row.app, SOURCE_API, true, &line);
+                decisions::not_placed(shared, epoch, Index::of(row, index), because, &reason);
             }
             Ok(None)
         }
@@ -187,6 +194,7 @@ async fn start(
                 return Err(error);
             }
             info!(process = %plan.process, index, %instance, %dea, because, chosen, "starting an instance");
+            decisions::started(shared, plan.index(index), &instance, &dea, because, &chosen);
             metrics::counter!("controller_starts_total").increment(1);
             event(
                 shared,
@@ -211,6 +219,7 @@ async fn start(
                     plan.row.kind
                 );
                 shared.log(&plan.app.guid, SOURCE_API, true, &line);
+                decisions::not_placed(shared, epoch, plan.index(index), because, &reason);
                 discover(shared, &request);
             }
         }

@@ -5,7 +5,7 @@
 //! to do cost one small statement.
 
 use super::commands::{carry_out, clear_away, tell_health_manager, tell_names};
-use super::{LEADERSHIP, Shared, clock, rolling, staging, tasks};
+use super::{LEADERSHIP, Shared, clock, decisions, rolling, staging, tasks};
 use crate::domain::dispatch::{Action, Desired, Sight};
 use crate::domain::picture::{Asked, REQUEST_PATIENCE};
 use crate::store::desired::{self, DesiredRow};
@@ -37,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const FACTS: i64 = 1000;
 /// Facts every consumer has read are kept this long, for people.
 const KEEP_FACTS: Duration = Duration::from_secs(86_400);
+/// What was decided about instances is told for this long.
+const KEEP_DECISIONS: Duration = Duration::from_secs(7 * 86_400);
 
 /// Why a round ended early. The next one begins anew.
 #[derive(Debug, thiserror::Error)]
@@ -170,7 +172,9 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
         None
     };
     let full = full || (warm && !was_warm);
-    carry_out(shared, term.epoch, &rows, actions).await?;
+    let carried_out = carry_out(shared, term.epoch, &rows, actions).await;
+    decisions::record(shared, term.epoch).await?;
+    carried_out?;
     tell_names(shared, term.epoch, &rows, &facts).await?;
     clear_away(shared, term.epoch, &facts).await?;
     tell_health_manager(shared, &facts).await?;
@@ -199,6 +203,8 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
         if now.saturating_sub(term.pruned_at) > Duration::from_secs(3600) {
             let keep = i64::try_from(KEEP_FACTS.as_micros()).unwrap_or(i64::MAX);
             facts::prune(&mut tx, clock::unix_micros() - keep).await?;
+            let keep = i64::try_from(KEEP_DECISIONS.as_micros()).unwrap_or(i64::MAX);
+            crate::store::decisions::prune(&mut tx, clock::unix_micros() - keep).await?;
             term.pruned_at = now;
         }
         tx.commit().await?;
@@ -244,6 +250,9 @@ fn decide(
     for (launch, because) in &decided.never_arrived {
         warn!(process = %launch.process, index = launch.index, dea = %launch.dea, because, "a start never arrived and is planned anew");
         metrics::counter!("controller_starts_lost_total").increment(1);
+        if let Some(row) = rows.get(&launch.process) {
+            decisions::never_arrived(shared, row, launch, because);
+        }
     }
     for (process, reason) in &decided.ignored {
         shared.bus.ignored(

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::clock;
+use super::decisions::Index;
 use crate::services::{self, Unreadable};
 use crate::store::droplets::Droplet;
 use crate::store::organizations::Organization;
@@ -213,6 +214,17 @@ pub(super) fn identity(
 }
 
 impl LaunchPlan {
+    /// One index, as decisions about it are written down.
+    pub(super) fn index(&self, index: u32) -> Index<'_> {
+        Index {
+            app: &self.app.guid,
+            process: &self.process,
+            kind: &self.row.kind,
+            version: &self.version,
+            index,
+        }
+    }
+
     pub(super) fn memory_mb(&self) -> u64 {
         u64::try_from(self.row.memory_mb).unwrap_or_default()
     }

@@ -22,6 +22,7 @@ mod commands;
 mod completed;
 mod components;
 pub(crate) mod crashes;
+mod decisions;
 mod dispatcher;
 mod drains;
 mod entries;

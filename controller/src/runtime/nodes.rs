@@ -1,4 +1,4 @@
-//! Tells rules which nodes come and go.
+//! Tells rules, and whoever reads audit events, which nodes come and go.
 //!
 //! The leader compares the agents it hears with those it told of before, which are rows: a new leader, or
 //! one whose bus was away, tells nothing twice. An agent counts as gone only after it could have been heard
@@ -6,6 +6,7 @@
 
 use super::{LEADERSHIP, Shared, clock};
 use crate::domain::times::rfc3339_micros;
+use crate::store::audit_events::{self, By, On};
 use crate::store::known_nodes::{self, KnownNode};
 use crate::store::query::Filter;
 use crate::store::{StoreError, leadership, platform_events};
@@ -16,6 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// What audit events call it.
+const JOINED: &str = "agent.joined";
+const RETURNED: &str = "agent.returned";
+const LOST: &str = "agent.lost";
 
 /// What is seen of an agent now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +92,8 @@ async fn look(shared: &Shared, term: &mut Option<Term>, epoch: i64) -> Result<()
                 memory_mb: sight.memory_mb,
                 returned: known.is_some(),
             };
-            tell(shared, term, dea, true, event.into()).await?;
+            let news = if known.is_some() { RETURNED } else { JOINED };
+            tell(shared, term, dea, news, event.into()).await?;
         }
     }
     let lost_after = shared.lost_after();
@@ -119,7 +126,7 @@ async fn look(shared: &Shared, term: &mut Option<Term>, epoch: i64) -> Result<()
             last_seen_at: rfc3339_micros(last.map_or(known.seen_at, |sight| sight.last_beat)),
             instances: last.map_or(0, |sight| sight.instances),
         };
-        tell(shared, term, &known.dea, false, event.into()).await?;
+        tell(shared, term, &known.dea, LOST, event.into()).await?;
     }
     Ok(())
 }
@@ -159,18 +166,20 @@ async fn tell(
     shared: &Shared,
     term: &mut Term,
     dea: &str,
-    present: bool,
+    news: &'static str,
     event: PlatformEvent,
 ) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let node = KnownNode {
         dea: dea.to_string(),
-        present,
+        present: news != LOST,
         seen_at: now,
     };
     let mut tx = shared.store.write("tell of a node").await?;
     leadership::fence(&mut tx, LEADERSHIP, term.epoch).await?;
     known_nodes::put(&mut tx, &node).await?;
+    let data = event.payload();
+    audit_events::record(&mut tx, news, By::SYSTEM, On::agent(dea), data, now).await?;
     platform_events::tell(&mut tx, event, dea, now).await?;
     tx.commit().await?;
     term.known.insert(dea.to_string(), node);

@@ -18,6 +18,7 @@ use crate::store::process_versions::{self, RunSettings};
 use crate::store::processes::{self, Process};
 use crate::store::{StoreError, leadership, platform_events};
 use automation::triggers::yard::{DeploymentFailed, DeploymentFinished, PlatformEvent};
+use proto::api::WaitingThing;
 use proto::ids::{ProcessGuid, Version};
 use proto::log::SOURCE_API;
 use sqlx::AnyConnection;
@@ -82,6 +83,65 @@ pub(super) async fn drive(
     Ok(some)
 }
 
+/// For what each active deployment waits, as this controller sees it.
+pub(super) async fn waiting(shared: &Shared) -> Vec<WaitingThing> {
+    match try_waiting(shared).await {
+        Ok(waiting) => waiting,
+        Err(error) => {
+            debug!(
+                error = &error as &dyn std::error::Error,
+                "what deployments wait for could not be read"
+            );
+            Vec::new()
+        }
+    }
+}
+
+async fn try_waiting(shared: &Shared) -> Result<Vec<WaitingThing>, StoreError> {
+    let mut reader = shared.store.read().await?;
+    let (now, policy) = (clock::unix_micros(), policy(shared));
+    let mut found = Vec::new();
+    for deployment in deployments::active(&mut reader).await? {
+        let Some(rows) = read(&mut reader, deployment).await? else {
+            continue;
+        };
+        let seen = rows
+            .new
+            .as_ref()
+            .and_then(|new| picture(shared, &rows, new));
+        let because = match seen
+            .map(|(rolling, seen)| deployment::step(&rolling, &seen, &policy, micros(now)))
+        {
+            Some(Step::Wait { because }) => because,
+            Some(
+                Step::Scale { because, .. } | Step::Finish { because } | Step::Removed { because },
+            ) => {
+                format!("its next step is due: {because}")
+            }
+            Some(Step::TakeBack { error }) => format!("it is about to be taken back: {error}"),
+            None => "it is about to be ended: its process is gone".to_string(),
+        };
+        let since = now.saturating_sub(rows.deployment.step_since) as f64 / 1e6;
+        found.push(WaitingThing {
+            kind: "deployment".to_string(),
+            guid: rows.deployment.guid,
+            name: rows.app.name,
+            because,
+            since: since.max(0.0),
+        });
+    }
+    Ok(found)
+}
+
+fn policy(shared: &Shared) -> Policy {
+    let settings = shared.settings();
+    Policy {
+        start_timeout: settings.duration("controller/deployment/start_timeout"),
+        max_crashes: u32::try_from(settings.integer("controller/deployment/max_crashes"))
+            .unwrap_or(1),
+    }
+}
+
 async fn read(
     connection: &mut AnyConnection,
     deployment: Deployment,
@@ -128,13 +188,7 @@ async fn advance(
         .await;
     };
     rolling.step_since = rolling.step_since.max(micros(seeing_since));
-    let settings = shared.settings();
-    let policy = Policy {
-        start_timeout: settings.duration("controller/deployment/start_timeout"),
-        max_crashes: u32::try_from(settings.integer("controller/deployment/max_crashes"))
-            .unwrap_or(1),
-    };
-    match deployment::step(&rolling, &seen, &policy, micros(now)) {
+    match deployment::step(&rolling, &seen, &policy(shared), micros(now)) {
         Step::Wait { because } => {
             debug!(
                 deployment = rows.deployment.guid,

@@ -4,7 +4,8 @@ use super::components::Answered;
 use super::tasks::Seen;
 use crate::domain::picture::Picture;
 use crate::domain::traffic::Traffic;
-use std::collections::BTreeMap;
+use crate::store::decisions::Decision;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What became of a build so far, for the status page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(super) struct State {
     /// The leader's: builds it works on.
     pub builds: BTreeMap<String, BuildProgress>,
     pub tasks: Seen,
+    /// The leader's: what it decided about instances and has not written down yet.
+    pub decisions: VecDeque<Decision>,
     /// Who answered that he is there.
     pub components: Option<Answered>,
     /// Names must be told again to every process: an agent or the bus was away.
@@ -34,6 +37,7 @@ impl State {
     pub fn forget_term(&mut self) {
         self.picture.forget_term();
         self.builds.clear();
+        self.decisions.clear();
         self.tasks.forget_term();
         self.resend_uris = true;
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 pub(super) async fn document(shared: &Shared) -> Value {
     let leader = leader(shared).await;
     let components = super::components::seen(shared).await;
+    let deployments = super::rolling::waiting(shared).await;
     let leads = *shared.epoch.borrow();
     let bus = shared.bus.status().borrow().clone();
     let ttl = shared.advertisement_ttl();
@@ -103,6 +104,7 @@ pub(super) async fn document(shared: &Shared) -> Value {
         "waiting": waiting,
         "crashing": crashing,
         "builds": builds,
+        "deployments": deployments,
     })
 }
 

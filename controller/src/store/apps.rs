@@ -66,6 +66,7 @@ pub async fn delete_rows(connection: &mut AnyConnection, app: &str) -> Result<()
         "DELETE FROM deployments WHERE app_guid = $1",
         "DELETE FROM tasks WHERE app_guid = $1",
         "DELETE FROM task_numbers WHERE app_guid = $1",
+        "DELETE FROM decisions WHERE app_guid = $1",
         "DELETE FROM builds WHERE app_guid = $1",
         "DELETE FROM droplets WHERE app_guid = $1",
         "DELETE FROM packages WHERE app_guid = $1",

@@ -24,6 +24,7 @@ pub mod audit_events;
 pub mod authorization_codes;
 pub mod automation;
 pub mod builds;
+pub mod decisions;
 pub mod deployments;
 pub mod desired;
 pub mod domains;
@@ -110,6 +111,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         12,
         "services",
         include_str!("../../migrations/0012_services.sql"),
+    ),
+    (
+        13,
+        "decisions",
+        include_str!("../../migrations/0013_decisions.sql"),
     ),
 ];
 

@@ -194,3 +194,13 @@ pub async fn forget(connection: &mut AnyConnection, before: i64) -> Result<u64, 
         .map_err(StoreError::during("forget old tasks"))?;
     Ok(done.rows_affected())
 }
+
+/// Those that no agent has taken yet, the oldest first.
+pub async fn pending(connection: &mut AnyConnection, most: i64) -> Result<Vec<Task>, StoreError> {
+    let filter = Filter::new()
+        .only("ended_at IS NULL")
+        .equals("state", PENDING)
+        .order("created_at", false)
+        .window(most, 0);
+    Task::fetch(connection, filter, "read the tasks that wait").await
+}

@@ -16,6 +16,8 @@ mod ssh;
 mod steps;
 mod tasks;
 mod uploads;
+mod waiting;
+mod why;
 
 /// Which kind of database the API stands on here.
 mod database {

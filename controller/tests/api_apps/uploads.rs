@@ -197,3 +197,30 @@ async fn an_upload_that_a_death_interrupted_is_failed_and_one_at_work_is_not() {
         .expect(200);
     assert_eq!(waits["state"], "AWAITING_UPLOAD");
 }
+
+#[tokio::test]
+async fn the_files_of_a_package_are_told_to_who_may_push() {
+    let http = Http::start().await;
+    let user = http.admin().await;
+    let space = user.first("/v3/spaces").await;
+    let app = new_app(&user, &space, "app").await;
+    let package = new_package(&user, &app).await;
+    let path = format!("/yard/v1/packages/{package}/files");
+    user.get(&path).await.refused(422);
+    let bits = zip(&[("a/b", b"123456789"), ("c", b"")]);
+    let upload = format!("/v3/packages/{package}/upload");
+    http.send(form(&user, &upload, &[("bits", true, &bits)]))
+        .await
+        .expect(200);
+    // The check value of this CRC.
+    let expected = json!({"files": [
+        {"path": "a/b", "size_in_bytes": 9, "crc32": 0xCBF4_3926_u32, "mode": "644"},
+        {"path": "c", "size_in_bytes": 0, "crc32": 0, "mode": "644"},
+    ]});
+    assert_eq!(user.get(&path).await.expect(200), expected);
+    let auditor = user
+        .with_role("auditor", "space_auditor", "space", &space)
+        .await;
+    auditor.get(&path).await.refused(403);
+    user.get("/yard/v1/packages/none/files").await.refused(404);
+}

@@ -31,6 +31,10 @@ mod steps;
 mod tasks;
 #[path = "../api_apps/uploads.rs"]
 mod uploads;
+#[path = "../api_apps/waiting.rs"]
+mod waiting;
+#[path = "../api_apps/why.rs"]
+mod why;
 
 /// Which kind of database the API stands on here.
 mod database {

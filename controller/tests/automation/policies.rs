@@ -115,6 +115,32 @@ async fn those_that_are_held_back_start_in_the_order_of_arrival() {
                     .await,
             );
         }
+        for later in &queue[1..] {
+            admin.until(later, "delayed").await;
+        }
+        let mut waiting = Vec::new();
+        let ops = &world.node.automation.ops;
+        ops.waiting(&mut waiting).await.unwrap();
+        waiting.retain(|one| one.kind == "execution");
+        let told: Vec<_> = waiting
+            .iter()
+            .map(|one| (one.guid.as_str(), one.name.as_str(), one.because.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (
+                    queue[1].as_str(),
+                    "check.work",
+                    "3 executions held by the policy check.one, until others of this action have ended"
+                ),
+                (
+                    queue[0].as_str(),
+                    "check.work",
+                    "1 execution without an agent: none has room for another action"
+                ),
+            ]
+        );
         // Without an agent they hold their slot until they are canceled.
         for (at, id) in queue.iter().enumerate() {
             admin.until(id, "scheduled").await;

@@ -190,6 +190,8 @@ PUT /yard/v1/config/{path} | bearer | ConfigChange | 200 ConfigEntry | Changes a
 DELETE /yard/v1/config/{path} | bearer | | 204 | Takes a key back to its default
 GET /yard/v1/history | bearer | | 200 [AdminCommand] | Who ran which administrative command
 GET /yard/v1/status | bearer | | 200 ClusterStatus | Components, agents, leader, and what waits for what
+GET /yard/v1/packages/{guid}/files | bearer | | 200 PackageFiles | What a package holds, with checksums
+GET /yard/v1/apps/{guid}/why | bearer | | 200 Why | The last restarts, failures and placements of an app, each with the chain of its causes
 PUT /yard/v1/agents/{id}/drain | bearer | | 200 AgentDrain | Empties an agent: it takes no more work, and what it has is moved elsewhere
 DELETE /yard/v1/agents/{id}/drain | bearer | | 204 | Lets an agent that was emptied take work again
 GET /yard/v1/openapi.json | - | | 200 Description | This document
@@ -226,6 +228,7 @@ pub const QUERIES: &[(&str, &str)] = &[
         "host:string path:string port:string",
     ),
     ("DELETE /v3/spaces/{guid}/routes", "unmapped!:boolean"),
+    ("GET /yard/v1/apps/{guid}/why", "limit:integer"),
     ("POST /oauth/token", "login_hint:string"),
     (
         "GET /oauth/authorize",

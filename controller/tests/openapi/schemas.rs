@@ -271,7 +271,7 @@ pub fn all() -> Map<String, Value> {
         Deployment DeploymentStatus DeploymentDetails DeploymentOptions NewProcess DeploymentRelationships
         Domain DomainRelationships Droplet DropletBuildpack DropletRelationships
         ErrorDocument ApiError TokenError Job JobWarning ManifestDiff ManifestChange Organization
-        Package PackageData PackageRelationships
+        Package PackageData PackageRelationships PackageFiles PackageFile
         Process ProcessRelationships HealthCheck HealthCheckData ProcessInstance Scale ProcessStats InstanceStats InstancePort InstanceUsage
         ResourceMatches Resource ResourceChecksum Role RoleRelationships
         Route RouteRelationships Destinations Destination DestinationApp DestinationProcess RouteReservation
@@ -280,6 +280,7 @@ pub fn all() -> Map<String, Value> {
         ServiceInstance ServiceInstanceRelationships LastOperation
         ServiceCredentialBinding ServiceCredentialBindingRelationships ServiceCredentialBindingDetails
         Space SpaceRelationships Task TaskRelationships TaskResult TokenResponse LoginInfo User
+        Why WhyApp WhyOutcome WhyCause
     };
     let mut schemas: Map<String, Value> = typed
         .into_iter()

@@ -1,9 +1,11 @@
 //! Instances of apps: started, scaled, replaced, stopped, waiting, crashed.
 
 use crate::databases::Database;
-use crate::world::{Agent, World, eventually, has_servers, now};
+use crate::world::{Agent, World, admin, eventually, has_servers, now};
 use crate::{runs, states};
 use controller::domain::observed::IndexState;
+use controller::domain::why::{CauseKind, Outcome, OutcomeKind};
+use controller::ops::Ops;
 use controller::store::apps::App;
 use controller::store::audit_events::AuditEvent;
 use controller::store::facts::{self, Kind};
@@ -137,7 +139,7 @@ async fn what_does_not_fit_waits_with_the_reason_and_is_placed_when_it_fits() {
         return;
     }
     let world = World::start().await;
-    let (runtime, _deps) = world.controller("controller-1").await;
+    let (runtime, deps) = world.controller("controller-1").await;
     let _small = Agent::start(&world, "dea-1", 1000).await;
     let process = world.app("a", 1, 2000).await;
     runtime.nudge();
@@ -155,10 +157,29 @@ async fn what_does_not_fit_waits_with_the_reason_and_is_placed_when_it_fits() {
         runtime.stats(&guid, &version, 1)[0].details.as_deref(),
         Some(reason.as_str())
     );
+    let ops = world.ops(&runtime, &deps);
+    let waits = told(&ops, "a", OutcomeKind::NotPlaced).await;
+    assert_eq!(waits.placement.as_deref(), Some(reason.as_str()));
     let large = Agent::start(&world, "dea-2", 4000).await;
     runs(&world, &runtime, "a").await;
     assert_eq!(large.running(), 1);
     assert_eq!(runtime.waiting(&guid), None);
+    let started = told(&ops, "a", OutcomeKind::Started).await;
+    assert_eq!(started.agent.as_deref(), Some("dea-2"));
+    assert_eq!(started.causes[0].kind, CauseKind::Waited, "{started:?}");
+    let placed = started.placement.unwrap_or_default();
+    assert!(placed.starts_with("1 of 2 agents have room"), "{placed}");
+}
+
+/// The newest outcome about an app, once it is of this kind.
+async fn told(ops: &Ops, app: &str, kind: OutcomeKind) -> Outcome {
+    eventually("the outcome is told", async || {
+        let told = ops.why(&admin(), app, 10).await;
+        let (_, outcomes) = told.map_err(|refusal| refusal.to_string())?;
+        let newest = outcomes.first().filter(|newest| newest.kind == kind);
+        newest.cloned().ok_or_else(|| format!("{outcomes:?}"))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,7 +188,7 @@ async fn a_crash_is_recorded_once_and_restarted_when_the_health_manager_asks() {
         return;
     }
     let world = World::start().await;
-    let (runtime, _deps) = world.controller("controller-1").await;
+    let (runtime, deps) = world.controller("controller-1").await;
     let agent = Agent::start(&world, "dea-1", 4096).await;
     let process = world.app("a", 1, 256).await;
     runtime.nudge();
@@ -214,6 +235,10 @@ async fn a_crash_is_recorded_once_and_restarted_when_the_health_manager_asks() {
         .unwrap();
     runs(&world, &runtime, "a").await;
     assert_eq!(agent.starts().len(), 2, "one start although asked twice");
+    let restarted = told(&world.ops(&runtime, &deps), "a", OutcomeKind::Restarted).await;
+    assert_eq!(restarted.causes[0].kind, CauseKind::Crash);
+    let crash = &restarted.causes[0].text;
+    assert!(crash.contains("on dea-1: exited with status 3"), "{crash}");
     let mut reader = world.store.read().await.unwrap();
     let filter = Filter::new()
         .equals("target_guid", "a")

@@ -368,3 +368,33 @@ async fn a_size_that_no_agent_could_give_is_refused_before_anything_stops() {
     ops.start_app(&actor, "a").await.unwrap();
     runs(&world, &runtime, "a").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_says_what_it_waits_for() {
+    if !has_servers("a_deployment_says_what_it_waits_for") {
+        return;
+    }
+    let world = World::start().await;
+    let (runtime, _deps) = world.controller("controller-1").await;
+    let _agent = Agent::start(&world, "dea-1", 300).await;
+    world.app("a", 1, 256).await;
+    runtime.nudge();
+    runs(&world, &runtime, "a").await;
+    deploy(&world, 1).await;
+    runtime.nudge();
+    let told = eventually("it is told", async || {
+        let status = runtime.status().await;
+        let told = status["deployments"][0].clone();
+        match told["because"].as_str() {
+            Some(because) if because.contains("needs 256 MB memory") => Ok(told),
+            _ => Err(status.to_string()),
+        }
+    })
+    .await;
+    assert_eq!((&told["name"], &told["guid"]), (&"a".into(), &"d".into()));
+    let because = told["because"].as_str().unwrap();
+    assert!(
+        because.starts_with("0 of 1 new instances run; "),
+        "{because}"
+    );
+}

@@ -81,11 +81,16 @@ pub struct Leader {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitingThing {
-    /// `build`, `instance`, `deployment`, `libraries` (those that every pack of automation may import)
+    /// `instance` (the instances of a process that are not placed), `build`, `deployment`, `task`, `drain` (of an
+    /// agent), `execution` (those of an action: held by a policy, or without an agent), `pack` (what it requires is
+    /// installed), `libraries` (those that every pack of automation may import)
     pub kind: String,
+    /// Of the thing; of several executions, the oldest.
     pub guid: String,
+    /// The app, the action, the pack or the agent.
     #[serde(default)]
     pub name: String,
+    /// What it waits for.
     pub because: String,
     /// Seconds it has waited.
     #[serde(default)]

@@ -33,6 +33,7 @@ mod space;
 mod task;
 mod token;
 mod user;
+mod why;
 
 pub use admin_command::*;
 pub use app::*;
@@ -61,3 +62,4 @@ pub use space::*;
 pub use task::*;
 pub use token::*;
 pub use user::*;
+pub use why::*;

@@ -42,3 +42,21 @@ pub struct PackageRelationships {
     #[serde(default)]
     pub app: ToOne,
 }
+
+/// `GET /yard/v1/packages/<guid>/files`: what a package holds, folders left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PackageFiles {
+    pub files: Vec<PackageFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PackageFile {
+    pub path: String,
+    pub size_in_bytes: u64,
+    /// Of the content; of a symlink, of its target.
+    pub crc32: u32,
+    /// Permissions, octal.
+    pub mode: String,
+}

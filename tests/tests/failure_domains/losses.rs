@@ -92,6 +92,16 @@ pub async fn an_agent_lost_with_its_containers_is_replaced(
         seen.failures.first()
     );
     wait_state(cluster, lost, "lost").await?;
+    eventually("the loss is told as the cause", SOON, || async {
+        let told = cluster.ok(["why", STEADY]).await?.stdout;
+        let cause = format!("its agent {lost} was lost");
+        ensure!(
+            told.contains("was started again on") && told.contains(&cause),
+            "{told}"
+        );
+        Ok(())
+    })
+    .await?;
     cluster
         .ok(["config", "unset", "node/restart/first_delay"])
         .await?;

@@ -5,18 +5,22 @@
 mod changes;
 mod live;
 mod machine;
+mod plan;
 mod tasks;
 mod users;
 mod verbs;
+mod why;
 
 use changes::*;
 use live::*;
 use machine::*;
+use plan::*;
 use tasks::*;
 use tests::runner::{run, suite, with_cluster};
 use tests::tests;
 use users::*;
 use verbs::*;
+use why::*;
 
 fn main() {
     suite("the cluster operated", async |tally| {
@@ -39,6 +43,8 @@ fn main() {
                 a_task_outlives_its_agent_and_the_controller,
                 a_greedy_task_is_told_from_others,
                 a_task_without_room_waits_for_it,
+                what_happened_to_an_app_is_led_back_to_its_causes,
+                a_plan_tells_what_a_push_would_change_and_changes_nothing,
                 a_value_of_one_component_changes_only_that_one,
                 a_change_is_taken_back,
                 a_value_that_needs_a_restart_restarts_one_daemon_at_a_time,

@@ -293,6 +293,16 @@ pub async fn a_task_without_room_waits_for_it(cluster: &Cluster) -> anyhow::Resu
     ensure!(waiting["state"] == "PENDING", "{waiting}");
     let why = waiting["yard_waits_for"].as_str().unwrap_or_default();
     ensure!(why.contains("MB memory; the best agent"), "{why}");
+    let status = cluster.ok(["status", "--json"]).await?.json()?;
+    let told = status.pointer("/cluster/waiting").and_then(Value::as_array);
+    let told = told.and_then(|all| all.iter().find(|one| one["kind"] == "task"));
+    let told = told.with_context(|| format!("{status:#}"))?;
+    ensure!(
+        told["because"]
+            .as_str()
+            .is_some_and(|it| it.contains("MB memory; the best agent")),
+        "{told}"
+    );
     cluster
         .ok(["task", "cancel", APP, &holder.to_string()])
         .await?;

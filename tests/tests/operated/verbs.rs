@@ -95,6 +95,7 @@ const VERBS: &[Verb] = &[
         TARGET,
     ),
     verb("target --org default --space default", TARGET),
+    verb("push spoken --path FOLDER --memory 64M --plan", &["apps"]),
     verb("push spoken --path FOLDER --memory 64M", &["apps"]),
     verb("apps", &["name", "guid", "state", "processes", "urls"]),
     verb("app spoken", APP),
@@ -150,6 +151,7 @@ const VERBS: &[Verb] = &[
         &["service", "guid", "deleted", "unbound"],
     ),
     verb("events spoken", &["guid", "type", "created_at", "data"]),
+    verb("why spoken", &["app", "outcomes"]),
     verb(
         "logs spoken --recent",
         &["timestamp", "source_type", "instance", "stderr", "text"],
@@ -486,6 +488,7 @@ pub async fn what_fails_is_a_document_with_its_exit_code(cluster: &Cluster) -> a
             7,
         ),
         ("events of an unknown app", vec!["events", "not-there"], 7),
+        ("causes of an unknown app", vec!["why", "not-there"], 7),
         ("variables of an unknown app", vec!["env", "not-there"], 7),
         (
             "a variable of an unknown app",

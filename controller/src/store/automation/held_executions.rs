@@ -92,3 +92,39 @@ pub async fn oldest(
         .collect::<Result<_, _>>()
         .map_err(StoreError::during(operation))
 }
+
+/// The executions of one action that are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    pub action_ref: String,
+    pub count: i64,
+    /// Unix microseconds of the oldest.
+    pub accepted_at: i64,
+    pub oldest: String,
+}
+
+/// What is held, by action; the longest waiting first.
+pub async fn queues(connection: &mut AnyConnection, most: i64) -> Result<Vec<Queue>, StoreError> {
+    let operation = "count held executions";
+    let rows = sqlx::query(
+        "SELECT held.action_ref, held.count, held.since, (SELECT min(one.execution_id) FROM held_executions AS one \
+           WHERE one.action_ref = held.action_ref AND one.accepted_at = held.since) \
+         FROM (SELECT action_ref, count(*) AS count, min(accepted_at) AS since FROM held_executions GROUP BY action_ref) AS held \
+         ORDER BY held.since, held.action_ref LIMIT $1",
+    )
+    .bind(most)
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::during(operation))?;
+    rows.iter()
+        .map(|row| {
+            Ok(Queue {
+                action_ref: row.try_get(0)?,
+                count: row.try_get(1)?,
+                accepted_at: row.try_get(2)?,
+                oldest: row.try_get(3)?,
+            })
+        })
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(StoreError::during(operation))
+}

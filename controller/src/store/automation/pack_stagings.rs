@@ -1,5 +1,6 @@
 //! Tasks on agents that install what packs require: who has one, and how it ended.
 
+use crate::store::query::Filter;
 use crate::store::{Json, StoreError, row};
 use sqlx::AnyConnection;
 
@@ -15,6 +16,18 @@ row! {
         updated_at: i64,
         row_version: i64,
     }
+}
+
+/// Those that are not over, the oldest first.
+pub async fn open(
+    connection: &mut AnyConnection,
+    most: i64,
+) -> Result<Vec<PackStaging>, StoreError> {
+    let filter = Filter::new()
+        .equals("outcome", "null")
+        .order_by("created_at", "task", false)
+        .window(most, 0);
+    PackStaging::fetch(connection, filter, "read the stagings of packs").await
 }
 
 /// Those from before this time (Unix microseconds): whoever waited for them is gone.
