@@ -87,7 +87,7 @@ pub enum Command {
     /// Take variables out of an app's environment
     UnsetEnv(environment::UnsetArgs),
     /// Make a route lead to an app
-    MapRoute(routes::RouteArgs),
+    MapRoute(routes::MapArgs),
     /// Make a route lead to an app no more
     UnmapRoute(routes::RouteArgs),
     /// List the routes of the space

@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 #[command(after_help = "Examples:
   yard map-route shop www.yard.internal
   yard map-route shop shop.yard.internal/v2
-  yard map-route shop yard.internal --hostname www --path /v2")]
+  yard map-route shop yard.internal --hostname www --path /v2
+  yard map-route calls calls.yard.internal --protocol http2")]
 pub struct RouteArgs {
     /// The app
     app: String,
@@ -32,6 +33,15 @@ pub struct RouteArgs {
     /// Path, if only the domain was given
     #[arg(long)]
     path: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct MapArgs {
+    #[command(flatten)]
+    route: RouteArgs,
+    /// What the app is to be spoken to in: http1, or http2 (gRPC)
+    #[arg(long)]
+    protocol: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,16 +104,19 @@ pub async fn list(out: &Output, store: Store) -> Outcome {
     })
 }
 
-pub async fn map(args: RouteArgs, out: &Output, store: Store) -> Outcome {
+pub async fn map(args: MapArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
-    let app = find::app(&client, &args.app).await?;
-    let wanted = wanted(&client, &args).await?;
+    let app = find::app(&client, &args.route.app).await?;
+    let wanted = wanted(&client, &args.route).await?;
     let route = match existing(&client, &wanted).await? {
         Some(route) => route,
         None => create(&client, &wanted).await?,
     };
     let body = Destinations {
-        destinations: vec![Destination::of_app(&app.guid)],
+        destinations: vec![Destination {
+            protocol: args.protocol,
+            ..Destination::of_app(&app.guid)
+        }],
         ..Destinations::default()
     };
     client

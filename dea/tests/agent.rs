@@ -12,6 +12,7 @@ use proto::bus::dea::{
 use proto::bus::health::{ExitReason, InstanceState};
 use proto::bus::{Empty, catalogue};
 use proto::ids::{DeaId, InstanceId, ProcessGuid};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use world::{Seen, World};
@@ -239,6 +240,7 @@ async fn an_agent_that_comes_back_adopts_what_runs_and_repeats_what_nobody_ackno
         private_id: "secret".into(),
         start: world.start_message("i9", &sha1, COMMAND),
         uris: vec![],
+        terms: BTreeMap::new(),
         state: SavedState::Starting,
         since: 0.0,
         accepted_at: 0.0,
@@ -360,6 +362,7 @@ async fn names_change_questions_are_answered_and_a_flood_is_cut() {
         uris: vec!["new.yard.internal".into()],
         version: None,
         yard_epoch: None,
+        yard_routes: BTreeMap::new(),
     };
     world
         .bus

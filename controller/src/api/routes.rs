@@ -357,23 +357,16 @@ struct DestinationChange {
     protocol: Option<String>,
 }
 
-/// The protocol is the only thing that could change, and there is one.
 async fn update_destination(
     State(api): State<Api>,
     Caller(actor): Caller,
     Path((guid, destination)): Path<(String, String)>,
     Body(change): Body<DestinationChange>,
 ) -> Answer {
-    let view = api.ops.route(&actor, &guid).await?;
-    let found = view
-        .destinations
-        .into_iter()
-        .find(|one| one.guid == destination)
-        .ok_or(Refusal::NotFound("Destination"))?;
-    match change.protocol.as_deref() {
-        None | Some("http1") => Ok(ok(present_destination(found))),
-        Some(other) => Refusal::unprocessable(format!(
-            "Destinations: the protocol {other:?} is not supported; supported: http1"
-        )),
-    }
+    let protocol = change.protocol.as_deref();
+    let changed = api
+        .ops
+        .update_destination(&actor, &guid, &destination, protocol)
+        .await?;
+    Ok(ok(present_destination(changed)))
 }

@@ -8,6 +8,7 @@
 mod anchors;
 mod fields;
 
+use super::route_terms::check_protocol;
 use fields::Fields;
 pub use fields::check_variable;
 use proto::manifest::{APP, PROCESS, TOP};
@@ -32,14 +33,22 @@ pub struct AppManifest {
     pub no_route: bool,
     pub random_route: bool,
     pub default_route: bool,
-    /// `host.domain/path`
-    pub routes: Option<Vec<String>>,
+    pub routes: Option<Vec<RouteManifest>>,
     pub labels: BTreeMap<String, Option<String>>,
     pub annotations: BTreeMap<String, Option<String>>,
     /// What the app is to be bound to; others stay bound.
     pub services: Vec<ServiceManifest>,
     /// By type; `web` holds the keys of the app's own level too.
     pub processes: BTreeMap<String, ProcessManifest>,
+}
+
+/// A route that is to lead to the app.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RouteManifest {
+    /// `host.domain/path`
+    pub url: String,
+    /// What instances are spoken to in; None: as it is, or HTTP/1.1.
+    pub protocol: Option<String>,
 }
 
 /// A service to bind.
@@ -312,7 +321,7 @@ fn buildpacks(fields: &mut Fields<'_>) -> Option<Vec<String>> {
     }
 }
 
-fn routes(fields: &mut Fields<'_>) -> Option<Vec<String>> {
+fn routes(fields: &mut Fields<'_>) -> Option<Vec<RouteManifest>> {
     const FORM: &str = "a list of mappings with the key 'route'";
     let list = fields.list("routes", FORM)?;
     let mut routes = Vec::new();
@@ -324,11 +333,10 @@ fn routes(fields: &mut Fields<'_>) -> Option<Vec<String>> {
         for (key, value) in entry {
             match (key.as_str(), value) {
                 ("route", Value::String(_)) => {}
-                ("protocol", Value::String(protocol)) if protocol == "http1" => {}
                 ("protocol", Value::String(protocol)) => {
-                    fields.fault(&format!(
-                        "the route protocol {protocol:?} is not supported; supported: http1"
-                    ));
+                    if let Err(fault) = check_protocol(protocol) {
+                        fields.fault(&format!("'protocol' of a route: {fault}"));
+                    }
                 }
                 ("options", Value::Object(options)) if options.is_empty() => {}
                 ("options", _) => fields.fault("route options are not supported"),
@@ -341,7 +349,13 @@ fn routes(fields: &mut Fields<'_>) -> Option<Vec<String>> {
             }
         }
         match entry.get("route").and_then(Value::as_str) {
-            Some(route) => routes.push(route.to_string()),
+            Some(route) => routes.push(RouteManifest {
+                url: route.to_string(),
+                protocol: entry
+                    .get("protocol")
+                    .and_then(Value::as_str)
+                    .map(str::to_string),
+            }),
             None => fields.fault(&format!("'routes' must be {FORM}")),
         }
     }

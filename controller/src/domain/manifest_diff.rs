@@ -74,10 +74,10 @@ fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
         put(format!("/env/{name}"), Some(json!(value)));
     }
     for route in app.routes.iter().flatten() {
-        put(
-            format!("/routes/{}", route.replace('/', "~1")),
-            Some(json!({"route": route})),
-        );
+        let place = format!("/routes/{}", route.url.replace('/', "~1"));
+        let protocol = route.protocol.as_ref().map(|protocol| json!(protocol));
+        put(format!("{place}/protocol"), protocol);
+        put(place, Some(json!({"route": route.url})));
     }
     for service in &app.services {
         let name = service.name.replace('~', "~0").replace('/', "~1");
@@ -161,6 +161,18 @@ mod tests {
             ]
         );
         assert_eq!(changes[1].was, Some(json!("64M")));
+    }
+
+    #[test]
+    fn the_protocol_of_a_route_differs_where_it_is_given() {
+        let current = app("{name: a, routes: [{route: a.b/c, protocol: http1}]}");
+        let same = app("{name: a, routes: [{route: a.b/c}]}");
+        assert_eq!(diff(0, &same, Some(&current)), []);
+        let other = app("{name: a, routes: [{route: a.b/c, protocol: http2}]}");
+        let changes = diff(0, &other, Some(&current));
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].path, "/applications/0/routes/a.b~1c/protocol");
+        assert_eq!(changes[0].was, Some(json!("http1")));
     }
 
     #[test]

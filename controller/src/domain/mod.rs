@@ -14,6 +14,7 @@ pub mod pagination;
 pub mod picture;
 pub mod placement;
 pub mod quotas;
+pub mod route_terms;
 pub mod services;
 pub mod ssh;
 pub mod sweep;

@@ -5,12 +5,15 @@
 
 use super::apps::{self, AppSettings};
 use super::quotas::Account;
-use super::routes::{self as route_ops, Wanted};
+use super::routes::{self as route_ops, Lead, Wanted};
 use super::service_bindings::{self, NewBinding};
 use super::{Ops, Refusal, by, domains as domain_ops, new_guid, now, on, space_for};
 use crate::domain::access::{Action, Actor};
-use crate::domain::manifest::{self, AppManifest, Manifest, ProcessManifest, ServiceManifest};
+use crate::domain::manifest::{
+    self, AppManifest, Manifest, ProcessManifest, RouteManifest, ServiceManifest,
+};
 use crate::domain::quotas::Purpose;
+use crate::domain::route_terms::HTTP1;
 use crate::domain::{manifest_diff, names};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
@@ -20,6 +23,7 @@ use crate::store::service_instances;
 use crate::store::spaces::Space;
 use crate::store::{audit_events, deployments, facts};
 use proto::api::{ManifestChange, Scale};
+use proto::bus::router::RouteTerms;
 use serde_json::json;
 use sqlx::AnyConnection;
 
@@ -295,16 +299,22 @@ impl Ops {
                 .into_iter()
                 .filter(|domain| route_ops::may_use(domain, space))
                 .collect();
-            for text in list {
-                let name =
-                    names::parse_route(text, domains.iter().map(|domain| domain.name.as_str()))?;
+            for wanted in list {
+                let known = domains.iter().map(|domain| domain.name.as_str());
+                let name = names::parse_route(&wanted.url, known)?;
                 let Some(domain) = domains.iter().find(|domain| domain.name == name.domain) else {
                     continue;
                 };
-                self.lead(
-                    connection, actor, space, app, domain, &name.host, &name.path,
-                )
-                .await?;
+                let lead = Lead {
+                    protocol: wanted.protocol.as_deref(),
+                    ..Lead::to_web(app)
+                };
+                let route = Wanted {
+                    host: &name.host,
+                    path: &name.path,
+                };
+                self.lead(connection, actor, space, domain, route, lead)
+                    .await?;
             }
             return Ok(());
         }
@@ -325,8 +335,13 @@ impl Ops {
                     .await?
                     .is_none()
                 {
+                    let route = Wanted {
+                        host: &host,
+                        path: "",
+                    };
+                    let lead = Lead::to_web(app);
                     return self
-                        .lead(connection, actor, space, app, &domain, &host, "")
+                        .lead(connection, actor, space, &domain, route, lead)
                         .await;
                 }
             }
@@ -339,25 +354,25 @@ impl Ops {
                 app.name
             ));
         }
-        self.lead(connection, actor, space, app, &domain, &host, "")
+        let route = Wanted {
+            host: &host,
+            path: "",
+        };
+        self.lead(connection, actor, space, &domain, route, Lead::to_web(app))
             .await
     }
 
     /// Makes sure a route is there and leads to the app.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a route is four of them, and every caller has them apart"
-    )]
     async fn lead(
         &self,
         connection: &mut AnyConnection,
         actor: &Actor,
         space: &Space,
-        app: &App,
         domain: &Domain,
-        host: &str,
-        path: &str,
+        wanted: Wanted<'_>,
+        lead: Lead<'_>,
     ) -> Result<(), Refusal> {
+        let Wanted { host, path } = wanted;
         let route = match routes::find_like(connection, &domain.guid, host, path).await? {
             Some(route) if route.space_guid == space.guid => route,
             Some(_) => {
@@ -366,12 +381,9 @@ impl Ops {
                     "The route {url} is taken: it belongs to another space. Routes cannot be mapped to destinations in different spaces."
                 ));
             }
-            None => {
-                route_ops::create_in(connection, actor, space, domain, Wanted { host, path })
-                    .await?
-            }
+            None => route_ops::create_in(connection, actor, space, domain, wanted).await?,
         };
-        route_ops::map_in(connection, actor, space, &route, app, "web").await
+        route_ops::map_in(connection, actor, space, &route, lead).await
     }
 
     /// What applying the manifest would change.
@@ -412,13 +424,23 @@ fn settings_of(wanted: &ProcessManifest) -> ProcessSettings {
 
 /// An app as a manifest would say it.
 async fn current(connection: &mut AnyConnection, app: &App) -> Result<AppManifest, Refusal> {
-    let urls = routes::uris(connection, &app.guid, "web").await?;
+    let names = routes::names(connection, &app.guid, "web").await?;
+    let routes = names.uris.into_iter().map(|url| RouteManifest {
+        protocol: Some(match names.terms.get(&url) {
+            Some(RouteTerms {
+                protocol: Some(protocol),
+                ..
+            }) => protocol.clone(),
+            _ => HTTP1.to_string(),
+        }),
+        url,
+    });
     let mut manifest = AppManifest {
         name: app.name.clone(),
         buildpacks: Some(app.buildpacks.0.clone()),
         stack: Some(app.stack.clone()),
         env: Some(app.environment.0.clone()),
-        routes: Some(urls),
+        routes: Some(routes.collect()),
         ..AppManifest::default()
     };
     let bound = crate::store::service_bindings::with_instances(connection, &app.guid).await?;

@@ -7,6 +7,7 @@ use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor, Object, decide};
 use crate::domain::names;
 use crate::domain::quotas::Purpose;
+use crate::domain::route_terms::{HTTP1, check_protocol};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::routes::{self, Destination, Route};
@@ -201,25 +202,52 @@ pub async fn create_in(
     Ok(route)
 }
 
+/// Where a route is to lead.
+#[derive(Debug, Clone, Copy)]
+pub struct Lead<'a> {
+    pub app: &'a App,
+    pub process_type: &'a str,
+    /// None: as it is, or HTTP/1.1.
+    pub protocol: Option<&'a str>,
+}
+
+impl<'a> Lead<'a> {
+    pub fn to_web(app: &'a App) -> Lead<'a> {
+        Lead {
+            app,
+            process_type: "web",
+            protocol: None,
+        }
+    }
+}
+
 /// Leads a route to the processes of a type of an app; nothing if it does already.
 pub async fn map_in(
     connection: &mut AnyConnection,
     actor: &Actor,
     space: &Space,
     route: &Route,
-    app: &App,
-    process_type: &str,
+    lead: Lead<'_>,
 ) -> Result<(), Refusal> {
+    let Lead {
+        app,
+        process_type,
+        protocol,
+    } = lead;
     if app.space_guid != route.space_guid {
         return Refusal::unprocessable(
             "Routes cannot be mapped to destinations in different spaces.",
         );
     }
     let present = routes::destinations(connection, std::slice::from_ref(&route.guid)).await?;
-    if present.iter().any(|destination| {
+    let same = present.into_iter().find(|destination| {
         destination.app_guid == app.guid && destination.process_type == process_type
-    }) {
-        return Ok(());
+    });
+    if let Some(mut destination) = same {
+        return match protocol {
+            Some(protocol) => speak_in(connection, &mut destination, protocol).await,
+            None => Ok(()),
+        };
     }
     let now = now();
     let destination = Destination {
@@ -228,7 +256,7 @@ pub async fn map_in(
         app_guid: app.guid.clone(),
         process_type: process_type.to_string(),
         port: None,
-        protocol: "http1".to_string(),
+        protocol: protocol.unwrap_or(HTTP1).to_string(),
         created_at: now,
     };
     destination.insert(connection).await?;
@@ -249,6 +277,28 @@ pub async fn map_in(
         &app.guid,
         json!({}),
         now,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Has the instances of a destination be spoken to in this protocol, from now on.
+async fn speak_in(
+    connection: &mut AnyConnection,
+    destination: &mut Destination,
+    protocol: &str,
+) -> Result<(), Refusal> {
+    if destination.protocol == protocol {
+        return Ok(());
+    }
+    destination.set_protocol(connection, protocol).await?;
+    let app = &destination.app_guid;
+    facts::append(
+        connection,
+        facts::Kind::RoutesChanged,
+        app,
+        json!({}),
+        now(),
     )
     .await?;
     Ok(())
@@ -378,6 +428,17 @@ async fn delete_in(
     Ok(())
 }
 
+fn of_destinations(fault: String) -> Refusal {
+    Refusal::Unprocessable(format!("Destinations: {fault}"))
+}
+
+fn no_such_destination() -> Refusal {
+    Refusal::Unprocessable(
+        "Unable to unmap route from destination. Ensure the route has a destination with this guid."
+            .into(),
+    )
+}
+
 impl Ops {
     /// Of one app, or of all that the actor sees.
     pub async fn list_routes(
@@ -503,12 +564,8 @@ impl Ops {
                     "Destinations: a port other than 8080 is not supported",
                 );
             }
-            if let Some(protocol) = wanted.protocol.as_deref()
-                && protocol != "http1"
-            {
-                return Refusal::unprocessable(format!(
-                    "Destinations: the protocol {protocol:?} is not supported; supported: http1"
-                ));
+            if let Some(protocol) = wanted.protocol.as_deref() {
+                check_protocol(protocol).map_err(of_destinations)?;
             }
             let app = App::find(&mut tx, &wanted.app)
                 .await?
@@ -525,7 +582,12 @@ impl Ops {
                 };
             };
             let kind = wanted.process_type.as_deref().unwrap_or("web");
-            map_in(&mut tx, actor, &space, &route, &app, kind).await?;
+            let lead = Lead {
+                app: &app,
+                process_type: kind,
+                protocol: wanted.protocol.as_deref(),
+            };
+            map_in(&mut tx, actor, &space, &route, lead).await?;
             kept.insert((app.guid, kind.to_string()));
         }
         if replace {
@@ -554,13 +616,37 @@ impl Ops {
     ) -> Result<(), Refusal> {
         let mut tx = self.store.write("unmap route").await?;
         let (route, space) = route_for(&mut tx, actor, Action::Develop, guid).await?;
-        let destination = Destination::find(&mut tx, destination).await?.filter(|found| found.route_guid == route.guid).ok_or_else(
-            || Refusal::Unprocessable("Unable to unmap route from destination. Ensure the route has a destination with this guid.".into()),
-        )?;
+        let destination = Destination::find(&mut tx, destination)
+            .await?
+            .filter(|found| found.route_guid == route.guid)
+            .ok_or_else(no_such_destination)?;
         unmap_in(&mut tx, actor, &space, &route, &destination).await?;
         tx.commit().await?;
         self.nudge();
         Ok(())
+    }
+
+    /// Changes what the instances of a destination are spoken to in.
+    pub async fn update_destination(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        destination: &str,
+        protocol: Option<&str>,
+    ) -> Result<Destination, Refusal> {
+        let mut tx = self.store.write("update destination").await?;
+        let (route, _) = route_for(&mut tx, actor, Action::Develop, guid).await?;
+        let mut destination = Destination::find(&mut tx, destination)
+            .await?
+            .filter(|found| found.route_guid == route.guid)
+            .ok_or(Refusal::NotFound("Destination"))?;
+        if let Some(protocol) = protocol {
+            check_protocol(protocol).map_err(of_destinations)?;
+            speak_in(&mut tx, &mut destination, protocol).await?;
+        }
+        tx.commit().await?;
+        self.nudge();
+        Ok(destination)
     }
 
     /// Whether there is a route like this.

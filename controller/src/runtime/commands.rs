@@ -313,15 +313,16 @@ async fn tell_names_of(
         if !there {
             continue;
         }
-        let uris = {
+        let names = {
             let mut reader = shared.store.read().await?;
-            crate::store::routes::uris(&mut reader, &row.app, &row.kind).await?
+            crate::store::routes::names(&mut reader, &row.app, &row.kind).await?
         };
         let message = UpdateInstances {
             droplet: row.process.clone(),
-            uris,
+            uris: names.uris,
             version: Some(row.version.clone()),
             yard_epoch: Some(epoch),
+            yard_routes: names.terms,
         };
         shared
             .bus

@@ -31,7 +31,7 @@ pub(super) struct LaunchPlan {
     pub app: App,
     pub droplet: Droplet,
     pub command: String,
-    pub uris: Vec<String>,
+    pub routes: routes::Names,
     pub environment: Vec<String>,
     pub application: Value,
     /// What is bound to the app, with credentials.
@@ -132,9 +132,9 @@ pub(super) async fn load(
                 row.kind
             ))
         })?;
-    let uris = routes::uris(connection, &app.guid, &row.kind).await?;
+    let routes = routes::names(connection, &app.guid, &row.kind).await?;
     let names = names(connection, &app).await?;
-    let application = application(shared, &app, &row, &uris, &names);
+    let application = application(shared, &app, &row, &routes.uris, &names);
     let mut environment: BTreeMap<String, String> = app.environment.0.clone();
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
     environment.insert("MEMORY_LIMIT".to_string(), format!("{}m", row.memory_mb));
@@ -144,7 +144,7 @@ pub(super) async fn load(
         is_first,
         environment: lines(&environment),
         command,
-        uris,
+        routes,
         application,
         services,
         droplet,
@@ -265,7 +265,7 @@ impl LaunchPlan {
             droplet: self.process.clone(),
             name: self.app.name.clone(),
             stack: self.droplet.stack.clone(),
-            uris: self.uris.clone(),
+            uris: self.routes.uris.clone(),
             prod: false,
             sha1: self.droplet.sha1.clone(),
             executable_file: "deprecated".to_string(),
@@ -295,6 +295,7 @@ impl LaunchPlan {
             }),
             yard_instance: Some(instance.clone()),
             yard_epoch: Some(epoch),
+            yard_routes: self.routes.terms.clone(),
         }
     }
 }

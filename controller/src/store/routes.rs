@@ -2,7 +2,11 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
+use crate::domain::route_terms::HTTP1;
+use proto::bus::router::RouteTerms;
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
+use std::collections::BTreeMap;
 
 row! {
     pub struct Route in "routes", key guid, versioned {
@@ -33,9 +37,27 @@ row! {
         process_type: String,
         /// None: the port the app is told to listen on.
         port: Option<i64>,
-        /// `http1`
+        /// `http1` or `http2`
         protocol: String,
         created_at: i64,
+    }
+}
+
+impl Destination {
+    /// Has its instances be spoken to in another protocol from now on.
+    pub async fn set_protocol(
+        &mut self,
+        connection: &mut AnyConnection,
+        protocol: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE destinations SET protocol = $1 WHERE guid = $2")
+            .bind(protocol.to_string())
+            .bind(self.guid.clone())
+            .execute(connection)
+            .await
+            .map_err(StoreError::during("change the protocol of a destination"))?;
+        self.protocol = protocol.to_string();
+        Ok(())
     }
 }
 
@@ -95,28 +117,61 @@ pub async fn destinations_of_app(
     Destination::fetch(connection, filter, "list the destinations of an app").await
 }
 
-/// The names under which the processes of one type of an app are reached: `host.domain/path`.
-/// What `uris` on the bus holds.
-pub async fn uris(
+/// The names of the processes of one type of an app, and the terms of those that have others than
+/// the usual ones. Read as one: a name without its terms could lead past a check.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Names {
+    /// `host.domain/path`: what `uris` on the bus holds.
+    pub uris: Vec<String>,
+    pub terms: BTreeMap<String, RouteTerms>,
+}
+
+pub async fn names(
     connection: &mut AnyConnection,
     app: &str,
     process_type: &str,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Names, StoreError> {
+    const DURING: &str = "read the names of an app";
     let rows = sqlx::query(
-        "SELECT r.host, r.path, d.name FROM destinations t JOIN routes r ON r.guid = t.route_guid \
-         JOIN domains d ON d.guid = r.domain_guid WHERE t.app_guid = $1 AND t.process_type = $2 ORDER BY d.name, r.host, r.path",
+        "SELECT r.host, r.path, d.name, t.protocol FROM destinations t \
+         JOIN routes r ON r.guid = t.route_guid JOIN domains d ON d.guid = r.domain_guid \
+         WHERE t.app_guid = $1 AND t.process_type = $2 ORDER BY d.name, r.host, r.path",
     )
     .bind(app.to_string())
     .bind(process_type.to_string())
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during("read the names of an app"))?;
-    rows.iter()
-        .map(|row| {
-            let (host, path, domain): (String, String, String) =
-                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            Ok(crate::domain::names::route_url(&host, &domain, &path))
-        })
-        .collect::<Result<_, sqlx::Error>>()
-        .map_err(StoreError::during("read the names of an app"))
+    .map_err(StoreError::during(DURING))?;
+    let mut names = Names::default();
+    for row in &rows {
+        let (uri, terms) = led(row).map_err(StoreError::during(DURING))?;
+        if !terms.are_usual() {
+            names.terms.insert(uri.clone(), terms);
+        }
+        names.uris.push(uri);
+    }
+    Ok(names)
+}
+
+fn led(row: &AnyRow) -> Result<(String, RouteTerms), sqlx::Error> {
+    let (host, path, domain): (String, String, String) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let protocol: String = row.try_get(3)?;
+    let terms = RouteTerms {
+        protocol: Some(protocol).filter(|protocol| protocol != HTTP1),
+        ..RouteTerms::default()
+    };
+    Ok((
+        crate::domain::names::route_url(&host, &domain, &path),
+        terms,
+    ))
+}
+
+/// The names of the processes of one type of an app.
+pub async fn uris(
+    connection: &mut AnyConnection,
+    app: &str,
+    process_type: &str,
+) -> Result<Vec<String>, StoreError> {
+    Ok(names(connection, app, process_type).await?.uris)
 }

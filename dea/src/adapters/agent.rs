@@ -21,6 +21,7 @@ use crate::sandbox::{Engine, Sandbox};
 use daemon::{Bus, Cluster, LogSender, Supervisor};
 use proto::bus::dea::{InstanceStats, Usage};
 use proto::bus::health::{Beat, InstanceState};
+use proto::bus::router::RouteTerms;
 use proto::config::Settings;
 use proto::ids::{DeaId, InstanceId, ProcessGuid};
 use std::collections::{BTreeMap, VecDeque};
@@ -136,8 +137,8 @@ pub struct Table {
 pub enum Wish {
     Stop(StopCause),
     Evict,
-    /// It has other names now.
-    Rename(Vec<String>),
+    /// It has other names now, or the same on other terms.
+    Rename(Vec<String>, BTreeMap<String, RouteTerms>),
     /// The agent ends, the instance goes on.
     Leave,
 }

@@ -101,6 +101,7 @@ fn start(agent: &Arc<Agent>, received: Received<StartInstance>) {
         instance: instance.clone(),
         private_id: new_private_id(),
         uris: start.uris.clone(),
+        terms: start.yard_routes.clone(),
         state: SavedState::Starting,
         since: now.unix,
         accepted_at: now.unix,
@@ -232,8 +233,9 @@ fn update(agent: &Arc<Agent>, received: Received<UpdateInstances>) {
         .values()
         .filter(|entry| entry.record.start.droplet == message.droplet)
     {
-        if entry.record.uris != message.uris {
-            table.wish(&entry.record.instance, Wish::Rename(message.uris.clone()));
+        if entry.record.uris != message.uris || entry.record.terms != message.yard_routes {
+            let renamed = Wish::Rename(message.uris.clone(), message.yard_routes.clone());
+            table.wish(&entry.record.instance, renamed);
         }
     }
 }

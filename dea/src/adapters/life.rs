@@ -19,10 +19,11 @@ use crate::domain::record::{InstanceRecord, Record, SavedState, renamed};
 use crate::domain::{launcher, selection};
 use crate::sandbox::{Events, ExitStatus, Orders, Sandbox, SandboxEvent, Signal, Source, VCAP};
 use futures_util::future::BoxFuture;
+use proto::bus::router::RouteTerms;
 use proto::config::Settings;
 use proto::ids::InstanceId;
 use proto::services;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -172,7 +173,7 @@ impl Life {
                     self.step(Event::StopRequested(cause)).await
                 }
                 Happening::Wish(Some(Wish::Evict)) => self.step(Event::Evicted).await,
-                Happening::Wish(Some(Wish::Rename(uris))) => self.rename(uris).await,
+                Happening::Wish(Some(Wish::Rename(uris, terms))) => self.rename(uris, terms).await,
                 Happening::Wish(Some(Wish::Leave) | None) => return,
                 Happening::SettingsChanged => self.follow_settings().await,
                 Happening::Quiet => self.voice.settle(),
@@ -487,14 +488,16 @@ impl Life {
         self.agent.nudges.advertise.notify_one();
     }
 
-    async fn rename(&mut self, uris: Vec<String>) {
+    async fn rename(&mut self, uris: Vec<String>, terms: BTreeMap<String, RouteTerms>) {
         let (_, lost) = renamed(&self.record.uris, &uris);
         self.record.uris = uris.clone();
+        self.record.terms = terms.clone();
         let routed = {
             let mut table = self.agent.table();
             match table.instances.get_mut(&self.record.instance) {
                 Some(entry) => {
                     entry.record.uris = uris;
+                    entry.record.terms = terms;
                     entry.registered
                 }
                 None => false,

@@ -15,8 +15,24 @@ use std::time::Duration;
 const GIVE_WAY: usize = 200;
 
 impl Agent {
-    /// What routers are told about an instance: under its names, or under the given ones.
-    fn registration(&self, entry: &Entry, uris: Option<Vec<String>>) -> Option<Registration> {
+    /// What routers are told about an instance: under its names, each on its terms.
+    fn registrations(&self, entry: &Entry) -> Vec<Registration> {
+        let Some(port) = entry.sandbox.as_ref().and_then(Sandbox::host_port) else {
+            return Vec::new();
+        };
+        let host = self.config.address.to_string();
+        let mut registrations =
+            entry
+                .record
+                .registrations(&self.id, &self.config.zone, &host, port);
+        for registration in &mut registrations {
+            registration.endpoint_updated_at_ns = Some(self.unix_nanos());
+        }
+        registrations
+    }
+
+    /// What routers are told that takes names of an instance away: the given ones, or all.
+    fn unregistration(&self, entry: &Entry, uris: Option<Vec<String>>) -> Option<Registration> {
         let port = entry.sandbox.as_ref().and_then(Sandbox::host_port)?;
         let uris = uris.unwrap_or_else(|| entry.record.uris.clone());
         if uris.is_empty() {
@@ -27,9 +43,13 @@ impl Agent {
             entry
                 .record
                 .registration(uris, &self.id, &self.config.zone, &host, port);
-        // Two subjects have no order between them: routers believe the later time.
-        registration.endpoint_updated_at_ns = Some((self.now().unix * 1e9) as i64);
+        registration.endpoint_updated_at_ns = Some(self.unix_nanos());
         Some(registration)
+    }
+
+    /// Two subjects have no order between them: routers believe the later time.
+    fn unix_nanos(&self) -> i64 {
+        (self.now().unix * 1e9) as i64
     }
 
     /// Tells the routers the instance's names, if it is to be found there. A lost message is made
@@ -38,21 +58,22 @@ impl Agent {
         // Whether it is still routed is looked up and said under one gate: otherwise a repetition
         // could overtake the withdrawal of an instance that just left, and stay.
         let _in_order = self.routes_in_order.lock().await;
-        let registration = {
+        let registrations = {
             let table = self.table();
             table
                 .instances
                 .get(instance)
                 .filter(|entry| entry.registered)
-                .and_then(|entry| self.registration(entry, None))
+                .map(|entry| self.registrations(entry))
         };
-        if let Some(registration) = registration
-            && let Err(error) = self
+        for registration in registrations.into_iter().flatten() {
+            if let Err(error) = self
                 .bus
                 .publish(&catalogue::router_register(), &registration)
                 .await
-        {
-            tracing::debug!(%error, "a registration was not sent");
+            {
+                tracing::debug!(%error, "a registration was not sent");
+            }
         }
     }
 
@@ -69,7 +90,7 @@ impl Agent {
             table
                 .instances
                 .get(instance)
-                .and_then(|entry| self.registration(entry, uris))
+                .and_then(|entry| self.unregistration(entry, uris))
         };
         if let Some(mut registration) = registration
             && let Err(error) = {

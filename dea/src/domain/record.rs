@@ -8,7 +8,7 @@ use super::capacity::Resources;
 use super::crash::{Ending, Whose};
 use super::pack::PackKey;
 use proto::bus::dea::StartInstance;
-use proto::bus::router::Registration;
+use proto::bus::router::{Registration, RouteTerms};
 use proto::ids::{DeaId, InstanceId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +30,9 @@ pub struct InstanceRecord {
     pub start: StartInstance,
     /// The names it has now; `start.uris` are those it began with.
     pub uris: Vec<String>,
+    /// The terms of those that have others than the usual ones.
+    #[serde(default)]
+    pub terms: BTreeMap<String, RouteTerms>,
     pub state: SavedState,
     /// Unix seconds of the last change of state.
     pub since: f64,
@@ -182,6 +185,34 @@ impl InstanceRecord {
             ..Registration::default()
         }
     }
+
+    /// What routers are told about all names of the instance: a message for those on the same terms.
+    pub fn registrations(
+        &self,
+        dea: &DeaId,
+        zone: &str,
+        host: &str,
+        port: u16,
+    ) -> Vec<Registration> {
+        let usual = RouteTerms::default();
+        let mut groups: Vec<(&RouteTerms, Vec<String>)> = Vec::new();
+        for uri in &self.uris {
+            let terms = self.terms.get(uri).unwrap_or(&usual);
+            match groups.iter_mut().find(|(of, _)| *of == terms) {
+                Some((_, uris)) => uris.push(uri.clone()),
+                None => groups.push((terms, vec![uri.clone()])),
+            }
+        }
+        groups
+            .into_iter()
+            .map(|(terms, uris)| Registration {
+                protocol: terms.protocol.clone(),
+                route_service_url: terms.route_service_url.clone(),
+                options: terms.options.clone(),
+                ..self.registration(uris, dea, zone, host, port)
+            })
+            .collect()
+    }
 }
 
 /// What changes for the routers when an instance gets other names: to register, to unregister.
@@ -231,6 +262,7 @@ pub(crate) mod tests {
             yard_health_check: None,
             yard_instance: None,
             yard_epoch: None,
+            yard_routes: BTreeMap::new(),
         }
     }
 
@@ -240,6 +272,7 @@ pub(crate) mod tests {
             private_id: "secret".into(),
             start: start(),
             uris: start().uris,
+            terms: BTreeMap::new(),
             state: SavedState::Running,
             since: 10.0,
             accepted_at: 9.0,
@@ -291,6 +324,35 @@ pub(crate) mod tests {
         assert_eq!(registration.tags["space_name"], "dev");
         assert_eq!(registration.tags["process_id"], "process-1");
         assert_eq!(registration.availability_zone.as_deref(), Some("z1"));
+    }
+
+    #[test]
+    fn names_on_other_terms_are_registered_apart() {
+        let http2 = RouteTerms {
+            protocol: Some("http2".into()),
+            ..RouteTerms::default()
+        };
+        let record = InstanceRecord {
+            uris: ["a", "grpc", "b", "grpc/x"].map(String::from).into(),
+            terms: ["grpc", "grpc/x"]
+                .map(|uri| (uri.to_string(), http2.clone()))
+                .into(),
+            ..record()
+        };
+        let dea = DeaId::new("dea-1").expect("an id");
+        let told: Vec<(Vec<String>, Option<String>)> = record
+            .registrations(&dea, "", "10.0.0.1", 61000)
+            .into_iter()
+            .map(|it| (it.uris, it.protocol))
+            .collect();
+        let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            told,
+            [
+                (names(&["a", "b"]), None),
+                (names(&["grpc", "grpc/x"]), Some("http2".into()))
+            ]
+        );
     }
 
     #[test]

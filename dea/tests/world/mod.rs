@@ -468,6 +468,7 @@ impl World {
             yard_health_check: None,
             yard_instance: Some(InstanceId::new(instance).expect("an id")),
             yard_epoch: Some(5),
+            yard_routes: BTreeMap::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the controller and the agents tell each other (contract §2.3).
 
+use super::router::RouteTerms;
 use crate::ids::{DeaId, InstanceId, ProcessGuid, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -152,6 +153,9 @@ pub struct StartInstance {
     /// Leadership epoch the command was planned in; agents refuse an older one than they have seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yard_epoch: Option<i64>,
+    /// The terms of those of `uris` that have others than the usual ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub yard_routes: BTreeMap<String, RouteTerms>,
 }
 
 /// How an agent finds out that an instance works.
@@ -206,6 +210,9 @@ pub struct UpdateInstances {
     pub version: Option<Version>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yard_epoch: Option<i64>,
+    /// The terms of those of `uris` that have others than the usual ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub yard_routes: BTreeMap<String, RouteTerms>,
 }
 
 /// `dea.find.droplet` and `droplet.status`: which instances are there?

@@ -82,6 +82,24 @@ pub struct RouteOptions {
     pub hash_balance: Option<f64>,
 }
 
+/// On which terms one name leads to an instance, where they are not the usual ones.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RouteTerms {
+    /// `http2`; absent: HTTP/1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_service_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<RouteOptions>,
+}
+
+impl RouteTerms {
+    pub fn are_usual(&self) -> bool {
+        *self == RouteTerms::default()
+    }
+}
+
 /// Go's clients send `null` for an empty map or list.
 pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

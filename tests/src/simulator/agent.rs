@@ -191,6 +191,7 @@ impl Agent {
             instance: instance.clone(),
             private_id: format!("private-{instance}"),
             uris: start.uris.clone(),
+            terms: start.yard_routes.clone(),
             state: SavedState::Running,
             since,
             accepted_at: since,
@@ -474,6 +475,7 @@ impl Agent {
         let record = InstanceRecord {
             private_id: format!("private-{instance}"),
             uris: start.uris.clone(),
+            terms: start.yard_routes.clone(),
             state: SavedState::Starting,
             since: now.unix,
             accepted_at: now.unix,

@@ -229,6 +229,7 @@ impl Apps {
             }),
             yard_instance: Some(instance),
             yard_epoch: Some(epoch),
+            yard_routes: BTreeMap::new(),
         })
     }
 }

@@ -14,6 +14,7 @@ use proto::bus::staging::*;
 use proto::bus::stream::*;
 use proto::bus::{Empty, Payload, Role};
 use proto::ids::{AppGuid, DeaId, InstanceId, ProcessGuid, TaskId, Version};
+use std::collections::BTreeMap;
 
 /// What a receiver has to make of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +135,7 @@ pub fn start() -> StartInstance {
         }),
         yard_instance: Some(instance()),
         yard_epoch: Some(LONG_AGO),
+        yard_routes: BTreeMap::new(),
     }
 }
 
@@ -421,6 +423,7 @@ pub fn phantoms() -> Vec<Phantom> {
                 uris: vec!["phantom.example.org".to_string()],
                 version: Some(version()),
                 yard_epoch: Some(LONG_AGO),
+                yard_routes: BTreeMap::new(),
             },
             Some(Role::Dea),
             |update| update.yard_epoch == Some(LONG_AGO),

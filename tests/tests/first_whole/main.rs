@@ -6,10 +6,12 @@
     reason = "a program of the harness speaks to its user"
 )]
 
+mod calls;
 mod mishaps;
 mod refusals;
 
 use anyhow::{Context, bail, ensure};
+use calls::*;
 use mishaps::*;
 use refusals::*;
 use std::path::Path;
@@ -344,6 +346,7 @@ fn main() {
                 a_wrong_setting_is_refused,
                 logs_are_live_and_recent,
                 environment_and_routes_change,
+                an_app_is_called_in_http2_where_its_route_says_so,
                 a_failing_build_names_its_step_and_leaves_the_old_version,
                 apps_that_do_not_start_say_why,
                 a_push_that_fails_leaves_the_old_version_whole,

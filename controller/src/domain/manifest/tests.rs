@@ -23,7 +23,13 @@ fn a_manifest_is_read_whole() {
         ("1", "true", "{\"e\":1}")
     );
     assert!(!env.contains_key("F"));
-    assert_eq!(app.routes, Some(vec!["shop.yard.internal/x".to_string()]));
+    assert_eq!(
+        app.routes,
+        Some(vec![RouteManifest {
+            url: "shop.yard.internal/x".to_string(),
+            protocol: Some("http1".to_string()),
+        }])
+    );
     assert_eq!(app.labels["a"], Some("b".to_string()));
     assert_eq!(app.labels["c"], None);
     let web = &app.processes["web"];
