@@ -4,6 +4,7 @@ pub mod down;
 pub mod home;
 mod link;
 pub mod logs;
+pub mod machines;
 pub mod node;
 pub mod socket;
 pub mod status;

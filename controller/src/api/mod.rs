@@ -24,6 +24,7 @@ pub mod internal;
 pub mod internal_bulk;
 pub mod jobs;
 pub mod manifest;
+pub mod nodes;
 pub mod openapi;
 pub mod organizations;
 pub mod packages;
@@ -97,6 +98,7 @@ pub fn routes() -> Router<Api> {
         .merge(config::routes())
         .merge(admin_commands::routes())
         .merge(yard::routes())
+        .merge(nodes::routes())
         .merge(openapi::routes())
         .merge(internal::routes())
         .merge(ssh::routes())
