@@ -8,4 +8,5 @@ pub mod machines;
 pub mod node;
 pub mod socket;
 pub mod status;
+mod unit;
 pub mod up;

@@ -6,6 +6,7 @@
 
 use super::machines::{self, RoleCommand};
 use super::status;
+use super::unit::{self, UnitArgs};
 use crate::client::Client;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::table::{Cell, fields, table};
@@ -31,6 +32,15 @@ pub struct NodeArgs {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
+    #[command(flatten)]
+    Asking(AskingCommand),
+    /// The unit of systemd that brings the cluster of this machine back after a reboot
+    Unit(UnitArgs),
+}
+
+/// Those that ask the cluster.
+#[derive(Debug, Subcommand)]
+enum AskingCommand {
     /// The machines with their roles and daemons, and the agents with what they have free
     List,
     /// One machine with its daemons, or one agent; and what was done to it
@@ -66,13 +76,17 @@ struct Inspected<T> {
 }
 
 pub async fn run(args: NodeArgs, out: &Output, store: Store) -> Outcome {
+    let command = match args.command {
+        NodeCommand::Unit(args) => return unit::run(&args, out),
+        NodeCommand::Asking(command) => command,
+    };
     let client = Client::open(store)?;
-    match args.command {
-        NodeCommand::List => machines::list(&client, out, agents(&client).await?).await,
-        NodeCommand::Inspect { name } => inspect(&client, out, &name).await,
-        NodeCommand::Role { command } => machines::role_command(&client, out, command).await,
-        NodeCommand::Drain { agent, no_wait } => drain(&client, out, &agent, no_wait).await,
-        NodeCommand::Undrain { agent } => {
+    match command {
+        AskingCommand::List => machines::list(&client, out, agents(&client).await?).await,
+        AskingCommand::Inspect { name } => inspect(&client, out, &name).await,
+        AskingCommand::Role { command } => machines::role_command(&client, out, command).await,
+        AskingCommand::Drain { agent, no_wait } => drain(&client, out, &agent, no_wait).await,
+        AskingCommand::Undrain { agent } => {
             let path = drain_path(&agent);
             client
                 .delete(&path, &[])

@@ -7,6 +7,7 @@ mod live;
 mod machine;
 mod roles;
 mod tasks;
+mod unit;
 mod users;
 mod verbs;
 
@@ -17,6 +18,7 @@ use roles::*;
 use tasks::*;
 use tests::runner::{run, suite, with_cluster};
 use tests::tests;
+use unit::*;
 use users::*;
 use verbs::*;
 
@@ -49,6 +51,7 @@ fn main() {
                 what_would_hurt_is_refused_with_the_reason,
                 up_writes_roles_too,
                 a_node_finishes_what_another_began,
+                a_unit_brings_everything_back_after_a_reboot,
                 a_report_holds_no_secret,
                 a_second_user_is_logged_in_through_sudo,
                 every_command_prints_one_document,

@@ -160,6 +160,10 @@ const VERBS: &[Verb] = &[
         "node inspect machine-1",
         &["machine", "state", "roles", "daemons", "events"],
     ),
+    verb(
+        "node unit --home HOME",
+        &["unit", "file", "installed", "text"],
+    ),
     verb("node role list", &["machine", "role", "count", "daemons"]),
     verb("node role add machine-1 stager", HELD),
     verb("node role remove machine-1 stager", HELD),
