@@ -100,7 +100,10 @@ async fn roles_are_seen_by_all_and_changed_by_administrators() {
         .send(Method::POST, elsewhere, Some(json!({"add": {"dea": 1}})))
         .await
         .expect(404);
-    let history = admin.get("/yard/v1/history?commands=node").await.expect(200);
+    let history = admin
+        .get("/yard/v1/history?commands=node")
+        .await
+        .expect(200);
     let told = &history["resources"][0];
     assert_eq!(
         (&told["command"], &told["data"]["was"]["router"]),
