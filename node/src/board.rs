@@ -13,6 +13,8 @@ pub struct Board {
     cluster: String,
     inner: Mutex<Inner>,
     stop: watch::Sender<bool>,
+    /// Told each time something changes.
+    changed: watch::Sender<()>,
     phase: watch::Sender<NodePhase>,
 }
 
@@ -30,6 +32,7 @@ impl Board {
                 error: None,
             }),
             stop: watch::Sender::new(false),
+            changed: watch::Sender::new(()),
             phase: watch::Sender::new(NodePhase::Starting),
         }
     }
@@ -53,6 +56,30 @@ impl Board {
             log_file,
         };
         self.lock().parts.insert(part.clone(), status);
+        self.changed.send_replace(());
+    }
+
+    /// The machine has its role no more, and nothing of it runs.
+    pub fn remove(&self, part: &Part) {
+        self.lock().parts.remove(part);
+        self.changed.send_replace(());
+    }
+
+    /// The part is on its way out; `detail` says how far it is.
+    pub fn leaving(&self, part: &Part, detail: String) {
+        self.change(part, |status| {
+            status.state = ComponentState::Leaving;
+            status.detail = detail;
+        });
+    }
+
+    pub fn part(&self, part: &Part) -> Option<ComponentStatus> {
+        self.lock().parts.get(part).cloned()
+    }
+
+    /// Hints that something is not as it was.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// A part began a life.
@@ -79,7 +106,7 @@ impl Board {
     /// What the part's own status server says; only of a part that runs.
     pub fn health(&self, part: &Part, ready: bool, detail: String) {
         self.change(part, |status| {
-            if status.pid.is_none() {
+            if status.pid.is_none() || status.state == ComponentState::Leaving {
                 return;
             }
             status.state = match (ready, status.state) {
@@ -95,7 +122,11 @@ impl Board {
         let all_ready = {
             let mut inner = self.lock();
             if let Some(status) = inner.parts.get_mut(part) {
+                let before = status.clone();
                 change(status);
+                if *status != before {
+                    self.changed.send_replace(());
+                }
             }
             inner
                 .parts
@@ -115,15 +146,19 @@ impl Board {
 
     pub fn fail(&self, error: String) {
         self.lock().error = Some(error);
+        self.changed.send_replace(());
     }
 
     /// What failed works now.
     pub fn recovered(&self) {
-        self.lock().error = None;
+        if self.lock().error.take().is_some() {
+            self.changed.send_replace(());
+        }
     }
 
     pub fn set_phase(&self, phase: NodePhase) {
         self.phase.send_replace(phase);
+        self.changed.send_replace(());
     }
 
     pub fn status(&self) -> NodeStatus {
@@ -165,12 +200,12 @@ fn now() -> f64 {
 mod tests {
     use super::*;
     use crate::domain::cast;
-    use proto::node::Copies;
+    use proto::roles::Roles;
 
     #[test]
     fn the_node_runs_once_every_part_was_ready() {
         let board = Board::new("c");
-        let parts = cast::parts(1, Copies::default());
+        let parts = cast::parts(&Roles::one_of_each());
         for part in &parts {
             board.add(part, None, String::new());
             board.started(part, 7);

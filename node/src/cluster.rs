@@ -1,5 +1,6 @@
 //! One cluster on this machine, from its first file to its last leftover.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use proto::config::Settings;
 use proto::config::place::NODE;
 use proto::node::{ClusterFile, NodePhase};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::Wanted;
@@ -24,7 +25,7 @@ use crate::adapters::layout::{self, Layout};
 use crate::adapters::log_file;
 use crate::adapters::process;
 use crate::adapters::sockets::Listeners;
-use crate::adapters::store::{self, StoreUser};
+use crate::adapters::store::StoreUser;
 use crate::adapters::{control, files, machine};
 use crate::board::Board;
 use crate::crew::Crew;
@@ -32,6 +33,8 @@ use crate::domain::cast::{self, Part, ROUTER_HTTP, ROUTER_TLS};
 use crate::domain::servers::StoreRole;
 use crate::names;
 use crate::plan::{self, Plan};
+use crate::recast::{self, Asked, First, Recast};
+use crate::report;
 use crate::rolling::{self, Rolling};
 
 /// How long a node that is ending may keep the next one waiting.
@@ -52,12 +55,13 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
         .with_context(|| format!("cannot find {}", wanted.home.display()))?;
     let wanted = Wanted { home, ..wanted };
     let _lock = lock(&wanted.home).await?;
+    let file = layout::cluster_file(&wanted)?;
+    let roles = file.roles.clone();
     let plan = Plan::make(
-        layout::cluster_file(&wanted)?,
+        with_running(file, &wanted.home),
         &wanted.home,
         wanted.database_file.as_deref(),
     )?;
-    end_surplus(&plan).await;
     renew_files(&plan).await?;
     let listeners = open_sockets(&plan)?;
     machine::prepare(&plan.file.id, &plan.layout.home)?;
@@ -68,17 +72,30 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     telemetry.follow(settings.clone(), &tasks);
     let (wanted_sender, wanted_values) = watch::channel(rolling::Wanted::default());
     let mut crew = Crew::new(&plan, listeners, settings, wanted_values, &tasks)?;
-    control::serve(&plan.layout.control_socket(), &crew.board, &tasks)?;
+    let (recasts, asked) = mpsc::channel(8);
+    control::serve(&plan.layout.control_socket(), &crew.board, recasts, &tasks)?;
     if plan.file.hosts {
         names::keep(&plan, &crew);
     }
-    keep_logs_small(&plan, &tasks);
     let board = crew.board.clone();
+    keep_logs_small(plan.layout.node_log(), &board, &tasks);
+    let (file, layout) = (plan.file.clone(), plan.layout.clone());
+    let keeping = Keeping {
+        plan,
+        crew: &mut crew,
+        settings: settings_sender,
+        wanted: wanted_sender,
+        first: First {
+            roles,
+            wishes: wanted.counts.wishes(),
+        },
+        asked,
+    };
     let cause = tokio::select! {
         () = board.stop_requested() => "a request",
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        result = keep_all(&plan, &mut crew, settings_sender, wanted_sender) => match result? {},
+        result = keep_all(keeping) => match result? {},
     };
 
     info!(cause, "the cluster stops");
@@ -87,7 +104,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     // What was wrong while it ran is not what is left now.
     board.recovered();
     crew.stop().await;
-    let left = clear(&plan.file, &plan.layout).await;
+    let left = clear(&file, &layout).await;
     if !left.is_empty() {
         error!(?left, "something of the cluster is left on the machine");
         board.fail(format!("left on the machine: {}", left.join("; ")));
@@ -101,12 +118,15 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
 
 /// Starts the servers, then the daemons; never returns. Daemons that a killed node left are kept
 /// at once: should one of them die, it must not wait for the store.
-async fn keep_all(
-    plan: &Plan,
-    crew: &mut Crew,
-    settings: watch::Sender<Arc<Settings>>,
-    wanted: watch::Sender<rolling::Wanted>,
-) -> anyhow::Result<Infallible> {
+async fn keep_all(keeping: Keeping<'_>) -> anyhow::Result<Infallible> {
+    let Keeping {
+        plan,
+        crew,
+        settings,
+        wanted,
+        first,
+        asked,
+    } = keeping;
     let daemons: Vec<&Part> = plan
         .parts
         .iter()
@@ -118,15 +138,13 @@ async fn keep_all(
     if left_running {
         daemons.iter().for_each(|part| crew.keep(part));
     }
-    prepare_store(plan, &crew.board).await;
+    prepare_store(&plan, &crew.board).await;
     let cluster = Cluster::connect_as(&plan.store_login("node", "node-store"), NODE).await?;
     follow_settings(cluster.clone(), settings, &crew.tasks);
+    report::keep(&plan.file.machine, &cluster, &crew.board, &crew.tasks);
     let rolling = Rolling {
-        cluster,
-        daemons: daemons
-            .iter()
-            .filter_map(|part| Some(((*part).clone(), plan.program(part)?.clone())))
-            .collect(),
+        cluster: cluster.clone(),
+        daemons: watch::Sender::new(recast::staying(&plan, &BTreeSet::new())),
         board: crew.board.clone(),
         wanted,
     };
@@ -137,11 +155,33 @@ async fn keep_all(
             "what daemons are started with could not be read"
         );
     }
-    rolling.start(&crew.tasks);
+    rolling.clone().start(&crew.tasks);
     if !left_running {
         daemons.iter().for_each(|part| crew.keep(part));
     }
-    Ok(std::future::pending().await)
+    let recast = Recast::new(plan, crew, cluster, rolling, asked);
+    Ok(recast.follow(first).await)
+}
+
+/// What is needed to keep everything.
+struct Keeping<'a> {
+    plan: Plan,
+    crew: &'a mut Crew,
+    settings: watch::Sender<Arc<Settings>>,
+    wanted: watch::Sender<rolling::Wanted>,
+    first: First,
+    asked: mpsc::Receiver<Asked>,
+}
+
+/// The machine as it is to be, and what a killed node left besides: that is emptied before it stops.
+fn with_running(mut file: ClusterFile, home: &Path) -> ClusterFile {
+    let layout = Layout::new(home, &file);
+    for (part, _) in plan::running(&layout) {
+        if let Part::Daemon { role, index } = part {
+            file.roles.add(role, index);
+        }
+    }
+    file
 }
 
 /// Writes the parts' files; a part that runs with another one is renewed.
@@ -249,26 +289,24 @@ async fn clear(file: &ClusterFile, layout: &Layout) -> Vec<String> {
 }
 
 /// The logs of the parts and, where `yard up` sends it, the node's own.
-fn keep_logs_small(plan: &Plan, tasks: &Supervisor) {
+fn keep_logs_small(own: PathBuf, board: &Arc<Board>, tasks: &Supervisor) {
     const PERIOD: Duration = Duration::from_secs(30);
-    let mut logs: Vec<PathBuf> = plan
-        .parts
-        .iter()
-        .map(|part| plan.layout.log(part))
-        .collect();
-    logs.push(plan.layout.node_log());
-    let logs = Arc::new(logs);
+    let board = board.clone();
     tasks.spawn("logs", Policy::Restart, move |shutdown| {
-        let logs = logs.clone();
+        let (board, own) = (board.clone(), own.clone());
         async move {
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(PERIOD) => {}
                     () = shutdown.cancelled() => return Ok(()),
                 }
-                let logs = logs.clone();
+                let parts = board.status().components.into_iter();
+                let logs: Vec<PathBuf> = parts
+                    .map(|part| PathBuf::from(part.log_file))
+                    .chain([own.clone()])
+                    .collect();
                 tokio::task::spawn_blocking(move || {
-                    for log in logs.iter() {
+                    for log in &logs {
                         match log_file::keep_small(log) {
                             Ok(true) => info!(log = %log.display(), "a log grew too large and was put aside"),
                             Ok(false) => {}
@@ -329,14 +367,6 @@ async fn lock(home: &Path) -> anyhow::Result<Flock<std::fs::File>> {
     }
 }
 
-/// Daemons of a larger cluster that a killed node left running.
-async fn end_surplus(plan: &Plan) {
-    for (part, identity) in plan.surplus() {
-        info!(part = %part.name(), "a part is no longer wanted and is stopped");
-        end(identity, &part).await;
-    }
-}
-
 /// Stops a process that has no keeper yet.
 async fn end(identity: process::Identity, part: &Part) {
     identity.signal(Signal::SIGTERM);
@@ -355,20 +385,8 @@ async fn prepare_store(plan: &Plan, board: &Board) {
         password: plan.chosen.secret("node-store").to_string(),
         role: StoreRole::Operator,
     }];
-    for part in &plan.parts {
-        if let (Part::Daemon { role, .. }, Some(id)) = (part, part.component()) {
-            let password = plan.chosen.secret(&format!("{id}-store")).to_string();
-            users.push(StoreUser {
-                name: id.to_string(),
-                password,
-                role: StoreRole::of(*role),
-            });
-        }
-    }
-    let endpoint = format!("http://127.0.0.1:{}", plan.chosen.port("etcd"));
-    while let Err(failure) =
-        store::prepare(&endpoint, plan.chosen.secret("etcd-root"), &users).await
-    {
+    users.extend(plan.parts.iter().filter_map(|part| plan.store_user(part)));
+    while let Err(failure) = plan.prepare_store(&users).await {
         let text = format!("{:#}", anyhow::Error::from(failure));
         error!(error = %text, "the cluster store cannot be prepared, it is tried again");
         board.fail(text);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use daemon::Supervisor;
 use proto::config::Settings;
+use proto::roles::Roles;
 use tokio::sync::{Mutex, watch};
 
 use crate::adapters::process::Program;
@@ -22,7 +23,7 @@ pub struct Crew {
     pub tasks: Supervisor,
     /// For questions to status servers: short deadlines, no proxy.
     pub http: reqwest::Client,
-    sockets: Arc<Mutex<Listeners>>,
+    pub sockets: Arc<Mutex<Listeners>>,
     settings: watch::Receiver<Arc<Settings>>,
     wanted: watch::Receiver<Wanted>,
     programs: BTreeMap<Part, (Program, Probe)>,
@@ -30,9 +31,18 @@ pub struct Crew {
 }
 
 /// The two ends of a keeper: tell it to stop, see that it has.
-struct Stop {
+#[derive(Clone)]
+pub struct Stop {
     stop: watch::Sender<bool>,
     ended: watch::Receiver<bool>,
+}
+
+impl Stop {
+    /// Stops the part and waits for its end; the keeper has its own deadlines.
+    pub async fn stopped(mut self) {
+        self.stop.send_replace(true);
+        let _ = self.ended.wait_for(|ended| *ended).await;
+    }
 }
 
 impl Crew {
@@ -43,30 +53,74 @@ impl Crew {
         wanted: watch::Receiver<Wanted>,
         tasks: &Supervisor,
     ) -> anyhow::Result<Crew> {
-        let board = Arc::new(Board::new(&plan.file.id));
-        let mut programs = BTreeMap::new();
-        for part in &plan.parts {
-            let admin = plan.admin(part).map(|address| format!("http://{address}"));
-            board.add(part, admin, plan.layout.log(part).display().to_string());
-            programs.extend(
-                plan.program(part)
-                    .map(|program| (part.clone(), (program.clone(), plan.probe(part)))),
-            );
-        }
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(2))
             .build();
-        Ok(Crew {
-            board,
+        let mut crew = Crew {
+            board: Arc::new(Board::new(&plan.file.id)),
             tasks: tasks.clone(),
             http: http.context("cannot make an HTTP client")?,
             sockets: Arc::new(Mutex::new(listeners)),
             settings,
             wanted,
-            programs,
+            programs: BTreeMap::new(),
             kept: BTreeMap::new(),
-        })
+        };
+        crew.learn(plan);
+        Ok(crew)
+    }
+
+    /// Takes in the parts of a plan that were not known.
+    fn learn(&mut self, plan: &Plan) {
+        for part in &plan.parts {
+            if self.programs.contains_key(part) {
+                continue;
+            }
+            let admin = plan.admin(part).map(|address| format!("http://{address}"));
+            let log = plan.layout.log(part).display().to_string();
+            self.board.add(part, admin, log);
+            self.programs.extend(
+                plan.program(part)
+                    .map(|program| (part.clone(), (program.clone(), plan.probe(part)))),
+            );
+        }
+    }
+
+    /// The same with their sockets.
+    pub async fn recast(&mut self, plan: &Plan) {
+        self.learn(plan);
+        let mut sockets = self.sockets.lock().await;
+        for (name, address) in plan.sockets() {
+            sockets.learn(name, address);
+        }
+    }
+
+    /// The daemons that are kept.
+    pub fn roles(&self) -> Roles {
+        let mut roles = Roles::default();
+        for part in self.kept.keys() {
+            if let Part::Daemon { role, index } = part {
+                roles.add(*role, *index);
+            }
+        }
+        roles
+    }
+
+    /// A part that has ended for good.
+    pub fn forget(&mut self, part: &Part) {
+        self.kept.remove(part);
+        self.programs.remove(part);
+        self.board.remove(part);
+    }
+
+    /// The handle by which a kept part is stopped.
+    pub fn stop_of(&self, part: &Part) -> Option<Stop> {
+        self.kept.get(part).cloned()
+    }
+
+    pub fn settings(&self) -> watch::Receiver<Arc<Settings>> {
+        self.settings.clone()
     }
 
     /// From now on the part is kept alive; one that runs is adopted.
@@ -109,9 +163,8 @@ impl Crew {
             for stop in &stops {
                 stop.stop.send_replace(true);
             }
-            for mut stop in stops {
-                // The keeper has its own deadlines.
-                let _ = stop.ended.wait_for(|ended| *ended).await;
+            for stop in stops {
+                stop.stopped().await;
             }
         }
     }

@@ -4,8 +4,9 @@
 //! prepare   home, secrets, ports, networks, kernel settings        adapters::{layout, machine}
 //! serve     sockets, nats, etcd, its users, bootstrap files        plan, cluster
 //! keep      one task per part: start or adopt, watch, restart      crew, keeper
+//! recast    daemons come and go as the machine's roles say         recast
 //! renew     restarts for values that need one, one at a time       rolling
-//! tell      the node's socket, /etc/hosts                          board, adapters::control, names
+//! tell      the node's socket, the cluster store, /etc/hosts       board, adapters::control, report, names
 //! stop      in waves, then look for leftovers                      cluster, adapters::cleanup
 //! ```
 //!
@@ -20,13 +21,16 @@ pub mod domain;
 pub mod keeper;
 pub mod names;
 pub mod plan;
+pub mod recast;
+pub mod report;
 pub mod roles;
 pub mod rolling;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use proto::node::Copies;
+use proto::bus::Role;
+use proto::roles::Wish;
 
 /// What the operator asked for. What is left open stays as the cluster has it, or takes the
 /// default when there is none yet.
@@ -38,8 +42,7 @@ pub struct Wanted {
     pub port: Option<u16>,
     /// 0 for none.
     pub tls_port: Option<u16>,
-    pub deas: Option<u32>,
-    pub copies: WantedCopies,
+    pub counts: WantedCounts,
     /// A file with the URL of the PostgreSQL database of the controllers.
     pub database_file: Option<PathBuf>,
     pub hosts: Option<bool>,
@@ -47,7 +50,10 @@ pub struct Wanted {
 
 /// How many of these daemons, as far as that was said.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
-pub struct WantedCopies {
+pub struct WantedCounts {
+    /// Execution agents on this machine [default: as before, or 1].
+    #[arg(long)]
+    pub deas: Option<u32>,
     /// Controllers on this machine; several need a PostgreSQL database [default: as before, or 1].
     #[arg(long)]
     pub controllers: Option<u32>,
@@ -62,13 +68,29 @@ pub struct WantedCopies {
     pub health_managers: Option<u32>,
 }
 
-impl WantedCopies {
-    pub fn or(&self, known: Copies) -> Copies {
-        Copies {
-            controllers: self.controllers.unwrap_or(known.controllers),
-            routers: self.routers.unwrap_or(known.routers),
-            stagers: self.stagers.unwrap_or(known.stagers),
-            health_managers: self.health_managers.unwrap_or(known.health_managers),
-        }
+impl WantedCounts {
+    /// Those that were said, with the option that says them.
+    pub fn said(&self) -> Vec<(Role, u32, &'static str)> {
+        [
+            (Role::Dea, self.deas, "--deas"),
+            (Role::Controller, self.controllers, "--controllers"),
+            (Role::Router, self.routers, "--routers"),
+            (Role::Stager, self.stagers, "--stagers"),
+            (
+                Role::HealthManager,
+                self.health_managers,
+                "--health-managers",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(role, count, option)| Some((role, count?, option)))
+        .collect()
+    }
+
+    /// As wishes for roles.
+    pub fn wishes(&self) -> Vec<(Role, Wish)> {
+        let said = self.said().into_iter();
+        said.map(|(role, count, _)| (role, Wish::Exactly(count)))
+            .collect()
     }
 }

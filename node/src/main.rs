@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use daemon::{Bootstrap, Sockets};
-use node::{Wanted, WantedCopies};
+use node::{Wanted, WantedCounts};
 
 #[derive(Parser)]
 #[command(
@@ -39,11 +39,8 @@ enum Command {
         /// Port the router listens on for TLS, 0 for none [default: as before, or none].
         #[arg(long)]
         tls_port: Option<u16>,
-        /// Execution agents on this machine [default: as before, or 1].
-        #[arg(long)]
-        deas: Option<u32>,
         #[command(flatten)]
-        copies: WantedCopies,
+        counts: WantedCounts,
         /// File with the URL (postgres://…) of the controllers' database [default: as before, or SQLite].
         #[arg(long)]
         database_file: Option<PathBuf>,
@@ -84,8 +81,7 @@ fn main() -> ExitCode {
             bind,
             port,
             tls_port,
-            deas,
-            copies,
+            counts,
             database_file,
             no_hosts,
             hosts,
@@ -98,8 +94,7 @@ fn main() -> ExitCode {
                 bind,
                 port,
                 tls_port,
-                deas,
-                copies,
+                counts,
                 database_file,
                 hosts,
             }))

@@ -6,8 +6,8 @@ use std::time::Duration;
 use daemon::{Policy, Role};
 use serde_json::Value;
 
+use crate::board::Board;
 use crate::crew::Crew;
-use crate::domain::cast::Part;
 use crate::domain::hosts;
 use crate::plan::Plan;
 
@@ -17,33 +17,15 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Keeps the names: the system's at once, apps' as the routers learn them. While no router answers they
 /// stay as they are.
 pub fn keep(plan: &Plan, crew: &Crew) {
-    let is_router = |part: &&Part| {
-        matches!(
-            part,
-            Part::Daemon {
-                role: Role::Router,
-                ..
-            }
-        )
-    };
-    let routers = plan.parts.iter().filter(is_router);
-    let urls: Arc<[String]> = routers
-        .filter_map(|part| Some(format!("http://{}/routes", plan.admin(part)?)))
-        .collect();
     let (file, domain) = (Arc::new(plan.hosts_file()), plan.file.domain.clone());
     let (http, board) = (crew.http.clone(), crew.board.clone());
     crew.tasks
         .spawn("hosts-file", Policy::Restart, move |shutdown| {
-            let (file, http, board, domain, urls) = (
-                file.clone(),
-                http.clone(),
-                board.clone(),
-                domain.clone(),
-                urls.clone(),
-            );
+            let (file, http, board, domain) =
+                (file.clone(), http.clone(), board.clone(), domain.clone());
             async move {
                 loop {
-                    match routes(&http, &urls).await {
+                    match routes(&http, &routers(&board)).await {
                         Some(document) => {
                             let mut texts = Vec::new();
                             collect(&document, &mut texts);
@@ -65,6 +47,15 @@ pub fn keep(plan: &Plan, crew: &Crew) {
                 }
             }
         });
+}
+
+/// Where the routers that there are now tell what they know.
+fn routers(board: &Board) -> Vec<String> {
+    let components = board.status().components.into_iter();
+    components
+        .filter(|component| component.role == Role::Router.name())
+        .filter_map(|router| Some(format!("{}/routes", router.admin?)))
+        .collect()
 }
 
 /// What the first router says that answers: each knows all routes.

@@ -2,22 +2,25 @@
 //! logins, and the files of every part.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use daemon::{AdminConfig, Bootstrap, BusConfig, ClusterIdentity, Role, StoreConfig};
 use proto::ids::ComponentId;
-use proto::node::{ClusterFile, Copies};
+use proto::node::ClusterFile;
+use proto::roles::Roles;
 use serde_json::{Value, json};
 
 use crate::adapters::hosts_file::HostsFile;
 use crate::adapters::layout::{self, Chosen, Layout};
 use crate::adapters::process::{self, Program};
+use crate::adapters::store::{self, StoreError, StoreUser};
 use crate::adapters::{certificates, cleanup, database, files};
 use crate::domain::cast::{self, API, Part, ROUTER_HTTP, ROUTER_TLS, numbered};
 use crate::domain::network;
-use crate::domain::servers::{self, BusUser};
+use crate::domain::servers::{self, BusUser, StoreRole};
 use crate::keeper::Probe;
 
 const FIRST_CONTROLLER: Part = Part::Daemon {
@@ -49,13 +52,13 @@ impl Plan {
         home: &Path,
         database_file: Option<&Path>,
     ) -> anyhow::Result<Plan> {
-        let parts = cast::parts(file.deas, file.copies);
+        let parts = cast::parts(&file.roles);
         let layout = Layout::new(home, &file);
         let database = database::choose(
             &layout.node().join("database-url"),
             &rows(&layout),
             database_file,
-            file.copies.controllers,
+            file.roles.count(Role::Controller),
         )?;
         layout::keep_cluster_file(home, &file)?;
         layout.create(&parts)?;
@@ -83,6 +86,21 @@ impl Plan {
         })
     }
 
+    /// The same machine with other daemons: what is kept stays as it is.
+    pub fn recast(&self, roles: Roles) -> anyhow::Result<Plan> {
+        let file = ClusterFile {
+            roles,
+            ..self.file.clone()
+        };
+        layout::check_ports(&file)?;
+        Plan::make(file, &self.layout.home, None)
+    }
+
+    /// Controllers can have their rows together.
+    pub fn rows_are_shared(&self) -> bool {
+        self.database.is_some()
+    }
+
     pub fn program(&self, part: &Part) -> Option<&Program> {
         self.programs.get(part)
     }
@@ -90,14 +108,6 @@ impl Plan {
     /// The part's process, also one that another node started.
     pub fn alive(&self, part: &Part) -> Option<process::Identity> {
         self.program(part).and_then(process::find)
-    }
-
-    /// Processes of daemons that the cluster had and is not to have any more.
-    pub fn surplus(&self) -> Vec<(Part, process::Identity)> {
-        leftovers(&self.layout, &self.executables)
-            .into_iter()
-            .filter(|(part, _)| !self.parts.contains(part))
-            .collect()
     }
 
     fn local(&self, port: &str) -> SocketAddr {
@@ -141,16 +151,19 @@ impl Plan {
     }
 
     pub fn sockets(&self) -> Vec<(String, SocketAddr)> {
-        let mut sockets = vec![
-            ("collector".to_string(), self.local("collector")),
-            ("ssh".to_string(), self.ssh()),
-        ];
-        for index in 1..=self.file.copies.controllers {
+        let mut sockets = Vec::new();
+        if self.file.roles.count(Role::Collector) > 0 {
+            sockets.push(("collector".to_string(), self.local("collector")));
+        }
+        if self.file.roles.count(Role::SshProxy) > 0 {
+            sockets.push(("ssh".to_string(), self.ssh()));
+        }
+        for index in self.file.roles.numbers(Role::Controller) {
             let name = numbered(API, index);
             let address = self.local(&name);
             sockets.push((name, address));
         }
-        for index in 1..=self.file.copies.routers {
+        for index in self.file.roles.numbers(Role::Router) {
             let plain = self.router(index);
             sockets.extend(plain.map(|address| (numbered(ROUTER_HTTP, index), address)));
             let tls = self.router_tls(index);
@@ -186,6 +199,32 @@ impl Plan {
             user: user.to_string(),
             password: self.chosen.secret(secret).to_string(),
         }
+    }
+
+    /// The user of the store that a daemon is.
+    pub fn store_user(&self, part: &Part) -> Option<StoreUser> {
+        let (Part::Daemon { role, .. }, id) = (part, part.component()?) else {
+            return None;
+        };
+        Some(StoreUser {
+            name: id.to_string(),
+            password: self.chosen.secret(&format!("{id}-store")).to_string(),
+            role: StoreRole::of(*role),
+        })
+    }
+
+    /// Sees to it that these users of the store exist.
+    pub async fn prepare_store(&self, users: &[StoreUser]) -> Result<(), StoreError> {
+        let endpoint = format!("http://{}", self.local("etcd"));
+        store::prepare(&endpoint, self.chosen.secret("etcd-root"), users).await
+    }
+
+    /// Which bootstrap file a daemon is to be started with, in a word.
+    pub fn fingerprint(&self, part: &Part) -> String {
+        let text = files::read(&self.layout.bootstrap(part)).ok().flatten();
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
     }
 
     /// Writes the files of all parts; gives those whose file changed.
@@ -382,7 +421,8 @@ impl Plan {
 
     /// Several agents share the machine's memory; a single one finds out for itself.
     fn memory_mb(&self) -> Option<u64> {
-        if self.file.deas < 2 {
+        let deas = self.file.roles.count(Role::Dea);
+        if deas < 2 {
             return None;
         }
         let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -393,7 +433,7 @@ impl Plan {
             .next()?
             .parse()
             .ok()?;
-        Some((kib / 1024).saturating_sub(512) / u64::from(self.file.deas))
+        Some((kib / 1024).saturating_sub(512) / u64::from(deas))
     }
 }
 
@@ -495,17 +535,14 @@ fn program(part: &Part, layout: &Layout, executables: &Executables) -> Program {
     }
 }
 
-/// Every process of the cluster that runs, of as many daemons as it may ever have had.
-fn leftovers(layout: &Layout, executables: &Executables) -> Vec<(Part, process::Identity)> {
-    cast::parts(network::MAX_DEAS, Copies::all(Copies::MOST))
+/// Every process of the cluster that runs, of as many daemons as it may ever have had. Nothing need be
+/// installed to stop what runs.
+pub fn running(layout: &Layout) -> Vec<(Part, process::Identity)> {
+    let executables = Executables::names();
+    cast::all()
         .into_iter()
         .filter_map(|part| {
-            process::find(&program(&part, layout, executables)).map(|identity| (part, identity))
+            process::find(&program(&part, layout, &executables)).map(|identity| (part, identity))
         })
         .collect()
-}
-
-/// The same without a plan: nothing need be installed to stop what runs.
-pub fn running(layout: &Layout) -> Vec<(Part, process::Identity)> {
-    leftovers(layout, &Executables::names())
 }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::adapters::process::{self, Identity, Program};
 use crate::board::Board;
 use crate::domain::cast::Part;
-use crate::domain::rolling::{STARTED_WITH, Seen, Step, Values, next, values};
+use crate::domain::rolling::{BOOTSTRAP, STARTED_WITH, Seen, Step, Values, next, values};
 
 /// What each daemon is to be started with.
 pub type Wanted = Arc<BTreeMap<Part, Values>>;
@@ -29,10 +29,19 @@ const RELOOK: Duration = Duration::from_secs(30);
 /// While something waits to be ready.
 const SOON: Duration = Duration::from_millis(500);
 
+/// A daemon that is restarted when what it was started with is no longer so.
+pub struct Daemon {
+    pub part: Part,
+    pub program: Program,
+    /// Of its bootstrap file ([`crate::plan::Plan::fingerprint`]).
+    pub fingerprint: String,
+}
+
 #[derive(Clone)]
 pub struct Rolling {
     pub cluster: Cluster,
-    pub daemons: Vec<(Part, Program)>,
+    /// Those that stay.
+    pub daemons: watch::Sender<Arc<Vec<Daemon>>>,
     pub board: Arc<Board>,
     /// For those who start daemons.
     pub wanted: watch::Sender<Wanted>,
@@ -46,10 +55,14 @@ impl Rolling {
             .iter()
             .filter_map(|(key, stored)| Some((key.strip_prefix(PREFIX)?, stored.value.as_str())))
             .collect();
-        let wanted = self.daemons.iter().map(|(part, _)| {
+        let daemons = self.daemons.borrow().clone();
+        let wanted = daemons.iter().map(|daemon| {
+            let part = &daemon.part;
             let (settings, _) =
                 Settings::of_component(stored.iter().copied(), Some(part.name().as_str()));
-            (part.clone(), values(&settings, part.role_name()))
+            let mut values = values(&settings, part.role_name());
+            values.insert(BOOTSTRAP.to_string(), daemon.fingerprint.clone());
+            (part.clone(), values)
         });
         self.wanted.send_replace(Arc::new(wanted.collect()));
         Ok(())
@@ -60,6 +73,7 @@ impl Rolling {
             let rolling = self.clone();
             async move {
                 let mut hints = rolling.cluster.watch(PREFIX).await?;
+                let mut daemons = rolling.daemons.subscribe();
                 loop {
                     let wait = match rolling.read().await {
                         Ok(()) => rolling.round().await,
@@ -72,6 +86,7 @@ impl Rolling {
                             }
                         }
                         () = tokio::time::sleep(wait) => {}
+                        changed = daemons.changed() => changed?,
                         () = shutdown.cancelled() => return Ok(()),
                     }
                 }
@@ -98,16 +113,18 @@ impl Rolling {
     }
 
     fn running(&self, part: &Part) -> Option<Identity> {
-        let (_, program) = self.daemons.iter().find(|(one, _)| one == part)?;
-        process::find(program)
+        let daemons = self.daemons.borrow().clone();
+        let daemon = daemons.iter().find(|daemon| daemon.part == *part)?;
+        process::find(&daemon.program)
     }
 
     fn seen(&self) -> Vec<Seen> {
         let status = self.board.status();
         let wanted = self.wanted.borrow().clone();
-        self.daemons
+        let daemons = self.daemons.borrow().clone();
+        daemons
             .iter()
-            .map(|(part, program)| {
+            .map(|Daemon { part, program, .. }| {
                 let running = process::find(program);
                 let told = status.components.iter().find(|one| one.name == part.name());
                 let ready = told.is_some_and(|one| {

@@ -397,11 +397,8 @@ async fn what_cannot_be_is_said_in_one_line() {
     let port = cluster.port.to_string();
     for (arguments, expected) in [
         (vec!["--domain", "UPPER case"], "is no domain"),
-        (vec!["--deas", "99"], "do not fit on one machine"),
-        (
-            vec!["--routers", "9"],
-            "--routers takes a number from 1 to 8",
-        ),
+        (vec!["--deas", "99"], "--deas takes one from 1 to 16"),
+        (vec!["--routers", "9"], "--routers takes one from 1 to 8"),
         (vec!["--controllers", "2"], "2 controllers need PostgreSQL"),
         (vec!["--port", "0"], "no port to answer at"),
         (

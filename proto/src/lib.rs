@@ -12,5 +12,6 @@ pub mod inside;
 pub mod log;
 pub mod manifest;
 pub mod node;
+pub mod roles;
 pub mod services;
 pub mod timing;

@@ -1,10 +1,15 @@
 //! What `yard` and the node process say to each other over the node's Unix socket
 //! (`/run/stackyard/<cluster>/node.sock`): one JSON document a line each way.
 
+use crate::bus::Role;
+use crate::roles::{FIRST_MACHINE, Roles};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// `$YARD_HOME/cluster.json`: what `yard` needs to find a cluster. No secrets.
+/// `$YARD_HOME/cluster.json`: what `yard` needs to find a cluster, and what the machine's node starts with
+/// before it reaches the cluster store. No secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WrittenFile")]
 pub struct ClusterFile {
     /// Short random id, safe in file and interface names (8 hex digits).
     pub id: String,
@@ -15,14 +20,70 @@ pub struct ClusterFile {
     /// Where the router listens for TLS; without it, it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_port: Option<u16>,
-    /// Agents on this machine.
-    pub deas: u32,
-    #[serde(default)]
-    pub copies: Copies,
+    /// The name of this machine in the cluster.
+    pub machine: String,
+    /// The daemons of this machine, also those that are just leaving.
+    pub roles: Roles,
     /// Whether /etc/hosts gets a marked block.
     pub hosts: bool,
     /// `/run/stackyard/<id>`
     pub run_folder: String,
+}
+
+/// As it is in the file, also as versions wrote it that counted daemons.
+#[derive(Deserialize)]
+struct WrittenFile {
+    id: String,
+    domain: String,
+    bind: String,
+    port: u16,
+    #[serde(default)]
+    tls_port: Option<u16>,
+    machine: Option<String>,
+    roles: Option<Roles>,
+    deas: Option<u32>,
+    #[serde(default)]
+    copies: WrittenCopies,
+    hosts: bool,
+    run_folder: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenCopies {
+    controllers: Option<u32>,
+    routers: Option<u32>,
+    stagers: Option<u32>,
+    health_managers: Option<u32>,
+}
+
+impl From<WrittenFile> for ClusterFile {
+    fn from(written: WrittenFile) -> ClusterFile {
+        let copies = written.copies;
+        let counted = || {
+            let one = |count: Option<u32>| count.unwrap_or(1);
+            Roles::counted([
+                (Role::Controller, one(copies.controllers)),
+                (Role::Router, one(copies.routers)),
+                (Role::Dea, one(written.deas)),
+                (Role::HealthManager, one(copies.health_managers)),
+                (Role::Stager, one(copies.stagers)),
+                (Role::Collector, 1),
+                (Role::SshProxy, 1),
+            ])
+        };
+        ClusterFile {
+            machine: written.machine.unwrap_or_else(|| FIRST_MACHINE.to_string()),
+            roles: written.roles.unwrap_or_else(counted),
+            id: written.id,
+            domain: written.domain,
+            bind: written.bind,
+            port: written.port,
+            tls_port: written.tls_port,
+            hosts: written.hosts,
+            run_folder: written.run_folder,
+        }
+    }
 }
 
 impl ClusterFile {
@@ -42,42 +103,17 @@ fn further(first: u16, index: u32) -> Option<u16> {
     first.checked_add(more)
 }
 
-/// How many of these daemons a machine runs; agents are counted apart, and of collectors there is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Copies {
-    pub controllers: u32,
-    pub routers: u32,
-    pub stagers: u32,
-    pub health_managers: u32,
-}
-
-impl Copies {
-    /// Most of one kind.
-    pub const MOST: u32 = 8;
-
-    pub fn all(number: u32) -> Copies {
-        Copies {
-            controllers: number,
-            routers: number,
-            stagers: number,
-            health_managers: number,
-        }
-    }
-}
-
-impl Default for Copies {
-    fn default() -> Copies {
-        Copies::all(1)
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum NodeRequest {
     Status,
     /// Stops everything; answered when it is done.
     Stop,
+    /// Gives the machine so many daemons of these roles; answered when it is written in the cluster
+    /// store and what is new has been started.
+    Roles {
+        counts: BTreeMap<String, u32>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,5 +164,59 @@ pub enum ComponentState {
     Ready,
     Unready,
     Restarting,
+    /// The machine has its role no more: it is emptied, then it stops.
+    Leaving,
     Stopped,
+}
+
+impl ComponentState {
+    /// Nothing is wrong with it: it works, or it is to go.
+    pub fn is_well(self) -> bool {
+        matches!(self, ComponentState::Ready | ComponentState::Leaving)
+    }
+}
+
+/// What a node tells of its machine in the cluster store ([`crate::roles::NODES`]), when something changes
+/// and every [`NodeReport::PERIOD_S`] seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    pub machine: String,
+    /// The machine's own name.
+    pub host: String,
+    pub version: String,
+    /// Unix seconds.
+    pub at: f64,
+    pub phase: NodePhase,
+    pub components: Vec<ComponentStatus>,
+    /// Why the machine is not as its roles say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl NodeReport {
+    pub const PERIOD_S: f64 = 10.0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_counted_daemons_is_read() {
+        let counted = r#"{"id":"c0ffee12","domain":"yard.internal","bind":"127.0.0.1","port":8080,"deas":3,
+            "copies":{"controllers":1,"routers":2,"stagers":1,"health_managers":1},"hosts":true,"run_folder":"/run/stackyard/c0ffee12"}"#;
+        let file: ClusterFile = serde_json::from_str(counted).expect("a file of before");
+        assert_eq!(file.machine, FIRST_MACHINE);
+        assert_eq!(
+            (file.roles.count(Role::Dea), file.roles.count(Role::Router)),
+            (3, 2)
+        );
+        assert_eq!(file.roles.count(Role::SshProxy), 1);
+        let text = serde_json::to_string(&file).expect("a file");
+        assert!(!text.contains("copies"), "{text}");
+        assert_eq!(
+            serde_json::from_str::<ClusterFile>(&text).expect("the same"),
+            file
+        );
+    }
 }

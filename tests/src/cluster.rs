@@ -1,7 +1,7 @@
 //! One cluster of this machine, started and driven with `yard`.
 
 use anyhow::{Context, bail};
-use proto::node::{ClusterFile, ComponentState, Copies, NodeRequest, NodeStatus};
+use proto::node::{ClusterFile, ComponentState, NodeRequest, NodeStatus};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub struct Options {
     pub deas: u32,
-    pub copies: Copies,
+    /// How many controllers, routers, stagers and health managers.
+    pub copies: u32,
     /// A file with the URL of the controllers' database, if that is to be PostgreSQL.
     pub database_file: Option<PathBuf>,
     /// Keep the cluster's names in the machine's hosts file.
@@ -26,13 +27,16 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             deas: 1,
-            copies: Copies::default(),
+            copies: 1,
             database_file: None,
             hosts: false,
             network: None,
         }
     }
 }
+
+/// Ports after the routers' that a cluster may give to more of them.
+const SPARE_PORTS: u32 = 1;
 
 /// A running cluster. [`Cluster::destroy`] takes it down and checks that nothing is left.
 pub struct Cluster {
@@ -136,7 +140,7 @@ impl Cluster {
             folder.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )?;
-        let port = free_ports(options.copies.routers)?;
+        let port = free_ports(options.copies + SPARE_PORTS)?;
         let domain = format!("t{port}.internal");
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -189,15 +193,14 @@ impl Cluster {
         ]
         .map(String::from)
         .to_vec();
-        let copies = self.options.copies;
-        for (option, number) in [
-            ("--controllers", copies.controllers),
-            ("--routers", copies.routers),
-            ("--stagers", copies.stagers),
-            ("--health-managers", copies.health_managers),
+        for option in [
+            "--controllers",
+            "--routers",
+            "--stagers",
+            "--health-managers",
         ] {
-            if copies != Copies::default() {
-                arguments.extend([option.to_string(), number.to_string()]);
+            if self.options.copies != 1 {
+                arguments.extend([option.to_string(), self.options.copies.to_string()]);
             }
         }
         if let Some(file) = &self.options.database_file {

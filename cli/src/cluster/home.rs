@@ -115,8 +115,8 @@ mod tests {
             bind: bind.into(),
             port,
             tls_port: None,
-            deas: 1,
-            copies: Default::default(),
+            machine: "machine-1".into(),
+            roles: Default::default(),
             hosts: true,
             run_folder: "/run/stackyard/c0ffee12".into(),
         }

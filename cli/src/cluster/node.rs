@@ -1,9 +1,12 @@
-//! `yard node`: the agents of the cluster, and emptying one before its machine is worked on.
+//! `yard node`: the machines of the cluster and their roles ([`super::machines`]), its agents, and emptying
+//! one before its machine is worked on.
 //!
 //! An agent that is being emptied takes no work. What it has starts elsewhere first and stops only then,
 //! so that nobody who uses an app notices; what is not moved when its time is over stops all the same.
 
+use super::machines::{self, RoleCommand};
 use super::status;
+use super::unit::{self, UnitArgs};
 use crate::client::Client;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::table::{Cell, fields, table};
@@ -29,12 +32,26 @@ pub struct NodeArgs {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
-    /// The agents, with their zones and what they have free
+    #[command(flatten)]
+    Asking(AskingCommand),
+    /// The unit of systemd that brings the cluster of this machine back after a reboot
+    Unit(UnitArgs),
+}
+
+/// Those that ask the cluster.
+#[derive(Debug, Subcommand)]
+enum AskingCommand {
+    /// The machines with their roles and daemons, and the agents with what they have free
     List,
-    /// One agent, and what was done to it
+    /// One machine with its daemons, or one agent; and what was done to it
     Inspect {
-        /// For instance dea-1; `yard node list` shows all
-        agent: String,
+        /// For instance machine-1, or the agent dea-1; `yard node list` shows all
+        name: String,
+    },
+    /// What machines are to run
+    Role {
+        #[command(subcommand)]
+        command: RoleCommand,
     },
     /// Empty an agent: it takes no more work, and what it has is moved elsewhere without a gap
     Drain {
@@ -52,21 +69,24 @@ enum NodeCommand {
 }
 
 #[derive(Debug, Serialize)]
-struct Inspected {
+struct Inspected<T> {
     #[serde(flatten)]
-    agent: SeenAgent,
+    seen: T,
     events: Vec<AuditEvent>,
 }
 
 pub async fn run(args: NodeArgs, out: &Output, store: Store) -> Outcome {
+    let command = match args.command {
+        NodeCommand::Unit(args) => return unit::run(&args, out),
+        NodeCommand::Asking(command) => command,
+    };
     let client = Client::open(store)?;
-    match args.command {
-        NodeCommand::List => out.show(&agents(&client).await?, |agents| {
-            status::agents(agents.iter(), out)
-        }),
-        NodeCommand::Inspect { agent } => inspect(&client, out, &agent).await,
-        NodeCommand::Drain { agent, no_wait } => drain(&client, out, &agent, no_wait).await,
-        NodeCommand::Undrain { agent } => {
+    match command {
+        AskingCommand::List => machines::list(&client, out, agents(&client).await?).await,
+        AskingCommand::Inspect { name } => inspect(&client, out, &name).await,
+        AskingCommand::Role { command } => machines::role_command(&client, out, command).await,
+        AskingCommand::Drain { agent, no_wait } => drain(&client, out, &agent, no_wait).await,
+        AskingCommand::Undrain { agent } => {
             let path = drain_path(&agent);
             client
                 .delete(&path, &[])
@@ -108,22 +128,43 @@ fn drain_path(agent: &str) -> String {
 }
 
 async fn inspect(client: &Client, out: &Output, name: &str) -> Outcome {
-    let agent = one(client, name).await?;
+    let machine = machines::find(client, name).await?;
+    let agent = match machine {
+        Some(_) => None,
+        None => Some(one(client, name).await.map_err(|failure| {
+            match failure.code {
+                Code::NotFound => Failure::new(
+                    Code::NotFound,
+                    format!("there is no machine and no agent {name}"),
+                )
+                .fix("`yard node list` shows all"),
+                _ => failure,
+            }
+        })?),
+    };
     let query = [
         ("target_guids", name),
         ("order_by", "-created_at"),
         ("per_page", EVENTS),
     ];
     let page: Page<AuditEvent> = client.get("/v3/audit_events", &query).await?;
-    let inspected = Inspected {
-        agent,
-        events: page.resources,
+    let events = page.resources;
+    if let Some(seen) = machine {
+        return out.show(&Inspected { seen, events }, |inspected| {
+            let text = machines::describe(&inspected.seen, out);
+            format!("{text}\n{}", told(&inspected.events))
+        });
+    }
+    let Some(seen) = agent else {
+        return Err(unknown(name));
     };
-    out.show(&inspected, |inspected| describe(inspected, out))
+    out.show(&Inspected { seen, events }, |inspected| {
+        let text = describe(&inspected.seen, out);
+        format!("{text}\n{}", told(&inspected.events))
+    })
 }
 
-fn describe(inspected: &Inspected, out: &Output) -> String {
-    let agent = &inspected.agent;
+fn describe(agent: &SeenAgent, out: &Output) -> String {
     let mut rows = vec![("stacks", agent.stacks.join(", "))];
     if let Some(drain) = &agent.drain {
         rows.push(("drain", in_words(drain)));
@@ -131,8 +172,11 @@ fn describe(inspected: &Inspected, out: &Output) -> String {
     let mut text = status::agents(std::iter::once(agent), out);
     text.push('\n');
     text.push_str(&fields(&rows));
-    text.push('\n');
-    let events = inspected.events.iter().map(|event| -> [Cell; 3] {
+    text
+}
+
+fn told(events: &[AuditEvent]) -> String {
+    let events = events.iter().map(|event| -> [Cell; 3] {
         let time =
             human::parse_time(&event.created_at).map_or(event.created_at.clone(), human::moment);
         [
@@ -141,8 +185,7 @@ fn describe(inspected: &Inspected, out: &Output) -> String {
             event.actor.name.as_str().into(),
         ]
     });
-    text.push_str(&table(["time", "event", "actor"], events, "no events"));
-    text
+    table(["time", "event", "actor"], events, "no events")
 }
 
 pub fn in_words(drain: &AgentDrain) -> String {

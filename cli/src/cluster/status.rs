@@ -59,7 +59,7 @@ pub async fn run(args: StatusArgs, out: &Output, store: Store) -> Outcome {
         && node.as_ref().is_none_or(|node| {
             node.components
                 .iter()
-                .all(|component| component.state == ComponentState::Ready)
+                .all(|component| component.state.is_well())
         })
         && cluster
             .as_ref()
@@ -202,7 +202,9 @@ pub fn agents<'a>(agents: impl Iterator<Item = &'a SeenAgent>, out: &Output) -> 
 fn component_row(component: &ComponentStatus, out: &Output, now: OffsetDateTime) -> [Cell; 6] {
     let color = match component.state {
         ComponentState::Ready => Color::Good,
-        ComponentState::Waiting | ComponentState::Starting => Color::Careful,
+        ComponentState::Waiting | ComponentState::Starting | ComponentState::Leaving => {
+            Color::Careful
+        }
         ComponentState::Unready | ComponentState::Restarting | ComponentState::Stopped => {
             Color::Bad
         }

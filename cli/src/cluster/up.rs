@@ -15,14 +15,19 @@ use crate::targets::Store;
 use clap::Args;
 use indicatif::ProgressBar;
 use nix::unistd::Uid;
-use proto::node::{ClusterFile, ComponentState, Copies, NodePhase, NodeRequest, NodeStatus};
+use proto::bus::Role;
+use proto::node::{ClusterFile, ComponentState, NodePhase, NodeRequest, NodeStatus};
+use proto::roles::most;
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// How long a node may take to write other roles and to start what is new.
+const CHANGE_OF_ROLES: Duration = Duration::from_secs(90);
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
@@ -42,19 +47,19 @@ pub struct UpArgs {
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<std::net::IpAddr>,
     /// Execution agents on this machine (default: 1)
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_name = "NUMBER", value_parser = count(Role::Dea))]
     deas: Option<u32>,
     /// Controllers on this machine; several need --database-file (default: 1)
-    #[arg(long, value_name = "NUMBER", value_parser = copies())]
+    #[arg(long, value_name = "NUMBER", value_parser = count(Role::Controller))]
     controllers: Option<u32>,
     /// Routers on this machine: the first at --port, each further one a port higher (default: 1)
-    #[arg(long, value_name = "NUMBER", value_parser = copies())]
+    #[arg(long, value_name = "NUMBER", value_parser = count(Role::Router))]
     routers: Option<u32>,
     /// Stagers on this machine (default: 1)
-    #[arg(long, value_name = "NUMBER", value_parser = copies())]
+    #[arg(long, value_name = "NUMBER", value_parser = count(Role::Stager))]
     stagers: Option<u32>,
     /// Health managers on this machine (default: 1)
-    #[arg(long, value_name = "NUMBER", value_parser = copies())]
+    #[arg(long, value_name = "NUMBER", value_parser = count(Role::HealthManager))]
     health_managers: Option<u32>,
     /// File with the URL of a PostgreSQL database for the controllers, from now on (default: SQLite)
     #[arg(long, value_name = "FILE")]
@@ -79,19 +84,22 @@ pub struct UpArgs {
     force: bool,
 }
 
-fn copies() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=i64::from(Copies::MOST))
+fn count(role: Role) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(most(role)))
 }
 
 impl UpArgs {
-    /// How many of these daemons are asked for, where that is said; else as `known`.
-    fn copies(&self, known: Copies) -> Copies {
-        Copies {
-            controllers: self.controllers.unwrap_or(known.controllers),
-            routers: self.routers.unwrap_or(known.routers),
-            stagers: self.stagers.unwrap_or(known.stagers),
-            health_managers: self.health_managers.unwrap_or(known.health_managers),
-        }
+    /// How many daemons of which roles are asked for, where that is said.
+    fn counts(&self) -> impl Iterator<Item = (Role, u32)> {
+        [
+            (Role::Dea, self.deas),
+            (Role::Controller, self.controllers),
+            (Role::Router, self.routers),
+            (Role::Stager, self.stagers),
+            (Role::HealthManager, self.health_managers),
+        ]
+        .into_iter()
+        .filter_map(|(role, count)| Some((role, count?)))
     }
 
     /// None: as before.
@@ -158,6 +166,9 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
                 status.cluster,
                 home.display()
             ))?;
+            if let Some(cluster) = &before {
+                change_roles(&args, cluster).await?;
+            }
         }
         None => {
             examine(&args, &home, before.as_ref(), out, &caller)?;
@@ -226,7 +237,11 @@ fn welcome(
         "  apps answer at  http://APP.{}:{}/\n",
         cluster.domain, cluster.port
     ));
-    for port in (2..=cluster.copies.routers).filter_map(|index| cluster.router_port(index)) {
+    let routers = cluster.roles.numbers(Role::Router);
+    for port in routers
+        .filter(|number| *number > 1)
+        .filter_map(|number| cluster.router_port(number))
+    {
         text.push_str(&format!(
             "                  http://APP.{}:{port}/ (another router, the same apps)\n",
             cluster.domain
@@ -274,7 +289,31 @@ async fn running(cluster: Option<&ClusterFile>) -> Outcome<Option<NodeStatus>> {
     }
 }
 
-/// A running cluster keeps what it was started with.
+/// Tells the node of a running cluster how many daemons its machine is to have.
+async fn change_roles(args: &UpArgs, cluster: &ClusterFile) -> Outcome {
+    let counts: BTreeMap<String, u32> = args
+        .counts()
+        .filter(|(role, count)| cluster.roles.count(*role) != *count)
+        .map(|(role, count)| (role.name().to_string(), count))
+        .collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let socket = home::socket_of(cluster);
+    let request = NodeRequest::Roles { counts };
+    let answer = socket::ask(&socket, &request, CHANGE_OF_ROLES).await?;
+    match answer.map(|status| status.error) {
+        Some(None) => Ok(()),
+        Some(Some(why)) => Err(Failure::failed(why).doing("change the roles of this machine")),
+        None => Err(Failure::new(
+            Code::Unreachable,
+            "the node went away before it changed the roles",
+        )
+        .fix("`sudo yard up` again")),
+    }
+}
+
+/// A running cluster keeps what it was started with, but for its daemons.
 fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) {
     let Some(cluster) = cluster else { return };
     let differs = args
@@ -291,8 +330,6 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
         || args
             .wants_hosts()
             .is_some_and(|hosts| hosts != cluster.hosts)
-        || args.deas.is_some_and(|deas| deas != cluster.deas)
-        || args.copies(cluster.copies) != cluster.copies
         || args.database_file.is_some();
     if differs {
         out.warn("the cluster runs with other settings than asked for; `sudo yard down` first, then `sudo yard up` with the new ones");
@@ -356,8 +393,7 @@ struct NodeOptions {
     port: Option<u16>,
     tls_port: Option<u16>,
     bind: Option<String>,
-    deas: Option<u32>,
-    copies: Option<Copies>,
+    counts: Vec<(Role, u32)>,
     database_file: Option<PathBuf>,
     hosts: Option<bool>,
 }
@@ -371,8 +407,8 @@ impl NodeOptions {
                 port: Some(cluster.port),
                 tls_port: cluster.tls_port,
                 bind: Some(cluster.bind.clone()),
-                deas: Some(cluster.deas),
-                copies: Some(cluster.copies),
+                // The cluster store knows them.
+                counts: Vec::new(),
                 // The node keeps what it names.
                 database_file: None,
                 hosts: Some(cluster.hosts),
@@ -386,8 +422,7 @@ impl NodeOptions {
             port: args.port.or(self.port),
             tls_port: args.tls_port.or(self.tls_port),
             bind: args.bind.map(|bind| bind.to_string()).or(self.bind),
-            deas: args.deas.or(self.deas),
-            copies: Some(args.copies(self.copies.unwrap_or_default())),
+            counts: args.counts().collect(),
             database_file: args.database_file.as_deref().map(absolute),
             hosts: args.wants_hosts().or(self.hosts),
         }
@@ -404,12 +439,9 @@ impl NodeOptions {
         add("--port", self.port.map(|port| port.to_string()));
         add("--tls-port", self.tls_port.map(|port| port.to_string()));
         add("--bind", self.bind.clone());
-        add("--deas", self.deas.map(|deas| deas.to_string()));
-        let copies = |number: fn(Copies) -> u32| self.copies.map(|all| number(all).to_string());
-        add("--controllers", copies(|all| all.controllers));
-        add("--routers", copies(|all| all.routers));
-        add("--stagers", copies(|all| all.stagers));
-        add("--health-managers", copies(|all| all.health_managers));
+        for (role, count) in &self.counts {
+            add(&format!("--{}s", role.name()), Some(count.to_string()));
+        }
         let file = self.database_file.as_ref();
         add(
             "--database-file",
@@ -495,7 +527,7 @@ async fn until_ready(
                 && status
                     .components
                     .iter()
-                    .all(|component| component.state == ComponentState::Ready);
+                    .all(|component| component.state.is_well());
             if ready && status.phase == NodePhase::Running {
                 break Ok((cluster.clone(), status.clone()));
             }
@@ -665,8 +697,8 @@ mod tests {
             bind: "127.0.0.1".into(),
             port: 8080,
             tls_port: None,
-            deas: 2,
-            copies: Copies::default(),
+            machine: "machine-1".into(),
+            roles: proto::roles::Roles::one_of_each(),
             hosts,
             run_folder: "/run/stackyard/c0ffee12".into(),
         };
@@ -678,7 +710,7 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_stays() {
-        let same = "--domain yard.internal --port 8080 --bind 127.0.0.1 --deas 2 --controllers 1 --routers 1 --stagers 1 --health-managers 1";
+        let same = "--domain yard.internal --port 8080 --bind 127.0.0.1";
         assert_eq!(arguments(true, &[]), format!("{same} --hosts"));
         assert_eq!(arguments(false, &[]), format!("{same} --no-hosts"));
         assert_eq!(arguments(false, &["--hosts"]), format!("{same} --hosts"));
@@ -688,8 +720,8 @@ mod tests {
         );
         assert!(arguments(true, &["--port", "81"]).contains("--port 81"));
         assert!(
-            arguments(true, &["--routers", "2"])
-                .contains("--controllers 1 --routers 2 --stagers 1 --health-managers 1")
+            arguments(true, &["--routers", "2", "--health-managers", "3"])
+                .contains("--routers 2 --health-managers 3")
         );
         assert!(
             arguments(true, &["--database-file", "/d"]).contains("--database-file /d"),

@@ -41,7 +41,8 @@ pub fn routes() -> Router<Api> {
         .route("/yard/v1/config/{*path}", get(show).put(set).delete(unset))
 }
 
-fn cluster(api: &Api) -> Result<&Cluster, Refusal> {
+/// The cluster store, for whoever needs it.
+pub fn cluster(api: &Api) -> Result<&Cluster, Refusal> {
     api.cluster
         .as_ref()
         .ok_or_else(|| Refusal::Unavailable("This API has no cluster store behind it".into()))

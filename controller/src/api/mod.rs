@@ -24,6 +24,7 @@ pub mod internal;
 pub mod internal_bulk;
 pub mod jobs;
 pub mod manifest;
+pub mod nodes;
 pub mod openapi;
 pub mod organizations;
 pub mod packages;
@@ -99,6 +100,7 @@ pub fn routes() -> Router<Api> {
         .merge(admin_commands::routes())
         .merge(why::routes())
         .merge(yard::routes())
+        .merge(nodes::routes())
         .merge(openapi::routes())
         .merge(internal::routes())
         .merge(ssh::routes())

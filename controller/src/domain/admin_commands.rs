@@ -69,6 +69,7 @@ const EVENTS: &[(&str, Noun, &str)] = &[
     ("audit.domain.delete-request", Noun::Domain, "delete"),
     ("audit.agent.drain", Noun::Node, "drain"),
     ("audit.agent.undrain", Noun::Node, "undrain"),
+    ("audit.node.roles", Noun::Node, "change the roles of"),
 ];
 
 /// `audit.user.space_developer_add`: the role, and what is done with it.

@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod list;
 pub mod log_access;
 pub mod manifest;
+pub mod nodes;
 pub mod organizations;
 pub mod packages;
 pub mod processes;

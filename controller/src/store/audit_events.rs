@@ -51,6 +51,13 @@ pub struct On<'a> {
 }
 
 impl<'a> On<'a> {
+    pub fn node(machine: &'a str) -> On<'a> {
+        On {
+            kind: "node",
+            ..On::agent(machine)
+        }
+    }
+
     pub fn agent(id: &'a str) -> On<'a> {
         On {
             guid: id,

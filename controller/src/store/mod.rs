@@ -255,6 +255,11 @@ impl Store {
         })
     }
 
+    /// Several controllers can have it together.
+    pub fn is_shared(&self) -> bool {
+        self.backend == Backend::Postgres
+    }
+
     /// Begins a transaction; `operation` names it in errors. On SQLite it holds the only writing
     /// connection: do nothing slow (no bus, no disk, no hashing) until it is committed or dropped.
     pub async fn write(&self, operation: &'static str) -> Result<Tx, StoreError> {

@@ -7,6 +7,7 @@ mod config;
 mod databases;
 #[path = "../http/mod.rs"]
 mod http;
+mod nodes;
 #[path = "../world/mod.rs"]
 mod world;
 

@@ -194,6 +194,9 @@ GET /yard/v1/packages/{guid}/files | bearer | | 200 PackageFiles | What a packag
 GET /yard/v1/apps/{guid}/why | bearer | | 200 Why | The last restarts, failures and placements of an app, each with the chain of its causes
 PUT /yard/v1/agents/{id}/drain | bearer | | 200 AgentDrain | Empties an agent: it takes no more work, and what it has is moved elsewhere
 DELETE /yard/v1/agents/{id}/drain | bearer | | 204 | Lets an agent that was emptied take work again
+GET /yard/v1/nodes | bearer | | 200 NodeList | The machines of the cluster, their roles and daemons
+GET /yard/v1/nodes/{machine} | bearer | | 200 SeenNode | Shows a machine
+POST /yard/v1/nodes/{machine}/roles | bearer | RoleChanges | 200 SeenNode | Gives a machine more or fewer daemons of a role; its node starts them, or empties and stops them
 GET /yard/v1/openapi.json | - | | 200 Description | This document
 GET /internal/blobs/{key} | signed | | 200 bytes | Reads a blob
 HEAD /internal/blobs/{key} | signed | | 200 | The size of a blob

@@ -28,8 +28,6 @@ use connection::{Connection, Listener};
 
 /// Where leaders are.
 pub const LEADERS: &str = "/stackyard/leaders/";
-/// Where nodes and their roles are.
-pub const NODES: &str = "/stackyard/nodes/";
 /// How long [`Cluster::connect`] waits for the first reading of the settings. Short, because a
 /// router that is restarted while the store is away must serve all the same.
 const FIRST_READING: Duration = Duration::from_millis(700);

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proto::bus::Role;
-use proto::node::{ClusterFile, Copies};
+use proto::node::ClusterFile;
+use proto::roles::{self, FIRST_MACHINE, Roles, Terms, most};
 
 use super::files::{self, FileError};
 use crate::Wanted;
@@ -112,17 +113,18 @@ pub enum ClusterFileError {
         "{0:?} is no domain: it takes words of small letters, digits and '-', joined by dots, like yard.internal"
     )]
     NoDomain(String),
-    #[error("{0} agents do not fit on one machine: --deas takes a number from 1 to {most}", most = network::MAX_DEAS)]
-    Deas(u32),
     #[error(
-        "{number} {daemons} are too many or too few: {option} takes a number from 1 to {most}",
-        most = Copies::MOST
+        "{number} is no number of {role} daemons: {option} takes one from 1 to {most}",
+        role = role.name(),
+        most = most(*role)
     )]
-    Copies {
+    Count {
         number: u32,
-        daemons: &'static str,
+        role: Role,
         option: &'static str,
     },
+    #[error(transparent)]
+    Roles(#[from] roles::Refused),
     #[error(
         "{routers} routers take the ports from {port} on (--port), and those end at 65535: choose a lower one"
     )]
@@ -164,8 +166,8 @@ fn merged(
             bind: "127.0.0.1".to_string(),
             port: 8080,
             tls_port: None,
-            deas: 1,
-            copies: Copies::default(),
+            machine: FIRST_MACHINE.to_string(),
+            roles: Roles::one_of_each(),
             hosts: true,
             run_folder: String::new(),
         },
@@ -191,57 +193,50 @@ fn merged(
     if let Some(port) = wanted.tls_port {
         cluster.tls_port = (port != 0).then_some(port);
     }
-    cluster.deas = wanted.deas.unwrap_or(cluster.deas);
-    cluster.copies = wanted.copies.or(cluster.copies);
     cluster.hosts = wanted.hosts.unwrap_or(cluster.hosts);
-    if !(1..=network::MAX_DEAS).contains(&cluster.deas) {
-        return Err(ClusterFileError::Deas(cluster.deas));
-    }
+    cluster.roles = counted(wanted, &cluster)?;
     if cluster.port == 0 {
         return Err(ClusterFileError::Port);
     }
-    check_copies(cluster.copies)?;
     check_ports(&cluster)?;
     Ok(cluster)
 }
 
-fn check_copies(copies: Copies) -> Result<(), ClusterFileError> {
-    for (number, daemons, option) in [
-        (copies.controllers, "controllers", "--controllers"),
-        (copies.routers, "routers", "--routers"),
-        (copies.stagers, "stagers", "--stagers"),
-        (
-            copies.health_managers,
-            "health managers",
-            "--health-managers",
-        ),
-    ] {
-        if !(1..=Copies::MOST).contains(&number) {
-            return Err(ClusterFileError::Copies {
+/// The roles with as many daemons as was said. Whether the store agrees is seen once it is there.
+fn counted(wanted: &Wanted, cluster: &ClusterFile) -> Result<Roles, ClusterFileError> {
+    for (role, number, option) in wanted.counts.said() {
+        if !(1..=most(role)).contains(&number) {
+            return Err(ClusterFileError::Count {
                 number,
-                daemons,
+                role,
                 option,
             });
         }
     }
-    Ok(())
+    let machines = BTreeMap::from([(cluster.machine.clone(), cluster.roles.clone())]);
+    let wishes = wanted.counts.wishes();
+    // Where the rows are is looked at when they are opened.
+    let terms = Terms {
+        rows_are_shared: true,
+        force: false,
+    };
+    Ok(roles::change(&machines, &cluster.machine, &wishes, terms)?)
 }
 
 /// Each router has a port of its own, and another for TLS.
-fn check_ports(cluster: &ClusterFile) -> Result<(), ClusterFileError> {
-    let routers = 1..=cluster.copies.routers;
+pub fn check_ports(cluster: &ClusterFile) -> Result<(), ClusterFileError> {
+    let routers = || cluster.roles.numbers(Role::Router);
     let ends = |port| ClusterFileError::PortsEnd {
         port,
-        routers: cluster.copies.routers,
+        routers: cluster.roles.count(Role::Router),
     };
-    let plain: Vec<u16> = routers
-        .clone()
+    let plain: Vec<u16> = routers()
         .map(|index| cluster.router_port(index).ok_or(ends(cluster.port)))
         .collect::<Result<_, _>>()?;
     let Some(tls_port) = cluster.tls_port else {
         return Ok(());
     };
-    for index in routers {
+    for index in routers() {
         let port = cluster.router_tls_port(index).ok_or(ends(tls_port))?;
         if plain.contains(&port) {
             return Err(ClusterFileError::SamePort(port));
@@ -428,7 +423,8 @@ impl Chosen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::WantedCopies;
+    use crate::WantedCounts;
+    use crate::domain::cast::tests::with_deas;
 
     fn wanted(domain: Option<&str>, deas: Option<u32>, hosts: Option<bool>) -> Wanted {
         Wanted {
@@ -437,8 +433,10 @@ mod tests {
             bind: None,
             port: None,
             tls_port: None,
-            deas,
-            copies: Default::default(),
+            counts: WantedCounts {
+                deas,
+                ..WantedCounts::default()
+            },
             database_file: None,
             hosts,
         }
@@ -449,15 +447,15 @@ mod tests {
         let id = || "c0ffee12".to_string();
         let first = merged(&wanted(Some("a.internal"), None, Some(false)), None, id).unwrap();
         assert_eq!(
-            (first.domain.as_str(), first.port, first.deas, first.hosts),
-            ("a.internal", 8080, 1, false)
+            (first.domain.as_str(), first.port, &first.roles, first.hosts),
+            ("a.internal", 8080, &Roles::one_of_each(), false)
         );
         assert_eq!(first.run_folder, "/run/stackyard/c0ffee12");
         let second = merged(&wanted(None, Some(3), None), Some(first.clone()), id).unwrap();
         assert_eq!(
             second,
             ClusterFile {
-                deas: 3,
+                roles: with_deas(3),
                 ..first.clone()
             }
         );
@@ -471,7 +469,11 @@ mod tests {
         ));
         assert!(matches!(
             merged(&wanted(None, Some(17), None), Some(first), id),
-            Err(ClusterFileError::Deas(17))
+            Err(ClusterFileError::Count {
+                number: 17,
+                option: "--deas",
+                ..
+            })
         ));
     }
 
@@ -499,30 +501,31 @@ mod tests {
 
     #[test]
     fn several_of_a_role_are_remembered_and_bounded() {
-        let with = |copies: WantedCopies, tls_port, known| {
+        let with = |counts: WantedCounts, tls_port, known| {
             let wanted = Wanted {
-                copies,
+                counts,
                 tls_port,
                 ..wanted(None, None, None)
             };
             merged(&wanted, known, || "c0ffee12".to_string())
         };
-        let routers = |number| WantedCopies {
+        let routers = |number| WantedCounts {
             routers: Some(number),
-            ..WantedCopies::default()
+            ..WantedCounts::default()
         };
         let first = with(routers(2), Some(8443), None).unwrap();
-        assert_eq!((first.copies.routers, first.copies.stagers), (2, 1));
+        let counts = [Role::Router, Role::Stager].map(|role| first.roles.count(role));
+        assert_eq!(counts, [2, 1]);
         assert_eq!(
             (first.router_port(2), first.router_tls_port(2)),
             (Some(8081), Some(8444))
         );
-        let second = with(WantedCopies::default(), None, Some(first.clone())).unwrap();
+        let second = with(WantedCounts::default(), None, Some(first.clone())).unwrap();
         assert_eq!(second, first);
         for number in [0, 9] {
             assert!(matches!(
                 with(routers(number), None, Some(first.clone())),
-                Err(ClusterFileError::Copies { .. })
+                Err(ClusterFileError::Count { .. })
             ));
         }
         assert!(matches!(

@@ -27,6 +27,16 @@ impl Listeners {
         }
     }
 
+    /// Learns of one more socket; one that is known stays as it is.
+    pub fn learn(&mut self, name: String, address: SocketAddr) {
+        self.open.entry(name).or_insert((address, None));
+    }
+
+    /// Closes our descriptor of it: nobody waits there once its daemon has ended.
+    pub fn forget(&mut self, name: &str) {
+        self.open.remove(name);
+    }
+
     /// Binds it if it is not open yet.
     pub fn open(&mut self, name: &str) -> io::Result<()> {
         let Some((address, slot)) = self.open.get_mut(name) else {
@@ -109,5 +119,10 @@ mod tests {
         listeners.open("api").unwrap();
         assert_eq!(listeners.address("api"), Some(free));
         assert!(listeners.open("unknown").is_ok());
+        listeners.forget("api");
+        assert!(std::net::TcpStream::connect(free).is_err());
+        listeners.learn("api".to_string(), free);
+        listeners.open("api").unwrap();
+        assert!(std::net::TcpStream::connect(free).is_ok());
     }
 }

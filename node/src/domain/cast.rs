@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::bus::Role;
 use proto::ids::ComponentId;
-use proto::node::Copies;
+use proto::roles::{EVERY, Roles, most};
 
 /// A process that the node keeps alive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,24 +120,24 @@ impl Part {
     }
 }
 
-/// Every part of a cluster with that many daemons, servers first.
-pub fn parts(deas: u32, copies: Copies) -> Vec<Part> {
-    let daemons = [
-        (Role::Controller, copies.controllers),
-        (Role::Router, copies.routers),
-        (Role::Dea, deas),
-        (Role::HealthManager, copies.health_managers),
-        (Role::Stager, copies.stagers),
-        (Role::Collector, 1),
-        (Role::SshProxy, 1),
-    ];
-    let daemons = daemons
-        .into_iter()
-        .flat_map(|(role, number)| (1..=number).map(move |index| Part::Daemon { role, index }));
+/// The daemons that roles name.
+pub fn daemons(roles: &Roles) -> impl Iterator<Item = Part> {
+    roles
+        .iter()
+        .map(|(role, index)| Part::Daemon { role, index })
+}
+
+/// Every part of a machine with those roles, servers first.
+pub fn parts(roles: &Roles) -> Vec<Part> {
     [Part::Nats, Part::Etcd]
         .into_iter()
-        .chain(daemons)
+        .chain(daemons(roles))
         .collect()
+}
+
+/// Every part that a machine may ever have had.
+pub fn all() -> Vec<Part> {
+    parts(&Roles::counted(EVERY.map(|role| (role, most(role)))))
 }
 
 /// The parts in the order they are stopped; those of one wave together. Whoever asks others to
@@ -169,12 +169,18 @@ pub fn stop_waves(parts: &[Part]) -> Vec<Vec<Part>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// One daemon of each role, but so many agents.
+    pub fn with_deas(deas: u32) -> Roles {
+        let others = EVERY.into_iter().filter(|role| *role != Role::Dea);
+        Roles::counted(others.map(|role| (role, 1)).chain([(Role::Dea, deas)]))
+    }
 
     #[test]
     fn the_end_goes_from_those_who_ask_to_those_who_serve() {
-        let names: Vec<Vec<String>> = stop_waves(&parts(2, Copies::default()))
+        let names: Vec<Vec<String>> = stop_waves(&parts(&with_deas(2)))
             .iter()
             .map(|wave| wave.iter().map(Part::name).collect())
             .collect();
@@ -195,7 +201,7 @@ mod tests {
 
     #[test]
     fn daemons_of_a_role_share_no_socket_and_no_port() {
-        let parts = parts(2, Copies::all(2));
+        let parts = parts(&Roles::counted(EVERY.map(|role| (role, 2.min(most(role))))));
         let sockets: Vec<String> = parts.iter().flat_map(Part::sockets).collect();
         assert_eq!(
             sockets,
@@ -222,7 +228,7 @@ mod tests {
 
     #[test]
     fn every_part_is_stopped_exactly_once() {
-        let parts = parts(5, Copies::all(3));
+        let parts = all();
         let mut stopped: Vec<Part> = stop_waves(&parts).into_iter().flatten().collect();
         stopped.sort();
         let mut all = parts.clone();
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_part_may_take_longer_than_it_gives_itself() {
-        for part in parts(1, Copies::default()) {
+        for part in parts(&Roles::one_of_each()) {
             if let Part::Daemon { role, .. } = part {
                 assert!(
                     part.stop_deadline()

@@ -4,6 +4,7 @@ pub mod cast;
 pub mod hosts;
 pub mod network;
 pub mod ports;
+pub mod recast;
 pub mod restart;
 pub mod rolling;
 pub mod servers;

@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-/// Agents that fit on one machine: sixteen /20 in a /16.
+/// Agents that fit into a cluster's network: sixteen /20 in a /16 ([`proto::roles::most`]).
 pub const MAX_DEAS: u32 = 16;
 /// Clusters whose user ids fit side by side.
 const CLASSES: u8 = 15;

@@ -18,6 +18,9 @@ const THREADS: &str = "cluster/daemon/threads";
 /// The variable by which the runtime of a daemon is told so.
 const THREADS_VARIABLE: &str = "TOKIO_WORKER_THREADS";
 
+/// Beside the paths: which bootstrap file it was started with. No path has a single word.
+pub const BOOTSTRAP: &str = "bootstrap";
+
 /// Values that a daemon reads when it starts only, by path.
 pub type Values = BTreeMap<String, String>;
 
@@ -62,8 +65,10 @@ impl Seen {
             own.cloned()
                 .or_else(|| Key::find(path).map(|key| key.default_value().to_string()))
         };
-        let differs =
-            |(path, value): &(&String, &String)| has(path.as_str()).as_ref() != Some(*value);
+        // What a node of before did not say of a daemon that it started is taken to be right.
+        let differs = |(path, value): &(&String, &String)| {
+            has(path.as_str()).is_some_and(|has| has != **value)
+        };
         let stale = self.wanted.iter().filter(differs);
         stale.map(|(path, _)| path.clone()).collect()
     }
@@ -99,14 +104,14 @@ pub fn next(seen: &[Seen]) -> Step {
 mod tests {
     use super::*;
     use crate::domain::cast;
-    use proto::node::Copies;
+    use crate::domain::cast::tests::with_deas;
 
     fn threads(number: &str) -> Values {
         Values::from([(THREADS.to_string(), number.to_string())])
     }
 
     fn daemons(wanted: &str) -> Vec<Seen> {
-        cast::parts(2, Copies::default())
+        cast::parts(&with_deas(2))
             .into_iter()
             .filter(|part| part.component().is_some())
             .map(|part| Seen {

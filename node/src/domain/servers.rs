@@ -76,7 +76,7 @@ pub fn etcd_config(cluster: &str, data: &Path, client: u16, peer: u16) -> String
 pub enum StoreRole {
     /// Reads and writes everything of Stackyard: controller and node.
     Operator,
-    /// Reads the settings, stands for leadership, registers itself.
+    /// Reads the settings, stands for leadership.
     Member,
 }
 
@@ -92,11 +92,7 @@ impl StoreRole {
     pub fn grants(self) -> &'static [(&'static str, bool)] {
         match self {
             StoreRole::Operator => &[("/stackyard/", true)],
-            StoreRole::Member => &[
-                ("/stackyard/config/", false),
-                ("/stackyard/leaders/", true),
-                ("/stackyard/nodes/", true),
-            ],
+            StoreRole::Member => &[("/stackyard/config/", false), ("/stackyard/leaders/", true)],
         }
     }
 

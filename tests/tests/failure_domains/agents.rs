@@ -125,7 +125,7 @@ pub fn running_indices(places: &[Place]) -> BTreeSet<u64> {
 /// As `yard node list` shows it.
 pub async fn seen(cluster: &Cluster, agent: &str) -> anyhow::Result<SeenAgent> {
     let listed = cluster.ok(["node", "list", "--json"]).await?.json()?;
-    let agents: Vec<SeenAgent> = serde_json::from_value(listed)?;
+    let agents: Vec<SeenAgent> = serde_json::from_value(listed["agents"].clone())?;
     agents
         .into_iter()
         .find(|one| one.id == agent)

@@ -5,7 +5,7 @@ use crate::rows;
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use proto::node::{ComponentState, Copies};
+use proto::node::ComponentState;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::path::PathBuf;
@@ -86,7 +86,7 @@ impl World {
         std::fs::write(&file, &database.url)?;
         rows::watch_leaders(&database.store).await?;
         let cluster = Cluster::start(Options {
-            copies: Copies::all(2),
+            copies: 2,
             database_file: Some(file),
             ..Options::default()
         })

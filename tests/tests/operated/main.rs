@@ -6,7 +6,9 @@ mod changes;
 mod live;
 mod machine;
 mod plan;
+mod roles;
 mod tasks;
+mod unit;
 mod users;
 mod verbs;
 mod why;
@@ -15,9 +17,11 @@ use changes::*;
 use live::*;
 use machine::*;
 use plan::*;
+use roles::*;
 use tasks::*;
 use tests::runner::{run, suite, with_cluster};
 use tests::tests;
+use unit::*;
 use users::*;
 use verbs::*;
 use why::*;
@@ -48,6 +52,12 @@ fn main() {
                 a_value_of_one_component_changes_only_that_one,
                 a_change_is_taken_back,
                 a_value_that_needs_a_restart_restarts_one_daemon_at_a_time,
+                a_router_is_added_and_finishes_its_requests_before_it_goes,
+                an_agent_is_added_and_emptied_before_it_goes,
+                what_would_hurt_is_refused_with_the_reason,
+                up_writes_roles_too,
+                a_node_finishes_what_another_began,
+                a_unit_brings_everything_back_after_a_reboot,
                 a_report_holds_no_secret,
                 a_second_user_is_logged_in_through_sudo,
                 every_command_prints_one_document,

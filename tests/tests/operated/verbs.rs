@@ -46,6 +46,7 @@ const ENTRY: &[&str] = &[
     "overrides",
 ];
 const OUTCOME: &[&str] = &["dry_run", "revision", "changes"];
+const HELD: &[&str] = &["machine", "role", "count", "done", "daemons"];
 const TARGET: &[&str] = &["api", "user", "org", "space"];
 const TASK: &[&str] = &[
     "guid",
@@ -156,7 +157,18 @@ const VERBS: &[Verb] = &[
         "logs spoken --recent",
         &["timestamp", "source_type", "instance", "stderr", "text"],
     ),
-    verb("node list", &["id", "zone", "state", "instances"]),
+    verb("node list", &["machines", "agents"]),
+    verb(
+        "node inspect machine-1",
+        &["machine", "state", "roles", "daemons", "events"],
+    ),
+    verb(
+        "node unit --home HOME",
+        &["unit", "file", "installed", "text"],
+    ),
+    verb("node role list", &["machine", "role", "count", "daemons"]),
+    verb("node role add machine-1 stager", HELD),
+    verb("node role remove machine-1 stager", HELD),
     verb("node inspect dea-1", &["id", "zone", "state", "events"]),
     verb("node drain dea-1 --no-wait", &["id", "drained", "drain"]),
     verb("node undrain dea-1", &["id", "takes_work"]),

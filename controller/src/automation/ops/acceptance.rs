@@ -15,8 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Things kept of each kind. One more, and all are forgotten: a bound, not a policy.
 const MOST_KEPT: usize = 1000;
 
-/// What is made of rows, by reference, and of which version of them (`V`) it was made.
-pub struct Kept<V, T>(Arc<Mutex<BTreeMap<String, (V, Arc<T>)>>>);
+/// By reference: what was made of rows, and of which version of them.
+type Made<V, T> = BTreeMap<String, (V, Arc<T>)>;
+
+/// What is made of rows (`T`), by reference, and of which version of them (`V`) it was made.
+pub struct Kept<V, T>(Arc<Mutex<Made<V, T>>>);
 
 impl<V, T> Clone for Kept<V, T> {
     fn clone(&self) -> Self {
