@@ -31,7 +31,8 @@ fn cause<'a>(outcome: &'a Value, kind: &str) -> anyhow::Result<&'a str> {
 
 /// What `yard status` says waits.
 async fn waiting(cluster: &Cluster) -> anyhow::Result<Vec<Value>> {
-    let status = cluster.ok(["status", "--json"]).await?.json()?;
+    // Without an agent that takes work the cluster is not healthy, and the command says so.
+    let status = cluster.yard(["status", "--json"]).await?.json()?;
     let waiting = status.pointer("/cluster/waiting").and_then(Value::as_array);
     waiting.cloned().context("what waits")
 }
