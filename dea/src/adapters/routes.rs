@@ -28,7 +28,7 @@ impl Agent {
                 .record
                 .registration(uris, &self.id, &self.config.zone, &host, port);
         // Two subjects have no order between them: routers believe the later time.
-        registration.endpoint_updated_at_ns = Some((self.now().unix * 1e9) as i64);
+        registration.endpoint_updated_at_ns = Some(self.clock.steady_unix_ns());
         Some(registration)
     }
 
