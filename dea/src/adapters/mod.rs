@@ -12,7 +12,7 @@ pub mod automation;
 pub mod commands;
 pub mod droplets;
 pub mod epochs;
-mod evacuation;
+pub mod evacuation;
 pub mod farewell;
 pub mod folders;
 pub mod health;
