@@ -75,7 +75,7 @@ bench: setup-test
 	@$(MAKE) --no-print-directory init PROFILE=$(PROFILE)
 	@$(SUDO) $(BIN)/bench
 
-## trials: kill every daemon under load, ten times as long as the tests do, and write docs/trials.md; simulate ten times as many clusters
+## trials: kill every daemon under load and simulate clusters, ten times as long as the tests do, and write docs/trials.md
 trials: setup-test build
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test automation_trials --locked
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test mortal --locked

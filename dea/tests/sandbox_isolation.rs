@@ -212,6 +212,91 @@ async fn the_kernel_is_kept_out_of_reach() {
     yard.finish().await;
 }
 
+/// The image of a root file system that sandboxes of this engine are made from.
+fn template(yard: &Yard) -> std::path::PathBuf {
+    let mut folders = vec![yard.config.folder.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "img")
+                && path
+                    .file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with("host-")
+            {
+                return path;
+            }
+        }
+    }
+    panic!("no template below {}", yard.config.folder.display());
+}
+
+#[tokio::test]
+async fn a_root_file_system_with_links_in_the_wrong_places_is_refused() {
+    let Some(yard) = Yard::start("links").await else {
+        return;
+    };
+    yard.prepare("first").await.destroy().await.unwrap();
+    let template = template(&yard);
+    let clean = std::fs::read(&template).unwrap();
+    // What is there is moved aside, and a link put in its place.
+    for (place, target) in [
+        ("proc", "/tmp"),
+        ("dev/null", "/proc/sys/kernel/core_pattern"),
+        ("dev/console", "/proc/sysrq-trigger"),
+        ("etc/hosts", "/var/tmp/stackyard-was-written"),
+        ("home/vcap", "/root"),
+    ] {
+        std::fs::write(&template, &clean).unwrap();
+        for request in [
+            format!("link root/{place} root/aside"),
+            format!("unlink root/{place}"),
+            format!("symlink root/{place} {target}"),
+        ] {
+            // The first two do nothing where nothing is.
+            Command::new("debugfs")
+                .args(["-w", "-R", &request])
+                .arg(&template)
+                .output()
+                .unwrap();
+        }
+        let refused = yard.engine.prepare(yard.request("linked")).await;
+        let error = refused.err().map(|error| dea::sandbox::chain(&error));
+        let said = format!("/{place} is a link in it");
+        assert!(
+            error.as_deref().is_some_and(|error| error.contains(&said)),
+            "{place}: {error:?}"
+        );
+    }
+    assert!(!std::path::Path::new("/var/tmp/stackyard-was-written").exists());
+    std::fs::write(&template, &clean).unwrap();
+    yard.prepare("last").await.destroy().await.unwrap();
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn devices_programs_and_settings_of_the_host_are_not_there() {
+    let Some(yard) = Yard::start("devices").await else {
+        return;
+    };
+    let sandbox = yard.prepare("probe").await;
+    let mut events = sandbox.events().await.unwrap();
+    let script = "
+        ls /dev | grep -vxE 'core|fd|full|mqueue|null|ptmx|pts|random|shm|std(in|out|err)|tty|urandom|zero' | sed 's/^/device: /'
+        for device in /dev/*; do [ -b $device ] && echo \"block device: $device\"; done
+        [ $(ls /proc | grep -cxE '[0-9]+') -le 12 ] || echo 'programs of others'
+        find /proc/sys /sys -type f -writable 2>/dev/null | head -5 | sed 's/^/writable: /'
+        find / -xdev -type s 2>/dev/null | sed 's/^/socket: /'
+        echo done";
+    sandbox.order(shell(script)).await.unwrap();
+    let seen = collect(&mut events).await;
+    assert_eq!(words(&seen), ["done"]);
+    yard.finish().await;
+}
+
 #[tokio::test]
 async fn one_application_cannot_take_all_inotify_instances() {
     let Some(yard) = Yard::start("inotify").await else {
@@ -258,9 +343,17 @@ async fn uids_differ_from_sandbox_to_sandbox() {
                 ..
             })
         ));
-        maps.push(text(&seen, false));
+        // Inside from 0 on, outside from there, so many.
+        let map = text(&seen, false)[0].clone();
+        let numbers: Vec<u32> = map
+            .split_whitespace()
+            .map(|number| number.parse().unwrap())
+            .collect();
+        assert_eq!((numbers[0], numbers[2]), (0, 65_536), "{map}");
+        assert!(numbers[1] >= yard.config.uid_base, "{map}");
+        maps.push(numbers[1]);
     }
-    assert_ne!(maps[0], maps[1]);
+    assert!(maps[0].abs_diff(maps[1]) >= 65_536, "{maps:?}");
     yard.finish().await;
 }
 

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use proto::api::{ApiError, ErrorDocument};
 use std::error::Error;
+use std::io::ErrorKind;
 
 struct Told {
     status: StatusCode,
@@ -100,6 +101,7 @@ fn tell(refusal: &Refusal) -> Told {
             told(S::SERVICE_UNAVAILABLE, 10015, "CF-ServiceUnavailable", text)
         }
         Refusal::Store(error) => store(error),
+        Refusal::Internal { source, .. } if is_disk_full(source.as_ref()) => disk_is_full(),
         Refusal::Internal { .. } => told(
             S::INTERNAL_SERVER_ERROR,
             10001,
@@ -136,6 +138,7 @@ fn store(error: &StoreError) -> Told {
             "CF-ServiceUnavailable",
             "The database does not answer: try again in a moment",
         ),
+        _ if is_disk_full(error) => disk_is_full(),
         _ => told(
             S::INTERNAL_SERVER_ERROR,
             10001,
@@ -144,6 +147,39 @@ fn store(error: &StoreError) -> Told {
         ),
     }
 }
+
+fn disk_is_full() -> Told {
+    told(
+        StatusCode::INSUFFICIENT_STORAGE,
+        10015,
+        "CF-ServiceUnavailable",
+        "The cluster's disk is full: nothing can be changed until an operator makes room. What runs goes on",
+    )
+}
+
+/// Whether it failed for want of room, in a file or in the database.
+pub(super) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+            if kinds.contains(&error.kind()) {
+                return true;
+            }
+        }
+        if let Some(sqlx::Error::Database(error)) = error.downcast_ref::<sqlx::Error>() {
+            let code = error.code();
+            if code.is_some_and(|code| DATABASE_FULL.contains(&code.as_ref())) {
+                return true;
+            }
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// SQLite's SQLITE_FULL, PostgreSQL's disk_full.
+const DATABASE_FULL: [&str; 2] = ["13", "53100"];
 
 /// The error and all its causes, for the log.
 fn chain(error: &dyn Error) -> String {
@@ -179,6 +215,7 @@ impl IntoResponse for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sqlx::Connection;
 
     #[test]
     fn clients_find_the_words_they_look_for() {
@@ -204,6 +241,38 @@ mod tests {
             );
         }
         assert_eq!(tell(&Refusal::InvalidToken).title, "CF-InvalidAuthToken");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_as_such_wherever_it_was_met() {
+        let no_room = || std::io::Error::from(ErrorKind::StorageFull);
+        let blob = crate::blobs::BlobError::File {
+            key: "packages/a".into(),
+            source: no_room(),
+        };
+        let received = crate::blobs::ReceiveError::Disk(no_room());
+        sqlx::any::install_default_drivers();
+        let mut database = sqlx::AnyConnection::connect("sqlite::memory:")
+            .await
+            .unwrap();
+        for statement in ["CREATE TABLE big (it TEXT)", "PRAGMA max_page_count = 3"] {
+            sqlx::query(statement).execute(&mut database).await.unwrap();
+        }
+        let full = sqlx::query("INSERT INTO big VALUES (hex(zeroblob(100000)))")
+            .execute(&mut database)
+            .await
+            .unwrap_err();
+        for refusal in [
+            Refusal::from(blob),
+            Refusal::internal("receiving a package")(received),
+            Refusal::Store(StoreError::during("create an app")(full)),
+        ] {
+            let told = tell(&refusal);
+            assert_eq!(told.status.as_u16(), 507, "{refusal:?}");
+            assert!(told.details[0].contains("disk is full"), "{refusal:?}");
+        }
+        let other = Refusal::internal("reading")(std::io::Error::from(ErrorKind::NotFound));
+        assert_eq!(tell(&other).status.as_u16(), 500);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Agents hold no account: what they may get or put is in the URL they were given, with its
 //! signature. The signature is all that protects a blob, so nothing of the query is looked at before it.
 
+use super::errors::is_disk_full;
 use super::extract::Caller;
 use super::{Answer, Api, ok};
 use crate::blobs::BlobError;
@@ -120,6 +121,14 @@ fn failed(error: &BlobError) -> Response {
         BlobError::Key(_) => (StatusCode::NOT_FOUND, "this is no key of a blob\n"),
         BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "the blob is too large\n"),
         BlobError::BrokenOff { .. } => (StatusCode::BAD_REQUEST, "the upload broke off\n"),
+        BlobError::Store { .. } | BlobError::File { .. } if is_disk_full(error) => {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "a blob was refused: the disk of the blob store is full"
+            );
+            let text = "the disk of the blob store is full\n";
+            (StatusCode::INSUFFICIENT_STORAGE, text)
+        }
         BlobError::Store { .. } | BlobError::File { .. } => {
             tracing::error!(
                 error = error as &dyn std::error::Error,

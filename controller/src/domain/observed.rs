@@ -350,7 +350,7 @@ impl Observed {
         self.by_agent.get(dea).map_or(0, BTreeSet::len)
     }
 
-    fn ids_on(&self, dea: &DeaId) -> impl Iterator<Item = &InstanceId> {
+    pub fn ids_on(&self, dea: &DeaId) -> impl Iterator<Item = &InstanceId> {
         self.by_agent.get(dea).into_iter().flatten()
     }
 

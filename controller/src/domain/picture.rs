@@ -253,8 +253,17 @@ impl Picture {
         decided
             .actions
             .extend(self.restarts(wanted, &asked.restarts));
+        self.note_stops(&decided.actions, now);
         self.follow_requests(wanted, now, &mut decided);
         decided
+    }
+
+    fn note_stops(&mut self, actions: &[Action], now: Duration) {
+        for action in actions {
+            if let Action::Stop { instances, .. } = action {
+                self.stopping(instances, now);
+            }
+        }
     }
 
     /// Also before every agent was heard: the health manager asks from complete knowledge of its own.
@@ -285,6 +294,8 @@ impl Picture {
             for ignored in verdict.ignored {
                 decided.ignored.push((request.droplet.clone(), ignored));
             }
+            // Nor must two of them stop what each was to leave for the other.
+            self.note_stops(&verdict.actions, now);
             // Two requests of one round must not start one index twice.
             decided
                 .actions
@@ -420,6 +431,11 @@ impl Picture {
 
     /// An agent takes no more work. Whether that is news.
     pub fn leaving(&mut self, goodbye: Shutdown, now: Duration) -> bool {
+        if goodbye.yard_drain.is_none() {
+            // It takes its instances down with it: none of them is a reason to stop a second one.
+            let going: Vec<InstanceId> = self.observed.ids_on(&goodbye.id).cloned().collect();
+            self.stopping(&going, now);
+        }
         let took_work = self.pool.takes_work(&goodbye.id);
         self.pool.leaving(goodbye, now);
         took_work
@@ -533,6 +549,61 @@ mod tests {
             place(&mut picture, "i3", 0, 1),
             Decision::Place { .. }
         ));
+    }
+
+    /// Two run, and the older one is on an agent that is shut down at this moment.
+    #[test]
+    fn what_an_agent_takes_down_with_it_is_no_reason_to_stop_another() {
+        let stops = |leaves: bool| {
+            let mut picture = Picture::default();
+            for (name, id) in [("dea-1", "old"), ("dea-2", "new")] {
+                let runs = beat(id, 0, InstanceState::Running);
+                picture.beat(&heartbeat(name, Some(true), vec![runs]), seconds(1));
+            }
+            if leaves {
+                let goodbye = Shutdown {
+                    id: dea("dea-1"),
+                    ip: "10.0.0.1".into(),
+                    version: 0.1,
+                    app_id_to_count: BTreeMap::new(),
+                    yard_zone: None,
+                    yard_drain: None,
+                };
+                picture.leaving(goodbye, seconds(2));
+            }
+            let stop = HealthRequest {
+                op: HealthOperation::Stop,
+                indices: vec![],
+                instances: vec![InstanceId::new("new").expect("an id")],
+                ..request(0)
+            };
+            picture.ask(seconds(2), stop);
+            picture
+                .decide(&wanted(1), Asked::default(), sight(2))
+                .actions
+                .len()
+        };
+        assert_eq!((stops(false), stops(true)), (1, 0));
+    }
+
+    /// The health manager changed its mind about which of two is one too many, and both requests waited.
+    #[test]
+    fn requests_of_one_round_do_not_stop_both_of_two() {
+        let mut picture = Picture::default();
+        for (name, id) in [("dea-1", "old"), ("dea-2", "new")] {
+            let runs = beat(id, 0, InstanceState::Running);
+            picture.beat(&heartbeat(name, Some(true), vec![runs]), seconds(1));
+            let stop = HealthRequest {
+                op: HealthOperation::Stop,
+                indices: vec![],
+                instances: vec![InstanceId::new(id).expect("an id")],
+                ..request(0)
+            };
+            picture.ask(seconds(1), stop);
+        }
+        let decided = picture.decide(&wanted(1), Asked::default(), sight(2));
+        assert_eq!(decided.actions.len(), 1, "{:?}", decided.actions);
+        assert_eq!(decided.ignored.len(), 1, "{:?}", decided.ignored);
     }
 
     #[test]

@@ -9,7 +9,6 @@
 use crate::Config;
 use crate::domain::Now;
 use crate::domain::capacity::{self, Claim, Hold, Resources};
-use crate::domain::epoch::Epochs;
 use crate::domain::evacuation::Evacuation;
 use crate::domain::instance::{Instance, Pace, State, StopCause};
 use crate::domain::pack::Warm;
@@ -36,6 +35,7 @@ use super::automation::output::Outputs;
 use super::automation::sensors::SensorEntry;
 use super::automation::unit::PackCommand;
 use super::droplets::Droplets;
+use super::epochs::KeptEpochs;
 use super::inside::Inside;
 use super::pool::Pool;
 use super::spool::Spool;
@@ -85,26 +85,42 @@ pub struct Nudges {
 
 /// The agent's time.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock(Instant);
+pub struct Clock {
+    started: Instant,
+    /// What the machine's clock said then.
+    started_unix: Duration,
+}
+
+fn unix_now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
+}
 
 impl Clock {
     pub fn started() -> Clock {
-        Clock(Instant::now())
+        Clock {
+            started: Instant::now(),
+            started_unix: unix_now(),
+        }
     }
 
     pub fn now(&self) -> Now {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Now {
-            uptime: self.0.elapsed(),
-            unix: unix.as_secs_f64(),
+            uptime: self.started.elapsed(),
+            unix: unix_now().as_secs_f64(),
         }
+    }
+
+    /// Unix time in nanoseconds that never goes back while the process lives, whatever the machine's clock is
+    /// set to: what is said later carries a later time.
+    pub fn steady_unix_ns(&self) -> i64 {
+        let steady = self.started_unix + self.started.elapsed();
+        i64::try_from(steady.as_nanos()).unwrap_or(i64::MAX)
     }
 
     /// When `uptime` will be.
     pub fn at(&self, uptime: Duration) -> tokio::time::Instant {
-        tokio::time::Instant::from_std(self.0 + uptime)
+        tokio::time::Instant::from_std(self.started + uptime)
     }
 }
 
@@ -125,7 +141,7 @@ pub struct Table {
     pub stopped_sensors: BTreeMap<String, i64>,
     /// What waits prepared for whoever comes.
     pub pool: Pool,
-    pub epochs: Epochs,
+    pub epochs: KeptEpochs,
     /// The agent ends: no more work is taken.
     pub draining: bool,
     pub evacuation: Evacuation,
@@ -192,6 +208,14 @@ pub enum TaskWish {
 }
 
 impl Table {
+    /// An empty one, of an agent that has followed these leaders.
+    pub fn of(epochs: KeptEpochs) -> Table {
+        Table {
+            epochs,
+            ..Table::default()
+        }
+    }
+
     /// Why no more work is taken; `None`: it is.
     pub fn closed(&self) -> Option<&'static str> {
         if self.draining {

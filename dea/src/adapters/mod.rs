@@ -11,6 +11,7 @@ pub mod agent;
 pub mod automation;
 pub mod commands;
 pub mod droplets;
+pub mod epochs;
 pub mod evacuation;
 pub mod farewell;
 pub mod folders;

@@ -26,7 +26,7 @@ impl Agent {
                 .record
                 .registrations(&self.id, &self.config.zone, &host, port);
         for registration in &mut registrations {
-            registration.endpoint_updated_at_ns = Some(self.unix_nanos());
+            registration.endpoint_updated_at_ns = Some(self.clock.steady_unix_ns());
         }
         registrations
     }
@@ -43,13 +43,9 @@ impl Agent {
             entry
                 .record
                 .registration(uris, &self.id, &self.config.zone, &host, port);
-        registration.endpoint_updated_at_ns = Some(self.unix_nanos());
+        // Two subjects have no order between them: routers believe the later time.
+        registration.endpoint_updated_at_ns = Some(self.clock.steady_unix_ns());
         Some(registration)
-    }
-
-    /// Two subjects have no order between them: routers believe the later time.
-    fn unix_nanos(&self) -> i64 {
-        (self.now().unix * 1e9) as i64
     }
 
     /// Tells the routers the instance's names, if it is to be found there. A lost message is made

@@ -6,6 +6,7 @@ use super::automation::notes::Notes;
 use super::automation::output::Outputs;
 use super::automation::{report, retire};
 use super::droplets::Droplets;
+use super::epochs::KeptEpochs;
 use super::inside::{self, Inside};
 use super::spool::Spool;
 use super::{
@@ -34,6 +35,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         .context("cannot open the folder of accepted work")?;
     let notes = Notes::open(folder.join("actions")).context("cannot open the folder of actions")?;
     folders::fresh(&folder.join("inputs"))?;
+    let table = Table::of(KeptEpochs::open(folder.join("epochs.json")));
     let engine = Engine::start(engine_config(&config, &deps.bootstrap))
         .await
         .context("the container engine cannot start")?;
@@ -58,7 +60,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         cluster: deps.cluster.clone(),
         nudges: Nudges::default(),
         clock,
-        table: std::sync::Mutex::new(Table::default()),
+        table: std::sync::Mutex::new(table),
         admission: std::sync::Mutex::default(),
         routes_in_order: tokio::sync::Mutex::default(),
         config,

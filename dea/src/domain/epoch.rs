@@ -1,11 +1,14 @@
 //! Commands carry the leadership epoch they were planned in. A leader that was replaced while its
 //! command was on the way must not undo what the new one ordered: an older epoch than the newest
 //! seen, of the same kind of command, is refused. Commands without one (a stranger's, a tool's)
-//! pass. A restarted agent learns the epochs again from the start commands of what it adopts.
+//! pass. What was seen outlives the agent's process: a leader that stood still may send its commands after
+//! the agent was restarted.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     Start,
     Stop,
@@ -16,7 +19,7 @@ pub enum Command {
 }
 
 /// Newest epoch seen of each kind of command.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epochs(BTreeMap<Command, i64>);
 
 /// A command of a leader that is none any more.

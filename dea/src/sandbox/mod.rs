@@ -38,6 +38,7 @@ mod request;
 mod seccomp;
 mod stack;
 
+pub use allocation::{Numbers, host_port};
 pub use config::{BadSubnet, EngineConfig, Subnet};
 pub use dea_shim::cgroup::Group;
 pub use dea_shim::protocol::{ExitStatus, Orders, Splitter};

@@ -4,7 +4,7 @@
 //! only plans and sends. So a slow controller never delays the hearing of heartbeats.
 
 use super::bulk::BulkReader;
-use super::state::{Shared, unix_now};
+use super::state::Shared;
 use crate::domain::plan::Operation;
 use crate::domain::policy::Policy;
 use crate::domain::round::{messages, round};
@@ -71,7 +71,7 @@ impl Manager {
             let mut state = self.shared.state();
             let change = state
                 .world
-                .heartbeat(&beat.message, now, unix_now(), &policy);
+                .heartbeat(&beat.message, now, self.shared.unix(), &policy);
             if change.new_agent {
                 tracing::info!(dea = %beat.message.dea, instances = beat.message.droplets.len(), "an agent is heard");
             }
@@ -99,7 +99,10 @@ impl Manager {
             };
             let (now, policy) = (self.shared.now(), self.policy());
             let mut state = self.shared.state();
-            if state.world.exited(&exit.message, now, unix_now(), &policy) {
+            if state
+                .world
+                .exited(&exit.message, now, self.shared.unix(), &policy)
+            {
                 state.report.exits += 1;
                 state.due.processes.insert(exit.message.droplet.clone());
                 drop(state);
@@ -195,7 +198,7 @@ impl Manager {
     fn sweep(&self) -> bool {
         let (now, policy) = (self.shared.now(), self.policy());
         let mut state = self.shared.state();
-        let swept = state.world.sweep(now, unix_now(), &policy);
+        let swept = state.world.sweep(now, self.shared.unix(), &policy);
         for dea in &swept.lost {
             state.report.agents_lost += 1;
             tracing::warn!(%dea, "an agent is lost");
@@ -295,7 +298,9 @@ impl Manager {
         let mut state = self.shared.state();
         tracing::debug!(processes = set.len(), "the desired state was read");
         state.world.desired.replace(set, begun);
-        state.world.recall(&crashes, now, unix_now(), &policy);
+        state
+            .world
+            .recall(&crashes, now, self.shared.unix(), &policy);
         state.report.fetches += 1;
         state.report.last_fetch_error = None;
         state.due.all = true;
@@ -312,7 +317,7 @@ impl Manager {
     /// What crashed before we began to hear. Without it the app that crashes again and again is
     /// started at once, which is no reason to bring nobody back.
     async fn recorded_crashes(&self, reader: &mut BulkReader) -> Vec<RecordedCrash> {
-        let since = unix_now() - self.policy().recall_span() as f64 / 1000.0;
+        let since = self.shared.unix() - self.policy().recall_span() as f64 / 1000.0;
         match reader.crashes(since as i64).await {
             Ok(crashes) => {
                 tracing::info!(crashes = crashes.len(), "recorded crashes were read");

@@ -25,6 +25,7 @@ pub struct Shared {
     /// The desired state is to be read now.
     pub read_now: Notify,
     base: Instant,
+    base_unix: f64,
 }
 
 /// What the lock protects.
@@ -61,12 +62,18 @@ impl Shared {
             wake: Notify::new(),
             read_now: Notify::new(),
             base: Instant::now(),
+            base_unix: unix_now(),
         })
     }
 
     /// The clock does not begin at zero: what happened before this process began has its time too.
     pub fn now(&self) -> Millis {
         BEFORE + self.base.elapsed().as_millis() as Millis
+    }
+
+    /// Unix seconds by the same clock: whoever sets the machine's clock changes no order of what was heard.
+    pub fn unix(&self) -> f64 {
+        self.base_unix + self.base.elapsed().as_secs_f64()
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -76,7 +83,7 @@ impl Shared {
     }
 }
 
-pub fn unix_now() -> f64 {
+fn unix_now() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())

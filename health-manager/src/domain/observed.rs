@@ -27,7 +27,8 @@ pub struct Seen {
     pub version: Version,
     pub index: u32,
     pub state: InstanceState,
-    /// When it came into this state, on our clock as well as its unix time says.
+    /// When it came into this state, on our clock as well as its unix time says; never before it was seen in
+    /// another, or not at all: whatever the agent's clock says.
     pub since: Millis,
     /// The same, as the agent said it.
     pub since_unix: f64,
@@ -92,6 +93,14 @@ pub struct Observed {
     ended: BTreeMap<InstanceId, Millis>,
 }
 
+/// When a beat was heard, and when its agent had last named everything it had.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    now: Millis,
+    unix: f64,
+    complete_before: Millis,
+}
+
 /// What a message changed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Change {
@@ -124,6 +133,7 @@ impl Observed {
             agent.period = (seconds.clamp(0.0, MAX_PERIOD) * 1000.0) as Millis;
         }
         let mut unnamed = BTreeSet::new();
+        let complete_before = agent.last_complete.unwrap_or(0);
         if complete {
             agent.last_complete = Some(now);
             unnamed = std::mem::take(&mut agent.instances);
@@ -131,7 +141,12 @@ impl Observed {
         for one in &beat.droplets {
             let key = (one.droplet.clone(), one.instance.clone());
             unnamed.remove(&key);
-            self.take_in(&beat.dea, one, key, now, unix, &mut change);
+            let heard = Heard {
+                now,
+                unix,
+                complete_before,
+            };
+            self.take_in(&beat.dea, one, key, heard, &mut change);
         }
         for (process, instance) in unnamed {
             self.lose(
@@ -150,10 +165,14 @@ impl Observed {
         dea: &DeaId,
         one: &Beat,
         key: (ProcessGuid, InstanceId),
-        now: Millis,
-        unix: f64,
+        heard: Heard,
         change: &mut Change,
     ) {
+        let Heard {
+            now,
+            unix,
+            complete_before,
+        } = heard;
         let known_end = self
             .ended
             .get_mut(&one.instance)
@@ -168,7 +187,7 @@ impl Observed {
             version: one.version.clone(),
             index: one.index,
             state: one.state,
-            since: now.saturating_sub(age),
+            since: now.saturating_sub(age).max(complete_before),
             since_unix: one.state_timestamp,
             first_seen: now,
             last_seen: now,
@@ -203,7 +222,7 @@ impl Observed {
                 }
                 if seen.state != fresh.state {
                     change.processes.insert(key.0.clone());
-                    seen.since = fresh.since;
+                    seen.since = fresh.since.max(seen.last_seen);
                     seen.since_unix = fresh.since_unix;
                 }
                 seen.state = fresh.state;

@@ -30,6 +30,9 @@ pub struct World {
     swept_at: Option<Millis>,
 }
 
+/// Clocks of machines that are kept in time differ by less, in seconds.
+const CLOCKS_DIFFER: f64 = 5.0;
+
 /// What a look for silent agents found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sweep {
@@ -112,7 +115,10 @@ impl World {
                 .seen
                 .is_running()
                 .then(|| now.saturating_sub(loss.seen.since));
-            let (at, unix) = loss.crashed.unwrap_or((now, unix));
+            let (at, unix) = match loss.crashed {
+                Some((at, told)) => (at, by_our_clock(told, unix)),
+                None => (now, unix),
+            };
             let ending = Ending {
                 instance: loss.instance.clone(),
                 index: loss.seen.index,
@@ -141,7 +147,9 @@ impl World {
         let ran = seen
             .filter(|seen| seen.is_running())
             .map(|seen| now.saturating_sub(seen.since));
-        let unix = exited.crash_timestamp.unwrap_or(unix);
+        let unix = exited
+            .crash_timestamp
+            .map_or(unix, |told| by_our_clock(told, unix));
         let ending = Ending {
             instance: exited.instance.clone(),
             index: exited.index,
@@ -177,7 +185,7 @@ impl World {
                 why: MissingReason::Crashed,
                 ran: crash.ran.map(|ran| (ran.max(0.0) * 1000.0) as Millis),
                 at: now.saturating_sub(age),
-                unix: crash.at,
+                unix: crash.at.min(unix),
             };
             self.observed.recall_end(&crash.instance, now);
             let index = self
@@ -436,7 +444,106 @@ impl World {
     }
 }
 
+/// When something just heard of happened, as told by its agent. What differs by more than clocks do is the word of a
+/// clock that was set, or came late: it counts as of now. A crash in the future of all others would begin the
+/// row anew for ever, and one far in their past would never count.
+fn by_our_clock(told: f64, unix: f64) -> f64 {
+    if (unix - told).abs() <= CLOCKS_DIFFER {
+        told
+    } else {
+        unix
+    }
+}
+
 /// A start that was asked for a few times in vain (no agent has room, say) makes way for others.
 pub fn occupies_window(asked: Asked, now: Millis, policy: &Policy) -> bool {
     asked.times <= 3 && now.saturating_sub(asked.last) < policy.repeat_after(asked.times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::ids::InstanceId;
+
+    const START: Millis = 1_000_000_000;
+    const UNIX: f64 = 1_700_000_000.0;
+
+    fn process() -> ProcessGuid {
+        ProcessGuid::new("p").expect("an id")
+    }
+
+    fn version() -> Version {
+        Version::new("v").expect("an id")
+    }
+
+    /// Six crashes in a row, ten seconds apart. The first ran well, on an agent whose clock is off by `first`
+    /// seconds, the others did not, on one whose clock is off by `others`.
+    fn in_a_row(first: f64, others: f64) -> u32 {
+        let policy = Policy::read(&proto::config::Settings::default());
+        let mut world = World::default();
+        for number in 0..6_u64 {
+            let (now, unix) = (START + number * 10_000, UNIX + number as f64 * 10.0);
+            let off = if number == 0 { first } else { others };
+            let name = format!("i{number}");
+            let beats = |state, since| Heartbeat {
+                dea: DeaId::new("dea-1").expect("an id"),
+                droplets: vec![proto::bus::health::Beat {
+                    droplet: process(),
+                    version: version(),
+                    instance: InstanceId::new(name.as_str()).expect("an id"),
+                    index: 0,
+                    state,
+                    state_timestamp: since,
+                    cc_partition: None,
+                    yard_stats: None,
+                    yard_details: None,
+                }],
+                yard_complete: Some(false),
+                yard_period: None,
+                yard_zone: None,
+                yard_tasks: None,
+            };
+            let ran = if number == 0 { 1_000_000 } else { 1_000 };
+            let states = [
+                (InstanceState::Starting, ran + 500),
+                (InstanceState::Running, ran),
+            ];
+            for (state, ago) in states {
+                let then = unix - ago as f64 / 1000.0;
+                world.heartbeat(&beats(state, then + off), now - ago, then, &policy);
+            }
+            let exited = Exited {
+                droplet: process(),
+                version: version(),
+                instance: InstanceId::new(name.as_str()).expect("an id"),
+                index: 0,
+                reason: ExitReason::Crashed,
+                crash_timestamp: Some(unix + off),
+                exit_status: 1,
+                exit_description: String::new(),
+                cc_partition: None,
+                yard_dea: None,
+                yard_signal: None,
+                yard_out_of_memory: None,
+                yard_phase: None,
+            };
+            world.exited(&exited, now, unix, &policy);
+        }
+        let memory = world.memory.of_mut(&process(), &version(), START);
+        memory.indices[&0].crashes.in_a_row()
+    }
+
+    #[test]
+    fn a_clock_that_was_set_does_not_hide_that_an_app_crashes_again_and_again() {
+        let undisturbed = in_a_row(0.0, 0.0);
+        assert!(undisturbed >= 5, "{undisturbed}");
+        for (first, others) in [
+            (3600.0, 0.0),
+            (0.0, -3600.0),
+            (2.0, -2.0),
+            (-3600.0, 3600.0),
+        ] {
+            assert_eq!(in_a_row(first, others), undisturbed, "{first} {others}");
+        }
+    }
 }

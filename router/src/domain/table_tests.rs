@@ -447,3 +447,76 @@ fn tls_is_preferred_where_it_can_be_had() {
     let wrong = Announcement::read(&over_tls("a", 443, "no name"), true);
     assert_eq!(wrong, Err(Rejected::Identity));
 }
+
+fn instance(name: &str, id: &str, seconds: i64) -> Announcement {
+    read(&Registration {
+        private_instance_id: Some(id.into()),
+        app: Some(format!("app of {name}")),
+        endpoint_updated_at_ns: Some(seconds * 1_000_000_000),
+        ..message(&[name], 20_000)
+    })
+}
+
+#[test]
+fn an_instance_takes_the_place_of_another_apps_at_its_address() {
+    let mut registry = Registry::default();
+    registry.register(&instance("a.example.com", "one", 100), 0);
+    let changed = registry.register(&instance("b.example.com", "two", 101), 1_000);
+    assert_eq!((changed.added, changed.removed), (1, 1));
+    let table = registry.snapshot();
+    assert_eq!(ports(&table, "a.example.com", ""), Some(vec![]));
+    assert_eq!(ports(&table, "b.example.com", ""), Some(vec![20_000]));
+    // What the former one said before comes late.
+    let late = registry.register(&instance("a.example.com", "one", 100), 1_100);
+    assert_eq!((late.outdated, late.visible()), (1, false));
+    // It gets a further name: the same instance under two names.
+    let renamed = read(&Registration {
+        private_instance_id: Some("two".into()),
+        app: Some("app of b.example.com".into()),
+        endpoint_updated_at_ns: Some(102_000_000_000),
+        ..message(&["b.example.com", "c.example.com"], 20_000)
+    });
+    registry.register(&renamed, 2_000);
+    registry.register(&instance("a.example.com", "three", 103), 3_000);
+    let table = registry.snapshot();
+    assert_eq!(ports(&table, "a.example.com", ""), Some(vec![20_000]));
+    assert_eq!(ports(&table, "b.example.com", ""), Some(vec![]));
+    assert_eq!(ports(&table, "c.example.com", ""), Some(vec![]));
+}
+
+#[test]
+fn whoever_is_no_instance_of_an_app_may_share_an_address() {
+    let mut registry = Registry::default();
+    for (name, id) in [("a.example.com", "one"), ("b.example.com", "two")] {
+        let registration = Registration {
+            private_instance_id: Some(id.into()),
+            app: None,
+            ..message(&[name], 80)
+        };
+        registry.register(&read(&registration), 0);
+    }
+    let table = registry.snapshot();
+    assert_eq!(ports(&table, "a.example.com", ""), Some(vec![80]));
+    assert_eq!(ports(&table, "b.example.com", ""), Some(vec![80]));
+}
+
+#[test]
+fn a_clock_that_was_set_back_loses_no_route() {
+    let mut registry = Registry::default();
+    let (before, after) = (10_000, 10_000 - 3_600);
+    registry.register(&instance("a.example.com", "one", before), 0);
+    // It came late by a moment …
+    let late = registry.register(&instance("a.example.com", "one", before - 1), 500);
+    assert_eq!(late.outdated, 1);
+    // … and this is another clock.
+    let again = registry.register(&instance("a.example.com", "one", after), 20_000);
+    assert_eq!(again.refreshed, 1);
+    registry.sweep(130_000, 30_000, 120_000);
+    let table = registry.snapshot();
+    assert_eq!(ports(&table, "a.example.com", ""), Some(vec![20_000]));
+    let gone = registry.unregister(&instance("a.example.com", "one", after + 20), 140_000);
+    assert_eq!((gone.removed, gone.outdated), (1, 0));
+    // It is back after its clock was set back once more.
+    let back = registry.register(&instance("a.example.com", "one", after - 3_600), 141_000);
+    assert_eq!(back.added, 1);
+}

@@ -5,17 +5,19 @@
 //! [`Agent::restart`]). Its *containers* go on without it. Its *disk* (labels of the containers, accepted
 //! starts, spooled exits) survives both, unless the machine is lost ([`Agent::wipe`]).
 
+mod lives;
 mod voice;
 mod words;
 
 pub use words::{Cause, Context, Out, Slot, Task, Truth};
 
 use super::message::Message;
-use super::{EPOCH, Millis, Sabotage};
+use super::{Millis, Sabotage, unix};
 use dea::domain::Now;
 use dea::domain::capacity::{self, Claim, Hold, Resources};
 use dea::domain::crash::{CrashCause, Ending, Exit, fact};
 use dea::domain::epoch::{Command, Epochs};
+use dea::domain::evacuation::Evacuation;
 use dea::domain::instance::{Effect, Event, Instance, Pace, State, StopCause, Terms};
 use dea::domain::probe::Check;
 use dea::domain::record::{InstanceRecord, Record, SavedState};
@@ -23,7 +25,8 @@ use dea::domain::remembered::Remembered;
 use dea::domain::retention;
 use dea::domain::selection::{Candidate, Selection};
 use dea::domain::spool::{MOST, Queue};
-use proto::bus::dea::{Hello, Shutdown, StartInstance, StopInstances};
+use dea::sandbox::{Numbers, host_port};
+use proto::bus::dea::{StartInstance, StopInstances};
 use proto::bus::health::{ExitReason, Exited};
 use proto::ids::{DeaId, InstanceId, ProcessGuid};
 use std::collections::{BTreeMap, VecDeque};
@@ -42,7 +45,7 @@ const CRASH_RETENTION: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 struct Container {
     label: Option<String>,
-    port: u16,
+    number: u32,
     healthy_at: Option<Millis>,
     exited: Option<Exit>,
     ordered: bool,
@@ -61,6 +64,7 @@ struct Unit {
 struct Disk {
     containers: BTreeMap<InstanceId, Container>,
     accepted: BTreeMap<InstanceId, InstanceRecord>,
+    epochs: Epochs,
     spool: BTreeMap<u64, Exited>,
 }
 
@@ -71,6 +75,7 @@ pub struct Agent {
     pub offered: Resources,
     /// How far its clock is off.
     skew: i64,
+    skew_at_birth: i64,
     /// Which life of its process this is.
     pub life: u32,
     pub up: bool,
@@ -82,8 +87,12 @@ pub struct Agent {
     pub draining: bool,
     queue: Queue<Exited>,
     disk: Disk,
-    next_port: u16,
+    /// Numbers of sandboxes; their ports follow from them.
+    numbers: Numbers,
+    evacuation: Evacuation,
     advertise_planned: bool,
+    /// Effects it still carries out before it dies in the middle of a step.
+    dies_after: Option<u64>,
 }
 
 impl Agent {
@@ -94,6 +103,7 @@ impl Agent {
             zone,
             offered,
             skew,
+            skew_at_birth: skew,
             life: 0,
             up: false,
             connected: false,
@@ -104,8 +114,10 @@ impl Agent {
             draining: false,
             queue: Queue::new(MOST),
             disk: Disk::default(),
-            next_port: 20_000,
+            numbers: numbers(0),
+            evacuation: Evacuation::default(),
             advertise_planned: false,
+            dies_after: None,
         }
     }
 
@@ -117,179 +129,25 @@ impl Agent {
     }
 
     fn unix(&self, now: Millis) -> f64 {
-        EPOCH + (now as i64 + self.skew) as f64 / 1000.0
+        unix(now, self.skew)
+    }
+
+    /// Like its clock when its process began, and never set.
+    fn steady_unix_ns(&self, now: Millis) -> i64 {
+        (unix(now, self.skew_at_birth) * 1e9) as i64
+    }
+
+    /// Its clock is set.
+    pub fn set_clock(&mut self, by: i64) {
+        self.skew += by;
+    }
+
+    fn address(&self, number: u32) -> String {
+        format!("{}:{}", self.host(), host_port(number))
     }
 
     fn host(&self) -> String {
         format!("10.{}.{}.1", self.number / 250, self.number % 250)
-    }
-
-    /// The process ends; containers and disk stay.
-    pub fn kill(&mut self) {
-        self.up = false;
-        self.life += 1;
-        self.table.clear();
-    }
-
-    /// The machine ends; nothing stays. Its containers, which ended.
-    pub fn wipe(&mut self) -> Vec<InstanceId> {
-        self.kill();
-        let gone = std::mem::take(&mut self.disk);
-        gone.containers.into_keys().collect()
-    }
-
-    /// The process begins, and takes over what is there.
-    pub fn restart(&mut self, ctx: &mut Context<'_>) {
-        self.up = true;
-        self.draining = false;
-        self.born_at = ctx.now;
-        self.epochs = Epochs::default();
-        self.ended = Remembered::default();
-        self.advertise_planned = false;
-        self.queue = Queue::new(MOST);
-        for (number, fact) in &self.disk.spool {
-            self.queue.restore(*number, fact.clone());
-        }
-        let found: Vec<(InstanceId, Option<String>)> = self
-            .disk
-            .containers
-            .iter()
-            .map(|(id, container)| (id.clone(), container.label.clone()))
-            .collect();
-        for (id, label) in found {
-            match label.as_deref().and_then(Record::of_text) {
-                Some(Record::Instance(record)) => self.adopt(*record, ctx),
-                _ => {
-                    self.disk.containers.remove(&id);
-                    ctx.truth(Truth::Over { instance: id });
-                }
-            }
-        }
-        for (id, record) in std::mem::take(&mut self.disk.accepted) {
-            if !self.table.contains_key(&id) {
-                let at = self.unix(ctx.now);
-                let why = "the agent was restarted before the instance started";
-                self.report(&record, &elsewhere(why, at), ctx);
-            }
-        }
-        ctx.after(BEAT_PERIOD, Task::Beat);
-        ctx.after(ADVERTISE_PERIOD, Task::Advertise);
-        ctx.after(REGISTER_PERIOD, Task::Register);
-        ctx.after(SPOOL_LOOK, Task::Spool);
-        if self.connected {
-            self.bus_came(ctx);
-        }
-    }
-
-    /// A running container with its record, as an earlier agent left it.
-    pub fn plant(&mut self, start: StartInstance, ctx: &mut Context<'_>) {
-        let Some(instance) = start.yard_instance.clone() else {
-            return;
-        };
-        let since = self.unix(ctx.now) - 3600.0;
-        let record = InstanceRecord {
-            instance: instance.clone(),
-            private_id: format!("private-{instance}"),
-            uris: start.uris.clone(),
-            terms: start.yard_routes.clone(),
-            state: SavedState::Running,
-            since,
-            accepted_at: since,
-            start,
-        };
-        let slot = slot_of(&record.start);
-        let label = Record::Instance(Box::new(record)).to_text();
-        let port = self.port();
-        let container = Container {
-            label: Some(label),
-            port,
-            healthy_at: Some(0),
-            exited: None,
-            ordered: true,
-        };
-        self.disk.containers.insert(instance.clone(), container);
-        ctx.truth(Truth::Begun {
-            instance: instance.clone(),
-            slot,
-        });
-        ctx.truth(Truth::Healthy { instance });
-    }
-
-    fn port(&mut self) -> u16 {
-        self.next_port = if self.next_port >= 60_000 {
-            20_000
-        } else {
-            self.next_port + 1
-        };
-        self.next_port
-    }
-
-    fn adopt(&mut self, record: InstanceRecord, ctx: &mut Context<'_>) {
-        let now = self.now(ctx.now);
-        let terms = terms(&record.start);
-        let since = record.since;
-        let mut stop = false;
-        let (machine, effects) = match &record.state {
-            SavedState::Starting => Instance::adopted_starting(terms, since, now),
-            SavedState::Running => Instance::adopted_running(terms, since, now),
-            SavedState::Stopping => {
-                stop = true;
-                (Instance::adopted_running(terms, since, now).0, vec![])
-            }
-            SavedState::Crashed(ending) => (
-                Instance::adopted_crashed(terms, ending.clone(), now),
-                vec![],
-            ),
-        };
-        self.epochs.seen(Command::Start, record.start.yard_epoch);
-        let id = record.instance.clone();
-        let lives = !matches!(machine.state(), State::Crashed { .. });
-        let unit = Unit {
-            record,
-            machine,
-            registered: false,
-            wake_at: None,
-            told: stop.then_some(Cause::Told),
-        };
-        self.table.insert(id.clone(), unit);
-        self.carry_out(&id, effects, ctx);
-        let exited = self
-            .disk
-            .containers
-            .get(&id)
-            .and_then(|container| container.exited);
-        if let Some(exit) = exited.filter(|_| lives) {
-            let out_of_memory = false;
-            self.step(
-                &id,
-                Event::Exited {
-                    exit,
-                    out_of_memory,
-                },
-                ctx,
-            );
-        } else if stop {
-            self.step(&id, Event::StopRequested(StopCause::Requested), ctx);
-        }
-    }
-
-    /// The bus is there, for the first time or again.
-    pub fn bus_came(&mut self, ctx: &mut Context<'_>) {
-        self.connected = true;
-        if !self.up {
-            return;
-        }
-        ctx.publish(Message::Hello(Hello {
-            id: self.id.clone(),
-            ip: self.host(),
-            port: 0,
-            version: 0.1,
-        }));
-        self.advertise(ctx);
-        self.full_beat(ctx);
-        self.announce_all(ctx);
-        self.queue.hurry();
-        self.send_facts(ctx);
     }
 
     pub fn hear(&mut self, message: Message, ctx: &mut Context<'_>) {
@@ -343,6 +201,7 @@ impl Agent {
                 self.send_facts(ctx);
                 ctx.after(SPOOL_LOOK, Task::Spool);
             }
+            Task::DrainOver => self.stop_rest(ctx),
             Task::Prepared(id, well) => {
                 let event = if well {
                     Event::SandboxReady
@@ -354,10 +213,13 @@ impl Agent {
                     && matches!(unit.machine.state(), State::Born)
                 {
                     let slot = slot_of(&unit.record.start);
-                    let port = self.port();
+                    let Some(number) = self.numbers.take(id.as_str()) else {
+                        let none = "there is no number left".to_string();
+                        return self.step(&id, Event::PreparationFailed(none), ctx);
+                    };
                     let container = Container {
                         label: None,
-                        port,
+                        number,
                         healthy_at: None,
                         exited: None,
                         ordered: false,
@@ -366,6 +228,7 @@ impl Agent {
                     ctx.truth(Truth::Begun {
                         instance: id.clone(),
                         slot,
+                        address: self.address(number),
                     });
                 }
                 self.step(&id, event, ctx);
@@ -427,33 +290,17 @@ impl Agent {
             .map(|(id, _)| id)
     }
 
-    /// The agent is shut down, and takes its instances down with it.
-    pub fn leave(&mut self, ctx: &mut Context<'_>) {
-        self.draining = true;
-        ctx.publish(Message::Leaving(Shutdown {
-            id: self.id.clone(),
-            ip: self.host(),
-            version: 0.1,
-            app_id_to_count: BTreeMap::new(),
-            yard_zone: Some(self.zone.clone()),
-            yard_drain: None,
-        }));
-        let all: Vec<InstanceId> = self.table.keys().cloned().collect();
-        for id in all {
-            if let Some(unit) = self.table.get_mut(&id) {
-                unit.told.get_or_insert(Cause::AgentShutdown);
-            }
-            self.step(&id, Event::StopRequested(StopCause::AgentShutdown), ctx);
+    /// Whether a command of this epoch is followed.
+    fn obeys(&mut self, command: Command, epoch: Option<i64>, ctx: &mut Context<'_>) -> bool {
+        let outdated = self.epochs.check(command, epoch).is_err();
+        self.disk.epochs = self.epochs.clone();
+        if outdated && ctx.sabotage != Some(Sabotage::AgentObeysAnybody) {
+            return false;
         }
-    }
-
-    /// As [`leave`](Self::leave) is done: nothing is left that runs.
-    pub fn has_left(&self) -> bool {
-        self.draining
-            && self
-                .table
-                .values()
-                .all(|unit| matches!(unit.machine.state(), State::Crashed { .. } | State::Stopped))
+        if let Some(epoch) = epoch {
+            ctx.truth(Truth::Obeyed { command, epoch });
+        }
+        true
     }
 
     fn accept(&mut self, start: StartInstance, ctx: &mut Context<'_>) {
@@ -461,7 +308,7 @@ impl Agent {
             return;
         };
         let now = self.now(ctx.now);
-        if self.epochs.check(Command::Start, start.yard_epoch).is_err() {
+        if !self.obeys(Command::Start, start.yard_epoch, ctx) {
             return;
         }
         let known = self.ended.knows(instance.as_str()) || self.table.contains_key(&instance);
@@ -473,7 +320,7 @@ impl Agent {
             disk_mb: start.limits.disk,
         };
         let record = InstanceRecord {
-            private_id: format!("private-{instance}"),
+            private_id: private_id(&instance),
             uris: start.uris.clone(),
             terms: start.yard_routes.clone(),
             state: SavedState::Starting,
@@ -484,7 +331,11 @@ impl Agent {
         };
         let offered = self.offers(ctx.sabotage);
         let refusal = if self.draining {
-            Some(elsewhere("the agent is shutting down", now.unix))
+            let reason = ExitReason::DeaShutdown;
+            Some(elsewhere(reason, "the agent is shutting down", now.unix))
+        } else if self.evacuation.is_on() {
+            let reason = ExitReason::DeaEvacuation;
+            Some(elsewhere(reason, "the agent is being emptied", now.unix))
         } else {
             match capacity::admit(offered, &self.claims(), wanted) {
                 Ok(evicted) => {
@@ -523,7 +374,7 @@ impl Agent {
     }
 
     fn stop(&mut self, stop: StopInstances, ctx: &mut Context<'_>) {
-        if self.epochs.check(Command::Stop, stop.yard_epoch).is_err() {
+        if !self.obeys(Command::Stop, stop.yard_epoch, ctx) {
             return;
         }
         let selection = Selection::from(stop);
@@ -618,6 +469,11 @@ impl Agent {
     fn carry_out(&mut self, id: &InstanceId, effects: Vec<Effect>, ctx: &mut Context<'_>) {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
+            match &mut self.dies_after {
+                Some(0) => return,
+                Some(left) => *left -= 1,
+                None => {}
+            }
             let event = self.carry_out_one(id, effect, ctx);
             let now = self.now(ctx.now);
             if let Some(event) = event
@@ -702,7 +558,7 @@ impl Agent {
             }
             Effect::Remember => self.remember(id, ctx),
             Effect::Beat => {
-                if let Some(beat) = self.table.get(id).and_then(voice::beat_of) {
+                if let Some(beat) = self.table.get(id).and_then(|unit| self.beat_of(unit)) {
                     let beat = self.heartbeat(vec![beat], false);
                     ctx.publish(Message::Beat(beat));
                 }
@@ -716,12 +572,13 @@ impl Agent {
             }
             Effect::Say(_) => {}
             Effect::Destroy => {
-                if let Some(container) = self.disk.containers.remove(id)
-                    && container.exited.is_none()
-                {
-                    ctx.truth(Truth::Over {
-                        instance: id.clone(),
-                    });
+                if let Some(container) = self.disk.containers.remove(id) {
+                    self.numbers.release(container.number, id.as_str());
+                    if container.exited.is_none() {
+                        ctx.truth(Truth::Over {
+                            instance: id.clone(),
+                        });
+                    }
                 }
             }
             Effect::Forget => {
@@ -764,6 +621,9 @@ impl Agent {
             return Event::PreparationFailed("it has no sandbox".to_string());
         };
         container.ordered = true;
+        ctx.truth(Truth::Ordered {
+            instance: id.clone(),
+        });
         container.healthy_at = Some(ctx.now + ctx.random.between(1, conduct.boot.max(1)));
         if let Some(after) = conduct.crashes_after {
             let wait = ctx.random.between(after / 2, after);
@@ -830,6 +690,17 @@ impl Agent {
     }
 }
 
+/// Those of one agent, as its engine counts them, from any of them on.
+fn numbers(start: u32) -> Numbers {
+    let subnet = "10.1.0.0/24".parse().expect("a network");
+    Numbers::new(subnet, 1_000_000, start)
+}
+
+/// The id under which routers know an instance.
+pub fn private_id(instance: &InstanceId) -> String {
+    format!("private-{instance}")
+}
+
 fn slot_of(start: &StartInstance) -> Slot {
     Slot {
         process: start.droplet.clone(),
@@ -853,9 +724,9 @@ fn terms(start: &StartInstance) -> Terms {
 }
 
 /// No crash of the app: it is to be started elsewhere.
-fn elsewhere(why: &str, at: f64) -> Ending {
+fn elsewhere(reason: ExitReason, why: &str, at: f64) -> Ending {
     Ending {
-        reason: ExitReason::DeaShutdown,
+        reason,
         description: why.to_string(),
         exit_status: -1,
         signal: None,

@@ -10,6 +10,13 @@ use std::collections::BTreeMap;
 /// How long crashes are kept for health managers that begin.
 const KEEP_CRASHES: f64 = 24.0 * 3600.0;
 
+/// The process that is asked under a name.
+pub fn owner(name: &str) -> Option<&str> {
+    name.strip_suffix(DOMAIN)
+}
+
+const DOMAIN: &str = ".yard.internal";
+
 /// How a version of a program behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conduct {
@@ -196,7 +203,7 @@ impl Apps {
             name: process.to_string(),
             stack: "host".to_string(),
             uris: if row.web {
-                vec![format!("{process}.yard.internal")]
+                vec![format!("{process}{DOMAIN}")]
             } else {
                 Vec::new()
             },

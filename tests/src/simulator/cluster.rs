@@ -1,6 +1,9 @@
 //! The queue of everything that is going to happen, and who it happens to.
 
-use super::agent::{self, Agent, Truth};
+mod election;
+mod misfortune;
+
+use super::agent::{self, Agent, Truth, private_id};
 use super::apps::Apps;
 use super::controller::{self, Controller};
 pub use super::event::{Event, Mishap, Wish};
@@ -8,20 +11,18 @@ use super::gateway::{self, Gateway};
 use super::invariants::{Invariants, Violation};
 use super::manager::{self, Manager};
 use super::message::{Message, Place};
-use super::network::{Fate, Network, Weather};
+use super::network::{Fate, Network};
 use super::random::Random;
 use super::scenario::Scenario;
 use super::trace::Trace;
 use super::{Millis, Sabotage};
-use dea::domain::crash::Exit;
 use health_manager::domain::policy::Policy;
+use proto::bus::router::Registration;
 use proto::config::Settings;
-use proto::ids::{InstanceId, ProcessGuid};
+use proto::ids::InstanceId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// How long a leader may be away before another one leads.
-const LEASE: Millis = 10_000;
 const ELECTION: Millis = 1_000;
 const ANNOUNCE_AGAIN: Millis = 2_000;
 /// A message later than this explains what goes wrong by it.
@@ -82,7 +83,7 @@ impl Simulation {
             routers: Vec::new(),
             network: Network::default(),
             invariants: Invariants::default(),
-            trace: Trace::new(scenario.in_words),
+            trace: Trace::new(scenario.in_words, scenario.lines),
             suspended: BTreeMap::new(),
             epoch: 0,
             controller_away: None,
@@ -233,6 +234,13 @@ impl Simulation {
                 }
                 Ok(())
             }
+            Event::RouterSave(which, life) => {
+                if self.routers[which].life == life {
+                    self.routers[which].save();
+                    self.after(gateway::SAVE, Event::RouterSave(which, life));
+                }
+                Ok(())
+            }
             Event::Elect => self.elect(),
             Event::BusWent(place) => self.bus_went(place),
             Event::BusCame(place) => self.bus_came(place),
@@ -259,9 +267,9 @@ impl Simulation {
             | Event::Committed(which)
             | Event::LeadNoMore(which, _) => Some(Place::Controller(*which)),
             Event::Manager(which, ..) | Event::FollowNow(which) => Some(Place::Manager(*which)),
-            Event::RouterSweep(which, _) | Event::RouterAnnounce(which, _) => {
-                Some(Place::Router(*which))
-            }
+            Event::RouterSweep(which, _)
+            | Event::RouterAnnounce(which, _)
+            | Event::RouterSave(which, _) => Some(Place::Router(*which)),
             Event::BusWent(place) | Event::BusCame(place) => Some(*place),
             Event::Elect | Event::Return(_) | Event::Mishap(_) | Event::Wish(_) => None,
         }
@@ -301,12 +309,15 @@ impl Simulation {
                 agent::Out::ContainerEnds(wait, id, exit) => {
                     self.after(wait, Event::ContainerEnds(which, id, exit));
                 }
-                agent::Out::Truth(truth) => self
-                    .invariants
-                    .truth(which, truth, self.now)
-                    .map_err(|what| self.violation(what))?,
+                agent::Out::Truth(truth) => self.happened(which, truth)?,
             }
         }
+        if self.agents[which].is_dead() {
+            self.agents[which].kill();
+            self.trouble_at(Place::Agent(which));
+        }
+        let emptied = self.agents[which].is_emptied();
+        self.invariants.emptied(which, emptied, self.now);
         let (used, offered) = (self.agents[which].used(), self.agents[which].offered);
         if used.memory_mb > offered.memory_mb || used.disk_mb > offered.disk_mb {
             return Err(
@@ -314,6 +325,34 @@ impl Simulation {
             );
         }
         Ok(())
+    }
+
+    /// Judges what really happened on an agent.
+    fn happened(&mut self, which: usize, truth: Truth) -> Result<(), Violation> {
+        let ordered = match &truth {
+            Truth::Ordered { instance } => Some(instance.clone()),
+            _ => None,
+        };
+        self.invariants
+            .truth(which, truth, self.now)
+            .map_err(|what| self.violation(what))?;
+        // A process that begins cannot know which addresses routers still have in mind; one that went on does.
+        if let Some(instance) = ordered
+            && !self.invariants.is_anew(which, self.now)
+            && let Some(address) = self.invariants.address_of(&instance)
+        {
+            for router in 0..self.routers.len() {
+                self.judge_routes(router, &address)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_routes(&mut self, router: usize, address: &str) -> Result<(), Violation> {
+        let names = self.routers[router].names_of(address);
+        self.invariants
+            .leads_to(&names, address)
+            .map_err(|what| self.violation(format!("router {router}: {what}")))
     }
 
     fn with_controller(
@@ -347,6 +386,10 @@ impl Simulation {
                 }
                 controller::Out::Committed => self.committed(),
             }
+        }
+        if self.controllers[which].is_dead() {
+            self.controllers[which].kill();
+            self.trouble_at(Place::Controller(which));
         }
         Ok(())
     }
@@ -396,7 +439,7 @@ impl Simulation {
         }
     }
 
-    fn receivers(&mut self, message: &Message) -> Vec<Place> {
+    fn receivers(&mut self, from: Place, message: &Message) -> Vec<Place> {
         let controllers = || (0..self.controllers.len()).map(Place::Controller);
         let managers = || (0..self.managers.len()).map(Place::Manager);
         let agents = || (0..self.agents.len()).map(Place::Agent);
@@ -407,7 +450,7 @@ impl Simulation {
             Message::Beat(_) | Message::Exited(_) => controllers().chain(managers()).collect(),
             Message::Record { .. } | Message::Ask(_) => {
                 let there: Vec<Place> = controllers()
-                    .filter(|place| !self.network.is_cut(*place, self.now) && self.is_up(*place))
+                    .filter(|place| self.is_up(*place) && self.is_reached(from, *place))
                     .collect();
                 let chosen = self.random.index(there.len());
                 there.get(chosen).copied().into_iter().collect()
@@ -430,7 +473,7 @@ impl Simulation {
     }
 
     fn publish(&mut self, from: Place, message: Message) -> Result<(), Violation> {
-        let receivers = self.receivers(&message);
+        let receivers = self.receivers(from, &message);
         let cut = self.network.is_cut(from, self.now);
         let spoil = (self.sabotage == Some(Sabotage::SpoiltBytes) && self.random.chance(300))
             .then(|| self.random.number());
@@ -444,7 +487,7 @@ impl Simulation {
         };
         let message = Rc::new(message);
         for to in receivers {
-            if cut || self.network.is_cut(to, self.now) {
+            if cut || !self.is_reached(from, to) {
                 self.trouble(from, to);
                 continue;
             }
@@ -462,6 +505,10 @@ impl Simulation {
             }
         }
         Ok(())
+    }
+
+    fn is_reached(&self, from: Place, to: Place) -> bool {
+        !self.network.is_cut(to, self.now) && !self.network.is_parted(from, to, self.now)
     }
 
     fn trouble(&mut self, from: Place, to: Place) {
@@ -509,10 +556,33 @@ impl Simulation {
             }
             Place::Manager(which) => self.with_manager(which, |one, ctx| one.hear(message, ctx)),
             Place::Router(which) => {
-                self.routers[which].hear(&message, self.now);
-                Ok(())
+                self.routers[which].hear(&message, self.now, self.sabotage);
+                match &message {
+                    Message::Register(registration) => self.judge_registered(which, registration),
+                    _ => Ok(()),
+                }
             }
         }
+    }
+
+    /// The router knows from now on who listens there.
+    fn judge_registered(
+        &mut self,
+        router: usize,
+        registration: &Registration,
+    ) -> Result<(), Violation> {
+        let Some(port) = registration.port else {
+            return Ok(());
+        };
+        let address = format!("{}:{port}", registration.host);
+        let own = self
+            .invariants
+            .program_at(&address)
+            .is_some_and(|id| registration.private_instance_id.as_deref() == Some(&private_id(id)));
+        if own {
+            self.judge_routes(router, &address)?;
+        }
+        Ok(())
     }
 
     /// An agent that was shut down and has nothing left ends.
@@ -529,7 +599,17 @@ impl Simulation {
         if one.life != life || !one.up {
             return Ok(());
         }
+        let before = one.routes();
         let swept = one.sweep(self.now, sabotage);
+        if swept.removed > 0 {
+            let after = one.routes();
+            for (name, address) in before.difference(&after) {
+                self.invariants
+                    .forgotten(name, address, self.now)
+                    .map_err(|what| self.violation(format!("router {which} forgets {what}")))?;
+            }
+        }
+        let one = &self.routers[which];
         if swept.removed > 0 && !one.connected {
             return Err(self.violation(format!(
                 "router {which} forgets {} endpoints while its bus is away",
@@ -540,73 +620,23 @@ impl Simulation {
         Ok(())
     }
 
-    fn elect(&mut self) -> Result<(), Violation> {
-        self.after(ELECTION, Event::Elect);
-        let able = |place| self.is_up(place) && self.stands_still(place).is_none();
-        let leader = self
-            .controllers
-            .iter()
-            .position(|one| one.leads == Some(self.epoch) && one.leads.is_some());
-        let leads = leader.is_some_and(|which| able(Place::Controller(which)));
-        let others: Vec<usize> = (0..self.controllers.len())
-            .filter(|which| able(Place::Controller(*which)))
-            .collect();
-        if leads {
-            self.controller_away = None;
-        } else {
-            let since = *self.controller_away.get_or_insert(self.now);
-            let over = self.epoch == 0 || self.now - since >= LEASE;
-            if over && !others.is_empty() {
-                let chosen = others[self.random.index(others.len())];
-                self.invariants.trouble_in_the_core(self.now);
-                if let Some(former) = leader {
-                    // Told only when it is awake again.
-                    let wait = self.random.between(20, 300);
-                    self.after(wait, Event::LeadNoMore(former, self.epoch));
-                }
-                self.epoch += 1;
-                self.controller_away = None;
-                let epoch = self.epoch;
-                self.with_controller(chosen, |one, ctx| one.begin(epoch, ctx))?;
-            }
-        }
-        let able = |place| self.is_up(place) && self.stands_still(place).is_none();
-        let leader = self.managers.iter().position(|one| one.leads);
-        let leads = leader.is_some_and(|which| able(Place::Manager(which)));
-        let others: Vec<usize> = (0..self.managers.len())
-            .filter(|which| able(Place::Manager(*which)))
-            .collect();
-        if leads {
-            self.manager_away = None;
-        } else {
-            let first = self.manager_away.is_none() && self.now < LEASE;
-            let since = *self.manager_away.get_or_insert(self.now);
-            if (first || self.now - since >= LEASE) && !others.is_empty() {
-                let chosen = others[self.random.index(others.len())];
-                self.invariants.trouble_in_the_core(self.now);
-                if let Some(former) = leader {
-                    self.after(100, Event::FollowNow(former));
-                }
-                self.manager_away = None;
-                self.with_manager(chosen, |one, ctx| one.set_leads(true, ctx))?;
-            }
-        }
-        Ok(())
-    }
-
     fn begin_one(&mut self, place: Place) -> Result<(), Violation> {
         if self.is_up(place) {
             return Ok(());
         }
         self.trouble_at(place);
         match place {
-            Place::Agent(which) => self.with_agent(which, |one, ctx| one.restart(ctx)),
+            Place::Agent(which) => {
+                self.invariants.agent_began(which, self.now);
+                self.with_agent(which, |one, ctx| one.restart(ctx))
+            }
             Place::Controller(which) => self.with_controller(which, |one, ctx| one.restart(ctx)),
             Place::Manager(which) => self.with_manager(which, |one, ctx| one.restart(ctx)),
             Place::Router(which) => {
-                self.routers[which].up = true;
+                self.routers[which].restart(self.now);
                 let life = self.routers[which].life;
                 self.after(gateway::SWEEP, Event::RouterSweep(which, life));
+                self.after(gateway::SAVE, Event::RouterSave(which, life));
                 if self.routers[which].connected {
                     self.bus_came(place)?;
                 }
@@ -647,148 +677,6 @@ impl Simulation {
                 Ok(())
             }
         }
-    }
-
-    fn cut(&mut self, place: Place, span: Millis, noticed: Millis) {
-        self.trouble_at(place);
-        self.network.cut(place, self.now + span);
-        if noticed < span {
-            self.after(noticed, Event::BusWent(place));
-            let back = self.random.between(1, 2_000);
-            self.after(span + back, Event::BusCame(place));
-        }
-    }
-
-    fn happen(&mut self, mishap: Mishap) -> Result<(), Violation> {
-        match mishap {
-            Mishap::Cut(place, span, noticed) => self.cut(place, span, noticed),
-            Mishap::BusAway(span) => {
-                let mut places: Vec<Place> = (0..self.agents.len()).map(Place::Agent).collect();
-                places.extend((0..self.controllers.len()).map(Place::Controller));
-                places.extend((0..self.managers.len()).map(Place::Manager));
-                places.extend((0..self.routers.len()).map(Place::Router));
-                for place in places {
-                    self.cut(place, span, 1);
-                }
-            }
-            Mishap::Kill(place, back) => {
-                self.trouble_at(place);
-                match place {
-                    Place::Agent(which) => self.agents[which].kill(),
-                    Place::Controller(which) => self.controllers[which].kill(),
-                    Place::Manager(which) => self.managers[which].kill(),
-                    Place::Router(which) => self.routers[which].kill(),
-                }
-                self.after(back, Event::Return(place));
-            }
-            Mishap::Wipe(which, back) => {
-                self.invariants.trouble_with_agent(which, self.now);
-                for instance in self.agents[which].wipe() {
-                    self.invariants
-                        .truth(which, Truth::Over { instance }, self.now)
-                        .map_err(|what| self.violation(what))?;
-                }
-                self.after(back, Event::Return(Place::Agent(which)));
-            }
-            Mishap::Leave(which, back) => {
-                if self.agents[which].up {
-                    self.invariants.trouble_with_agent(which, self.now);
-                    self.with_agent(which, |one, ctx| one.leave(ctx))?;
-                    self.left(which);
-                    // Whatever it is still at after half a minute is cut short.
-                    self.after(
-                        40_000,
-                        Event::Mishap(Mishap::Kill(Place::Agent(which), back)),
-                    );
-                }
-            }
-            Mishap::Suspend(place, span) => {
-                self.trouble_at(place);
-                self.suspended.insert(place, self.now + span);
-            }
-            Mishap::Crash(which) => {
-                let running: Vec<InstanceId> = self.agents[which].running().cloned().collect();
-                let chosen = self.random.index(running.len());
-                if let Some(id) = running.get(chosen).cloned() {
-                    self.with_agent(which, |one, ctx| {
-                        one.container_ends(&id, Exit::Signal(11), ctx)
-                    })?;
-                }
-            }
-            Mishap::Weather(weather) => {
-                self.invariants.trouble_in_the_core(self.now);
-                self.network.weather = weather;
-            }
-        }
-        Ok(())
-    }
-
-    fn app(&self, which: usize) -> Option<ProcessGuid> {
-        let count = self.apps.rows.len().max(1);
-        self.apps.rows.keys().nth(which % count).cloned()
-    }
-
-    fn wish(&mut self, wish: Wish) {
-        let now = self.now;
-        match wish {
-            Wish::Push { instances, web } => {
-                self.apps.push(instances, web, 64, now);
-            }
-            Wish::Scale { app, instances } => {
-                if let Some(process) = self.app(app) {
-                    self.apps.scale(&process, instances, now);
-                }
-            }
-            Wish::Stop(app) => {
-                if let Some(process) = self.app(app) {
-                    self.apps.run(&process, false, now);
-                }
-            }
-            Wish::Start(app) => {
-                if let Some(process) = self.app(app) {
-                    self.apps.run(&process, true, now);
-                }
-            }
-            Wish::Remove(app) => {
-                if let Some(process) = self.app(app) {
-                    self.apps.remove(&process);
-                }
-            }
-            Wish::Replace(app, conduct) => {
-                if let Some(process) = self.app(app) {
-                    self.apps.replace(&process, conduct, now);
-                }
-            }
-        }
-        self.committed();
-    }
-
-    /// The faults are over: the weather is calm, and everybody is there again.
-    pub fn calm_down(&mut self) {
-        self.calm = true;
-        self.network.weather = Weather::CALM;
-        let now = self.now;
-        let cut = self.network.mend(now);
-        for place in cut {
-            self.after(1, Event::BusCame(place));
-        }
-        self.suspended.clear();
-        let mut places: Vec<Place> = (0..self.agents.len()).map(Place::Agent).collect();
-        places.extend((0..self.controllers.len()).map(Place::Controller));
-        places.extend((0..self.managers.len()).map(Place::Manager));
-        places.extend((0..self.routers.len()).map(Place::Router));
-        for place in places {
-            if let Place::Agent(which) = place
-                && self.agents[which].draining
-            {
-                self.agents[which].kill();
-            }
-            if !self.is_up(place) {
-                self.after(1, Event::Return(place));
-            }
-        }
-        self.apps.mend();
-        self.apps.failing_preparations = 0;
     }
 
     /// What is not as it should be; `None`: everything is.

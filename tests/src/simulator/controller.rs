@@ -4,7 +4,7 @@
 use super::apps::{Apps, Fact};
 use super::message::Message;
 use super::random::Random;
-use super::{EPOCH, Millis};
+use super::{Millis, unix};
 use controller::domain::dispatch::{Action, Desired, Sight};
 use controller::domain::picture::{Asked, Candidate, Picture};
 use controller::domain::placement::{Decision, PlacementRequest};
@@ -48,6 +48,10 @@ pub struct Controller {
     pub connected: bool,
     pub life: u32,
     pub leads: Option<i64>,
+    /// How far its clock is off.
+    pub skew: i64,
+    /// Commands it still sends before it dies in the middle of a round.
+    dies_after: Option<u64>,
     pub picture: Picture,
     dirty: bool,
     last_full: Option<Millis>,
@@ -75,8 +79,26 @@ impl Controller {
             life: self.life + 1,
             connected: self.connected,
             gather: self.gather,
+            skew: self.skew,
             ..Controller::default()
         };
+    }
+
+    /// The process ends in the middle of a round to come, after so many commands.
+    pub fn kill_midway(&mut self, commands: u64) {
+        if self.up {
+            self.dies_after = Some(commands);
+        }
+    }
+
+    /// It does not die in the middle of anything.
+    pub fn spare(&mut self) {
+        self.dies_after = None;
+    }
+
+    /// It was in the middle of a round, and has come to its last command.
+    pub fn is_dead(&self) -> bool {
+        self.dies_after == Some(0)
     }
 
     pub fn restart(&mut self, ctx: &mut Context<'_>) {
@@ -174,7 +196,7 @@ impl Controller {
         if exit.reason != ExitReason::Crashed {
             return;
         }
-        let unix = EPOCH + ctx.now as f64 / 1000.0;
+        let unix = unix(ctx.now, self.skew);
         let ran = self
             .picture
             .observed
@@ -272,6 +294,10 @@ impl Controller {
         };
         let decided = self.picture.decide(&wanted, asked, sight);
         for action in decided.actions {
+            if self.is_dead() {
+                return;
+            }
+            self.dies_after = self.dies_after.map(|left| left - 1);
             match action {
                 Action::Stop {
                     process, instances, ..

@@ -6,6 +6,7 @@ use super::network::Weather;
 use super::{Millis, agent, controller, manager};
 use dea::domain::crash::Exit;
 use proto::ids::InstanceId;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -26,6 +27,15 @@ pub enum Mishap {
     Suspend(Place, Millis),
     /// The program in one container ends.
     Crash(usize),
+    /// The bus falls into two parts: these, and all others.
+    Part(BTreeSet<Place>, Millis),
+    /// The process is killed in the middle of what it does next, after so many effects, and comes back.
+    KillMidway(Place, u64, Millis),
+    /// A clock is set, by so many milliseconds.
+    Clock(Place, i64),
+    /// An agent is emptied, and takes work again after so long.
+    Drain(usize, Millis),
+    Undrain(usize),
     Weather(Weather),
 }
 
@@ -51,6 +61,7 @@ pub enum Event {
     FollowNow(usize),
     RouterSweep(usize, u32),
     RouterAnnounce(usize, u32),
+    RouterSave(usize, u32),
     Elect,
     /// It notices that the bus is away …
     BusWent(Place),
@@ -78,6 +89,7 @@ impl fmt::Display for Event {
             Event::FollowNow(which) => write!(f, "manager {which} leads no more"),
             Event::RouterSweep(which, _) => write!(f, "router {which} sweeps"),
             Event::RouterAnnounce(which, _) => write!(f, "router {which} announces itself"),
+            Event::RouterSave(which, _) => write!(f, "router {which} saves its table"),
             Event::Elect => f.write_str("election"),
             Event::BusWent(place) => write!(f, "{place:?} misses the bus"),
             Event::BusCame(place) => write!(f, "{place:?} has the bus again"),

@@ -3,7 +3,8 @@
 
 use super::Millis;
 use super::agent::{Cause, Slot, Truth};
-use super::apps::Apps;
+use super::apps::{Apps, owner};
+use dea::domain::epoch::Command;
 use proto::bus::dea::StopInstances;
 use proto::ids::InstanceId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// How long a fault may show afterwards: an agent is lost after 30 s, a second one is planned after a
 /// grace of 30 s, asked again within 60 s, and what was late may be late twice.
 const AFTERMATH: Millis = 180_000;
+/// An order to stop that shows no effect for so long was lost: it is given again.
+const TOLD_AGAIN: Millis = 10_000;
 /// An instance counts as running for its stoppers that long after it was last seen.
 const SEEN_LATELY: Millis = 60_000;
 /// Most starts of one index of one version within [`STORM_SPAN`]: the first, three restarts at once, and
@@ -29,9 +32,22 @@ pub struct Violation {
 struct Life {
     slot: Slot,
     agent: usize,
+    address: String,
     healthy: bool,
-    /// Somebody told it to stop, or it is being stopped.
-    leaving: bool,
+    /// It is being stopped.
+    stopping: bool,
+    /// When it was last told to stop.
+    told: Option<Millis>,
+}
+
+impl Life {
+    /// It is being stopped, or the order to do so is on its way.
+    fn is_leaving(&self, now: Millis) -> bool {
+        let told = self
+            .told
+            .is_some_and(|at| now.saturating_sub(at) < TOLD_AGAIN);
+        self.stopping || told
+    }
 }
 
 #[derive(Default)]
@@ -43,6 +59,14 @@ pub struct Invariants {
     /// Ids that ended, and may not begin again.
     over: BTreeSet<InstanceId>,
     starts: BTreeMap<Slot, VecDeque<Millis>>,
+    /// Which program listens at an address.
+    at: BTreeMap<String, InstanceId>,
+    /// The newest command of each kind that an agent followed, since its machine was new.
+    obeyed: BTreeMap<(usize, Command), i64>,
+    /// Agents that are being emptied: what runs there is replaced.
+    emptied: BTreeSet<usize>,
+    /// When a process of an agent began: it does not know which ports were in use just before.
+    began: BTreeMap<usize, Millis>,
     agent_trouble: BTreeMap<usize, Millis>,
     core_trouble: Option<Millis>,
     pub extras_explained: u64,
@@ -65,9 +89,95 @@ impl Invariants {
         recent(self.agent_trouble.get(&agent)) || recent(self.core_trouble.as_ref())
     }
 
+    /// Whether an agent is being emptied.
+    pub fn emptied(&mut self, agent: usize, emptied: bool, now: Millis) {
+        if emptied {
+            self.emptied.insert(agent);
+        } else if self.emptied.remove(&agent) {
+            self.trouble_with_agent(agent, now);
+        }
+    }
+
+    /// A process of the agent begins.
+    pub fn agent_began(&mut self, agent: usize, now: Millis) {
+        self.began.insert(agent, now);
+    }
+
+    /// The agent's machine is another one.
+    pub fn machine_is_new(&mut self, agent: usize) {
+        self.obeyed.retain(|(which, _), _| *which != agent);
+    }
+
+    /// The program that listens at an address.
+    pub fn program_at(&self, address: &str) -> Option<&InstanceId> {
+        self.at.get(address)
+    }
+
+    pub fn address_of(&self, instance: &InstanceId) -> Option<String> {
+        self.lives.get(instance).map(|life| life.address.clone())
+    }
+
+    /// A router knows these names for an address. Whoever listens there must be theirs.
+    pub fn leads_to(&self, names: &[String], address: &str) -> Result<(), String> {
+        let Some(life) = self.at.get(address).and_then(|id| self.lives.get(id)) else {
+            return Ok(());
+        };
+        let process = life.slot.process.as_str();
+        match names.iter().find(|name| owner(name) != Some(process)) {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "{name} leads to {address}, where a program of {process} listens"
+            )),
+        }
+    }
+
+    /// A router forgot an endpoint: what is healthy and could tell so all the time must not be forgotten.
+    pub fn forgotten(&self, name: &str, address: &str, now: Millis) -> Result<(), String> {
+        let life = self.at.get(address).and_then(|id| self.lives.get(id));
+        let lives = life.filter(|life| {
+            life.healthy
+                && !life.is_leaving(now)
+                && owner(name) == Some(life.slot.process.as_str())
+                && !self.is_troubled(life.agent, now)
+        });
+        match lives {
+            None => Ok(()),
+            Some(life) => Err(format!(
+                "{address} of {name}, a healthy instance on agent {}: nothing explains it",
+                life.agent
+            )),
+        }
+    }
+
+    /// Whether nothing but the beginning of its agent's process explains what an address was before.
+    pub fn is_anew(&self, agent: usize, now: Millis) -> bool {
+        let began = self.began.get(&agent);
+        began.is_some_and(|at| now.saturating_sub(*at) < AFTERMATH)
+    }
+
     pub fn truth(&mut self, agent: usize, truth: Truth, now: Millis) -> Result<(), String> {
         match truth {
-            Truth::Begun { instance, slot } => self.begun(agent, instance, slot, now),
+            Truth::Begun {
+                instance,
+                slot,
+                address,
+            } => self.begun(agent, instance, slot, address, now),
+            Truth::Ordered { instance } => {
+                if let Some(life) = self.lives.get(&instance) {
+                    self.at.insert(life.address.clone(), instance);
+                }
+                Ok(())
+            }
+            Truth::Obeyed { command, epoch } => {
+                let newest = self.obeyed.entry((agent, command)).or_insert(epoch);
+                if epoch < *newest {
+                    return Err(format!(
+                        "agent {agent} follows a {command:?} of epoch {epoch}, after one of epoch {newest}"
+                    ));
+                }
+                *newest = epoch;
+                Ok(())
+            }
             Truth::Healthy { instance } => {
                 if let Some(life) = self.lives.get_mut(&instance) {
                     life.healthy = true;
@@ -76,7 +186,7 @@ impl Invariants {
             }
             Truth::Stopping { instance, cause } => {
                 if let Some(life) = self.lives.get_mut(&instance) {
-                    life.leaving = true;
+                    life.stopping = true;
                 }
                 match cause {
                     Cause::Told | Cause::AgentShutdown | Cause::Unhealthy => Ok(()),
@@ -93,6 +203,9 @@ impl Invariants {
                     if let Some(ids) = self.slots.get_mut(&life.slot) {
                         ids.remove(&instance);
                     }
+                    if self.at.get(&life.address) == Some(&instance) {
+                        self.at.remove(&life.address);
+                    }
                     self.over.insert(instance);
                 }
                 Ok(())
@@ -105,6 +218,7 @@ impl Invariants {
         agent: usize,
         instance: InstanceId,
         slot: Slot,
+        address: String,
         now: Millis,
     ) -> Result<(), String> {
         if let Some(other) = self.lives.get(&instance) {
@@ -123,7 +237,8 @@ impl Invariants {
             .flatten()
             .filter_map(|id| {
                 let life = self.lives.get(id)?;
-                (!life.leaving).then(|| (id.clone(), life.agent))
+                let stays = !life.is_leaving(now) && !self.emptied.contains(&life.agent);
+                stays.then(|| (id.clone(), life.agent))
             })
             .collect();
         for (other, holder) in held {
@@ -162,8 +277,10 @@ impl Invariants {
             Life {
                 slot,
                 agent,
+                address,
                 healthy: false,
-                leaving: false,
+                stopping: false,
+                told: None,
             },
         );
         Ok(())
@@ -190,7 +307,7 @@ impl Invariants {
                         && self
                             .lives
                             .get(id)
-                            .is_some_and(|other| other.healthy && !other.leaving)
+                            .is_some_and(|other| other.healthy && !other.is_leaving(now))
                 });
                 let lately = self
                     .last_healthy
@@ -204,7 +321,7 @@ impl Invariants {
                 }
             }
             if let Some(life) = self.lives.get_mut(instance) {
-                life.leaving = true;
+                life.told = Some(now);
             }
         }
         Ok(())

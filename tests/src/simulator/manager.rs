@@ -4,7 +4,7 @@
 use super::apps::Apps;
 use super::message::Message;
 use super::random::Random;
-use super::{EPOCH, Millis, Sabotage};
+use super::{Millis, Sabotage, unix};
 use health_manager::domain::desired::Wanted;
 use health_manager::domain::policy::Policy;
 use health_manager::domain::round::{Due, messages, round};
@@ -61,6 +61,9 @@ pub struct Manager {
     pub connected: bool,
     pub life: u32,
     pub leads: bool,
+    /// How far its clock is off.
+    pub skew: i64,
+    skew_at_birth: i64,
     world: World,
     policy: Policy,
     due: Due,
@@ -78,6 +81,8 @@ impl Manager {
             connected: false,
             life: 0,
             leads: false,
+            skew: 0,
+            skew_at_birth: 0,
             world: World::default(),
             policy,
             due: Due::default(),
@@ -93,12 +98,14 @@ impl Manager {
         *self = Manager {
             life: self.life + 1,
             connected: self.connected,
+            skew: self.skew,
             ..Manager::new(self.policy.clone())
         };
     }
 
     pub fn restart(&mut self, ctx: &mut Context<'_>) {
         self.up = true;
+        self.skew_at_birth = self.skew;
         ctx.out.push(Out::After(SWEEP, Task::Sweep));
         if self.connected {
             self.bus_came(ctx);
@@ -155,7 +162,7 @@ impl Manager {
     }
 
     pub fn hear(&mut self, message: Message, ctx: &mut Context<'_>) {
-        let (now, unix) = (BEFORE + ctx.now, EPOCH + ctx.now as f64 / 1000.0);
+        let (now, unix) = (BEFORE + ctx.now, unix(ctx.now, self.skew_at_birth));
         match message {
             Message::Beat(beat) => {
                 let change = self.world.heartbeat(&beat, now, unix, &self.policy);
@@ -193,7 +200,7 @@ impl Manager {
     }
 
     pub fn task(&mut self, task: Task, ctx: &mut Context<'_>) {
-        let (now, unix) = (BEFORE + ctx.now, EPOCH + ctx.now as f64 / 1000.0);
+        let (now, unix) = (BEFORE + ctx.now, unix(ctx.now, self.skew_at_birth));
         match task {
             Task::Sweep => {
                 ctx.out.push(Out::After(SWEEP, Task::Sweep));
@@ -279,7 +286,7 @@ impl Manager {
             self.read_in(RETRY, ctx);
             return;
         }
-        let (now, unix) = (BEFORE + ctx.now, EPOCH + ctx.now as f64 / 1000.0);
+        let (now, unix) = (BEFORE + ctx.now, unix(ctx.now, self.skew_at_birth));
         let mut set = reading.first_half;
         set.extend(page(ctx.apps, reading.begun, |row| row > reading.up_to));
         let first = self.world.desired.complete_as_of.is_none();

@@ -44,6 +44,11 @@ pub type Millis = u64;
 /// When that was, in Unix seconds.
 pub const EPOCH: f64 = 1_700_000_000.0;
 
+/// Now, by a clock that is off by so many milliseconds.
+pub fn unix(now: Millis, skew: i64) -> f64 {
+    EPOCH + (now as i64 + skew) as f64 / 1000.0
+}
+
 /// Rules that are broken on purpose, to see that somebody notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
@@ -51,6 +56,10 @@ pub enum Sabotage {
     ManagerTrustsSilence,
     /// An agent follows a start command whenever it hears one.
     AgentForgetsIds,
+    /// An agent follows commands of leaders that were replaced.
+    AgentObeysAnybody,
+    /// A router takes every endpoint for one of another name too.
+    RouterMixesNames,
     /// An agent takes what it has no room for.
     AgentTakesTooMuch,
     /// Complete heartbeats leave out an instance.

@@ -3,7 +3,7 @@
 use super::Millis;
 use super::message::Place;
 use super::random::Random;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How bad it is, of 1000 messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +36,9 @@ pub enum Fate {
 pub struct Network {
     pub weather: Weather,
     cut: BTreeMap<Place, Millis>,
+    /// Servers of the bus that lost each other: these hear only each other, the rest only the rest, until then.
+    island: BTreeSet<Place>,
+    island_until: Millis,
 }
 
 impl Network {
@@ -49,8 +52,19 @@ impl Network {
         self.cut.get(&place).is_some_and(|until| *until > now)
     }
 
+    /// The bus falls into two parts. Nobody notices: everybody has a connection.
+    pub fn part(&mut self, island: BTreeSet<Place>, until: Millis) {
+        self.island = island;
+        self.island_until = until;
+    }
+
+    pub fn is_parted(&self, one: Place, other: Place, now: Millis) -> bool {
+        now < self.island_until && self.island.contains(&one) != self.island.contains(&other)
+    }
+
     /// Everybody who is cut off is so no more.
     pub fn mend(&mut self, now: Millis) -> Vec<Place> {
+        self.island_until = 0;
         std::mem::take(&mut self.cut)
             .into_iter()
             .filter(|(_, until)| *until > now)

@@ -8,8 +8,10 @@ use super::network::Weather;
 use super::random::Random;
 use super::{Millis, Sabotage};
 use dea::domain::capacity::Resources;
+use std::collections::BTreeSet;
 use std::fmt;
 
+const LINES: usize = 60;
 /// Longest back-off of the health manager.
 const LONGEST_DELAY: Millis = 960_000;
 /// Everything else: an agent is lost, graces pass, requests are repeated, routes are pruned.
@@ -38,6 +40,8 @@ pub struct Scenario {
     pub wire: bool,
     /// The trace is written in words.
     pub in_words: bool,
+    /// How many lines of it are kept for who looks for the reason of a violation.
+    pub lines: usize,
     /// Rounds of a controller that come together are one.
     pub gather: Millis,
     pub sabotage: Option<Sabotage>,
@@ -111,6 +115,7 @@ impl Scenario {
             failing_preparations: random.between(0, 1) * random.between(0, 60),
             wire: random.chance(300),
             in_words: true,
+            lines: LINES,
             gather: 5,
             sabotage: None,
             quiet: 80_000,
@@ -157,6 +162,7 @@ impl Scenario {
             failing_preparations: 0,
             wire: false,
             in_words: false,
+            lines: LINES,
             gather: 500,
             sabotage: None,
             quiet: 15_000,
@@ -206,7 +212,7 @@ impl Scenario {
         }
         simulation.run_until(to)?;
         let looped = simulation.apps.crash_loops() || self.failing_preparations > 0;
-        simulation.calm_down();
+        simulation.calm_down()?;
         let crashed = looped || self.mishaps > 0 || !self.certain.is_empty();
         let bound = SETTLES_WITHIN + if crashed { LONGEST_DELAY } else { 0 };
         let settled = self.settle(simulation, to, bound)?;
@@ -302,10 +308,23 @@ impl Scenario {
         }
     }
 
+    /// Some of the places, at least one of them.
+    fn some_island(&self, random: &mut Random) -> BTreeSet<Place> {
+        let agents = (0..self.agents).map(Place::Agent);
+        let controllers = (0..self.controllers).map(Place::Controller);
+        let managers = (0..self.managers).map(Place::Manager);
+        let routers = (0..self.routers).map(Place::Router);
+        let all = agents.chain(controllers).chain(managers).chain(routers);
+        let share = random.between(100, 500);
+        let mut island: BTreeSet<Place> = all.filter(|_| random.chance(share)).collect();
+        island.insert(self.some_place(random));
+        island
+    }
+
     fn some_mishap(&self, random: &mut Random) -> Mishap {
         let place = self.some_place(random);
         let agent = random.index(self.agents);
-        match random.between(0, 11) {
+        match random.between(0, 17) {
             0..=2 => Mishap::Crash(agent),
             3 | 4 => {
                 let span = random.between(100, 90_000);
@@ -315,7 +334,17 @@ impl Scenario {
             7 => Mishap::Wipe(agent, random.between(5_000, 90_000)),
             8 => Mishap::Leave(agent, random.between(1_000, 20_000)),
             9 | 10 => Mishap::Suspend(place, random.between(500, 60_000)),
-            _ => Mishap::BusAway(random.between(500, 200_000)),
+            11 => Mishap::BusAway(random.between(500, 200_000)),
+            12 => Mishap::Part(self.some_island(random), random.between(500, 90_000)),
+            13 | 14 => {
+                let back = random.between(500, 60_000);
+                Mishap::KillMidway(place, random.between(0, 12), back)
+            }
+            15 => {
+                let by = random.between(1_000, 4_000_000) as i64;
+                Mishap::Clock(place, if random.chance(500) { by } else { -by })
+            }
+            _ => Mishap::Drain(agent, random.between(5_000, 180_000)),
         }
     }
 }

@@ -4,22 +4,23 @@ use super::Millis;
 use std::collections::VecDeque;
 use std::fmt;
 
-const LINES: usize = 60;
-
 /// FNV-1a over every line.
 pub struct Trace {
     digest: u64,
     last: VecDeque<String>,
+    most_lines: usize,
     /// Lines are written out; else only their times and numbers count.
     pub in_words: bool,
     pub steps: u64,
 }
 
 impl Trace {
-    pub fn new(in_words: bool) -> Trace {
+    /// Keeps so many lines.
+    pub fn new(in_words: bool, most_lines: usize) -> Trace {
         Trace {
             digest: 0xcbf2_9ce4_8422_2325,
             last: VecDeque::new(),
+            most_lines,
             in_words,
             steps: 0,
         }
@@ -32,7 +33,7 @@ impl Trace {
         if self.in_words {
             let line = format!("{:>10.3} {what}", at as f64 / 1000.0);
             self.take_in(line.as_bytes());
-            if self.last.len() == LINES {
+            if self.last.len() >= self.most_lines {
                 self.last.pop_front();
             }
             self.last.push_back(line);

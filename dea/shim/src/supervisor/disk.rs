@@ -19,6 +19,35 @@ use crate::protocol::Spec;
 /// The application's user inside.
 const VCAP: u32 = 2000;
 
+/// Places of a root file system that are mounted on, given away or written to from outside, each after the
+/// folder it is in.
+const PLACES: [&str; 24] = [
+    "dev",
+    "dev/console",
+    "dev/full",
+    "dev/mqueue",
+    "dev/null",
+    "dev/ptmx",
+    "dev/pts",
+    "dev/random",
+    "dev/shm",
+    "dev/tty",
+    "dev/urandom",
+    "dev/zero",
+    "etc",
+    "etc/hostname",
+    "etc/hosts",
+    "etc/resolv.conf",
+    "home",
+    "home/vcap",
+    "proc",
+    "sys",
+    "tmp",
+    "yard",
+    ".yard",
+    ".yard/init",
+];
+
 /// Copies the template, mounts the copy and fills in what is this sandbox's own.
 pub(super) fn make(spec: &Spec) -> Result<(), Failure> {
     let image = copy_sparse(&spec.disk_template, &spec.disk_image)
@@ -34,12 +63,32 @@ pub(super) fn make(spec: &Spec) -> Result<(), Failure> {
     )
     .step(format!("mount {}", spec.disk_mount.display()))?;
     let root = spec.disk_mount.join("root");
+    refuse_links(&root)?;
     let owner = Some(spec.uid_base + VCAP);
     for folder in ["home/vcap", "yard"] {
         let path = root.join(folder);
         chown(&path, owner, owner).step(format!("change the owner of {folder}"))?;
     }
     write_files(&root, &spec.files)
+}
+
+/// A link in one of the places would lead what is mounted or written there out of the sandbox, to the machine's
+/// own files; nobody who means well makes such a stack.
+fn refuse_links(root: &Path) -> Result<(), Failure> {
+    for place in PLACES {
+        match fs::symlink_metadata(root.join(place)) {
+            Ok(found) if found.is_symlink() => {
+                return Err(Failure {
+                    step: "use the stack".to_string(),
+                    cause: format!("/{place} is a link in it"),
+                });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).step(format!("look at /{place} of the stack")),
+        }
+    }
+    Ok(())
 }
 
 /// Copies only what is not a hole; the copy is a file of the same length.
@@ -78,6 +127,21 @@ fn copy_sparse(from: &Path, to: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn links_in_a_root_are_refused_by_name() {
+        for place in PLACES {
+            let root = std::env::temp_dir().join(format!("links-{}", std::process::id()));
+            let path = root.join(place);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            assert!(refuse_links(&root).is_ok(), "before {place}");
+            // Also one that leads nowhere.
+            std::os::unix::fs::symlink("/nowhere/at/all", &path).unwrap();
+            let refused = refuse_links(&root).unwrap_err();
+            assert_eq!(refused.cause, format!("/{place} is a link in it"));
+            fs::remove_dir_all(&root).unwrap();
+        }
+    }
 
     #[test]
     fn holes_stay_holes() {

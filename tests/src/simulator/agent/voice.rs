@@ -1,10 +1,12 @@
 //! What an agent tells: what it has free, what it runs, and where its instances are to be found.
 
+use super::lives::DRAIN_TIMEOUT;
 use super::{ADVERTISE_GATHER, Agent, BEAT_PERIOD, Context, Task, Unit};
 use crate::simulator::message::Message;
 use crate::simulator::{Millis, Sabotage};
 use dea::domain::capacity;
-use proto::bus::dea::{Advertisement, PlacementProperties};
+use dea::sandbox::host_port;
+use proto::bus::dea::{Advertisement, Drain, PlacementProperties, Shutdown};
 use proto::bus::health::{Beat, Heartbeat, InstanceState};
 use proto::bus::router::Registration;
 use proto::ids::{InstanceId, ProcessGuid};
@@ -21,6 +23,10 @@ impl Agent {
     pub(super) fn advertise(&self, ctx: &mut Context<'_>) {
         if self.draining {
             return;
+        }
+        let left = self.table.len() as u32;
+        if let Some(drain) = self.evacuation.told(DRAIN_TIMEOUT, left) {
+            return ctx.publish(Message::Leaving(goodbye(self, Some(drain))));
         }
         let free = capacity::available(self.offers(ctx.sabotage), &self.claims());
         let mut counts: BTreeMap<ProcessGuid, u32> = BTreeMap::new();
@@ -59,7 +65,8 @@ impl Agent {
     }
 
     pub(super) fn full_beat(&self, ctx: &mut Context<'_>) {
-        let mut beats: Vec<Beat> = self.table.values().filter_map(beat_of).collect();
+        let units = self.table.values();
+        let mut beats: Vec<Beat> = units.filter_map(|unit| self.beat_of(unit)).collect();
         if ctx.sabotage == Some(Sabotage::BeatsLeaveOut) {
             beats.pop();
         }
@@ -69,7 +76,7 @@ impl Agent {
 
     pub(super) fn registration(&self, id: &InstanceId, now: Millis) -> Option<Registration> {
         let unit = self.table.get(id)?;
-        let port = self.disk.containers.get(id)?.port;
+        let port = host_port(self.disk.containers.get(id)?.number);
         if unit.record.uris.is_empty() {
             return None;
         }
@@ -77,7 +84,7 @@ impl Agent {
         let mut registration =
             unit.record
                 .registration(uris, &self.id, &self.zone, &self.host(), port);
-        registration.endpoint_updated_at_ns = Some((self.unix(now) * 1e9) as i64);
+        registration.endpoint_updated_at_ns = Some(self.steady_unix_ns(now));
         Some(registration)
     }
 
@@ -101,30 +108,40 @@ impl Agent {
             .iter()
             .filter(|(_, unit)| unit.registered)
             .filter_map(|(id, unit)| {
-                let port = self.disk.containers.get(id)?.port;
-                Some((unit.record.uris.clone(), port))
+                let number = self.disk.containers.get(id)?.number;
+                Some((unit.record.uris.clone(), self.address(number)))
             })
-            .flat_map(|(uris, port)| {
-                let address = format!("{}:{port}", self.host());
-                uris.into_iter().map(move |uri| (uri, address.clone()))
-            })
+            .flat_map(|(uris, address)| uris.into_iter().map(move |uri| (uri, address.clone())))
+    }
+
+    pub(super) fn beat_of(&self, unit: &Unit) -> Option<Beat> {
+        let start = &unit.record.start;
+        let state = unit.machine.beat_state()?;
+        Some(Beat {
+            droplet: start.droplet.clone(),
+            version: start.version.clone(),
+            instance: unit.record.instance.clone(),
+            index: start.index,
+            state: self.evacuation.seen_as(state),
+            state_timestamp: unit.machine.since(),
+            cc_partition: None,
+            yard_stats: None,
+            yard_details: unit
+                .machine
+                .ending()
+                .map(|ending| ending.description.clone()),
+        })
     }
 }
 
-pub(super) fn beat_of(unit: &Unit) -> Option<Beat> {
-    let start = &unit.record.start;
-    Some(Beat {
-        droplet: start.droplet.clone(),
-        version: start.version.clone(),
-        instance: unit.record.instance.clone(),
-        index: start.index,
-        state: unit.machine.beat_state()?,
-        state_timestamp: unit.machine.since(),
-        cc_partition: None,
-        yard_stats: None,
-        yard_details: unit
-            .machine
-            .ending()
-            .map(|ending| ending.description.clone()),
-    })
+/// It takes no more work: for good, or while it is emptied.
+pub(super) fn goodbye(agent: &Agent, drain: Option<Drain>) -> Shutdown {
+    Shutdown {
+        id: agent.id.clone(),
+        ip: agent.host(),
+        version: 0.1,
+        app_id_to_count: BTreeMap::new(),
+        yard_zone: Some(agent.zone.clone()),
+        yard_drain: drain,
+    }
 }

@@ -6,6 +6,7 @@ use crate::simulator::message::Message;
 use crate::simulator::random::Random;
 use crate::simulator::{Millis, Sabotage};
 use dea::domain::crash::Exit;
+use dea::domain::epoch::Command;
 use proto::ids::{InstanceId, ProcessGuid, Version};
 
 /// What the agent set itself to do later.
@@ -20,6 +21,8 @@ pub enum Task {
     Prepared(InstanceId, bool),
     Check(InstanceId),
     Wake(InstanceId, Millis),
+    /// The time to be emptied is over.
+    DrainOver,
 }
 
 /// What really happened, for the invariants.
@@ -28,6 +31,12 @@ pub enum Truth {
     Begun {
         instance: InstanceId,
         slot: Slot,
+        /// Where routers would find it.
+        address: String,
+    },
+    /// Its program runs.
+    Ordered {
+        instance: InstanceId,
     },
     Healthy {
         instance: InstanceId,
@@ -39,6 +48,11 @@ pub enum Truth {
     },
     Over {
         instance: InstanceId,
+    },
+    /// A command was followed.
+    Obeyed {
+        command: Command,
+        epoch: i64,
     },
 }
 

@@ -1,0 +1,434 @@
+//! The writer of the route table: what registrations, unregistrations and time do to it.
+//!
+//! **What a newcomer gets wrong.**
+//! - The same `host:port` may come back as another instance, also under another name: whoever missed an
+//!   unregistration would send one app's requests to another. An instance of an app that is registered where
+//!   another one was takes its place under every name.
+//! - Registrations and unregistrations come over two subjects and can overtake each other.
+//!   If both carry `endpoint_updated_at_ns` the later one wins (a grave keeps the time of an
+//!   unregistration for a while). But clocks are set back: what is much older did not come late.
+
+use super::{Address, Announcement, Endpoint, Member, Millis, Pool, RouteName, Table};
+use crate::domain::tally::Tallies;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// How long an unregistration outweighs an older registration that arrives late.
+const GRAVE: Millis = 60_000;
+/// The same where the messages carry no time: long enough for two subscriptions to overtake each
+/// other, too short for an instance to come back.
+const SHORT_GRAVE: Millis = 250;
+/// Most of them: beyond, a late registration may win for one period.
+const MAX_GRAVES: usize = 100_000;
+/// Messages overtake each other by seconds. A time that is further back is that of a clock that was set back.
+const OVERTAKES_NS: u64 = 60_000_000_000;
+/// A sweep that is later than this was not late: the process was stopped.
+const SLEPT: Millis = 3000;
+
+/// What a change did, for logs, metrics and the decision to publish a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changed {
+    pub added: usize,
+    pub replaced: usize,
+    pub refreshed: usize,
+    pub removed: usize,
+    /// Names without endpoints that were forgotten.
+    pub forgotten: usize,
+    /// Messages older than what is known.
+    pub outdated: usize,
+}
+
+impl Changed {
+    /// Whether lookups could answer differently now.
+    pub fn visible(&self) -> bool {
+        self.added + self.replaced + self.removed + self.forgotten > 0
+    }
+
+    pub fn add(&mut self, other: Changed) {
+        self.added += other.added;
+        self.replaced += other.replaced;
+        self.refreshed += other.refreshed;
+        self.removed += other.removed;
+        self.forgotten += other.forgotten;
+        self.outdated += other.outdated;
+    }
+}
+
+/// The writer's side: the table plus what only the writer needs.
+#[derive(Debug, Default)]
+pub struct Registry {
+    table: Table,
+    next_number: u64,
+    tallies: Arc<Tallies>,
+    /// Unregistrations that carry a time, so that an older registration cannot undo them.
+    graves: HashMap<(RouteName, Address), Grave>,
+    /// Names under which instances of apps were registered at an address; some may be gone since.
+    names: HashMap<Address, BTreeSet<RouteName>>,
+    /// When it was last known that registrations could be heard.
+    swept_at: Option<Millis>,
+}
+
+#[derive(Debug, Clone)]
+struct Grave {
+    updated_at_ns: u64,
+    instance_id: Option<Box<str>>,
+    since: Millis,
+}
+
+impl Registry {
+    /// A snapshot to look up in.
+    pub fn snapshot(&self) -> Table {
+        self.table.clone()
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// What was answered under its names.
+    pub fn tallies(&self) -> Arc<Tallies> {
+        self.tallies.clone()
+    }
+
+    /// Adds or refreshes the endpoint under each of its names.
+    pub fn register(&mut self, announcement: &Announcement, now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        // An endpoint already known under any of the names is the same target: share it.
+        let known = announcement.names.iter().filter_map(|name| {
+            let mut members = self.table.get(name)?.members.iter();
+            let same = members.find(|member| member.endpoint.is_same(&announcement.identity))?;
+            Some(same.endpoint.clone())
+        });
+        let known: Vec<Arc<Endpoint>> = known.collect();
+        let all_known = known.len() == announcement.names.len();
+        let mut endpoint = known.into_iter().next();
+        if !all_known && !self.take_over(announcement, now, &mut changed) {
+            changed.outdated += announcement.names.len();
+            return changed;
+        }
+        for name in &announcement.names {
+            if self.is_buried(name, announcement, now) {
+                changed.outdated += 1;
+                continue;
+            }
+            let pool = self.table.get(name);
+            let same_address = pool.and_then(|pool| {
+                pool.members.iter().position(|member| {
+                    member.endpoint.identity.address == announcement.identity.address
+                })
+            });
+            if let (Some(pool), Some(place)) = (pool, same_address) {
+                let member = &pool.members[place];
+                if older(
+                    announcement.updated_at_ns,
+                    member.updated_at_ns.load(Ordering::Relaxed),
+                ) {
+                    changed.outdated += 1;
+                    continue;
+                }
+                if endpoint
+                    .as_ref()
+                    .is_some_and(|known| Arc::ptr_eq(known, &member.endpoint))
+                {
+                    member.seen.store(now, Ordering::Relaxed);
+                    member
+                        .updated_at_ns
+                        .store(announcement.updated_at_ns, Ordering::Relaxed);
+                    changed.refreshed += 1;
+                    continue;
+                }
+            }
+            let endpoint = endpoint
+                .get_or_insert_with(|| {
+                    self.next_number += 1;
+                    Arc::new(Endpoint::new(
+                        self.next_number,
+                        announcement.identity.clone(),
+                    ))
+                })
+                .clone();
+            let tally = self
+                .tallies
+                .tally(name, announcement.identity.app.as_deref());
+            let member = Arc::new(Member {
+                endpoint,
+                tally,
+                seen: AtomicU64::new(now),
+                updated_at_ns: AtomicU64::new(announcement.updated_at_ns),
+            });
+            let (mut members, turn) = match pool {
+                Some(pool) => (pool.members.clone(), pool.turn.clone()),
+                None => (Vec::new(), Arc::new(AtomicUsize::new(0))),
+            };
+            match same_address {
+                Some(place) => {
+                    members.remove(place);
+                    changed.replaced += 1;
+                }
+                None => changed.added += 1,
+            }
+            members.push(member);
+            self.table.put(
+                name,
+                Some(Pool {
+                    name: name.clone(),
+                    members,
+                    turn,
+                    emptied: None,
+                }),
+            );
+        }
+        changed
+    }
+
+    /// An instance of an app is new at its address: whoever was there before is there no more. False: it is
+    /// the announcement that is outdated.
+    fn take_over(
+        &mut self,
+        announcement: &Announcement,
+        now: Millis,
+        changed: &mut Changed,
+    ) -> bool {
+        let identity = &announcement.identity;
+        let Some(tenant) = identity.tenant() else {
+            return true;
+        };
+        let mut left: Vec<Pool> = Vec::new();
+        for name in self.names.get(&identity.address).into_iter().flatten() {
+            let Some(pool) = self.table.get(name) else {
+                continue;
+            };
+            let former = pool.members.iter().position(|member| {
+                let known = &member.endpoint.identity;
+                known.address == identity.address
+                    && known.tenant().is_some_and(|other| other != tenant)
+            });
+            let Some(place) = former else { continue };
+            let known_at = pool.members[place].updated_at_ns.load(Ordering::Relaxed);
+            if older(announcement.updated_at_ns, known_at) {
+                return false;
+            }
+            // Under its own names it replaces the former one in its place.
+            if !announcement.names.contains(name) {
+                let mut members = pool.members.clone();
+                members.remove(place);
+                left.push(Pool {
+                    name: name.clone(),
+                    emptied: members.is_empty().then_some(now),
+                    members,
+                    turn: pool.turn.clone(),
+                });
+            }
+        }
+        for pool in left {
+            changed.removed += 1;
+            self.table.put(&pool.name.clone(), Some(pool));
+        }
+        let names = self.names.entry(identity.address.clone()).or_default();
+        names.extend(announcement.names.iter().cloned());
+        true
+    }
+
+    fn is_buried(&self, name: &RouteName, announcement: &Announcement, now: Millis) -> bool {
+        if self.graves.is_empty() {
+            return false;
+        }
+        let address = announcement.identity.address.clone();
+        let Some(grave) = self.graves.get(&(name.clone(), address)) else {
+            return false;
+        };
+        let ids = (&grave.instance_id, &announcement.identity.instance_id);
+        if matches!(ids, (Some(gone), Some(here)) if gone != here) {
+            return false;
+        }
+        if announcement.updated_at_ns != 0 && grave.updated_at_ns != 0 {
+            return announcement.updated_at_ns == grave.updated_at_ns
+                || older(announcement.updated_at_ns, grave.updated_at_ns);
+        }
+        grave.instance_id.is_some()
+            && grave.instance_id == announcement.identity.instance_id
+            && now.saturating_sub(grave.since) < SHORT_GRAVE
+    }
+
+    /// Removes the endpoint from each of the names. A name that loses its last endpoint is forgotten,
+    /// its owner said so; unless a successor is expected.
+    pub fn unregister(&mut self, announcement: &Announcement, now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        let identity = &announcement.identity;
+        for name in &announcement.names {
+            let worth = announcement.updated_at_ns != 0 || identity.instance_id.is_some();
+            if worth && self.graves.len() < MAX_GRAVES {
+                self.graves.insert(
+                    (name.clone(), identity.address.clone()),
+                    Grave {
+                        updated_at_ns: announcement.updated_at_ns,
+                        instance_id: identity.instance_id.clone(),
+                        since: now,
+                    },
+                );
+            }
+            let Some(pool) = self.table.get(name) else {
+                continue;
+            };
+            let place = pool
+                .members
+                .iter()
+                .position(|member| member.endpoint.identity.address == identity.address);
+            let Some(place) = place else {
+                if pool.members.is_empty() && !announcement.returns {
+                    self.table.put(name, None);
+                    changed.forgotten += 1;
+                }
+                continue;
+            };
+            let member = &pool.members[place];
+            let known = &member.endpoint.identity;
+            let other_instance = matches!(
+                (&known.instance_id, &identity.instance_id),
+                (Some(known), Some(gone)) if known != gone
+            );
+            if other_instance
+                || older(
+                    announcement.updated_at_ns,
+                    member.updated_at_ns.load(Ordering::Relaxed),
+                )
+            {
+                changed.outdated += 1;
+                continue;
+            }
+            let mut members = pool.members.clone();
+            members.remove(place);
+            changed.removed += 1;
+            let turn = pool.turn.clone();
+            let emptied = (members.is_empty() && announcement.returns).then_some(now);
+            let known = !members.is_empty() || emptied.is_some();
+            let rest = known.then(|| Pool {
+                name: name.clone(),
+                members,
+                turn,
+                emptied,
+            });
+            self.table.put(name, rest);
+        }
+        changed
+    }
+
+    /// Prunes, unless this process was stopped for a while (a machine that was suspended): then the
+    /// registrations of that time wait unread, and nothing may count as stale because of it. To be
+    /// called `every` so often while the bus is there.
+    pub fn sweep(&mut self, now: Millis, every: Millis, stale_after: Millis) -> Changed {
+        let slept = self
+            .swept_at
+            .is_some_and(|last| now.saturating_sub(last) > every.saturating_add(SLEPT));
+        if slept {
+            self.refresh_all(now);
+            return Changed::default();
+        }
+        self.swept_at = Some(now);
+        self.prune(now, stale_after)
+    }
+
+    /// Removes what was not registered again for `stale_after`. A name that loses its last endpoint
+    /// this way stays known, without endpoints, for another `stale_after`: something is wrong with it.
+    pub fn prune(&mut self, now: Millis, stale_after: Millis) -> Changed {
+        let mut changed = Changed::default();
+        self.graves
+            .retain(|_, grave| now.saturating_sub(grave.since) < GRAVE);
+        let table = &self.table;
+        self.names.retain(|address, names| {
+            names.retain(|name| {
+                table.get(name).is_some_and(|pool| {
+                    let mut members = pool.members.iter();
+                    members.any(|member| member.endpoint.identity.address == *address)
+                })
+            });
+            !names.is_empty()
+        });
+        // One over TLS proves who it is whenever it is asked: it goes when it cannot (contract §3 row 3).
+        let is_stale = |member: &Arc<Member>| {
+            member.endpoint.identity.tls.is_none()
+                && now.saturating_sub(member.seen()) > member.stale_after(stale_after)
+        };
+        let is_over = |pool: &Pool| {
+            pool.emptied
+                .is_some_and(|since| now.saturating_sub(since) > stale_after)
+        };
+        let touched: Vec<RouteName> = self
+            .table
+            .iter()
+            .filter(|pool| is_over(pool) || pool.members.iter().any(is_stale))
+            .map(|pool| pool.name.clone())
+            .collect();
+        for name in touched {
+            let Some(pool) = self.table.get(&name) else {
+                continue;
+            };
+            if is_over(pool) {
+                self.table.put(&name, None);
+                changed.forgotten += 1;
+                continue;
+            }
+            let members: Vec<_> = pool
+                .members
+                .iter()
+                .filter(|member| !is_stale(member))
+                .cloned()
+                .collect();
+            changed.removed += pool.members.len() - members.len();
+            let emptied = members.is_empty().then_some(now);
+            let turn = pool.turn.clone();
+            self.table.put(
+                &name,
+                Some(Pool {
+                    name: name.clone(),
+                    members,
+                    turn,
+                    emptied,
+                }),
+            );
+        }
+        changed
+    }
+
+    /// Removes endpoints that [left](Endpoint::leave), under all their names.
+    pub fn remove(&mut self, numbers: &[u64], now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        let is_gone = |member: &Arc<Member>| numbers.contains(&member.endpoint.number);
+        let touched: Vec<Arc<Pool>> = self
+            .table
+            .iter()
+            .filter(|pool| pool.members.iter().any(is_gone))
+            .cloned()
+            .collect();
+        for pool in touched {
+            let mut members = pool.members.clone();
+            members.retain(|member| !is_gone(member));
+            changed.removed += pool.members.len() - members.len();
+            let rest = Pool {
+                name: pool.name.clone(),
+                emptied: members.is_empty().then_some(now),
+                members,
+                turn: pool.turn.clone(),
+            };
+            self.table.put(&pool.name, Some(rest));
+        }
+        changed
+    }
+
+    /// The bus was away: nobody could register, so nothing may count as stale because of it.
+    pub fn refresh_all(&mut self, now: Millis) {
+        self.swept_at = Some(now);
+        for pool in self.table.iter() {
+            for member in &pool.members {
+                member.seen.store(now, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Whether a message of time `message` says less than what is known from `known` (0: no time), because it
+/// was overtaken.
+fn older(message: u64, known: u64) -> bool {
+    message != 0 && known != 0 && message < known && known - message < OVERTAKES_NS
+}
