@@ -16,7 +16,9 @@ use daemon::{Bus, ComponentId, Received, Shutdown, Subscription};
 use futures_util::FutureExt;
 use proto::bus::catalogue;
 use proto::bus::router::{Registration, RouterStart};
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,8 +33,9 @@ const FILL_ANSWER: Duration = Duration::from_millis(150);
 const FILL_QUIET: Duration = Duration::from_millis(50);
 /// Longest wait for a whole table.
 const FILL_LONGEST: Duration = Duration::from_secs(1);
-/// Shortest time between two writes of the file.
+/// Shortest time between two writes of the file; after one that took long, as many times what it took.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
+const SAVE_SHARE: u32 = 20;
 /// Whoever was slower to come back to the bus than we missed `router.start`: it is said twice.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
 /// Shortest interval at which clients may register, told to them.
@@ -71,6 +74,7 @@ enum Event {
     Condemned(Vec<u64>),
     Sweep,
     Save,
+    Saved,
     AnnounceAgain,
     Bus,
     Draining,
@@ -128,7 +132,11 @@ impl Keeper {
         let mut again: Option<tokio::time::Instant> = None;
         let mut sweep = tokio::time::Instant::now() + self.policy.load().sweep;
         let mut save = tokio::time::Instant::now() + SAVE_EVERY;
+        // Beside everything else: a large table takes a second.
+        let mut saving: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
+        let mut saving_since = tokio::time::Instant::now();
         loop {
+            let is_saving = saving.is_some();
             let event = tokio::select! {
                 biased;
                 () = shutdown.draining() => Event::Draining,
@@ -138,7 +146,8 @@ impl Keeper {
                 message = come.next() => Event::Register(message),
                 numbers = self.condemned.next() => Event::Condemned(numbers),
                 () = tokio::time::sleep_until(sweep) => Event::Sweep,
-                () = tokio::time::sleep_until(save), if dirty => Event::Save,
+                () = tokio::time::sleep_until(save), if dirty && !is_saving => Event::Save,
+                () = async { match &mut saving { Some(saving) => saving.await, None => std::future::pending().await } } => Event::Saved,
                 () = tokio::time::sleep_until(again.unwrap_or(save)), if again.is_some() => Event::AnnounceAgain,
             };
             let changed = match event {
@@ -190,12 +199,23 @@ impl Keeper {
                 }
                 Event::Save => {
                     dirty = false;
-                    self.save(&registry).await;
+                    saving_since = tokio::time::Instant::now();
+                    let (keeper, table) = (self.clone(), registry.snapshot());
+                    saving = Some(Box::pin(async move { keeper.save(table).await }));
+                    Changed::default()
+                }
+                Event::Saved => {
+                    saving = None;
+                    let rest = SAVE_EVERY.max(saving_since.elapsed() * SAVE_SHARE);
+                    save = tokio::time::Instant::now() + rest;
                     Changed::default()
                 }
                 Event::Draining => {
+                    if let Some(saving) = saving {
+                        saving.await;
+                    }
                     if dirty {
-                        self.save(&registry).await;
+                        self.save(registry.snapshot()).await;
                     }
                     return Ok(());
                 }
@@ -204,7 +224,7 @@ impl Keeper {
                 self.table.store(Arc::new(registry.snapshot()));
                 if !dirty {
                     dirty = true;
-                    save = tokio::time::Instant::now() + SAVE_EVERY;
+                    save = save.max(tokio::time::Instant::now() + SAVE_EVERY);
                 }
             }
         }
@@ -249,8 +269,8 @@ impl Keeper {
         }
     }
 
-    async fn save(&self, registry: &Registry) {
-        if let Err(error) = table_file::save(&self.file, registry.table()).await {
+    async fn save(&self, table: Table) {
+        if let Err(error) = table_file::save(&self.file, table).await {
             tracing::warn!(error = %format!("{error:#}"), "the route table could not be kept on disk");
         }
     }

@@ -60,20 +60,23 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
     by_number.into_values().collect()
 }
 
-/// Replaces the file.
-pub async fn save(path: &Path, table: &Table) -> anyhow::Result<()> {
+/// Replaces the file, in a thread of its own: writing a large table down takes a while.
+pub async fn save(path: &Path, table: Table) -> anyhow::Result<()> {
+    let path = path.to_path_buf();
+    tokio::task::spawn_blocking(move || replace(&path, &table))
+        .await
+        .context("the writer of the route table ended early")?
+}
+
+fn replace(path: &Path, table: &Table) -> anyhow::Result<()> {
     let document = Document {
         form: FORM,
         registrations: registrations(table),
     };
     let text = serde_json::to_vec(&document).context("cannot write the route table as JSON")?;
     let fresh = path.with_extension("json.new");
-    tokio::fs::write(&fresh, text)
-        .await
-        .with_context(|| format!("cannot write {}", fresh.display()))?;
-    tokio::fs::rename(&fresh, path)
-        .await
-        .with_context(|| format!("cannot replace {}", path.display()))
+    std::fs::write(&fresh, text).with_context(|| format!("cannot write {}", fresh.display()))?;
+    std::fs::rename(&fresh, path).with_context(|| format!("cannot replace {}", path.display()))
 }
 
 /// Reads the file into the registry (`tls`: endpoints over TLS too); returns the number of endpoints. A missing file is no error.
@@ -133,7 +136,7 @@ mod tests {
             ..Registration::default()
         };
         registry.register(&Announcement::read(&message, true).unwrap(), 0);
-        save(&path, registry.table()).await.unwrap();
+        save(&path, registry.snapshot()).await.unwrap();
         let mut loaded = Registry::default();
         assert_eq!(load(&path, &mut loaded, true, 9).await.unwrap(), 1);
         let mut expected = message;
