@@ -72,7 +72,9 @@ async fn agents_of(cluster: &Cluster, name: &str) -> anyhow::Result<Vec<String>>
 pub async fn a_router_is_added_and_finishes_its_requests_before_it_goes(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
-    push(cluster, APP, &server(cluster, APP), &["--memory", "32M"])
+    // Six of them fit where little disk is left.
+    let room = ["--memory", "32M", "--disk", "64M"];
+    push(cluster, APP, &server(cluster, APP), &room)
         .await?
         .success()?;
     let second = cluster.port + 1;
