@@ -12,7 +12,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,YARD_HOME)
 
-.PHONY: demo up down build init install setup setup-test test lint bench trials
+.PHONY: demo up down build init install setup setup-test setup-bench test lint bench trials
 
 ## demo: install what is missing, build, start a one-machine cluster, push an app, show its answer
 demo: up
@@ -32,6 +32,10 @@ setup:
 
 setup-test:
 	@scripts/install-packages --test
+	@scripts/check-rust
+
+setup-bench:
+	@scripts/install-packages --bench
 	@scripts/check-rust
 
 ## build: every program
@@ -70,7 +74,7 @@ lint: setup
 ## bench: measure what docs/benchmarks.md reports, with optimized programs, and write it
 # Programs and measuring examples are built together: built apart, cargo would compile some crates twice.
 bench: PROFILE = release
-bench: setup-test
+bench: setup-bench
 	@scripts/quietly build cargo build --profile $(PROFILE) --workspace --bins --examples --locked
 	@$(MAKE) --no-print-directory init PROFILE=$(PROFILE)
 	@$(SUDO) $(BIN)/bench

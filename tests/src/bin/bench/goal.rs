@@ -15,6 +15,8 @@ pub enum Reach {
     AtLeast(f64),
     /// Ours is below this many milliseconds, whatever the yardstick.
     BelowMilliseconds(f64),
+    /// The same in megabytes.
+    BelowMegabytes(f64),
 }
 
 impl Reach {
@@ -22,7 +24,7 @@ impl Reach {
         match self {
             Reach::AtMost(most) => value <= most,
             Reach::AtLeast(least) => value >= least,
-            Reach::BelowMilliseconds(most) => value < most,
+            Reach::BelowMilliseconds(most) | Reach::BelowMegabytes(most) => value < most,
         }
     }
 
@@ -31,6 +33,7 @@ impl Reach {
             Reach::AtMost(most) => format!("at most {most} Y"),
             Reach::AtLeast(least) => format!("at least {least} Y"),
             Reach::BelowMilliseconds(most) => format!("under {most} ms"),
+            Reach::BelowMegabytes(most) => format!("under {most} MB"),
         }
     }
 }
@@ -42,7 +45,7 @@ pub struct Measured {
     pub yardstick: String,
     /// Ours, as text with its unit.
     pub ours: String,
-    /// What the goal is about, of every round: ratios, or milliseconds.
+    /// What the goal is about, of every round: ratios, milliseconds or megabytes.
     pub rounds: Vec<f64>,
 }
 
@@ -79,7 +82,7 @@ impl Goal {
 
     fn ratio(&self, rounds: &[f64]) -> String {
         match self.reach {
-            Reach::BelowMilliseconds(_) => "–".to_string(),
+            Reach::BelowMilliseconds(_) | Reach::BelowMegabytes(_) => "–".to_string(),
             Reach::AtMost(_) | Reach::AtLeast(_) => {
                 let (low, high) = range(rounds);
                 format!("**{:.2}** ({low:.2} – {high:.2})", median(rounds))

@@ -3,14 +3,15 @@
 //! ```text
 //!   platform/    apps on a whole cluster: figures that stand alone
 //!   automation/  goals: ours beside a yardstick, in turns
-//!   yardsticks/  the pieces alone: bus, database, processes
-//!   figure, goal, statistics, machine, document: what is made of it
+//!   router/      goals: ours beside other proxies
+//!   yardsticks/  the pieces alone: bus, database, processes, proxies
+//!   cores, figure, goal, statistics, machine, document: what is made of it
 //! ```
 //!
 //! Absolute figures hold for the machine that the document names. A goal is a ratio to a yardstick
 //! that is measured in the same rounds, and the program says itself whether it is met.
 //!
-//! `bench parts`, `bench automation` and `bench apps` measure one section, and print it only.
+//! `bench parts`, `bench router`, `bench automation` and `bench apps` measure one section, and print it only.
 
 #![expect(
     clippy::print_stdout,
@@ -18,23 +19,30 @@
 )]
 
 mod automation;
+mod cores;
 mod document;
 mod figure;
 mod goal;
 mod machine;
 mod platform;
+mod router;
 mod statistics;
 mod yardsticks;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use document::Document;
 use platform::Platform;
 use tests::{Cluster, Options};
+use yardsticks::bare_server;
 
-const SECTIONS: [&str; 3] = ["parts", "automation", "apps"];
+const SECTIONS: [&str; 4] = ["parts", "router", "automation", "apps"];
 
 fn main() -> anyhow::Result<()> {
     let only = std::env::args().nth(1);
+    if only.as_deref() == Some(bare_server::ARGUMENT) {
+        let port = std::env::args().nth(2).context("bare-server PORT")?;
+        return bare_server::serve(port.parse()?);
+    }
     ensure!(
         only.as_deref()
             .is_none_or(|section| SECTIONS.contains(&section)),
@@ -63,11 +71,13 @@ async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result
         platform: Platform::default(),
     };
     // Before there is a cluster, which would take part of the machine.
-    let parts = if wants("parts") {
-        automation::parts().await?
-    } else {
-        Vec::new()
-    };
+    let mut parts = Vec::new();
+    if wants("parts") {
+        parts.extend(automation::parts().await?);
+    }
+    if wants("router") {
+        parts.extend(router::measure()?);
+    }
     let mut failed = Ok(());
     if wants("automation") || wants("apps") {
         let cluster = Cluster::start(Options::default()).await?;

@@ -1,11 +1,10 @@
 //! A nats-server of our own, without accounts, clustering or storage, and bare clients.
 
+use crate::cores;
 use crate::machine::milliseconds;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::eventually;
@@ -55,6 +54,38 @@ impl Server {
         Ok(server)
     }
 
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// From before a request to the arrival of its answer, which another connection gives, one at a time, in
+    /// milliseconds.
+    pub async fn requests(&self, count: usize) -> anyhow::Result<Vec<f64>> {
+        let (asking, mut requests) = pair(&self.url).await?;
+        let answering = connect(&self.url).await?;
+        let answers = async {
+            while let Some(request) = requests.next().await {
+                if let Some(reply) = request.reply {
+                    answering.publish(reply, Bytes::new()).await?;
+                }
+            }
+            anyhow::bail!("the subscription of the yardstick ended")
+        };
+        let asks = async {
+            let mut values = Vec::with_capacity(count);
+            for _ in 0..count {
+                let begun = Instant::now();
+                asking.request(SUBJECT, vec![b'x'; BYTES].into()).await?;
+                values.push(milliseconds(begun.elapsed()));
+            }
+            Ok(values)
+        };
+        tokio::select! {
+            ended = answers => ended,
+            values = asks => values,
+        }
+    }
+
     /// From before a message is published on one connection to its arrival on another, one at a
     /// time, in milliseconds.
     pub async fn hops(&self, count: usize) -> anyhow::Result<Vec<f64>> {
@@ -77,18 +108,7 @@ impl Server {
     pub fn messages_per_second(&self, count: usize) -> anyhow::Result<f64> {
         let core = self.core.context("the yardstick needs a core of its own")?;
         let url = self.url.clone();
-        let measuring = std::thread::spawn(move || {
-            let mut cores = CpuSet::new();
-            cores.set(core)?;
-            sched_setaffinity(Pid::from_raw(0), &cores)?;
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-                .block_on(flood(&url, count))
-        });
-        measuring
-            .join()
-            .map_err(|_| anyhow::anyhow!("the thread of the yardstick panicked"))?
+        cores::run_on(core, move || async move { flood(&url, count).await })
     }
 }
 
@@ -113,7 +133,7 @@ async fn pair(url: &str) -> anyhow::Result<(async_nats::Client, async_nats::Subs
     Ok((sender, arrivals))
 }
 
-async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
+pub async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
     Ok(async_nats::ConnectOptions::new()
         .subscription_capacity(WAITING)
         .connect(url)

@@ -1,0 +1,154 @@
+//! The router beside other proxies ([`against`]), and what its table costs ([`table`]).
+//!
+//! Proxies have a core of their own, one at a time; clients and backends share the other one. Ours is the daemon as
+//! a cluster runs it, with its access log, its metrics and a bus, but alone.
+
+mod against;
+mod client;
+mod daemon;
+mod load;
+pub mod process;
+mod rounds;
+pub mod routes;
+mod table;
+
+use crate::cores;
+use crate::goal::{Goal, Measured, Reach};
+use crate::yardsticks::{bare_server, nats, nginx};
+use anyhow::ensure;
+use client::Client;
+use daemon::Router;
+use load::Scripts;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use process::Process;
+use routes::{BACKENDS, Certificate};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tests::cluster::{free_port, free_ports};
+
+const LONGEST: Duration = Duration::from_secs(300);
+const IDLE: usize = 1000;
+/// Until what a connection needed for its request only is given back.
+const SETTLES: Duration = Duration::from_secs(1);
+
+/// What all of it stands on.
+struct Ground {
+    folder: tempfile::TempDir,
+    bus: nats::Server,
+    scripts: Scripts,
+    certificate: Certificate,
+    first_backend: u16,
+    _instances: Process,
+}
+
+impl Ground {
+    async fn prepare() -> anyhow::Result<Ground> {
+        let folder = tempfile::Builder::new().prefix("yard-bench-").tempdir()?;
+        let bus = nats::Server::start(Some(cores::OTHERS)).await?;
+        let first_backend = free_ports(BACKENDS as u32)?;
+        let place = subfolder(folder.path(), "instances")?;
+        let mut instances = nginx::instances(&place, first_backend, cores::OTHERS)?;
+        instances.listens(first_backend).await?;
+        Ok(Ground {
+            bus,
+            scripts: Scripts::write(folder.path())?,
+            certificate: Certificate::make(folder.path())?,
+            first_backend,
+            _instances: instances,
+            folder,
+        })
+    }
+
+    fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        subfolder(self.folder.path(), name)
+    }
+
+    async fn router(&self, name: &str) -> anyhow::Result<Router> {
+        let folder = self.folder(name)?;
+        Router::start(&folder, &self.bus, &self.certificate, cores::MEASURED).await
+    }
+}
+
+fn subfolder(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join(name);
+    std::fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+pub fn measure() -> anyhow::Result<Vec<Goal>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    ensure!(cores > 1, "the router is measured on two cores at least");
+    // For the connections of clients and, inherited, of proxies.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    cores::run_on(cores::OTHERS, || async {
+        let mut goals = Vec::new();
+        match tokio::time::timeout(LONGEST, all(&mut goals)).await {
+            Ok(measured) => measured?,
+            Err(_) => goals.push(Goal {
+                what: "what else is asked of the router".into(),
+                reach: Reach::AtLeast(1.0),
+                measured: Err(format!("not measured within {LONGEST:?}")),
+            }),
+        }
+        Ok(goals)
+    })
+}
+
+/// In the order of the document; a goal is added when it was measured.
+async fn all(goals: &mut Vec<Goal>) -> anyhow::Result<()> {
+    let ground = Ground::prepare().await?;
+    let router = ground.router("router").await?;
+    against::measure(&ground, &router, goals).await?;
+    let small = ground.router("small").await?;
+    small
+        .register(daemon::shared(ground.first_backend, 1))
+        .await?;
+    goals.push(idle(&small).await?);
+    table::measure(&ground, &router, &small, goals).await
+}
+
+/// A router that has served nobody yet beside a bare server.
+async fn idle(router: &Router) -> anyhow::Result<Goal> {
+    let port = free_port()?;
+    let mut bare = bare_server::start(port, cores::MEASURED)?;
+    bare.listens(port).await?;
+    let bare = per_connection(&bare, port).await?;
+    let ours = per_connection(&router.process, router.port).await?;
+    Ok(Goal {
+        what: "memory per idle keep-alive connection, one request served (Y: a bare hyper server)"
+            .into(),
+        reach: Reach::AtMost(1.0),
+        measured: Ok(Measured {
+            yardstick: format!("{bare:.1} KiB"),
+            ours: format!("{ours:.1} KiB"),
+            rounds: vec![ours / bare],
+        }),
+    })
+}
+
+async fn per_connection(process: &Process, port: u16) -> anyhow::Result<f64> {
+    let host = routes::host(0);
+    let mut asking = Client::connect(port).await?;
+    for _ in 0..IDLE {
+        ensure!(
+            asking.get(&host).await? == 200,
+            "{} does not serve {host}",
+            process.name
+        );
+    }
+    tokio::time::sleep(SETTLES).await;
+    let before = process.kibibytes()?;
+    let mut idle = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        let mut client = Client::connect(port).await?;
+        ensure!(
+            client.get(&host).await? == 200,
+            "{} does not serve {host}",
+            process.name
+        );
+        idle.push(client);
+    }
+    tokio::time::sleep(SETTLES).await;
+    Ok((process.kibibytes()? - before) / idle.len() as f64)
+}
