@@ -41,6 +41,7 @@ pub mod query;
 pub mod quotas;
 pub mod refresh_tokens;
 pub mod roles;
+pub mod route_bindings;
 pub mod routes;
 mod row;
 pub mod service_bindings;
@@ -110,6 +111,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         12,
         "services",
         include_str!("../../migrations/0012_services.sql"),
+    ),
+    (
+        15,
+        "route services",
+        include_str!("../../migrations/0015_route_services.sql"),
     ),
 ];
 
