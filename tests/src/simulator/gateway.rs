@@ -2,7 +2,8 @@
 
 use super::message::Message;
 use super::{Millis, Sabotage};
-use router::domain::table::{Announcement, Changed, Registry};
+use router::domain::announcement::Announcement;
+use router::domain::table::{Changed, Registry};
 use std::collections::BTreeSet;
 
 pub const SWEEP: Millis = 30_000;
