@@ -9,7 +9,7 @@ use crate::output::table::{fields, table};
 use crate::prompt;
 use crate::targets::Store;
 use clap::{Args, Subcommand};
-use proto::api::{App, ServiceCredentialBinding, ServiceInstance};
+use proto::api::{App, Route, ServiceCredentialBinding, ServiceInstance, ServiceRouteBinding};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -78,6 +78,20 @@ enum ServiceCommand {
         /// The app
         app: String,
     },
+    /// Have the requests of a route go to a service first
+    BindRoute {
+        /// Name of the service
+        service: String,
+        /// The route: host.domain/path
+        route: String,
+    },
+    /// Have the requests of a route go to a service no more
+    UnbindRoute {
+        /// Name of the service
+        service: String,
+        /// The route: host.domain/path
+        route: String,
+    },
     /// Delete a service and its bindings
     Delete {
         /// Name of the service
@@ -96,6 +110,9 @@ struct Content {
     /// A tag by which libraries find it; may be given again, and replaces the tags it has
     #[arg(short = 't', long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Where requests of routes go that are bound to it (https://…); empty: nowhere
+    #[arg(short = 'r', long, value_name = "URL")]
+    route_service: Option<String>,
 }
 
 impl Content {
@@ -107,6 +124,9 @@ impl Content {
         }
         if !self.tags.is_empty() {
             document.insert("tags".into(), json!(self.tags));
+        }
+        if let Some(url) = &self.route_service {
+            document.insert("route_service_url".into(), json!(url));
         }
         Ok(document)
     }
@@ -139,6 +159,7 @@ struct Shown {
     #[serde(rename = "type")]
     kind: String,
     tags: Vec<String>,
+    route_service: Option<String>,
     apps: Vec<BoundApp>,
     created_at: String,
     updated_at: String,
@@ -162,6 +183,7 @@ impl Shown {
             guid: instance.guid,
             kind: instance.kind,
             tags: instance.tags,
+            route_service: instance.route_service_url,
             apps,
             created_at: instance.created_at,
             updated_at: instance.updated_at,
@@ -183,6 +205,10 @@ impl Shown {
             ("guid", self.guid.clone()),
             ("type", self.kind.clone()),
             ("tags", self.tags.join(", ")),
+            (
+                "route service",
+                self.route_service.clone().unwrap_or_default(),
+            ),
             ("bound to", self.apps_line()),
             ("created", self.created_at.clone()),
             ("changed", self.updated_at.clone()),
@@ -217,6 +243,12 @@ pub async fn run(args: ServiceArgs, out: &Output, store: Store) -> Outcome {
             bind(&client, out, &service, &app, name).await
         }
         ServiceCommand::Unbind { service, app } => unbind(&client, out, &service, &app).await,
+        ServiceCommand::BindRoute { service, route } => {
+            bind_route(&client, out, &service, &route).await
+        }
+        ServiceCommand::UnbindRoute { service, route } => {
+            unbind_route(&client, out, &service, &route).await
+        }
         ServiceCommand::Delete { service, force } => delete(&client, out, &service, force).await,
     }
 }
@@ -293,6 +325,67 @@ async fn list(client: &Client, out: &Output) -> Outcome {
         });
         table(["service", "type", "tags", "bound to"], lines, &empty)
     })
+}
+
+const ROUTE_BINDINGS: &str = "/v3/service_route_bindings";
+
+/// A route by the name that people know it by.
+async fn find_route(client: &Client, name: &str) -> Outcome<Route> {
+    let space = client.space()?;
+    let query = [("space_guids", space.guid.as_str()), ("per_page", "5000")];
+    let routes: Vec<Route> = client.list("/v3/routes", &query).await?;
+    let found = routes
+        .into_iter()
+        .find(|route| route.url.eq_ignore_ascii_case(name.trim_end_matches('/')));
+    found.ok_or_else(|| {
+        Failure::new(
+            Code::NotFound,
+            format!("there is no route {name} in the space {}", space.name),
+        )
+        .fix("`yard routes` lists them")
+    })
+}
+
+async fn bind_route(client: &Client, out: &Output, service: &str, route: &str) -> Outcome {
+    let instance = find_service(client, service).await?;
+    let route = find_route(client, route).await?;
+    let body = json!({"relationships": {
+        "service_instance": {"data": {"guid": instance.guid}},
+        "route": {"data": {"guid": route.guid}},
+    }});
+    let made: ServiceRouteBinding = client
+        .post(ROUTE_BINDINGS, &body)
+        .await
+        .map_err(|failure| failure.doing(format!("bind {} to {service}", route.url)))?;
+    let url = made.route_service_url.unwrap_or_default();
+    out.show(
+        &json!({"service": service, "route": route.url, "guid": made.guid, "bound": true}),
+        |_| format!("requests to {} go to {url} first", route.url),
+    )
+}
+
+async fn unbind_route(client: &Client, out: &Output, service: &str, route: &str) -> Outcome {
+    let instance = find_service(client, service).await?;
+    let route = find_route(client, route).await?;
+    let query = [
+        ("service_instance_guids", instance.guid.as_str()),
+        ("route_guids", route.guid.as_str()),
+    ];
+    let bindings: Vec<ServiceRouteBinding> = client.list(ROUTE_BINDINGS, &query).await?;
+    let binding = bindings.into_iter().next().ok_or_else(|| {
+        Failure::new(
+            Code::NotFound,
+            format!("{} is not bound to {service}", route.url),
+        )
+    })?;
+    client
+        .delete(&format!("{ROUTE_BINDINGS}/{}", binding.guid), &[])
+        .await
+        .map_err(|failure| failure.doing(format!("unbind {} from {service}", route.url)))?;
+    out.show(
+        &json!({"service": service, "route": route.url, "guid": binding.guid, "bound": false}),
+        |_| format!("requests to {} do not go to {service} any more", route.url),
+    )
 }
 
 async fn find_service(client: &Client, name: &str) -> Outcome<ServiceInstance> {

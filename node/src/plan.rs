@@ -328,14 +328,30 @@ impl Plan {
                         let certificates = self.layout.home.join("certificates");
                         files::folder(&certificates, 0o700)?;
                         certificates::provide(&certificates, &self.file.domain)?;
-                        json!({ "socket": numbered(ROUTER_TLS, index), "address": address, "certificates": certificates })
+                        let authorities = self.layout.home.join("client-authorities");
+                        files::folder(&authorities, 0o700)?;
+                        json!({
+                            "socket": numbered(ROUTER_TLS, index),
+                            "address": address,
+                            "certificates": certificates,
+                            "client_authorities": authorities,
+                        })
                     }
                     None => Value::Null,
                 };
                 let trust = self.layout.home.join("trust");
                 files::folder(&trust, 0o700)?;
                 let address = self.router(index).context("a router has a port")?;
-                json!({ "http_socket": numbered(ROUTER_HTTP, index), "address": address, "tls": tls, "trust": trust })
+                // A request may leave by one router and come back by another.
+                let keys = self.layout.home.join("route-service-keys");
+                files::once(&keys, layout::secret)?;
+                json!({
+                    "http_socket": numbered(ROUTER_HTTP, index),
+                    "address": address,
+                    "tls": tls,
+                    "trust": trust,
+                    "route_service_keys": keys,
+                })
             }
             Role::Controller => {
                 // Several sign and read for each other: they have the same keys.

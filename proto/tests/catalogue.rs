@@ -160,14 +160,19 @@ fn the_documentation_shows_the_configuration() {
             text,
             "| `{}` | {} | `{}` | {} | {}{restart} |",
             key.path,
-            key.kind,
+            in_cell(&key.kind.to_string()),
             key.default,
             readers(key),
-            key.doc
+            in_cell(key.doc)
         )
         .expect("writing to a text");
     }
     committed("docs/config.md", &text);
+}
+
+/// A line of a table ends its cells by what a text may hold.
+fn in_cell(text: &str) -> String {
+    text.replace('|', "\\|")
 }
 
 fn readers(key: &proto::config::Key) -> String {

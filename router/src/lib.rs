@@ -11,10 +11,13 @@ pub mod domain;
 use adapters::access_log::AccessLog;
 use adapters::backends::Backends;
 use adapters::certificates::Certificates;
+use adapters::client_authorities::ClientAuthorities;
 use adapters::clock::Clock;
 use adapters::condemned::Condemned;
 use adapters::counters::Counters;
 use adapters::crowd::Crowd;
+use adapters::error_page::ErrorPage;
+use adapters::latencies::Latencies;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
 use adapters::server::Entrance;
@@ -25,10 +28,11 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use daemon::{Deps, LogSender, Policy, Running};
 use domain::policy::Policy as Settings;
+use domain::route_service::Seals;
 use domain::table::{Registry, Table};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
@@ -49,6 +53,10 @@ pub struct Config {
     /// over TLS.
     #[serde(default)]
     pub trust: Option<PathBuf>,
+    /// A file of secrets that all routers of the cluster have, one a line, for route services; without it there
+    /// are none. The first seals, all are believed.
+    #[serde(default)]
+    pub route_service_keys: Option<PathBuf>,
 }
 
 /// The entrance for TLS.
@@ -61,6 +69,9 @@ pub struct TlsConfig {
     pub address: SocketAddr,
     /// The folder of PEM files, each a private key and its chain.
     pub certificates: PathBuf,
+    /// The folder of authorities whose word about clients counts.
+    #[serde(default)]
+    pub client_authorities: Option<PathBuf>,
 }
 
 fn default_socket() -> String {
@@ -121,6 +132,12 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         &deps.tasks,
     );
     let counts = Arc::new(RegistryCounts::default());
+    let error_page = ErrorPage::new(policy.clone());
+    let watched = error_page.clone();
+    deps.tasks
+        .spawn("error page", Policy::Restart, move |shutdown| {
+            watched.clone().run(shutdown)
+        });
     let condemned = Arc::new(Condemned::default());
     let keeper = Arc::new(Keeper {
         bus: deps.bus.clone(),
@@ -162,6 +179,10 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         crowd,
         condemned,
         tls_port,
+        seals: seals(config.route_service_keys.as_deref())?,
+        error_page,
+        latencies: Latencies::default(),
+        shown_address: address.ip().to_string(),
     });
     show(&deps, &worker, &counts);
     let plain = Entrance {
@@ -197,6 +218,19 @@ fn listener(deps: &Deps, name: &str, address: SocketAddr) -> anyhow::Result<TcpL
     }
 }
 
+fn seals(file: Option<&Path>) -> anyhow::Result<Option<Seals>> {
+    let Some(file) = file else { return Ok(None) };
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the keys for route services in {}", file.display()))?;
+    let seals = Seals::read(&text);
+    anyhow::ensure!(
+        seals.is_some(),
+        "{} holds no key for route services",
+        file.display()
+    );
+    Ok(seals)
+}
+
 /// The entrance for TLS, with its certificates watched and shown.
 fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> {
     let certificates = Certificates::new(config.certificates.clone());
@@ -206,9 +240,19 @@ fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> 
             watched.clone().run(shutdown)
         });
     deps.admin_route("/certificates", move || serde_json::json!(shown.shown()));
+    let authorities = config
+        .client_authorities
+        .clone()
+        .map(|folder| ClientAuthorities::new(folder, certificates.clone()));
+    if let Some(authorities) = authorities.clone() {
+        deps.tasks
+            .spawn("client authorities", Policy::Restart, move |shutdown| {
+                authorities.clone().run(shutdown)
+            });
+    }
     Ok(Entrance {
         listener: Arc::new(listener(deps, &config.socket, config.address)?),
-        tls: Some(server::Tls::new(certificates).context("TLS cannot be offered")?),
+        tls: Some(server::Tls::new(certificates, authorities).context("TLS cannot be offered")?),
     })
 }
 
@@ -220,7 +264,12 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
             let (mut settings, policy) = (cluster.settings(), policy.clone());
             async move {
                 loop {
-                    policy.store(Arc::new(Settings::read(&settings.borrow_and_update())));
+                    let read = Settings::read(&settings.borrow_and_update());
+                    if !read.headers.unreadable.is_empty() {
+                        let elements = read.headers.unreadable.join(" | ");
+                        tracing::warn!(elements, "not all headers that were set are headers");
+                    }
+                    policy.store(Arc::new(read));
                     tokio::select! {
                         changed = settings.changed() => changed.context("the settings ended")?,
                         () = shutdown.cancelled() => return Ok(()),

@@ -47,12 +47,16 @@ async fn router(nats: &Nats, folder: &Path) -> Daemon {
 }
 
 async fn router_with(nats: &Nats, folder: &Path, store: &str) -> Daemon {
+    router_on(&nats.config("router-1"), folder, store).await
+}
+
+async fn router_on(bus: &daemon::BusConfig, folder: &Path, store: &str) -> Daemon {
     let (address, admin) = (dead_address(), dead_address());
     let bootstrap: Bootstrap = serde_json::from_value(serde_json::json!({
         "role": "router", "component": "router-1", "index": 1,
         "cluster": {"id": "c0ffee12", "domain": "yard.internal"},
         "home": folder, "folder": folder, "run": folder,
-        "bus": nats.config("router-1"),
+        "bus": bus,
         "store": {"endpoints": [store], "user": "", "password": ""},
         "admin": {"address": admin, "user": "status", "password": "secret"},
         "settings": {},
@@ -223,6 +227,45 @@ async fn routes_come_and_go_over_the_bus() {
     let daemon = router(&nats, folder.path()).await;
     assert_eq!(daemon.get("a.example.com").await.status, 200);
     assert_eq!(daemon.get("b.example.com").await.status, 200);
+    daemon.running.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_several_bus_servers_is_enough() {
+    if !has("one_of_several_bus_servers_is_enough", "nats-server") {
+        return;
+    }
+    let (mut first, mut second) = (nats(), nats());
+    let folder = tempfile::tempdir().unwrap();
+    let mut bus = first.config("router-1");
+    bus.servers.extend(second.config("router-1").servers);
+    let store = format!("http://{}", dead_address());
+    let daemon = router_on(&bus, folder.path(), &store).await;
+    let (here, there) = (tool(&first).await, tool(&second).await);
+    let backend = Backend::saying("hello").await;
+    // It is at one of them, no matter which: then each goes once.
+    let both = |host: &'static str| registration(host, backend.address);
+    eventually(SOON, async || {
+        for tool in [&here, &there] {
+            let message = both("a.example.com");
+            let _ = tool.publish(&catalogue::router_register(), &message).await;
+        }
+        match daemon.get("a.example.com").await.status {
+            200 => Ok(()),
+            status => Err(status.to_string()),
+        }
+    })
+    .await;
+    first.down();
+    daemon
+        .registers(&there, "b.example.com", backend.address)
+        .await;
+    first.up();
+    second.down();
+    daemon
+        .registers(&here, "c.example.com", backend.address)
+        .await;
+    assert_eq!(daemon.get("a.example.com").await.status, 200);
     daemon.running.stop(Duration::from_secs(5)).await;
 }
 

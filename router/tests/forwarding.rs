@@ -712,21 +712,6 @@ async fn an_instance_can_be_asked_for_by_index() {
 }
 
 #[tokio::test]
-async fn a_route_service_is_not_skipped() {
-    let (router, backend) = (TestRouter::start().await, Backend::echo().await);
-    router.register(&proto::bus::router::Registration {
-        route_service_url: Some("https://check.example.com".into()),
-        ..registration("a.example.com", backend.address)
-    });
-    let answer = router.get("a.example.com", "/").await;
-    assert_eq!(
-        (answer.status, answer.header("x-cf-routererror")),
-        (502, Some("route_service_unsupported"))
-    );
-    assert_eq!(backend.count(), 0);
-}
-
-#[tokio::test]
 async fn the_end_waits_for_requests_under_way() {
     let router = TestRouter::start().await;
     let (release, released) = tokio::sync::watch::channel(false);

@@ -6,6 +6,7 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use support::corpus::{Fate, http2_cases};
 use support::frames::*;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -168,121 +169,12 @@ async fn http2_without_tls_is_a_setting_and_http1_stays() {
 }
 
 /// What must become of a request that has no one meaning.
-#[derive(Debug, Clone, Copy)]
-enum Fate {
-    /// Answered by the router.
-    Refused(u16),
-    /// Its stream is reset, or the connection ends.
-    Ended,
-}
 
 #[tokio::test]
 async fn an_ambiguous_request_reaches_nobody() {
     let (router, backend) = (plain(|_| {}).await, Backend::echo().await);
     router.route("a", backend.address);
-    let smuggled = "1\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-    let post = || request("POST", "a");
-    let with = |mut headers: Vec<(&'static str, &'static str)>, name, value| {
-        headers.push((name, value));
-        headers
-    };
-    let without = |name: &str| -> Vec<(&'static str, &'static str)> {
-        let headers = request("GET", "a").into_iter();
-        headers.filter(|(found, _)| *found != name).collect()
-    };
-    let instead = |name: &'static str, value: &'static str| {
-        let mut headers = without(name);
-        headers.push((name, value));
-        headers
-    };
-    let smuggled: &'static str = Box::leak(smuggled.to_string().into_boxed_str());
-    let cases = [
-        // Hosts.
-        (without(":authority"), Fate::Refused(400)),
-        (with(get("a"), "host", "b"), Fate::Refused(400)),
-        (
-            with(with(get("a"), "host", "a"), "host", "a"),
-            Fate::Refused(400),
-        ),
-        (instead(":authority", "user@a"), Fate::Refused(400)),
-        (instead(":authority", "a/x"), Fate::Ended),
-        (instead(":authority", "a b"), Fate::Ended),
-        (instead(":authority", ""), Fate::Ended),
-        (
-            with(without(":authority"), "host", "a/../b"),
-            Fate::Refused(400),
-        ),
-        (with(without(":authority"), "host", ""), Fate::Refused(400)),
-        // Targets and methods.
-        (without(":path"), Fate::Ended),
-        (instead(":path", ""), Fate::Ended),
-        (instead(":path", "x"), Fate::Ended),
-        (instead(":path", "*"), Fate::Refused(400)),
-        (instead(":path", "http://b/"), Fate::Ended),
-        (instead(":path", "/ HTTP/1.1\r\nHost: b"), Fate::Ended),
-        (instead(":path", "/a b"), Fate::Ended),
-        (instead(":path", "/\n"), Fate::Ended),
-        (without(":scheme"), Fate::Ended),
-        (instead(":scheme", "ftp"), Fate::Refused(400)),
-        (instead(":scheme", "http://b/"), Fate::Ended),
-        (without(":method"), Fate::Ended),
-        (instead(":method", "GET / HTTP/1.1\r\n"), Fate::Ended),
-        (instead(":method", ""), Fate::Ended),
-        (instead(":method", "CONNECT"), Fate::Ended),
-        (
-            vec![(":method", "CONNECT"), (":authority", "a:80")],
-            Fate::Refused(405),
-        ),
-        // Pseudo headers.
-        (with(get("a"), ":path", "/again"), Fate::Ended),
-        (with(get("a"), ":authority", "b"), Fate::Ended),
-        (with(get("a"), ":status", "200"), Fate::Ended),
-        (with(get("a"), ":protocol", "websocket"), Fate::Ended),
-        (with(get("a"), ":unknown", "1"), Fate::Ended),
-        (
-            with(with(without(":path"), "x", "1"), ":path", "/"),
-            Fate::Ended,
-        ),
-        // Names and values.
-        (with(get("a"), "X-Upper", "1"), Fate::Ended),
-        (with(get("a"), "x y", "1"), Fate::Ended),
-        (with(get("a"), "x\r\nhost", "b"), Fate::Ended),
-        (with(get("a"), "x:y", "1"), Fate::Ended),
-        (with(get("a"), "", "1"), Fate::Ended),
-        (with(get("a"), "x", smuggled), Fate::Ended),
-        (with(get("a"), "x", "1\nhost: b"), Fate::Ended),
-        (with(get("a"), "x", "1\r"), Fate::Ended),
-        (with(get("a"), "x", "1\0"), Fate::Ended),
-        // Headers of one connection (H2.TE among them).
-        (with(post(), "transfer-encoding", "chunked"), Fate::Ended),
-        (with(post(), "transfer-encoding", "identity"), Fate::Ended),
-        (with(get("a"), "connection", "keep-alive"), Fate::Ended),
-        (with(get("a"), "connection", "x-forwarded-for"), Fate::Ended),
-        (with(get("a"), "keep-alive", "5"), Fate::Ended),
-        (with(get("a"), "proxy-connection", "close"), Fate::Ended),
-        (with(get("a"), "upgrade", "websocket"), Fate::Ended),
-        (with(get("a"), "te", "trailers, chunked"), Fate::Ended),
-        (with(get("a"), "te", "chunked"), Fate::Ended),
-        (
-            with(post(), "transfer_encoding", "chunked"),
-            Fate::Refused(400),
-        ),
-        (with(post(), "content_length", "4"), Fate::Refused(400)),
-        // Lengths (H2.CL): of a request without a body, and no number.
-        (with(get("a"), "content-length", "4"), Fate::Ended),
-        (with(get("a"), "content-length", "+0"), Fate::Ended),
-        (with(get("a"), "content-length", "0, 0"), Fate::Ended),
-        (with(get("a"), "content-length", " 0"), Fate::Ended),
-        (with(get("a"), "content-length", "0x0"), Fate::Ended),
-        (
-            with(with(get("a"), "content-length", "0"), "content-length", "0"),
-            Fate::Refused(400),
-        ),
-        (
-            with(with(get("a"), "content-length", "0"), "content-length", "4"),
-            Fate::Ended,
-        ),
-    ];
+    let cases = http2_cases();
     for (headers, fate) in &cases {
         let mut client = FrameClient::connect(router.address).await;
         client.headers(1, END_STREAM, headers).await;

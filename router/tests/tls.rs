@@ -101,7 +101,7 @@ async fn secured(prepare: impl FnOnce(&Path)) -> Secured {
     let backend = Backend::echo().await;
     router.route("*.example.com", backend.address);
     let certificates = Certificates::new(folder.path().to_path_buf());
-    let address = router.enter(Some(Tls::new(certificates.clone()).unwrap()));
+    let address = router.enter(Some(Tls::new(certificates.clone(), None).unwrap()));
     Secured {
         router,
         _backend: backend,

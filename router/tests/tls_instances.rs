@@ -9,74 +9,18 @@ use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto::bus::router::Registration;
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use support::authority::{Authority, Papers};
 use support::streaming::{connect, full, post};
 use support::*;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-
-/// Somebody who says who others are.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: rcgen::Certificate,
-}
-
-struct Papers {
-    chain: String,
-    key: String,
-}
-
-impl Papers {
-    fn text(&self) -> String {
-        format!("{}{}", self.key, self.chain)
-    }
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        Authority {
-            issuer: Issuer::new(params, key),
-            certificate,
-        }
-    }
-
-    fn papers(&self, name: &str) -> Papers {
-        let mut params = CertificateParams::new(vec![name.to_string()]).unwrap();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Papers {
-            chain: certificate.pem(),
-            key: key.serialize_pem(),
-        }
-    }
-
-    fn is_trusted_in(&self, folder: &Path) {
-        std::fs::write(folder.join("authority.pem"), self.certificate.pem()).unwrap();
-    }
-
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.der().clone()).unwrap();
-        roots
-    }
-}
 
 /// An instance over TLS that says its name and by which HTTP it was asked.
 struct Instance {
@@ -341,7 +285,8 @@ async fn without_anybody_to_trust_instances_are_reached_in_the_plain() {
     };
     router.register(&both);
     assert_eq!(router.get("a", "/").await.body, "plain");
-    let only = router::domain::table::Announcement::read(&proving("a", secure.address, "g"), false);
+    let only =
+        router::domain::announcement::Announcement::read(&proving("a", secure.address, "g"), false);
     assert!(only.is_err());
     // From the moment somebody is trusted TLS is preferred; a bad file changes nothing.
     authority.is_trusted_in(folder.path());

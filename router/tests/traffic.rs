@@ -90,7 +90,8 @@ async fn what_an_instance_answered_last_outlives_its_route() {
     assert_eq!(router.get("a.example.com", "/").await.status, 200);
     {
         let mut registry = router.registry.lock().unwrap();
-        let announcement = router::domain::table::Announcement::read(&message, false).unwrap();
+        let announcement =
+            router::domain::announcement::Announcement::read(&message, false).unwrap();
         assert!(registry.unregister(&announcement, 1).visible());
         router
             .worker

@@ -311,8 +311,11 @@ mod tests {
     #[test]
     fn an_unknown_key_names_its_neighbours() {
         assert!(check_key("router/access_log/enabled").is_ok());
-        let failure = check_key("router/access_log").expect_err("half a key");
-        assert_eq!(failure.fix.as_deref(), Some("router/access_log/enabled"));
+        let failure = check_key("router/proxy_protocol").expect_err("half a key");
+        assert_eq!(
+            failure.fix.as_deref(),
+            Some("router/proxy_protocol/enabled")
+        );
         let failure = check_key("log/level").expect_err("the end of a key");
         assert_eq!(failure.fix.as_deref(), Some("cluster/log/level"));
         assert!(check_key("x").is_err());

@@ -58,11 +58,6 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ),
     ("/v3/service_plans", "Service plan", "Services of brokers"),
     ("/v3/service_brokers", "Service broker", "Service brokers"),
-    (
-        "/v3/service_route_bindings",
-        "Service route binding",
-        "Route services",
-    ),
     ("/v3/security_groups", "Security group", "Security groups"),
     (
         "/v3/isolation_segments",

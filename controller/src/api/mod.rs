@@ -33,6 +33,7 @@ pub mod quotas;
 pub mod resource_matches;
 pub mod roles;
 pub mod root;
+pub mod route_bindings;
 pub mod routes;
 pub mod service_bindings;
 pub mod service_instances;
@@ -93,6 +94,7 @@ pub fn routes() -> Router<Api> {
         .merge(routes::routes())
         .merge(service_instances::routes())
         .merge(service_bindings::routes())
+        .merge(route_bindings::routes())
         .merge(audit_events::routes())
         .merge(catalogue::routes())
         .merge(uaa::routes())

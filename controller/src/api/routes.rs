@@ -175,23 +175,12 @@ struct Change {
     metadata: Option<MetadataChange>,
 }
 
-/// Refuses options that would change something.
-fn no_options(options: Option<&Map<String, Value>>) -> Result<(), Refusal> {
-    match options.and_then(|options| options.iter().find(|(_, value)| !value.is_null())) {
-        Some((name, _)) => {
-            Refusal::unprocessable(format!("Options of routes are not supported: '{name}'"))
-        }
-        None => Ok(()),
-    }
-}
-
 async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<New>) -> Answer {
     if let Some(port) = new.port.filter(|port| *port != 0) {
         return Refusal::unprocessable(format!(
             "Routes with a port are not supported: {port}; only HTTP routes are"
         ));
     }
-    no_options(new.options.as_ref())?;
     no_metadata(new.metadata.as_ref(), "routes")?;
     let (host, path) = (new.host.unwrap_or_default(), new.path.unwrap_or_default());
     let (space, domain) = (
@@ -207,6 +196,7 @@ async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<N
             Wanted {
                 host: &host,
                 path: &path,
+                options: new.options.as_ref(),
             },
         )
         .await?;
@@ -219,9 +209,11 @@ async fn update(
     Path(guid): Path<String>,
     Body(change): Body<Change>,
 ) -> Answer {
-    let view = api.ops.route(&actor, &guid).await?;
-    no_options(change.options.as_ref())?;
     no_metadata(change.metadata.as_ref(), "routes")?;
+    let view = match &change.options {
+        Some(options) => api.ops.update_route(&actor, &guid, options).await?,
+        None => api.ops.route(&actor, &guid).await?,
+    };
     Ok(ok(present(&api, view)))
 }
 

@@ -74,6 +74,13 @@ pub(super) fn present(api: &Api, row: ServiceInstance) -> proto::api::ServiceIns
                 "service_credential_bindings".to_string(),
                 Link::to(bindings),
             ),
+            (
+                "service_route_bindings".to_string(),
+                Link::to(format!(
+                    "{base}/service_route_bindings?service_instance_guids={}",
+                    row.guid
+                )),
+            ),
         ]),
         last_operation: last_operation(row.created_at, row.updated_at, row.row_version),
         guid: row.guid,
@@ -81,7 +88,7 @@ pub(super) fn present(api: &Api, row: ServiceInstance) -> proto::api::ServiceIns
         kind: USER_PROVIDED.to_string(),
         tags: row.tags.0,
         syslog_drain_url: None,
-        route_service_url: None,
+        route_service_url: row.route_service_url,
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
         metadata: Metadata {
@@ -129,19 +136,17 @@ struct Change {
     metadata: Option<MetadataChange>,
 }
 
-/// What a service could do beyond giving credentials. Empty means that it does not.
-fn no_urls(syslog_drain: Option<&str>, route_service: Option<&str>) -> Result<(), Refusal> {
-    for (field, value) in [
-        ("Syslog drain url", syslog_drain),
-        ("Route service url", route_service),
-    ] {
-        if value.is_some_and(|value| !value.is_empty()) {
-            return Refusal::unprocessable(format!(
-                "{field} is not supported yet: a service gives credentials only"
-            ));
-        }
+/// What a service could do beyond what it does. Empty means that it does not.
+fn no_drain(url: Option<&str>) -> Result<(), Refusal> {
+    match url {
+        None | Some("") => Ok(()),
+        Some(_) => Refusal::unprocessable("Syslog drain url is not supported yet"),
     }
-    Ok(())
+}
+
+/// Empty is none.
+fn route_service(url: Option<String>) -> Option<Option<String>> {
+    url.map(|url| Some(url).filter(|url| !url.is_empty()))
 }
 
 impl New {
@@ -166,15 +171,13 @@ impl New {
                 "Parameters and service plan are of managed services: a user-provided one has credentials",
             );
         }
-        no_urls(
-            self.syslog_drain_url.as_deref(),
-            self.route_service_url.as_deref(),
-        )?;
+        no_drain(self.syslog_drain_url.as_deref())?;
         let metadata = self.metadata.unwrap_or_default();
         Ok(ServiceSettings {
             name: self.name,
             credentials: self.credentials,
             tags: self.tags,
+            route_service_url: route_service(self.route_service_url),
             labels: metadata.labels,
             annotations: metadata.annotations,
         })
@@ -236,15 +239,13 @@ async fn update(
     Path(guid): Path<String>,
     Body(wanted): Body<Change>,
 ) -> Answer {
-    no_urls(
-        wanted.syslog_drain_url.as_deref(),
-        wanted.route_service_url.as_deref(),
-    )?;
+    no_drain(wanted.syslog_drain_url.as_deref())?;
     let metadata = wanted.metadata.unwrap_or_default();
     let settings = ServiceSettings {
         name: wanted.name,
         credentials: wanted.credentials.map(Option::unwrap_or_default),
         tags: wanted.tags,
+        route_service_url: route_service(wanted.route_service_url),
         labels: metadata.labels,
         annotations: metadata.annotations,
     };

@@ -8,11 +8,11 @@
 mod anchors;
 mod fields;
 
-use super::route_terms::check_protocol;
+use super::route_terms::{check_protocol, lay_options};
 use fields::Fields;
 pub use fields::check_variable;
 use proto::manifest::{APP, PROCESS, TOP};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Larger ones are refused unread.
@@ -49,6 +49,8 @@ pub struct RouteManifest {
     pub url: String,
     /// What instances are spoken to in; None: as it is, or HTTP/1.1.
     pub protocol: Option<String>,
+    /// How an instance is chosen; None: as it is.
+    pub options: Option<Map<String, Value>>,
 }
 
 /// A service to bind.
@@ -338,8 +340,12 @@ fn routes(fields: &mut Fields<'_>) -> Option<Vec<RouteManifest>> {
                         fields.fault(&format!("'protocol' of a route: {fault}"));
                     }
                 }
-                ("options", Value::Object(options)) if options.is_empty() => {}
-                ("options", _) => fields.fault("route options are not supported"),
+                ("options", Value::Object(options)) => {
+                    if let Err(fault) = lay_options(&mut Map::new(), options) {
+                        fields.fault(&fault);
+                    }
+                }
+                ("options", _) => fields.fault("'options' of a route must be a mapping"),
                 ("route" | "protocol", _) => {
                     fields.fault(&format!("'{key}' of a route must be a text"))
                 }
@@ -355,6 +361,7 @@ fn routes(fields: &mut Fields<'_>) -> Option<Vec<RouteManifest>> {
                     .get("protocol")
                     .and_then(Value::as_str)
                     .map(str::to_string),
+                options: entry.get("options").and_then(Value::as_object).cloned(),
             }),
             None => fields.fault(&format!("'routes' must be {FORM}")),
         }

@@ -77,6 +77,9 @@ fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
         let place = format!("/routes/{}", route.url.replace('/', "~1"));
         let protocol = route.protocol.as_ref().map(|protocol| json!(protocol));
         put(format!("{place}/protocol"), protocol);
+        for (name, value) in route.options.iter().flatten() {
+            put(format!("{place}/options/{name}"), Some(value.clone()));
+        }
         put(place, Some(json!({"route": route.url})));
     }
     for service in &app.services {

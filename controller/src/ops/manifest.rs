@@ -23,7 +23,6 @@ use crate::store::service_instances;
 use crate::store::spaces::Space;
 use crate::store::{audit_events, deployments, facts};
 use proto::api::{ManifestChange, Scale};
-use proto::bus::router::RouteTerms;
 use serde_json::json;
 use sqlx::AnyConnection;
 
@@ -312,6 +311,7 @@ impl Ops {
                 let route = Wanted {
                     host: &name.host,
                     path: &name.path,
+                    options: wanted.options.as_ref(),
                 };
                 self.lead(connection, actor, space, domain, route, lead)
                     .await?;
@@ -338,6 +338,7 @@ impl Ops {
                     let route = Wanted {
                         host: &host,
                         path: "",
+                        options: None,
                     };
                     let lead = Lead::to_web(app);
                     return self
@@ -357,6 +358,7 @@ impl Ops {
         let route = Wanted {
             host: &host,
             path: "",
+            options: None,
         };
         self.lead(connection, actor, space, &domain, route, Lead::to_web(app))
             .await
@@ -372,9 +374,18 @@ impl Ops {
         wanted: Wanted<'_>,
         lead: Lead<'_>,
     ) -> Result<(), Refusal> {
-        let Wanted { host, path } = wanted;
+        let Wanted {
+            host,
+            path,
+            options,
+        } = wanted;
         let route = match routes::find_like(connection, &domain.guid, host, path).await? {
-            Some(route) if route.space_guid == space.guid => route,
+            Some(mut route) if route.space_guid == space.guid => {
+                if let Some(options) = options {
+                    route_ops::set_options_in(connection, &mut route, options).await?;
+                }
+                route
+            }
             Some(_) => {
                 let url = names::route_url(host, &domain.name, path);
                 return Refusal::unprocessable(format!(
@@ -425,15 +436,16 @@ fn settings_of(wanted: &ProcessManifest) -> ProcessSettings {
 /// An app as a manifest would say it.
 async fn current(connection: &mut AnyConnection, app: &App) -> Result<AppManifest, Refusal> {
     let names = routes::names(connection, &app.guid, "web").await?;
-    let routes = names.uris.into_iter().map(|url| RouteManifest {
-        protocol: Some(match names.terms.get(&url) {
-            Some(RouteTerms {
-                protocol: Some(protocol),
-                ..
-            }) => protocol.clone(),
-            _ => HTTP1.to_string(),
-        }),
-        url,
+    let routes = names.uris.into_iter().map(|url| {
+        let terms = names.terms.get(&url).cloned().unwrap_or_default();
+        RouteManifest {
+            protocol: Some(terms.protocol.unwrap_or_else(|| HTTP1.to_string())),
+            options: terms.options.and_then(|options| {
+                let options = serde_json::to_value(options).ok()?;
+                options.as_object().cloned()
+            }),
+            url,
+        }
     });
     let mut manifest = AppManifest {
         name: app.name.clone(),

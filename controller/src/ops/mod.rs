@@ -25,6 +25,7 @@ pub mod quotas;
 mod refusal;
 pub mod resource_matches;
 pub mod roles;
+pub mod route_bindings;
 pub mod routes;
 pub mod service_bindings;
 pub mod service_instances;

@@ -7,14 +7,14 @@ use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor, Object, decide};
 use crate::domain::names;
 use crate::domain::quotas::Purpose;
-use crate::domain::route_terms::{HTTP1, check_protocol};
+use crate::domain::route_terms::{HTTP1, check_protocol, lay_options};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::routes::{self, Destination, Route};
 use crate::store::spaces::Space;
 use crate::store::{Json, StoreError, audit_events, facts};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +58,8 @@ pub struct NewDestination {
 pub struct Wanted<'a> {
     pub host: &'a str,
     pub path: &'a str,
+    /// None: none, or as they are.
+    pub options: Option<&'a Map<String, Value>>,
 }
 
 fn exists(host: &str, domain: &str, path: &str) -> String {
@@ -108,7 +110,7 @@ impl Told {
 }
 
 /// What an audit event of an app says when a route begins or ceases to lead to it.
-fn mapping(route: Told, destination: &Destination) -> serde_json::Value {
+fn mapping(route: Told, destination: &Destination) -> Value {
     json!({
         "route_guid": destination.route_guid,
         "destination_guid": destination.guid,
@@ -168,6 +170,10 @@ pub async fn create_in(
     {
         return Err(taken());
     }
+    let mut options: Json<Map<String, Value>> = Json::default();
+    if let Some(wanted) = wanted.options {
+        lay_options(&mut options, wanted).map_err(Refusal::Unprocessable)?;
+    }
     let now = now();
     let route = Route {
         guid: new_guid(),
@@ -177,7 +183,7 @@ pub async fn create_in(
         path: wanted.path.to_string(),
         port: 0,
         protocol: "http".to_string(),
-        options: Json::default(),
+        options,
         created_at: now,
         updated_at: now,
         row_version: 1,
@@ -200,6 +206,40 @@ pub async fn create_in(
     )
     .await?;
     Ok(route)
+}
+
+/// Changes options of a route, for all who are led by it.
+pub async fn set_options_in(
+    connection: &mut AnyConnection,
+    route: &mut Route,
+    changes: &Map<String, Value>,
+) -> Result<(), Refusal> {
+    let before = route.options.clone();
+    lay_options(&mut route.options, changes).map_err(Refusal::Unprocessable)?;
+    if route.options == before {
+        return Ok(());
+    }
+    let now = now();
+    route.update(connection, now).await?;
+    tell_apps_of(connection, std::slice::from_ref(&route.guid), now).await?;
+    Ok(())
+}
+
+/// The agents of the apps that these routes lead to have to tell the routers.
+pub(super) async fn tell_apps_of(
+    connection: &mut AnyConnection,
+    routes: &[String],
+    now: i64,
+) -> Result<(), StoreError> {
+    let apps: BTreeSet<String> = routes::destinations(connection, routes)
+        .await?
+        .into_iter()
+        .map(|destination| destination.app_guid)
+        .collect();
+    for app in apps {
+        facts::append(connection, facts::Kind::RoutesChanged, &app, json!({}), now).await?;
+    }
+    Ok(())
 }
 
 /// Where a route is to lead.
@@ -521,6 +561,22 @@ impl Ops {
         account.settle(&mut tx, None, Purpose::Change).await?;
         let view = view(&mut tx, route).await?;
         tx.commit().await?;
+        Ok(view)
+    }
+
+    /// `options` is laid over those that are there.
+    pub async fn update_route(
+        &self,
+        actor: &Actor,
+        guid: &str,
+        options: &Map<String, Value>,
+    ) -> Result<RouteView, Refusal> {
+        let mut tx = self.store.write("update route").await?;
+        let (mut route, _) = route_for(&mut tx, actor, Action::Develop, guid).await?;
+        set_options_in(&mut tx, &mut route, options).await?;
+        let view = view(&mut tx, route).await?;
+        tx.commit().await?;
+        self.nudge();
         Ok(view)
     }
 

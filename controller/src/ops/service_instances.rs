@@ -6,14 +6,17 @@
 use super::apps::lay_metadata;
 use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
+use super::route_bindings::{delete_of_instance, tell_apps_of_instance};
 use super::service_bindings::{check_room, delete_binding_in};
 use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for, space_to_fill};
 use crate::domain::access::{Action, Actor};
 use crate::domain::quotas::Purpose;
+use crate::domain::route_terms::check_route_service_url;
 use crate::domain::times::rfc3339_micros;
 use crate::domain::{names, services as rules};
 use crate::services::{self, Unreadable};
 use crate::store::apps::App;
+use crate::store::route_bindings;
 use crate::store::service_bindings;
 use crate::store::service_instances::{self, ServiceInstance};
 use crate::store::spaces::Space;
@@ -48,6 +51,8 @@ pub struct ServiceSettings {
     pub name: Option<String>,
     pub credentials: Option<Map<String, Value>>,
     pub tags: Option<Vec<String>>,
+    /// Some(None): none any more.
+    pub route_service_url: Option<Option<String>>,
     /// None as a value takes the key away.
     pub labels: BTreeMap<String, Option<String>>,
     pub annotations: BTreeMap<String, Option<String>>,
@@ -64,6 +69,9 @@ impl ServiceSettings {
         }
         if let Some(tags) = &self.tags {
             checked = checked.and(rules::check_tags(tags));
+        }
+        if let Some(Some(url)) = &self.route_service_url {
+            checked = checked.and(check_route_service_url(url));
         }
         checked.map_err(Refusal::Unprocessable)
     }
@@ -82,6 +90,8 @@ impl ServiceSettings {
             self.credentials.as_ref().map(|_| json!(HIDDEN)),
         );
         set("tags", self.tags.as_ref().map(|tags| json!(tags)));
+        let url = self.route_service_url.as_ref().map(|url| json!(url));
+        set("route_service_url", url);
         Value::Object(shown)
     }
 }
@@ -250,6 +260,7 @@ impl Ops {
             created_at: now,
             updated_at: now,
             row_version: 1,
+            route_service_url: settings.route_service_url.clone().flatten(),
         };
         lay_metadata(&mut instance.labels, &settings.labels)?;
         lay_metadata(&mut instance.annotations, &settings.annotations)?;
@@ -318,6 +329,22 @@ impl Ops {
             instance.tags = Json(tags.clone());
             changed.push("tags");
         }
+        let mut elsewhere = false;
+        if let Some(url) = settings
+            .route_service_url
+            .as_ref()
+            .filter(|url| **url != instance.route_service_url)
+        {
+            let bound = route_bindings::of_instance(&mut tx, &instance.guid).await?;
+            if url.is_none() && !bound.is_empty() {
+                return Refusal::unprocessable(
+                    "Routes are bound to this service: its route service url can be changed, not taken away.",
+                );
+            }
+            instance.route_service_url = url.clone();
+            changed.push("route_service_url");
+            elsewhere = true;
+        }
         let metadata = (instance.labels.clone(), instance.annotations.clone());
         lay_metadata(&mut instance.labels, &settings.labels)?;
         lay_metadata(&mut instance.annotations, &settings.annotations)?;
@@ -335,6 +362,9 @@ impl Ops {
                 StoreError::Taken { .. } => taken(&instance.name),
                 error => error.into(),
             })?;
+        if elsewhere {
+            tell_apps_of_instance(&mut tx, &instance, now).await?;
+        }
         for binding in service_bindings::of_instance(&mut tx, &instance.guid).await? {
             if let Some(app) = App::find(&mut tx, &binding.app_guid).await? {
                 check_room(self, &mut tx, &app).await?;
@@ -382,6 +412,7 @@ pub(super) async fn delete_in(
     for binding in service_bindings::of_instance(connection, &instance.guid).await? {
         unbound.extend(delete_binding_in(connection, actor, &binding, instance, space, now).await?);
     }
+    delete_of_instance(connection, actor, instance, space, now).await?;
     ServiceInstance::delete(connection, &instance.guid).await?;
     record(
         connection,

@@ -42,6 +42,7 @@ pub mod query;
 pub mod quotas;
 pub mod refresh_tokens;
 pub mod roles;
+pub mod route_bindings;
 pub mod routes;
 mod row;
 pub mod service_bindings;
@@ -116,6 +117,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         13,
         "decisions",
         include_str!("../../migrations/0013_decisions.sql"),
+    ),
+    (
+        14,
+        "route services",
+        include_str!("../../migrations/0014_route_services.sql"),
     ),
 ];
 

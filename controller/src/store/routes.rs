@@ -1,9 +1,10 @@
 //! Routes and their destinations.
 
 use super::query::Filter;
-use super::{Json, StoreError, row};
-use crate::domain::route_terms::HTTP1;
+use super::{Column, Json, StoreError, row};
+use crate::domain::route_terms::{HTTP1, told_options};
 use proto::bus::router::RouteTerms;
+use serde_json::{Map, Value};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use std::collections::BTreeMap;
@@ -133,8 +134,10 @@ pub async fn names(
 ) -> Result<Names, StoreError> {
     const DURING: &str = "read the names of an app";
     let rows = sqlx::query(
-        "SELECT r.host, r.path, d.name, t.protocol FROM destinations t \
+        "SELECT r.host, r.path, d.name, t.protocol, s.route_service_url, r.options FROM destinations t \
          JOIN routes r ON r.guid = t.route_guid JOIN domains d ON d.guid = r.domain_guid \
+         LEFT JOIN route_bindings b ON b.route_guid = r.guid \
+         LEFT JOIN service_instances s ON s.guid = b.service_instance_guid \
          WHERE t.app_guid = $1 AND t.process_type = $2 ORDER BY d.name, r.host, r.path",
     )
     .bind(app.to_string())
@@ -159,7 +162,8 @@ fn led(row: &AnyRow) -> Result<(String, RouteTerms), sqlx::Error> {
     let protocol: String = row.try_get(3)?;
     let terms = RouteTerms {
         protocol: Some(protocol).filter(|protocol| protocol != HTTP1),
-        ..RouteTerms::default()
+        route_service_url: row.try_get(4)?,
+        options: told_options(&Json::<Map<String, Value>>::get(row, "options")?.0),
     };
     Ok((
         crate::domain::names::route_url(&host, &domain, &path),

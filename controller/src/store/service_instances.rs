@@ -19,6 +19,8 @@ row! {
         created_at: i64,
         updated_at: i64,
         row_version: i64,
+        /// Where requests of routes go that are bound to it.
+        route_service_url: Option<String>,
     }
 }
 

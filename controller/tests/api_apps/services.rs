@@ -4,6 +4,7 @@ use crate::http::{Http, PUBLIC, User};
 use crate::steps::{job, new_app, yaml};
 use controller::store::facts::{self, Kind};
 use controller::store::platform_events;
+use controller::store::routes;
 use controller::store::service_instances::ServiceInstance;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -221,8 +222,8 @@ async fn what_cannot_be_a_service_is_refused_by_name() {
     )
     .await;
     check(
-        json!({"route_service_url": "https://x"}),
-        "Route service url is not supported yet",
+        json!({"route_service_url": "http://x"}),
+        "Route service url must be https://",
     )
     .await;
     check(json!({"parameters": {"a": 1}}), "of managed services").await;
@@ -747,4 +748,100 @@ async fn what_an_app_could_not_be_told_is_not_bound() {
         .await
         .refused(422);
     assert!(refused.contains("at most 65536 fit"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_route_is_bound_to_a_service_that_sees_its_requests() {
+    let http = Http::start().await;
+    let user = http.admin().await;
+    let (org, space) = (
+        user.first("/v3/organizations").await,
+        user.first("/v3/spaces").await,
+    );
+    let domain = user
+        .get(&format!("/v3/organizations/{org}/domains/default"))
+        .await
+        .expect(200);
+    let places =
+        json!({"space": {"data": {"guid": space}}, "domain": {"data": {"guid": domain["guid"]}}});
+    let route = json!({"host": "shop", "relationships": places});
+    let route = user.make("/v3/routes", route).await;
+    let app = new_app(&user, &space, "shop").await;
+    let to_app = json!({"destinations": [{"app": {"guid": app}}]});
+    user.post(&format!("/v3/routes/{route}/destinations"), to_app)
+        .await
+        .expect(200);
+
+    // As `cf cups -r` and `cf bind-route-service` write it.
+    let mut body = new_service(&space, "guard");
+    body["route_service_url"] = json!("https://guard.example.com");
+    let guard = user.make("/v3/service_instances", body).await;
+    let plain = service(&user, &space, "plain").await;
+    let bind = |service: &str| json!({"relationships": {"route": {"data": {"guid": route}}, "service_instance": {"data": {"guid": service}}}});
+    const BINDINGS: &str = "/v3/service_route_bindings";
+    let refused = user.post(BINDINGS, bind(&plain)).await.refused(422);
+    assert!(
+        refused.contains("does not support route binding"),
+        "{refused}"
+    );
+    let made = user.post(BINDINGS, bind(&guard)).await.expect(201);
+    assert_eq!(made["route_service_url"], "https://guard.example.com");
+    assert_eq!(made["last_operation"]["state"], "succeeded");
+    let again = user.post(BINDINGS, bind(&guard)).await.refused(422);
+    assert!(again.contains("already bound"), "{again}");
+    let listed = user
+        .get(&format!(
+            "{BINDINGS}?include=service_instance&route_guids={route}"
+        ))
+        .await
+        .expect(200);
+    assert_eq!(listed["resources"], json!([made]));
+    assert_eq!(listed["included"]["service_instances"][0]["name"], "guard");
+
+    let names = async || {
+        let mut reader = http.ops.store.read().await.unwrap();
+        let names = routes::names(&mut reader, &app, "web").await.unwrap();
+        assert_eq!(names.uris, ["shop.yard.internal"]);
+        let terms = names.terms.get("shop.yard.internal").cloned();
+        terms.and_then(|terms| terms.route_service_url)
+    };
+    assert_eq!(names().await.as_deref(), Some("https://guard.example.com"));
+    let own = format!("/v3/service_instances/{guard}");
+    user.patch(&own, json!({"route_service_url": ""}))
+        .await
+        .refused(422);
+    user.patch(
+        &own,
+        json!({"route_service_url": "https://other.example.com/in"}),
+    )
+    .await
+    .expect(200);
+    assert_eq!(
+        names().await.as_deref(),
+        Some("https://other.example.com/in")
+    );
+    let changes = async || {
+        let mut reader = http.ops.store.read().await.unwrap();
+        let all = facts::after(&mut reader, 0, 10_000).await.unwrap();
+        let of_app = |fact: &&facts::Fact| fact.kind == Kind::RoutesChanged && fact.object == app;
+        all.iter().filter(of_app).count()
+    };
+    assert_eq!(
+        changes().await,
+        3,
+        "mapped, bound, moved: agents are told each time"
+    );
+
+    let dora = user
+        .with_role("dora", "space_auditor", "space", &space)
+        .await;
+    let binding = format!("{BINDINGS}/{}", made["guid"].as_str().unwrap());
+    assert_eq!(dora.get(&binding).await.expect(200)["guid"], made["guid"]);
+    dora.delete(&binding).await.expect(403);
+    user.delete(&binding).await.expect(204);
+    assert_eq!(names().await, None);
+    user.make(BINDINGS, bind(&guard)).await;
+    user.delete(&own).await.expect(204);
+    assert_eq!(names().await, None, "a deleted service sees nothing");
+    assert_eq!(changes().await, 6);
 }

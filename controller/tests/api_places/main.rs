@@ -9,6 +9,7 @@ mod http;
 mod names;
 mod places;
 mod races;
+mod route_terms;
 
 /// Which kind of database the API stands on here.
 mod database {

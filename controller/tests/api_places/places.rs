@@ -1,7 +1,7 @@
 //! Tokens, accounts, organizations, spaces, roles, domains, routes, the catalogue, blobs and the
 //! configuration, as they are spoken over HTTP.
 
-use crate::http::{Http, PASSWORD, PUBLIC, User};
+use crate::http::{Http, PASSWORD, PUBLIC};
 use ::http::{Method, Request, StatusCode};
 use axum::body::Body;
 use controller::store::Json;
@@ -403,41 +403,6 @@ async fn everybody_sees_only_where_he_has_a_role() {
     );
 }
 
-async fn a_destination_has_a_protocol(admin: &User<'_>, space: &str, destinations: &str) {
-    let app = json!({"name": "calls", "relationships": {"space": {"data": {"guid": space}}}});
-    let app = admin.make("/v3/apps", app).await;
-    let to =
-        |protocol: Value| json!({"destinations": [{"app": {"guid": app}, "protocol": protocol}]});
-    // As `cf map-route --destination-protocol` and `cf update-destination` write it; without one it stays.
-    for (wanted, have) in [
-        (Value::Null, "http1"),
-        (json!("http2"), "http2"),
-        (Value::Null, "http2"),
-    ] {
-        let mapped = admin.post(destinations, to(wanted)).await.expect(200);
-        let list = mapped["destinations"].as_array().unwrap();
-        assert_eq!(list.len(), 1, "{mapped}");
-        assert_eq!(list[0]["protocol"], have);
-    }
-    let refused = admin.post(destinations, to(json!("tcp"))).await;
-    assert!(refused.refused(422).contains("supported: http1, http2"));
-    let list = admin.get(destinations).await.expect(200);
-    let own = format!(
-        "{destinations}/{}",
-        list["destinations"][0]["guid"].as_str().unwrap()
-    );
-    let changed = admin.patch(&own, json!({"protocol": "http1"})).await;
-    assert_eq!(changed.expect(200)["protocol"], "http1");
-    admin
-        .patch(&own, json!({"protocol": "spdy"}))
-        .await
-        .refused(422);
-    let shown = admin.get(destinations).await.expect(200);
-    assert_eq!(shown["destinations"][0]["protocol"], "http1");
-    admin.delete(&own).await.expect(204);
-    admin.delete(&format!("/v3/apps/{app}")).await.expect(202);
-}
-
 #[tokio::test]
 async fn routes_are_made_once_and_found_by_empty_paths() {
     let http = Http::start().await;
@@ -549,7 +514,6 @@ async fn routes_are_made_once_and_found_by_empty_paths() {
         .patch(&destinations, json!({"destinations": []}))
         .await
         .expect(200);
-    a_destination_has_a_protocol(&admin, &space, &destinations).await;
 
     let dora = admin
         .with_role("dora", "space_auditor", "space", &space)

@@ -21,6 +21,8 @@ mod push;
 mod quotas;
 #[path = "../api_places/races.rs"]
 mod races;
+#[path = "../api_places/route_terms.rs"]
+mod route_terms;
 #[path = "../api_apps/services.rs"]
 mod services;
 #[path = "../api_apps/ssh.rs"]

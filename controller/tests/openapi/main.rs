@@ -135,6 +135,7 @@ async fn the_committed_description_is_what_the_table_and_the_api_say() {
         "SpaceQuota",
         "ServiceInstance",
         "ServiceCredentialBinding",
+        "ServiceRouteBinding",
         "AdminCommand",
     ] {
         assert!(

@@ -154,6 +154,12 @@ GET /v3/service_credential_bindings/{guid} | bearer | | 200 ServiceCredentialBin
 PATCH /v3/service_credential_bindings/{guid} | bearer | UpdateServiceBinding | 200 ServiceCredentialBinding | Changes metadata of a binding
 DELETE /v3/service_credential_bindings/{guid} | bearer | | 204 | Unbinds an app from a service
 GET /v3/service_credential_bindings/{guid}/details | bearer | | 200 ServiceCredentialBindingDetails | Shows the credentials that an app gets
+GET /v3/service_route_bindings | bearer | | 200 [ServiceRouteBinding] | Lists which routes have their requests go to which services first
+POST /v3/service_route_bindings | bearer | CreateRouteBinding | 201 ServiceRouteBinding | Binds a route to a service
+GET /v3/service_route_bindings/{guid} | bearer | | 200 ServiceRouteBinding | Shows a binding of a route
+PATCH /v3/service_route_bindings/{guid} | bearer | UpdateServiceBinding | 200 ServiceRouteBinding | Changes metadata of a binding of a route
+DELETE /v3/service_route_bindings/{guid} | bearer | | 204 | Unbinds a route from a service
+GET /v3/service_route_bindings/{guid}/parameters | bearer | | refused | User-provided services have no parameters
 GET /v3/service_credential_bindings/{guid}/parameters | bearer | | refused | User-provided services have no parameters
 GET /v3/audit_events | bearer | | 200 [AuditEvent] | Lists who did what
 GET /v3/audit_events/{guid} | bearer | | 200 AuditEvent | Shows one event
@@ -214,7 +220,6 @@ const ABSENT: &[&str] = &[
     "service_offerings",
     "service_plans",
     "service_brokers",
-    "service_route_bindings",
     "security_groups",
     "isolation_segments",
 ];
@@ -226,6 +231,7 @@ pub const QUERIES: &[(&str, &str)] = &[
         "GET /v3/service_credential_bindings/{guid}",
         "include:string",
     ),
+    ("GET /v3/service_route_bindings/{guid}", "include:string"),
     (
         "GET /v3/domains/{guid}/route_reservations",
         "host:string path:string port:string",

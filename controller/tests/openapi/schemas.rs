@@ -121,6 +121,11 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ),
     ("ServiceBindingEnds", "service_instance!:One app:One"),
     ("UpdateServiceBinding", "metadata:MetadataChange"),
+    (
+        "CreateRouteBinding",
+        "parameters:object? metadata:MetadataChange relationships!:RouteBindingEnds",
+    ),
+    ("RouteBindingEnds", "service_instance!:One route!:One"),
     ("UpdateRoute", "options:object metadata:MetadataChange"),
     (
         "WriteDestinations",
@@ -279,6 +284,7 @@ pub fn all() -> Map<String, Value> {
         QuotaApps QuotaServices QuotaRoutes QuotaDomains UsageSummary Usage
         ServiceInstance ServiceInstanceRelationships LastOperation
         ServiceCredentialBinding ServiceCredentialBindingRelationships ServiceCredentialBindingDetails
+        ServiceRouteBinding ServiceRouteBindingRelationships
         Space SpaceRelationships Task TaskRelationships TaskResult TokenResponse LoginInfo User
         Why WhyApp WhyOutcome WhyCause
     };

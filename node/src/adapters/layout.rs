@@ -4,6 +4,8 @@
 //! $YARD_HOME/            0755  the path must be traversable: agents' sandboxes lie behind it
 //!   cluster.json         0644  proto::node::ClusterFile
 //!   admin-password       0600
+//!   route-service-keys   0600  what routers seal requests with on their way to route services
+//!   certificates/ client-authorities/ trust/  0700  PEM files that routers read
 //!   node/                0700  lock, ports.json, network.json, secrets.json, bootstrap/, processes.json,
 //!                              registrar.json, tool.json: logins to the bus for strangers
 //!   nats/ etcd/          0700

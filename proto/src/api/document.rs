@@ -117,6 +117,8 @@ pub struct Included {
     pub apps: Vec<super::App>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub service_instances: Vec<super::ServiceInstance>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<super::Route>,
 }
 
 /// `{"type": "buildpack", "data": {…}}`

@@ -19,7 +19,7 @@ pub struct ServiceInstance {
     /// Always null.
     #[serde(default)]
     pub syslog_drain_url: Option<String>,
-    /// Always null.
+    /// Where requests of routes go that are bound to it.
     #[serde(default)]
     pub route_service_url: Option<String>,
     #[serde(default)]
@@ -109,4 +109,36 @@ pub struct ServiceCredentialBindingDetails {
     /// Always empty.
     #[serde(default)]
     pub volume_mounts: Vec<Value>,
+}
+
+/// A route whose requests go to a service first.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServiceRouteBinding {
+    pub guid: String,
+    /// The service's.
+    #[serde(default)]
+    pub route_service_url: Option<String>,
+    #[serde(default)]
+    pub last_operation: LastOperation,
+    #[serde(default)]
+    pub created_at: String,
+    #[serde(default)]
+    pub updated_at: String,
+    #[serde(default)]
+    pub metadata: Metadata,
+    #[serde(default)]
+    pub relationships: ServiceRouteBindingRelationships,
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
+    pub links: Links,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServiceRouteBindingRelationships {
+    #[serde(default)]
+    pub route: ToOne,
+    #[serde(default)]
+    pub service_instance: ToOne,
 }

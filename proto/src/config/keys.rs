@@ -1,21 +1,27 @@
 //! The schema: every key of the cluster configuration.
 
 use super::key::Key;
+use super::router_keys::ROUTER;
 use super::value::Kind;
 use std::time::Duration;
 
-const fn secs(seconds: u64) -> Duration {
+pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
-const fn ms(millis: u64) -> Duration {
+pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
-const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+) -> Key {
     Key {
         path,
         kind,
@@ -25,7 +31,23 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
     }
 }
 
-pub const KEYS: &[Key] = &[
+/// Of all daemons.
+pub const KEYS: &[Key] = &joined::<{ OTHERS.len() + ROUTER.len() }>(OTHERS, ROUTER);
+
+const fn joined<const ALL: usize>(first: &[Key], second: &[Key]) -> [Key; ALL] {
+    let mut all = [first[0]; ALL];
+    let mut place = 0;
+    while place < ALL {
+        all[place] = match place < first.len() {
+            true => first[place],
+            false => second[place - first.len()],
+        };
+        place += 1;
+    }
+    all
+}
+
+const OTHERS: &[Key] = &[
     key(
         "automation/actions/validate_output",
         Kind::Bool,
@@ -572,168 +594,6 @@ pub const KEYS: &[Key] = &[
         },
         "60",
         "Most starts asked for and not yet seen to happen.",
-    ),
-    key(
-        "router/access_log/enabled",
-        Kind::Bool,
-        "true",
-        "Write one line per request.",
-    ),
-    key(
-        "router/limits/max_header_bytes",
-        Kind::Size {
-            min: KIB,
-            max: 16 * MIB,
-        },
-        "1MiB",
-        "Largest request line and headers together; more is answered 431.",
-    ),
-    key(
-        "router/limits/max_connections_per_endpoint",
-        Kind::Integer {
-            min: 0,
-            max: 1_000_000,
-        },
-        "0",
-        "Most requests at once to one instance, 0 for no limit; more are answered 503.",
-    ),
-    key(
-        "router/limits/max_client_connections",
-        Kind::Integer {
-            min: 0,
-            max: 10_000_000,
-        },
-        "0",
-        "Most connections of clients at once, 0 for as many as the limit of open files allows; more wait until one ends, and idle ones are closed meanwhile.",
-    ),
-    key(
-        "router/limits/max_attempts",
-        Kind::Integer { min: 1, max: 20 },
-        "3",
-        "Most instances tried for one request.",
-    ),
-    key(
-        "router/timeouts/connect",
-        Kind::Duration {
-            min: ms(50),
-            max: secs(120),
-        },
-        "5s",
-        "Time to connect to an instance.",
-    ),
-    key(
-        "router/timeouts/response",
-        Kind::Duration {
-            min: ms(100),
-            max: secs(86_400),
-        },
-        "15m",
-        "Time an instance may take until its response headers.",
-    ),
-    key(
-        "router/timeouts/request_header",
-        Kind::Duration {
-            min: ms(100),
-            max: secs(3600),
-        },
-        "30s",
-        "Time a client may take to send its headers.",
-    ),
-    key(
-        "router/timeouts/idle",
-        Kind::Duration {
-            min: secs(1),
-            max: secs(86_400),
-        },
-        "15m",
-        "Time a client's connection may stay without a request.",
-    ),
-    key(
-        "router/timeouts/request_body",
-        Kind::Duration {
-            min: ms(100),
-            max: secs(86_400),
-        },
-        "1m",
-        "Time a client may let pass between two pieces of a request's body while the instance waits for it; then it is answered 408.",
-    ),
-    key(
-        "router/timeouts/send",
-        Kind::Duration {
-            min: ms(100),
-            max: secs(86_400),
-        },
-        "1m",
-        "Time a client may take nothing of an answer that is ready; then its connection is closed. Not for tunnels.",
-    ),
-    key(
-        "router/tls/redirect",
-        Kind::Bool,
-        "false",
-        "Answer requests to apps without TLS by a redirect (308) to the entrance for TLS, if there is one; ACME's challenges pass.",
-    ),
-    key(
-        "router/http2/enabled",
-        Kind::Bool,
-        "true",
-        "Speak HTTP/2: with clients over TLS (ALPN), and with instances whose registrations ask for it.",
-    ),
-    key(
-        "router/http2/plain",
-        Kind::Bool,
-        "false",
-        "Also take HTTP/2 without TLS, from clients that begin with it (h2c with prior knowledge).",
-    ),
-    key(
-        "router/http2/max_streams",
-        Kind::Integer { min: 1, max: 1000 },
-        "100",
-        "Most requests at once on one HTTP/2 connection of a client.",
-    ),
-    key(
-        "router/http2/max_header_bytes",
-        Kind::Size { min: KIB, max: MIB },
-        "64KiB",
-        "Largest headers of one HTTP/2 request, each counted with 32 bytes more; more is answered 431.",
-    ),
-    key(
-        "router/proxy_protocol/enabled",
-        Kind::Bool,
-        "false",
-        "Believe the PROXY protocol (version 1 or 2) about a client's address, where a connection begins with it. Only for routers that nobody but load balancers can reach.",
-    ),
-    key(
-        "router/prune/sweep",
-        Kind::Duration {
-            min: ms(100),
-            max: secs(3600),
-        },
-        "30s",
-        "How often stale registrations are looked for.",
-    ),
-    key(
-        "router/prune/stale_after",
-        Kind::Duration {
-            min: secs(1),
-            max: secs(86_400),
-        },
-        "2m",
-        "A registration not repeated for this long is stale.",
-    ),
-    key(
-        "router/balancing/algorithm",
-        Kind::Choice(&["random-of-two", "least-connection", "round-robin"]),
-        "random-of-two",
-        "How an instance is chosen where its route does not say.",
-    ),
-    key(
-        "router/traffic/period",
-        Kind::Duration {
-            min: ms(500),
-            max: secs(60),
-        },
-        "5s",
-        "How often a router tells what it answered.",
     ),
     key(
         "collector/recent/lines_per_app",

@@ -12,6 +12,7 @@
 mod key;
 pub mod keys;
 pub mod place;
+mod router_keys;
 mod settings;
 pub mod value;
 

@@ -64,7 +64,7 @@ impl AccessLog {
                     }
                     let mut text = String::with_capacity(count * 512);
                     for access in batch.drain(..) {
-                        let line = access.line();
+                        let line = access.written();
                         apps.send(&access, &line);
                         text.push_str(&line);
                     }

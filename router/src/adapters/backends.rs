@@ -18,8 +18,10 @@ use super::clock::Clock;
 use super::crew::{Crew, Inbox};
 use super::keep_alive::watch_peer;
 use super::trust::{Trust, chose_http2};
+use crate::domain::announcement::Address;
+use crate::domain::policy::Policy as Settings;
 use crate::domain::refusal::EndpointFault;
-use crate::domain::table::{Address, Endpoint, Millis};
+use crate::domain::table::{Endpoint, Millis};
 use daemon::{Policy, Supervisor};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -174,6 +176,8 @@ pub enum ConnectError {
     Refused { address: Address, source: io::Error },
     #[error("cannot speak TLS with {address}")]
     Tls { address: Address, source: io::Error },
+    #[error("{address} is on the router's own machine, where no route service is asked")]
+    Loopback { address: Address },
     #[error("nobody is trusted to say who {address} is")]
     NoTrust { address: Address },
     #[error("cannot speak HTTP to {address}")]
@@ -191,6 +195,7 @@ impl ConnectError {
             ConnectError::NoTrust { .. } => EndpointFault::Untrusted,
             ConnectError::Timeout { .. }
             | ConnectError::Refused { .. }
+            | ConnectError::Loopback { .. }
             | ConnectError::Handshake { .. } => EndpointFault::Broken,
         }
     }
@@ -338,8 +343,9 @@ impl Backends {
         self: &Arc<Self>,
         endpoint: &Endpoint,
         http2: bool,
-        within: Duration,
+        policy: &Settings,
     ) -> Result<Lease, ConnectError> {
+        let within = policy.connect_timeout;
         let address = &endpoint.identity.address;
         let connecting = TcpStream::connect((address.host.as_ref(), address.port));
         let socket = match tokio::time::timeout(within, connecting).await {
@@ -357,6 +363,16 @@ impl Backends {
                 });
             }
         };
+        let here = || {
+            socket
+                .peer_addr()
+                .is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+        };
+        if endpoint.identity.outside && !policy.route_services.loopback && here() {
+            return Err(ConnectError::Loopback {
+                address: address.clone(),
+            });
+        }
         // Small writes must not wait for each other. An error here only costs latency.
         let _ = socket.set_nodelay(true);
         watch_peer(&socket);
@@ -386,7 +402,13 @@ impl Backends {
         let Some(identity) = &endpoint.identity.tls else {
             return Err(ConnectError::NoTrust { address: address() });
         };
-        let proving = self.trust.connect(socket, identity.name.clone(), http2);
+        let name = identity.name.clone();
+        let proving = async {
+            match endpoint.identity.outside {
+                true => Some(self.trust.connect_outside(socket, name).await),
+                false => self.trust.connect(socket, name, http2).await,
+            }
+        };
         match tokio::time::timeout(within, proving).await {
             Ok(Some(Ok(socket))) => Ok(socket),
             Ok(Some(Err(source))) => Err(ConnectError::Tls {

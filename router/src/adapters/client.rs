@@ -33,6 +33,8 @@ pub struct ClientConnection {
     pub address: HeaderValue,
     /// It came over TLS.
     pub secure: bool,
+    /// The certificate it showed, in base64.
+    pub certificate: Option<Box<HeaderValue>>,
     /// Requests that hyper handed out.
     served: AtomicU64,
     /// Number of the request that stands for a refused head; 0 for none.
@@ -131,7 +133,12 @@ impl ClientConnection {
     pub fn stream(&self, now: Millis, ticket: Ticket) -> ClientConnection {
         let holds = Holds::Stream(ticket);
         let phase = now << 2 | BUSY;
-        ClientConnection::with(self.peer, self.address.clone(), self.secure, phase, holds)
+        let client =
+            ClientConnection::with(self.peer, self.address.clone(), self.secure, phase, holds);
+        ClientConnection {
+            certificate: self.certificate.clone(),
+            ..client
+        }
     }
 
     fn with(
@@ -144,6 +151,7 @@ impl ClientConnection {
         ClientConnection {
             peer,
             secure,
+            certificate: None,
             address,
             served: AtomicU64::new(0),
             refused_at: AtomicU64::new(0),

@@ -6,6 +6,7 @@ use super::bodies::RequestProgress;
 use super::client::ClientConnection;
 use super::proxy::Worker;
 use crate::domain::access_line::{Access, rfc3339};
+use crate::domain::log_rules::LogRules;
 use crate::domain::table::{InFlight, Member};
 use crate::domain::tally::Tally;
 use http::header::{self, HeaderMap, HeaderName};
@@ -25,6 +26,8 @@ pub struct Exchange {
     tally: Option<Arc<Tally>>,
     log: Option<Box<Access>>,
     broke_off: bool,
+    /// How many apps have a histogram of their own; 0: it is not measured.
+    measured_apps: usize,
 }
 
 impl Exchange {
@@ -42,11 +45,18 @@ impl Exchange {
             tally: None,
             log: None,
             broke_off: false,
+            measured_apps: 0,
         }
     }
 
     /// Notes what the log line needs of the request as the client sent it.
-    pub fn describe<B>(&mut self, request: &http::Request<B>, host: &str, request_id: &str) {
+    pub fn describe<B>(
+        &mut self,
+        rules: &LogRules,
+        request: &http::Request<B>,
+        host: &str,
+        request_id: &str,
+    ) {
         let text = |name: HeaderName| {
             let value = request.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -55,43 +65,60 @@ impl Exchange {
             host: host.to_string(),
             started: rfc3339(super::clock::unix_nanos()),
             method: request.method().to_string(),
-            target: request.uri().to_string(),
+            target: rules.shown(&request.uri().to_string()).into_owned(),
             protocol: match request.version() {
                 http::Version::HTTP_10 => "HTTP/1.0",
                 http::Version::HTTP_2 => "HTTP/2.0",
                 _ => "HTTP/1.1",
             },
-            referer: text(header::REFERER),
+            referer: text(header::REFERER).map(|url| rules.shown(&url).into_owned()),
             user_agent: text(header::USER_AGENT),
-            remote: self.client.peer.to_string(),
+            remote: self.remote(rules),
             request_id: request_id.to_string(),
+            json: rules.json,
             ..Access::default()
         }));
     }
 
+    fn remote(&self, rules: &LogRules) -> String {
+        match rules.source_address {
+            true => self.client.peer.to_string(),
+            false => String::new(),
+        }
+    }
+
     /// Notes a request of which nothing can be said but who sent it.
-    pub fn describe_unreadable(&mut self, request_id: &str) {
+    pub fn describe_unreadable(&mut self, rules: &LogRules, request_id: &str) {
         self.log = Some(Box::new(Access {
             started: rfc3339(super::clock::unix_nanos()),
             method: "-".to_string(),
             target: "-".to_string(),
             protocol: "-",
-            remote: self.client.peer.to_string(),
+            remote: self.remote(rules),
             request_id: request_id.to_string(),
+            json: rules.json,
             ..Access::default()
         }));
     }
 
     /// Notes the headers that the router completed.
-    pub fn forwarded(&mut self, headers: &HeaderMap) {
+    pub fn forwarded(&mut self, rules: &LogRules, headers: &HeaderMap) {
         let Some(log) = &mut self.log else { return };
         let text = |name: HeaderName| {
             headers
                 .get(name)
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
-        log.forwarded_for = text(crate::domain::forwarding::X_FORWARDED_FOR);
+        if rules.forwarded_for {
+            log.forwarded_for = text(crate::domain::forwarding::X_FORWARDED_FOR);
+        }
+        log.extra = rules.extra(headers);
         log.forwarded_proto = text(crate::domain::forwarding::X_FORWARDED_PROTO);
+    }
+
+    /// Its time counts for its app, of so many.
+    pub fn measured(&mut self, apps: usize) {
+        self.measured_apps = apps;
     }
 
     pub fn body(&mut self, progress: Arc<RequestProgress>) {
@@ -162,6 +189,12 @@ impl Drop for Exchange {
         self.worker.counters.response(self.status, took);
         if let Some(tally) = &self.tally {
             tally.count(self.status);
+        }
+        if self.measured_apps != 0
+            && let Some(in_flight) = &self.in_flight
+            && let Some(app) = &in_flight.endpoint().identity.app
+        {
+            self.worker.latencies.record(app, took, self.measured_apps);
         }
         self.client.request_ends(self.worker.clock.now());
         let Some(mut log) = self.log.take() else {

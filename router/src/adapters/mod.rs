@@ -8,23 +8,29 @@
 //! ```
 
 pub mod access_log;
+pub mod answers;
 pub mod backends;
 pub mod blame;
 pub mod bodies;
 pub mod certificates;
+pub mod choice;
 pub mod client;
+pub mod client_authorities;
 pub mod clock;
 pub mod condemned;
 pub mod counters;
 pub mod crew;
 pub mod crowd;
+pub mod error_page;
 pub mod exchange;
 pub mod front;
 pub mod http2;
 pub mod keep_alive;
+pub mod latencies;
 pub mod opening;
 pub mod proxy;
 pub mod registry;
+pub mod route_services;
 pub mod server;
 pub mod streams;
 pub mod table_file;

@@ -8,34 +8,41 @@
 //! go through all of them.
 
 use super::access_log::AccessLog;
+use super::answers::{health, redirect, refuse};
 use super::backends::{Backends, Lease};
 use super::blame::of_exchange;
 use super::bodies::{Gate, RequestBody, RequestProgress, ResponseBody};
+use super::choice::{Target, add_affinity, hashed, pick, target, wish};
 use super::client::ClientConnection;
 use super::clock::{Clock, unix_millis};
 use super::condemned::Condemned;
 use super::counters::Counters;
 use super::crowd::Crowd;
+use super::error_page::{ErrorPage, dress};
 use super::exchange::Exchange;
+use super::latencies::Latencies;
+use super::route_services::{self, Way};
 use super::tunnel;
-use crate::domain::balance::{Candidate, Choice, choose};
-use crate::domain::forwarding::{self, Client, Pin};
+use crate::domain::balance::Choice;
+use crate::domain::forwarding::{self, Client};
+use crate::domain::header_rules::{self, Known};
 use crate::domain::http2::{from_http2, to_http2};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{EndpointFault, Refusal};
-use crate::domain::sticky;
-use crate::domain::table::{Endpoint, Member, Pool, Table};
+use crate::domain::route_service::Seals;
+use crate::domain::table::{Endpoint, Pool, Table};
+use crate::domain::trace_context::Ids;
 use crate::domain::uri::{fold_host, fold_path, without_port};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use daemon::Supervisor;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Everything a request needs. One per runtime: nothing in it is shared with another worker except
 /// through `table`, `policy` and counters.
@@ -52,6 +59,12 @@ pub struct Worker {
     pub condemned: Arc<Condemned>,
     /// Where clients reach the entrance for TLS, if there is one.
     pub tls_port: Option<u16>,
+    /// What requests are sealed with on their way to route services; without it there are none.
+    pub seals: Option<Seals>,
+    pub error_page: Arc<ErrorPage>,
+    pub latencies: Latencies,
+    /// Where this router is, for those who may know.
+    pub shown_address: String,
 }
 
 /// Answers one request. Never fails: what fails is told to the client.
@@ -62,13 +75,23 @@ pub async fn handle(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let number = client.request_begins();
     let exchange = Exchange::begin(worker.clone(), client.clone());
-    let answering =
-        std::panic::AssertUnwindSafe(answer(&worker, &client, number, request, exchange));
-    let answer = answering.catch_unwind().await.unwrap_or_else(|_| {
+    let template = worker.error_page.of(request.headers());
+    let mut response = guarded(answer(&worker, &client, number, request, exchange)).await;
+    if let Some(template) = template {
+        dress(&mut response, &template);
+    }
+    Ok(response)
+}
+
+/// A bug in the handling of one request must not end others.
+async fn guarded(
+    answering: impl Future<Output = Response<ResponseBody>>,
+) -> Response<ResponseBody> {
+    let answering = std::panic::AssertUnwindSafe(answering);
+    answering.catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("the handler of a request panicked");
         refuse(Refusal::Unknown, None, None)
-    });
-    Ok(answer)
+    })
 }
 
 /// An upgrade request holds the reader back until it is decided on, whatever way that happens.
@@ -98,6 +121,7 @@ async fn answer(
     mut exchange: Exchange,
 ) -> Response<ResponseBody> {
     let policy = worker.policy.load_full();
+    exchange.measured(policy.measured_apps);
     let request_id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     let mut id_text = [0u8; uuid::fmt::Hyphenated::LENGTH];
     let id_text: &str = request_id.hyphenated().encode_lower(&mut id_text);
@@ -105,8 +129,8 @@ async fn answer(
 
     if let Some(refusal) = client.refusal_of(number) {
         worker.counters.bad_request();
-        if policy.access_log {
-            exchange.describe_unreadable(id_text);
+        if policy.log.enabled {
+            exchange.describe_unreadable(&policy.log, id_text);
         }
         return refuse(refusal, Some(exchange), Some(&id_value));
     }
@@ -120,8 +144,8 @@ async fn answer(
         .and_then(|host| host.to_str().ok())
         .unwrap_or_default();
     let host_text = host_header.to_string();
-    if policy.access_log {
-        exchange.describe(&request, &host_text, id_text);
+    if policy.log.enabled {
+        exchange.describe(&policy.log, &request, &host_text, id_text);
     }
     let shown_host = || without_port(&host_text).to_string();
     let pool = {
@@ -131,6 +155,9 @@ async fn answer(
             .cloned()
     };
     let Some(pool) = pool else {
+        if asks_for_health(&policy, request.headers()) {
+            return health(worker.tasks.shutdown().is_draining(), exchange);
+        }
         worker.counters.bad_request();
         return refuse(
             Refusal::UnknownRoute { host: shown_host() },
@@ -156,7 +183,33 @@ async fn answer(
             );
         }
     };
-    let target = match target(&pool, pin.as_ref(), request.headers()) {
+    let mut way = None;
+    if let Some(service) = &pool.service {
+        let asked = route_services::Asked {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            host: &host_text,
+            secure: client.secure,
+            upgrade,
+        };
+        match route_services::way(worker, &policy, &pool, service, &asked) {
+            Ok(found) => way = Some(found),
+            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id_value)),
+        }
+    }
+    let came_back = matches!(way, Some(Way::Past));
+    let detour = match way {
+        Some(Way::ToService(detour)) => Some(detour),
+        Some(Way::Past) | None => None,
+    };
+    let wish = wish(&policy.sticky, request.headers());
+    let target = match &detour {
+        Some(_) => Ok(Target::Any),
+        None => target(&pool, pin.as_ref(), wish.instance),
+    };
+    let wish = wish.kept();
+    let target = match target {
         Ok(target) => target,
         Err((instance, guid)) => {
             let refusal = Refusal::UnknownInstance {
@@ -167,17 +220,6 @@ async fn answer(
             return refuse(refusal, Some(exchange), Some(&id_value));
         }
     };
-    if pool
-        .members
-        .iter()
-        .any(|member| member.endpoint.identity.route_service.is_some())
-    {
-        return refuse(
-            Refusal::RouteServiceUnsupported,
-            Some(exchange),
-            Some(&id_value),
-        );
-    }
 
     let version = request.version();
     let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
@@ -186,6 +228,23 @@ async fn answer(
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let (mut parts, body) = request.into_parts();
+    if came_back {
+        route_services::strip(&mut parts.headers);
+    }
+    let may_know = policy.headers.may_know(&parts.headers);
+    if policy.headers.touch_requests {
+        let known = Known {
+            certificate: client.certificate.as_deref(),
+            came_back,
+        };
+        policy
+            .headers
+            .on_request(&mut parts.headers, known, || Ids {
+                trace: request_id.as_u128(),
+                span: rand::random::<u64>().max(1),
+            });
+    }
+    let pinned = detour.is_some().then(|| forwarding::pins(&parts.headers));
     forwarding::prepare_request(
         &mut parts.headers,
         &Client {
@@ -196,7 +255,23 @@ async fn answer(
         unix_millis(),
         upgrade,
     );
-    exchange.forwarded(&parts.headers);
+    let mut timeout = policy.response_timeout;
+    let to = match detour {
+        Some(detour) => {
+            timeout = policy.route_services.timeout;
+            // Who comes back is to reach the instance that was asked for.
+            parts.headers.extend(pinned.into_iter().flatten());
+            let to = detour.pool.clone();
+            detour.lead(&mut parts.uri, &mut parts.headers);
+            Some(to)
+        }
+        None => None,
+    };
+    let hash = to
+        .is_none()
+        .then(|| hashed(&pool, &parts.headers))
+        .flatten();
+    exchange.forwarded(&policy.log, &parts.headers);
     let has_body = !http_body::Body::is_end_stream(&body);
     let progress = has_body.then(Arc::<RequestProgress>::default);
     if let Some(progress) = &progress {
@@ -213,12 +288,14 @@ async fn answer(
         },
         progress,
         expects: expects && has_body,
+        timeout,
+        hash,
     };
     let host = shown_host();
     let (response, lease) = match forward(
         worker,
         &policy,
-        &pool,
+        to.as_ref().unwrap_or(&pool),
         target,
         outgoing,
         &mut exchange,
@@ -272,7 +349,20 @@ async fn answer(
     let (mut head, body) = response.into_parts();
     head.version = version.min(Version::HTTP_11);
     forwarding::prepare_response(&mut head.headers, &id_value, false);
-    add_affinity(&mut head.headers, &lease.endpoint, &pool);
+    if to.is_none() {
+        add_affinity(
+            &policy.sticky,
+            &mut head.headers,
+            wish.as_ref(),
+            &lease.endpoint,
+            &pool,
+        );
+    }
+    policy.headers.on_response(&mut head.headers);
+    if may_know {
+        let address = lease.endpoint.identity.address.to_string();
+        header_rules::tell(&mut head.headers, &worker.shown_address, &address);
+    }
     let complete = http_body::Body::is_end_stream(&body);
     Response::from_parts(
         head,
@@ -291,35 +381,13 @@ struct Held {
     endpoint: Arc<Endpoint>,
 }
 
-/// Where a request has to go, if it is not free to choose.
-enum Target {
-    Any,
-    /// Preferred: a session is there.
-    Rather(Arc<Member>),
-    /// Insisted on.
-    Only(Arc<Member>),
-}
-
-fn target(pool: &Pool, pin: Option<&Pin>, headers: &HeaderMap) -> Result<Target, (String, String)> {
-    match pin {
-        Some(Pin::App { guid, index }) => match pool.find_index(guid, index) {
-            Some(member) => Ok(Target::Only(member.clone())),
-            None => Err((index.clone(), guid.clone())),
-        },
-        Some(Pin::Process { guid, index }) => match pool.find_process_index(guid, index.as_deref())
-        {
-            Some(member) => Ok(Target::Only(member.clone())),
-            None => Err((index.clone().unwrap_or_default(), guid.clone())),
-        },
-        None => {
-            let cookies = headers
-                .get_all(header::COOKIE)
-                .iter()
-                .filter_map(|value| value.to_str().ok());
-            let wanted = sticky::wanted_instance(cookies).and_then(|id| pool.find_instance(id));
-            Ok(wanted.map_or(Target::Any, |member| Target::Rather(member.clone())))
-        }
-    }
+/// For a load balancer; asked where no route is, so that routes pay nothing for it.
+fn asks_for_health(policy: &Policy, headers: &HeaderMap) -> bool {
+    policy.health_agent.as_deref().is_some_and(|agent| {
+        headers
+            .get(header::USER_AGENT)
+            .is_some_and(|value| value.as_bytes() == agent.as_bytes())
+    })
 }
 
 /// A request that was made ready and not sent yet.
@@ -332,6 +400,10 @@ struct Outgoing {
     /// May be sent again although an instance may have seen it.
     replayable: bool,
     expects: bool,
+    /// For the head of an answer.
+    timeout: Duration,
+    /// What chooses the instance, if the route is balanced so.
+    hash: Option<u64>,
 }
 
 /// Why an instance gave no answer.
@@ -393,22 +465,24 @@ async fn forward(
             {
                 member.clone()
             }
-            (Target::Any | Target::Rather(_), _) => match pick(worker, policy, pool, &tried) {
-                Ok(member) => member,
-                Err(Choice::Full) => {
-                    if let Some(member) = pool.members.first() {
-                        exchange.counts_for(member);
+            (Target::Any | Target::Rather(_), _) => {
+                match pick(worker, policy, pool, &tried, outgoing.hash) {
+                    Ok(member) => member,
+                    Err(Choice::Full) => {
+                        if let Some(member) = pool.members.first() {
+                            exchange.counts_for(member);
+                        }
+                        worker.counters.exhausted();
+                        return Err(Refusal::ConnectionLimit);
                     }
-                    worker.counters.exhausted();
-                    return Err(Refusal::ConnectionLimit);
+                    Err(Choice::Empty) => {
+                        return Err(Refusal::NoEndpoints {
+                            host: host.to_string(),
+                        });
+                    }
+                    Err(Choice::Exhausted | Choice::Take { .. }) => break,
                 }
-                Err(Choice::Empty) => {
-                    return Err(Refusal::NoEndpoints {
-                        host: host.to_string(),
-                    });
-                }
-                Err(Choice::Exhausted | Choice::Take { .. }) => break,
-            },
+            }
         };
         if last_failure.is_some() {
             worker.counters.retry();
@@ -454,45 +528,6 @@ async fn forward(
     })
 }
 
-fn pick(
-    worker: &Worker,
-    policy: &Policy,
-    pool: &Pool,
-    tried: &[u64],
-) -> Result<Arc<Member>, Choice> {
-    let now = worker.clock.now();
-    let look = |place: usize| {
-        let endpoint = &pool.members[place].endpoint;
-        Candidate {
-            in_flight: endpoint.in_flight(),
-            set_aside: endpoint.is_set_aside(now),
-            tried: endpoint.is_gone() || tried.contains(&endpoint.number),
-        }
-    };
-    let algorithm = pool.algorithm().unwrap_or(policy.algorithm);
-    match choose(
-        pool.members.len(),
-        look,
-        algorithm,
-        policy.max_per_endpoint,
-        rand::random(),
-        pool.turn(),
-    ) {
-        Choice::Take {
-            place,
-            all_set_aside,
-        } => {
-            if all_set_aside && tried.is_empty() {
-                for member in &pool.members {
-                    member.endpoint.set_aside(0);
-                }
-            }
-            Ok(pool.members[place].clone())
-        }
-        other => Err(other),
-    }
-}
-
 async fn attempt(
     worker: &Arc<Worker>,
     policy: &Policy,
@@ -512,11 +547,7 @@ async fn attempt(
     };
     let mut lease = match idle {
         Some(lease) => lease,
-        None => match worker
-            .backends
-            .connect(endpoint, http2, policy.connect_timeout)
-            .await
-        {
+        None => match worker.backends.connect(endpoint, http2, policy).await {
             Ok(lease) => lease,
             Err(error) => {
                 let failure = Failure {
@@ -563,12 +594,14 @@ async fn attempt(
 
     let begun = Instant::now();
     let heard_before = lease.heard();
-    let sent = tokio::time::timeout(policy.response_timeout, lease.send(request)).await;
+    let sent = tokio::time::timeout(outgoing.timeout, lease.send(request)).await;
     exchange.waited(begun.elapsed());
     let Outgoing {
         progress,
         replayable,
         expects,
+        timeout,
+        hash,
         ..
     } = outgoing;
     let rebuilt = |method, uri, mut headers, body| Outgoing {
@@ -579,6 +612,8 @@ async fn attempt(
         progress,
         replayable,
         expects,
+        timeout,
+        hash,
     };
     match sent {
         Ok(Ok(response)) => Attempt::Answered(response, lease),
@@ -616,7 +651,8 @@ async fn attempt(
 /// an endpoint do not grow stale, so nothing else would end it (contract §3 rows 3 and 17).
 fn cannot_be_had(worker: &Worker, endpoint: &Endpoint, failure: &Failure) {
     let (address, why) = (&endpoint.identity.address, &failure.why);
-    if endpoint.identity.tls.is_none() {
+    // (A route service is no instance that a registration could bring back.)
+    if endpoint.identity.tls.is_none() || endpoint.identity.outside {
         tracing::debug!(endpoint = %address, why, "an endpoint cannot be reached");
         return;
     }
@@ -662,92 +698,21 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-fn add_affinity(headers: &mut HeaderMap, endpoint: &Endpoint, pool: &Pool) {
-    if !headers.contains_key(header::SET_COOKIE) {
-        return;
-    }
-    let Some(instance) = endpoint.identity.instance_id.as_deref() else {
-        return;
-    };
-    let cookies = headers
-        .get_all(header::SET_COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let cookie = sticky::affinity_cookie(cookies, instance, &pool.name.path);
-    if let Some(value) = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
-        headers.append(header::SET_COOKIE, value);
-    }
-}
-
 fn leads_to_apps(pool: &Pool) -> bool {
     pool.members
         .iter()
         .any(|member| member.endpoint.identity.app.is_some())
 }
 
-/// Sends the client to the entrance for TLS.
-fn redirect(
-    location: HeaderValue,
-    mut exchange: Exchange,
-    request_id: &HeaderValue,
-) -> Response<ResponseBody> {
-    let status = StatusCode::PERMANENT_REDIRECT;
-    exchange.answered(status.as_u16());
-    let mut response = Response::new(ResponseBody::Own {
-        text: None,
-        exchange: Some(exchange),
-    });
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::LOCATION, location);
-    headers.insert(forwarding::X_VCAP_REQUEST_ID, request_id.clone());
-    response
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// An answer of the router's own.
-fn refuse(
-    refusal: Refusal,
-    exchange: Option<Exchange>,
-    request_id: Option<&HeaderValue>,
-) -> Response<ResponseBody> {
-    let code = refusal.code();
-    let status = refusal.status();
-    let mut exchange = exchange;
-    if let Some(exchange) = &mut exchange {
-        exchange.refused(status.as_u16(), &code);
+    #[tokio::test]
+    async fn a_panic_ends_one_request_with_an_answer() {
+        let answer = guarded(async { panic!("a bug") }).await;
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(answer.headers()["x-cf-routererror"], "unknown_failure");
+        assert_eq!(answer.headers()["connection"], "close");
     }
-    let text = Bytes::from(refusal.body());
-    let mut response = Response::new(ResponseBody::Own {
-        text: Some(text),
-        exchange,
-    });
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    if let Ok(code) = HeaderValue::from_str(&code) {
-        headers.insert(forwarding::X_CF_ROUTER_ERROR, code);
-    }
-    if let Some(id) = request_id {
-        headers.insert(forwarding::X_VCAP_REQUEST_ID, id.clone());
-    }
-    if refusal.no_cache() {
-        headers.insert(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("no-cache, no-store"),
-        );
-    }
-    if let Some(seconds) = refusal.retry_after() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if refusal.closes() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }

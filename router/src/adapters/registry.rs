@@ -9,8 +9,9 @@ use super::clock::Clock;
 use super::condemned::Condemned;
 use super::table_file;
 use super::trust::Trust;
+use crate::domain::announcement::Announcement;
 use crate::domain::policy::Policy as Settings;
-use crate::domain::table::{Announcement, Changed, Registry, Table};
+use crate::domain::table::{Changed, Registry, Table};
 use arc_swap::ArcSwap;
 use daemon::{Bus, ComponentId, Received, Shutdown, Subscription};
 use futures_util::FutureExt;
@@ -286,13 +287,7 @@ impl Keeper {
                 .fetch_add(changed.removed as u64, Ordering::Relaxed);
             metrics::counter!("routes_pruned").increment(changed.removed as u64);
         }
-        let numbers = registry
-            .table()
-            .iter()
-            .flat_map(|pool| &pool.members)
-            .map(|member| member.endpoint.number)
-            .collect();
-        self.backends.sweep(&numbers);
+        self.backends.sweep(&registry.numbers());
         metrics::gauge!("total_routes").set(registry.table().count() as f64);
     }
 
@@ -338,6 +333,10 @@ impl Keeper {
         };
         if announcement.invalid > 0 {
             tracing::debug!(endpoint = %announcement.identity.address, invalid = announcement.invalid, "a registration has uris that name no route");
+        }
+        let segment = announcement.identity.isolation_segment.as_deref();
+        if !self.policy.load().isolation.takes(segment) {
+            return Changed::default();
         }
         let changed = registry.register(&announcement, self.clock.now());
         if changed.added + changed.replaced > 0 {

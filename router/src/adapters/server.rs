@@ -2,19 +2,24 @@
 
 use super::certificates::Certificates;
 use super::client::{ClientConnection, Overdue, Patience};
+use super::client_authorities::ClientAuthorities;
 use super::front::Front;
 use super::http2;
 use super::keep_alive::watch_peer;
 use super::opening::{Announced, Opening, announced, opening};
 use super::proxy::{Worker, handle};
-use crate::domain::policy::Policy;
+use crate::domain::policy::{ClientCertificates, Policy};
 use crate::domain::table::Millis;
 use anyhow::Context;
+use base64::Engine;
 use bytes::BytesMut;
 use daemon::{Shutdown, Supervisor};
 use futures_util::future::Either;
+use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::server::NoClientAuth;
+use rustls::server::danger::ClientCertVerifier;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,9 +59,16 @@ pub struct Entrance {
     pub tls: Option<Tls>,
 }
 
-/// What an entrance for TLS offers, from TLS 1.2 on: two ways, because whether HTTP/2 is offered is a setting.
+/// What an entrance for TLS offers, from TLS 1.2 on.
 #[derive(Clone)]
 pub struct Tls {
+    silent: Acceptors,
+    authorities: Option<Arc<ClientAuthorities>>,
+}
+
+/// Two ways, because whether HTTP/2 is offered is a setting.
+#[derive(Clone)]
+pub struct Acceptors {
     both: TlsAcceptor,
     http1: TlsAcceptor,
 }
@@ -65,24 +77,67 @@ const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
 
 impl Tls {
-    pub fn new(certificates: Arc<Certificates>) -> Result<Tls, rustls::Error> {
+    /// `authorities`: whom to believe about clients, if they are asked for certificates.
+    pub fn new(
+        certificates: Arc<Certificates>,
+        authorities: Option<Arc<ClientAuthorities>>,
+    ) -> Result<Tls, rustls::Error> {
+        Ok(Tls {
+            silent: Acceptors::new(certificates, Arc::new(NoClientAuth))?,
+            authorities,
+        })
+    }
+
+    /// `None` if a certificate is required that nobody could vouch for.
+    fn acceptor(&self, policy: &Policy) -> Option<TlsAcceptor> {
+        let http2 = policy.http2.enabled;
+        let asking = self
+            .authorities
+            .as_ref()
+            .and_then(|authorities| authorities.asking());
+        match (policy.client_certificates, asking) {
+            (ClientCertificates::None, _) | (ClientCertificates::Request, None) => {
+                Some(self.silent.of(http2))
+            }
+            (ClientCertificates::Request, Some(asking)) => Some(asking.request.of(http2)),
+            (ClientCertificates::Require, Some(asking)) => Some(asking.require.of(http2)),
+            (ClientCertificates::Require, None) => None,
+        }
+    }
+}
+
+impl Acceptors {
+    pub fn new(
+        certificates: Arc<Certificates>,
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Acceptors, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut http1 = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(certificates);
         http1.alpn_protocols = vec![HTTP1.to_vec()];
         let mut both = http1.clone();
         both.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
-        Ok(Tls {
+        Ok(Acceptors {
             both: TlsAcceptor::from(Arc::new(both)),
             http1: TlsAcceptor::from(Arc::new(http1)),
         })
     }
 
-    fn acceptor(&self, http2: bool) -> &TlsAcceptor {
-        if http2 { &self.both } else { &self.http1 }
+    fn of(&self, http2: bool) -> TlsAcceptor {
+        match http2 {
+            true => self.both.clone(),
+            false => self.http1.clone(),
+        }
     }
+}
+
+/// What the client showed, as apps are told it.
+fn shown_certificate(session: &rustls::ServerConnection) -> Option<Box<HeaderValue>> {
+    let first = session.peer_certificates()?.first()?;
+    let text = base64::engine::general_purpose::STANDARD.encode(first);
+    HeaderValue::try_from(text).ok().map(Box::new)
 }
 
 /// Accepts until the daemon drains.
@@ -138,22 +193,29 @@ fn serve(
         };
         let peer = source.unwrap_or(peer);
         let now = worker.clock.now();
-        let client = Arc::new(ClientConnection::new(peer, now, secure, place));
+        let mut client = ClientConnection::new(peer, now, secure, place);
         let Some(tls) = tls else {
-            return serve_plain(worker, socket, begun, client, shutdown).await;
+            return serve_plain(worker, socket, begun, Arc::new(client), shutdown).await;
         };
         if !begun.is_empty() {
             // No TLS begins like this.
             return;
         }
-        let (within, http2) = {
+        let (within, acceptor) = {
             let policy = worker.policy.load();
-            (policy.header_timeout, policy.http2.enabled)
+            (policy.header_timeout, tls.acceptor(&policy))
         };
-        match tokio::time::timeout(within, tls.acceptor(http2).accept(socket)).await {
+        let Some(acceptor) = acceptor else {
+            worker.counters.tls_failures_metric.increment(1);
+            tracing::debug!(%peer, "certificates of clients are required, and there is no authority");
+            return;
+        };
+        match tokio::time::timeout(within, acceptor.accept(socket)).await {
             Ok(Ok(socket)) => {
-                let chosen = socket.get_ref().1.alpn_protocol();
-                let protocol = Protocol::of(chosen == Some(HTTP2));
+                let session = socket.get_ref().1;
+                let protocol = Protocol::of(session.alpn_protocol() == Some(HTTP2));
+                client.certificate = shown_certificate(session);
+                let client = Arc::new(client);
                 serve_connection(worker, socket, BytesMut::new(), protocol, client, shutdown).await;
             }
             Ok(Err(error)) => {

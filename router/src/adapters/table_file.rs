@@ -1,7 +1,8 @@
 //! The last table on disk, so that a router that restarts knows its routes before the bus has told
 //! it anything. Written at most every few seconds, replaced as a whole: a reader sees the old or the new.
 
-use crate::domain::table::{Announcement, Registry, Table};
+use crate::domain::announcement::Announcement;
+use crate::domain::table::{Registry, Table};
 use anyhow::Context;
 use proto::bus::router::{Registration, RouteOptions};
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,8 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
                         .map(|millis| (millis / 1000) as i64),
                     options: identity.algorithm.map(|algorithm| RouteOptions {
                         loadbalancing: Some(algorithm.name().to_string()),
-                        ..RouteOptions::default()
+                        hash_header: identity.hash.as_ref().map(|hash| hash.header.to_string()),
+                        hash_balance: identity.hash.as_ref().map(|hash| hash.balance),
                     }),
                     ..Registration::default()
                 })
@@ -130,8 +132,9 @@ mod tests {
             tags: [("process_id".to_string(), "p".to_string())].into(),
             stale_threshold_in_seconds: Some(40),
             options: Some(RouteOptions {
-                loadbalancing: Some("least-connection".into()),
-                ..Default::default()
+                loadbalancing: Some("hash".into()),
+                hash_header: Some("x-user".into()),
+                hash_balance: Some(1.5),
             }),
             ..Registration::default()
         };

@@ -55,6 +55,8 @@ struct Connectors {
 pub struct Trust {
     folder: Option<PathBuf>,
     connectors: ArcSwapOption<Connectors>,
+    /// For servers outside the cluster: made when one is spoken to.
+    outside: ArcSwapOption<ClientConfig>,
     mark: Mutex<Option<Mark>>,
 }
 
@@ -64,6 +66,7 @@ impl Trust {
         let trust = Arc::new(Trust {
             folder,
             connectors: ArcSwapOption::empty(),
+            outside: ArcSwapOption::empty(),
             mark: Mutex::default(),
         });
         trust.look();
@@ -91,6 +94,7 @@ impl Trust {
         if mark.as_ref() == Some(&seen) {
             return;
         }
+        self.outside.store(None);
         match read(folder, seen.keys()) {
             Ok(connectors) => {
                 tracing::info!(
@@ -117,6 +121,47 @@ impl Trust {
             false => &connectors.http1,
         };
         Some(connector.connect(name, socket).await)
+    }
+}
+
+impl Trust {
+    /// Speaks TLS with a server outside: those that the machine believes say who it is, or those of the folder.
+    pub async fn connect_outside(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        name: ServerName<'static>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let config = match self.outside.load_full() {
+            Some(config) => config,
+            None => {
+                let trust = self.clone();
+                let read = tokio::task::spawn_blocking(move || trust.read_outside()).await;
+                let config = Arc::new(read.map_err(std::io::Error::other)??);
+                self.outside.store(Some(config.clone()));
+                config
+            }
+        };
+        TlsConnector::from(config).connect(name, socket).await
+    }
+
+    fn read_outside(&self) -> std::io::Result<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        // What the machine has that is of no use is no reason to believe nobody.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(folder) = &self.folder {
+            for file in marks(folder).keys().filter(|file| *file != CLIENT) {
+                let text = std::fs::read(folder.join(file))?;
+                roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten());
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(std::io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![HTTP1.to_vec()];
+        Ok(config)
     }
 }
 

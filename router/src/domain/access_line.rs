@@ -34,6 +34,10 @@ pub struct Access {
     pub instance: Option<String>,
     pub router_error: Option<String>,
     pub failed_attempts: u32,
+    /// More headers of the request, named as in the log.
+    pub extra: Vec<(String, Option<String>)>,
+    /// It is written as JSON.
+    pub json: bool,
 }
 
 impl Access {
@@ -76,8 +80,55 @@ impl Access {
             let _ = write!(out, " failed_attempts:{}", self.failed_attempts);
         }
         field(out, "x_cf_routererror", self.router_error.as_deref());
+        for (name, value) in &self.extra {
+            field(out, name, value.as_deref());
+        }
         out.push('\n');
         line
+    }
+
+    /// The same as an object in one line. What is missing is null.
+    pub fn json_line(&self) -> String {
+        let mut line = serde_json::json!({
+            "host": self.host,
+            "time": self.started,
+            "method": self.method,
+            "uri": self.target,
+            "protocol": self.protocol,
+            "status": self.status,
+            "request_bytes": self.request_bytes,
+            "response_bytes": self.response_bytes,
+            "referer": self.referer,
+            "user_agent": self.user_agent,
+            "remote_address": Some(&self.remote).filter(|text| !text.is_empty()),
+            "backend_address": self.backend,
+            "x_forwarded_for": self.forwarded_for,
+            "x_forwarded_proto": self.forwarded_proto,
+            "vcap_request_id": self.request_id,
+            "response_time": self.response_time.as_secs_f64(),
+            "gorouter_time": self.router_time.as_secs_f64(),
+            "app_id": self.app,
+            "app_index": self.index,
+            "instance_id": self.instance,
+            "failed_attempts": self.failed_attempts,
+            "x_cf_routererror": self.router_error,
+        });
+        if let Some(fields) = line.as_object_mut() {
+            for (name, value) in &self.extra {
+                fields
+                    .entry(name.clone())
+                    .or_insert_with(|| value.clone().into());
+            }
+        }
+        format!("{line}\n")
+    }
+
+    /// As it is to be written.
+    pub fn written(&self) -> String {
+        match self.json {
+            true => self.json_line(),
+            false => self.line(),
+        }
     }
 }
 
@@ -183,6 +234,39 @@ mod tests {
              \"evil\\u000d\\u000aagent\" \"127.0.0.1:5\" \"10.0.0.1:80\" x_forwarded_for:\"127.0.0.1\" \
              x_forwarded_proto:\"http\" vcap_request_id:\"id-1\" response_time:0.001500 gorouter_time:0.000100 \
              app_id:\"app-1\" app_index:\"0\" instance_id:\"-\" x_cf_routererror:\"-\"\n"
+        );
+    }
+
+    #[test]
+    fn a_line_of_json_says_the_same() {
+        let access = Access {
+            host: "a.example.com".into(),
+            method: "GET".into(),
+            target: "/x\"\n".into(),
+            status: 200,
+            app: Some("app-1".into()),
+            extra: vec![
+                ("x_user".into(), Some("dora".into())),
+                ("status".into(), Some("forged".into())),
+            ],
+            json: true,
+            ..Access::default()
+        };
+        let line = access.written();
+        assert_eq!(line.matches('\n').count(), 1);
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["uri"], "/x\"\n");
+        assert_eq!(read["status"], 200);
+        assert_eq!(read["x_user"], "dora");
+        assert_eq!(read["remote_address"], serde_json::Value::Null);
+        let plain = Access {
+            json: false,
+            ..access
+        };
+        assert!(
+            plain
+                .written()
+                .ends_with("x_user:\"dora\" status:\"forged\"\n")
         );
     }
 

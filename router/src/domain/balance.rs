@@ -14,6 +14,8 @@ pub enum Algorithm {
     RandomOfTwo,
     LeastConnection,
     RoundRobin,
+    /// By the value of a header, where the request has it: see [`choose_by_hash`].
+    Hash,
 }
 
 impl Algorithm {
@@ -23,6 +25,7 @@ impl Algorithm {
             "random-of-two" => Some(Algorithm::RandomOfTwo),
             "least-connection" => Some(Algorithm::LeastConnection),
             "round-robin" => Some(Algorithm::RoundRobin),
+            "hash" => Some(Algorithm::Hash),
             _ => None,
         }
     }
@@ -32,6 +35,7 @@ impl Algorithm {
             Algorithm::RandomOfTwo => "random-of-two",
             Algorithm::LeastConnection => "least-connection",
             Algorithm::RoundRobin => "round-robin",
+            Algorithm::Hash => "hash",
         }
     }
 }
@@ -125,7 +129,8 @@ pub fn choose(
     };
     let place = match algorithm {
         Algorithm::RoundRobin => nth(turn % many),
-        Algorithm::RandomOfTwo => {
+        // (A request without the header that is hashed.)
+        Algorithm::RandomOfTwo | Algorithm::Hash => {
             let first = (random as u32) as usize % many;
             if many == 1 {
                 nth(first)
@@ -155,9 +160,127 @@ pub fn choose(
     }
 }
 
+/// FNV-1a with a final mix: the same on every router and in every version.
+pub fn stable_hash(bytes: &[u8]) -> u64 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    mix(hash)
+}
+
+fn mix(mut hash: u64) -> u64 {
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// Chooses by rendezvous: each candidate has a `weight` that is its own, and with the hashed `value` a score;
+/// the highest of those that can be taken has it. So a value stays with its instance as long as that is there,
+/// whoever else comes and goes, on every router. `balance` (over 1; 0 for none): one with more than so many times the
+/// average of requests is passed over.
+pub fn choose_by_hash(
+    count: usize,
+    look: impl Fn(usize) -> Candidate,
+    weight: impl Fn(usize) -> u64,
+    value: u64,
+    limit: usize,
+    balance: f64,
+) -> Choice {
+    if count == 0 {
+        return Choice::Empty;
+    }
+    let candidates: Vec<Candidate> = (0..count).map(look).collect();
+    let untried = || candidates.iter().filter(|candidate| !candidate.tried);
+    if untried().count() == 0 {
+        return Choice::Exhausted;
+    }
+    let open =
+        |candidate: &Candidate| !candidate.tried && (limit == 0 || candidate.in_flight < limit);
+    let all_set_aside = !candidates
+        .iter()
+        .any(|candidate| open(candidate) && !candidate.set_aside);
+    let total: usize = untried().map(|candidate| candidate.in_flight).sum();
+    // With the request that is being placed.
+    let average = (total + 1) as f64 / untried().count() as f64;
+    let overloaded = |candidate: &Candidate| {
+        balance > 1.0 && (candidate.in_flight + 1) as f64 > (average * balance).max(1.0)
+    };
+    let best = |fits: &dyn Fn(&Candidate) -> bool| {
+        (0..count)
+            .filter(|place| fits(&candidates[*place]))
+            .max_by_key(|place| mix(value ^ weight(*place)))
+    };
+    let eligible =
+        |candidate: &Candidate| open(candidate) && (all_set_aside || !candidate.set_aside);
+    let place = best(&|candidate| eligible(candidate) && !overloaded(candidate))
+        .or_else(|| best(&eligible));
+    match place {
+        Some(place) => Choice::Take {
+            place,
+            all_set_aside,
+        },
+        None => Choice::Full,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn by_hash(candidates: &[Candidate], value: &str, limit: usize, balance: f64) -> Choice {
+        choose_by_hash(
+            candidates.len(),
+            |place| candidates[place],
+            |place| stable_hash(format!("instance-{place}").as_bytes()),
+            stable_hash(value.as_bytes()),
+            limit,
+            balance,
+        )
+    }
+
+    fn place_of(choice: Choice) -> usize {
+        let Choice::Take { place, .. } = choice else {
+            panic!("{choice:?}");
+        };
+        place
+    }
+
+    #[test]
+    fn a_value_stays_with_its_instance_whoever_comes_and_goes() {
+        let five = [free(0); 5];
+        let mut seen = [0; 5];
+        for n in 0..1000 {
+            let value = format!("user-{n}");
+            let home = place_of(by_hash(&five, &value, 0, 0.0));
+            seen[home] += 1;
+            // One more instance takes some over; no value moves between the others.
+            let with_sixth = place_of(by_hash(&[free(0); 6], &value, 0, 0.0));
+            assert!(with_sixth == home || with_sixth == 5);
+            let mut without = five;
+            without[(home + 1) % 5].set_aside = true;
+            assert_eq!(place_of(by_hash(&without, &value, 0, 0.0)), home);
+            without[home].tried = true;
+            assert_ne!(place_of(by_hash(&without, &value, 0, 0.0)), home);
+        }
+        assert!(seen.iter().all(|count| *count > 120), "{seen:?}");
+    }
+
+    #[test]
+    fn an_overloaded_instance_is_passed_over() {
+        let home = place_of(by_hash(&[free(0); 3], "user", 0, 1.5));
+        let mut loaded = [free(1); 3];
+        loaded[home].in_flight = 9;
+        assert_ne!(place_of(by_hash(&loaded, "user", 0, 1.5)), home);
+        assert_eq!(place_of(by_hash(&loaded, "user", 0, 0.0)), home);
+        assert_ne!(place_of(by_hash(&loaded, "user", 9, 0.0)), home);
+        assert_eq!(by_hash(&[free(4); 3], "user", 4, 0.0), Choice::Full);
+        assert_eq!(by_hash(&[], "user", 0, 0.0), Choice::Empty);
+        let tried = Candidate {
+            tried: true,
+            ..free(0)
+        };
+        assert_eq!(by_hash(&[tried; 2], "user", 0, 0.0), Choice::Exhausted);
+    }
 
     fn free(in_flight: usize) -> Candidate {
         Candidate {
@@ -184,7 +307,8 @@ mod tests {
         )
     }
 
-    const ALL: [Algorithm; 3] = [
+    const ALL: [Algorithm; 4] = [
+        Algorithm::Hash,
         Algorithm::RandomOfTwo,
         Algorithm::LeastConnection,
         Algorithm::RoundRobin,

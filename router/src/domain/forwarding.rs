@@ -195,6 +195,15 @@ fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
     }
 }
 
+/// The headers that name an instance, as they are.
+pub fn pins(headers: &HeaderMap) -> HeaderMap {
+    let named = [X_CF_APP_INSTANCE, X_CF_PROCESS_INSTANCE].map(|name| {
+        let value = headers.get(&name)?.clone();
+        Some((name, value))
+    });
+    named.into_iter().flatten().collect()
+}
+
 /// Which instance a request insists on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pin {

@@ -2,16 +2,21 @@
 //! come in as arguments.
 
 pub mod access_line;
+pub mod announcement;
 pub mod balance;
 pub mod forwarding;
 pub mod frames;
 pub mod framing;
+pub mod header_rules;
 pub mod http2;
+pub mod log_rules;
 pub mod policy;
 pub mod proxy_header;
 pub mod refusal;
+pub mod route_service;
 pub mod server_names;
 pub mod sticky;
 pub mod table;
 pub mod tally;
+pub mod trace_context;
 pub mod uri;

@@ -1,6 +1,9 @@
 //! The settings as the request path reads them: read once per change, not once per request.
 
 use super::balance::Algorithm;
+use super::header_rules::{HeaderRules, elements};
+use super::log_rules::LogRules;
+use super::sticky::StickyRules;
 use super::table::{Endpoint, Millis};
 use proto::config::Settings;
 use std::time::Duration;
@@ -8,7 +11,9 @@ use std::time::Duration;
 /// A snapshot of what an operator set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    pub access_log: bool,
+    pub log: LogRules,
+    pub headers: HeaderRules,
+    pub sticky: StickyRules,
     pub max_header_bytes: usize,
     /// 0 for no limit.
     pub max_per_endpoint: usize,
@@ -26,13 +31,79 @@ pub struct Policy {
     /// A connection may begin with the address of its client.
     pub proxy_protocol: bool,
     pub http2: Http2,
+    pub route_services: RouteServices,
     /// 0 for what the limit of open files allows.
     pub max_clients: usize,
     pub sweep: Duration,
     pub stale_after: Millis,
     pub algorithm: Algorithm,
+    /// Where this router is, if instances there are tried first.
+    pub zone: Option<Box<str>>,
+    pub isolation: Isolation,
+    /// Who is answered about the router itself where no route is asked for; none: nobody.
+    pub health_agent: Option<Box<str>>,
+    /// The page for refusals; none: plain text.
+    pub error_page: Option<Box<str>>,
+    pub client_certificates: ClientCertificates,
+    /// How many apps have their latency measured each by itself.
+    pub measured_apps: usize,
     /// How often is told what was answered.
     pub report_period: Duration,
+}
+
+/// What is said about route services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteServices {
+    pub enabled: bool,
+    /// Until the headers of an answer.
+    pub timeout: Duration,
+    /// How long a request may take to come back.
+    pub valid_for: Duration,
+    /// A service whose host is a route of the cluster is asked there.
+    pub internal_lookup: bool,
+    /// Addresses of the router's own machine will do.
+    pub loopback: bool,
+}
+
+/// Whether clients over TLS are to show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    None,
+    /// They may; one that nobody here believes is refused.
+    Request,
+    Require,
+}
+
+/// Which instances' registrations are taken (contract §3 row 31).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Isolation {
+    All,
+    Segments(Vec<String>),
+    /// And those of no segment.
+    SharedAndSegments(Vec<String>),
+}
+
+impl Isolation {
+    fn read(settings: &Settings) -> Isolation {
+        let segments = elements(&settings.text("router/isolation/segments"), ',')
+            .map(str::to_string)
+            .collect();
+        match settings.text("router/isolation/mode").as_str() {
+            "segments" => Isolation::Segments(segments),
+            "shared-and-segments" => Isolation::SharedAndSegments(segments),
+            _ => Isolation::All,
+        }
+    }
+
+    pub fn takes(&self, segment: Option<&str>) -> bool {
+        match (self, segment) {
+            (Isolation::All, _) | (Isolation::SharedAndSegments(_), None) => true,
+            (Isolation::Segments(_), None) => false,
+            (Isolation::Segments(own) | Isolation::SharedAndSegments(own), Some(segment)) => {
+                own.iter().any(|known| known == segment)
+            }
+        }
+    }
 }
 
 /// What is said about HTTP/2.
@@ -48,9 +119,18 @@ pub struct Http2 {
 
 impl Policy {
     pub fn read(settings: &Settings) -> Policy {
+        let text =
+            |path| Some(settings.text(path).into()).filter(|text: &Box<str>| !text.is_empty());
         let count = |path| usize::try_from(settings.integer(path)).unwrap_or(0);
         Policy {
-            access_log: settings.bool("router/access_log/enabled"),
+            log: LogRules::read(settings),
+            headers: HeaderRules::read(settings),
+            sticky: StickyRules {
+                cookies: elements(&settings.text("router/sticky/cookies"), ',')
+                    .map(str::to_string)
+                    .collect(),
+                negotiate: settings.bool("router/sticky/negotiate"),
+            },
             max_header_bytes: settings.size("router/limits/max_header_bytes") as usize,
             max_per_endpoint: count("router/limits/max_connections_per_endpoint"),
             max_attempts: count("router/limits/max_attempts").max(1),
@@ -68,11 +148,30 @@ impl Policy {
                 max_streams: count("router/http2/max_streams").max(1) as u32,
                 max_header_bytes: settings.size("router/http2/max_header_bytes") as u32,
             },
+            route_services: RouteServices {
+                enabled: settings.bool("router/route_services/enabled"),
+                timeout: settings.duration("router/route_services/timeout"),
+                valid_for: settings.duration("router/route_services/valid_for"),
+                internal_lookup: settings.bool("router/route_services/internal_lookup"),
+                loopback: settings.bool("router/route_services/loopback"),
+            },
             max_clients: count("router/limits/max_client_connections"),
             sweep: settings.duration("router/prune/sweep"),
             stale_after: settings.duration("router/prune/stale_after").as_millis() as Millis,
             algorithm: Algorithm::parse(&settings.text("router/balancing/algorithm"))
                 .unwrap_or(Algorithm::RandomOfTwo),
+            zone: text("router/balancing/zone").filter(|_| {
+                settings.text("router/balancing/zone_preference") == "locally-optimistic"
+            }),
+            isolation: Isolation::read(settings),
+            health_agent: text("router/health/user_agent"),
+            error_page: text("router/errors/html_file"),
+            client_certificates: match settings.text("router/tls/client_certificates").as_str() {
+                "request" => ClientCertificates::Request,
+                "require" => ClientCertificates::Require,
+                _ => ClientCertificates::None,
+            },
+            measured_apps: count("router/metrics/apps"),
             report_period: settings.duration("router/traffic/period"),
         }
     }
@@ -101,5 +200,21 @@ mod tests {
         assert_eq!(policy.algorithm, Algorithm::RandomOfTwo);
         assert_eq!(policy.max_header_bytes, 1 << 20);
         assert!(policy.http2.enabled && !policy.http2.plain);
+        assert_eq!(policy.sticky.cookies, ["JSESSIONID"]);
+        assert_eq!(policy.isolation, Isolation::All);
+    }
+
+    #[test]
+    fn a_router_of_segments_takes_their_instances() {
+        let own = vec!["gold".to_string()];
+        let cases = [
+            (Isolation::All, [true, true, true]),
+            (Isolation::Segments(own.clone()), [false, true, false]),
+            (Isolation::SharedAndSegments(own), [true, true, false]),
+        ];
+        for (isolation, taken) in cases {
+            let takes = [None, Some("gold"), Some("other")].map(|of| isolation.takes(of));
+            assert_eq!(takes, taken, "{isolation:?}");
+        }
     }
 }

@@ -25,9 +25,15 @@ pub enum Refusal {
     EndpointFailure { why: String, fault: EndpointFault },
     /// An instance did not answer in time.
     EndpointTimeout,
-    /// The route wants a route service, which this router does not do; sending the request past
-    /// it could skip a check the route's owner relies on.
+    /// The route wants a route service, and this router sends requests to none; sending the request
+    /// past it could skip a check the route's owner relies on.
     RouteServiceUnsupported,
+    /// No tunnel leads through a route service.
+    RouteServiceUpgrade,
+    /// The request did not come back from its route service, or not from this one.
+    RouteServiceSignature,
+    /// It came back too late.
+    RouteServiceExpired,
     /// The request's head cannot be understood in exactly one way.
     Malformed(Fault),
     /// The client's body broke its own framing.
@@ -158,10 +164,12 @@ impl Refusal {
             }
             Refusal::UnknownInstance { .. }
             | Refusal::MalformedInstanceHeader
+            | Refusal::RouteServiceSignature
             | Refusal::BrokenBody => StatusCode::BAD_REQUEST,
+            Refusal::RouteServiceUpgrade => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::EndpointFailure { fault, .. } => fault.status(),
             Refusal::RouteServiceUnsupported | Refusal::Unknown => StatusCode::BAD_GATEWAY,
-            Refusal::EndpointTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::EndpointTimeout | Refusal::RouteServiceExpired => StatusCode::GATEWAY_TIMEOUT,
             Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -185,7 +193,11 @@ impl Refusal {
             Refusal::EndpointTimeout => {
                 "endpoint_failure (timeout awaiting response headers)".into()
             }
-            Refusal::RouteServiceUnsupported => "route_service_unsupported".into(),
+            Refusal::RouteServiceUnsupported | Refusal::RouteServiceUpgrade => {
+                "route_service_unsupported".into()
+            }
+            Refusal::RouteServiceSignature => "invalid_route_service_signature".into(),
+            Refusal::RouteServiceExpired => "expired_route_service_signature".into(),
             Refusal::Malformed(Fault::MissingHost) => "empty_host".into(),
             Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
                 "max-request-size-exceeded".into()
@@ -214,6 +226,9 @@ impl Refusal {
             Refusal::EndpointFailure { .. } => "Registered endpoint failed to handle the request.".into(),
             Refusal::EndpointTimeout => "Registered endpoint did not answer in time.".into(),
             Refusal::RouteServiceUnsupported => "Support for route services is disabled.".into(),
+            Refusal::RouteServiceUpgrade => "Route services do not support upgrades of the protocol.".into(),
+            Refusal::RouteServiceSignature => "Failed to validate the signature of the route service.".into(),
+            Refusal::RouteServiceExpired => "The signature of the route service has expired.".into(),
             Refusal::Malformed(fault) => format!("Malformed request: {}.", fault.text()).into(),
             Refusal::BrokenBody => "Malformed request body.".into(),
             Refusal::HeadTimeout => "The request's headers did not come in time.".into(),

@@ -18,12 +18,12 @@ mod registry;
 
 pub use registry::{Changed, Registry};
 
-use super::balance::Algorithm;
+use super::announcement::{HashBy, Identity};
+use super::balance::{Algorithm, stable_hash};
+use super::route_service::ServiceUrl;
 use super::tally::Tally;
 use super::uri::{RouteName, covers};
-use proto::bus::router::Registration;
-use rustls::pki_types::ServerName;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,57 +32,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub type Millis = u64;
 
 const SHARDS: usize = 256;
-
-/// Where an endpoint listens.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address {
-    pub host: Box<str>,
-    pub port: u16,
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-/// What a registration says about an endpoint, apart from its names.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Identity {
-    pub address: Address,
-    pub app: Option<Box<str>>,
-    pub instance_id: Option<Box<str>>,
-    pub instance_index: Option<Box<str>>,
-    pub tags: BTreeMap<String, String>,
-    pub zone: Option<Box<str>>,
-    pub isolation_segment: Option<Box<str>>,
-    pub algorithm: Option<Algorithm>,
-    /// Own, shorter time to live.
-    pub stale_after: Option<Millis>,
-    /// It is to be reached over TLS, and proves to be this.
-    pub tls: Option<TlsIdentity>,
-    /// It speaks HTTP/2.
-    pub http2: bool,
-    /// Requests must go through a route service, which this router does not do.
-    pub route_service: Option<Box<str>>,
-}
-
-impl Identity {
-    /// The instance, if it is one of an app: it has its address for itself.
-    fn tenant(&self) -> Option<&str> {
-        self.app.as_ref()?;
-        self.instance_id.as_deref()
-    }
-}
-
-/// Who an instance proves to be by its certificate.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TlsIdentity {
-    /// The name its certificate has to be valid for.
-    pub name: ServerName<'static>,
-    /// The same as registered; without it the name is the address's host.
-    pub registered: Option<Box<str>>,
-}
 
 /// When [`Endpoint::leave`] was said: later than any time.
 const GONE: Millis = Millis::MAX;
@@ -93,6 +42,8 @@ pub struct Endpoint {
     /// Unique in this process: connections to it are kept under this number.
     pub number: u64,
     pub identity: Identity,
+    /// The same on every router, for [`super::balance::choose_by_hash`].
+    pub weight: u64,
     in_flight: AtomicUsize,
     /// Set aside until then.
     set_aside_until: AtomicU64,
@@ -100,8 +51,13 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn new(number: u64, identity: Identity) -> Endpoint {
+        let weight = match &identity.instance_id {
+            Some(instance) => stable_hash(instance.as_bytes()),
+            None => stable_hash(identity.address.to_string().as_bytes()),
+        };
         Endpoint {
             number,
+            weight,
             identity,
             in_flight: AtomicUsize::new(0),
             set_aside_until: AtomicU64::new(0),
@@ -194,8 +150,26 @@ pub struct Pool {
     pub name: RouteName,
     pub members: Vec<Arc<Member>>,
     turn: Arc<AtomicUsize>,
+    /// Where its requests go first.
+    pub service: Option<Arc<Service>>,
     /// When it lost its last endpoint without anybody asking for it.
     emptied: Option<Millis>,
+}
+
+/// A route service, as a route of its own with one endpoint.
+#[derive(Debug)]
+pub struct Service {
+    pub url: ServiceUrl,
+    pub pool: Arc<Pool>,
+}
+
+impl Service {
+    fn number(&self) -> Option<u64> {
+        self.pool
+            .members
+            .first()
+            .map(|member| member.endpoint.number)
+    }
 }
 
 impl Pool {
@@ -208,6 +182,13 @@ impl Pool {
         self.members
             .last()
             .and_then(|member| member.endpoint.identity.algorithm)
+    }
+
+    /// The header whose value chooses the instance, if so.
+    pub fn hash(&self) -> Option<&HashBy> {
+        self.members
+            .last()
+            .and_then(|member| member.endpoint.identity.hash.as_ref())
     }
 
     pub fn find_instance(&self, id: &str) -> Option<&Arc<Member>> {
@@ -232,116 +213,6 @@ impl Pool {
         self.members
             .iter()
             .find(|member| wanted(&member.endpoint.identity))
-    }
-}
-
-/// Why a registration is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Rejected {
-    #[error("it names no port that this router can reach without TLS")]
-    NoPort,
-    #[error("it names no host")]
-    NoHost,
-    #[error("the name of its certificate is no name")]
-    Identity,
-    #[error("its route service is no https URL")]
-    RouteService,
-}
-
-/// A registration, read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Announcement {
-    pub names: Vec<RouteName>,
-    pub identity: Identity,
-    pub updated_at_ns: u64,
-    /// Uris that name no route.
-    pub invalid: usize,
-    /// An unregistration that expects a successor.
-    pub returns: bool,
-}
-
-impl Announcement {
-    /// `tls` says whether instances can be reached over TLS: then that is preferred.
-    pub fn read(message: &Registration, tls: bool) -> Result<Announcement, Rejected> {
-        let tls_port = message.tls_port.filter(|port| tls && *port != 0);
-        let port = match tls_port.or(message.port) {
-            Some(port) if port != 0 => port,
-            _ => return Err(Rejected::NoPort),
-        };
-        if message.host.is_empty() || message.host.len() > 255 {
-            return Err(Rejected::NoHost);
-        }
-        let tls = match tls_port {
-            Some(_) => Some(TlsIdentity::read(message)?),
-            None => None,
-        };
-        let route_service = match message.route_service_url.as_deref() {
-            None | Some("") => None,
-            Some(url) if url.starts_with("https://") && url.len() > 8 => Some(url.into()),
-            Some(_) => return Err(Rejected::RouteService),
-        };
-        let mut names: Vec<RouteName> = message
-            .uris
-            .iter()
-            .filter_map(|uri| RouteName::parse(uri).ok())
-            .collect();
-        let invalid = message.uris.len() - names.len();
-        names.sort_unstable();
-        names.dedup();
-        let text = |value: &Option<String>| {
-            value
-                .as_deref()
-                .filter(|text| !text.is_empty())
-                .map(Box::from)
-        };
-        Ok(Announcement {
-            names,
-            identity: Identity {
-                address: Address {
-                    host: message.host.to_ascii_lowercase().into(),
-                    port,
-                },
-                app: text(&message.app)
-                    .or_else(|| message.tags.get("app_id").map(|app| app.as_str().into())),
-                instance_id: text(&message.private_instance_id),
-                instance_index: text(&message.private_instance_index),
-                tags: message.tags.clone(),
-                zone: text(&message.availability_zone),
-                isolation_segment: text(&message.isolation_segment),
-                algorithm: message
-                    .options
-                    .as_ref()
-                    .and_then(|options| options.loadbalancing.as_deref())
-                    .and_then(Algorithm::parse),
-                stale_after: message
-                    .stale_threshold_in_seconds
-                    .and_then(|seconds| u64::try_from(seconds).ok())
-                    .filter(|seconds| *seconds > 0)
-                    .map(|seconds| seconds.saturating_mul(1000)),
-                tls,
-                // Anything else is HTTP/1 (contract §2.2).
-                http2: message.protocol.as_deref() == Some("http2"),
-                route_service,
-            },
-            updated_at_ns: message
-                .endpoint_updated_at_ns
-                .and_then(|ns| u64::try_from(ns).ok())
-                .unwrap_or(0),
-            invalid,
-            returns: message.yard_returns.unwrap_or(false),
-        })
-    }
-}
-
-impl TlsIdentity {
-    fn read(message: &Registration) -> Result<TlsIdentity, Rejected> {
-        let san = message.server_cert_domain_san.as_deref();
-        let registered = san.filter(|name| !name.is_empty());
-        let name = registered.unwrap_or(&message.host).to_string();
-        Ok(TlsIdentity {
-            name: ServerName::try_from(name).map_err(|_| Rejected::Identity)?,
-            registered: registered.map(Box::from),
-        })
     }
 }
 

@@ -1,5 +1,8 @@
+use super::super::announcement::{Announcement, Rejected};
 use super::*;
 use proptest::prelude::*;
+use proto::bus::router::Registration;
+use std::collections::BTreeMap;
 
 fn message(uris: &[&str], port: u16) -> Registration {
     Registration {

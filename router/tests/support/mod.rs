@@ -8,22 +8,33 @@
     reason = "helpers of tests; each test file uses a part"
 )]
 
+pub mod authority;
+pub mod corpus;
 pub mod frames;
 pub mod streaming;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use daemon::{Policy as TaskPolicy, Supervisor};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use proto::bus::router::Registration;
 use proto::config::Settings;
 use router::adapters::access_log::AccessLog;
 use router::adapters::backends::Backends;
 use router::adapters::clock::Clock;
 use router::adapters::counters::Counters;
+use router::adapters::error_page::ErrorPage;
+use router::adapters::latencies::Latencies;
 use router::adapters::proxy::Worker;
 use router::adapters::server::{self, Entrance, Tls};
 use router::adapters::trust::Trust;
+use router::domain::announcement::Announcement;
 use router::domain::policy::Policy;
-use router::domain::table::{Announcement, Registry};
+use router::domain::route_service::Seals;
+use router::domain::table::Registry;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,6 +82,14 @@ impl TestRouter {
         TestRouter::made(tls_port, None, change).await
     }
 
+    /// A router that believes the authorities of this folder.
+    pub async fn believing(
+        folder: &std::path::Path,
+        change: impl FnOnce(&mut Policy),
+    ) -> TestRouter {
+        TestRouter::made(None, Some(folder), change).await
+    }
+
     /// A router that reaches instances over TLS, if this folder says whom to believe.
     pub async fn trusting(folder: &std::path::Path) -> TestRouter {
         TestRouter::made(None, Some(folder), |policy| policy.http2.plain = true).await
@@ -89,9 +108,14 @@ impl TestRouter {
         change(&mut policy);
         let registry = Registry::default();
         let trust = Trust::new(trust.map(Into::into));
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let worker = Arc::new(Worker {
             table: Arc::new(ArcSwap::from_pointee(registry.snapshot())),
-            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            error_page: ErrorPage::new(policy.clone()),
+            seals: Seals::read("a secret of this cluster"),
+            shown_address: "10.0.0.9".to_string(),
+            latencies: Latencies::default(),
+            policy,
             backends: Backends::new(tasks.clone(), clock, trust.clone()),
             log: AccessLog::start(
                 folder.path().join("access.log"),
@@ -479,4 +503,34 @@ pub fn dead_address() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
+}
+
+/// A server of hyper's that answers each request with its target, once it has read all of it; and what it was
+/// asked: `METHOD target`.
+pub async fn hyper_backend() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let noted = lines.clone();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|request: hyper::Request<Incoming>| {
+                    let target = request.uri().to_string();
+                    let line = format!("{} {target}", request.method());
+                    noted.lock().unwrap().push(line);
+                    async move {
+                        request.into_body().collect().await?;
+                        Ok::<_, hyper::Error>(hyper::Response::new(Full::new(Bytes::from(target))))
+                    }
+                });
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(socket), service)
+                    .await;
+            });
+        }
+    });
+    (address, lines)
 }

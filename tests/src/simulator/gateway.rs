@@ -4,7 +4,8 @@ use super::message::Message;
 use super::{Millis, Sabotage};
 use proto::bus::router::Registration;
 use router::adapters::table_file::registrations;
-use router::domain::table::{Announcement, Changed, Registry};
+use router::domain::announcement::Announcement;
+use router::domain::table::{Changed, Registry};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const SWEEP: Millis = 30_000;

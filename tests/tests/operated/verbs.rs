@@ -62,11 +62,13 @@ const SERVICE: &[&str] = &[
     "guid",
     "type",
     "tags",
+    "route_service",
     "apps",
     "created_at",
     "updated_at",
 ];
 const BOUND: &[&str] = &["service", "app", "name", "guid", "bound"];
+const ROUTE_BOUND: &[&str] = &["service", "route", "guid", "bound"];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
 /// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT, COPY and PASSWORD stand for the cluster's.
@@ -139,6 +141,15 @@ const VERBS: &[Verb] = &[
     verb("unset-env spoken NAME", &["app", "environment"]),
     verb("map-route spoken DOMAIN --hostname second", MAPPED),
     verb("routes", &["guid", "url", "host", "path", "apps"]),
+    verb(
+        "service create spoken-guard -r https://guard.example.com",
+        SERVICE,
+    ),
+    verb("service bind-route spoken-guard second.DOMAIN", ROUTE_BOUND),
+    verb(
+        "service unbind-route spoken-guard second.DOMAIN",
+        ROUTE_BOUND,
+    ),
     verb("unmap-route spoken DOMAIN --hostname second", MAPPED),
     verb("service create spoken-db -p {\"uri\":\"x\"}", SERVICE),
     verb("service bind spoken-db spoken", BOUND),
@@ -278,7 +289,7 @@ fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
             "REPORT" => cluster.root().join("verbs.tar.gz").display().to_string(),
             "COPY" => cluster.root().join("copied").display().to_string(),
             "PASSWORD" => cluster.home.join("admin-password").display().to_string(),
-            other => other.to_string(),
+            other => other.replace(".DOMAIN", &format!(".{}", cluster.domain)),
         })
         .collect()
 }

@@ -28,6 +28,7 @@ fn a_manifest_is_read_whole() {
         Some(vec![RouteManifest {
             url: "shop.yard.internal/x".to_string(),
             protocol: Some("http1".to_string()),
+            options: None,
         }])
     );
     assert_eq!(app.labels["a"], Some("b".to_string()));

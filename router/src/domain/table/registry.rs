@@ -8,11 +8,13 @@
 //!   If both carry `endpoint_updated_at_ns` the later one wins (a grave keeps the time of an
 //!   unregistration for a while). But clocks are set back: what is much older did not come late.
 
-use super::{Address, Announcement, Endpoint, Member, Millis, Pool, RouteName, Table};
+use super::{Endpoint, Member, Millis, Pool, RouteName, Service, Table};
+use crate::domain::announcement::{Address, Announcement, Identity};
+use crate::domain::route_service::ServiceUrl;
 use crate::domain::tally::Tallies;
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 /// How long an unregistration outweighs an older registration that arrives late.
 const GRAVE: Millis = 60_000;
@@ -67,6 +69,8 @@ pub struct Registry {
     names: HashMap<Address, BTreeSet<RouteName>>,
     /// When it was last known that registrations could be heard.
     swept_at: Option<Millis>,
+    /// Route services by URL, while a route has them.
+    services: HashMap<Box<str>, Weak<Service>>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +93,76 @@ impl Registry {
     /// What was answered under its names.
     pub fn tallies(&self) -> Arc<Tallies> {
         self.tallies.clone()
+    }
+
+    /// Numbers of all endpoints, those of route services too.
+    pub fn numbers(&self) -> HashSet<u64> {
+        let members = self.table.iter().flat_map(|pool| &pool.members);
+        let services = self.table.iter().filter_map(|pool| pool.service.as_ref());
+        members
+            .map(|member| member.endpoint.number)
+            .chain(services.filter_map(|service| service.number()))
+            .collect()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// A pool with the route service that any of its members wants: a request must not find a way past it
+    /// while others are not told of it yet. The newest decides.
+    fn pool(
+        &mut self,
+        name: &RouteName,
+        members: Vec<Arc<Member>>,
+        turn: Arc<AtomicUsize>,
+        emptied: Option<Millis>,
+    ) -> Pool {
+        let wanted = members.iter().rev();
+        let url = wanted
+            .filter_map(|member| member.endpoint.identity.route_service.clone())
+            .next();
+        Pool {
+            name: name.clone(),
+            members,
+            turn,
+            service: url.and_then(|url| self.service(&url)),
+            emptied,
+        }
+    }
+
+    fn service(&mut self, text: &str) -> Option<Arc<Service>> {
+        if let Some(known) = self.services.get(text).and_then(Weak::upgrade) {
+            return Some(known);
+        }
+        // Both were checked when the registration was read; a host of digits and dots is an address.
+        let url = ServiceUrl::parse(text)?;
+        let identity = Identity::of_service(&url)?;
+        let name = RouteName {
+            host: url.host.to_string(),
+            path: String::new(),
+        };
+        let endpoint = Arc::new(Endpoint::new(self.number(), identity));
+        let member = Arc::new(Member {
+            endpoint,
+            tally: self.tallies.tally(&name, None),
+            seen: AtomicU64::new(0),
+            updated_at_ns: AtomicU64::new(0),
+        });
+        let service = Arc::new(Service {
+            url,
+            pool: Arc::new(Pool {
+                name,
+                members: vec![member],
+                turn: Arc::default(),
+                service: None,
+                emptied: None,
+            }),
+        });
+        self.services.retain(|_, known| known.strong_count() > 0);
+        self.services.insert(text.into(), Arc::downgrade(&service));
+        Some(service)
     }
 
     /// Adds or refreshes the endpoint under each of its names.
@@ -139,15 +213,17 @@ impl Registry {
                     continue;
                 }
             }
-            let endpoint = endpoint
-                .get_or_insert_with(|| {
-                    self.next_number += 1;
-                    Arc::new(Endpoint::new(
-                        self.next_number,
-                        announcement.identity.clone(),
-                    ))
-                })
-                .clone();
+            let (mut members, turn) = match pool {
+                Some(pool) => (pool.members.clone(), pool.turn.clone()),
+                None => (Vec::new(), Arc::new(AtomicUsize::new(0))),
+            };
+            let endpoint = match &endpoint {
+                Some(known) => known.clone(),
+                None => {
+                    let made = Endpoint::new(self.number(), announcement.identity.clone());
+                    endpoint.insert(Arc::new(made)).clone()
+                }
+            };
             let tally = self
                 .tallies
                 .tally(name, announcement.identity.app.as_deref());
@@ -157,10 +233,6 @@ impl Registry {
                 seen: AtomicU64::new(now),
                 updated_at_ns: AtomicU64::new(announcement.updated_at_ns),
             });
-            let (mut members, turn) = match pool {
-                Some(pool) => (pool.members.clone(), pool.turn.clone()),
-                None => (Vec::new(), Arc::new(AtomicUsize::new(0))),
-            };
             match same_address {
                 Some(place) => {
                     members.remove(place);
@@ -169,15 +241,8 @@ impl Registry {
                 None => changed.added += 1,
             }
             members.push(member);
-            self.table.put(
-                name,
-                Some(Pool {
-                    name: name.clone(),
-                    members,
-                    turn,
-                    emptied: None,
-                }),
-            );
+            let pool = self.pool(name, members, turn, None);
+            self.table.put(name, Some(pool));
         }
         changed
     }
@@ -194,7 +259,7 @@ impl Registry {
         let Some(tenant) = identity.tenant() else {
             return true;
         };
-        let mut left: Vec<Pool> = Vec::new();
+        let mut left: Vec<(RouteName, Vec<Arc<Member>>, Arc<AtomicUsize>)> = Vec::new();
         for name in self.names.get(&identity.address).into_iter().flatten() {
             let Some(pool) = self.table.get(name) else {
                 continue;
@@ -213,17 +278,14 @@ impl Registry {
             if !announcement.names.contains(name) {
                 let mut members = pool.members.clone();
                 members.remove(place);
-                left.push(Pool {
-                    name: name.clone(),
-                    emptied: members.is_empty().then_some(now),
-                    members,
-                    turn: pool.turn.clone(),
-                });
+                left.push((name.clone(), members, pool.turn.clone()));
             }
         }
-        for pool in left {
+        for (name, members, turn) in left {
             changed.removed += 1;
-            self.table.put(&pool.name.clone(), Some(pool));
+            let emptied = members.is_empty().then_some(now);
+            let rest = self.pool(&name, members, turn, emptied);
+            self.table.put(&name, Some(rest));
         }
         let names = self.names.entry(identity.address.clone()).or_default();
         names.extend(announcement.names.iter().cloned());
@@ -303,12 +365,7 @@ impl Registry {
             let turn = pool.turn.clone();
             let emptied = (members.is_empty() && announcement.returns).then_some(now);
             let known = !members.is_empty() || emptied.is_some();
-            let rest = known.then(|| Pool {
-                name: name.clone(),
-                members,
-                turn,
-                emptied,
-            });
+            let rest = known.then(|| self.pool(name, members, turn, emptied));
             self.table.put(name, rest);
         }
         changed
@@ -378,15 +435,8 @@ impl Registry {
             changed.removed += pool.members.len() - members.len();
             let emptied = members.is_empty().then_some(now);
             let turn = pool.turn.clone();
-            self.table.put(
-                &name,
-                Some(Pool {
-                    name: name.clone(),
-                    members,
-                    turn,
-                    emptied,
-                }),
-            );
+            let rest = self.pool(&name, members, turn, emptied);
+            self.table.put(&name, Some(rest));
         }
         changed
     }
@@ -405,12 +455,8 @@ impl Registry {
             let mut members = pool.members.clone();
             members.retain(|member| !is_gone(member));
             changed.removed += pool.members.len() - members.len();
-            let rest = Pool {
-                name: pool.name.clone(),
-                emptied: members.is_empty().then_some(now),
-                members,
-                turn: pool.turn.clone(),
-            };
+            let emptied = members.is_empty().then_some(now);
+            let rest = self.pool(&pool.name, members, pool.turn.clone(), emptied);
             self.table.put(&pool.name, Some(rest));
         }
         changed

@@ -1,0 +1,77 @@
+//! On which terms routes lead to apps.
+
+use crate::http::{Http, User};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn routes_have_options_and_destinations_have_protocols() {
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let (org, space) = (
+        admin.first("/v3/organizations").await,
+        admin.first("/v3/spaces").await,
+    );
+    let domain = admin
+        .get(&format!("/v3/organizations/{org}/domains/default"))
+        .await
+        .expect(200);
+    let places =
+        json!({"space": {"data": {"guid": space}}, "domain": {"data": {"guid": domain["guid"]}}});
+    let route = json!({"host": "calls", "options": {"loadbalancing": "round-robin"}, "relationships": places});
+    let route = admin.post("/v3/routes", route).await.expect(201);
+    assert_eq!(route["options"], json!({"loadbalancing": "round-robin"}));
+    let own = format!("/v3/routes/{}", route["guid"].as_str().unwrap());
+    a_destination_has_a_protocol(&admin, &space, &format!("{own}/destinations")).await;
+    a_route_has_options(&admin, &own).await;
+}
+
+/// As `cf update-route --option` and `--remove-option` write them.
+async fn a_route_has_options(admin: &User<'_>, route: &str) {
+    let options = json!({"loadbalancing": "hash", "hash_header": "X-User"});
+    let changed = admin.patch(route, json!({"options": options})).await;
+    assert_eq!(changed.expect(200)["options"], options);
+    let refused = admin
+        .patch(route, json!({"options": {"loadbalancing": "fastest"}}))
+        .await
+        .refused(422);
+    assert!(refused.contains("least-connection"), "{refused}");
+    let removed = json!({"options": {"loadbalancing": null}});
+    let changed = admin.patch(route, removed).await.expect(200);
+    assert_eq!(changed["options"], json!({}));
+    admin.patch(route, json!({})).await.expect(200);
+}
+
+async fn a_destination_has_a_protocol(admin: &User<'_>, space: &str, destinations: &str) {
+    let app = json!({"name": "calls", "relationships": {"space": {"data": {"guid": space}}}});
+    let app = admin.make("/v3/apps", app).await;
+    let to =
+        |protocol: Value| json!({"destinations": [{"app": {"guid": app}, "protocol": protocol}]});
+    // As `cf map-route --destination-protocol` and `cf update-destination` write it; without one it stays.
+    for (wanted, have) in [
+        (Value::Null, "http1"),
+        (json!("http2"), "http2"),
+        (Value::Null, "http2"),
+    ] {
+        let mapped = admin.post(destinations, to(wanted)).await.expect(200);
+        let list = mapped["destinations"].as_array().unwrap();
+        assert_eq!(list.len(), 1, "{mapped}");
+        assert_eq!(list[0]["protocol"], have);
+    }
+    let refused = admin.post(destinations, to(json!("tcp"))).await;
+    assert!(refused.refused(422).contains("supported: http1, http2"));
+    let list = admin.get(destinations).await.expect(200);
+    let own = format!(
+        "{destinations}/{}",
+        list["destinations"][0]["guid"].as_str().unwrap()
+    );
+    let changed = admin.patch(&own, json!({"protocol": "http1"})).await;
+    assert_eq!(changed.expect(200)["protocol"], "http1");
+    admin
+        .patch(&own, json!({"protocol": "spdy"}))
+        .await
+        .refused(422);
+    let shown = admin.get(destinations).await.expect(200);
+    assert_eq!(shown["destinations"][0]["protocol"], "http1");
+    admin.delete(&own).await.expect(204);
+    admin.delete(&format!("/v3/apps/{app}")).await.expect(202);
+}

@@ -1,0 +1,149 @@
+//! Which instance a request goes to: the one it insists on, the one that has its session, or the one that
+//! [`crate::domain::balance`] chooses.
+
+use super::proxy::Worker;
+use crate::domain::balance::{Candidate, Choice, choose, choose_by_hash, stable_hash};
+use crate::domain::forwarding::Pin;
+use crate::domain::policy::Policy;
+use crate::domain::sticky::{KeptWish, StickyRules, Wish};
+use crate::domain::table::{Endpoint, Member, Pool};
+use http::header::{self, HeaderMap, HeaderValue};
+use std::sync::Arc;
+
+/// Where a request has to go, if it is not free to choose.
+pub enum Target {
+    Any,
+    /// Preferred: a session is there.
+    Rather(Arc<Member>),
+    /// Insisted on.
+    Only(Arc<Member>),
+}
+
+pub fn wish<'a>(rules: &StickyRules, headers: &'a HeaderMap) -> Wish<'a> {
+    let cookies = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let authorization = rules
+        .negotiate
+        .then(|| headers.get(header::AUTHORIZATION)?.to_str().ok())
+        .flatten();
+    rules.wish(cookies, authorization)
+}
+
+pub fn target(
+    pool: &Pool,
+    pin: Option<&Pin>,
+    wished: Option<&str>,
+) -> Result<Target, (String, String)> {
+    match pin {
+        Some(Pin::App { guid, index }) => match pool.find_index(guid, index) {
+            Some(member) => Ok(Target::Only(member.clone())),
+            None => Err((index.clone(), guid.clone())),
+        },
+        Some(Pin::Process { guid, index }) => match pool.find_process_index(guid, index.as_deref())
+        {
+            Some(member) => Ok(Target::Only(member.clone())),
+            None => Err((index.clone().unwrap_or_default(), guid.clone())),
+        },
+        None => {
+            let wished = wished.and_then(|id| pool.find_instance(id));
+            Ok(wished.map_or(Target::Any, |member| Target::Rather(member.clone())))
+        }
+    }
+}
+
+/// The hash of the header that chooses the instance, where the route has one and the request too.
+pub fn hashed(pool: &Pool, headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(&pool.hash()?.header)?;
+    Some(stable_hash(value.as_bytes()))
+}
+
+pub fn pick(
+    worker: &Worker,
+    policy: &Policy,
+    pool: &Pool,
+    tried: &[u64],
+    hash: Option<u64>,
+) -> Result<Arc<Member>, Choice> {
+    let now = worker.clock.now();
+    let look = |place: usize| {
+        let endpoint = &pool.members[place].endpoint;
+        Candidate {
+            in_flight: endpoint.in_flight(),
+            set_aside: endpoint.is_set_aside(now),
+            tried: endpoint.is_gone() || tried.contains(&endpoint.number),
+        }
+    };
+    let choose = |look: &dyn Fn(usize) -> Candidate| match hash {
+        Some(value) => choose_by_hash(
+            pool.members.len(),
+            look,
+            |place| pool.members[place].endpoint.weight,
+            value,
+            policy.max_per_endpoint,
+            pool.hash().map_or(0.0, |hash| hash.balance),
+        ),
+        None => choose(
+            pool.members.len(),
+            look,
+            pool.algorithm().unwrap_or(policy.algorithm),
+            policy.max_per_endpoint,
+            rand::random(),
+            pool.turn(),
+        ),
+    };
+    // One nearby that is well, or anyone.
+    if let Some(zone) = policy.zone.as_deref().filter(|_| tried.is_empty()) {
+        let near = |place: usize| {
+            let elsewhere = pool.members[place].endpoint.identity.zone.as_deref() != Some(zone);
+            let candidate = look(place);
+            Candidate {
+                tried: candidate.tried || candidate.set_aside || elsewhere,
+                ..candidate
+            }
+        };
+        if let Choice::Take { place, .. } = choose(&near) {
+            return Ok(pool.members[place].clone());
+        }
+    }
+    match choose(&look) {
+        Choice::Take {
+            place,
+            all_set_aside,
+        } => {
+            if all_set_aside && tried.is_empty() {
+                for member in &pool.members {
+                    member.endpoint.set_aside(0);
+                }
+            }
+            Ok(pool.members[place].clone())
+        }
+        other => Err(other),
+    }
+}
+
+pub fn add_affinity(
+    rules: &StickyRules,
+    headers: &mut HeaderMap,
+    wish: Option<&KeptWish>,
+    endpoint: &Endpoint,
+    pool: &Pool,
+) {
+    if wish.is_none() && !headers.contains_key(header::SET_COOKIE) {
+        return;
+    }
+    let Some(instance) = endpoint.identity.instance_id.as_deref() else {
+        return;
+    };
+    let set = headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let wish = wish.map(KeptWish::as_wish).unwrap_or_default();
+    for cookie in rules.cookies(set, wish, instance, &pool.name.path) {
+        if let Ok(value) = HeaderValue::try_from(cookie) {
+            headers.append(header::SET_COOKIE, value);
+        }
+    }
+}
