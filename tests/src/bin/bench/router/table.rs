@@ -102,18 +102,19 @@ async fn registrations(ground: &Ground, router: &Router) -> anyhow::Result<Goal>
         rates.push(came / begun.elapsed().as_secs_f64());
     }
     let rate = median(&rates);
-    ensure!(
-        rate > 0.9 * RATE as f64,
-        "only {rate:.0} registrations a second came"
-    );
+    let measured = Measured {
+        yardstick: quiet.text(),
+        ours: format!("{}, {rate:.0} registrations/s", flooded.text()),
+        rounds: ratios(&flooded.per_second, &quiet.per_second),
+    };
     Ok(Goal {
         what: "requests per second while 5,000 registrations arrive in each, a tenth of them of new instances (Y: none arrive)".into(),
         reach: Reach::AtLeast(0.9),
-        measured: Ok(Measured {
-            yardstick: quiet.text(),
-            ours: format!("{}, {rate:.0} registrations/s", flooded.text()),
-            rounds: ratios(&flooded.per_second, &quiet.per_second),
-        }),
+        measured: if rate > 0.9 * RATE as f64 {
+            Ok(measured)
+        } else {
+            Err(format!("only {rate:.0} registrations a second came"))
+        },
     })
 }
 
