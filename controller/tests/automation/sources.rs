@@ -263,6 +263,7 @@ async fn a_rule_hears_of_what_a_quota_refused() {
         let wanted = Wanted {
             host: "x",
             path: "",
+            options: None,
         };
         for _ in 0..2 {
             let refused = ops

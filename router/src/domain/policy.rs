@@ -119,8 +119,10 @@ pub struct Http2 {
 
 impl Policy {
     pub fn read(settings: &Settings) -> Policy {
-        let text =
-            |path| Some(settings.text(path).into()).filter(|text: &Box<str>| !text.is_empty());
+        let text = |path| match settings.text(path) {
+            text if text.is_empty() => None,
+            text => Some(Box::from(text)),
+        };
         let count = |path| usize::try_from(settings.integer(path)).unwrap_or(0);
         Policy {
             log: LogRules::read(settings),
