@@ -30,6 +30,10 @@ process.on('SIGTERM', () => process.exit(0));
 type Pieces = mpsc::Sender<Result<Frame<Bytes>, Infallible>>;
 
 /// A call whose request goes on: its answer, and the way to say more.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the connection of a client that a test drops"
+)]
 async fn call(cluster: &Cluster, host: &str) -> anyhow::Result<(Response<Incoming>, Pieces)> {
     let socket = TcpStream::connect(("127.0.0.1", cluster.port)).await?;
     let (mut sender, connection) =
