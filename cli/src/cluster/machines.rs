@@ -37,7 +37,7 @@ pub enum RoleCommand {
 pub struct Change {
     /// For instance machine-1; `yard node list` shows all
     machine: String,
-    /// controller, router, dea, health-manager, stager, collector or ssh-proxy
+    /// One of controller, router, dea, health-manager, stager, collector, ssh-proxy
     #[arg(value_parser = role)]
     role: String,
     /// How many daemons
