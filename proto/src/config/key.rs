@@ -45,6 +45,7 @@ impl Key {
             }
             "router/traffic/period" => vec!["router", "controller"],
             "dea/advertise/period" | "dea/instance/start_timeout" => vec!["dea", "controller"],
+            "dea/drain/timeout" => vec!["dea", NODE],
             "dea/register/period" => vec!["dea", "controller", "collector"],
             "controller/packages/max_unpacked_size" | "controller/packages/max_files" => {
                 vec!["controller", "stager"]
