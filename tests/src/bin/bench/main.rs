@@ -75,8 +75,12 @@ async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result
     if wants("parts") {
         parts.extend(automation::parts().await?);
     }
+    let mut proxies_failed = Ok(());
     if wants("router") {
-        parts.extend(router::measure()?);
+        match router::measure() {
+            Ok(goals) => parts.extend(goals),
+            Err(error) => proxies_failed = Err(error),
+        }
     }
     let mut failed = Ok(());
     if wants("automation") || wants("apps") {
@@ -95,5 +99,5 @@ async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result
         failed = failed.and(cluster.destroy().await);
     }
     document.goals.extend(parts);
-    Ok((document, failed))
+    Ok((document, failed.and(proxies_failed)))
 }

@@ -64,6 +64,16 @@ impl Router {
         };
         router.process.listens(port).await?;
         router.process.listens(tls_port).await?;
+        // It listens before it hears the bus, and what was said before is lost.
+        eventually("the router is ready", REGISTERED_WITHIN, || async {
+            let answer = router
+                .asking
+                .get(format!("{}/readyz", router.status))
+                .send();
+            answer.await?.error_for_status()?;
+            Ok(())
+        })
+        .await?;
         Ok(router)
     }
 
