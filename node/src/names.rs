@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::{Policy, Role};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::board::Board;
@@ -61,15 +62,16 @@ fn routers(board: &Board) -> Vec<String> {
 /// What the first router says that answers: each knows all routes.
 async fn routes(http: &reqwest::Client, urls: &[String]) -> Option<Value> {
     for url in urls {
-        if let Some(document) = document(http, url).await {
+        if let Some(document) = document(http.get(url)).await {
             return Some(document);
         }
     }
     None
 }
 
-async fn document(http: &reqwest::Client, url: &str) -> Option<Value> {
-    http.get(url)
+/// What a daemon of this machine answers, if it does.
+pub async fn document<T: DeserializeOwned>(asked: reqwest::RequestBuilder) -> Option<T> {
+    asked
         .send()
         .await
         .ok()?

@@ -36,6 +36,7 @@ use crate::board::Board;
 use crate::crew::{Crew, Stop};
 use crate::domain::cast::Part;
 use crate::domain::recast::next;
+use crate::names::document;
 use crate::plan::Plan;
 use crate::rolling::{Daemon, Rolling};
 
@@ -422,18 +423,7 @@ impl Farewell {
     }
 
     async fn ask(&self) -> Option<Emptied> {
-        let asking = self
-            .http
-            .get(self.varz.as_ref()?)
-            .basic_auth("status", Some(&self.password));
-        asking
-            .send()
-            .await
-            .ok()?
-            .error_for_status()
-            .ok()?
-            .json()
-            .await
-            .ok()
+        let asking = self.http.get(self.varz.as_ref()?);
+        document(asking.basic_auth("status", Some(&self.password))).await
     }
 }

@@ -61,6 +61,13 @@ pub(super) struct MetadataChange {
     pub annotations: BTreeMap<String, Option<String>>,
 }
 
+/// The change of a thing of which nothing else changes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OnlyMetadata {
+    pub metadata: Option<MetadataChange>,
+}
+
 /// A relationship to nothing or to one thing that must not be there.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

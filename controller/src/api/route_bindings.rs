@@ -1,7 +1,7 @@
 //! `/v3/service_route_bindings`: which routes have their requests go to which services first.
 
 use super::extract::{Asked, Body, Caller};
-use super::organizations::MetadataChange;
+use super::organizations::{MetadataChange, OnlyMetadata};
 use super::service_instances::{self, last_operation};
 use super::spaces::{One, included, these, with_included};
 use super::{Answer, Api, created, no_content, ok};
@@ -64,26 +64,6 @@ fn present(api: &Api, row: RouteBinding, url: Option<String>) -> ServiceRouteBin
 
 const INCLUDES: &[&str] = &["route", "service_instance"];
 
-/// The services of bindings: each names the address of its own.
-async fn services(
-    api: &Api,
-    actor: &Actor,
-    rows: &[RouteBinding],
-) -> Result<Vec<crate::store::service_instances::ServiceInstance>, Refusal> {
-    let guids: BTreeSet<String> = rows
-        .iter()
-        .map(|row| row.service_instance_guid.clone())
-        .collect();
-    if guids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let found = api
-        .ops
-        .list_service_instances(actor, &these(&guids))
-        .await?;
-    Ok(found.rows)
-}
-
 /// Addresses by service.
 type Urls = BTreeMap<String, Option<String>>;
 
@@ -94,7 +74,9 @@ async fn besides(
     include: &[String],
     rows: &[RouteBinding],
 ) -> Result<(Option<Included>, Urls), Refusal> {
-    let services = services(api, actor, rows).await?;
+    // Each names the address of its own.
+    let services = rows.iter().map(|row| row.service_instance_guid.clone());
+    let services = service_instances::named(api, actor, services).await?;
     let urls = services
         .iter()
         .map(|service| (service.guid.clone(), service.route_service_url.clone()))
@@ -136,11 +118,12 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
 async fn shown(
     api: &Api,
     actor: &Actor,
+    include: &[String],
     row: RouteBinding,
-) -> Result<ServiceRouteBinding, Refusal> {
-    let (_, mut urls) = besides(api, actor, &[], std::slice::from_ref(&row)).await?;
+) -> Result<(ServiceRouteBinding, Option<Included>), Refusal> {
+    let (found, mut urls) = besides(api, actor, include, std::slice::from_ref(&row)).await?;
     let url = urls.remove(&row.service_instance_guid).flatten();
-    Ok(present(api, row, url))
+    Ok((present(api, row, url), found))
 }
 
 async fn show(
@@ -151,8 +134,8 @@ async fn show(
 ) -> Answer {
     let include = included(&mut asked, INCLUDES)?;
     let row = api.ops.route_binding(&actor, &guid).await?;
-    let (found, _) = besides(&api, &actor, &include, std::slice::from_ref(&row)).await?;
-    with_included(shown(&api, &actor, row).await?, found)
+    let (shown, found) = shown(&api, &actor, &include, row).await?;
+    with_included(shown, found)
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,27 +170,21 @@ async fn create(State(api): State<Api>, Caller(actor): Caller, Body(wanted): Bod
         annotations: metadata.annotations,
     };
     let row = api.ops.create_route_binding(&actor, &wanted).await?;
-    Ok(created(shown(&api, &actor, row).await?))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    metadata: Option<MetadataChange>,
+    Ok(created(shown(&api, &actor, &[], row).await?.0))
 }
 
 async fn update(
     State(api): State<Api>,
     Caller(actor): Caller,
     Path(guid): Path<String>,
-    Body(wanted): Body<Change>,
+    Body(wanted): Body<OnlyMetadata>,
 ) -> Answer {
     let metadata = wanted.metadata.unwrap_or_default();
     let row = api
         .ops
         .update_route_binding(&actor, &guid, &metadata.labels, &metadata.annotations)
         .await?;
-    Ok(ok(shown(&api, &actor, row).await?))
+    Ok(ok(shown(&api, &actor, &[], row).await?.0))
 }
 
 async fn remove(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {

@@ -1,7 +1,7 @@
 //! `/v3/service_credential_bindings`: which apps get the credentials of which services.
 
 use super::extract::{Asked, Body, Caller};
-use super::organizations::MetadataChange;
+use super::organizations::{MetadataChange, OnlyMetadata};
 use super::service_instances::{self, last_operation};
 use super::spaces::{One, included, these, with_included};
 use super::{Answer, Api, apps, created, no_content, ok};
@@ -132,12 +132,6 @@ impl New {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    metadata: Option<MetadataChange>,
-}
-
 const INCLUDES: &[&str] = &["app", "service_instance"];
 
 async fn ends(
@@ -160,16 +154,9 @@ async fn ends(
             .collect();
     }
     if wants("service_instance") {
-        let guids: BTreeSet<String> = rows
-            .iter()
-            .map(|row| row.service_instance_guid.clone())
-            .collect();
-        let instances = api
-            .ops
-            .list_service_instances(actor, &these(&guids))
+        let instances = rows.iter().map(|row| row.service_instance_guid.clone());
+        found.service_instances = service_instances::named(api, actor, instances)
             .await?
-            .rows;
-        found.service_instances = instances
             .into_iter()
             .map(|row| service_instances::present(api, row))
             .collect();
@@ -210,7 +197,7 @@ async fn update(
     State(api): State<Api>,
     Caller(actor): Caller,
     Path(guid): Path<String>,
-    Body(wanted): Body<Change>,
+    Body(wanted): Body<OnlyMetadata>,
 ) -> Answer {
     let metadata = wanted.metadata.unwrap_or_default();
     let row = api

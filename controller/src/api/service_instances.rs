@@ -4,9 +4,9 @@
 use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
 use super::processes::nullable;
-use super::spaces::{One, places, with_included};
+use super::spaces::{One, places, these, with_included};
 use super::{Answer, Api, created, no_content, ok};
-use crate::domain::access::Action;
+use crate::domain::access::{Action, Actor};
 use crate::domain::times::rfc3339;
 use crate::ops::service_instances::ServiceSettings;
 use crate::ops::{Refusal, sees_secrets, space_for};
@@ -134,6 +134,20 @@ struct Change {
     route_service_url: Option<String>,
     tags: Option<Vec<String>>,
     metadata: Option<MetadataChange>,
+}
+
+/// Those of these guids that the actor sees.
+pub(super) async fn named(
+    api: &Api,
+    actor: &Actor,
+    guids: impl Iterator<Item = String>,
+) -> Result<Vec<ServiceInstance>, Refusal> {
+    let guids: BTreeSet<String> = guids.collect();
+    if guids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = these(&guids);
+    Ok(api.ops.list_service_instances(actor, &query).await?.rows)
 }
 
 /// What a service could do beyond what it does. Empty means that it does not.

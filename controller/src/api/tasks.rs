@@ -1,7 +1,7 @@
 //! `/v3/tasks`, and the tasks of an app.
 
 use super::extract::{Asked, Body, Caller};
-use super::organizations::{Guid, MetadataChange};
+use super::organizations::{Guid, MetadataChange, OnlyMetadata};
 use super::{Answer, Api, accepted_document, ok};
 use crate::domain::times::rfc3339;
 use crate::ops::Refusal;
@@ -124,12 +124,6 @@ impl New {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    metadata: Option<MetadataChange>,
-}
-
 async fn create(
     State(api): State<Api>,
     Caller(actor): Caller,
@@ -171,7 +165,7 @@ async fn update(
     State(api): State<Api>,
     Caller(actor): Caller,
     Path(guid): Path<String>,
-    Body(wanted): Body<Change>,
+    Body(wanted): Body<OnlyMetadata>,
 ) -> Answer {
     let metadata = wanted.metadata.unwrap_or_default();
     let seen = api

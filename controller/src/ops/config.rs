@@ -63,10 +63,11 @@ fn overrides(key: &Key, stock: &Stock) -> Vec<ConfigOverride> {
         .collect()
 }
 
-fn away(error: ClusterError) -> Refusal {
+/// The cluster store could not be asked.
+pub(super) fn away(error: ClusterError) -> Refusal {
     tracing::warn!(
         error = &error as &dyn std::error::Error,
-        "the configuration could not be reached"
+        "the cluster store could not be reached"
     );
     Refusal::Unavailable("The cluster store does not answer: try again in a moment".into())
 }

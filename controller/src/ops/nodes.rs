@@ -4,10 +4,11 @@
 //! decided from the roles of all machines and written only if none of them was changed meanwhile; it is
 //! audited after it was made, like one of the configuration.
 
+use super::config::away;
 use super::{Ops, Refusal, authorize, by, now};
 use crate::domain::access::{Action, Actor, Object};
 use crate::store::audit_events::{self, On};
-use daemon::{Cluster, ClusterError, Write};
+use daemon::{Cluster, Write};
 use proto::api::{RoleChanges, SeenDaemon, SeenNode};
 use proto::bus::Role;
 use proto::node::{ComponentStatus, NodePhase, NodeReport};
@@ -146,14 +147,6 @@ impl Ops {
             tracing::error!(error = &error as &dyn std::error::Error, actor = %actor.name, machine, %data, "a change of roles was not audited");
         }
     }
-}
-
-fn away(error: ClusterError) -> Refusal {
-    tracing::warn!(
-        error = &error as &dyn std::error::Error,
-        "the roles could not be reached"
-    );
-    Refusal::Unavailable("The cluster store does not answer: try again in a moment".into())
 }
 
 fn refusal(refused: Refused) -> Refusal {

@@ -4,6 +4,7 @@
 use super::apps::lay_metadata;
 use super::list::{Columns, ListQuery, Listing};
 use super::routes::tell_apps_of;
+use super::service_bindings::named_in_document;
 use super::service_instances::instance_for;
 use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor};
@@ -155,19 +156,13 @@ impl Ops {
         wanted: &NewRouteBinding,
     ) -> Result<RouteBinding, Refusal> {
         let mut tx = self.store.write("bind a route").await?;
-        let missing = |noun: &'static str, guid: &str| {
-            Refusal::Unprocessable(format!("The {noun} could not be found: '{guid}'"))
-        };
-        let no_instance = || missing("service instance", &wanted.instance);
         let (instance, space) = instance_for(&mut tx, actor, Action::Develop, &wanted.instance)
             .await
-            .map_err(|refusal| match refusal {
-                Refusal::NotFound(_) => no_instance(),
-                refusal => refusal,
-            })?;
+            .map_err(named_in_document("service instance", &wanted.instance))?;
         let route = Route::find(&mut tx, &wanted.route)
             .await?
-            .ok_or_else(|| missing("route", &wanted.route))?;
+            .ok_or(Refusal::NotFound("Route"))
+            .map_err(named_in_document("route", &wanted.route))?;
         if route.space_guid != instance.space_guid {
             return Refusal::unprocessable(
                 "The service instance and the route are in different spaces.",

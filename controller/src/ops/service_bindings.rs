@@ -66,7 +66,7 @@ async fn binding_for(
 }
 
 /// What is named in a document is not missing like what stands in the address.
-fn named_in_document(noun: &str, guid: &str) -> impl FnOnce(Refusal) -> Refusal {
+pub(super) fn named_in_document(noun: &str, guid: &str) -> impl FnOnce(Refusal) -> Refusal {
     let text = format!("The {noun} could not be found: '{guid}'");
     |refusal| match refusal {
         Refusal::NotFound(_) => Refusal::Unprocessable(text),

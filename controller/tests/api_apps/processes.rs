@@ -1,7 +1,7 @@
 //! Processes: their settings, their scale, what is seen of their instances.
 
 use crate::http::Http;
-use crate::steps::{new_app, other, staged};
+use crate::steps::{app_to_run, new_app, other, staged};
 use ::http::{Method, Request, StatusCode, header};
 use axum::body::Body;
 use controller::domain::observed::{IndexState, IndexStats};
@@ -131,14 +131,7 @@ async fn what_is_seen_of_instances_is_shown() {
     let http = Http::start().await;
     let user = http.admin().await;
     let space = user.first("/v3/spaces").await;
-    let app = new_app(&user, &space, "app").await;
-    let droplet = staged(&user, &app).await;
-    user.patch(
-        &format!("/v3/apps/{app}/relationships/current_droplet"),
-        json!({"data": {"guid": droplet}}),
-    )
-    .await
-    .expect(200);
+    let app = app_to_run(&user, &space, "app").await;
     let seen = |index, state, stats, details: Option<&str>| IndexStats {
         index,
         state,

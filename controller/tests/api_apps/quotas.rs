@@ -1,7 +1,7 @@
 //! Quotas: made, given and taken, who sees them, and what they refuse.
 
 use crate::http::{Http, PUBLIC, Reply, User};
-use crate::steps::{job, new_app, staged, yaml};
+use crate::steps::{app_to_run, job, yaml};
 use controller::store::facts::{self, Kind};
 use controller::store::platform_events;
 use futures_util::future::join_all;
@@ -36,14 +36,7 @@ async fn space_quota(user: &User<'_>, name: &str, space: &str, limits: Value) ->
 
 /// An app with a droplet of so many instances of so many megabytes.
 async fn sized(user: &User<'_>, space: &str, name: &str, instances: u32, memory: u32) -> String {
-    let app = new_app(user, space, name).await;
-    let droplet = staged(user, &app).await;
-    user.patch(
-        &format!("/v3/apps/{app}/relationships/current_droplet"),
-        json!({"data": {"guid": droplet}}),
-    )
-    .await
-    .expect(200);
+    let app = app_to_run(user, space, name).await;
     scale(
         user,
         &app,

@@ -754,17 +754,8 @@ async fn what_an_app_could_not_be_told_is_not_bound() {
 async fn a_route_is_bound_to_a_service_that_sees_its_requests() {
     let http = Http::start().await;
     let user = http.admin().await;
-    let (org, space) = (
-        user.first("/v3/organizations").await,
-        user.first("/v3/spaces").await,
-    );
-    let domain = user
-        .get(&format!("/v3/organizations/{org}/domains/default"))
-        .await
-        .expect(200);
-    let places =
-        json!({"space": {"data": {"guid": space}}, "domain": {"data": {"guid": domain["guid"]}}});
-    let route = json!({"host": "shop", "relationships": places});
+    let space = user.first("/v3/spaces").await;
+    let route = json!({"host": "shop", "relationships": user.places_of_routes().await});
     let route = user.make("/v3/routes", route).await;
     let app = new_app(&user, &space, "shop").await;
     let to_app = json!({"destinations": [{"app": {"guid": app}}]});

@@ -146,6 +146,16 @@ pub async fn staged(user: &User<'_>, app: &str) -> String {
     end_build(&user.http.ops, &build).await
 }
 
+/// An app that would run a droplet.
+pub async fn app_to_run(user: &User<'_>, space: &str, name: &str) -> String {
+    let app = new_app(user, space, name).await;
+    let droplet = staged(user, &app).await;
+    let path = format!("/v3/apps/{app}/relationships/current_droplet");
+    let chosen = json!({"data": {"guid": droplet}});
+    user.patch(&path, chosen).await.expect(200);
+    app
+}
+
 /// The same API with another running half or other settings.
 pub fn other(ops: Ops) -> axum::Router {
     api::router(Api {

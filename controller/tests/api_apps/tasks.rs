@@ -1,7 +1,7 @@
 //! One-off tasks, as they are asked for, listed, cancelled and forgotten. Nobody runs them here.
 
 use crate::http::{Http, User};
-use crate::steps::{new_app, staged};
+use crate::steps::{self, new_app};
 use ::http::Method;
 use controller::domain::tasks::{Event, Exit};
 use controller::store::facts;
@@ -9,15 +9,10 @@ use controller::store::tasks::{self, Task};
 use proto::ids::DeaId;
 use serde_json::{Value, json};
 
-/// An app with a droplet.
+/// In the first space.
 async fn app_to_run(user: &User<'_>, name: &str) -> String {
     let space = user.first("/v3/spaces").await;
-    let app = new_app(user, &space, name).await;
-    let droplet = staged(user, &app).await;
-    let path = format!("/v3/apps/{app}/relationships/current_droplet");
-    let wanted = json!({"data": {"guid": droplet}});
-    user.patch(&path, wanted).await.expect(200);
-    app
+    steps::app_to_run(user, &space, name).await
 }
 
 async fn ask(user: &User<'_>, app: &str, body: Value) -> Value {

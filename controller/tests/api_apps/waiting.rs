@@ -1,7 +1,7 @@
 //! What waits, as the rows say, in `yard status`.
 
 use crate::http::{Http, User};
-use crate::steps::{new_app, ready_package, staged};
+use crate::steps::{app_to_run, new_app, ready_package};
 use controller::domain::tasks::Event;
 use controller::store::Json;
 use controller::store::automation::pack_stagings::PackStaging;
@@ -29,11 +29,7 @@ async fn a_task_says_what_it_waits_for_until_an_agent_takes_it() {
     let http = Http::start().await;
     let user = http.admin().await;
     let space = user.first("/v3/spaces").await;
-    let app = new_app(&user, &space, "app").await;
-    let droplet = staged(&user, &app).await;
-    let path = format!("/v3/apps/{app}/relationships/current_droplet");
-    let chosen = json!({"data": {"guid": droplet}});
-    user.patch(&path, chosen).await.expect(200);
+    let app = app_to_run(&user, &space, "app").await;
     let tasks = format!("/v3/apps/{app}/tasks");
     let asked = json!({"command": "true", "name": "chore"});
     let task = user.post(&tasks, asked).await.expect(202);

@@ -1,7 +1,7 @@
 //! Why an app is as it is, from what is recorded. Nobody decides anything here: records are laid by hand.
 
 use crate::http::{Http, User};
-use crate::steps::{new_app, staged};
+use crate::steps::{app_to_run, new_app};
 use controller::store::audit_events::{self, By, On};
 use controller::store::decisions::{self, Decision};
 use serde_json::{Value, json};
@@ -53,11 +53,7 @@ async fn what_was_recorded_is_told_as_a_chain_of_causes() {
     let http = Http::start().await;
     let user = http.admin().await;
     let space = user.first("/v3/spaces").await;
-    let app = new_app(&user, &space, "app").await;
-    let droplet = staged(&user, &app).await;
-    let path = format!("/v3/apps/{app}/relationships/current_droplet");
-    let chosen = json!({"data": {"guid": droplet}});
-    user.patch(&path, chosen).await.expect(200);
+    let app = app_to_run(&user, &space, "app").await;
     let start = format!("/v3/apps/{app}/actions/start");
     user.post(&start, json!({})).await.expect(200);
     let process = process_of(&user, &app).await;

@@ -7,16 +7,8 @@ use serde_json::{Value, json};
 async fn routes_have_options_and_destinations_have_protocols() {
     let http = Http::start().await;
     let admin = http.admin().await;
-    let (org, space) = (
-        admin.first("/v3/organizations").await,
-        admin.first("/v3/spaces").await,
-    );
-    let domain = admin
-        .get(&format!("/v3/organizations/{org}/domains/default"))
-        .await
-        .expect(200);
-    let places =
-        json!({"space": {"data": {"guid": space}}, "domain": {"data": {"guid": domain["guid"]}}});
+    let space = admin.first("/v3/spaces").await;
+    let places = admin.places_of_routes().await;
     let route = json!({"host": "calls", "options": {"loadbalancing": "round-robin"}, "relationships": places});
     let route = admin.post("/v3/routes", route).await.expect(201);
     assert_eq!(route["options"], json!({"loadbalancing": "round-robin"}));

@@ -211,6 +211,19 @@ impl<'a> User<'a> {
             .to_string()
     }
 
+    /// The relationships of a route of the first space in the default domain of the first organization.
+    pub async fn places_of_routes(&self) -> Value {
+        let (org, space) = (
+            self.first("/v3/organizations").await,
+            self.first("/v3/spaces").await,
+        );
+        let domain = self
+            .get(&format!("/v3/organizations/{org}/domains/default"))
+            .await
+            .expect(200);
+        json!({"space": {"data": {"guid": space}}, "domain": {"data": {"guid": domain["guid"]}}})
+    }
+
     /// Makes something and returns its guid.
     pub async fn make(&self, path: &str, body: Value) -> String {
         self.post(path, body).await.expect(201)["guid"]

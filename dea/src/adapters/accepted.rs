@@ -7,6 +7,7 @@
 
 use super::{chain, folders};
 use crate::domain::record::Record;
+use crate::sandbox::write_whole;
 use std::path::PathBuf;
 
 pub struct Accepted {
@@ -25,11 +26,7 @@ impl Accepted {
     }
 
     pub fn note(&self, id: &str, record: &Record) {
-        let path = self.path(id);
-        let making = path.with_extension("making");
-        let written = std::fs::write(&making, record.to_text())
-            .and_then(|()| std::fs::rename(&making, &path));
-        if let Err(error) = written {
+        if let Err(error) = write_whole(&self.path(id), record.to_text().as_bytes()) {
             tracing::warn!(
                 id,
                 error = chain(&error),

@@ -17,7 +17,7 @@ use crate::domain::action::Outcome;
 use crate::domain::action_output::Output;
 use crate::domain::crash::{Ending, fact};
 use crate::domain::epoch::Command;
-use crate::domain::instance::{Instance, StopCause};
+use crate::domain::instance::StopCause;
 use crate::domain::record::{InstanceRecord, Record, SavedState};
 use crate::sandbox::Sandbox;
 use proto::bus::health::ExitReason;
@@ -116,21 +116,8 @@ async fn end_without_sandbox(agent: &Arc<Agent>, found: Found) {
 fn adopt_instance(agent: &Arc<Agent>, record: InstanceRecord, sandbox: Sandbox) {
     let now = agent.now();
     let terms = agent.terms(&record.start);
-    let since = record.since;
-    let mut stop = false;
-    let (machine, effects) = match &record.state {
-        SavedState::Starting => Instance::adopted_starting(terms, since, now),
-        SavedState::Running => Instance::adopted_running(terms, since, now),
-        SavedState::Stopping => {
-            stop = true;
-            let (machine, _) = Instance::adopted_running(terms, since, now);
-            (machine, vec![])
-        }
-        SavedState::Crashed(ending) => (
-            Instance::adopted_crashed(terms, ending.clone(), now),
-            vec![],
-        ),
-    };
+    let stop = record.state == SavedState::Stopping;
+    let (machine, effects) = record.state.adopt(terms, record.since, now);
     tracing::info!(instance = %record.instance, process = %record.start.droplet, state = machine.name(), "an instance was adopted");
     agent
         .table()

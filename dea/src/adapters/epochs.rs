@@ -3,6 +3,7 @@
 
 use super::chain;
 use crate::domain::epoch::{Command, Epochs, Outdated};
+use crate::sandbox::write_whole;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -48,11 +49,8 @@ impl KeptEpochs {
         if self.epochs == *before {
             return;
         }
-        let making = self.file.with_extension("making");
         let text = serde_json::to_vec(&self.epochs).unwrap_or_default();
-        let kept =
-            std::fs::write(&making, text).and_then(|()| std::fs::rename(&making, &self.file));
-        if let Err(error) = kept {
+        if let Err(error) = write_whole(&self.file, &text) {
             tracing::warn!(
                 file = %self.file.display(),
                 error = chain(&error),

@@ -417,12 +417,7 @@ impl Life {
 
     /// Writes the record for a successor.
     async fn remember(&mut self) {
-        self.record.state = match self.machine.state() {
-            State::Born | State::Starting { .. } => SavedState::Starting,
-            State::Running { .. } => SavedState::Running,
-            State::Stopping { .. } | State::Stopped => SavedState::Stopping,
-            State::Crashed { ending, .. } => SavedState::Crashed(ending.clone()),
-        };
+        self.record.state = SavedState::of(&self.machine);
         self.record.since = self.machine.since();
         let Some(sandbox) = &self.sandbox else { return };
         let label = Record::Instance(Box::new(self.record.clone())).to_text();

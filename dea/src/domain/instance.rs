@@ -45,7 +45,7 @@ pub struct Instance {
     since: f64,
 }
 
-type Effects = Vec<Effect>;
+pub type Effects = Vec<Effect>;
 
 impl Instance {
     /// A new instance and its first effects; the caller begins to prepare.

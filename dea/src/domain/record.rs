@@ -4,8 +4,10 @@
 //! instances that could disagree with what runs. It is written before the step it announces (the
 //! state `starting` before the orders), so that a successor errs on the side of looking.
 
+use super::Now;
 use super::capacity::Resources;
 use super::crash::{Ending, Whose};
+use super::instance::{Effects, Instance, State, Terms};
 use super::pack::PackKey;
 use proto::bus::dea::StartInstance;
 use proto::bus::router::{Registration, RouteTerms};
@@ -48,6 +50,32 @@ pub enum SavedState {
     Running,
     Stopping,
     Crashed(Ending),
+}
+
+impl SavedState {
+    /// What a successor is to know of an instance.
+    pub fn of(machine: &Instance) -> SavedState {
+        match machine.state() {
+            State::Born | State::Starting { .. } => SavedState::Starting,
+            State::Running { .. } => SavedState::Running,
+            State::Stopping { .. } | State::Stopped => SavedState::Stopping,
+            State::Crashed { ending, .. } => SavedState::Crashed(ending.clone()),
+        }
+    }
+
+    /// The instance as a restarted agent takes it over. One that was stopping is to be told to once more.
+    pub fn adopt(&self, terms: Terms, since: f64, now: Now) -> (Instance, Effects) {
+        match self {
+            SavedState::Starting => Instance::adopted_starting(terms, since, now),
+            SavedState::Running => Instance::adopted_running(terms, since, now),
+            // No route leads to it any more.
+            SavedState::Stopping => (Instance::adopted_running(terms, since, now).0, vec![]),
+            SavedState::Crashed(ending) => (
+                Instance::adopted_crashed(terms, ending.clone(), now),
+                vec![],
+            ),
+        }
+    }
 }
 
 /// A task that was accepted.

@@ -47,6 +47,7 @@ pub use engine::Engine;
 pub use error::{SandboxError, chain};
 pub use events::{Events, SandboxEvent};
 pub use handle::Sandbox;
+pub use record::write_whole;
 pub use request::{APP_PORT, ExecOutcome, Prepare, SandboxLimits, Source, Usage, VCAP};
 
 /// Signals an application may be sent.

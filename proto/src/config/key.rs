@@ -4,6 +4,7 @@ use super::keys::KEYS;
 use super::place::NODE;
 use super::value::{InvalidValue, Kind, Value};
 use crate::bus::Role;
+use crate::roles::EVERY;
 
 /// One key.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +30,7 @@ impl Key {
 
     /// The roles of the daemons that read it; `node` for the node. A test holds this to the sources.
     pub fn readers(&self) -> Vec<&'static str> {
-        let all = || {
-            Role::ALL
-                .into_iter()
-                .filter(|role| !role.is_stranger())
-                .map(Role::name)
-        };
+        let all = || EVERY.into_iter().map(Role::name);
         match self.path {
             // The node tells each daemon when it starts it.
             "cluster/daemon/threads" => all().collect(),

@@ -3,12 +3,11 @@
 
 use super::certificates::{Certificates, Mark, keep_looking, marks};
 use super::server::Acceptors;
+use super::trust::add_authorities;
 use arc_swap::ArcSwapOption;
 use daemon::Shutdown;
 use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,17 +70,9 @@ fn read<'a>(
     files: impl Iterator<Item = &'a String>,
     certificates: &Arc<Certificates>,
 ) -> anyhow::Result<Option<Asking>> {
-    use anyhow::Context;
     let mut roots = RootCertStore::empty();
     for file in files {
-        let text =
-            std::fs::read(folder.join(file)).with_context(|| format!("{file} cannot be read"))?;
-        for certificate in CertificateDer::pem_slice_iter(&text) {
-            let certificate = certificate.with_context(|| format!("{file} is not PEM"))?;
-            roots
-                .add(certificate)
-                .with_context(|| format!("{file} holds a certificate that is of no use"))?;
-        }
+        add_authorities(&mut roots, folder, file)?;
     }
     if roots.is_empty() {
         return Ok(None);

@@ -170,6 +170,41 @@ pub fn chose_http2(socket: &TlsStream<TcpStream>) -> bool {
     socket.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
+/// The text of a file, and the certificates in it.
+fn certificates_of(
+    folder: &Path,
+    file: &str,
+) -> Result<(Vec<u8>, Vec<CertificateDer<'static>>), TrustError> {
+    let text = std::fs::read(folder.join(file)).map_err(|source| TrustError::Read {
+        file: file.to_string(),
+        source,
+    })?;
+    let certificates = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| TrustError::Pem {
+            file: file.to_string(),
+            source,
+        })?;
+    Ok((text, certificates))
+}
+
+/// Believes the authorities whose certificates are in a file.
+pub(super) fn add_authorities(
+    roots: &mut RootCertStore,
+    folder: &Path,
+    file: &str,
+) -> Result<(), TrustError> {
+    for certificate in certificates_of(folder, file)?.1 {
+        roots
+            .add(certificate)
+            .map_err(|source| TrustError::Authority {
+                file: file.to_string(),
+                source,
+            })?;
+    }
+    Ok(())
+}
+
 fn read<'a>(
     folder: &Path,
     files: impl Iterator<Item = &'a String>,
@@ -177,31 +212,16 @@ fn read<'a>(
     let mut roots = RootCertStore::empty();
     let mut own = None;
     for file in files {
-        let named = |file: &String| file.clone();
-        let text = std::fs::read(folder.join(file)).map_err(|source| TrustError::Read {
-            file: named(file),
-            source,
-        })?;
-        let pem = |source| TrustError::Pem {
-            file: named(file),
-            source,
-        };
-        let certificates = CertificateDer::pem_slice_iter(&text)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(pem)?;
-        if file == CLIENT {
-            let key = PrivateKeyDer::from_pem_slice(&text).map_err(pem)?;
-            own = Some((certificates, key));
+        if file != CLIENT {
+            add_authorities(&mut roots, folder, file)?;
             continue;
         }
-        for certificate in certificates {
-            roots
-                .add(certificate)
-                .map_err(|source| TrustError::Authority {
-                    file: named(file),
-                    source,
-                })?;
-        }
+        let (text, certificates) = certificates_of(folder, file)?;
+        let key = PrivateKeyDer::from_pem_slice(&text).map_err(|source| TrustError::Pem {
+            file: file.clone(),
+            source,
+        })?;
+        own = Some((certificates, key));
     }
     if roots.is_empty() {
         return Ok(None);

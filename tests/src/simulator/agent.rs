@@ -637,12 +637,7 @@ impl Agent {
         let Some(unit) = self.table.get_mut(id) else {
             return;
         };
-        unit.record.state = match unit.machine.state() {
-            State::Born | State::Starting { .. } => SavedState::Starting,
-            State::Running { .. } => SavedState::Running,
-            State::Stopping { .. } | State::Stopped => SavedState::Stopping,
-            State::Crashed { ending, .. } => SavedState::Crashed(ending.clone()),
-        };
+        unit.record.state = SavedState::of(&unit.machine);
         unit.record.since = unit.machine.since();
         let crashed = matches!(unit.machine.state(), State::Crashed { .. });
         if let Some(container) = self.disk.containers.get_mut(id) {

@@ -355,10 +355,14 @@ impl Round {
             }
         }
         if changed {
-            let change = row.change(self.now, self.changes.get(&row.id));
             match self.fresh.get_mut(&row.id) {
-                Some(fresh) => fresh.clone_from(row),
+                // It is written whole, as it is then.
+                Some(fresh) => {
+                    row.touch(self.now);
+                    fresh.clone_from(row);
+                }
                 None => {
+                    let change = row.change(self.now, self.changes.get(&row.id));
                     self.changes.insert(row.id.clone(), change);
                 }
             }

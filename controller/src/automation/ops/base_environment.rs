@@ -69,16 +69,6 @@ fn ends_of(text: &str) -> String {
 }
 
 impl Automation {
-    /// Checksum of the libraries; None until they are staged.
-    pub async fn base_environment(
-        &self,
-        connection: &mut AnyConnection,
-    ) -> Result<Option<String>, Fault> {
-        Ok(Pack::find(connection, PACK)
-            .await?
-            .and_then(|row| row.archive_sha256))
-    }
-
     /// Sees to it, whenever this controller leads, that the libraries are those of the list.
     pub async fn keep_base_environment(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Some(list) = self.base_requirements() else {

@@ -9,8 +9,8 @@
 //! Approach: the leader judges what comes before it writes it. What cannot be judged at once, or fails, is
 //! recorded as pending like everywhere else, and the engine sees to it.
 
-use super::acceptance::Kept;
 use super::fault::Fault;
+use super::kept::Kept;
 use super::matching::RuleSet;
 use super::together::{Together, all_or_each};
 use crate::automation::Automation;

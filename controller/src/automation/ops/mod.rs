@@ -16,6 +16,7 @@ pub mod fire;
 pub mod inquiries;
 pub mod installs;
 pub mod intake;
+pub mod kept;
 pub mod keys;
 pub mod loaded_keys;
 pub mod matching;

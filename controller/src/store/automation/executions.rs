@@ -84,13 +84,18 @@ pub struct Change {
 }
 
 impl Execution {
+    /// Notes a new version. `now`: Unix microseconds.
+    pub fn touch(&mut self, now: i64) {
+        // Never backwards, whatever the clock does: readers order changes by it.
+        self.updated_at = now.max(self.updated_at + 1);
+        self.row_version += 1;
+    }
+
     /// Notes a new version and what is to be written of it. `earlier`: the change of the same row that has not
     /// been written; this one stands for both. `now`: Unix microseconds.
     pub fn change(&mut self, now: i64, earlier: Option<&Change>) -> Change {
         let before = earlier.map_or(self.row_version, |earlier| earlier.before);
-        // Never backwards, whatever the clock does: readers order changes by it.
-        self.updated_at = now.max(self.updated_at + 1);
-        self.row_version += 1;
+        self.touch(now);
         Change {
             id: self.id.clone(),
             before,

@@ -28,16 +28,7 @@ pub struct Component {
     pub updated_at: i64,
 }
 
-/// Adds a component; the same one twice is one.
-pub async fn add(
-    connection: &mut AnyConnection,
-    trace: &str,
-    component: &Component,
-) -> Result<(), StoreError> {
-    add_all(connection, &[(trace, component)]).await
-}
-
-/// Adds components, each to the trace beside it.
+/// Adds components, each to the trace beside it; the same one twice is one.
 pub async fn add_all(
     connection: &mut AnyConnection,
     components: &[(&str, &Component)],

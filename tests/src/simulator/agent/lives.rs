@@ -9,7 +9,7 @@ use super::{
 use crate::simulator::message::Message;
 use dea::domain::epoch::Command;
 use dea::domain::evacuation::Evacuation;
-use dea::domain::instance::{Event, Instance, State, StopCause};
+use dea::domain::instance::{Event, State, StopCause};
 use dea::domain::record::{InstanceRecord, Record, SavedState};
 use dea::domain::remembered::Remembered;
 use dea::domain::spool::{MOST, Queue};
@@ -148,20 +148,8 @@ impl Agent {
     fn adopt(&mut self, record: InstanceRecord, ctx: &mut Context<'_>) {
         let now = self.now(ctx.now);
         let terms = terms(&record.start);
-        let since = record.since;
-        let mut stop = false;
-        let (machine, effects) = match &record.state {
-            SavedState::Starting => Instance::adopted_starting(terms, since, now),
-            SavedState::Running => Instance::adopted_running(terms, since, now),
-            SavedState::Stopping => {
-                stop = true;
-                (Instance::adopted_running(terms, since, now).0, vec![])
-            }
-            SavedState::Crashed(ending) => (
-                Instance::adopted_crashed(terms, ending.clone(), now),
-                vec![],
-            ),
-        };
+        let stop = record.state == SavedState::Stopping;
+        let (machine, effects) = record.state.adopt(terms, record.since, now);
         self.epochs.seen(Command::Start, record.start.yard_epoch);
         let id = record.instance.clone();
         let lives = !matches!(machine.state(), State::Crashed { .. });
