@@ -29,7 +29,7 @@ use controller::store::automation::executions::{self, Execution};
 use controller::store::query::Filter;
 use databases::Database;
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor};
+use sqlx::{Connection, Executor, PgConnection};
 use std::time::{Duration, Instant};
 use world::World;
 
@@ -102,27 +102,40 @@ fn processor_seconds() -> f64 {
     ticks / 100.0
 }
 
+/// A table of the yardstick's own, and a row for it.
+const TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS yardstick (id TEXT PRIMARY KEY, value TEXT NOT NULL)";
+const INSERT: &str = "INSERT INTO yardstick (id, value) VALUES ($1, $2)";
+
 /// Single rows, each committed to disk before the next: rows a second.
 async fn inserts(url: &str) -> f64 {
-    let mut connection = sqlx::AnyConnection::connect(url).await.unwrap();
-    if url.starts_with("sqlite:") {
-        connection
-            .execute("PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-            .await
-            .unwrap();
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        return inserts_into_file(path);
     }
-    connection
-        .execute("CREATE TABLE IF NOT EXISTS yardstick (id TEXT PRIMARY KEY, value TEXT NOT NULL)")
-        .await
-        .unwrap();
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    connection.execute(TABLE).await.unwrap();
     let begun = Instant::now();
     for _ in 0..INSERTS {
-        sqlx::query("INSERT INTO yardstick (id, value) VALUES ($1, $2)")
+        sqlx::query(INSERT)
             .bind(new_id())
             .bind("x".repeat(200))
             .execute(&mut connection)
             .await
             .unwrap();
+    }
+    INSERTS as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn inserts_into_file(path: &str) -> f64 {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        .unwrap();
+    connection.execute_batch(TABLE).unwrap();
+    let begun = Instant::now();
+    for _ in 0..INSERTS {
+        let mut insert = connection.prepare_cached(INSERT).unwrap();
+        insert.execute((new_id(), "x".repeat(200))).unwrap();
     }
     INSERTS as f64 / begun.elapsed().as_secs_f64()
 }
@@ -216,7 +229,7 @@ async fn requests(world: &World, admin: &world::Client, count: usize, measured: 
 async fn vacuumed(url: &str) -> f64 {
     let begun = Instant::now();
     let since = cluster::now() / 1_000_000;
-    let mut connection = sqlx::AnyConnection::connect(url).await.unwrap();
+    let mut connection = PgConnection::connect(url).await.unwrap();
     loop {
         let done: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'executions' \

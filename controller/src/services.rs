@@ -4,10 +4,10 @@
 use crate::domain::services::Bound;
 use crate::store::service_bindings::{self, ServiceBinding};
 use crate::store::service_instances::ServiceInstance;
+use crate::store::sql::Connection;
 use crate::store::{StoreError, apps::App};
 use crate::vault::{Vault, VaultError};
 use serde_json::{Map, Value};
-use sqlx::AnyConnection;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -54,7 +54,7 @@ pub fn document(
 /// All that is bound to an app, the oldest binding first.
 pub async fn of_app(
     vault: &Vault,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
 ) -> Result<Vec<Value>, Unreadable> {
     service_bindings::with_instances(connection, &app.guid)

@@ -135,6 +135,7 @@ fn pure_code_does_no_io_and_reads_no_clock() {
         "Instant::now",
         "async_nats",
         "etcd_client",
+        "rusqlite::",
         "sqlx::",
         "reqwest",
         "rand::rng",
@@ -248,7 +249,7 @@ fn only_the_store_writes_sql() {
             continue;
         }
         let code = code(&path);
-        for word in ["sqlx::query", "query_as(", "query_scalar("] {
+        for word in ["sql::query", "sqlx::", "rusqlite::"] {
             assert!(
                 !code.contains(word),
                 "{}: SQL belongs into controller/src/store",

@@ -3,6 +3,7 @@
 
 use crate::ops::Refusal;
 use crate::store::StoreError;
+use crate::store::sql;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use proto::api::{ApiError, ErrorDocument};
@@ -167,19 +168,15 @@ pub(super) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
                 return true;
             }
         }
-        if let Some(sqlx::Error::Database(error)) = error.downcast_ref::<sqlx::Error>() {
-            let code = error.code();
-            if code.is_some_and(|code| DATABASE_FULL.contains(&code.as_ref())) {
-                return true;
-            }
+        if let Some(error) = error.downcast_ref::<sql::Error>()
+            && error.sort() == sql::Sort::DiskFull
+        {
+            return true;
         }
         cause = error.source();
     }
     false
 }
-
-/// SQLite's SQLITE_FULL, PostgreSQL's disk_full.
-const DATABASE_FULL: [&str; 2] = ["13", "53100"];
 
 /// The error and all its causes, for the log.
 fn chain(error: &dyn Error) -> String {
@@ -215,7 +212,6 @@ impl IntoResponse for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sqlx::Connection;
 
     #[test]
     fn clients_find_the_words_they_look_for() {
@@ -251,15 +247,16 @@ mod tests {
             source: no_room(),
         };
         let received = crate::blobs::ReceiveError::Disk(no_room());
-        sqlx::any::install_default_drivers();
-        let mut database = sqlx::AnyConnection::connect("sqlite::memory:")
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("full.sqlite").display());
+        let store = crate::store::Store::open(&url).await.unwrap();
+        let mut tx = store.write("fill the disk").await.unwrap();
+        sql::query("PRAGMA max_page_count = 1")
+            .fetch_all(&mut tx)
             .await
             .unwrap();
-        for statement in ["CREATE TABLE big (it TEXT)", "PRAGMA max_page_count = 3"] {
-            sqlx::query(statement).execute(&mut database).await.unwrap();
-        }
-        let full = sqlx::query("INSERT INTO big VALUES (hex(zeroblob(100000)))")
-            .execute(&mut database)
+        let full = sql::query("INSERT INTO cursors VALUES (hex(zeroblob(100000)), 0)")
+            .execute(&mut tx)
             .await
             .unwrap_err();
         for refusal in [

@@ -14,9 +14,9 @@ use crate::store::apps::{App, STARTED, STOPPED};
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, Tx, apps, audit_events, facts, platform_events, routes};
 use serde_json::json;
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
@@ -43,7 +43,7 @@ pub struct AppSettings {
 
 /// An app and the space it is in, with the right to do `action`.
 pub async fn app_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,
@@ -53,7 +53,7 @@ pub async fn app_for(
 
 /// The same for what belongs to an app; `noun` is what is missing if not.
 pub async fn owner_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     app: &str,
@@ -117,7 +117,7 @@ pub fn lay_metadata(
 /// Makes an app with its web process in the caller's transaction.
 pub async fn create_in(
     ops: &Ops,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     space: &Space,
     name: &str,
@@ -217,7 +217,7 @@ fn check_environment_size(environment: &BTreeMap<String, String>) -> Result<(), 
 
 /// Gives every process of the app what it is to run now and a version of its own.
 pub async fn renew_processes(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
     now: i64,
 ) -> Result<(), Refusal> {
@@ -523,7 +523,7 @@ fn need_droplet(app: &App) -> Result<(), Refusal> {
 
 /// Deletes an app with all its rows in the caller's transaction. Its blobs go with the next sweep.
 pub async fn delete_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     app: &App,
     space: &Space,
@@ -587,7 +587,7 @@ pub async fn delete_in(
 }
 
 /// The rows of a process whose settings users see.
-pub async fn web_process(connection: &mut AnyConnection, app: &str) -> Result<Process, Refusal> {
+pub async fn web_process(connection: &mut Connection, app: &str) -> Result<Process, Refusal> {
     processes::of_type(connection, app, "web")
         .await?
         .ok_or(Refusal::NotFound("Process"))

@@ -11,9 +11,9 @@ use crate::store::deployments::{self, BackTo, Deployment, Previous};
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, audit_events, facts};
 use serde_json::json;
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
@@ -29,7 +29,7 @@ const COLUMNS: Columns = Columns {
 };
 
 async fn deployment_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,
@@ -50,7 +50,7 @@ async fn deployment_for(
 
 /// Every process of an app as it is before a deployment.
 async fn previous_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
 ) -> Result<BTreeMap<String, Previous>, StoreError> {
     let mut previous = BTreeMap::new();

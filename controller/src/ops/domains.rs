@@ -11,8 +11,8 @@ use crate::store::audit_events::{self, On};
 use crate::store::domains::{self, Domain};
 use crate::store::organizations::Organization;
 use crate::store::routes;
+use crate::store::sql::Connection;
 use serde_json::json;
-use sqlx::AnyConnection;
 
 const COLUMNS: Columns = Columns {
     filters: &[
@@ -36,7 +36,7 @@ fn is_visible(actor: &Actor, domain: &Domain) -> bool {
 /// The domain that routes are made under where none is named: the oldest shared one, else the
 /// oldest of the organization.
 pub async fn default_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
 ) -> Result<Option<Domain>, StoreError> {
     let all = domains::all(connection).await?;

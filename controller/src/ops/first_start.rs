@@ -6,6 +6,7 @@ use super::{Ops, Refusal, new_guid, now};
 use crate::store::domains::{self, Domain};
 use crate::store::organizations::{self, Organization};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::users::{self, User};
 use crate::store::{Json, audit_events, quotas};
 
@@ -71,7 +72,7 @@ impl Ops {
 
     async fn default_organization(
         &self,
-        connection: &mut sqlx::AnyConnection,
+        connection: &mut Connection,
         now: i64,
     ) -> Result<(), Refusal> {
         let organization = Organization {

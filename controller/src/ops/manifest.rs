@@ -21,10 +21,10 @@ use crate::store::processes::{self, Process};
 use crate::store::routes::{self, Route};
 use crate::store::service_instances;
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{audit_events, deployments, facts};
 use proto::api::{ManifestChange, Scale};
 use serde_json::json;
-use sqlx::AnyConnection;
 
 use super::processes::ProcessSettings;
 
@@ -121,7 +121,7 @@ impl Ops {
 
     async fn apply_app(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         actor: &Actor,
         space: &Space,
         wanted: &AppManifest,
@@ -169,7 +169,7 @@ impl Ops {
 
     async fn apply_process(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         app: &App,
         kind: &str,
         wanted: &ProcessManifest,
@@ -239,7 +239,7 @@ impl Ops {
     /// Binds what is not bound yet.
     async fn apply_services(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         actor: &Actor,
         space: &Space,
         app: &App,
@@ -277,7 +277,7 @@ impl Ops {
 
     async fn apply_routes(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         actor: &Actor,
         space: &Space,
         app: &App,
@@ -367,7 +367,7 @@ impl Ops {
     /// Makes sure a route is there and leads to the app.
     async fn lead(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         actor: &Actor,
         space: &Space,
         domain: &Domain,
@@ -434,7 +434,7 @@ fn settings_of(wanted: &ProcessManifest) -> ProcessSettings {
 }
 
 /// An app as a manifest would say it.
-async fn current(connection: &mut AnyConnection, app: &App) -> Result<AppManifest, Refusal> {
+async fn current(connection: &mut Connection, app: &App) -> Result<AppManifest, Refusal> {
     let names = routes::names(connection, &app.guid, "web").await?;
     let routes = names.uris.into_iter().map(|url| {
         let terms = names.terms.get(&url).cloned().unwrap_or_default();

@@ -48,6 +48,7 @@ use crate::store::audit_events::{By, On};
 use crate::store::processes::Process;
 use crate::store::query::Filter;
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use daemon::Supervisor;
@@ -56,7 +57,6 @@ use proto::bus::dea::Drain;
 use proto::bus::stream::TaskExited;
 use proto::config::Settings;
 use proto::ids::DeaId;
-use sqlx::AnyConnection;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -182,7 +182,7 @@ pub fn authorize(
 
 /// The space of something, with the right to do `action` in it; `noun` is what is missing if not.
 pub async fn space_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     space: &str,
@@ -205,7 +205,7 @@ pub async fn space_for(
 
 /// The space that something new is to be in: named in a document, so what is missing or hidden is no 404.
 pub async fn space_to_fill(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     space: &str,
 ) -> Result<Space, Refusal> {
@@ -230,7 +230,7 @@ pub fn sees_secrets(actor: &Actor, space: &Space) -> bool {
 
 /// Guids of the spaces an actor sees; None: all.
 pub async fn visible_spaces(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
 ) -> Result<Option<Vec<String>>, StoreError> {
     let Sight::Only {
@@ -254,7 +254,7 @@ pub async fn visible_spaces(
 
 /// Narrows a list of what belongs to spaces to the organizations that are asked for and to what the actor sees.
 pub async fn of_spaces_in_sight(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     query: &list::ListQuery,
     mut filter: Filter,
@@ -271,7 +271,7 @@ pub async fn of_spaces_in_sight(
 
 /// Narrows a list of what belongs to apps to the places that are asked for and to those that the actor sees.
 pub async fn of_apps_in_sight(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     query: &list::ListQuery,
     mut filter: Filter,

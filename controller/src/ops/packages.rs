@@ -11,9 +11,9 @@ use crate::store::apps::App;
 use crate::store::audit_events;
 use crate::store::packages::{self, Package};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use proto::api::PackageFile;
 use serde_json::json;
-use sqlx::AnyConnection;
 
 const COLUMNS: Columns = Columns {
     filters: &[
@@ -27,7 +27,7 @@ const COLUMNS: Columns = Columns {
 };
 
 async fn package_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,

@@ -12,10 +12,10 @@ use crate::store::apps::App;
 use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{audit_events, deployments, facts};
 use proto::api::Scale;
 use serde_json::json;
-use sqlx::AnyConnection;
 use std::collections::BTreeSet;
 
 const COLUMNS: Columns = Columns {
@@ -66,7 +66,7 @@ impl ProcessView {
 /// Makes a process in the caller's transaction.
 pub async fn create_in(
     ops: &Ops,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
     guid: &str,
     kind: &str,
@@ -106,7 +106,7 @@ pub async fn create_in(
 /// start.
 pub async fn follow_droplet(
     ops: &Ops,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
     droplet: &Droplet,
 ) -> Result<(), Refusal> {
@@ -124,7 +124,7 @@ pub async fn follow_droplet(
     Ok(())
 }
 
-async fn view(connection: &mut AnyConnection, process: Process) -> Result<ProcessView, Refusal> {
+async fn view(connection: &mut Connection, process: Process) -> Result<ProcessView, Refusal> {
     let mut command = process.command.clone();
     if command.is_none() {
         let droplet = match &process.droplet_guid {
@@ -142,7 +142,7 @@ async fn view(connection: &mut AnyConnection, process: Process) -> Result<Proces
 }
 
 pub(super) async fn process_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,
@@ -346,7 +346,7 @@ impl Ops {
     /// deployment: a restart or another deployment is what replaces it.
     pub async fn need_room_for_all(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         app: &App,
     ) -> Result<(), Refusal> {
         for process in processes::of_app(connection, &app.guid).await? {
@@ -419,7 +419,7 @@ pub fn megabytes(what: &str, value: u64) -> Result<i64, Refusal> {
 /// A deployment decides how many instances the web process has meanwhile, and one that is taken back restores
 /// the settings of its version.
 async fn refuse_in_flight(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     process: &Process,
     doing: &str,
 ) -> Result<(), Refusal> {

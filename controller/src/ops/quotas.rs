@@ -14,9 +14,9 @@ use crate::store::organizations::Organization;
 use crate::store::query::Filter;
 use crate::store::quotas::{self, OrganizationQuota, SpaceQuota};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError};
 use serde_json::json;
-use sqlx::AnyConnection;
 use std::collections::BTreeSet;
 
 const COLUMNS: Columns = Columns {
@@ -134,7 +134,7 @@ fn managed(actor: &Actor) -> Option<BTreeSet<String>> {
 }
 
 async fn organization_views(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     rows: Vec<OrganizationQuota>,
 ) -> Result<Vec<QuotaView<OrganizationQuota>>, Refusal> {
@@ -158,7 +158,7 @@ async fn organization_views(
 }
 
 async fn space_views(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     rows: Vec<SpaceQuota>,
 ) -> Result<Vec<QuotaView<SpaceQuota>>, Refusal> {
@@ -189,7 +189,7 @@ async fn space_views(
 
 /// A quota that the actor sees.
 async fn organization_quota_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     guid: &str,
 ) -> Result<QuotaView<OrganizationQuota>, Refusal> {
@@ -205,7 +205,7 @@ async fn organization_quota_for(
 
 /// A quota of spaces that the actor sees.
 async fn space_quota_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     guid: &str,
 ) -> Result<QuotaView<SpaceQuota>, Refusal> {
@@ -221,7 +221,7 @@ async fn space_quota_for(
 
 /// The same with the right to change it: whoever manages the organization divides it among its spaces.
 async fn space_quota_to_change(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     guid: &str,
 ) -> Result<SpaceQuota, Refusal> {
@@ -241,7 +241,7 @@ fn listed(guids: &[&String]) -> String {
 
 /// Gives a quota whose row the transaction has locked to organizations.
 async fn give_organizations(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     quota: &str,
     organizations: &[String],
 ) -> Result<(), Refusal> {
@@ -270,7 +270,7 @@ async fn give_organizations(
 
 /// The same with spaces.
 async fn give_spaces(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     quota: &SpaceQuota,
     spaces: &[String],
 ) -> Result<(), Refusal> {

@@ -9,9 +9,9 @@ use crate::store::audit_events::{self, On};
 use crate::store::organizations::Organization;
 use crate::store::roles::Role;
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::users::{self, User};
 use serde_json::json;
-use sqlx::AnyConnection;
 
 const COLUMNS: Columns = Columns {
     filters: &[
@@ -37,7 +37,7 @@ pub enum Whom {
 
 /// The place of a role, with the right to give roles there.
 async fn place(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     organization: Option<&str>,
     space: Option<&str>,

@@ -12,9 +12,9 @@ use crate::store::route_bindings::{self, RouteBinding};
 use crate::store::routes::Route;
 use crate::store::service_instances::ServiceInstance;
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, audit_events};
 use serde_json::json;
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
@@ -41,7 +41,7 @@ pub struct NewRouteBinding {
 }
 
 async fn binding_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,
@@ -54,7 +54,7 @@ async fn binding_for(
 }
 
 async fn record(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     verb: &str,
     (binding, space): (&RouteBinding, &Space),
@@ -80,7 +80,7 @@ async fn record(
 
 /// The address of a service changed, or the service goes: whose requests go there?
 pub(super) async fn tell_apps_of_instance(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     instance: &ServiceInstance,
     now: i64,
 ) -> Result<(), StoreError> {
@@ -97,7 +97,7 @@ pub(super) async fn tell_apps_of_instance(
 
 /// Deletes in the caller's transaction what a service is bound to.
 pub(super) async fn delete_of_instance(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     instance: &ServiceInstance,
     space: &Space,
@@ -110,7 +110,7 @@ pub(super) async fn delete_of_instance(
 }
 
 async fn delete_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     binding: &RouteBinding,
     space: &Space,

@@ -12,10 +12,10 @@ use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::routes::{self, Destination, Route};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, audit_events, facts};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
 
 const COLUMNS: Columns = Columns {
@@ -100,7 +100,7 @@ impl Told {
         }
     }
 
-    async fn read(connection: &mut AnyConnection, route: &Route) -> Result<Told, StoreError> {
+    async fn read(connection: &mut Connection, route: &Route) -> Result<Told, StoreError> {
         let domain = Domain::find(connection, &route.domain_guid).await?;
         Ok(Told::of(
             route,
@@ -124,7 +124,7 @@ fn mapping(route: Told, destination: &Destination) -> Value {
 
 /// Makes a route in the caller's transaction.
 pub async fn create_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     space: &Space,
     domain: &Domain,
@@ -210,7 +210,7 @@ pub async fn create_in(
 
 /// Changes options of a route, for all who are led by it.
 pub async fn set_options_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     route: &mut Route,
     changes: &Map<String, Value>,
 ) -> Result<(), Refusal> {
@@ -227,7 +227,7 @@ pub async fn set_options_in(
 
 /// The agents of the apps that these routes lead to have to tell the routers.
 pub(super) async fn tell_apps_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     routes: &[String],
     now: i64,
 ) -> Result<(), StoreError> {
@@ -263,7 +263,7 @@ impl<'a> Lead<'a> {
 
 /// Leads a route to the processes of a type of an app; nothing if it does already.
 pub async fn map_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     space: &Space,
     route: &Route,
@@ -324,7 +324,7 @@ pub async fn map_in(
 
 /// Has the instances of a destination be spoken to in this protocol, from now on.
 async fn speak_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     destination: &mut Destination,
     protocol: &str,
 ) -> Result<(), Refusal> {
@@ -346,7 +346,7 @@ async fn speak_in(
 
 /// Takes a destination of a route away.
 pub async fn unmap_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     space: &Space,
     route: &Route,
@@ -381,7 +381,7 @@ pub async fn unmap_in(
 }
 
 async fn route_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,
@@ -394,10 +394,7 @@ async fn route_for(
 }
 
 /// Routes with their domains and destinations.
-async fn views(
-    connection: &mut AnyConnection,
-    rows: Vec<Route>,
-) -> Result<Vec<RouteView>, Refusal> {
+async fn views(connection: &mut Connection, rows: Vec<Route>) -> Result<Vec<RouteView>, Refusal> {
     let guids: Vec<String> = rows.iter().map(|route| route.guid.clone()).collect();
     let mut destinations: BTreeMap<String, Vec<Destination>> = BTreeMap::new();
     // Databases bound the number of values of one statement.
@@ -430,7 +427,7 @@ async fn views(
         .collect()
 }
 
-async fn view(connection: &mut AnyConnection, route: Route) -> Result<RouteView, Refusal> {
+async fn view(connection: &mut Connection, route: Route) -> Result<RouteView, Refusal> {
     views(connection, vec![route])
         .await?
         .pop()
@@ -439,7 +436,7 @@ async fn view(connection: &mut AnyConnection, route: Route) -> Result<RouteView,
 
 /// Deletes a route with its destinations in the caller's transaction.
 async fn delete_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     route: &Route,
     space: &Space,

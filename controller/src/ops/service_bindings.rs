@@ -13,11 +13,11 @@ use crate::store::apps::App;
 use crate::store::service_bindings::{self, ServiceBinding};
 use crate::store::service_instances::ServiceInstance;
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, audit_events, platform_events};
 use automation::triggers::yard::{ServiceBound, ServiceUnbound};
 use proto::services::{USER_PROVIDED, vcap_services};
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
@@ -53,7 +53,7 @@ pub struct NewBinding {
 }
 
 async fn binding_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,
@@ -77,7 +77,7 @@ pub(super) fn named_in_document(noun: &str, guid: &str) -> impl FnOnce(Refusal) 
 /// Refuses what an app could not be told.
 pub(super) async fn check_room(
     ops: &Ops,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
 ) -> Result<(), Refusal> {
     let bindings = services::of_app(&ops.vault, connection, app).await?;
@@ -218,7 +218,7 @@ impl Ops {
 }
 
 async fn record(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     verb: &str,
     (binding, space): (&ServiceBinding, &Space),
@@ -248,7 +248,7 @@ async fn record(
 /// Binds in the caller's transaction. App and service are in this space.
 pub(super) async fn bind_in(
     ops: &Ops,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     (app, space): (&App, &Space),
     instance: &ServiceInstance,
@@ -311,7 +311,7 @@ pub(super) async fn bind_in(
 
 /// Deletes a binding in the caller's transaction. What rules are to be told of it belongs late into that.
 pub(super) async fn delete_binding_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     binding: &ServiceBinding,
     instance: &ServiceInstance,
@@ -337,7 +337,7 @@ pub(super) async fn delete_binding_in(
 
 /// Before the rows of an app are deleted. Gives back what rules are to be told, with the guid of the service.
 pub(super) async fn unbind_all_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     app: &App,
     space: &Space,

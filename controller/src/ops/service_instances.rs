@@ -20,11 +20,11 @@ use crate::store::route_bindings;
 use crate::store::service_bindings;
 use crate::store::service_instances::{self, ServiceInstance};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, audit_events, platform_events};
 use automation::triggers::yard::{Named, ServiceCreated, ServiceDeleted, ServiceUpdated};
 use proto::services::USER_PROVIDED;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
@@ -129,7 +129,7 @@ fn named_space(space: &Space) -> Named {
 
 /// A service with its space, and the right to do `action`.
 pub(super) async fn instance_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,
@@ -143,7 +143,7 @@ pub(super) async fn instance_for(
 }
 
 async fn record(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     verb: &str,
     (instance, space): (&ServiceInstance, &Space),
@@ -402,7 +402,7 @@ impl Ops {
 
 /// In the caller's transaction.
 pub(super) async fn delete_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     instance: &ServiceInstance,
     space: &Space,

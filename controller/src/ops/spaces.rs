@@ -12,9 +12,9 @@ use crate::store::organizations::Organization;
 use crate::store::query::Filter;
 use crate::store::routes::Route;
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, audit_events, roles, service_instances};
 use serde_json::json;
-use sqlx::AnyConnection;
 
 const COLUMNS: Columns = Columns {
     filters: &[
@@ -31,7 +31,7 @@ fn taken() -> Refusal {
 }
 
 async fn is_taken(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
     name: &str,
 ) -> Result<bool, StoreError> {
@@ -194,7 +194,7 @@ impl Ops {
 
 /// In the caller's transaction.
 pub async fn delete_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     space: &Space,
 ) -> Result<(), Refusal> {

@@ -13,10 +13,10 @@ use crate::store::apps::App;
 use crate::store::droplets::Droplet;
 use crate::store::processes::Process;
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::tasks::{self, PENDING, Task};
 use crate::store::{Json, audit_events, facts};
 use serde_json::json;
-use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
 
 const COLUMNS: Columns = Columns {
@@ -61,7 +61,7 @@ pub struct SeenTask {
 }
 
 async fn task_for(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     action: Action,
     guid: &str,
@@ -102,7 +102,7 @@ fn check_command(command: &str) -> Result<(), Refusal> {
 
 /// The process a task is like, if one is named.
 async fn template(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
     guid: Option<&str>,
 ) -> Result<Option<Process>, Refusal> {
@@ -117,7 +117,7 @@ async fn template(
 }
 
 async fn droplet_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
     named: Option<&str>,
 ) -> Result<Droplet, Refusal> {
@@ -343,7 +343,7 @@ impl Ops {
 }
 
 async fn record_cancel(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     task: &Task,
     app: &App,
@@ -360,7 +360,7 @@ async fn record_cancel(
 /// Before the rows of an app are deleted: whoever runs its tasks is told to end them. Returns them, for the
 /// facts that belong late into the transaction.
 pub async fn cancel_all_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     actor: &Actor,
     app: &App,
     space: &Space,

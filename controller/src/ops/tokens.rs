@@ -13,6 +13,7 @@ use super::{Ops, Refusal, now};
 use crate::domain::access::{Actor, Grant, RoleKind};
 use crate::store::automation::tokens as execution_tokens;
 use crate::store::refresh_tokens::{self, RefreshToken};
+use crate::store::sql::Connection;
 use crate::store::users::{self, User};
 use crate::store::{StoreError, roles};
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -244,7 +245,7 @@ impl Ops {
 
     async fn issue(
         &self,
-        connection: &mut sqlx::AnyConnection,
+        connection: &mut Connection,
         user: &User,
         client: &str,
         grant_type: &str,

@@ -9,10 +9,10 @@ use crate::store::automation::held_executions;
 use crate::store::automation::pack_stagings;
 use crate::store::builds;
 use crate::store::processes::Process;
+use crate::store::sql::Connection;
 use crate::store::{StoreError, tasks};
 use ::automation::execution::Hold;
 use proto::api::WaitingThing;
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 /// Most things of each kind that are told one by one.
@@ -89,7 +89,7 @@ impl Ops {
 
 /// Builds that are not over and of which the running half here knows nothing: another controller leads.
 async fn builds_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     seen: &mut Vec<WaitingThing>,
 ) -> Result<(), StoreError> {
     for build in builds::staging(connection).await? {
@@ -109,7 +109,7 @@ async fn builds_of(
 }
 
 /// Executions that a policy holds, and those without an agent: by their number.
-async fn executions_held(connection: &mut AnyConnection) -> Result<Vec<WaitingThing>, StoreError> {
+async fn executions_held(connection: &mut Connection) -> Result<Vec<WaitingThing>, StoreError> {
     let mut found = Vec::new();
     for queue in held_executions::queues(connection, EACH_MOST).await? {
         let oldest = executions::Execution::find(connection, &queue.oldest).await?;
@@ -165,11 +165,7 @@ struct Names(BTreeMap<String, String>);
 
 impl Names {
     /// Empty for one that was deleted meanwhile.
-    async fn of(
-        &mut self,
-        connection: &mut AnyConnection,
-        app: &str,
-    ) -> Result<String, StoreError> {
+    async fn of(&mut self, connection: &mut Connection, app: &str) -> Result<String, StoreError> {
         if let Some(known) = self.0.get(app) {
             return Ok(known.clone());
         }

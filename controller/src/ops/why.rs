@@ -9,8 +9,8 @@ use crate::domain::why::{
 use crate::store::apps::App;
 use crate::store::audit_events::AuditEvent;
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use crate::store::{StoreError, decisions, deployments};
-use sqlx::AnyConnection;
 use std::collections::BTreeSet;
 
 /// Most records of each kind that are looked through.
@@ -41,7 +41,7 @@ impl Ops {
     }
 }
 
-async fn recorded(connection: &mut AnyConnection, app: &str) -> Result<Recorded, StoreError> {
+async fn recorded(connection: &mut Connection, app: &str) -> Result<Recorded, StoreError> {
     let mut recorded = Recorded {
         decisions: decisions::of_app(connection, app, RECORDS_MOST)
             .await?

@@ -11,6 +11,7 @@ use crate::store::apps::App;
 use crate::store::audit_events::{self, By, On};
 use crate::store::builds::{self, Build};
 use crate::store::droplets::{self, Droplet};
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, leadership, platform_events};
 use automation::triggers::yard::{AppPlace, AppStaged, AppStagingFailed};
 use daemon::Received;
@@ -20,7 +21,6 @@ use proto::bus::staging::{
 };
 use proto::log::SOURCE_STAGING;
 use sha2::Digest;
-use sqlx::AnyConnection;
 use tracing::{info, warn};
 
 /// Why a report was not committed: it comes again.
@@ -225,7 +225,7 @@ pub(super) fn duration_ms(from: i64, to: i64) -> u64 {
 }
 
 async fn place_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     build: &Build,
 ) -> Result<Option<AppPlace>, StoreError> {
     match App::find(connection, &build.app_guid).await? {
@@ -235,7 +235,7 @@ async fn place_of(
 }
 
 async fn audit(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     build: &Build,
     kind: &str,
     mut data: serde_json::Value,

@@ -8,13 +8,13 @@ use crate::domain::observed::describe;
 use crate::domain::times::rfc3339_micros;
 use crate::store::audit_events::AuditEvent;
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use crate::store::{Json, Store, StoreError, apps, platform_events, processes, spaces};
 use automation::triggers::yard::{AppCrashed, AppFlapping, InstanceOutOfMemory};
 use daemon::Received;
 use proto::bus::health::{ExitReason, Exited, RecordedCrash};
 use proto::bus::staging::Acknowledged;
 use proto::ids::{InstanceId, ProcessGuid, Version};
-use sqlx::AnyConnection;
 use tracing::warn;
 
 const KIND: &str = "audit.app.process.crash";
@@ -157,7 +157,7 @@ async fn write(shared: &Shared, exit: &Exited) -> Result<Recorded, StoreError> {
 /// Crashes of an index one after the other, the newest included: one that ran long enough before it crashed
 /// begins a new count, as the health manager counts.
 async fn in_a_row(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     process: &str,
     index: u32,
     reset_after: f64,
@@ -183,7 +183,7 @@ async fn in_a_row(
 
 async fn tell_rules(
     shared: &Shared,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     process: &processes::Process,
     app: &apps::App,
     exit: &Exited,

@@ -9,11 +9,11 @@ use crate::store::organizations::Organization;
 use crate::store::process_versions::ProcessVersion;
 use crate::store::processes::Process;
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{StoreError, apps::App, routes};
 use proto::bus::dea::{HealthCheck, HealthCheckKind, Limits, StartInstance};
 use proto::ids::{InstanceId, InvalidId, ProcessGuid, Version};
 use serde_json::{Value, json};
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ pub(super) struct Names {
     pub organization: String,
 }
 
-pub(super) async fn names(connection: &mut AnyConnection, app: &App) -> Result<Names, StoreError> {
+pub(super) async fn names(connection: &mut Connection, app: &App) -> Result<Names, StoreError> {
     let space = Space::find(connection, &app.space_guid).await?;
     let organization_guid = space
         .as_ref()
@@ -93,7 +93,7 @@ pub(super) async fn names(connection: &mut AnyConnection, app: &App) -> Result<N
 /// Reads what a start of `process` needs.
 pub(super) async fn load(
     shared: &Shared,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     process: &ProcessGuid,
 ) -> Result<LaunchPlan, NoLaunch> {
     let gone = |what: &str| NoLaunch::Told(format!("{what} is gone"));

@@ -16,12 +16,12 @@ use crate::store::deployments::{self, Deployment};
 use crate::store::facts::{self, Kind};
 use crate::store::process_versions::{self, RunSettings};
 use crate::store::processes::{self, Process};
+use crate::store::sql::Connection;
 use crate::store::{StoreError, leadership, platform_events};
 use automation::triggers::yard::{DeploymentFailed, DeploymentFinished, PlatformEvent};
 use proto::api::WaitingThing;
 use proto::ids::{ProcessGuid, Version};
 use proto::log::SOURCE_API;
-use sqlx::AnyConnection;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -143,7 +143,7 @@ fn policy(shared: &Shared) -> Policy {
 }
 
 async fn read(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     deployment: Deployment,
 ) -> Result<Option<Rows>, StoreError> {
     let Some(app) = App::find(connection, &deployment.app_guid).await? else {
@@ -343,7 +343,7 @@ async fn scale(
 }
 
 async fn resize(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     process: &mut Process,
     instances: u32,
     now: i64,
@@ -527,7 +527,7 @@ async fn finalize(
 
 /// Tells how a deployment ended.
 async fn tell_rules(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &App,
     deployment: &Deployment,
     now: i64,
@@ -567,7 +567,7 @@ async fn tell_rules(
 /// Gives a process the droplet and the settings it had before a deployment, and a version of its own
 /// if instances were started with others meanwhile: the restart of another type, or by a user.
 async fn put_back(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     process: &mut Process,
     droplet: Option<String>,
     settings: Option<RunSettings>,

@@ -8,11 +8,11 @@ use super::{LEADERSHIP, Shared, clock};
 use crate::domain::times::rfc3339_micros;
 use crate::domain::traffic::{Count, News, Policy, Subject, Told};
 use crate::store::apps::App;
+use crate::store::sql::Connection;
 use crate::store::{StoreError, leadership, platform_events, told_traffic};
 use automation::triggers::yard::{PlatformEvent, RouteErrors, RouteRate};
 use daemon::{Received, Shutdown};
 use proto::bus::stream::RouterTraffic;
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +136,7 @@ enum Place {
     None,
 }
 
-async fn place_of(connection: &mut AnyConnection, subject: &Subject) -> Result<Place, StoreError> {
+async fn place_of(connection: &mut Connection, subject: &Subject) -> Result<Place, StoreError> {
     let guid = match subject {
         Subject::App(guid) => guid,
         Subject::Route(_) => return Ok(Place::None),

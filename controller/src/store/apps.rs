@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, each, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 use std::collections::BTreeMap;
 
 pub const STARTED: &str = "STARTED";
@@ -38,7 +38,7 @@ impl App {
 }
 
 pub async fn by_name(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     space: &str,
     name: &str,
 ) -> Result<Option<App>, StoreError> {
@@ -48,7 +48,7 @@ pub async fn by_name(
     Ok(App::fetch(connection, filter, "find app").await?.pop())
 }
 
-pub async fn of_space(connection: &mut AnyConnection, space: &str) -> Result<Vec<App>, StoreError> {
+pub async fn of_space(connection: &mut Connection, space: &str) -> Result<Vec<App>, StoreError> {
     App::fetch(
         connection,
         Filter::new()
@@ -60,7 +60,7 @@ pub async fn of_space(connection: &mut AnyConnection, space: &str) -> Result<Vec
 }
 
 /// Deletes an app and everything that belongs to it; destinations go with it.
-pub async fn delete_rows(connection: &mut AnyConnection, app: &str) -> Result<(), StoreError> {
+pub async fn delete_rows(connection: &mut Connection, app: &str) -> Result<(), StoreError> {
     let statements = [
         "DELETE FROM destinations WHERE app_guid = $1",
         "DELETE FROM deployments WHERE app_guid = $1",

@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 
 row! {
     pub struct AuditEvent in "audit_events", key guid {
@@ -71,7 +71,7 @@ impl<'a> On<'a> {
 
 /// Records `kind` (`audit.app.start`, `app.crash`…) in the caller's transaction.
 pub async fn record(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     kind: &str,
     by: By<'_>,
     on: On<'_>,
@@ -99,7 +99,7 @@ pub async fn record(
 impl AuditEvent {
     /// The newest of a kind that was done to that.
     pub async fn last_of(
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         kind: &str,
         target: &str,
     ) -> Result<Option<AuditEvent>, StoreError> {

@@ -1,7 +1,7 @@
 //! Codes for one login of another client, kept as hashes.
 
 use super::{StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::{Connection, query};
 
 row! {
     pub struct AuthorizationCode in "authorization_codes", key code_hash {
@@ -14,8 +14,8 @@ row! {
     }
 }
 
-pub async fn delete_expired(connection: &mut AnyConnection, now: i64) -> Result<u64, StoreError> {
-    let done = sqlx::query("DELETE FROM authorization_codes WHERE expires_at < $1")
+pub async fn delete_expired(connection: &mut Connection, now: i64) -> Result<u64, StoreError> {
+    let done = query("DELETE FROM authorization_codes WHERE expires_at < $1")
         .bind(now)
         .execute(connection)
         .await

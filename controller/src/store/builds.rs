@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 
 pub const STAGING: &str = "STAGING";
 pub const STAGED: &str = "STAGED";
@@ -51,7 +51,7 @@ impl Build {
 }
 
 /// Those not ended, the oldest first.
-pub async fn staging(connection: &mut AnyConnection) -> Result<Vec<Build>, StoreError> {
+pub async fn staging(connection: &mut Connection) -> Result<Vec<Build>, StoreError> {
     Build::fetch(
         connection,
         Filter::new()
@@ -63,7 +63,7 @@ pub async fn staging(connection: &mut AnyConnection) -> Result<Vec<Build>, Store
 }
 
 /// Whether a build of this app is not over.
-pub async fn is_staged_now(connection: &mut AnyConnection, app: &str) -> Result<bool, StoreError> {
+pub async fn is_staged_now(connection: &mut Connection, app: &str) -> Result<bool, StoreError> {
     let filter = Filter::new()
         .equals("app_guid", app)
         .equals("state", STAGING);

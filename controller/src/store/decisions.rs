@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::{Connection, query};
 
 pub const STARTED: &str = "STARTED";
 pub const NOT_PLACED: &str = "NOT_PLACED";
@@ -29,10 +29,7 @@ row! {
 }
 
 /// Writes them; one that is there already, a wait, gets its newest reason. No guid twice.
-pub async fn record(
-    connection: &mut AnyConnection,
-    decisions: &[Decision],
-) -> Result<(), StoreError> {
+pub async fn record(connection: &mut Connection, decisions: &[Decision]) -> Result<(), StoreError> {
     let rest = "ON CONFLICT (guid) DO UPDATE SET because = excluded.because, placement = excluded.placement";
     Decision::insert_all(connection, decisions, rest).await?;
     Ok(())
@@ -40,7 +37,7 @@ pub async fn record(
 
 /// The newest of an app, the newest first.
 pub async fn of_app(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
     most: i64,
 ) -> Result<Vec<Decision>, StoreError> {
@@ -52,8 +49,8 @@ pub async fn of_app(
 }
 
 /// Drops what is older than `before`. Returns how many.
-pub async fn prune(connection: &mut AnyConnection, before: i64) -> Result<u64, StoreError> {
-    let done = sqlx::query("DELETE FROM decisions WHERE created_at < $1")
+pub async fn prune(connection: &mut Connection, before: i64) -> Result<u64, StoreError> {
+    let done = query("DELETE FROM decisions WHERE created_at < $1")
         .bind(before)
         .execute(connection)
         .await

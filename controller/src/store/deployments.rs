@@ -4,8 +4,8 @@ use super::process_versions::{self, RunSettings};
 use super::processes::Process;
 use super::query::Filter;
 use super::{Json, StoreError, row};
+use crate::store::sql::Connection;
 use serde::{Deserialize, Serialize};
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 pub const ACTIVE: &str = "ACTIVE";
@@ -60,7 +60,7 @@ impl Previous {
     /// What `process` goes back to: not its row, in which a manifest has already written what the
     /// deployment is to bring, but what its version runs with.
     pub async fn of(
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         process: &Process,
     ) -> Result<Previous, StoreError> {
         Ok(Previous {
@@ -85,7 +85,7 @@ impl Deployment {
     }
 }
 
-pub async fn active(connection: &mut AnyConnection) -> Result<Vec<Deployment>, StoreError> {
+pub async fn active(connection: &mut Connection) -> Result<Vec<Deployment>, StoreError> {
     let filter = Filter::new()
         .equals("status", ACTIVE)
         .order("created_at", false);
@@ -94,7 +94,7 @@ pub async fn active(connection: &mut AnyConnection) -> Result<Vec<Deployment>, S
 
 /// The active ones of an app; more than one only inside the transaction that supersedes.
 pub async fn active_of_app(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
 ) -> Result<Vec<Deployment>, StoreError> {
     let filter = Filter::new()
@@ -108,7 +108,7 @@ pub async fn active_of_app(
 /// they are: the newer deployment scales them in like any older process. Returns where to go back to:
 /// what ran before the first of them, if there was one.
 pub async fn supersede(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
     now: i64,
 ) -> Result<Option<BackTo>, StoreError> {

@@ -1,10 +1,9 @@
 //! What should run, as one statement over processes and apps.
 
 use super::StoreError;
+use crate::store::sql::{self, Connection, Row, query};
 use proto::bus::health::DesiredProcess;
 use proto::ids::{ProcessGuid, Version};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
 
 /// One process with what its app says.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,10 +61,10 @@ const SELECT: &str = "SELECT p.id, p.guid, p.app_guid, p.type, p.version, p.inst
      LEFT JOIN process_versions v ON v.version = p.version";
 
 /// All of it, in the order of creation.
-pub async fn all(connection: &mut AnyConnection) -> Result<Vec<DesiredRow>, StoreError> {
+pub async fn all(connection: &mut Connection) -> Result<Vec<DesiredRow>, StoreError> {
     static SQL: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| format!("{SELECT} ORDER BY p.id"));
-    let rows = sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))
+    let rows = query(SQL.as_str())
         .fetch_all(connection)
         .await
         .map_err(StoreError::during("read what should run"))?;
@@ -74,13 +73,13 @@ pub async fn all(connection: &mut AnyConnection) -> Result<Vec<DesiredRow>, Stor
 
 /// One page for the bulk API: rows with an id greater than `after`.
 pub async fn page(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     after: i64,
     limit: i64,
 ) -> Result<Vec<DesiredRow>, StoreError> {
     static SQL: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| format!("{SELECT} WHERE p.id > $1 ORDER BY p.id LIMIT $2"));
-    let rows = sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))
+    let rows = query(SQL.as_str())
         .bind(after)
         .bind(limit)
         .fetch_all(connection)
@@ -91,12 +90,12 @@ pub async fn page(
 
 /// One process.
 pub async fn one(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     process: &str,
 ) -> Result<Option<DesiredRow>, StoreError> {
     static SQL: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| format!("{SELECT} WHERE p.guid = $1"));
-    let rows = sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))
+    let rows = query(SQL.as_str())
         .bind(process.to_string())
         .fetch_all(connection)
         .await
@@ -104,20 +103,17 @@ pub async fn one(
     Ok(decode(&rows)?.pop())
 }
 
-fn decode(rows: &[AnyRow]) -> Result<Vec<DesiredRow>, StoreError> {
+fn decode(rows: &[Row]) -> Result<Vec<DesiredRow>, StoreError> {
     rows.iter()
         .map(decode_one)
         .collect::<Result<_, _>>()
         .map_err(StoreError::during("read what should run"))
 }
 
-fn decode_one(row: &AnyRow) -> Result<DesiredRow, sqlx::Error> {
+fn decode_one(row: &Row) -> Result<DesiredRow, sql::Error> {
     let text = |column: usize| row.try_get::<String, _>(column);
     let number = |column: usize| row.try_get::<i64, _>(column);
-    let invalid = |column: &str, source: proto::ids::InvalidId| sqlx::Error::ColumnDecode {
-        index: column.to_string(),
-        source: Box::new(source),
-    };
+    let invalid = |column, source: proto::ids::InvalidId| sql::Error::column(column, source);
     Ok(DesiredRow {
         id: number(0)?,
         process: ProcessGuid::new(text(1)?).map_err(|error| invalid("guid", error))?,
@@ -136,8 +132,8 @@ fn decode_one(row: &AnyRow) -> Result<DesiredRow, sqlx::Error> {
 }
 
 /// Counts for `/bulk/counts`.
-pub async fn users(connection: &mut AnyConnection) -> Result<u64, StoreError> {
-    let count: i64 = sqlx::query("SELECT count(*) FROM users")
+pub async fn users(connection: &mut Connection) -> Result<u64, StoreError> {
+    let count: i64 = query("SELECT count(*) FROM users")
         .fetch_one(connection)
         .await
         .and_then(|row| row.try_get(0))

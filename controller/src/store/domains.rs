@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 
 row! {
     pub struct Domain in "domains", key guid, versioned {
@@ -17,7 +17,7 @@ row! {
 }
 
 pub async fn by_name(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     name: &str,
 ) -> Result<Option<Domain>, StoreError> {
     Ok(Domain::fetch(
@@ -29,7 +29,7 @@ pub async fn by_name(
     .pop())
 }
 
-pub async fn all(connection: &mut AnyConnection) -> Result<Vec<Domain>, StoreError> {
+pub async fn all(connection: &mut Connection) -> Result<Vec<Domain>, StoreError> {
     Domain::fetch(
         connection,
         Filter::new().order("created_at", false),

@@ -2,8 +2,8 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
+use crate::store::sql::Connection;
 use proto::bus::staging::UsedBuildpack;
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 pub const STAGED: &str = "STAGED";
@@ -29,7 +29,7 @@ row! {
     }
 }
 
-pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Droplet>, StoreError> {
+pub async fn of_app(connection: &mut Connection, app: &str) -> Result<Vec<Droplet>, StoreError> {
     let filter = Filter::new()
         .equals("app_guid", app)
         .order("created_at", true);

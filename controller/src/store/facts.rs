@@ -6,7 +6,7 @@
 //! until they commit, so a reader who has seen number n never finds a smaller one later.
 
 use super::{Json, StoreError, row};
-use sqlx::{AnyConnection, Row};
+use crate::store::sql::{self, Connection, query};
 
 /// What a fact is about. `object` is the guid of the noun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +101,7 @@ pub struct Fact {
 /// Appends to the log in the caller's transaction and returns the number. Call it late in the
 /// transaction: on PostgreSQL it makes the other writers of facts wait until this one commits.
 pub async fn append(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     kind: Kind,
     object: &str,
     payload: serde_json::Value,
@@ -122,13 +122,13 @@ pub async fn append(
 
 /// The facts after `sequence`, in order, at most `limit`.
 pub async fn after(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     sequence: i64,
     limit: i64,
 ) -> Result<Vec<Fact>, StoreError> {
     let operation = "read facts";
     let sql = FactRow::select("WHERE sequence > $1 ORDER BY sequence LIMIT $2");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = query(sql)
         .bind(sequence)
         .bind(limit)
         .fetch_all(connection)
@@ -145,13 +145,13 @@ pub async fn after(
                 created_at: row.created_at,
             })
         })
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }
 
 /// The newest number given out.
-pub async fn newest(connection: &mut AnyConnection) -> Result<i64, StoreError> {
-    sqlx::query("SELECT value FROM sequences WHERE name = 'facts'")
+pub async fn newest(connection: &mut Connection) -> Result<i64, StoreError> {
+    query("SELECT value FROM sequences WHERE name = 'facts'")
         .fetch_one(connection)
         .await
         .and_then(|row| row.try_get(0))
@@ -159,8 +159,8 @@ pub async fn newest(connection: &mut AnyConnection) -> Result<i64, StoreError> {
 }
 
 /// How far a consumer has read; 0 for a new one.
-pub async fn cursor(connection: &mut AnyConnection, consumer: &str) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT sequence FROM cursors WHERE consumer = $1")
+pub async fn cursor(connection: &mut Connection, consumer: &str) -> Result<i64, StoreError> {
+    let row = query("SELECT sequence FROM cursors WHERE consumer = $1")
         .bind(consumer.to_string())
         .fetch_optional(connection)
         .await
@@ -173,11 +173,11 @@ pub async fn cursor(connection: &mut AnyConnection, consumer: &str) -> Result<i6
 
 /// Moves a cursor on; never back.
 pub async fn advance(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     consumer: &str,
     sequence: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "INSERT INTO cursors (consumer, sequence) VALUES ($1, $2) \
          ON CONFLICT (consumer) DO UPDATE SET sequence = $2 WHERE cursors.sequence < $2",
     )
@@ -190,8 +190,8 @@ pub async fn advance(
 }
 
 /// Drops facts older than `before` that every consumer has read. Returns how many.
-pub async fn prune(connection: &mut AnyConnection, before: i64) -> Result<u64, StoreError> {
-    let done = sqlx::query(
+pub async fn prune(connection: &mut Connection, before: i64) -> Result<u64, StoreError> {
+    let done = query(
         "DELETE FROM facts WHERE created_at < $1 AND sequence <= (SELECT coalesce(min(sequence), 0) FROM cursors)",
     )
     .bind(before)

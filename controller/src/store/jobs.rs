@@ -1,7 +1,7 @@
 //! Jobs: what goes on after its request was answered.
 
 use super::{Json, StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::{Connection, query};
 
 pub const PROCESSING: &str = "PROCESSING";
 pub const COMPLETE: &str = "COMPLETE";
@@ -23,12 +23,12 @@ row! {
 
 /// Ends a job. `error`: code, title and detail.
 pub async fn finish(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     guid: &str,
     error: Option<(i64, &str, &str)>,
     now: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE jobs SET state = $1, error_code = $2, error_title = $3, error_detail = $4, updated_at = $5 WHERE guid = $6")
+    query("UPDATE jobs SET state = $1, error_code = $2, error_title = $3, error_detail = $4, updated_at = $5 WHERE guid = $6")
         .bind(if error.is_some() { FAILED } else { COMPLETE }.to_string())
         .bind(error.map(|error| error.0))
         .bind(error.map(|error| error.1.to_string()))

@@ -1,7 +1,7 @@
 //! Nodes as the platform's events told of them, so that no leader tells it again.
 
 use super::{StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::{Connection, query};
 
 row! {
     pub struct KnownNode in "known_nodes", key dea {
@@ -12,8 +12,8 @@ row! {
     }
 }
 
-pub async fn put(connection: &mut AnyConnection, node: &KnownNode) -> Result<(), StoreError> {
-    sqlx::query(
+pub async fn put(connection: &mut Connection, node: &KnownNode) -> Result<(), StoreError> {
+    query(
         "INSERT INTO known_nodes (dea, present, seen_at) VALUES ($1, $2, $3) \
          ON CONFLICT (dea) DO UPDATE SET present = $2, seen_at = $3",
     )

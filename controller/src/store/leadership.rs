@@ -7,19 +7,15 @@
 //! commit, so two leaders' transactions cannot pass each other.
 
 use super::StoreError;
-use sqlx::AnyConnection;
+use crate::store::sql::{Connection, query};
 
 /// What a [`StoreError::Stale`] of [`fence`] is about.
 pub const NOUN: &str = "leadership of";
 
 /// Refuses with [`StoreError::Stale`] if a newer leader has written. The first statement of every
 /// transaction a leader writes in.
-pub async fn fence(
-    connection: &mut AnyConnection,
-    name: &str,
-    epoch: i64,
-) -> Result<(), StoreError> {
-    let done = sqlx::query(
+pub async fn fence(connection: &mut Connection, name: &str, epoch: i64) -> Result<(), StoreError> {
+    let done = query(
         "INSERT INTO leadership (name, epoch) VALUES ($1, $2) \
          ON CONFLICT (name) DO UPDATE SET epoch = $2 WHERE leadership.epoch <= $2",
     )

@@ -1,7 +1,7 @@
 //! The record of truth: SQL, on SQLite or PostgreSQL, with one text for both.
 //!
 //! One file per noun holds the row struct and the statements about it; nothing else in the
-//! controller writes SQL. Statements take `&mut AnyConnection`, so the caller decides what
+//! controller writes SQL. Statements take `&mut Connection`, so the caller decides what
 //! belongs in one transaction:
 //!
 //! ```text
@@ -48,15 +48,15 @@ mod row;
 pub mod service_bindings;
 pub mod service_instances;
 pub mod spaces;
+pub mod sql;
 pub mod sweep;
 pub mod tasks;
 pub mod told_traffic;
 pub mod users;
 
-use sqlx::any::AnyPoolOptions;
+use self::sql::{Connection, Postgres, Sort, Sqlite, query};
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Executor, SqlSafeStr, Transaction};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -128,7 +128,6 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long
 /// transactions may pile up before requests are told to come back.
 const ACQUIRE: Duration = Duration::from_secs(15);
-const READERS: u32 = 8;
 /// Longest pause between two statements of a transaction on PostgreSQL.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(4);
 
@@ -147,27 +146,27 @@ pub enum StoreError {
     Taken {
         operation: &'static str,
         #[source]
-        source: sqlx::Error,
+        source: sql::Error,
     },
     /// Other rows still point at it, or it points at none.
     #[error("{operation}: still referred to, or refers to what is gone")]
     Referenced {
         operation: &'static str,
         #[source]
-        source: sqlx::Error,
+        source: sql::Error,
     },
     /// The database is away or overloaded: worth a retry by the caller.
     #[error("{operation}: the database does not answer")]
     Unavailable {
         operation: &'static str,
         #[source]
-        source: sqlx::Error,
+        source: sql::Error,
     },
     #[error("{operation}")]
     Failed {
         operation: &'static str,
         #[source]
-        source: sqlx::Error,
+        source: sql::Error,
     },
     #[error("the database cannot be opened: {why}")]
     Open {
@@ -179,190 +178,123 @@ pub enum StoreError {
 
 impl StoreError {
     /// Sorts a database error, for `map_err(StoreError::during("list apps"))`.
-    pub fn during(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-        move |source| {
-            use sqlx::error::ErrorKind;
-            let kind = source.as_database_error().map(|error| error.kind());
-            match (kind, &source) {
-                (Some(ErrorKind::UniqueViolation), _) => StoreError::Taken { operation, source },
-                (Some(ErrorKind::ForeignKeyViolation), _) => {
-                    StoreError::Referenced { operation, source }
-                }
-                (
-                    None,
-                    sqlx::Error::Io(_)
-                    | sqlx::Error::PoolTimedOut
-                    | sqlx::Error::PoolClosed
-                    | sqlx::Error::WorkerCrashed,
-                ) => StoreError::Unavailable { operation, source },
-                _ => StoreError::Failed { operation, source },
-            }
+    pub fn during(operation: &'static str) -> impl Fn(sql::Error) -> StoreError {
+        move |source| match source.sort() {
+            Sort::Taken => StoreError::Taken { operation, source },
+            Sort::Referenced => StoreError::Referenced { operation, source },
+            Sort::Unavailable => StoreError::Unavailable { operation, source },
+            Sort::DiskFull | Sort::Other => StoreError::Failed { operation, source },
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Backend {
-    Sqlite,
-    Postgres,
 }
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    backend: Backend,
-    writers: AnyPool,
-    readers: AnyPool,
+    database: Database,
+}
+
+#[derive(Debug, Clone)]
+enum Database {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 impl Store {
     /// Opens `sqlite:///path` (made if it is not there) or `postgres://…` and brings its tables up
     /// to date.
     pub async fn open(url: &str) -> Result<Store, StoreError> {
-        let open = |why: &'static str| {
-            move |source: sqlx::Error| StoreError::Open {
-                why,
+        let database = if url.starts_with("sqlite:") {
+            let opened = Sqlite::open(url, migrator()).await;
+            Database::Sqlite(opened.map_err(|source| StoreError::Open {
+                why: "SQLite",
                 source: Box::new(source),
-            }
-        };
-        sqlx::any::install_default_drivers();
-        let (backend, writers, readers) = if url.starts_with("sqlite:") {
-            let separator = if url.contains('?') { '&' } else { '?' };
-            let writers = sqlite_pool(1, false)
-                .connect(&format!("{url}{separator}mode=rwc"))
-                .await
-                .map_err(open("connecting to SQLite for writing"))?;
-            let readers = sqlite_pool(READERS, true)
-                .connect(&format!("{url}{separator}mode=rw"))
-                .await
-                .map_err(open("connecting to SQLite for reading"))?;
-            (Backend::Sqlite, writers, readers)
+            })?)
         } else {
-            let pool = postgres_pool()
-                .connect(url)
-                .await
-                .map_err(open("connecting to PostgreSQL"))?;
-            (Backend::Postgres, pool.clone(), pool)
-        };
-        migrator()
-            .run(&writers)
-            .await
-            .map_err(|error| StoreError::Open {
-                why: "migrating its tables",
-                source: Box::new(error),
+            let opened = Postgres::open(url).await;
+            let opened = opened.map_err(|source| StoreError::Open {
+                why: "connecting to PostgreSQL",
+                source: Box::new(source),
             })?;
-        if backend == Backend::Postgres {
-            vacuum_often(&writers).await;
+            let migrated = migrator().run(opened.pool()).await;
+            migrated.map_err(|source| StoreError::Open {
+                why: "migrating its tables",
+                source: Box::new(source),
+            })?;
+            Database::Postgres(opened)
+        };
+        let store = Store { database };
+        if store.is_shared() {
+            store.vacuum_often().await;
         }
-        Ok(Store {
-            backend,
-            writers,
-            readers,
-        })
+        Ok(store)
     }
 
     /// Several controllers can have it together.
     pub fn is_shared(&self) -> bool {
-        self.backend == Backend::Postgres
+        matches!(self.database, Database::Postgres(_))
     }
 
     /// Begins a transaction; `operation` names it in errors. On SQLite it holds the only writing
     /// connection: do nothing slow (no bus, no disk, no hashing) until it is committed or dropped.
     pub async fn write(&self, operation: &'static str) -> Result<Tx, StoreError> {
-        let inner = match self.backend {
-            Backend::Sqlite => self.writers.begin_with("BEGIN IMMEDIATE").await,
-            Backend::Postgres => self.writers.begin().await,
+        let inner = match &self.database {
+            Database::Sqlite(sqlite) => sqlite.begin().await.map(Connection::Sqlite),
+            Database::Postgres(postgres) => postgres.begin().await.map(Connection::Postgres),
         }
         .map_err(StoreError::during(operation))?;
         Ok(Tx { inner, operation })
     }
 
     /// A connection for reading only.
-    pub async fn read(&self) -> Result<PoolConnection<Any>, StoreError> {
-        self.readers
-            .acquire()
-            .await
-            .map_err(StoreError::during("waiting for a database connection"))
+    pub async fn read(&self) -> Result<Reader, StoreError> {
+        let inner = match &self.database {
+            Database::Sqlite(sqlite) => sqlite.read().await.map(Connection::Sqlite),
+            Database::Postgres(postgres) => postgres.read().await.map(Connection::Postgres),
+        }
+        .map_err(StoreError::during("waiting for a database connection"))?;
+        Ok(Reader { inner })
     }
 
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writers.close().await;
-    }
-}
-
-/// Lists count what matches by the indexes alone, as far as PostgreSQL knows which pages everybody sees; that it
-/// learns from its vacuum, by default only after a fifth of a table has changed. What it does not know costs ten
-/// times as much to count. Who has set something for a table knows better.
-async fn vacuum_often(pool: &AnyPool) {
-    for table in ["executions", "trigger_instances", "rule_enforcements"] {
-        let asked = format!(
-            "SELECT count(*) FROM pg_class WHERE oid = '{table}'::regclass AND reloptions IS NULL"
-        );
-        let often = format!(
-            "ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.02, \
-             autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)"
-        );
-        let done = async {
-            use sqlx::Row;
-            let asked = sqlx::query(sqlx::AssertSqlSafe(asked)).fetch_one(pool);
-            if asked.await?.try_get::<i64, _>(0)? > 0 {
-                sqlx::query(sqlx::AssertSqlSafe(often))
-                    .execute(pool)
-                    .await?;
-            }
-            Ok::<_, sqlx::Error>(())
-        };
-        // Another owner's table, or a server that is too old: lists are slower there.
-        if let Err(error) = done.await {
-            tracing::warn!(table, %error, "PostgreSQL cannot be told to vacuum a table more often");
+        match &self.database {
+            Database::Sqlite(sqlite) => sqlite.close().await,
+            Database::Postgres(postgres) => postgres.close().await,
         }
     }
-}
 
-fn sqlite_pool(connections: u32, read_only: bool) -> AnyPoolOptions {
-    // Pages kept in memory, in KiB, by each connection: the writer touches every index. What readers
-    // miss the kernel has.
-    let cache = if read_only { 2 << 10 } else { 32 << 10 };
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE)
-        // There is no server that could have gone away.
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .after_connect(move |connection, _| {
-            Box::pin(async move {
-                connection
-                    .execute(
-                        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                         PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
-                    )
-                    .await?;
-                let cache = format!("PRAGMA cache_size = -{cache};");
-                connection.execute(sqlx::AssertSqlSafe(cache)).await?;
-                if read_only {
-                    connection.execute("PRAGMA query_only = ON;").await?;
+    /// Lists count what matches by the indexes alone, as far as PostgreSQL knows which pages everybody sees; that it
+    /// learns from its vacuum, by default only after a fifth of a table has changed. What it does not know costs ten
+    /// times as much to count. Who has set something for a table knows better.
+    async fn vacuum_often(&self) {
+        for table in ["executions", "trigger_instances", "rule_enforcements"] {
+            let asked = format!(
+                "SELECT count(*) FROM pg_class WHERE oid = '{table}'::regclass AND reloptions IS NULL"
+            );
+            let often = format!(
+                "ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.02, \
+                 autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)"
+            );
+            let done = async {
+                let operation = "tell PostgreSQL how often to vacuum a table";
+                let mut connection = self.read().await?;
+                let untold: i64 = query(asked)
+                    .fetch_one(&mut connection)
+                    .await
+                    .and_then(|row| row.try_get(0))
+                    .map_err(StoreError::during(operation))?;
+                if untold > 0 {
+                    let told = query(often).execute(&mut connection).await;
+                    told.map_err(StoreError::during(operation))?;
                 }
-                Ok(())
-            })
-        })
-}
-
-/// A process that stands still in the middle of a transaction holds its rows, the fence of leaders among them:
-/// the server ends it, so that others go on. Its next statement fails then, and what it was about is begun anew.
-fn postgres_pool() -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .max_connections(16)
-        .acquire_timeout(ACQUIRE)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                let seconds = IDLE_IN_TRANSACTION.as_secs();
-                let bound = format!("SET idle_in_transaction_session_timeout = '{seconds}s'");
-                connection.execute(sqlx::AssertSqlSafe(bound)).await?;
-                Ok(())
-            })
-        })
+                Ok::<_, StoreError>(())
+            };
+            // Another owner's table, or a server that is too old: lists are slower there.
+            if let Err(error) = done.await {
+                tracing::warn!(table, %error, "PostgreSQL cannot be told to vacuum a table more often");
+            }
+        }
+    }
 }
 
 fn migrator() -> Migrator {
@@ -384,7 +316,7 @@ fn migrator() -> Migrator {
 
 /// A transaction. Dropped without [`Tx::commit`] it is rolled back.
 pub struct Tx {
-    inner: Transaction<'static, Any>,
+    inner: Connection,
     operation: &'static str,
 }
 
@@ -398,28 +330,33 @@ impl Tx {
     }
 }
 
-impl Deref for Tx {
-    type Target = AnyConnection;
-    fn deref(&self) -> &AnyConnection {
-        &self.inner
-    }
+/// A connection for reading.
+pub struct Reader {
+    inner: Connection,
 }
 
-impl DerefMut for Tx {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.inner
-    }
+macro_rules! is_a_connection {
+    ($($holder:ty),+) => { $(
+        impl Deref for $holder {
+            type Target = Connection;
+            fn deref(&self) -> &Connection { &self.inner }
+        }
+        impl DerefMut for $holder {
+            fn deref_mut(&mut self) -> &mut Connection { &mut self.inner }
+        }
+    )+ };
 }
+is_a_connection!(Tx, Reader);
 
 /// Runs statements one after the other, each about the row of this guid (`$1`).
 async fn each(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     statements: &[&'static str],
     guid: &str,
     operation: &'static str,
 ) -> Result<(), StoreError> {
     for statement in statements {
-        sqlx::query(*statement)
+        query(*statement)
             .bind(guid.to_string())
             .execute(&mut *connection)
             .await
@@ -432,11 +369,10 @@ async fn each(
 /// of one sequence until they commit, so numbers become visible in order: a reader of the facts
 /// who saw number n will never find a smaller one later.
 pub async fn next_number(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     sequence: &'static str,
 ) -> Result<i64, StoreError> {
-    use sqlx::Row;
-    sqlx::query("UPDATE sequences SET value = value + 1 WHERE name = $1 RETURNING value")
+    query("UPDATE sequences SET value = value + 1 WHERE name = $1 RETURNING value")
         .bind(sequence)
         .fetch_one(connection)
         .await

@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, each, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 use std::collections::BTreeMap;
 
 row! {
@@ -20,7 +20,7 @@ row! {
 }
 
 pub async fn by_name(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     name: &str,
 ) -> Result<Option<Organization>, StoreError> {
     Ok(Organization::fetch(
@@ -34,7 +34,7 @@ pub async fn by_name(
 
 /// Deletes an organization whose spaces are gone, with its private domains and the quotas for its spaces.
 pub async fn delete_rows(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
 ) -> Result<(), StoreError> {
     let statements = [

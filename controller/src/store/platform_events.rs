@@ -6,13 +6,13 @@ use super::apps::App;
 use super::facts::{self, Kind};
 use super::organizations::Organization;
 use super::spaces::Space;
+use crate::store::sql::Connection;
 use automation::triggers::yard::{AppPlace, Named, PlatformEvent};
 use serde_json::{Value, json};
-use sqlx::AnyConnection;
 
 /// Tells it. Late in the transaction, like every fact; `object`: the guid of what it is about.
 pub async fn tell(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     event: impl Into<PlatformEvent>,
     object: &str,
     now: i64,
@@ -30,10 +30,7 @@ pub fn read(payload: &Value) -> Option<(String, Value)> {
 }
 
 /// An app with its space and organization; None while one of them is being deleted.
-pub async fn place(
-    connection: &mut AnyConnection,
-    app: &App,
-) -> Result<Option<AppPlace>, StoreError> {
+pub async fn place(connection: &mut Connection, app: &App) -> Result<Option<AppPlace>, StoreError> {
     let Some(space) = Space::find(connection, &app.space_guid).await? else {
         return Ok(None);
     };
@@ -55,7 +52,7 @@ pub async fn place(
 
 /// The organization of a space; None while it is being deleted.
 pub async fn organization_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     space: &Space,
 ) -> Result<Option<Named>, StoreError> {
     let organization = Organization::find(connection, &space.organization_guid).await?;

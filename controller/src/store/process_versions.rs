@@ -8,8 +8,8 @@
 use super::apps::App;
 use super::processes::Process;
 use super::{Json, StoreError, row};
+use crate::store::sql::{Connection, query};
 use serde::{Deserialize, Serialize};
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 /// The settings of a process that take effect with a new version only.
@@ -89,7 +89,7 @@ row! {
 }
 
 /// Keeps it, unless somebody was first.
-pub async fn keep(connection: &mut AnyConnection, kept: &ProcessVersion) -> Result<(), StoreError> {
+pub async fn keep(connection: &mut Connection, kept: &ProcessVersion) -> Result<(), StoreError> {
     if ProcessVersion::find(connection, &kept.version)
         .await?
         .is_none()
@@ -101,7 +101,7 @@ pub async fn keep(connection: &mut AnyConnection, kept: &ProcessVersion) -> Resu
 
 /// What instances of a version run with; None: none was ever started.
 pub async fn run_settings(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     version: &str,
 ) -> Result<Option<RunSettings>, StoreError> {
     let kept = ProcessVersion::find(connection, version).await?;
@@ -109,12 +109,10 @@ pub async fn run_settings(
 }
 
 /// Forgets those that no process has any more.
-pub async fn forget(connection: &mut AnyConnection) -> Result<(), StoreError> {
-    sqlx::query(
-        "DELETE FROM process_versions WHERE version NOT IN (SELECT version FROM processes)",
-    )
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("forget old versions of processes"))?;
+pub async fn forget(connection: &mut Connection) -> Result<(), StoreError> {
+    query("DELETE FROM process_versions WHERE version NOT IN (SELECT version FROM processes)")
+        .execute(connection)
+        .await
+        .map_err(StoreError::during("forget old versions of processes"))?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 
 row! {
     pub struct Process in "processes", key guid, versioned {
@@ -39,11 +39,11 @@ row! {
 }
 
 /// The next `id`.
-pub async fn next_id(connection: &mut AnyConnection) -> Result<i64, StoreError> {
+pub async fn next_id(connection: &mut Connection) -> Result<i64, StoreError> {
     super::next_number(connection, "processes").await
 }
 
-pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Process>, StoreError> {
+pub async fn of_app(connection: &mut Connection, app: &str) -> Result<Vec<Process>, StoreError> {
     let filter = Filter::new().equals("app_guid", app).order("id", false);
     Process::fetch(connection, filter, "list the processes of an app").await
 }
@@ -51,7 +51,7 @@ pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Pro
 /// The process of a type that users mean: during a deployment the one being replaced, whose guid
 /// and settings stay.
 pub async fn of_type(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
     kind: &str,
 ) -> Result<Option<Process>, StoreError> {

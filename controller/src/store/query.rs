@@ -1,9 +1,9 @@
 //! Lists: conditions put together at run time, with numbered placeholders.
 //!
 //! Column names and operators are constants of this crate; only values come from outside, and
-//! they are always bound. (sqlx's own builder writes `?`, which PostgreSQL does not take.)
+//! they are always bound.
 
-use super::row::Statement;
+use super::sql::{Connection, Statement, query};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Bound {
@@ -211,9 +211,9 @@ impl Filter {
         sql
     }
 
-    pub fn bind<'q>(&self, mut statement: Statement<'q>) -> Statement<'q> {
+    pub fn bind(&self, mut statement: Statement) -> Statement {
         // Each combination of filters is its own text: keeping them prepared would fill the cache.
-        statement = statement.persistent(false);
+        statement = statement.kept(false).long(self.window.is_some());
         for value in &self.values {
             statement = match value {
                 Bound::Text(text) => statement.bind(text.clone()),
@@ -226,14 +226,13 @@ impl Filter {
     /// How many rows of `table` match.
     pub async fn count(
         &self,
-        connection: &mut sqlx::AnyConnection,
+        connection: &mut Connection,
         table: &'static str,
     ) -> Result<u64, super::StoreError> {
-        use sqlx::Row;
         let counting = self.counting();
         let sql = counting.sql(&format!("SELECT count(*) FROM {table}"));
         let count: i64 = counting
-            .bind(sqlx::query(sqlx::AssertSqlSafe(sql)))
+            .bind(query(sql))
             .fetch_one(connection)
             .await
             .and_then(|row| row.try_get(0))

@@ -3,7 +3,7 @@
 use super::query::Filter;
 use super::{Json, StoreError, each, row};
 use crate::domain::quotas::{HeldDeployment, HeldProcess, HeldTask, Holdings, Limits};
-use sqlx::{AnyConnection, Row};
+use crate::store::sql::{self, Connection, query};
 use std::collections::BTreeMap;
 
 /// The quota of organizations that were given no other; the column's default, see the migration.
@@ -34,7 +34,7 @@ row! {
 }
 
 /// Makes the default quota if it is not there: it limits nothing.
-pub async fn make_default(connection: &mut AnyConnection, now: i64) -> Result<(), StoreError> {
+pub async fn make_default(connection: &mut Connection, now: i64) -> Result<(), StoreError> {
     let quota = OrganizationQuota {
         guid: DEFAULT_GUID.to_string(),
         name: DEFAULT_NAME.to_string(),
@@ -48,12 +48,12 @@ pub async fn make_default(connection: &mut AnyConnection, now: i64) -> Result<()
 }
 
 async fn lock(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     statement: &'static str,
     guid: &str,
     operation: &'static str,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(statement)
+    let done = query(statement)
         .bind(guid.to_string())
         .execute(connection)
         .await
@@ -65,7 +65,7 @@ async fn lock(
 /// otherwise see room for one. Take it before any other row is written: `facts` and `processes` have rows that
 /// everybody waits for.
 pub async fn lock_holdings(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
 ) -> Result<(), StoreError> {
     let statement = "UPDATE organizations SET updated_at = updated_at WHERE guid = $1";
@@ -75,7 +75,7 @@ pub async fn lock_holdings(
 
 /// Makes others who would give this quota or delete it wait; whether it is there.
 pub async fn lock_organization_quota(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     guid: &str,
 ) -> Result<bool, StoreError> {
     let statement = "UPDATE organization_quotas SET updated_at = updated_at WHERE guid = $1";
@@ -83,17 +83,14 @@ pub async fn lock_organization_quota(
 }
 
 /// The same for a quota of spaces.
-pub async fn lock_space_quota(
-    connection: &mut AnyConnection,
-    guid: &str,
-) -> Result<bool, StoreError> {
+pub async fn lock_space_quota(connection: &mut Connection, guid: &str) -> Result<bool, StoreError> {
     let statement = "UPDATE space_quotas SET updated_at = updated_at WHERE guid = $1";
     lock(connection, statement, guid, "lock a space quota").await
 }
 
 /// The pairs (quota, who has it) of these quotas.
 async fn holders(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     select: &str,
     quotas: &[String],
 ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
@@ -105,7 +102,7 @@ async fn holders(
             .any("quota_guid", some)
             .order("created_at", false);
         let rows = filter
-            .bind(sqlx::query(sqlx::AssertSqlSafe(filter.sql(select))))
+            .bind(query(filter.sql(select)))
             .fetch_all(&mut *connection)
             .await
             .map_err(StoreError::during(operation))?;
@@ -120,7 +117,7 @@ async fn holders(
 
 /// The organizations that have these quotas, by quota.
 pub async fn organizations_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     quotas: &[String],
 ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
     holders(
@@ -133,7 +130,7 @@ pub async fn organizations_of(
 
 /// The spaces that have these quotas, by quota.
 pub async fn spaces_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     quotas: &[String],
 ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
     holders(connection, "SELECT quota_guid, guid FROM spaces", quotas).await
@@ -141,11 +138,11 @@ pub async fn spaces_of(
 
 /// Gives an organization this quota.
 pub async fn give_organization(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
     quota: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "UPDATE organizations SET quota_guid = $2, row_version = row_version + 1 WHERE guid = $1",
     )
     .bind(organization.to_string())
@@ -158,11 +155,11 @@ pub async fn give_organization(
 
 /// Gives a space this quota, or none.
 pub async fn give_space(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     space: &str,
     quota: Option<&str>,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE spaces SET quota_guid = $2, row_version = row_version + 1 WHERE guid = $1")
+    query("UPDATE spaces SET quota_guid = $2, row_version = row_version + 1 WHERE guid = $1")
         .bind(space.to_string())
         .bind(quota.map(str::to_string))
         .execute(connection)
@@ -172,10 +169,7 @@ pub async fn give_space(
 }
 
 /// Deletes a quota of spaces; those that have it have none then.
-pub async fn delete_space_quota(
-    connection: &mut AnyConnection,
-    guid: &str,
-) -> Result<(), StoreError> {
+pub async fn delete_space_quota(connection: &mut Connection, guid: &str) -> Result<(), StoreError> {
     let statements = [
         "UPDATE spaces SET quota_guid = NULL, row_version = row_version + 1 WHERE quota_guid = $1",
         "DELETE FROM told_quotas WHERE quota_guid = $1",
@@ -186,7 +180,7 @@ pub async fn delete_space_quota(
 
 /// Deletes a quota of organizations that no organization has.
 pub async fn delete_organization_quota(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     guid: &str,
 ) -> Result<(), StoreError> {
     let statements = [
@@ -204,7 +198,7 @@ pub async fn delete_organization_quota(
 
 /// Everything of an organization that counts against its quota and those of its spaces.
 pub async fn holdings(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
 ) -> Result<Holdings, StoreError> {
     Ok(Holdings {
@@ -224,11 +218,11 @@ fn number(value: i64) -> u64 {
 }
 
 async fn processes(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
 ) -> Result<Vec<HeldProcess>, StoreError> {
     let operation = "read the processes of an organization";
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT a.space_guid, p.app_guid, p.type, a.state, p.instances, p.memory_mb, d.wanted_instances, d.max_in_flight \
          FROM processes p JOIN apps a ON a.guid = p.app_guid JOIN spaces s ON s.guid = a.space_guid \
          LEFT JOIN deployments d ON d.app_guid = p.app_guid AND d.status = 'ACTIVE' AND p.type = 'web' \
@@ -256,17 +250,17 @@ async fn processes(
                 }),
             })
         })
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }
 
 /// Tasks that are not over.
 async fn tasks(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
 ) -> Result<Vec<HeldTask>, StoreError> {
     let operation = "read the open tasks of an organization";
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT a.space_guid, t.guid, t.memory_mb \
          FROM tasks t JOIN apps a ON a.guid = t.app_guid JOIN spaces s ON s.guid = a.space_guid \
          WHERE s.organization_guid = $1 AND t.ended_at IS NULL",
@@ -283,7 +277,7 @@ async fn tasks(
                 memory_mb: number(row.try_get(2)?),
             })
         })
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }
 
@@ -294,31 +288,31 @@ const SERVICES: &str = "SELECT i.space_guid, count(*) FROM service_instances i J
 
 /// How many each space of the organization has of what the statement counts.
 async fn by_space(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     statement: &'static str,
     organization: &str,
 ) -> Result<BTreeMap<String, u64>, StoreError> {
     let operation = "count what the spaces of an organization have";
-    let rows = sqlx::query(statement)
+    let rows = query(statement)
         .bind(organization.to_string())
         .fetch_all(connection)
         .await
         .map_err(StoreError::during(operation))?;
     rows.iter()
         .map(|row| Ok((row.try_get(0)?, number(row.try_get(1)?))))
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }
 
 /// Notes that rules are told of a limit of a quota, unless they were after `since`. Whether they are to be told.
 pub async fn note_told(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     quota: &str,
     exceeded: &str,
     since: i64,
     now: i64,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+    let done = query(
         "INSERT INTO told_quotas (quota_guid, exceeded, told_at) VALUES ($1, $2, $3) \
          ON CONFLICT (quota_guid, exceeded) DO UPDATE SET told_at = $3 WHERE told_quotas.told_at <= $4",
     )

@@ -1,7 +1,7 @@
 //! Refresh tokens, kept as hashes: what is in the database opens nothing.
 
 use super::{StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::{Connection, query};
 
 row! {
     pub struct RefreshToken in "refresh_tokens", key token_hash {
@@ -15,8 +15,8 @@ row! {
 }
 
 /// All tokens of a user: a password change ends them.
-pub async fn delete_of_user(connection: &mut AnyConnection, user: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM refresh_tokens WHERE user_guid = $1")
+pub async fn delete_of_user(connection: &mut Connection, user: &str) -> Result<(), StoreError> {
+    query("DELETE FROM refresh_tokens WHERE user_guid = $1")
         .bind(user.to_string())
         .execute(connection)
         .await
@@ -24,8 +24,8 @@ pub async fn delete_of_user(connection: &mut AnyConnection, user: &str) -> Resul
     Ok(())
 }
 
-pub async fn delete_expired(connection: &mut AnyConnection, now: i64) -> Result<u64, StoreError> {
-    let done = sqlx::query("DELETE FROM refresh_tokens WHERE expires_at < $1")
+pub async fn delete_expired(connection: &mut Connection, now: i64) -> Result<u64, StoreError> {
+    let done = query("DELETE FROM refresh_tokens WHERE expires_at < $1")
         .bind(now)
         .execute(connection)
         .await

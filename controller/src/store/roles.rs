@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{StoreError, row};
-use sqlx::{AnyConnection, Row};
+use crate::store::sql::{self, Connection, query};
 
 row! {
     pub struct Role in "roles", key guid {
@@ -17,7 +17,7 @@ row! {
     }
 }
 
-pub async fn of_user(connection: &mut AnyConnection, user: &str) -> Result<Vec<Role>, StoreError> {
+pub async fn of_user(connection: &mut Connection, user: &str) -> Result<Vec<Role>, StoreError> {
     Role::fetch(
         connection,
         Filter::new().equals("user_guid", user),
@@ -26,11 +26,8 @@ pub async fn of_user(connection: &mut AnyConnection, user: &str) -> Result<Vec<R
     .await
 }
 
-pub async fn delete_of_space(
-    connection: &mut AnyConnection,
-    space: &str,
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM roles WHERE space_guid = $1")
+pub async fn delete_of_space(connection: &mut Connection, space: &str) -> Result<(), StoreError> {
+    query("DELETE FROM roles WHERE space_guid = $1")
         .bind(space.to_string())
         .execute(connection)
         .await
@@ -39,10 +36,10 @@ pub async fn delete_of_space(
 }
 
 pub async fn delete_of_organization(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM roles WHERE organization_guid = $1")
+    query("DELETE FROM roles WHERE organization_guid = $1")
         .bind(organization.to_string())
         .execute(connection)
         .await
@@ -60,11 +57,11 @@ pub struct Granted {
 }
 
 pub async fn granted_to(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     user: &str,
 ) -> Result<Vec<Granted>, StoreError> {
     let operation = "read what a user may do";
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT r.type, r.organization_guid, r.space_guid, s.organization_guid FROM roles r \
          LEFT JOIN spaces s ON s.guid = r.space_guid WHERE r.user_guid = $1",
     )
@@ -90,6 +87,6 @@ pub async fn granted_to(
                 organization: if in_space { above } else { organization },
             })
         })
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }

@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 use std::collections::BTreeMap;
 
 row! {
@@ -22,7 +22,7 @@ row! {
 }
 
 pub async fn of_route(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     route: &str,
 ) -> Result<Option<RouteBinding>, StoreError> {
     let filter = Filter::new().equals("route_guid", route);
@@ -32,7 +32,7 @@ pub async fn of_route(
 
 /// Those of a service, the oldest first.
 pub async fn of_instance(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     instance: &str,
 ) -> Result<Vec<RouteBinding>, StoreError> {
     let filter = Filter::new()

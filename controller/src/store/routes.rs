@@ -3,10 +3,9 @@
 use super::query::Filter;
 use super::{Column, Json, StoreError, row};
 use crate::domain::route_terms::{HTTP1, told_options};
+use crate::store::sql::{self, Connection, Row, query};
 use proto::bus::router::RouteTerms;
 use serde_json::{Map, Value};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
 use std::collections::BTreeMap;
 
 row! {
@@ -48,10 +47,10 @@ impl Destination {
     /// Has its instances be spoken to in another protocol from now on.
     pub async fn set_protocol(
         &mut self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         protocol: &str,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE destinations SET protocol = $1 WHERE guid = $2")
+        query("UPDATE destinations SET protocol = $1 WHERE guid = $2")
             .bind(protocol.to_string())
             .bind(self.guid.clone())
             .execute(connection)
@@ -63,7 +62,7 @@ impl Destination {
 }
 
 pub async fn find_like(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     domain: &str,
     host: &str,
     path: &str,
@@ -77,7 +76,7 @@ pub async fn find_like(
 
 /// Whether a host of a domain has routes, with any path.
 pub async fn any_of_host(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     domain: &str,
     host: &str,
 ) -> Result<bool, StoreError> {
@@ -87,7 +86,7 @@ pub async fn any_of_host(
     Ok(filter.count(connection, Route::TABLE).await? > 0)
 }
 
-pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Route>, StoreError> {
+pub async fn of_app(connection: &mut Connection, app: &str) -> Result<Vec<Route>, StoreError> {
     let filter = Filter::new()
         .any_in(
             "guid",
@@ -99,7 +98,7 @@ pub async fn of_app(connection: &mut AnyConnection, app: &str) -> Result<Vec<Rou
 }
 
 pub async fn destinations(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     routes: &[String],
 ) -> Result<Vec<Destination>, StoreError> {
     let filter = Filter::new()
@@ -109,7 +108,7 @@ pub async fn destinations(
 }
 
 pub async fn destinations_of_app(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
 ) -> Result<Vec<Destination>, StoreError> {
     let filter = Filter::new()
@@ -128,12 +127,12 @@ pub struct Names {
 }
 
 pub async fn names(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
     process_type: &str,
 ) -> Result<Names, StoreError> {
     const DURING: &str = "read the names of an app";
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT r.host, r.path, d.name, t.protocol, s.route_service_url, r.options FROM destinations t \
          JOIN routes r ON r.guid = t.route_guid JOIN domains d ON d.guid = r.domain_guid \
          LEFT JOIN route_bindings b ON b.route_guid = r.guid \
@@ -156,7 +155,7 @@ pub async fn names(
     Ok(names)
 }
 
-fn led(row: &AnyRow) -> Result<(String, RouteTerms), sqlx::Error> {
+fn led(row: &Row) -> Result<(String, RouteTerms), sql::Error> {
     let (host, path, domain): (String, String, String) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let protocol: String = row.try_get(3)?;
@@ -173,7 +172,7 @@ fn led(row: &AnyRow) -> Result<(String, RouteTerms), sqlx::Error> {
 
 /// The names of the processes of one type of an app.
 pub async fn uris(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
     process_type: &str,
 ) -> Result<Vec<String>, StoreError> {

@@ -5,17 +5,13 @@
 //! whole row; what was read is what is compared, so a lost update cannot happen.
 
 use super::StoreError;
+use super::sql::{Connection, Error, Row, Statement, query};
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, Row};
-
-pub type Statement<'q> = Query<'q, Any, AnyArguments>;
 
 /// A type a column can hold.
 pub trait Column: Sized {
-    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error>;
-    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q>;
+    fn get(row: &Row, column: &str) -> Result<Self, Error>;
+    fn bind(&self, statement: Statement) -> Statement;
 }
 
 /// PostgreSQL takes no NUL in a text. The API refuses it at the door; what came over the bus is
@@ -29,46 +25,46 @@ fn without_nul(text: &str) -> String {
 }
 
 impl Column for String {
-    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+    fn get(row: &Row, column: &str) -> Result<Self, Error> {
         row.try_get(column)
     }
-    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+    fn bind(&self, statement: Statement) -> Statement {
         statement.bind(without_nul(self))
     }
 }
 
 impl Column for Option<String> {
-    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+    fn get(row: &Row, column: &str) -> Result<Self, Error> {
         row.try_get(column)
     }
-    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+    fn bind(&self, statement: Statement) -> Statement {
         statement.bind(self.as_deref().map(without_nul))
     }
 }
 
 impl Column for i64 {
-    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+    fn get(row: &Row, column: &str) -> Result<Self, Error> {
         row.try_get(column)
     }
-    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+    fn bind(&self, statement: Statement) -> Statement {
         statement.bind(*self)
     }
 }
 
 impl Column for Option<i64> {
-    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+    fn get(row: &Row, column: &str) -> Result<Self, Error> {
         row.try_get(column)
     }
-    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+    fn bind(&self, statement: Statement) -> Statement {
         statement.bind(*self)
     }
 }
 
 impl Column for bool {
-    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+    fn get(row: &Row, column: &str) -> Result<Self, Error> {
         Ok(row.try_get::<i64, _>(column)? != 0)
     }
-    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+    fn bind(&self, statement: Statement) -> Statement {
         statement.bind(i64::from(*self))
     }
 }
@@ -91,16 +87,13 @@ impl<T> std::ops::DerefMut for Json<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Column for Json<T> {
-    fn get(row: &AnyRow, column: &str) -> Result<Self, sqlx::Error> {
+    fn get(row: &Row, column: &str) -> Result<Self, Error> {
         let text: &str = row.try_get(column)?;
         serde_json::from_str(text)
             .map(Json)
-            .map_err(|error| sqlx::Error::ColumnDecode {
-                index: column.to_string(),
-                source: Box::new(error),
-            })
+            .map_err(|error| Error::column(column, error))
     }
-    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+    fn bind(&self, statement: Statement) -> Statement {
         // Maps with text keys, lists and texts: nothing here can fail to serialize. JSON escapes NUL.
         statement
             .bind(serde_json::to_string(&self.0).expect("JSON columns hold maps with text keys"))
@@ -130,8 +123,8 @@ pub fn groups<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 
 /// The placeholders of many rows, bound one after the other: `($1, $2), ($3, $4), …`, or `(?, ?), (?, ?), …` on
 /// SQLite, which looks for each numbered one among all.
-pub fn values(connection: &AnyConnection, rows: usize, columns: usize) -> String {
-    rows_of_places(connection.backend_name() != "SQLite", rows, columns)
+pub fn values(connection: &Connection, rows: usize, columns: usize) -> String {
+    rows_of_places(connection.likes_numbered_places(), rows, columns)
 }
 
 fn rows_of_places(are_numbered: bool, rows: usize, columns: usize) -> String {
@@ -167,10 +160,10 @@ impl Rewrite<'_> {
     /// Stale if any of the rows is not as it was read. `id` names a row, `bind` binds its values in order.
     pub async fn run<T>(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         rows: &[T],
         id: fn(&T) -> &str,
-        bind: impl for<'q> Fn(&T, Statement<'q>) -> Statement<'q>,
+        bind: impl Fn(&T, Statement) -> Statement,
     ) -> Result<(), StoreError> {
         let table = self.table;
         for group in groups(rows) {
@@ -180,7 +173,7 @@ impl Rewrite<'_> {
                 self.set,
                 values(connection, group.len(), self.values)
             );
-            let statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+            let statement = query(sql);
             let statement = group
                 .iter()
                 .fold(statement, |statement, row| bind(row, statement));
@@ -243,29 +236,29 @@ macro_rules! row {
                 format!("SELECT {} FROM {} {rest}", Self::COLUMNS.join(", "), Self::TABLE)
             }
 
-            pub fn from_row(row: &sqlx::any::AnyRow) -> Result<Self, sqlx::Error> {
+            pub fn from_row(row: &$crate::store::sql::Row) -> Result<Self, $crate::store::sql::Error> {
                 Ok($name { $( $field: $crate::store::Column::get(row, $crate::store::row::column!($field $(=> $column)?))?, )+ })
             }
 
             /// Binds every column in the order of [`Self::COLUMNS`].
-            pub fn bind_all<'q>(&self, mut statement: $crate::store::row::Statement<'q>) -> $crate::store::row::Statement<'q> {
+            pub fn bind_all(&self, mut statement: $crate::store::sql::Statement) -> $crate::store::sql::Statement {
                 $( statement = $crate::store::Column::bind(&self.$field, statement); )+
                 statement
             }
 
-            pub async fn insert(&self, connection: &mut sqlx::AnyConnection) -> Result<(), $crate::store::StoreError> {
+            pub async fn insert(&self, connection: &mut $crate::store::sql::Connection) -> Result<(), $crate::store::StoreError> {
                 static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| format!(
                     "INSERT INTO {} ({}) VALUES ({})",
                     $name::TABLE, $name::COLUMNS.join(", "), $crate::store::row::placeholders($name::COLUMNS.len()),
                 ));
-                self.bind_all(sqlx::query(sqlx::AssertSqlSafe(SQL.as_str()))).execute(connection).await
+                self.bind_all($crate::store::sql::query(SQL.as_str())).execute(connection).await
                     .map_err($crate::store::StoreError::during(concat!("insert into ", $table)))?;
                 Ok(())
             }
 
             /// Inserts all, several with each statement. `rest` follows the values: `ON CONFLICT …`. How many were written.
             pub async fn insert_all(
-                connection: &mut sqlx::AnyConnection,
+                connection: &mut $crate::store::sql::Connection,
                 rows: &[Self],
                 rest: &'static str,
             ) -> Result<u64, $crate::store::StoreError> {
@@ -275,7 +268,7 @@ macro_rules! row {
                         "INSERT INTO {} ({}) VALUES {} {rest}",
                         Self::TABLE, Self::COLUMNS.join(", "), $crate::store::row::values(connection, group.len(), Self::COLUMNS.len()),
                     );
-                    let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+                    let mut statement = $crate::store::sql::query(sql);
                     for row in group {
                         statement = row.bind_all(statement);
                     }
@@ -286,17 +279,17 @@ macro_rules! row {
                 Ok(written)
             }
 
-            pub async fn find(connection: &mut sqlx::AnyConnection, key: &str) -> Result<Option<Self>, $crate::store::StoreError> {
+            pub async fn find(connection: &mut $crate::store::sql::Connection, key: &str) -> Result<Option<Self>, $crate::store::StoreError> {
                 static SQL: std::sync::LazyLock<String> =
                     std::sync::LazyLock::new(|| $name::select(concat!("WHERE ", stringify!($key), " = $1")));
-                sqlx::query(sqlx::AssertSqlSafe(SQL.as_str())).bind(key.to_string()).fetch_optional(connection).await
+                $crate::store::sql::query(SQL.as_str()).bind(key.to_string()).fetch_optional(connection).await
                     .and_then(|row| row.as_ref().map(Self::from_row).transpose())
                     .map_err($crate::store::StoreError::during(concat!("find in ", $table)))
             }
 
             /// Whether it was there.
-            pub async fn delete(connection: &mut sqlx::AnyConnection, key: &str) -> Result<bool, $crate::store::StoreError> {
-                let done = sqlx::query(concat!("DELETE FROM ", $table, " WHERE ", stringify!($key), " = $1"))
+            pub async fn delete(connection: &mut $crate::store::sql::Connection, key: &str) -> Result<bool, $crate::store::StoreError> {
+                let done = $crate::store::sql::query(concat!("DELETE FROM ", $table, " WHERE ", stringify!($key), " = $1"))
                     .bind(key.to_string()).execute(connection).await
                     .map_err($crate::store::StoreError::during(concat!("delete from ", $table)))?;
                 Ok(done.rows_affected() > 0)
@@ -304,12 +297,12 @@ macro_rules! row {
 
             /// Rows of a statement that selects the columns of [`Self::select`].
             pub async fn fetch(
-                connection: &mut sqlx::AnyConnection,
+                connection: &mut $crate::store::sql::Connection,
                 query: $crate::store::query::Filter,
                 operation: &'static str,
             ) -> Result<Vec<Self>, $crate::store::StoreError> {
                 let sql = query.sql(&Self::select(""));
-                let rows = query.bind(sqlx::query(sqlx::AssertSqlSafe(sql))).fetch_all(connection).await
+                let rows = query.bind($crate::store::sql::query(sql)).fetch_all(connection).await
                     .map_err($crate::store::StoreError::during(operation))?;
                 rows.iter().map(Self::from_row).collect::<Result<_, _>>()
                     .map_err($crate::store::StoreError::during(operation))
@@ -317,7 +310,7 @@ macro_rules! row {
 
             /// One page of what matches, and how many match at all.
             pub async fn page(
-                connection: &mut sqlx::AnyConnection,
+                connection: &mut $crate::store::sql::Connection,
                 query: $crate::store::query::Filter,
                 limit: i64,
                 offset: i64,
@@ -339,7 +332,7 @@ macro_rules! update {
         /// `now`: Unix microseconds.
         pub async fn update(
             &mut self,
-            connection: &mut sqlx::AnyConnection,
+            connection: &mut $crate::store::sql::Connection,
             now: i64,
         ) -> Result<(), $crate::store::StoreError> {
             static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
@@ -363,7 +356,7 @@ macro_rules! update {
             self.updated_at = now.max(self.updated_at + 1);
             self.row_version = before + 1;
             let key = self.$key.clone();
-            let statement = self.bind_all(sqlx::query(sqlx::AssertSqlSafe(SQL.as_str())));
+            let statement = self.bind_all($crate::store::sql::query(SQL.as_str()));
             let done = statement
                 .bind(key.clone())
                 .bind(before)

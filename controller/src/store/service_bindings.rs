@@ -3,7 +3,7 @@
 use super::query::Filter;
 use super::service_instances::ServiceInstance;
 use super::{Json, StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 use std::collections::BTreeMap;
 
 row! {
@@ -23,7 +23,7 @@ row! {
 
 /// Those of an app, the oldest first.
 pub async fn of_app(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
 ) -> Result<Vec<ServiceBinding>, StoreError> {
     let filter = Filter::new()
@@ -34,7 +34,7 @@ pub async fn of_app(
 
 /// Those of a service, the oldest first.
 pub async fn of_instance(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     instance: &str,
 ) -> Result<Vec<ServiceBinding>, StoreError> {
     let filter = Filter::new()
@@ -45,7 +45,7 @@ pub async fn of_instance(
 
 /// The bindings of an app with the services they lead to, the oldest first.
 pub async fn with_instances(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     app: &str,
 ) -> Result<Vec<(ServiceBinding, ServiceInstance)>, StoreError> {
     let bindings = of_app(connection, app).await?;

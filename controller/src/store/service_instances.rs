@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 use std::collections::BTreeMap;
 
 row! {
@@ -25,7 +25,7 @@ row! {
 }
 
 pub async fn by_name(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     space: &str,
     name: &str,
 ) -> Result<Option<ServiceInstance>, StoreError> {
@@ -37,7 +37,7 @@ pub async fn by_name(
 }
 
 pub async fn of_space(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     space: &str,
 ) -> Result<Vec<ServiceInstance>, StoreError> {
     let filter = Filter::new()

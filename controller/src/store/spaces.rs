@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 use std::collections::BTreeMap;
 
 row! {
@@ -22,7 +22,7 @@ row! {
 }
 
 pub async fn of_organization(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
 ) -> Result<Vec<Space>, StoreError> {
     let filter = Filter::new()

@@ -1,26 +1,26 @@
 //! What is named by rows, for removing the blobs that are not; and rows that grow old.
 
 use super::StoreError;
-use sqlx::{AnyConnection, Row};
+use crate::store::sql::{self, Connection, query};
 use std::collections::BTreeSet;
 
 async fn texts(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     sql: &'static str,
 ) -> Result<BTreeSet<String>, StoreError> {
     let operation = "list what is in use";
-    let rows = sqlx::query(sql)
+    let rows = query(sql)
         .fetch_all(connection)
         .await
         .map_err(StoreError::during(operation))?;
     rows.iter()
         .map(|row| row.try_get(0))
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }
 
 pub async fn package_checksums(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
 ) -> Result<BTreeSet<String>, StoreError> {
     texts(
         connection,
@@ -30,14 +30,12 @@ pub async fn package_checksums(
 }
 
 pub async fn droplet_checksums(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
 ) -> Result<BTreeSet<String>, StoreError> {
     texts(connection, "SELECT DISTINCT sha256 FROM droplets").await
 }
 
-pub async fn running_builds(
-    connection: &mut AnyConnection,
-) -> Result<BTreeSet<String>, StoreError> {
+pub async fn running_builds(connection: &mut Connection) -> Result<BTreeSet<String>, StoreError> {
     texts(
         connection,
         "SELECT guid FROM builds WHERE state = 'STAGING'",
@@ -45,11 +43,11 @@ pub async fn running_builds(
     .await
 }
 
-pub async fn apps(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
+pub async fn apps(connection: &mut Connection) -> Result<BTreeSet<String>, StoreError> {
     texts(connection, "SELECT guid FROM apps").await
 }
 
-pub async fn pack_archives(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
+pub async fn pack_archives(connection: &mut Connection) -> Result<BTreeSet<String>, StoreError> {
     texts(
         connection,
         "SELECT DISTINCT archive_sha256 FROM packs WHERE archive_sha256 IS NOT NULL",
@@ -58,7 +56,7 @@ pub async fn pack_archives(connection: &mut AnyConnection) -> Result<BTreeSet<St
 }
 
 /// Results too large for their row, and executions whose report may still be on its way.
-pub async fn results(connection: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
+pub async fn results(connection: &mut Connection) -> Result<BTreeSet<String>, StoreError> {
     texts(
         connection,
         "SELECT result_sha256 FROM executions WHERE result_sha256 IS NOT NULL \
@@ -68,16 +66,12 @@ pub async fn results(connection: &mut AnyConnection) -> Result<BTreeSet<String>,
 }
 
 /// Deletes jobs and audit events from before these times (Unix microseconds).
-pub async fn forget(
-    connection: &mut AnyConnection,
-    jobs: i64,
-    events: i64,
-) -> Result<(), StoreError> {
+pub async fn forget(connection: &mut Connection, jobs: i64, events: i64) -> Result<(), StoreError> {
     for (statement, before) in [
         ("DELETE FROM jobs WHERE created_at < $1", jobs),
         ("DELETE FROM audit_events WHERE created_at < $1", events),
     ] {
-        sqlx::query(statement)
+        query(statement)
             .bind(before)
             .execute(&mut *connection)
             .await

@@ -5,8 +5,8 @@ use super::query::Filter;
 use super::{Json, StoreError, platform_events, row};
 use crate::domain::tasks::{End, Event, Stage, Verdict};
 use crate::domain::times::rfc3339_micros;
+use crate::store::sql::{Connection, query};
 use automation::triggers::yard::TaskFinished;
-use sqlx::{AnyConnection, Row};
 use std::collections::BTreeMap;
 
 pub const PENDING: &str = "PENDING";
@@ -65,7 +65,7 @@ impl Task {
     /// Lays an event over the row and writes it. An end is told to rules in the same transaction.
     pub async fn step(
         &mut self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         event: Event,
         now: i64,
     ) -> Result<Verdict, StoreError> {
@@ -120,7 +120,7 @@ impl Task {
         self.ended_at = Some(now);
     }
 
-    async fn tell_rules(&self, connection: &mut AnyConnection, now: i64) -> Result<(), StoreError> {
+    async fn tell_rules(&self, connection: &mut Connection, now: i64) -> Result<(), StoreError> {
         let Some(app) = App::find(connection, &self.app_guid).await? else {
             return Ok(());
         };
@@ -149,17 +149,14 @@ impl Task {
 }
 
 /// Those that are not over, the oldest first.
-pub async fn open(connection: &mut AnyConnection) -> Result<Vec<Task>, StoreError> {
+pub async fn open(connection: &mut Connection) -> Result<Vec<Task>, StoreError> {
     let filter = Filter::new()
         .only("ended_at IS NULL")
         .order("created_at", false);
     Task::fetch(connection, filter, "list tasks that are not over").await
 }
 
-pub async fn open_of_app(
-    connection: &mut AnyConnection,
-    app: &str,
-) -> Result<Vec<Task>, StoreError> {
+pub async fn open_of_app(connection: &mut Connection, app: &str) -> Result<Vec<Task>, StoreError> {
     let filter = Filter::new()
         .equals("app_guid", app)
         .only("ended_at IS NULL")
@@ -173,8 +170,8 @@ pub async fn open_of_app(
 }
 
 /// The next number for a task of this app. Holds the app's row of numbers until the commit.
-pub async fn next_number(connection: &mut AnyConnection, app: &str) -> Result<i64, StoreError> {
-    sqlx::query(
+pub async fn next_number(connection: &mut Connection, app: &str) -> Result<i64, StoreError> {
+    query(
         "INSERT INTO task_numbers (app_guid, newest) VALUES ($1, 1) \
          ON CONFLICT (app_guid) DO UPDATE SET newest = task_numbers.newest + 1 RETURNING newest",
     )
@@ -186,8 +183,8 @@ pub async fn next_number(connection: &mut AnyConnection, app: &str) -> Result<i6
 }
 
 /// Deletes those that ended before this time (Unix microseconds). Returns how many.
-pub async fn forget(connection: &mut AnyConnection, before: i64) -> Result<u64, StoreError> {
-    let done = sqlx::query("DELETE FROM tasks WHERE ended_at < $1")
+pub async fn forget(connection: &mut Connection, before: i64) -> Result<u64, StoreError> {
+    let done = query("DELETE FROM tasks WHERE ended_at < $1")
         .bind(before)
         .execute(connection)
         .await
@@ -196,7 +193,7 @@ pub async fn forget(connection: &mut AnyConnection, before: i64) -> Result<u64, 
 }
 
 /// Those that no agent has taken yet, the oldest first.
-pub async fn pending(connection: &mut AnyConnection, most: i64) -> Result<Vec<Task>, StoreError> {
+pub async fn pending(connection: &mut Connection, most: i64) -> Result<Vec<Task>, StoreError> {
     let filter = Filter::new()
         .only("ended_at IS NULL")
         .equals("state", PENDING)

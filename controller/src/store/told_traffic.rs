@@ -3,7 +3,7 @@
 use super::query::Filter;
 use super::{StoreError, row};
 use crate::domain::traffic::{Subject, Told};
-use sqlx::AnyConnection;
+use crate::store::sql::{Connection, query};
 use std::collections::BTreeMap;
 
 row! {
@@ -17,7 +17,7 @@ row! {
 }
 
 /// Everything that was told and still stands.
-pub async fn all(connection: &mut AnyConnection) -> Result<BTreeMap<Subject, Told>, StoreError> {
+pub async fn all(connection: &mut Connection) -> Result<BTreeMap<Subject, Told>, StoreError> {
     let rows =
         ToldTraffic::fetch(connection, Filter::new(), "read what was told of traffic").await?;
     Ok(rows
@@ -34,15 +34,15 @@ pub async fn all(connection: &mut AnyConnection) -> Result<BTreeMap<Subject, Tol
 
 /// Notes it; a subject of which nothing stands has no row.
 pub async fn put(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     subject: &Subject,
     told: Told,
     now: i64,
 ) -> Result<(), StoreError> {
     let statement = if told == Told::default() {
-        sqlx::query("DELETE FROM told_traffic WHERE subject = $1").bind(subject.to_string())
+        query("DELETE FROM told_traffic WHERE subject = $1").bind(subject.to_string())
     } else {
-        sqlx::query(
+        query(
             "INSERT INTO told_traffic (subject, erring, millirequests, updated_at) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (subject) DO UPDATE SET erring = $2, millirequests = $3, updated_at = $4",
         )

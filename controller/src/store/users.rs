@@ -2,7 +2,7 @@
 
 use super::query::Filter;
 use super::{StoreError, row};
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 
 row! {
     pub struct User in "users", key guid, versioned {
@@ -20,7 +20,7 @@ row! {
 }
 
 pub async fn by_name(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     username: &str,
     origin: &str,
 ) -> Result<Option<User>, StoreError> {

@@ -807,8 +807,8 @@ async fn an_instance_that_the_store_refuses_holds_up_nobody() {
          BEGIN SELECT RAISE(ABORT, 'refused'); END",
         ids[1]
     );
-    sqlx::query(sqlx::AssertSqlSafe(refuse))
-        .execute(&mut *tx)
+    controller::store::sql::query(refuse)
+        .execute(&mut tx)
         .await
         .unwrap();
     tx.commit().await.unwrap();

@@ -10,6 +10,7 @@ use controller::store::automation::tokens::Token;
 use controller::store::automation::traces::Trace;
 use controller::store::automation::trigger_instances::TriggerInstance;
 use controller::store::query::Filter;
+use controller::store::sql::Connection;
 use serde_json::json;
 
 const DAY: i64 = 86_400_000_000;
@@ -94,7 +95,7 @@ async fn what_is_old_is_forgotten_and_what_still_counts_is_kept() {
         for id in [&young, held] {
             assert!(Execution::find(&mut reader, id).await.unwrap().is_some());
         }
-        let left = async |id: &str, reader: &mut sqlx::AnyConnection| {
+        let left = async |id: &str, reader: &mut Connection| {
             execution_outputs::after(reader, id, 0, 10)
                 .await
                 .unwrap()

@@ -1,8 +1,8 @@
 //! The database, looked at past the controllers: how far a push is, and who wrote in a leader's name.
 
 use anyhow::Context;
+use controller::store::sql::query;
 use controller::store::{Store, leadership};
-use sqlx::Row;
 
 /// Each transaction of a leader leaves a line in the order of the commits (the row of the fence is locked until
 /// then): its epoch, and the highest there was before. The dispatcher's cursor is moved by leaders only: a
@@ -23,8 +23,8 @@ const WATCH: &[&str] = &[
 pub async fn watch_leaders(store: &Store) -> anyhow::Result<()> {
     let mut connection = store.read().await?;
     for statement in WATCH {
-        sqlx::query(*statement)
-            .execute(&mut *connection)
+        query(*statement)
+            .execute(&mut connection)
             .await
             .context("watching the writes of leaders")?;
     }
@@ -43,7 +43,7 @@ pub struct LeaderWrites {
 pub async fn leader_writes(store: &Store) -> anyhow::Result<LeaderWrites> {
     let sql = "SELECT count(*), coalesce(sum(CASE WHEN epoch < before OR fenced = 0 THEN 1 ELSE 0 END), 0)::bigint, count(DISTINCT epoch) FROM leader_writes";
     let mut connection = store.read().await?;
-    let row = sqlx::query(sql).fetch_one(&mut *connection).await?;
+    let row = query(sql).fetch_one(&mut connection).await?;
     Ok(LeaderWrites {
         all: row.try_get(0)?,
         stale: row.try_get(1)?,
@@ -54,8 +54,8 @@ pub async fn leader_writes(store: &Store) -> anyhow::Result<LeaderWrites> {
 /// Whether the store refuses who led before: what a leader does that woke up too late.
 pub async fn refuses_the_past(store: &Store) -> anyhow::Result<bool> {
     let mut tx = store.write("look at the fence").await?;
-    let row = sqlx::query("SELECT epoch FROM leadership WHERE name = 'controller'")
-        .fetch_one(&mut *tx)
+    let row = query("SELECT epoch FROM leadership WHERE name = 'controller'")
+        .fetch_one(&mut tx)
         .await?;
     let epoch: i64 = row.try_get(0)?;
     let refused = leadership::fence(&mut tx, "controller", epoch - 1).await;
@@ -65,9 +65,9 @@ pub async fn refuses_the_past(store: &Store) -> anyhow::Result<bool> {
 /// Whether this is true of an app: a condition over its row `a`.
 pub async fn is_so(store: &Store, app: &str, condition: &'static str) -> anyhow::Result<bool> {
     let mut connection = store.read().await?;
-    let found = sqlx::query(condition)
+    let found = query(condition)
         .bind(app.to_string())
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&mut connection)
         .await?;
     Ok(found.is_some())
 }
@@ -75,6 +75,6 @@ pub async fn is_so(store: &Store, app: &str, condition: &'static str) -> anyhow:
 /// The texts of the first column.
 pub async fn texts(store: &Store, sql: &'static str) -> anyhow::Result<Vec<String>> {
     let mut connection = store.read().await?;
-    let rows = sqlx::query(sql).fetch_all(&mut *connection).await?;
+    let rows = query(sql).fetch_all(&mut connection).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

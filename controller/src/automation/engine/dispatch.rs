@@ -7,6 +7,7 @@ use crate::automation::ops::{Fault, base_environment};
 use crate::store::automation::executions::Execution;
 use crate::store::automation::pack_files;
 use crate::store::automation::packs::{self, Standing};
+use crate::store::sql::Connection;
 use automation::execution::{Event, Placement, Status};
 use automation::parameters::{Surroundings, datastore_user};
 use automation::runners::{
@@ -19,7 +20,6 @@ use proto::bus::automation::{PackContent, RunAction, RunActionReply, StopAction}
 use proto::bus::catalogue;
 use proto::ids::DeaId;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -211,7 +211,7 @@ pub fn stop(automation: &Automation, execution: String, at: Placement) {
 /// Where an agent gets a pack.
 pub async fn content(
     automation: &Automation,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     pack: &str,
     standing: Option<&Standing>,
 ) -> Result<PackContent, Fault> {

@@ -38,6 +38,7 @@ use crate::store::automation::rule_enforcements::{self, RuleEnforcement};
 use crate::store::automation::tokens::{self, Token};
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use crate::store::{Tx, leadership};
 use automation::execution::{
     Answer, Effect, Event, Illegal, Placement, Settings, Status, ToChildren,
@@ -45,7 +46,6 @@ use automation::execution::{
 use automation::policies::{self, Ended, Policy, Retry};
 use automation::runners::{self, Announcement, Question, Runner};
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -156,7 +156,7 @@ impl Automation {
 }
 
 impl Round {
-    pub fn connection(&mut self) -> &mut AnyConnection {
+    pub fn connection(&mut self) -> &mut Connection {
         &mut self.tx
     }
 

@@ -9,8 +9,8 @@ use crate::automation::ops::Fault;
 use crate::automation::ops::fire::{Happened, fire};
 use crate::store::automation::rules;
 use crate::store::automation::triggers::{self, Trigger};
+use crate::store::sql::Connection;
 use automation::timers::{self, Timer};
-use sqlx::AnyConnection;
 
 /// Timers in one transaction.
 const BATCH: i64 = 200;
@@ -83,7 +83,7 @@ async fn reckon_anew(automation: &Automation, zone: &str) -> Result<(), Fault> {
 
 async fn tick(
     automation: &Automation,
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     mut row: Trigger,
     zone: &str,
     now: i64,

@@ -18,12 +18,12 @@ use crate::ops::now;
 use crate::store::automation::actions::Action;
 use crate::store::automation::pack_files;
 use crate::store::automation::packs::Pack;
+use crate::store::sql::Connection;
 use automation::runners::Runner;
 use automation::spec::yaml::Document;
 use automation::spec::{self, Report};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::collections::BTreeSet;
 
 /// The pack of what names none.
@@ -110,7 +110,7 @@ fn files_of(document: &Map<String, Value>) -> Result<Changes, Fault> {
     Ok(changes)
 }
 
-async fn pack_of(connection: &mut AnyConnection, name: &str) -> Result<Pack, Fault> {
+async fn pack_of(connection: &mut Connection, name: &str) -> Result<Pack, Fault> {
     find_pack(connection, name)
         .await?
         .ok_or_else(|| Fault::Invalid(format!("Pack \"{name}\" is not installed.")))
@@ -151,7 +151,7 @@ enum Step {
 impl Step {
     async fn take(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         pack: &Pack,
         changes: &Changes,
     ) -> Result<(), Fault> {
@@ -377,7 +377,7 @@ impl Automation {
     }
 }
 
-async fn free(connection: &mut AnyConnection, reference: &str) -> Result<(), Fault> {
+async fn free(connection: &mut Connection, reference: &str) -> Result<(), Fault> {
     match Action::find(connection, reference).await? {
         Some(row) => Err(Fault::duplicate("Action", reference, row.id)),
         None => Ok(()),
@@ -386,7 +386,7 @@ async fn free(connection: &mut AnyConnection, reference: &str) -> Result<(), Fau
 
 /// The changes in the rows of the pack.
 async fn apply(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     row: &mut Pack,
     changes: &Changes,
     archive: &Stored,

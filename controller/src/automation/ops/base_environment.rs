@@ -14,11 +14,11 @@ use crate::automation::ids::new_id;
 use crate::blobs::hex;
 use crate::ops::now;
 use crate::store::automation::packs::Pack;
+use crate::store::sql::Connection;
 use crate::store::{Json, StoreError};
 use daemon::Shutdown;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Missing {
 }
 
 /// None: they are there, or nobody tried yet.
-pub async fn missing(connection: &mut AnyConnection) -> Result<Option<Missing>, StoreError> {
+pub async fn missing(connection: &mut Connection) -> Result<Option<Missing>, StoreError> {
     let Some(row) = Pack::find(connection, PACK).await? else {
         return Ok(None);
     };

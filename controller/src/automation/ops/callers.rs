@@ -15,9 +15,9 @@ use crate::domain::access::Actor;
 use crate::ops::{now, tokens::grants_of};
 use crate::store::automation::{accounts, api_keys, role_assignments, tokens};
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use crate::store::users::User;
 use sha2::{Digest, Sha256, Sha512};
-use sqlx::AnyConnection;
 
 /// What is to be done in automation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,7 +203,7 @@ pub fn key_hash(key: &str) -> String {
 
 /// The user of an account, and his roles of automation.
 async fn account(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     guid: &str,
 ) -> Result<Option<(Actor, Vec<String>)>, Fault> {
     let found = accounts::find(connection, guid).await?;
@@ -219,10 +219,7 @@ async fn account(
 }
 
 /// Roles of automation of a user.
-pub async fn roles_of(
-    connection: &mut AnyConnection,
-    username: &str,
-) -> Result<Vec<String>, Fault> {
+pub async fn roles_of(connection: &mut Connection, username: &str) -> Result<Vec<String>, Fault> {
     let filter = Filter::new().equals("username", username);
     let found =
         role_assignments::RoleAssignment::fetch(connection, filter, "roles of a user").await?;
@@ -258,7 +255,7 @@ impl Automation {
     /// Guid and name of a user who may run actions; else why he may not.
     pub async fn may_execute(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         guid: &str,
     ) -> Result<(String, String), Fault> {
         let (actor, roles) = account(connection, guid)

@@ -15,6 +15,7 @@ use crate::store::Json;
 use crate::store::automation::pack_configs::PackConfig;
 use crate::store::automation::packs::{self, Pack, Standing};
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use automation::datastore::{self, SymmetricKey};
 use automation::documents::{MASK, secrets};
 use automation::expressions::Context;
@@ -22,7 +23,6 @@ use automation::spec::Report;
 use automation::spec::config;
 use automation::spec::yaml::Document;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::sync::Arc;
 
 /// Marks a value that is kept encrypted.
@@ -81,7 +81,7 @@ impl Automation {
     /// The configuration that code of a pack sees: defaults filled in, templates resolved for `user`.
     pub async fn config_of(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         pack: &str,
         user: &str,
     ) -> Result<Arc<Value>, Fault> {
@@ -94,7 +94,7 @@ impl Automation {
     /// every user, and kept as long as the pack stands so.
     pub async fn config_as_of(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         pack: &str,
         standing: Option<&Standing>,
         user: &str,
@@ -224,7 +224,7 @@ impl Automation {
     /// Encrypts what a new schema of the pack calls secret and the old one did not.
     pub(super) async fn seal_config_again(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         pack: &Pack,
     ) -> Result<(), Fault> {
         let Some(schema) = schema_of(pack) else {

@@ -22,12 +22,12 @@ use crate::store::automation::actions::{self, Action};
 use crate::store::automation::executions::Execution;
 use crate::store::automation::runner_types::RunnerType;
 use crate::store::automation::traces::{Component, Trace};
+use crate::store::sql::Connection;
 use crate::store::users;
 use automation::execution::{Accepted, Event, Execution as Life, Illegal, Settings, Status};
 use automation::parameters::{RenderError, Schema, Surroundings, datastore_user};
 use automation::runners::{self, Runner, Work};
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::sync::Arc;
 
 /// The account whose actions nobody asked for by name: rules without an owner, sensors.
@@ -154,7 +154,7 @@ impl Automation {
     /// and good while the rows it was made from are as they were.
     pub async fn prepare(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         reference: &str,
     ) -> Result<Arc<Prepared>, Fault> {
         let version = actions::version(connection, reference).await?;
@@ -174,7 +174,7 @@ impl Automation {
 
     async fn prepare_anew(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         reference: &str,
     ) -> Result<Prepared, Fault> {
         let action = resources::find::<Action>(connection, reference)
@@ -220,7 +220,7 @@ impl Automation {
     /// An execution ready to be recorded. Only reads.
     pub async fn compose(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         wanted: Wanted,
     ) -> Result<Composed, Fault> {
         let prepared = self.prepare(connection, &wanted.action).await?;
@@ -339,7 +339,7 @@ impl Automation {
     /// Renders and checks what was given. The inner error is the caller's fault.
     async fn live(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         prepared: &Prepared,
         wanted: &Wanted,
         context: &Map<String, Value>,

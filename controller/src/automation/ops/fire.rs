@@ -4,8 +4,8 @@ use super::fault::Fault;
 use crate::automation::ids::new_id;
 use crate::store::Json;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
+use crate::store::sql::Connection;
 use serde_json::Value;
-use sqlx::AnyConnection;
 
 /// Something that a trigger stands for.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub fn instance_of(happened: Happened<'_>, now: i64) -> TriggerInstance {
 
 /// Records it. None: it was recorded before.
 pub async fn fire(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     happened: &Happened<'_>,
     now: i64,
 ) -> Result<Option<TriggerInstance>, Fault> {

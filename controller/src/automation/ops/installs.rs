@@ -25,11 +25,11 @@ use crate::ops::now;
 use crate::store::Tx;
 use crate::store::automation::executions::Execution;
 use crate::store::automation::packs::Pack;
+use crate::store::sql::Connection;
 use automation::execution::Status;
 use automation::spec::{Inspection, Severity, VersionRange};
 use semver::Version;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of StackStorm that packs find here.
@@ -486,7 +486,7 @@ impl Automation {
     /// The named packs, or a sentence about the one that is not there or may not be changed.
     async fn packs_to_remove(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         names: &[String],
     ) -> Result<Vec<Pack>, Fault> {
         if names.is_empty() {

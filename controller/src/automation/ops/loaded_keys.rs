@@ -5,9 +5,9 @@ use super::fault::Fault;
 use crate::automation::Automation;
 use crate::ops::now;
 use crate::store::automation::key_values::{self, KeyValue};
+use crate::store::sql::Connection;
 use automation::datastore::{self, Key, Scope, SymmetricKey};
 use automation::expressions::{Datastore, References};
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Automation {
     /// Loads what `references` may read, for the keys of `user`.
     pub async fn load_keys(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         references: &References,
         user: &str,
     ) -> Result<Arc<LoadedKeys>, Fault> {

@@ -7,11 +7,11 @@ use super::loaded_keys::LoadedKeys;
 use super::resources::present;
 use crate::automation::Automation;
 use crate::store::automation::rules::{self, Fingerprint, Rule};
+use crate::store::sql::Connection;
 use automation::expressions::{Engine, References};
 use automation::rules::{CompiledRule, Instance, Reason, Templates, TriggerRules, Verdict};
 use automation::spec;
 use serde_json::{Map, Value};
-use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -162,7 +162,7 @@ impl RuleSet {
 
 /// The rules as they are now; `before` if none has changed since.
 pub async fn current(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     before: &Arc<RuleSet>,
     engine: &Engine,
 ) -> Result<Arc<RuleSet>, Fault> {
@@ -304,7 +304,7 @@ impl Automation {
     /// The keys that the rules of these triggers read.
     pub async fn keys_for_rules(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         references: &References,
     ) -> Result<Arc<LoadedKeys>, Fault> {
         self.load_keys(connection, references, SYSTEM_USER).await
@@ -313,7 +313,7 @@ impl Automation {
     /// The keys that one rule reads.
     pub async fn keys_for_rule(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         ready: &Ready,
     ) -> Result<Arc<LoadedKeys>, Fault> {
         self.load_keys(connection, &ready.references, SYSTEM_USER)

@@ -18,6 +18,7 @@ use crate::store::automation::pack_configs::PackConfig;
 use crate::store::automation::pack_files;
 use crate::store::automation::packs::Pack;
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use crate::store::{Json, Tx, leadership};
 use automation::policies;
 use automation::runners::Runner;
@@ -25,7 +26,6 @@ use automation::spec::overrides::{Overrides, Reach};
 use automation::spec::{self, Inspection, PolicyTypes, Report, Severity, Surroundings, inspect};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -107,7 +107,7 @@ pub fn no_errors(what: &str, inspection: &Inspection) -> Result<(), Fault> {
 
 /// Writes a pack with all it brings, over an older one of its name.
 pub async fn write_pack(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     new: &NewPack<'_>,
     switches: &Switches,
     now: i64,
@@ -181,7 +181,7 @@ pub async fn write_pack(
 
 /// By reference or id. The cluster's libraries are no pack to anybody.
 pub async fn find_pack(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     ref_or_id: &str,
 ) -> Result<Option<Pack>, Fault> {
     let found = match Pack::find(connection, ref_or_id).await? {
@@ -194,7 +194,7 @@ pub async fn find_pack(
     Ok(found.filter(|row| row.reference != base_environment::PACK))
 }
 
-pub async fn get_pack(connection: &mut AnyConnection, ref_or_id: &str) -> Result<Pack, Fault> {
+pub async fn get_pack(connection: &mut Connection, ref_or_id: &str) -> Result<Pack, Fault> {
     find_pack(connection, ref_or_id).await?.ok_or_else(|| {
         Fault::NotFound(format!(
             "Resource with a reference or id \"{ref_or_id}\" not found"
@@ -511,7 +511,7 @@ impl Automation {
 
 /// What registration needs of a pack that is here: the texts, and the names of all other files.
 async fn files_to_examine(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     pack: &Pack,
 ) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
     let mut files: BTreeMap<String, Vec<u8>> = pack_files::of_pack(connection, &pack.reference)
@@ -538,7 +538,7 @@ pub fn names_in(document: &Value, entry: &str) -> Vec<String> {
 
 /// Files of the pack that were written through the API and that its new content does not bring itself.
 pub async fn carry_over_added(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     before: &Pack,
     content: &mut PackContent,
 ) -> Result<Vec<String>, Fault> {

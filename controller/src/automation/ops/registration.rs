@@ -19,11 +19,11 @@ use crate::store::automation::sensor_types::SensorType;
 use crate::store::automation::trigger_types::TriggerType;
 use crate::store::automation::triggers::Trigger;
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use automation::spec::overrides::{self, Overrides, ResourceKind};
 use automation::spec::{self, Inspection, Severity};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::AnyConnection;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a pack brings, in the order of registration: rules need triggers.
@@ -77,15 +77,15 @@ pub trait PackRow: Resource + Clone + PartialEq + Sync {
     fn take_over(&mut self, before: &Self);
     fn insert_row(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
     fn update_row(
         &mut self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         now: i64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
     fn delete_row(
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         reference: &str,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
@@ -101,18 +101,18 @@ macro_rules! pack_row {
                 let ($fresh, $before) = (self, before);
                 $more
             }
-            async fn insert_row(&self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+            async fn insert_row(&self, connection: &mut Connection) -> Result<(), StoreError> {
                 self.insert(connection).await
             }
             async fn update_row(
                 &mut self,
-                connection: &mut AnyConnection,
+                connection: &mut Connection,
                 now: i64,
             ) -> Result<(), StoreError> {
                 self.update(connection, now).await
             }
             async fn delete_row(
-                connection: &mut AnyConnection,
+                connection: &mut Connection,
                 reference: &str,
             ) -> Result<bool, StoreError> {
                 $row::delete(connection, reference).await
@@ -135,7 +135,7 @@ pack_row!(SensorType, |fresh, before| {
 
 /// Writes a row over the one of the same reference, if there is one and it differs.
 pub async fn put<R: PackRow>(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     mut fresh: R,
     now: i64,
 ) -> Result<R, Fault> {
@@ -184,7 +184,7 @@ pub struct Terms<'a> {
 }
 
 struct Registration<'a> {
-    connection: &'a mut AnyConnection,
+    connection: &'a mut Connection,
     pack: &'a str,
     switches: &'a Switches,
     lenient: bool,
@@ -196,7 +196,7 @@ struct Registration<'a> {
 
 /// Registers what `inspection` found and removes what is stale.
 pub async fn register(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     pack: &str,
     inspection: &Inspection,
     terms: Terms<'_>,
@@ -488,7 +488,7 @@ pub fn action_row(action: &spec::Action, now: i64) -> Result<Action, Fault> {
 
 /// A trigger with parameters is there for its rules: a timer without any would go on firing for nobody.
 async fn drop_unused_triggers(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     references: &BTreeSet<String>,
 ) -> Result<(), Fault> {
     for reference in references {
@@ -505,7 +505,7 @@ async fn drop_unused_triggers(
 }
 
 /// Removes everything a pack brought, and what was made in its name.
-pub async fn unregister(connection: &mut AnyConnection, pack: &str) -> Result<(), Fault> {
+pub async fn unregister(connection: &mut Connection, pack: &str) -> Result<(), Fault> {
     let of_pack = || Filter::new().equals("pack", pack);
     let mut left = BTreeSet::new();
     for row in Rule::fetch(connection, of_pack(), "rules of a pack").await? {
@@ -513,7 +513,7 @@ pub async fn unregister(connection: &mut AnyConnection, pack: &str) -> Result<()
         Rule::delete(connection, &row.reference).await?;
     }
     drop_unused_triggers(connection, &left).await?;
-    async fn remove<R: PackRow>(connection: &mut AnyConnection, pack: &str) -> Result<(), Fault> {
+    async fn remove<R: PackRow>(connection: &mut Connection, pack: &str) -> Result<(), Fault> {
         for row in R::fetch(connection, Filter::new().equals("pack", pack)).await? {
             R::delete_row(connection, row.names().reference).await?;
         }

@@ -15,8 +15,8 @@ use crate::store::automation::sensor_types::SensorType;
 use crate::store::automation::trigger_types::TriggerType;
 use crate::store::automation::triggers::Trigger;
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 
 /// A row that is known by its reference `pack.name`.
 pub trait Resource: Sized + Send {
@@ -33,11 +33,11 @@ pub trait Resource: Sized + Send {
     fn columns(&self) -> Vec<(&'static str, Value)>;
 
     fn fetch(
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         filter: Filter,
     ) -> impl Future<Output = Result<Vec<Self>, StoreError>> + Send;
     fn page(
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         filter: Filter,
         limit: i64,
         offset: i64,
@@ -88,11 +88,11 @@ macro_rules! resource {
             fn columns(&self) -> Vec<(&'static str, Value)> {
                 vec![$(($shown, json!(self.$field))),*]
             }
-            async fn fetch(connection: &mut AnyConnection, filter: Filter) -> Result<Vec<Self>, StoreError> {
+            async fn fetch(connection: &mut Connection, filter: Filter) -> Result<Vec<Self>, StoreError> {
                 $row::fetch(connection, filter, concat!("find ", $noun)).await
             }
             async fn page(
-                connection: &mut AnyConnection,
+                connection: &mut Connection,
                 filter: Filter,
                 limit: i64,
                 offset: i64,
@@ -130,7 +130,7 @@ pub fn present<R: Resource>(row: &R) -> Value {
 
 /// By reference or id.
 pub async fn find<R: Resource>(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     ref_or_id: &str,
 ) -> Result<Option<R>, Fault> {
     let by_reference = Filter::new().equals("reference", ref_or_id);
@@ -145,7 +145,7 @@ pub async fn find<R: Resource>(
 }
 
 /// By reference or id, or StackStorm's words for what is not there.
-pub async fn get<R: Resource>(connection: &mut AnyConnection, ref_or_id: &str) -> Result<R, Fault> {
+pub async fn get<R: Resource>(connection: &mut Connection, ref_or_id: &str) -> Result<R, Fault> {
     find(connection, ref_or_id).await?.ok_or_else(|| {
         Fault::NotFound(format!(
             "Resource with a reference or id \"{ref_or_id}\" not found"

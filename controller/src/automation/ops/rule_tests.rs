@@ -14,9 +14,9 @@ use crate::ops::now;
 use crate::store::Json;
 use crate::store::automation::rules::Rule;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
+use crate::store::sql::Connection;
 use automation::rules::Verdict;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 
 /// Instances looked at in one replay, unless fewer are asked for.
 pub const MOST_REPLAYED: i64 = 10_000;
@@ -71,7 +71,7 @@ impl Automation {
     /// A rule by reference or id, or as a document that is not stored. It counts as switched on.
     async fn rule_to_try(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         given: &Value,
     ) -> Result<Ready, Fault> {
         let mut row = match given {
@@ -286,7 +286,7 @@ fn replay_chunk(
 
 /// A trigger instance, or StackStorm's words for what is not there.
 pub async fn find_instance(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     id: &str,
 ) -> Result<TriggerInstance, Fault> {
     TriggerInstance::find(connection, id)

@@ -16,13 +16,13 @@ use crate::ops::now;
 use crate::store::Json;
 use crate::store::automation::actions::Action;
 use crate::store::automation::rules::Rule;
+use crate::store::sql::Connection;
 use automation::documents::{MASK, derived_id};
 use automation::runners::Runner;
 use automation::spec;
 use automation::spec::yaml::Document;
 use automation::spec::{Report, Severity};
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 
 /// The pack of a rule that names none.
 const DEFAULT_PACK: &str = "default";
@@ -74,7 +74,7 @@ pub fn read(mut document: Value) -> Result<spec::Rule, Fault> {
 
 /// The row of a rule, with the trigger it waits for. `now`: Unix microseconds.
 pub async fn row_of(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     rule: &spec::Rule,
     owner_guid: Option<String>,
     now: i64,
@@ -259,7 +259,7 @@ impl Automation {
     /// The owner of a rule by name, if he may still run actions; None: the rule is the system's.
     pub async fn rule_owner(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         rule: &Rule,
     ) -> Result<Option<(String, String)>, Fault> {
         match &rule.owner_guid {

@@ -6,12 +6,12 @@ use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use crate::ops::now;
 use crate::store::automation::runner_types::RunnerType;
+use crate::store::sql::Connection;
 use automation::runners::{self, Runner};
 use serde_json::{Value, json};
-use sqlx::AnyConnection;
 
 /// The runner as the API shows it.
-async fn document(connection: &mut AnyConnection, runner: Runner) -> Result<Value, Fault> {
+async fn document(connection: &mut Connection, runner: Runner) -> Result<Value, Fault> {
     let mut document = runners::document(runner);
     if let Some(row) = RunnerType::find(connection, runner.name()).await? {
         document["enabled"] = json!(row.enabled);

@@ -8,7 +8,7 @@ use crate::automation::api::extract::Caller;
 use crate::ops::now;
 use crate::store::automation::sensor_types::SensorType;
 use crate::store::query::Filter;
-use sqlx::AnyConnection;
+use crate::store::sql::Connection;
 
 impl Automation {
     /// The engine starts or ends it at once: the generation says that it changed.
@@ -34,7 +34,7 @@ impl Automation {
 
 /// What sensors of a pack were started with changed: they start anew.
 pub async fn restart_of_pack(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     pack: &str,
     now: i64,
 ) -> Result<(), Fault> {

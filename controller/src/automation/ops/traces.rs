@@ -14,8 +14,8 @@ use crate::store::automation::rules::Rule;
 use crate::store::automation::traces::{self, Component, EXECUTION, INSTANCE, RULE, Trace};
 use crate::store::automation::trigger_instances::TriggerInstance;
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 
 /// What a context calls its trace.
 const CONTEXT: &str = "trace_context";
@@ -38,7 +38,7 @@ pub struct Joined {
 /// The trace an execution's context names, a new one if it names none; the context names it afterwards.
 /// Nothing is written.
 pub async fn join(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     context: &mut Map<String, Value>,
     execution: &str,
     now: i64,
@@ -109,7 +109,7 @@ impl Notes {
     }
 
     /// Writes what was noted, in a few statements.
-    pub async fn write(&mut self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+    pub async fn write(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         let begun = std::mem::take(&mut self.begun);
         Trace::insert_all(connection, &begun, "").await?;
         let components = std::mem::take(&mut self.components);
@@ -141,7 +141,7 @@ pub fn component_of(row: &Execution, rule: Option<&str>) -> Component {
 
 /// The trace of a trigger instance, a new one if it has none. Nothing is written.
 pub async fn of_instance(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     row: &mut TriggerInstance,
     now: i64,
 ) -> Result<Joined, Fault> {

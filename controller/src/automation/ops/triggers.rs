@@ -20,11 +20,11 @@ use crate::store::automation::rules::Rule;
 use crate::store::automation::trigger_types::TriggerType;
 use crate::store::automation::triggers::{self, Trigger};
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use automation::documents::schema;
 use automation::timers::Timer;
 use automation::triggers::{builtin, timer_parameters, trigger_uid};
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
 use std::sync::Arc;
 
 /// What a trigger type says about itself.
@@ -92,7 +92,7 @@ fn is_builtin(reference: &str) -> bool {
 }
 
 /// Brings the built-in trigger types up to what this version knows.
-pub async fn register_builtin(connection: &mut AnyConnection, now: i64) -> Result<(), Fault> {
+pub async fn register_builtin(connection: &mut Connection, now: i64) -> Result<(), Fault> {
     for kind in builtin() {
         let wanted = builtin_row(&kind, now);
         match TriggerType::find(connection, &wanted.reference).await? {
@@ -119,7 +119,7 @@ fn has_parameters(schema: &Value) -> bool {
 
 /// A trigger type by its reference; the built-in ones are known before they are registered.
 pub async fn trigger_type(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     reference: &str,
 ) -> Result<Option<TriggerType>, Fault> {
     if let Some(row) = TriggerType::find(connection, reference).await? {
@@ -192,7 +192,7 @@ fn uid_of(kind: &TriggerType, parameters: &Map<String, Value>) -> (String, Strin
 /// The trigger of a type with these parameters, made if there is none. In the transaction of the rule that
 /// names it: see the module's text. `now`: Unix microseconds.
 pub async fn ensure_trigger(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     type_ref: &str,
     parameters: &Map<String, Value>,
     now: i64,
@@ -254,7 +254,7 @@ fn trigger_row(
 }
 
 /// Removes a trigger that no rule names any more. After the rule's own change, in its transaction.
-pub async fn release_trigger(connection: &mut AnyConnection, reference: &str) -> Result<(), Fault> {
+pub async fn release_trigger(connection: &mut Connection, reference: &str) -> Result<(), Fault> {
     triggers::lock_reference(connection, reference).await?;
     triggers::remove_unused(connection, reference).await?;
     Ok(())
@@ -262,7 +262,7 @@ pub async fn release_trigger(connection: &mut AnyConnection, reference: &str) ->
 
 /// What a sender calls the trigger it fires: a reference, or a type with parameters.
 pub async fn named_trigger(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     named: &Value,
 ) -> Result<(String, TriggerType), Fault> {
     let unknown = |text: &str| Fault::Invalid(format!("Trigger \"{text}\" not found."));
@@ -312,7 +312,7 @@ pub async fn named_trigger(
     }
 }
 
-async fn rules_of(connection: &mut AnyConnection, trigger: &str) -> Result<Vec<String>, Fault> {
+async fn rules_of(connection: &mut Connection, trigger: &str) -> Result<Vec<String>, Fault> {
     let filter = Filter::new()
         .equals("trigger_ref", trigger)
         .order_by("reference", "reference", false)
@@ -321,7 +321,7 @@ async fn rules_of(connection: &mut AnyConnection, trigger: &str) -> Result<Vec<S
     Ok(rows.into_iter().map(|row| row.reference).collect())
 }
 
-async fn refuse_if_used(connection: &mut AnyConnection, trigger: &str) -> Result<(), Fault> {
+async fn refuse_if_used(connection: &mut Connection, trigger: &str) -> Result<(), Fault> {
     let rules = rules_of(connection, trigger).await?;
     if rules.is_empty() {
         return Ok(());

@@ -11,9 +11,9 @@ use crate::ops::now;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::automation::triggers::Trigger;
 use crate::store::query::Filter;
+use crate::store::sql::Connection;
 use automation::triggers::webhook_payload;
 use serde_json::{Value, json};
-use sqlx::AnyConnection;
 
 /// Type of the triggers of webhooks.
 pub const WEBHOOK: &str = "core.st2.webhook";
@@ -30,7 +30,7 @@ pub fn hook_of(trigger: &Trigger) -> &str {
     normalized(trigger.parameters["url"].as_str().unwrap_or_default())
 }
 
-async fn of_hook(connection: &mut AnyConnection, hook: &str) -> Result<Vec<Trigger>, Fault> {
+async fn of_hook(connection: &mut Connection, hook: &str) -> Result<Vec<Trigger>, Fault> {
     let filter =
         Filter::new()
             .equals("type_ref", WEBHOOK)

@@ -21,9 +21,9 @@ use crate::store::apps::App;
 use crate::store::organizations::Organization;
 use crate::store::quotas::{self, OrganizationQuota, SpaceQuota};
 use crate::store::spaces::Space;
+use crate::store::sql::Connection;
 use crate::store::{StoreError, platform_events};
 use automation::triggers::yard::{Named, QuotaExceeded};
-use sqlx::AnyConnection;
 use std::future::Future;
 
 /// Of one limit of one quota rules are told once in this time. Microseconds.
@@ -81,10 +81,7 @@ pub struct Account {
 
 impl Account {
     /// For a change in a space.
-    pub async fn of_space(
-        connection: &mut AnyConnection,
-        space: &Space,
-    ) -> Result<Account, Refusal> {
+    pub async fn of_space(connection: &mut Connection, space: &Space) -> Result<Account, Refusal> {
         let organization = Organization::find(connection, &space.organization_guid)
             .await?
             .ok_or(Refusal::NotFound("Organization"))?;
@@ -93,14 +90,14 @@ impl Account {
 
     /// For a change of what belongs to no space.
     pub async fn of_organization(
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         organization: &Organization,
     ) -> Result<Account, Refusal> {
         Account::open(connection, organization, None).await
     }
 
     async fn open(
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         organization: &Organization,
         space: Option<&Space>,
     ) -> Result<Account, Refusal> {
@@ -131,7 +128,7 @@ impl Account {
     /// Refuses what the transaction has made grow beyond a limit. `app`: what rules are told it was about.
     pub async fn settle(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         app: Option<&App>,
         purpose: Purpose,
     ) -> Result<(), Refusal> {
@@ -177,7 +174,7 @@ impl Account {
 
 /// The quotas that limit anything there: the space's first.
 async fn scopes(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     organization: &str,
     space: Option<&str>,
 ) -> Result<Vec<Scope>, StoreError> {

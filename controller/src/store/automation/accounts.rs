@@ -3,7 +3,7 @@
 
 use crate::store::StoreError;
 use crate::store::roles::Granted;
-use sqlx::{AnyConnection, Row};
+use crate::store::sql::{Connection, query};
 
 /// An account and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +18,10 @@ pub struct Account {
 }
 
 /// None: there is no such account.
-pub async fn find(
-    connection: &mut AnyConnection,
-    guid: &str,
-) -> Result<Option<Account>, StoreError> {
+pub async fn find(connection: &mut Connection, guid: &str) -> Result<Option<Account>, StoreError> {
     let operation = "read an account and its roles";
     // `kind` tells what a row is about, and what its three texts mean.
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT CAST(0 AS BIGINT) AS kind, username AS one, '' AS two, '' AS three, is_admin AS number FROM users WHERE guid = $1 \
          UNION ALL \
          SELECT 1, a.role, '', '', 0 FROM automation_roles a \

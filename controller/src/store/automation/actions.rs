@@ -1,7 +1,7 @@
 //! Actions.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct Action in "actions", key reference, versioned {
@@ -29,11 +29,11 @@ pub struct Version {
 
 /// The version of an action; None: there is none of this reference.
 pub async fn version(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     reference: &str,
 ) -> Result<Option<Version>, StoreError> {
     let operation = "read the version of an action";
-    let row = sqlx::query(
+    let row = query(
         "SELECT a.id, a.row_version, r.row_version FROM actions a \
          LEFT JOIN runner_types r ON r.name = a.runner_type WHERE a.reference = $1",
     )

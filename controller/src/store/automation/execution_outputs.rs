@@ -1,7 +1,7 @@
 //! What executions print, in order.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{StoreError, row};
-use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct ExecutionOutput in "execution_outputs", key id {
@@ -17,10 +17,10 @@ row! {
 
 /// Number of the last piece kept; 0 for none.
 pub async fn last_position(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     execution: &str,
 ) -> Result<i64, StoreError> {
-    sqlx::query("SELECT coalesce(max(position), 0) FROM execution_outputs WHERE execution_id = $1")
+    query("SELECT coalesce(max(position), 0) FROM execution_outputs WHERE execution_id = $1")
         .bind(execution.to_string())
         .fetch_one(connection)
         .await
@@ -30,7 +30,7 @@ pub async fn last_position(
 
 /// Pieces after a position, in order.
 pub async fn after(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     execution: &str,
     position: i64,
     limit: i64,
@@ -39,7 +39,7 @@ pub async fn after(
     let sql = ExecutionOutput::select(
         "WHERE execution_id = $1 AND position > $2 ORDER BY position LIMIT $3",
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = query(sql)
         .bind(execution.to_string())
         .bind(position)
         .bind(limit)

@@ -2,10 +2,10 @@
 
 use crate::store::query::Filter;
 use crate::store::row::{Column as _, Rewrite};
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
 use automation::execution::{Execution as Life, Status};
 use serde_json::Value;
-use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct Execution in "executions", key id, versioned {
@@ -115,7 +115,7 @@ impl Execution {
 }
 
 /// Writes changes, several with each statement. Stale if any of the rows is not as it was read.
-pub async fn write(connection: &mut AnyConnection, changes: &[Change]) -> Result<(), StoreError> {
+pub async fn write(connection: &mut Connection, changes: &[Change]) -> Result<(), StoreError> {
     const COLUMNS: [&str; 11] = [
         "status",
         "context",
@@ -178,7 +178,7 @@ impl std::ops::Deref for Listed {
 
 /// One page of what matches, without results, and how many match at all.
 pub async fn list(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     filter: Filter,
     limit: i64,
     offset: i64,
@@ -199,7 +199,7 @@ pub async fn list(
         Execution::TABLE
     ));
     let rows = filter
-        .bind(sqlx::query(sqlx::AssertSqlSafe(sql)))
+        .bind(query(sql))
         .fetch_all(connection)
         .await
         .map_err(StoreError::during(operation))?;
@@ -213,7 +213,7 @@ pub async fn list(
 
 /// Parent and child of all children of these, oldest first.
 pub async fn ids_of_children(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     parents: &[&str],
 ) -> Result<Vec<(String, String)>, StoreError> {
     let operation = "find the children of executions";
@@ -222,7 +222,7 @@ pub async fn ids_of_children(
         .order_by("started_at", "id", false);
     let sql = filter.sql("SELECT parent, id FROM executions");
     let rows = filter
-        .bind(sqlx::query(sqlx::AssertSqlSafe(sql)))
+        .bind(query(sql))
         .fetch_all(connection)
         .await
         .map_err(StoreError::during(operation))?;
@@ -234,14 +234,14 @@ pub async fn ids_of_children(
 
 /// The first thousand values of a column. `column`: a constant of this program.
 pub async fn distinct(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     column: &'static str,
 ) -> Result<Vec<String>, StoreError> {
     let operation = "list values of executions";
     let sql = format!(
         "SELECT DISTINCT {column} FROM executions WHERE {column} IS NOT NULL ORDER BY {column} LIMIT 1000"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = query(sql)
         .fetch_all(connection)
         .await
         .map_err(StoreError::during(operation))?;
@@ -252,8 +252,8 @@ pub async fn distinct(
 }
 
 /// Whether a deadline has passed. `now`: Unix microseconds.
-pub async fn any_overdue(connection: &mut AnyConnection, now: i64) -> Result<bool, StoreError> {
-    let found = sqlx::query("SELECT id FROM executions WHERE deadline <= $1 LIMIT 1")
+pub async fn any_overdue(connection: &mut Connection, now: i64) -> Result<bool, StoreError> {
+    let found = query("SELECT id FROM executions WHERE deadline <= $1 LIMIT 1")
         .bind(now)
         .fetch_optional(connection)
         .await
@@ -267,7 +267,7 @@ const PORTION: i64 = 50;
 
 /// Those whose deadline has passed, the most overdue first. `now`: Unix microseconds.
 pub async fn overdue(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     now: i64,
     limit: i64,
 ) -> Result<Vec<Execution>, StoreError> {
@@ -290,7 +290,7 @@ pub async fn overdue(
 
 /// Those that may run and have no agent, the oldest first.
 pub async fn unplaced(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     limit: i64,
 ) -> Result<Vec<Execution>, StoreError> {
     let filter = Filter::new()
@@ -301,8 +301,8 @@ pub async fn unplaced(
 }
 
 /// How many may run and have no agent, counted no further than `limit`.
-pub async fn count_unplaced(connection: &mut AnyConnection, limit: i64) -> Result<i64, StoreError> {
-    sqlx::query(
+pub async fn count_unplaced(connection: &mut Connection, limit: i64) -> Result<i64, StoreError> {
+    query(
         "SELECT count(*) FROM (SELECT id FROM executions WHERE status = 'scheduled' AND dea IS NULL LIMIT $1) AS waiting",
     )
     .bind(limit)
@@ -314,7 +314,7 @@ pub async fn count_unplaced(connection: &mut AnyConnection, limit: i64) -> Resul
 
 /// How many executions of one action are in any of these states, of those that the engine has not done with.
 pub async fn count_of_action(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     action_ref: &str,
     statuses: &[Status],
 ) -> Result<usize, StoreError> {
@@ -329,7 +329,7 @@ pub async fn count_of_action(
 
 /// The parameters of those of which [`count_of_action`] is the number, as they are kept.
 pub async fn parameters_of_action(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     action_ref: &str,
     statuses: &[Status],
 ) -> Result<Vec<Json<Value>>, StoreError> {
@@ -339,7 +339,7 @@ pub async fn parameters_of_action(
         let filter = in_state(action_ref, *status);
         let sql = filter.sql("SELECT parameters FROM executions");
         let rows = filter
-            .bind(sqlx::query(sqlx::AssertSqlSafe(sql)))
+            .bind(query(sql))
             .fetch_all(&mut *connection)
             .await
             .map_err(StoreError::during(operation))?;
@@ -359,7 +359,7 @@ fn in_state(action_ref: &str, status: Status) -> Filter {
 
 /// These executions; several hundred are read with several statements.
 pub async fn by_ids(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     ids: &[String],
 ) -> Result<Vec<Execution>, StoreError> {
     let mut found = Vec::new();
@@ -372,7 +372,7 @@ pub async fn by_ids(
 
 /// What is placed on an agent and has not ended.
 pub async fn on_agent(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dea: &str,
 ) -> Result<Vec<Execution>, StoreError> {
     let filter = Filter::new().equals("dea", dea).only("ended_at IS NULL");
@@ -381,7 +381,7 @@ pub async fn on_agent(
 
 /// Children of an execution, oldest first.
 pub async fn children(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     parent: &str,
 ) -> Result<Vec<Execution>, StoreError> {
     let filter = Filter::new()

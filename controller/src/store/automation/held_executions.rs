@@ -4,8 +4,8 @@
 //! is held and not here comes here when the engine looks at it next.
 
 use crate::store::row::{groups, placeholders};
+use crate::store::sql::{self, Connection, query};
 use crate::store::{StoreError, row};
-use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct HeldExecution in "held_executions", key execution_id {
@@ -19,20 +19,20 @@ row! {
 }
 
 /// Notes executions as held, or in which other queue they wait now.
-pub async fn put(connection: &mut AnyConnection, rows: &[HeldExecution]) -> Result<(), StoreError> {
+pub async fn put(connection: &mut Connection, rows: &[HeldExecution]) -> Result<(), StoreError> {
     let again = "ON CONFLICT (execution_id) DO UPDATE SET standing = excluded.standing";
     HeldExecution::insert_all(connection, rows, again).await?;
     Ok(())
 }
 
 /// Forgets those that are no longer held.
-pub async fn remove(connection: &mut AnyConnection, ids: &[String]) -> Result<(), StoreError> {
+pub async fn remove(connection: &mut Connection, ids: &[String]) -> Result<(), StoreError> {
     for group in groups(ids) {
         let sql = format!(
             "DELETE FROM held_executions WHERE execution_id IN ({})",
             placeholders(group.len())
         );
-        let statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+        let statement = query(sql);
         group
             .iter()
             .fold(statement, |statement, id| statement.bind(id.clone()))
@@ -45,11 +45,11 @@ pub async fn remove(connection: &mut AnyConnection, ids: &[String]) -> Result<()
 
 /// What is told apart in the queue of an action. Reads one row of each, however many wait.
 pub async fn standings(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     action_ref: &str,
 ) -> Result<Vec<String>, StoreError> {
     let operation = "read what is told apart among held executions";
-    let rows = sqlx::query(
+    let rows = query(
         "WITH RECURSIVE apart (standing) AS ( \
            SELECT standing FROM (SELECT standing FROM held_executions WHERE action_ref = $1 \
              ORDER BY standing LIMIT 1) AS smallest \
@@ -71,13 +71,13 @@ pub async fn standings(
 
 /// Ids of the oldest of those that are alike.
 pub async fn oldest(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     action_ref: &str,
     standing: &str,
     most: usize,
 ) -> Result<Vec<String>, StoreError> {
     let operation = "read the oldest of held executions";
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT execution_id FROM held_executions WHERE action_ref = $1 AND standing = $2 \
          ORDER BY accepted_at, execution_id LIMIT $3",
     )
@@ -104,9 +104,9 @@ pub struct Queue {
 }
 
 /// What is held, by action; the longest waiting first.
-pub async fn queues(connection: &mut AnyConnection, most: i64) -> Result<Vec<Queue>, StoreError> {
+pub async fn queues(connection: &mut Connection, most: i64) -> Result<Vec<Queue>, StoreError> {
     let operation = "count held executions";
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT held.action_ref, held.count, held.since, (SELECT min(one.execution_id) FROM held_executions AS one \
            WHERE one.action_ref = held.action_ref AND one.accepted_at = held.since) \
          FROM (SELECT action_ref, count(*) AS count, min(accepted_at) AS since FROM held_executions GROUP BY action_ref) AS held \
@@ -125,6 +125,6 @@ pub async fn queues(connection: &mut AnyConnection, most: i64) -> Result<Vec<Que
                 oldest: row.try_get(3)?,
             })
         })
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }

@@ -1,7 +1,7 @@
 //! Keys of the datastore.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{StoreError, row};
-use sqlx::AnyConnection;
 
 row! {
     pub struct KeyValue in "key_values", key uid, versioned {
@@ -45,7 +45,7 @@ pub struct Wanted<'a> {
 
 /// Live keys, by name.
 pub async fn list(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     wanted: Wanted<'_>,
 ) -> Result<Vec<KeyValue>, StoreError> {
     let operation = "list keys";
@@ -61,7 +61,7 @@ pub async fn list(
         .user
         .map(|user| format!("{user}:{prefix}"))
         .unwrap_or_default();
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = query(sql)
         .bind(i64::from(wanted.system))
         .bind(wanted.user.unwrap_or_default().to_string())
         .bind(prefix.to_string())
@@ -81,8 +81,8 @@ pub async fn list(
 }
 
 /// Whether there is something for [`take_expired`].
-pub async fn any_expired(connection: &mut AnyConnection, now: i64) -> Result<bool, StoreError> {
-    sqlx::query("SELECT 1 FROM key_values WHERE expires_at <= $1 LIMIT 1")
+pub async fn any_expired(connection: &mut Connection, now: i64) -> Result<bool, StoreError> {
+    query("SELECT 1 FROM key_values WHERE expires_at <= $1 LIMIT 1")
         .bind(now)
         .fetch_optional(connection)
         .await
@@ -92,13 +92,13 @@ pub async fn any_expired(connection: &mut AnyConnection, now: i64) -> Result<boo
 
 /// Takes away what has expired, and gives it back.
 pub async fn take_expired(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     now: i64,
     limit: i64,
 ) -> Result<Vec<KeyValue>, StoreError> {
     let operation = "take expired keys";
     let sql = KeyValue::select("WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = query(sql)
         .bind(now)
         .bind(limit)
         .fetch_all(&mut *connection)

@@ -1,16 +1,16 @@
 //! Files of packs as the API shows them and actions need them: small texts only.
 
 use crate::store::StoreError;
-use sqlx::{AnyConnection, Row};
+use crate::store::sql::{self, Connection, query};
 
 /// Writes a file, over an older one.
 pub async fn put(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     pack: &str,
     path: &str,
     content: &[u8],
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "INSERT INTO pack_files (pack, path, content) VALUES ($1, $2, $3) \
          ON CONFLICT (pack, path) DO UPDATE SET content = $3",
     )
@@ -24,11 +24,11 @@ pub async fn put(
 }
 
 pub async fn get(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     pack: &str,
     path: &str,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    sqlx::query("SELECT content FROM pack_files WHERE pack = $1 AND path = $2")
+    query("SELECT content FROM pack_files WHERE pack = $1 AND path = $2")
         .bind(pack.to_string())
         .bind(path.to_string())
         .fetch_optional(connection)
@@ -39,27 +39,23 @@ pub async fn get(
 
 /// All files of a pack, by path.
 pub async fn of_pack(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     pack: &str,
 ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     let operation = "read the files of a pack";
-    sqlx::query("SELECT path, content FROM pack_files WHERE pack = $1 ORDER BY path")
+    query("SELECT path, content FROM pack_files WHERE pack = $1 ORDER BY path")
         .bind(pack.to_string())
         .fetch_all(connection)
         .await
         .map_err(StoreError::during(operation))?
         .iter()
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }
 
-pub async fn remove(
-    connection: &mut AnyConnection,
-    pack: &str,
-    path: &str,
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM pack_files WHERE pack = $1 AND path = $2")
+pub async fn remove(connection: &mut Connection, pack: &str, path: &str) -> Result<(), StoreError> {
+    query("DELETE FROM pack_files WHERE pack = $1 AND path = $2")
         .bind(pack.to_string())
         .bind(path.to_string())
         .execute(connection)
@@ -68,8 +64,8 @@ pub async fn remove(
     Ok(())
 }
 
-pub async fn remove_all(connection: &mut AnyConnection, pack: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM pack_files WHERE pack = $1")
+pub async fn remove_all(connection: &mut Connection, pack: &str) -> Result<(), StoreError> {
+    query("DELETE FROM pack_files WHERE pack = $1")
         .bind(pack.to_string())
         .execute(connection)
         .await

@@ -1,8 +1,8 @@
 //! Tasks on agents that install what packs require: who has one, and how it ended.
 
 use crate::store::query::Filter;
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::AnyConnection;
 
 row! {
     pub struct PackStaging in "pack_stagings", key task, versioned {
@@ -19,10 +19,7 @@ row! {
 }
 
 /// Those that are not over, the oldest first.
-pub async fn open(
-    connection: &mut AnyConnection,
-    most: i64,
-) -> Result<Vec<PackStaging>, StoreError> {
+pub async fn open(connection: &mut Connection, most: i64) -> Result<Vec<PackStaging>, StoreError> {
     let filter = Filter::new()
         .equals("outcome", "null")
         .order_by("created_at", "task", false)
@@ -31,8 +28,8 @@ pub async fn open(
 }
 
 /// Those from before this time (Unix microseconds): whoever waited for them is gone.
-pub async fn forget(connection: &mut AnyConnection, before: i64) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM pack_stagings WHERE created_at < $1")
+pub async fn forget(connection: &mut Connection, before: i64) -> Result<(), StoreError> {
+    query("DELETE FROM pack_stagings WHERE created_at < $1")
         .bind(before)
         .execute(connection)
         .await

@@ -1,7 +1,7 @@
 //! Packs that are installed.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct Pack in "packs", key reference, versioned {
@@ -34,11 +34,11 @@ pub struct Standing {
 
 /// How a pack stands; None: there is none of this name.
 pub async fn standing(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     reference: &str,
 ) -> Result<Option<Standing>, StoreError> {
     let operation = "read how a pack stands";
-    let row = sqlx::query(
+    let row = query(
         "SELECT p.id, p.row_version, p.archive_sha256, c.id, c.row_version FROM packs p \
          LEFT JOIN pack_configs c ON c.pack = p.reference WHERE p.reference = $1",
     )
@@ -62,11 +62,11 @@ pub async fn standing(
 
 /// Checksum of a pack's staged content; empty where there is none.
 pub async fn content_sum(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     reference: &str,
 ) -> Result<String, StoreError> {
     let operation = "read the checksum of a pack's content";
-    let row = sqlx::query("SELECT archive_sha256 FROM packs WHERE reference = $1")
+    let row = query("SELECT archive_sha256 FROM packs WHERE reference = $1")
         .bind(reference.to_string())
         .fetch_optional(connection)
         .await

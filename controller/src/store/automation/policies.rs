@@ -1,7 +1,7 @@
 //! Policies of actions.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::AnyConnection;
 
 row! {
     pub struct Policy in "policies", key reference, versioned {
@@ -20,8 +20,8 @@ row! {
 }
 
 /// Whether a policy is about an action, or one was that still holds executions of it.
-pub async fn concern(connection: &mut AnyConnection, action: &str) -> Result<bool, StoreError> {
-    sqlx::query(
+pub async fn concern(connection: &mut Connection, action: &str) -> Result<bool, StoreError> {
+    query(
         "SELECT 1 FROM policies WHERE resource_ref = $1 AND enabled = 1 \
          UNION ALL SELECT 1 FROM held_executions WHERE action_ref = $1 LIMIT 1",
     )

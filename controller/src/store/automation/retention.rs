@@ -1,7 +1,7 @@
 //! What has grown old, deleted in batches.
 
 use crate::store::StoreError;
-use sqlx::AnyConnection;
+use crate::store::sql::{Connection, query};
 
 /// A kind of rows that grow old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Kind {
 
 /// Deletes the oldest from before a time (Unix microseconds), at most so many. How many it were.
 pub async fn forget(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     kind: Kind,
     before: i64,
     most: i64,
@@ -49,7 +49,7 @@ pub async fn forget(
         "DELETE FROM {table} WHERE id IN \
          (SELECT id FROM {table} WHERE {time} < $1 AND {rest} ORDER BY {time} LIMIT {most})"
     );
-    let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let done = query(sql)
         .bind(before)
         .execute(connection)
         .await

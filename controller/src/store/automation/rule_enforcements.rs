@@ -1,7 +1,7 @@
 //! What rules made of trigger instances, with the reasons.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::AnyConnection;
 
 pub const SUCCEEDED: &str = "succeeded";
 pub const FAILED: &str = "failed";
@@ -26,11 +26,11 @@ row! {
 
 /// Whether this rule has been judged for this trigger instance before.
 pub async fn exists(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     rule_id: &str,
     trigger_instance: &str,
 ) -> Result<bool, StoreError> {
-    sqlx::query("SELECT 1 FROM rule_enforcements WHERE rule_id = $1 AND trigger_instance = $2")
+    query("SELECT 1 FROM rule_enforcements WHERE rule_id = $1 AND trigger_instance = $2")
         .bind(rule_id.to_string())
         .bind(trigger_instance.to_string())
         .fetch_optional(connection)
@@ -41,7 +41,7 @@ pub async fn exists(
 
 /// Writes them, but what was judged before: a rule judges a trigger instance once.
 pub async fn insert_all_once(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     rows: &[RuleEnforcement],
 ) -> Result<(), StoreError> {
     RuleEnforcement::insert_all(

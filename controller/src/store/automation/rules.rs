@@ -1,7 +1,7 @@
 //! Rules.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::{AnyConnection, Row};
 
 row! {
     pub struct Rule in "rules", key reference, versioned {
@@ -25,9 +25,9 @@ row! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fingerprint([i64; 4]);
 
-pub async fn fingerprint(connection: &mut AnyConnection) -> Result<Fingerprint, StoreError> {
+pub async fn fingerprint(connection: &mut Connection) -> Result<Fingerprint, StoreError> {
     let operation = "look for changed rules";
-    let row = sqlx::query(
+    let row = query(
         "SELECT count(*), coalesce(max(updated_at), 0), coalesce(max(created_at), 0), \
          CAST(coalesce(sum(row_version), 0) AS BIGINT) FROM rules",
     )
@@ -42,11 +42,8 @@ pub async fn fingerprint(connection: &mut AnyConnection) -> Result<Fingerprint, 
 }
 
 /// Whether a rule that is switched on names this trigger.
-pub async fn any_enabled(
-    connection: &mut AnyConnection,
-    trigger: &str,
-) -> Result<bool, StoreError> {
-    sqlx::query("SELECT 1 FROM rules WHERE trigger_ref = $1 AND enabled = 1 LIMIT 1")
+pub async fn any_enabled(connection: &mut Connection, trigger: &str) -> Result<bool, StoreError> {
+    query("SELECT 1 FROM rules WHERE trigger_ref = $1 AND enabled = 1 LIMIT 1")
         .bind(trigger.to_string())
         .fetch_optional(connection)
         .await

@@ -1,8 +1,8 @@
 //! The triggers each running sensor has been told of.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
 use serde_json::Value;
-use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 row! {
@@ -15,9 +15,9 @@ row! {
     }
 }
 
-pub async fn put(connection: &mut AnyConnection, row: &SensorTriggers) -> Result<(), StoreError> {
+pub async fn put(connection: &mut Connection, row: &SensorTriggers) -> Result<(), StoreError> {
     let text = Value::Object(row.triggers.0.clone().into_iter().collect()).to_string();
-    sqlx::query(
+    query(
         "INSERT INTO sensor_triggers (sensor, generation, triggers) VALUES ($1, $2, $3) \
          ON CONFLICT (sensor) DO UPDATE SET generation = $2, triggers = $3",
     )

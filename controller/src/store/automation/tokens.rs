@@ -1,7 +1,7 @@
 //! Tokens of the automation API; only their hashes are kept.
 
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::AnyConnection;
 
 row! {
     pub struct Token in "automation_tokens", key token_hash {
@@ -18,8 +18,8 @@ row! {
 }
 
 /// Forgets what is no longer good. `now`: Unix microseconds.
-pub async fn delete_expired(connection: &mut AnyConnection, now: i64) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM automation_tokens WHERE expires_at < $1")
+pub async fn delete_expired(connection: &mut Connection, now: i64) -> Result<(), StoreError> {
+    query("DELETE FROM automation_tokens WHERE expires_at < $1")
         .bind(now)
         .execute(connection)
         .await
@@ -29,11 +29,11 @@ pub async fn delete_expired(connection: &mut AnyConnection, now: i64) -> Result<
 
 /// Makes a token good until then: Unix microseconds.
 pub async fn extend(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     token_hash: &str,
     expires_at: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE automation_tokens SET expires_at = $1 WHERE token_hash = $2")
+    query("UPDATE automation_tokens SET expires_at = $1 WHERE token_hash = $2")
         .bind(expires_at)
         .bind(token_hash.to_string())
         .execute(connection)
@@ -44,10 +44,10 @@ pub async fn extend(
 
 /// Forgets the tokens made for an execution that ended, or for a sensor.
 pub async fn delete_of_execution(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     execution: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM automation_tokens WHERE execution_id = $1")
+    query("DELETE FROM automation_tokens WHERE execution_id = $1")
         .bind(execution.to_string())
         .execute(connection)
         .await

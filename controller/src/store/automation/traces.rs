@@ -1,8 +1,8 @@
 //! Traces: what belongs together, from trigger to last execution.
 
 use crate::store::row::{groups, values};
+use crate::store::sql::{self, Connection, query};
 use crate::store::{StoreError, row};
-use sqlx::{AnyConnection, Row};
 
 pub const EXECUTION: &str = "action_execution";
 pub const RULE: &str = "rule";
@@ -30,7 +30,7 @@ pub struct Component {
 
 /// Adds components, each to the trace beside it; the same one twice is one.
 pub async fn add_all(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     components: &[(&str, &Component)],
 ) -> Result<(), StoreError> {
     for group in groups(components) {
@@ -39,7 +39,7 @@ pub async fn add_all(
              VALUES {} ON CONFLICT (trace_id, kind, object_id) DO NOTHING",
             values(connection, group.len(), 7)
         );
-        let mut statement = sqlx::query(sqlx::AssertSqlSafe(sql));
+        let mut statement = query(sql);
         for (trace, component) in group {
             let (cause, cause_id) = component
                 .caused_by
@@ -64,11 +64,11 @@ pub async fn add_all(
 
 /// What belongs to a trace, in order of time.
 pub async fn components(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     trace: &str,
 ) -> Result<Vec<Component>, StoreError> {
     let operation = "read the components of a trace";
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT kind, object_id, object_ref, caused_by_type, caused_by_id, updated_at \
          FROM trace_components WHERE trace_id = $1 ORDER BY updated_at, kind, object_id",
     )
@@ -88,6 +88,6 @@ pub async fn components(
                 updated_at: row.try_get(5)?,
             })
         })
-        .collect::<Result<_, sqlx::Error>>()
+        .collect::<Result<_, sql::Error>>()
         .map_err(StoreError::during(operation))
 }

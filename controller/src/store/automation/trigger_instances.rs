@@ -1,8 +1,8 @@
 //! Trigger instances: each time a trigger fired.
 
 use crate::store::row::{Column as _, Rewrite};
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::{AnyConnection, Row};
 
 pub const PENDING: &str = "pending";
 pub const PROCESSED: &str = "processed";
@@ -32,7 +32,7 @@ const ONCE: &str = "ON CONFLICT (source) DO NOTHING";
 
 /// Writes it unless one of the same source is there. Whether it was written.
 pub async fn insert_once(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     row: &TriggerInstance,
 ) -> Result<bool, StoreError> {
     insert_all_once(connection, std::slice::from_ref(row))
@@ -42,7 +42,7 @@ pub async fn insert_once(
 
 /// Writes those of which none of the same source is there. How many were written.
 pub async fn insert_all_once(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     rows: &[TriggerInstance],
 ) -> Result<u64, StoreError> {
     TriggerInstance::insert_all(connection, rows, ONCE).await
@@ -51,7 +51,7 @@ pub async fn insert_all_once(
 /// Notes that the rules have looked at these, and the trace that each belongs to. Stale if any of them is not
 /// as it was read. `now`: Unix microseconds.
 pub async fn processed(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     rows: &[TriggerInstance],
     now: i64,
 ) -> Result<(), StoreError> {
@@ -83,12 +83,12 @@ pub async fn processed(
 /// How many of the oldest pending ones have payloads of at most this many characters together; one, if
 /// the first alone has more.
 pub async fn pending_within(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     limit: i64,
     characters: i64,
 ) -> Result<i64, StoreError> {
     let operation = "measure pending trigger instances";
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT CAST(length(payload) AS BIGINT) FROM trigger_instances WHERE status = $1 \
          ORDER BY occurred_at, id LIMIT $2",
     )
@@ -111,12 +111,12 @@ pub async fn pending_within(
 
 /// Those that no rule has looked at yet, oldest first.
 pub async fn pending(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     limit: i64,
 ) -> Result<Vec<TriggerInstance>, StoreError> {
     let operation = "read pending trigger instances";
     let sql = TriggerInstance::select("WHERE status = $1 ORDER BY occurred_at, id LIMIT $2");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = query(sql)
         .bind(PENDING.to_string())
         .bind(limit)
         .fetch_all(connection)
@@ -129,8 +129,8 @@ pub async fn pending(
 }
 
 /// How many wait for the rules, counted no further than `limit`.
-pub async fn count_pending(connection: &mut AnyConnection, limit: i64) -> Result<i64, StoreError> {
-    sqlx::query(
+pub async fn count_pending(connection: &mut Connection, limit: i64) -> Result<i64, StoreError> {
+    query(
         "SELECT count(*) FROM (SELECT id FROM trigger_instances WHERE status = $1 LIMIT $2) AS waiting",
     )
     .bind(PENDING.to_string())
@@ -143,7 +143,7 @@ pub async fn count_pending(connection: &mut AnyConnection, limit: i64) -> Result
 
 /// Those of a span of time of one trigger, oldest first: `from` (included) to `to`, Unix microseconds.
 pub async fn of_trigger(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     trigger: &str,
     from: i64,
     to: i64,
@@ -153,7 +153,7 @@ pub async fn of_trigger(
     let sql = TriggerInstance::select(
         "WHERE trigger_ref = $1 AND occurred_at >= $2 AND occurred_at < $3 ORDER BY occurred_at, id LIMIT $4",
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = query(sql)
         .bind(trigger.to_string())
         .bind(from)
         .bind(to)

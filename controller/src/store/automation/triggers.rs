@@ -1,8 +1,8 @@
 //! Triggers: a type with parameters, shared by the rules that name equal ones.
 
 use crate::store::row::placeholders;
+use crate::store::sql::{Connection, query};
 use crate::store::{Json, StoreError, row};
-use sqlx::AnyConnection;
 
 row! {
     pub struct Trigger in "triggers", key reference, versioned {
@@ -23,13 +23,13 @@ row! {
 }
 
 async fn select(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     rest: &str,
     number: i64,
     operation: &'static str,
 ) -> Result<Vec<Trigger>, StoreError> {
     let sql = Trigger::select(rest);
-    sqlx::query(sqlx::AssertSqlSafe(sql))
+    query(sql)
         .bind(number)
         .fetch_all(connection)
         .await
@@ -42,7 +42,7 @@ async fn select(
 
 /// Timers whose time has come, the most overdue first. `now`: Unix microseconds.
 pub async fn due(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     now: i64,
     limit: i64,
 ) -> Result<Vec<Trigger>, StoreError> {
@@ -51,17 +51,17 @@ pub async fn due(
 }
 
 /// Timers whose time has not come yet.
-pub async fn waiting(connection: &mut AnyConnection, now: i64) -> Result<Vec<Trigger>, StoreError> {
+pub async fn waiting(connection: &mut Connection, now: i64) -> Result<Vec<Trigger>, StoreError> {
     let rest = "WHERE next_fire_at > $1 ORDER BY reference";
     select(connection, rest, now, "read waiting timers").await
 }
 
 /// Removes a trigger with parameters that no rule names. Whether it did.
 pub async fn remove_unused(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     reference: &str,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+    let done = query(
         "DELETE FROM triggers WHERE reference = $1 AND reference <> type_ref \
          AND NOT EXISTS (SELECT 1 FROM rules WHERE rules.trigger_ref = triggers.reference)",
     )
@@ -74,7 +74,7 @@ pub async fn remove_unused(
 
 /// Finds a trigger by its parameters and keeps others from removing it until the transaction ends.
 pub async fn lock(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     type_ref: &str,
     parameters_hash: &str,
 ) -> Result<Option<Trigger>, StoreError> {
@@ -83,7 +83,7 @@ pub async fn lock(
         "UPDATE triggers SET row_version = row_version WHERE type_ref = $1 AND parameters_hash = $2 RETURNING {}",
         Trigger::COLUMNS.join(", ")
     );
-    sqlx::query(sqlx::AssertSqlSafe(sql))
+    query(sql)
         .bind(type_ref.to_string())
         .bind(parameters_hash.to_string())
         .fetch_optional(connection)
@@ -94,10 +94,10 @@ pub async fn lock(
 
 /// The same by reference. Whether it is there.
 pub async fn lock_reference(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     reference: &str,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query("UPDATE triggers SET row_version = row_version WHERE reference = $1")
+    let done = query("UPDATE triggers SET row_version = row_version WHERE reference = $1")
         .bind(reference.to_string())
         .execute(connection)
         .await
@@ -106,10 +106,7 @@ pub async fn lock_reference(
 }
 
 /// Writes it unless one of the same name or with the same parameters is there. Whether it was written.
-pub async fn insert_once(
-    connection: &mut AnyConnection,
-    row: &Trigger,
-) -> Result<bool, StoreError> {
+pub async fn insert_once(connection: &mut Connection, row: &Trigger) -> Result<bool, StoreError> {
     let sql = format!(
         "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING",
         Trigger::TABLE,
@@ -117,7 +114,7 @@ pub async fn insert_once(
         placeholders(Trigger::COLUMNS.len()),
     );
     let done = row
-        .bind_all(sqlx::query(sqlx::AssertSqlSafe(sql)))
+        .bind_all(query(sql))
         .execute(connection)
         .await
         .map_err(StoreError::during("insert a trigger"))?;

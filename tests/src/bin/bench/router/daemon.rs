@@ -64,13 +64,14 @@ impl Router {
         };
         router.process.listens(port).await?;
         router.process.listens(tls_port).await?;
-        // It listens before it hears the bus, and what was said before is lost.
-        eventually("the router is ready", REGISTERED_WITHIN, || async {
-            let answer = router
-                .asking
-                .get(format!("{}/readyz", router.status))
-                .send();
-            answer.await?.error_for_status()?;
+        // It listens before it hears the bus, and what is said before is lost.
+        eventually("the router hears the bus", REGISTERED_WITHIN, || async {
+            let first = Registration {
+                uris: vec!["first.test".to_string()],
+                ..instance(0, 0, port)
+            };
+            router.publish(&first).await?;
+            ensure!(router.registered().await? > 0, "nothing is registered");
             Ok(())
         })
         .await?;
