@@ -17,6 +17,7 @@ use adapters::condemned::Condemned;
 use adapters::counters::Counters;
 use adapters::crowd::Crowd;
 use adapters::error_page::ErrorPage;
+use adapters::failures::Failures;
 use adapters::latencies::Latencies;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
@@ -27,6 +28,8 @@ use adapters::{server, table_file};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use daemon::{Deps, LogSender, Policy, Running};
+use domain::account::{Look, Wanted, tell};
+use domain::departures::Departures;
 use domain::policy::Policy as Settings;
 use domain::route_service::Seals;
 use domain::table::{Registry, Table};
@@ -120,6 +123,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         policy: policy.clone(),
         tallies: registry.tallies(),
     });
+    let departures = registry.departures();
     let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
@@ -139,6 +143,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
             watched.clone().run(shutdown)
         });
     let condemned = Arc::new(Condemned::default());
+    let failures = Arc::new(Failures::default());
     let keeper = Arc::new(Keeper {
         bus: deps.bus.clone(),
         component: deps.component.clone(),
@@ -149,6 +154,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         backends: backends.clone(),
         trust,
         condemned: condemned.clone(),
+        failures: failures.clone(),
         clock,
         file,
         counts: counts.clone(),
@@ -178,6 +184,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         tasks: deps.tasks.clone(),
         crowd,
         condemned,
+        failures,
         tls_port,
         seals: seals(config.route_service_keys.as_deref())?,
         error_page,
@@ -185,6 +192,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         shown_address: address.ip().to_string(),
     });
     show(&deps, &worker, &counts);
+    explain(&deps, &worker, departures);
     let plain = Entrance {
         listener: Arc::new(listener),
         tls: None,
@@ -277,6 +285,20 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
                 }
             }
         });
+}
+
+/// What the status server tells of routes, with reasons.
+fn explain(deps: &Deps, worker: &Arc<Worker>, departures: Arc<Departures>) {
+    let worker = worker.clone();
+    deps.admin_question("/table", move |asked| {
+        let look = Look {
+            departures: &departures,
+            failure: &|number| worker.failures.of(number),
+            policy: &worker.policy.load(),
+            now: worker.clock.now(),
+        };
+        serde_json::json!(tell(&worker.table.load(), &Wanted::read(asked), &look))
+    });
 }
 
 /// What the status server shows of the router.

@@ -23,6 +23,7 @@ pub mod crew;
 pub mod crowd;
 pub mod error_page;
 pub mod exchange;
+pub mod failures;
 pub mod front;
 pub mod http2;
 pub mod keep_alive;

@@ -20,6 +20,7 @@ use super::counters::Counters;
 use super::crowd::Crowd;
 use super::error_page::{ErrorPage, dress};
 use super::exchange::Exchange;
+use super::failures::Failures;
 use super::latencies::Latencies;
 use super::route_services::{self, Way};
 use super::tunnel;
@@ -57,6 +58,7 @@ pub struct Worker {
     pub crowd: Arc<Crowd>,
     /// Endpoints that are found not to be who they should be.
     pub condemned: Arc<Condemned>,
+    pub failures: Arc<Failures>,
     /// Where clients reach the entrance for TLS, if there is one.
     pub tls_port: Option<u16>,
     /// What requests are sealed with on their way to route services; without it there are none.
@@ -515,7 +517,9 @@ async fn forward(
                 }
             }
         };
-        endpoint.set_aside(worker.clock.now() + policy.set_aside_for());
+        let now = worker.clock.now();
+        endpoint.set_aside(now + policy.set_aside_for());
+        worker.failures.note(endpoint.number, &failure.why, now);
         exchange.failed_attempt();
         tried.push(endpoint.number);
         last_failure = Some(failure);

@@ -7,6 +7,7 @@
 use super::backends::Backends;
 use super::clock::Clock;
 use super::condemned::Condemned;
+use super::failures::Failures;
 use super::table_file;
 use super::trust::Trust;
 use crate::domain::announcement::Announcement;
@@ -52,6 +53,7 @@ pub struct Keeper {
     pub backends: Arc<Backends>,
     pub trust: Arc<Trust>,
     pub condemned: Arc<Condemned>,
+    pub failures: Arc<Failures>,
     pub clock: Clock,
     pub file: PathBuf,
     pub counts: Arc<RegistryCounts>,
@@ -288,6 +290,7 @@ impl Keeper {
             metrics::counter!("routes_pruned").increment(changed.removed as u64);
         }
         self.backends.sweep(&registry.numbers());
+        self.failures.sweep(self.clock.now());
         metrics::gauge!("total_routes").set(registry.table().count() as f64);
     }
 

@@ -2,8 +2,10 @@
 //! come in as arguments.
 
 pub mod access_line;
+pub mod account;
 pub mod announcement;
 pub mod balance;
+pub mod departures;
 pub mod forwarding;
 pub mod frames;
 pub mod framing;

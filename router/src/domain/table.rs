@@ -72,6 +72,13 @@ impl Endpoint {
         self.set_aside_until.load(Ordering::Relaxed) > now
     }
 
+    /// How long it still is; 0: it is not.
+    pub fn set_aside_for(&self, now: Millis) -> Millis {
+        self.set_aside_until
+            .load(Ordering::Relaxed)
+            .saturating_sub(now)
+    }
+
     pub fn set_aside(&self, until: Millis) {
         if !self.is_gone() {
             self.set_aside_until.store(until, Ordering::Relaxed);
@@ -175,6 +182,11 @@ impl Service {
 impl Pool {
     pub fn turn(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// When it lost its last endpoint without anybody asking for it.
+    pub fn emptied(&self) -> Option<Millis> {
+        self.emptied
     }
 
     /// What the newest registration of the name asks for.

@@ -10,6 +10,7 @@
 
 use super::{Endpoint, Member, Millis, Pool, RouteName, Service, Table};
 use crate::domain::announcement::{Address, Announcement, Identity};
+use crate::domain::departures::{Departure, Departures};
 use crate::domain::route_service::ServiceUrl;
 use crate::domain::tally::Tallies;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -63,6 +64,7 @@ pub struct Registry {
     table: Table,
     next_number: u64,
     tallies: Arc<Tallies>,
+    departures: Arc<Departures>,
     /// Unregistrations that carry a time, so that an older registration cannot undo them.
     graves: HashMap<(RouteName, Address), Grave>,
     /// Names under which instances of apps were registered at an address; some may be gone since.
@@ -93,6 +95,11 @@ impl Registry {
     /// What was answered under its names.
     pub fn tallies(&self) -> Arc<Tallies> {
         self.tallies.clone()
+    }
+
+    /// Who left lately.
+    pub fn departures(&self) -> Arc<Departures> {
+        self.departures.clone()
     }
 
     /// Numbers of all endpoints, those of route services too.
@@ -235,7 +242,12 @@ impl Registry {
             });
             match same_address {
                 Some(place) => {
-                    members.remove(place);
+                    let former = members.remove(place);
+                    let known = &former.endpoint.identity;
+                    // (The same instance on other terms is no other instance.)
+                    if known.instance_id != announcement.identity.instance_id {
+                        self.departures.note(name, known, Departure::Replaced, now);
+                    }
                     changed.replaced += 1;
                 }
                 None => changed.added += 1,
@@ -277,7 +289,9 @@ impl Registry {
             // Under its own names it replaces the former one in its place.
             if !announcement.names.contains(name) {
                 let mut members = pool.members.clone();
-                members.remove(place);
+                let former = members.remove(place);
+                let known = &former.endpoint.identity;
+                self.departures.note(name, known, Departure::Replaced, now);
                 left.push((name.clone(), members, pool.turn.clone()));
             }
         }
@@ -359,6 +373,11 @@ impl Registry {
                 changed.outdated += 1;
                 continue;
             }
+            let why = match announcement.returns {
+                true => Departure::ToReturn,
+                false => Departure::Unregistered,
+            };
+            self.departures.note(name, known, why, now);
             let mut members = pool.members.clone();
             members.remove(place);
             changed.removed += 1;
@@ -433,6 +452,10 @@ impl Registry {
                 .cloned()
                 .collect();
             changed.removed += pool.members.len() - members.len();
+            for member in pool.members.iter().filter(|member| is_stale(member)) {
+                let known = &member.endpoint.identity;
+                self.departures.note(&name, known, Departure::Pruned, now);
+            }
             let emptied = members.is_empty().then_some(now);
             let turn = pool.turn.clone();
             let rest = self.pool(&name, members, turn, emptied);
@@ -455,6 +478,11 @@ impl Registry {
             let mut members = pool.members.clone();
             members.retain(|member| !is_gone(member));
             changed.removed += pool.members.len() - members.len();
+            for member in pool.members.iter().filter(|member| is_gone(member)) {
+                let known = &member.endpoint.identity;
+                self.departures
+                    .note(&pool.name, known, Departure::Unproved, now);
+            }
             let emptied = members.is_empty().then_some(now);
             let rest = self.pool(&pool.name, members, pool.turn.clone(), emptied);
             self.table.put(&pool.name, Some(rest));
