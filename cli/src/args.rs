@@ -5,8 +5,8 @@ use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{
-    config, doctor, events, history, inside, login, logs, push, quotas, report, routes, run,
-    services, tasks, why,
+    config, doctor, events, history, inside, login, logs, push, quotas, report, routers, routes,
+    run, services, tasks, why,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -108,6 +108,8 @@ pub enum Command {
     Service(services::ServiceArgs),
     /// Show the agents of the cluster, empty one, take it back
     Node(node::NodeArgs),
+    /// Show what the routers know of routes, and why
+    Router(routers::RouterArgs),
     /// Show and change how much organizations and spaces may have
     Quota(quotas::QuotaArgs),
     /// Show and change the live configuration of the cluster

@@ -20,6 +20,7 @@ mod prompt;
 mod push;
 mod quotas;
 mod report;
+mod routers;
 mod routes;
 mod run;
 mod services;
@@ -136,6 +137,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Automation(command) => automation::run(command, &out, store).await,
         Command::Service(args) => services::run(args, &out, store).await,
         Command::Node(args) => node::run(args, &out, store).await,
+        Command::Router(args) => routers::run(args, &out, store).await,
         Command::Quota(args) => quotas::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
         Command::History(args) => history::run(args, &out, store).await,

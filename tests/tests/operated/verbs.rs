@@ -183,6 +183,11 @@ const VERBS: &[Verb] = &[
     verb("node inspect dea-1", &["id", "zone", "state", "events"]),
     verb("node drain dea-1 --no-wait", &["id", "drained", "drain"]),
     verb("node undrain dea-1", &["id", "takes_work"]),
+    verb("router routes", &["router", "routes", "left_off"]),
+    verb(
+        "router routes spoken.DOMAIN --router router-1",
+        &["router", "routes", "left_off"],
+    ),
     verb("quota create small -m 100M", &["guid", "name", "apps"]),
     verb(
         "quota list",
