@@ -90,6 +90,8 @@ pub enum Command {
     MapRoute(routes::MapArgs),
     /// Make a route lead to an app no more
     UnmapRoute(routes::RouteArgs),
+    /// Change the options of a route: limits, balancing, packed answers
+    UpdateRoute(routes::UpdateArgs),
     /// List the routes of the space
     Routes,
     /// Open a shell in an instance, or run one command there

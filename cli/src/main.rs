@@ -128,6 +128,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::UnsetEnv(args) => environment::unset(args, &out, store).await,
         Command::MapRoute(args) => routes::map(args, &out, store).await,
         Command::UnmapRoute(args) => routes::unmap(args, &out, store).await,
+        Command::UpdateRoute(args) => routes::update(args, &out, store).await,
         Command::Routes => routes::list(&out, store).await,
         Command::Ssh(args) => inside::shell::run(args, &out, store).await,
         Command::Files(args) => inside::files::run(args, &out, store).await,

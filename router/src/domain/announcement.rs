@@ -1,6 +1,7 @@
 //! A registration, read: what it says about an endpoint, and under which names.
 
 use super::balance::Algorithm;
+use super::route_rules::RouteRules;
 use super::route_service::ServiceUrl;
 use super::table::Millis;
 use super::uri::RouteName;
@@ -35,6 +36,8 @@ pub struct Identity {
     pub algorithm: Option<Algorithm>,
     /// What [`Algorithm::Hash`] goes by.
     pub hash: Option<HashBy>,
+    /// What its routes let in, and how answers are sent.
+    pub rules: Option<Box<RouteRules>>,
     /// Own, shorter time to live.
     pub stale_after: Option<Millis>,
     /// It is to be reached over TLS, and proves to be this.
@@ -155,6 +158,11 @@ impl Announcement {
                     .and_then(|options| options.loadbalancing.as_deref())
                     .and_then(Algorithm::parse),
                 hash: message.options.as_ref().and_then(HashBy::read),
+                rules: message
+                    .options
+                    .as_ref()
+                    .and_then(RouteRules::read)
+                    .map(Box::new),
                 stale_after: message
                     .stale_threshold_in_seconds
                     .and_then(|seconds| u64::try_from(seconds).ok())
@@ -198,6 +206,7 @@ impl Identity {
             isolation_segment: None,
             algorithm: None,
             hash: None,
+            rules: None,
             stale_after: None,
             tls: Some(TlsIdentity {
                 name: ServerName::try_from(url.host.to_string()).ok()?,

@@ -20,6 +20,7 @@ pub use registry::{Changed, Registry};
 
 use super::announcement::{HashBy, Identity};
 use super::balance::{Algorithm, stable_hash};
+use super::route_rules::Enforced;
 use super::route_service::ServiceUrl;
 use super::tally::Tally;
 use super::uri::{RouteName, covers};
@@ -159,6 +160,8 @@ pub struct Pool {
     turn: Arc<AtomicUsize>,
     /// Where its requests go first.
     pub service: Option<Arc<Service>>,
+    /// What its owner set for its requests.
+    pub rules: Option<Arc<Enforced>>,
     /// When it lost its last endpoint without anybody asking for it.
     emptied: Option<Millis>,
 }

@@ -140,7 +140,14 @@ const VERBS: &[Verb] = &[
     verb("set-env spoken NAME value", &["app", "environment"]),
     verb("unset-env spoken NAME", &["app", "environment"]),
     verb("map-route spoken DOMAIN --hostname second", MAPPED),
-    verb("routes", &["guid", "url", "host", "path", "apps"]),
+    verb(
+        "update-route DOMAIN --hostname second --option rate_limit=100/s",
+        &["route", "url", "options"],
+    ),
+    verb(
+        "routes",
+        &["guid", "url", "host", "path", "apps", "options"],
+    ),
     verb(
         "service create spoken-guard -r https://guard.example.com",
         SERVICE,

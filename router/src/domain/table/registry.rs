@@ -11,6 +11,7 @@
 use super::{Endpoint, Member, Millis, Pool, RouteName, Service, Table};
 use crate::domain::announcement::{Address, Announcement, Identity};
 use crate::domain::departures::{Departure, Departures};
+use crate::domain::route_rules::Enforced;
 use crate::domain::route_service::ServiceUrl;
 use crate::domain::tally::Tallies;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -130,12 +131,28 @@ impl Registry {
         let url = wanted
             .filter_map(|member| member.endpoint.identity.route_service.clone())
             .next();
+        let rules = self.rules(name, &members);
         Pool {
             name: name.clone(),
             members,
             turn,
+            rules,
             service: url.and_then(|url| self.service(&url)),
             emptied,
+        }
+    }
+
+    /// Those of the newest member. While they stay, so does what they are held against; a route without members
+    /// keeps them: it has what it spent when the next one comes.
+    fn rules(&self, name: &RouteName, members: &[Arc<Member>]) -> Option<Arc<Enforced>> {
+        let known = self.table.get(name).and_then(|pool| pool.rules.as_ref());
+        let Some(newest) = members.last() else {
+            return known.cloned();
+        };
+        let wanted = newest.endpoint.identity.rules.as_deref()?;
+        match known {
+            Some(known) if known.rules == *wanted => Some(known.clone()),
+            Some(_) | None => Some(Arc::new(Enforced::new(wanted.clone()))),
         }
     }
 
@@ -164,6 +181,7 @@ impl Registry {
                 members: vec![member],
                 turn: Arc::default(),
                 service: None,
+                rules: None,
                 emptied: None,
             }),
         });
