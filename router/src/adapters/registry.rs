@@ -390,7 +390,7 @@ pub fn describe(table: &Table, stale_after: u64) -> serde_json::Value {
                 "tls": identity.tls.is_some(),
                 "server_cert_domain_san": identity.tls.as_ref().and_then(|tls| tls.registered.as_deref()),
                 "ttl": member.stale_after(stale_after) / 1000,
-                "tags": identity.tags,
+                "tags": identity.tags.to_map(),
                 "app": identity.app,
                 "private_instance_id": identity.instance_id,
                 "private_instance_index": identity.instance_index,

@@ -41,7 +41,7 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
                     app: text(&identity.app),
                     private_instance_id: text(&identity.instance_id),
                     private_instance_index: text(&identity.instance_index),
-                    tags: identity.tags.clone(),
+                    tags: identity.tags.to_map(),
                     availability_zone: text(&identity.zone),
                     isolation_segment: text(&identity.isolation_segment),
                     protocol: identity.http2.then(|| "http2".to_string()),

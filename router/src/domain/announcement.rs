@@ -4,11 +4,11 @@ use super::balance::Algorithm;
 use super::route_rules::RouteRules;
 use super::route_service::ServiceUrl;
 use super::table::Millis;
+use super::tags::Tags;
 use super::uri::RouteName;
 use http::header::HeaderName;
 use proto::bus::router::{Registration, RouteOptions};
 use rustls::pki_types::ServerName;
-use std::collections::BTreeMap;
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +30,7 @@ pub struct Identity {
     pub app: Option<Box<str>>,
     pub instance_id: Option<Box<str>>,
     pub instance_index: Option<Box<str>>,
-    pub tags: BTreeMap<String, String>,
+    pub tags: Tags,
     pub zone: Option<Box<str>>,
     pub isolation_segment: Option<Box<str>>,
     pub algorithm: Option<Algorithm>,
@@ -149,7 +149,7 @@ impl Announcement {
                     .or_else(|| message.tags.get("app_id").map(|app| app.as_str().into())),
                 instance_id: text(&message.private_instance_id),
                 instance_index: text(&message.private_instance_index),
-                tags: message.tags.clone(),
+                tags: Tags::from(&message.tags),
                 zone: text(&message.availability_zone),
                 isolation_segment: text(&message.isolation_segment),
                 algorithm: message
@@ -201,7 +201,7 @@ impl Identity {
             app: None,
             instance_id: None,
             instance_index: None,
-            tags: BTreeMap::new(),
+            tags: Tags::default(),
             zone: None,
             isolation_segment: None,
             algorithm: None,

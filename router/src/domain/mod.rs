@@ -21,6 +21,7 @@ pub mod route_service;
 pub mod server_names;
 pub mod sticky;
 pub mod table;
+pub mod tags;
 pub mod tally;
 pub mod trace_context;
 pub mod uri;

@@ -108,7 +108,7 @@ impl Endpoint {
 
     /// Whether the name of a component or of its app's guid is known, for metrics.
     pub fn component(&self) -> Option<&str> {
-        self.identity.tags.get("component").map(String::as_str)
+        self.identity.tags.get("component")
     }
 }
 
@@ -219,7 +219,7 @@ impl Pool {
 
     pub fn find_process_index(&self, process: &str, index: Option<&str>) -> Option<&Arc<Member>> {
         self.find(|identity| {
-            identity.tags.get("process_id").map(String::as_str) == Some(process)
+            identity.tags.get("process_id") == Some(process)
                 && index.is_none_or(|index| identity.instance_index.as_deref() == Some(index))
         })
     }

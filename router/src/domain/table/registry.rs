@@ -14,7 +14,7 @@ use crate::domain::departures::{Departure, Departures};
 use crate::domain::route_rules::Enforced;
 use crate::domain::route_service::ServiceUrl;
 use crate::domain::tally::Tallies;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -69,7 +69,8 @@ pub struct Registry {
     /// Unregistrations that carry a time, so that an older registration cannot undo them.
     graves: HashMap<(RouteName, Address), Grave>,
     /// Names under which instances of apps were registered at an address; some may be gone since.
-    names: HashMap<Address, BTreeSet<RouteName>>,
+    /// (Mostly it is one name: a tree would take ten times the room.)
+    names: HashMap<Address, Vec<RouteName>>,
     /// When it was last known that registrations could be heard.
     swept_at: Option<Millis>,
     /// Route services by URL, while a route has them.
@@ -320,7 +321,10 @@ impl Registry {
             self.table.put(&name, Some(rest));
         }
         let names = self.names.entry(identity.address.clone()).or_default();
-        names.extend(announcement.names.iter().cloned());
+        let unknown = announcement.names.iter();
+        let unknown: Vec<&RouteName> = unknown.filter(|name| !names.contains(name)).collect();
+        names.reserve_exact(unknown.len());
+        names.extend(unknown.into_iter().cloned());
         true
     }
 
