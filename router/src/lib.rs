@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// What the node writes for this role.
 #[derive(Debug, Clone, Deserialize)]
@@ -88,7 +89,8 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     readiness.set("table", false, "the route table is not read yet");
     let settings = deps.cluster.settings();
     let policy = Arc::new(ArcSwap::from_pointee(Settings::read(&settings.borrow())));
-    follow_settings(&deps, policy.clone());
+    let policy_changed = Arc::new(Notify::new());
+    follow_settings(&deps, policy.clone(), policy_changed.clone());
 
     let listener = listener(&deps, &config.http_socket, config.address)?;
     let address = listener
@@ -151,6 +153,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         registry: Arc::new(tokio::sync::Mutex::new(registry)),
         table: table.clone(),
         policy: policy.clone(),
+        policy_changed,
         backends: backends.clone(),
         trust,
         condemned: condemned.clone(),
@@ -264,12 +267,12 @@ fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> 
     })
 }
 
-fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
+fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>, told: Arc<Notify>) {
     // The store's connection lives as long as somebody holds it: this task does.
     let cluster = deps.cluster.clone();
     deps.tasks
         .spawn("settings", Policy::Restart, move |shutdown| {
-            let (mut settings, policy) = (cluster.settings(), policy.clone());
+            let (mut settings, policy, told) = (cluster.settings(), policy.clone(), told.clone());
             async move {
                 loop {
                     let read = Settings::read(&settings.borrow_and_update());
@@ -278,6 +281,7 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
                         tracing::warn!(elements, "not all headers that were set are headers");
                     }
                     policy.store(Arc::new(read));
+                    told.notify_one();
                     tokio::select! {
                         changed = settings.changed() => changed.context("the settings ended")?,
                         () = shutdown.cancelled() => return Ok(()),

@@ -11,7 +11,7 @@ use super::failures::Failures;
 use super::table_file;
 use super::trust::Trust;
 use crate::domain::announcement::Announcement;
-use crate::domain::policy::Policy as Settings;
+use crate::domain::policy::{Isolation, Policy as Settings};
 use crate::domain::table::{Changed, Registry, Table};
 use arc_swap::ArcSwap;
 use daemon::{Bus, ComponentId, Received, Shutdown, Subscription};
@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Most messages taken before a snapshot is published.
 const BATCH: usize = 1000;
@@ -50,6 +51,8 @@ pub struct Keeper {
     pub registry: Arc<tokio::sync::Mutex<Registry>>,
     pub table: Arc<ArcSwap<Table>>,
     pub policy: Arc<ArcSwap<Settings>>,
+    /// The policy is another one now.
+    pub policy_changed: Arc<Notify>,
     pub backends: Arc<Backends>,
     pub trust: Arc<Trust>,
     pub condemned: Arc<Condemned>,
@@ -79,6 +82,7 @@ enum Event {
     Save,
     Saved,
     AnnounceAgain,
+    Policy,
     Bus,
     Draining,
 }
@@ -131,6 +135,9 @@ impl Keeper {
         // Away and back between two looks is away all the same.
         let mut reconnects = 0;
         status.mark_changed();
+        // (The last table may be one of other segments.)
+        let mut isolation = Isolation::All;
+        self.policy_changed.notify_one();
         let mut dirty = false;
         let mut again: Option<tokio::time::Instant> = None;
         let mut sweep = tokio::time::Instant::now() + self.policy.load().sweep;
@@ -144,6 +151,7 @@ impl Keeper {
                 biased;
                 () = shutdown.draining() => Event::Draining,
                 changed = status.changed() => { changed?; Event::Bus }
+                () = self.policy_changed.notified() => Event::Policy,
                 // Who says goodbye comes first: "gone, then back" must end with "there".
                 message = gone.next() => Event::Unregister(message),
                 message = come.next() => Event::Register(message),
@@ -164,6 +172,25 @@ impl Keeper {
                     self.apply(&mut registry, None, Some(first), &mut gone, &mut come)
                 }
                 Event::Condemned(numbers) => registry.remove(&numbers, self.clock.now()),
+                Event::Policy => {
+                    let policy = self.policy.load_full();
+                    if policy.isolation == isolation {
+                        Changed::default()
+                    } else {
+                        isolation = policy.isolation.clone();
+                        let takes = |segment: Option<&str>| isolation.takes(segment);
+                        let changed = registry.keep_taken(takes, self.clock.now());
+                        tracing::info!(
+                            removed = changed.removed,
+                            "the isolation segments of this router changed"
+                        );
+                        // Those that are taken now come when they are asked for.
+                        if connected {
+                            self.announce().await;
+                        }
+                        changed
+                    }
+                }
                 Event::Bus => {
                     let (now_connected, now_reconnects) = {
                         let status = status.borrow_and_update();

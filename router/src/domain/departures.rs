@@ -27,6 +27,8 @@ pub enum Departure {
     Replaced,
     /// Over TLS it could not be reached, or did not prove who it is.
     Unproved,
+    /// Its isolation segment is none of this router's any more.
+    Elsewhere,
 }
 
 impl Departure {
@@ -36,6 +38,7 @@ impl Departure {
             Departure::ToReturn => "it ended and is to be replaced",
             Departure::Pruned => "it was not registered again in time",
             Departure::Replaced => "another instance has its address",
+            Departure::Elsewhere => "this router does not serve its isolation segment",
             Departure::Unproved => "it could not be reached over TLS, or did not prove who it is",
         }
     }

@@ -512,6 +512,34 @@ impl Registry {
         changed
     }
 
+    /// Removes endpoints of isolation segments that are not taken any more. Their names are other routers': nobody
+    /// expects them here.
+    pub fn keep_taken(&mut self, takes: impl Fn(Option<&str>) -> bool, now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        let is_taken =
+            |member: &Arc<Member>| takes(member.endpoint.identity.isolation_segment.as_deref());
+        let touched: Vec<Arc<Pool>> = self
+            .table
+            .iter()
+            .filter(|pool| !pool.members.iter().all(is_taken))
+            .cloned()
+            .collect();
+        for pool in touched {
+            let (members, left): (Vec<_>, Vec<_>) =
+                pool.members.iter().cloned().partition(is_taken);
+            changed.removed += left.len();
+            for member in left {
+                let known = &member.endpoint.identity;
+                self.departures
+                    .note(&pool.name, known, Departure::Elsewhere, now);
+            }
+            let rest = (!members.is_empty())
+                .then(|| self.pool(&pool.name, members, pool.turn.clone(), None));
+            self.table.put(&pool.name, rest);
+        }
+        changed
+    }
+
     /// The bus was away: nobody could register, so nothing may count as stale because of it.
     pub fn refresh_all(&mut self, now: Millis) {
         self.swept_at = Some(now);
