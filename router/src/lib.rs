@@ -276,10 +276,6 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>, told: Arc<Notify
             async move {
                 loop {
                     let read = Settings::read(&settings.borrow_and_update());
-                    if !read.headers.unreadable.is_empty() {
-                        let elements = read.headers.unreadable.join(" | ");
-                        tracing::warn!(elements, "not all headers that were set are headers");
-                    }
                     policy.store(Arc::new(read));
                     told.notify_one();
                     tokio::select! {
