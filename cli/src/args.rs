@@ -5,8 +5,8 @@ use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{
-    config, doctor, events, history, inside, login, logs, push, quotas, report, routes, run,
-    services, tasks, why,
+    config, doctor, events, history, inside, login, logs, push, quotas, report, routers, routes,
+    run, services, tasks, why,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -90,6 +90,8 @@ pub enum Command {
     MapRoute(routes::MapArgs),
     /// Make a route lead to an app no more
     UnmapRoute(routes::RouteArgs),
+    /// Change the options of a route: limits, balancing, packed answers
+    UpdateRoute(routes::UpdateArgs),
     /// List the routes of the space
     Routes,
     /// Open a shell in an instance, or run one command there
@@ -108,6 +110,8 @@ pub enum Command {
     Service(services::ServiceArgs),
     /// Show the agents of the cluster, empty one, take it back
     Node(node::NodeArgs),
+    /// Show what the routers know of routes, and why
+    Router(routers::RouterArgs),
     /// Show and change how much organizations and spaces may have
     Quota(quotas::QuotaArgs),
     /// Show and change the live configuration of the cluster

@@ -20,6 +20,7 @@ mod prompt;
 mod push;
 mod quotas;
 mod report;
+mod routers;
 mod routes;
 mod run;
 mod services;
@@ -127,6 +128,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::UnsetEnv(args) => environment::unset(args, &out, store).await,
         Command::MapRoute(args) => routes::map(args, &out, store).await,
         Command::UnmapRoute(args) => routes::unmap(args, &out, store).await,
+        Command::UpdateRoute(args) => routes::update(args, &out, store).await,
         Command::Routes => routes::list(&out, store).await,
         Command::Ssh(args) => inside::shell::run(args, &out, store).await,
         Command::Files(args) => inside::files::run(args, &out, store).await,
@@ -136,6 +138,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Automation(command) => automation::run(command, &out, store).await,
         Command::Service(args) => services::run(args, &out, store).await,
         Command::Node(args) => node::run(args, &out, store).await,
+        Command::Router(args) => routers::run(args, &out, store).await,
         Command::Quota(args) => quotas::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
         Command::History(args) => history::run(args, &out, store).await,

@@ -1,4 +1,4 @@
-//! `routes`, `map-route`, `unmap-route`.
+//! `routes`, `map-route`, `unmap-route`, `update-route`.
 
 use crate::apps::find;
 use crate::client::{AppUrl, Client};
@@ -12,7 +12,7 @@ use proto::api::{
 };
 use reqwest::Method;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Args)]
@@ -24,6 +24,12 @@ use std::collections::BTreeMap;
 pub struct RouteArgs {
     /// The app
     app: String,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+struct PlaceArgs {
     /// The route (host.domain/path), or its domain
     #[arg(value_name = "ROUTE|DOMAIN")]
     route: String,
@@ -44,6 +50,34 @@ pub struct MapArgs {
     protocol: Option<String>,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Options of routes:
+  loadbalancing=round-robin     least-connection, random-of-two; hash, with hash_header=X-User
+  rate_limit=100/s              requests in a second (/m: a minute, /h: an hour); more: 429
+  concurrency_limit=50          requests at a time; more: 503
+  body_limit=10M                length of a request's body; more: 413
+  time_limit=30s                until an answer begins; later: 504
+  compression=gzip              text is packed for clients that take it
+Each router of the cluster keeps limits by itself.
+Examples:
+  yard update-route www.yard.internal --option rate_limit=100/s --option body_limit=10M
+  yard update-route www.yard.internal --remove-option rate_limit")]
+pub struct UpdateArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Set an option of the route
+    #[arg(short = 'o', long, value_name = "NAME=VALUE", value_parser = parse_option)]
+    option: Vec<(String, String)>,
+    /// Take an option from the route
+    #[arg(short = 'r', long, value_name = "NAME")]
+    remove_option: Vec<String>,
+}
+
+fn parse_option(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it is no NAME=VALUE")?;
+    Ok((name.trim().to_string(), value.trim().to_string()))
+}
+
 #[derive(Debug, Serialize)]
 struct Line {
     guid: String,
@@ -51,6 +85,7 @@ struct Line {
     host: String,
     path: String,
     apps: Vec<String>,
+    options: Map<String, Value>,
 }
 
 pub async fn list(out: &Output, store: Store) -> Outcome {
@@ -79,6 +114,7 @@ pub async fn list(out: &Output, store: Store) -> Outcome {
             url: AppUrl::new(&client.target().api, &route.url).url,
             host: route.host.clone(),
             path: route.path.clone(),
+            options: options_of(route),
             apps: route
                 .destinations
                 .iter()
@@ -94,20 +130,18 @@ pub async fn list(out: &Output, store: Store) -> Outcome {
     lines.sort_by(|a, b| a.url.cmp(&b.url));
     let empty = format!("no routes in the space {}", space.name);
     out.show(&lines, |lines| {
-        table(
-            ["url", "apps"],
-            lines
-                .iter()
-                .map(|line| [line.url.clone(), line.apps.join(", ")]),
-            &empty,
-        )
+        let rows = lines.iter().map(|line| {
+            let options = in_words(&line.options);
+            [line.url.clone(), line.apps.join(", "), options]
+        });
+        table(["url", "apps", "options"], rows, &empty)
     })
 }
 
 pub async fn map(args: MapArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     let app = find::app(&client, &args.route.app).await?;
-    let wanted = wanted(&client, &args.route).await?;
+    let wanted = wanted(&client, &args.route.place).await?;
     let route = match existing(&client, &wanted).await? {
         Some(route) => route,
         None => create(&client, &wanted).await?,
@@ -137,7 +171,7 @@ pub async fn map(args: MapArgs, out: &Output, store: Store) -> Outcome {
 pub async fn unmap(args: RouteArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     let app = find::app(&client, &args.app).await?;
-    let wanted = wanted(&client, &args).await?;
+    let wanted = wanted(&client, &args.place).await?;
     let missing = || {
         Failure::new(
             Code::NotFound,
@@ -170,6 +204,56 @@ pub async fn unmap(args: RouteArgs, out: &Output, store: Store) -> Outcome {
     )
 }
 
+pub async fn update(args: UpdateArgs, out: &Output, store: Store) -> Outcome {
+    let client = Client::open(store)?;
+    if args.option.is_empty() && args.remove_option.is_empty() {
+        return Err(Failure::usage("nothing is to be changed")
+            .fix("--option NAME=VALUE or --remove-option NAME"));
+    }
+    let wanted = wanted(&client, &args.place).await?;
+    let route = existing(&client, &wanted).await?.ok_or_else(|| {
+        Failure::new(
+            Code::NotFound,
+            format!("there is no route {}", wanted.name()),
+        )
+        .fix("`yard routes` lists them")
+    })?;
+    let set = args
+        .option
+        .into_iter()
+        .map(|(name, value)| (name, json!(value)));
+    let taken = args
+        .remove_option
+        .into_iter()
+        .map(|name| (name, Value::Null));
+    let changes: Map<String, Value> = set.chain(taken).collect();
+    let path = format!("/v3/routes/{}", route.guid);
+    let reply = client
+        .patch_same(&path, &json!({ "options": changes }))
+        .await
+        .map_err(|failure| failure.doing(format!("change the route {}", route.url)))?;
+    let route: Route = reply.json(&path)?;
+    let url = AppUrl::new(&client.target().api, &route.url).url;
+    let options = options_of(&route);
+    let document = json!({ "route": route.guid, "url": url, "options": options });
+    out.show(&document, |_| match options.is_empty() {
+        true => format!("{url} has no options\n"),
+        false => format!("{url}: {}\n", in_words(&options)),
+    })
+}
+
+fn options_of(route: &Route) -> Map<String, Value> {
+    route.options.as_object().cloned().unwrap_or_default()
+}
+
+fn in_words(options: &Map<String, Value>) -> String {
+    let words = options.iter().map(|(name, value)| match value {
+        Value::String(text) => format!("{name}={text}"),
+        other => format!("{name}={other}"),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A route as the user means it.
 struct Wanted {
     domain: Domain,
@@ -184,7 +268,7 @@ impl Wanted {
     }
 }
 
-async fn wanted(client: &Client, args: &RouteArgs) -> Outcome<Wanted> {
+async fn wanted(client: &Client, args: &PlaceArgs) -> Outcome<Wanted> {
     let text = args
         .route
         .trim_start_matches("http://")
@@ -294,6 +378,16 @@ async fn create(client: &Client, wanted: &Wanted) -> Outcome<Route> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_typed_and_shown_as_they_are_typed() {
+        let parsed = parse_option("hash_header = X=Y").unwrap();
+        assert_eq!(parsed, ("hash_header".to_string(), "X=Y".to_string()));
+        assert!(parse_option("rate_limit").is_err());
+        let options = json!({"rate_limit": "5/s", "body_limit": 10});
+        let options = options.as_object().cloned().unwrap_or_default();
+        assert_eq!(in_words(&options), "body_limit=10 rate_limit=5/s");
+    }
 
     #[test]
     fn routes_are_taken_apart_at_the_longest_domain() {

@@ -210,7 +210,8 @@ async fn fail_interrupted(ops: Ops, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// What the API asks of the running half.
 pub fn live(runtime: &Runtime) -> Live {
-    let (drain, stats, room, nudge, status, log, enter, task_ended) = (
+    let (drain, stats, room, nudge, status, routers, log, enter, task_ended) = (
+        runtime.clone(),
         runtime.clone(),
         runtime.clone(),
         runtime.clone(),
@@ -243,6 +244,10 @@ pub fn live(runtime: &Runtime) -> Live {
         status: Arc::new(move || {
             let status = status.clone();
             Box::pin(async move { status.status().await })
+        }),
+        routers: Arc::new(move |host, most| {
+            let routers = routers.clone();
+            Box::pin(async move { routers.router_tables(host.as_deref(), most).await })
         }),
         log: Arc::new(move |app, text| log.log(app, &text)),
         enter: Arc::new(move |entering| {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,7 +23,9 @@ use crate::component::Identity;
 use crate::supervise::{Policy, Supervisor};
 use crate::telemetry::Telemetry;
 
-type Document = Arc<dyn Fn() -> Value + Send + Sync>;
+type Counters = Arc<dyn Fn() -> Value + Send + Sync>;
+/// Told what the query of the request says.
+type Document = Arc<dyn Fn(&BTreeMap<String, String>) -> Value + Send + Sync>;
 
 /// What the daemon waits for. It is ready when every part is.
 #[derive(Clone, Default)]
@@ -73,7 +75,7 @@ struct Inner {
     bus: Bus,
     telemetry: Telemetry,
     readiness: Readiness,
-    varz: Mutex<Vec<Document>>,
+    varz: Mutex<Vec<Counters>>,
     documents: RwLock<BTreeMap<&'static str, Document>>,
 }
 
@@ -143,7 +145,7 @@ impl AdminPort {
         self.inner.readiness.clone()
     }
 
-    pub(crate) fn add_varz(&self, counters: Document) {
+    pub(crate) fn add_varz(&self, counters: Counters) {
         self.inner
             .varz
             .lock()
@@ -226,7 +228,7 @@ async fn varz(State(port): State<AdminPort>, headers: HeaderMap) -> Response {
             }),
         );
         fields.insert("waiting".to_string(), json!(port.inner.readiness.waiting()));
-        let own: Vec<Document> = port
+        let own: Vec<Counters> = port
             .inner
             .varz
             .lock()
@@ -260,7 +262,10 @@ async fn document(State(port): State<AdminPort>, request: Request) -> Response {
         documents.get(request.uri().path()).cloned()
     };
     match content {
-        Some(content) => axum::Json(content()).into_response(),
+        Some(content) => match Query::try_from_uri(request.uri()) {
+            Ok(Query(asked)) => axum::Json(content(&asked)).into_response(),
+            Err(error) => error.into_response(),
+        },
         None => (
             StatusCode::NOT_FOUND,
             "there is /healthz, /readyz, /varz and /metrics\n",

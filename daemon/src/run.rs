@@ -1,5 +1,6 @@
 //! From a bootstrap file to a running daemon and to its end.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,15 @@ impl Deps {
         &self,
         path: &'static str,
         content: impl Fn() -> Value + Send + Sync + 'static,
+    ) {
+        self.admin.add_document(path, Arc::new(move |_| content()));
+    }
+
+    /// The same, where the query of the request says what is wanted.
+    pub fn admin_question(
+        &self,
+        path: &'static str,
+        content: impl Fn(&BTreeMap<String, String>) -> Value + Send + Sync + 'static,
     ) {
         self.admin.add_document(path, Arc::new(content));
     }

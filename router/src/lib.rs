@@ -17,6 +17,7 @@ use adapters::condemned::Condemned;
 use adapters::counters::Counters;
 use adapters::crowd::Crowd;
 use adapters::error_page::ErrorPage;
+use adapters::failures::Failures;
 use adapters::latencies::Latencies;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
@@ -27,6 +28,8 @@ use adapters::{server, table_file};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use daemon::{Deps, LogSender, Policy, Running};
+use domain::account::{Look, Wanted, tell};
+use domain::departures::Departures;
 use domain::policy::Policy as Settings;
 use domain::route_service::Seals;
 use domain::table::{Registry, Table};
@@ -36,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// What the node writes for this role.
 #[derive(Debug, Clone, Deserialize)]
@@ -85,7 +89,8 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     readiness.set("table", false, "the route table is not read yet");
     let settings = deps.cluster.settings();
     let policy = Arc::new(ArcSwap::from_pointee(Settings::read(&settings.borrow())));
-    follow_settings(&deps, policy.clone());
+    let policy_changed = Arc::new(Notify::new());
+    follow_settings(&deps, policy.clone(), policy_changed.clone());
 
     let listener = listener(&deps, &config.http_socket, config.address)?;
     let address = listener
@@ -120,6 +125,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         policy: policy.clone(),
         tallies: registry.tallies(),
     });
+    let departures = registry.departures();
     let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
@@ -139,6 +145,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
             watched.clone().run(shutdown)
         });
     let condemned = Arc::new(Condemned::default());
+    let failures = Arc::new(Failures::default());
     let keeper = Arc::new(Keeper {
         bus: deps.bus.clone(),
         component: deps.component.clone(),
@@ -146,9 +153,11 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         registry: Arc::new(tokio::sync::Mutex::new(registry)),
         table: table.clone(),
         policy: policy.clone(),
+        policy_changed,
         backends: backends.clone(),
         trust,
         condemned: condemned.clone(),
+        failures: failures.clone(),
         clock,
         file,
         counts: counts.clone(),
@@ -178,6 +187,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         tasks: deps.tasks.clone(),
         crowd,
         condemned,
+        failures,
         tls_port,
         seals: seals(config.route_service_keys.as_deref())?,
         error_page,
@@ -185,6 +195,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         shown_address: address.ip().to_string(),
     });
     show(&deps, &worker, &counts);
+    explain(&deps, &worker, departures);
     let plain = Entrance {
         listener: Arc::new(listener),
         tls: None,
@@ -256,20 +267,17 @@ fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> 
     })
 }
 
-fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
+fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>, told: Arc<Notify>) {
     // The store's connection lives as long as somebody holds it: this task does.
     let cluster = deps.cluster.clone();
     deps.tasks
         .spawn("settings", Policy::Restart, move |shutdown| {
-            let (mut settings, policy) = (cluster.settings(), policy.clone());
+            let (mut settings, policy, told) = (cluster.settings(), policy.clone(), told.clone());
             async move {
                 loop {
                     let read = Settings::read(&settings.borrow_and_update());
-                    if !read.headers.unreadable.is_empty() {
-                        let elements = read.headers.unreadable.join(" | ");
-                        tracing::warn!(elements, "not all headers that were set are headers");
-                    }
                     policy.store(Arc::new(read));
+                    told.notify_one();
                     tokio::select! {
                         changed = settings.changed() => changed.context("the settings ended")?,
                         () = shutdown.cancelled() => return Ok(()),
@@ -277,6 +285,20 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>) {
                 }
             }
         });
+}
+
+/// What the status server tells of routes, with reasons.
+fn explain(deps: &Deps, worker: &Arc<Worker>, departures: Arc<Departures>) {
+    let worker = worker.clone();
+    deps.admin_question("/table", move |asked| {
+        let look = Look {
+            departures: &departures,
+            failure: &|number| worker.failures.of(number),
+            policy: &worker.policy.load(),
+            now: worker.clock.now(),
+        };
+        serde_json::json!(tell(&worker.table.load(), &Wanted::read(asked), &look))
+    });
 }
 
 /// What the status server shows of the router.

@@ -193,6 +193,13 @@ async fn routes_come_and_go_over_the_bus() {
             && routes.body.contains(&backend.address.to_string()),
         "{routes:?}"
     );
+    let told = daemon.admin("/table?host=a.example.com&most=5").await;
+    assert!(
+        told.body
+            .contains("\"route\":\"a.example.com\",\"state\":\"serving\"")
+            && !told.body.contains("short.example.com"),
+        "{told:?}"
+    );
     let varz = daemon.admin("/varz").await;
     assert!(
         varz.body.contains("\"urls\":2") && varz.body.contains("\"responses_2xx\":"),
@@ -206,6 +213,8 @@ async fn routes_come_and_go_over_the_bus() {
     .await
     .unwrap();
     daemon.until("short.example.com", 404).await;
+    let told = daemon.admin("/table?host=short.example.com").await;
+    assert!(told.body.contains("it was unregistered"), "{told:?}");
 
     // The bus goes: routes stay. It comes back: the router says so, routes still stay.
     nats.down();

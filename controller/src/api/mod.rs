@@ -34,6 +34,7 @@ pub mod resource_matches;
 pub mod roles;
 pub mod root;
 pub mod route_bindings;
+pub mod routers;
 pub mod routes;
 pub mod service_bindings;
 pub mod service_instances;
@@ -92,6 +93,7 @@ pub fn routes() -> Router<Api> {
         .merge(roles::routes())
         .merge(domains::routes())
         .merge(routes::routes())
+        .merge(routers::routes())
         .merge(service_instances::routes())
         .merge(service_bindings::routes())
         .merge(route_bindings::routes())

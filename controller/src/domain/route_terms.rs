@@ -1,8 +1,10 @@
 //! On which terms a route leads to an app: what its instances are spoken to in, who
 //! sees its requests first, and how an instance is chosen.
 
-use proto::bus::router::RouteOptions;
-use serde_json::{Map, Value};
+use proto::bus::router::{RouteLimits, RouteOptions};
+use proto::config::value::{parse_duration, parse_size};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// What instances are spoken to in, unless their destination says otherwise.
 pub const HTTP1: &str = "http1";
@@ -19,8 +21,13 @@ pub fn check_protocol(protocol: &str) -> Result<(), String> {
 }
 
 /// What the options of a route are, for people who wrote others.
-const OPTIONS: &str =
-    "loadbalancing (round-robin, least-connection, random-of-two, hash), hash_header, hash_balance";
+const OPTIONS: &str = "loadbalancing (round-robin, least-connection, random-of-two, hash), hash_header, hash_balance, \
+rate_limit (requests: 100/s, 600/m, 5000/h), body_limit (10M), time_limit (30s), concurrency_limit (50), compression (gzip)";
+
+/// The most requests that a rate can name, and that can be there at a time.
+const MOST_REQUESTS: u32 = 1_000_000;
+/// The longest time that a route can be given.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Lays changed options over those of a route: null takes one away. Refuses what routers would not do.
 pub fn lay_options(
@@ -42,20 +49,7 @@ pub fn lay_options(
         }
     }
     for (name, value) in options.iter() {
-        let fine = match (name.as_str(), value) {
-            ("loadbalancing", Value::String(name)) => {
-                matches!(
-                    name.as_str(),
-                    "round-robin" | "least-connection" | "random-of-two" | "hash"
-                )
-            }
-            ("hash_header", Value::String(name)) => {
-                http::HeaderName::try_from(name.as_str()).is_ok()
-            }
-            ("hash_balance", value) => balance(value).is_some(),
-            _ => false,
-        };
-        if !fine {
+        if !is_option(name, value) {
             return Err(format!(
                 "Route options: '{name}' cannot be {value}; options are {OPTIONS}"
             ));
@@ -76,30 +70,105 @@ pub fn lay_options(
     }
 }
 
+fn is_option(name: &str, value: &Value) -> bool {
+    match name {
+        "loadbalancing" => matches!(
+            value.as_str(),
+            Some("round-robin" | "least-connection" | "random-of-two" | "hash")
+        ),
+        "hash_header" => value
+            .as_str()
+            .is_some_and(|name| http::HeaderName::try_from(name).is_ok()),
+        "hash_balance" => balance(value).is_some(),
+        "rate_limit" => rate(value).is_some(),
+        "body_limit" => size(value).is_some(),
+        "time_limit" => time(value).is_some(),
+        "concurrency_limit" => count(value).is_some(),
+        "compression" => value == "gzip",
+        _ => false,
+    }
+}
+
 fn is_hash(options: &Map<String, Value>) -> bool {
     options
         .get("loadbalancing")
         .is_some_and(|name| name == "hash")
 }
 
-/// Over one, or 0 for any. Some clients send it as text.
+/// A value as it would be typed: clients of Cloud Foundry send every option as text.
+fn typed(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.trim().to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Over one, or 0 for any.
 fn balance(value: &Value) -> Option<f64> {
-    let number = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.parse().ok()?,
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-    };
+    let number: f64 = typed(value)?.parse().ok()?;
     (number == 0.0 || (1.1..=10.0).contains(&number)).then_some(number)
+}
+
+fn count(value: &Value) -> Option<u32> {
+    let number: u32 = typed(value)?.parse().ok()?;
+    (1..=MOST_REQUESTS).contains(&number).then_some(number)
+}
+
+/// `100`, `100/s`, `600/m`, `5000/h`: requests, and milliseconds of the period.
+fn rate(value: &Value) -> Option<(u32, u64)> {
+    let text = typed(value)?;
+    let (requests, period) = text.split_once('/').unwrap_or((&text, "s"));
+    let period = match period {
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some((count(&json!(requests))?, period))
+}
+
+/// Bytes; `0` lets no body in.
+fn size(value: &Value) -> Option<u64> {
+    let text = typed(value)?;
+    text.parse().ok().or_else(|| parse_size(&text))
+}
+
+/// A number is one of seconds.
+fn time(value: &Value) -> Option<Duration> {
+    let text = typed(value)?;
+    let seconds = text.parse::<f64>().ok();
+    let time = match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        None => parse_duration(&text)?,
+    };
+    (Duration::from_millis(1)..=LONGEST)
+        .contains(&time)
+        .then_some(time)
 }
 
 /// The options as routers are told them.
 pub fn told_options(options: &Map<String, Value>) -> Option<RouteOptions> {
     let text = |name: &str| options.get(name)?.as_str().map(str::to_string);
-    Some(RouteOptions {
-        loadbalancing: Some(text("loadbalancing")?),
+    let (rate, period) = options.get("rate_limit").and_then(rate).unzip();
+    let limits = RouteLimits {
+        rate,
+        rate_period_ms: period,
+        body_bytes: options.get("body_limit").and_then(size),
+        time_ms: options
+            .get("time_limit")
+            .and_then(time)
+            .and_then(|time| u64::try_from(time.as_millis()).ok()),
+        concurrency: options.get("concurrency_limit").and_then(count),
+    };
+    let told = RouteOptions {
+        loadbalancing: text("loadbalancing"),
         hash_header: text("hash_header"),
         hash_balance: options.get("hash_balance").and_then(balance),
-    })
+        yard_limits: (limits != RouteLimits::default()).then_some(limits),
+        yard_compression: text("compression"),
+    };
+    (told != RouteOptions::default()).then_some(told)
 }
 
 /// Refuses what is no address of a route service: routers ask it over TLS only.
@@ -122,7 +191,6 @@ pub fn check_route_service_url(url: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn laid(before: Value, changes: Value) -> Result<Value, String> {
         let (Value::Object(mut options), Value::Object(changes)) = (before, changes) else {
@@ -155,6 +223,18 @@ mod tests {
             json!({"loadbalancing": "hash", "hash_header": "X User"}),
             json!({"loadbalancing": "hash", "hash_header": "X", "hash_balance": 0.5}),
             json!({"weight": 1}),
+            json!({"rate_limit": "100/d"}),
+            json!({"rate_limit": 0}),
+            json!({"rate_limit": "2000000"}),
+            json!({"body_limit": "ten"}),
+            json!({"body_limit": -1}),
+            json!({"time_limit": "2 days"}),
+            json!({"time_limit": "NaN"}),
+            json!({"time_limit": 0}),
+            json!({"concurrency_limit": 0.5}),
+            json!({"compression": "br"}),
+            json!({"compression": true}),
+            json!({"limits": {"rate": 5}}),
         ] {
             assert!(laid(json!({}), bad.clone()).is_err(), "{bad}");
         }
@@ -166,6 +246,26 @@ mod tests {
         assert_eq!(told(json!({})), None);
         let hash = told(json!({"loadbalancing": "hash", "hash_header": "X", "hash_balance": "2"}));
         assert_eq!(hash.unwrap().hash_balance, Some(2.0));
+        // Of a program, and of a command line that knows text only.
+        for limits in [
+            json!({"rate_limit": "600/m", "body_limit": 10485760, "time_limit": 2.5, "concurrency_limit": 50}),
+            json!({"rate_limit": "600/m", "body_limit": "10M", "time_limit": "2500ms", "concurrency_limit": "50"}),
+        ] {
+            assert_eq!(laid(json!({}), limits.clone()), Ok(limits.clone()));
+            let expected = RouteLimits {
+                rate: Some(600),
+                rate_period_ms: Some(60_000),
+                body_bytes: Some(10 << 20),
+                time_ms: Some(2500),
+                concurrency: Some(50),
+            };
+            let told = told(limits).unwrap();
+            assert_eq!(told.yard_limits, Some(expected));
+            assert_eq!(told.yard_compression, None);
+        }
+        let packed = told(json!({"compression": "gzip"})).unwrap();
+        assert_eq!(packed.yard_compression.as_deref(), Some("gzip"));
+        assert_eq!(packed.yard_limits, None);
     }
 
     #[test]

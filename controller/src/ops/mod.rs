@@ -26,6 +26,7 @@ mod refusal;
 pub mod resource_matches;
 pub mod roles;
 pub mod route_bindings;
+pub mod routers;
 pub mod routes;
 pub mod service_bindings;
 pub mod service_instances;
@@ -53,6 +54,7 @@ use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use daemon::Supervisor;
 use futures_util::future::BoxFuture;
+use proto::api::RouterTable;
 use proto::bus::dea::Drain;
 use proto::bus::stream::TaskExited;
 use proto::config::Settings;
@@ -101,6 +103,9 @@ pub type TellTaskEnd =
 /// A line into the log of an app.
 pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 
+/// What each router knows of the routes of a host (none: of all), at most so many.
+pub type AskRouters =
+    dyn Fn(Option<String>, usize) -> BoxFuture<'static, Vec<RouterTable>> + Send + Sync;
 /// Tells an agent to be emptied (true) or to take work again; how far it is then.
 pub type TellDrain =
     dyn Fn(DeaId, bool) -> BoxFuture<'static, Result<Option<Drain>, NotTold>> + Send + Sync;
@@ -114,6 +119,7 @@ pub struct Live {
     /// Facts were committed.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
     pub status: Arc<AskStatus>,
+    pub routers: Arc<AskRouters>,
     pub log: Arc<TellLog>,
     pub enter: Arc<AskEnter>,
     pub task_ended: Arc<TellTaskEnd>,
@@ -128,6 +134,7 @@ impl Live {
             room: Arc::new(|_| None),
             nudge: Arc::new(|| {}),
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
+            routers: Arc::new(|_, _| Box::pin(async { Vec::new() })),
             log: Arc::new(|_, _| {}),
             enter: Arc::new(|_| Box::pin(async { Err("There is no cluster".to_string()) })),
             task_ended: Arc::new(|_| Box::pin(async { Ok(false) })),

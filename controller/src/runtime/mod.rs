@@ -30,6 +30,7 @@ mod launch;
 mod listen;
 mod nodes;
 mod rolling;
+mod routers;
 mod staging;
 mod state;
 mod status;
@@ -43,6 +44,7 @@ use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use clock::Clock;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
+use proto::api::RouterTable;
 use proto::bus::dea::Drain;
 use proto::bus::stream::{LogLine, TaskExited};
 use proto::config::Settings;
@@ -242,6 +244,11 @@ impl Runtime {
     /// Agents, leader, and what waits for what.
     pub async fn status(&self) -> serde_json::Value {
         status::document(&self.shared).await
+    }
+
+    /// What each router knows of routes; see [`routers::tables`].
+    pub async fn router_tables(&self, host: Option<&str>, most: usize) -> Vec<RouterTable> {
+        routers::tables(&self.shared, host, most).await
     }
 
     /// `Some(epoch)` while this controller leads.

@@ -8,6 +8,7 @@ mod databases;
 #[path = "../http/mod.rs"]
 mod http;
 mod nodes;
+mod routers;
 #[path = "../world/mod.rs"]
 mod world;
 

@@ -27,6 +27,35 @@ async fn a_route_has_options(admin: &User<'_>, route: &str) {
         .await
         .refused(422);
     assert!(refused.contains("least-connection"), "{refused}");
+    // Limits, as a program and as a command line write them.
+    let limits = json!({"rate_limit": "600/m", "body_limit": 1024, "time_limit": "2s", "concurrency_limit": "5", "compression": "gzip"});
+    let changed = admin.patch(route, json!({"options": limits})).await;
+    let changed = changed.expect(200);
+    assert_eq!(changed["options"]["body_limit"], 1024);
+    assert_eq!(changed["options"]["loadbalancing"], "hash");
+    for (bad, named) in [
+        (json!({"rate_limit": "lots"}), "rate_limit"),
+        (json!({"limits": {"rate": 5}}), "limits"),
+    ] {
+        let refused = admin
+            .patch(route, json!({"options": bad}))
+            .await
+            .refused(422);
+        assert!(
+            refused.contains(&format!("'{named}'")) && refused.contains("concurrency_limit (50)"),
+            "{refused}"
+        );
+    }
+    let none: serde_json::Map<String, Value> = limits
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| (name.clone(), Value::Null))
+        .collect();
+    admin
+        .patch(route, json!({"options": none}))
+        .await
+        .expect(200);
     let removed = json!({"options": {"loadbalancing": null}});
     let changed = admin.patch(route, removed).await.expect(200);
     assert_eq!(changed["options"], json!({}));

@@ -80,6 +80,32 @@ pub struct RouteOptions {
     pub hash_header: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_balance: Option<f64>,
+    /// What the route lets in. Each router keeps it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_limits: Option<RouteLimits>,
+    /// What answers are packed in, for clients that take it: `gzip`. Absent: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_compression: Option<String>,
+}
+
+/// What a route lets in; what is absent is not limited.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RouteLimits {
+    /// So many requests in each period. All of them may come at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
+    /// Absent: a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_period_ms: Option<u64>,
+    /// Of a request's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
+    /// Until an answer begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_ms: Option<u64>,
+    /// Requests at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
 }
 
 /// On which terms one name leads to an instance, where they are not the usual ones.

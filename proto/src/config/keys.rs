@@ -2,7 +2,7 @@
 
 use super::key::Key;
 use super::router_keys::ROUTER;
-use super::value::Kind;
+use super::value::{Element, Kind};
 use std::time::Duration;
 
 pub(super) const fn secs(seconds: u64) -> Duration {
@@ -57,6 +57,7 @@ const OTHERS: &[Key] = &[
     key(
         "automation/api/allow_origin",
         Kind::List {
+            of: Element::Text,
             separator: ',',
             max: 4096,
         },
@@ -661,6 +662,7 @@ const OTHERS: &[Key] = &[
     key(
         "automation/pack/folders",
         Kind::List {
+            of: Element::Text,
             separator: ':',
             max: 4096,
         },

@@ -2,7 +2,7 @@
 
 use super::key::Key;
 use super::keys::{KIB, MIB, key, ms, secs};
-use super::value::Kind;
+use super::value::{Element, Kind};
 
 pub(super) const ROUTER: &[Key] = &[
     key(
@@ -38,6 +38,7 @@ pub(super) const ROUTER: &[Key] = &[
     key(
         "router/access_log/headers",
         Kind::List {
+            of: Element::HeaderName,
             separator: ',',
             max: 1024,
         },
@@ -59,6 +60,7 @@ pub(super) const ROUTER: &[Key] = &[
     key(
         "router/headers/add_to_responses",
         Kind::List {
+            of: Element::Header,
             separator: '|',
             max: 8192,
         },
@@ -68,6 +70,7 @@ pub(super) const ROUTER: &[Key] = &[
     key(
         "router/headers/remove_from_responses",
         Kind::List {
+            of: Element::HeaderName,
             separator: ',',
             max: 1024,
         },
@@ -101,6 +104,7 @@ pub(super) const ROUTER: &[Key] = &[
     key(
         "router/sticky/cookies",
         Kind::List {
+            of: Element::Text,
             separator: ',',
             max: 1024,
         },
@@ -134,6 +138,7 @@ pub(super) const ROUTER: &[Key] = &[
     key(
         "router/isolation/segments",
         Kind::List {
+            of: Element::Text,
             separator: ',',
             max: 1024,
         },

@@ -32,11 +32,49 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Texts without the separator in them, none twice; their order stays. Kept as one text.
     List {
+        of: Element,
         separator: char,
         max: usize,
     },
     /// Lines `NAME=value`, written as a JSON object of texts.
     Environment,
+}
+
+/// What each element of a list is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    Text,
+    /// `X-Name`
+    HeaderName,
+    /// `X-Name: value`
+    Header,
+}
+
+impl Element {
+    fn takes(self, text: &str) -> bool {
+        match self {
+            Element::Text => true,
+            Element::HeaderName => is_header_name(text),
+            Element::Header => text.split_once(':').is_some_and(|(name, value)| {
+                let is_shown = |c: char| c == '\t' || (' '..='~').contains(&c);
+                is_header_name(name.trim()) && value.chars().all(is_shown)
+            }),
+        }
+    }
+
+    fn named(self) -> &'static str {
+        match self {
+            Element::Text => "",
+            Element::HeaderName => " of names of headers",
+            Element::Header => " of headers (Name: value)",
+        }
+    }
+}
+
+/// A token (RFC 9110 §5.6.2).
+fn is_header_name(text: &str) -> bool {
+    let is_of_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !text.is_empty() && text.chars().all(is_of_token)
 }
 
 /// A checked value.
@@ -108,9 +146,10 @@ impl fmt::Display for Kind {
             }
             Kind::Text { max } => write!(f, "a text of at most {max} characters"),
             Kind::Choice(choices) => write!(f, "one of {}", choices.join(", ")),
-            Kind::List { separator, max } => write!(
+            Kind::List { of, separator, max } => write!(
                 f,
-                "a list, its elements separated by '{separator}', of at most {max} characters"
+                "a list{}, its elements separated by '{separator}', of at most {max} characters",
+                of.named()
             ),
             Kind::Environment => f.write_str("a JSON object of texts, like {\"NAME\":\"value\"}"),
         }
@@ -163,12 +202,19 @@ impl Kind {
                     Err(invalid())
                 }
             }
-            Kind::List { separator, max } => {
+            Kind::List { of, separator, max } => {
                 let mut elements: Vec<&str> = Vec::new();
                 for element in text.split(*separator).map(str::trim) {
-                    if !element.is_empty() && !elements.contains(&element) {
-                        elements.push(element);
+                    if element.is_empty() || elements.contains(&element) {
+                        continue;
                     }
+                    if !of.takes(element) {
+                        return Err(InvalidValue {
+                            given: shorten(element),
+                            expected: self.to_string(),
+                        });
+                    }
+                    elements.push(element);
                 }
                 let joined = elements.join(&separator.to_string());
                 if joined.chars().count() <= *max && !joined.contains('\0') {
@@ -353,6 +399,7 @@ mod tests {
     #[test]
     fn elements_come_and_go_and_none_is_there_twice() {
         let kind = Kind::List {
+            of: Element::Text,
             separator: ',',
             max: 20,
         };
@@ -383,6 +430,28 @@ mod tests {
             empty.with(&kind, &texts(["a"])).expect("the first"),
             Value::Text("a".into())
         );
+    }
+
+    #[test]
+    fn what_is_no_header_is_no_element_of_a_list_of_headers() {
+        let list = |of, separator| Kind::List {
+            of,
+            separator,
+            max: 100,
+        };
+        let names = list(Element::HeaderName, ',');
+        assert!(names.parse("X-Request-Id, cookie").is_ok() && names.parse("").is_ok());
+        for wrong in ["a b", "X:", "X-Ä", "fine,not fine"] {
+            let refused = names.parse(wrong).unwrap_err().to_string();
+            assert!(refused.contains("names of headers"), "{refused}");
+        }
+        let value = names.parse("a").expect("a list");
+        assert!(value.with(&names, &texts(["b c"])).is_err());
+        let headers = list(Element::Header, '|');
+        assert!(headers.parse("X-Frame-Options: DENY|A: b:c").is_ok());
+        for wrong in ["no colon", ": value", "a b: c", "A: \u{1}", "A: \u{e4}"] {
+            assert!(headers.parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

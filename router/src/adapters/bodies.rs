@@ -5,6 +5,7 @@ use super::backends::Lease;
 use super::client::ClientConnection;
 use super::clock::Clock;
 use super::exchange::Exchange;
+use super::packing::Packing;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
@@ -38,15 +39,33 @@ pub enum BodyError {
     Framing,
     #[error("the client sent no more of its body for too long")]
     Timeout,
+    #[error("the client's body is longer than its route lets in")]
+    TooLong,
     #[error("the client's body cannot be read")]
     Read(#[source] hyper::Error),
 }
 
 /// How far the request's body is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RequestProgress {
     pub bytes: AtomicU64,
     pub finished: AtomicBool,
+    /// More is too much.
+    most: u64,
+}
+
+impl RequestProgress {
+    pub fn up_to(most: u64) -> RequestProgress {
+        RequestProgress {
+            bytes: AtomicU64::new(0),
+            finished: AtomicBool::new(false),
+            most,
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.most
+    }
 }
 
 /// Holds a body back until the instance wants it.
@@ -138,6 +157,9 @@ impl Body for RequestBody {
                     .bytes
                     .fetch_add(data.len() as u64, Ordering::Relaxed);
             }
+            if progress.is_over() {
+                return Poll::Ready(Some(Err(BodyError::TooLong)));
+            }
             if frame.is_none() || this.inner.as_ref().is_some_and(Body::is_end_stream) {
                 progress.finished.store(true, Ordering::Release);
             }
@@ -177,6 +199,8 @@ pub enum ResponseBody {
         lease: Option<Lease>,
         exchange: Exchange,
         complete: bool,
+        /// It is packed on its way.
+        packing: Option<Box<Packing>>,
     },
     /// A tunnel begins: nothing is left to say.
     None,
@@ -204,16 +228,23 @@ impl Body for ResponseBody {
                 lease,
                 exchange,
                 complete,
+                packing,
             } => {
                 exchange.more_is_wanted();
-                let polled = Pin::new(&mut *inner).poll_frame(cx);
+                let polled = match packing {
+                    None => Pin::new(&mut *inner).poll_frame(cx),
+                    Some(packing) => packing.poll(inner, cx),
+                };
                 match &polled {
                     Poll::Ready(Some(Ok(frame))) => {
                         exchange.piece_is_given();
                         if let Some(data) = frame.data_ref() {
                             exchange.sent(data.len());
                         }
-                        *complete = inner.is_end_stream();
+                        *complete = match packing {
+                            None => inner.is_end_stream(),
+                            Some(packing) => packing.is_over(),
+                        };
                     }
                     Poll::Ready(None) => *complete = true,
                     Poll::Ready(Some(Err(_))) => {
@@ -231,7 +262,10 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::None => true,
             ResponseBody::Own { text, .. } => text.is_none(),
-            ResponseBody::Instance { inner, .. } => inner.is_end_stream(),
+            ResponseBody::Instance { inner, packing, .. } => match packing {
+                None => inner.is_end_stream(),
+                Some(packing) => packing.is_over(),
+            },
         }
     }
 
@@ -241,7 +275,10 @@ impl Body for ResponseBody {
             ResponseBody::Own { text, .. } => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            ResponseBody::Instance { inner, .. } => inner.size_hint(),
+            ResponseBody::Instance { inner, packing, .. } => match packing {
+                None => inner.size_hint(),
+                Some(_) => SizeHint::default(),
+            },
         }
     }
 }
@@ -253,6 +290,7 @@ impl Drop for ResponseBody {
             lease,
             complete,
             exchange,
+            ..
         } = self
         {
             if *complete || inner.is_end_stream() {

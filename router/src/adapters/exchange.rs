@@ -7,6 +7,7 @@ use super::client::ClientConnection;
 use super::proxy::Worker;
 use crate::domain::access_line::{Access, rfc3339};
 use crate::domain::log_rules::LogRules;
+use crate::domain::route_rules::Present;
 use crate::domain::table::{InFlight, Member};
 use crate::domain::tally::Tally;
 use http::header::{self, HeaderMap, HeaderName};
@@ -23,6 +24,7 @@ pub struct Exchange {
     waited: Duration,
     progress: Option<Arc<RequestProgress>>,
     in_flight: Option<InFlight>,
+    present: Option<Present>,
     tally: Option<Arc<Tally>>,
     log: Option<Box<Access>>,
     broke_off: bool,
@@ -42,6 +44,7 @@ impl Exchange {
             waited: Duration::ZERO,
             progress: None,
             in_flight: None,
+            present: None,
             tally: None,
             log: None,
             broke_off: false,
@@ -123,6 +126,17 @@ impl Exchange {
 
     pub fn body(&mut self, progress: Arc<RequestProgress>) {
         self.progress = Some(progress);
+    }
+
+    /// The client sent more than its route lets in.
+    pub fn body_is_too_long(&self) -> bool {
+        let progress = self.progress.as_ref();
+        progress.is_some_and(|progress| progress.is_over())
+    }
+
+    /// The route counts it until it ends.
+    pub fn present(&mut self, present: Option<Present>) {
+        self.present = present;
     }
 
     pub fn failed_attempt(&mut self) {

@@ -20,10 +20,13 @@ use super::counters::Counters;
 use super::crowd::Crowd;
 use super::error_page::{ErrorPage, dress};
 use super::exchange::Exchange;
+use super::failures::Failures;
 use super::latencies::Latencies;
+use super::packing::Packing;
 use super::route_services::{self, Way};
 use super::tunnel;
 use crate::domain::balance::Choice;
+use crate::domain::compression::Taker;
 use crate::domain::forwarding::{self, Client};
 use crate::domain::header_rules::{self, Known};
 use crate::domain::http2::{from_http2, to_http2};
@@ -57,6 +60,7 @@ pub struct Worker {
     pub crowd: Arc<Crowd>,
     /// Endpoints that are found not to be who they should be.
     pub condemned: Arc<Condemned>,
+    pub failures: Arc<Failures>,
     /// Where clients reach the entrance for TLS, if there is one.
     pub tls_port: Option<u16>,
     /// What requests are sealed with on their way to route services; without it there are none.
@@ -199,6 +203,19 @@ async fn answer(
         }
     }
     let came_back = matches!(way, Some(Way::Past));
+    // (What comes back from its service was counted when it came first.)
+    let rules = pool.rules.as_ref().filter(|_| !came_back);
+    if let Some(rules) = rules {
+        let length = http_body::Body::size_hint(request.body()).lower();
+        let admitted = match rules.rules.body {
+            Some(most) if length > most => Err(Refusal::BodyLimit),
+            Some(_) | None => rules.admit(worker.clock.now()).map_err(Refusal::from),
+        };
+        match admitted {
+            Ok(present) => exchange.present(present),
+            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id_value)),
+        }
+    }
     let detour = match way {
         Some(Way::ToService(detour)) => Some(detour),
         Some(Way::Past) | None => None,
@@ -227,6 +244,9 @@ async fn answer(
         .headers()
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let taker = rules
+        .filter(|rules| rules.rules.gzip)
+        .and_then(|_| Taker::of(request.method(), version, request.headers()));
     let (mut parts, body) = request.into_parts();
     if came_back {
         route_services::strip(&mut parts.headers);
@@ -273,7 +293,10 @@ async fn answer(
         .flatten();
     exchange.forwarded(&policy.log, &parts.headers);
     let has_body = !http_body::Body::is_end_stream(&body);
-    let progress = has_body.then(Arc::<RequestProgress>::default);
+    let progress = has_body.then(|| {
+        let most = rules.and_then(|rules| rules.rules.body).unwrap_or(u64::MAX);
+        Arc::new(RequestProgress::up_to(most))
+    });
     if let Some(progress) = &progress {
         exchange.body(progress.clone());
     }
@@ -292,20 +315,23 @@ async fn answer(
         hash,
     };
     let host = shown_host();
-    let (response, lease) = match forward(
-        worker,
-        &policy,
-        to.as_ref().unwrap_or(&pool),
-        target,
-        outgoing,
-        &mut exchange,
-        &host,
-    )
-    .await
-    {
+    let to_pool = to.as_ref().unwrap_or(&pool);
+    let time = rules.and_then(|rules| rules.rules.time);
+    let forwarding =
+        |exchange| forward(worker, &policy, to_pool, target, outgoing, exchange, &host);
+    let forwarded = match time {
+        None => forwarding(&mut exchange).await,
+        // (In a box, so that requests without the rule have no room for its timer.)
+        Some(time) => Box::pin(tokio::time::timeout(time, forwarding(&mut exchange)))
+            .await
+            .unwrap_or(Err(Refusal::TimeLimit)),
+    };
+    let (response, lease) = match forwarded {
         Ok(answer) => answer,
         Err(refusal) => {
-            let refusal = if client.body_is_broken() {
+            let refusal = if exchange.body_is_too_long() {
+                Refusal::BodyLimit
+            } else if client.body_is_broken() {
                 Refusal::BrokenBody
             } else if client.body_timed_out() {
                 Refusal::BodyTimeout
@@ -314,7 +340,7 @@ async fn answer(
             };
             if matches!(
                 refusal,
-                Refusal::EndpointFailure { .. } | Refusal::EndpointTimeout
+                Refusal::EndpointFailure { .. } | Refusal::EndpointTimeout | Refusal::TimeLimit
             ) {
                 worker.counters.bad_gateway();
             }
@@ -364,6 +390,9 @@ async fn answer(
         header_rules::tell(&mut head.headers, &worker.shown_address, &address);
     }
     let complete = http_body::Body::is_end_stream(&body);
+    let packing = taker
+        .filter(|taker| !complete && taker.prepare(head.status, &mut head.headers))
+        .map(|_| Packing::begin());
     Response::from_parts(
         head,
         ResponseBody::Instance {
@@ -371,6 +400,7 @@ async fn answer(
             lease: Some(lease.lease),
             exchange,
             complete,
+            packing,
         },
     )
 }
@@ -515,7 +545,9 @@ async fn forward(
                 }
             }
         };
-        endpoint.set_aside(worker.clock.now() + policy.set_aside_for());
+        let now = worker.clock.now();
+        endpoint.set_aside(now + policy.set_aside_for());
+        worker.failures.note(endpoint.number, &failure.why, now);
         exchange.failed_attempt();
         tried.push(endpoint.number);
         last_failure = Some(failure);

@@ -7,10 +7,11 @@
 use super::backends::Backends;
 use super::clock::Clock;
 use super::condemned::Condemned;
+use super::failures::Failures;
 use super::table_file;
 use super::trust::Trust;
 use crate::domain::announcement::Announcement;
-use crate::domain::policy::Policy as Settings;
+use crate::domain::policy::{Isolation, Policy as Settings};
 use crate::domain::table::{Changed, Registry, Table};
 use arc_swap::ArcSwap;
 use daemon::{Bus, ComponentId, Received, Shutdown, Subscription};
@@ -23,6 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Most messages taken before a snapshot is published.
 const BATCH: usize = 1000;
@@ -49,9 +51,12 @@ pub struct Keeper {
     pub registry: Arc<tokio::sync::Mutex<Registry>>,
     pub table: Arc<ArcSwap<Table>>,
     pub policy: Arc<ArcSwap<Settings>>,
+    /// The policy is another one now.
+    pub policy_changed: Arc<Notify>,
     pub backends: Arc<Backends>,
     pub trust: Arc<Trust>,
     pub condemned: Arc<Condemned>,
+    pub failures: Arc<Failures>,
     pub clock: Clock,
     pub file: PathBuf,
     pub counts: Arc<RegistryCounts>,
@@ -77,6 +82,7 @@ enum Event {
     Save,
     Saved,
     AnnounceAgain,
+    Policy,
     Bus,
     Draining,
 }
@@ -129,6 +135,9 @@ impl Keeper {
         // Away and back between two looks is away all the same.
         let mut reconnects = 0;
         status.mark_changed();
+        // (The last table may be one of other segments.)
+        let mut isolation = Isolation::All;
+        self.policy_changed.notify_one();
         let mut dirty = false;
         let mut again: Option<tokio::time::Instant> = None;
         let mut sweep = tokio::time::Instant::now() + self.policy.load().sweep;
@@ -142,6 +151,7 @@ impl Keeper {
                 biased;
                 () = shutdown.draining() => Event::Draining,
                 changed = status.changed() => { changed?; Event::Bus }
+                () = self.policy_changed.notified() => Event::Policy,
                 // Who says goodbye comes first: "gone, then back" must end with "there".
                 message = gone.next() => Event::Unregister(message),
                 message = come.next() => Event::Register(message),
@@ -162,6 +172,25 @@ impl Keeper {
                     self.apply(&mut registry, None, Some(first), &mut gone, &mut come)
                 }
                 Event::Condemned(numbers) => registry.remove(&numbers, self.clock.now()),
+                Event::Policy => {
+                    let policy = self.policy.load_full();
+                    if policy.isolation == isolation {
+                        Changed::default()
+                    } else {
+                        isolation = policy.isolation.clone();
+                        let takes = |segment: Option<&str>| isolation.takes(segment);
+                        let changed = registry.keep_taken(takes, self.clock.now());
+                        tracing::info!(
+                            removed = changed.removed,
+                            "the isolation segments of this router changed"
+                        );
+                        // Those that are taken now come when they are asked for.
+                        if connected {
+                            self.announce().await;
+                        }
+                        changed
+                    }
+                }
                 Event::Bus => {
                     let (now_connected, now_reconnects) = {
                         let status = status.borrow_and_update();
@@ -288,6 +317,7 @@ impl Keeper {
             metrics::counter!("routes_pruned").increment(changed.removed as u64);
         }
         self.backends.sweep(&registry.numbers());
+        self.failures.sweep(self.clock.now());
         metrics::gauge!("total_routes").set(registry.table().count() as f64);
     }
 
@@ -387,7 +417,7 @@ pub fn describe(table: &Table, stale_after: u64) -> serde_json::Value {
                 "tls": identity.tls.is_some(),
                 "server_cert_domain_san": identity.tls.as_ref().and_then(|tls| tls.registered.as_deref()),
                 "ttl": member.stale_after(stale_after) / 1000,
-                "tags": identity.tags,
+                "tags": identity.tags.to_map(),
                 "app": identity.app,
                 "private_instance_id": identity.instance_id,
                 "private_instance_index": identity.instance_index,

@@ -1,7 +1,8 @@
 //! The last table on disk, so that a router that restarts knows its routes before the bus has told
 //! it anything. Written at most every few seconds, replaced as a whole: a reader sees the old or the new.
 
-use crate::domain::announcement::Announcement;
+use crate::domain::announcement::{Announcement, Identity};
+use crate::domain::route_rules::{GZIP, RouteRules};
 use crate::domain::table::{Registry, Table};
 use anyhow::Context;
 use proto::bus::router::{Registration, RouteOptions};
@@ -40,7 +41,7 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
                     app: text(&identity.app),
                     private_instance_id: text(&identity.instance_id),
                     private_instance_index: text(&identity.instance_index),
-                    tags: identity.tags.clone(),
+                    tags: identity.tags.to_map(),
                     availability_zone: text(&identity.zone),
                     isolation_segment: text(&identity.isolation_segment),
                     protocol: identity.http2.then(|| "http2".to_string()),
@@ -48,11 +49,7 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
                     stale_threshold_in_seconds: identity
                         .stale_after
                         .map(|millis| (millis / 1000) as i64),
-                    options: identity.algorithm.map(|algorithm| RouteOptions {
-                        loadbalancing: Some(algorithm.name().to_string()),
-                        hash_header: identity.hash.as_ref().map(|hash| hash.header.to_string()),
-                        hash_balance: identity.hash.as_ref().map(|hash| hash.balance),
-                    }),
+                    options: options(identity),
                     ..Registration::default()
                 })
                 .uris
@@ -60,6 +57,20 @@ pub fn registrations(table: &Table) -> Vec<Registration> {
         }
     }
     by_number.into_values().collect()
+}
+
+fn options(identity: &Identity) -> Option<RouteOptions> {
+    let rules = identity.rules.as_deref();
+    let options = RouteOptions {
+        loadbalancing: identity
+            .algorithm
+            .map(|algorithm| algorithm.name().to_string()),
+        hash_header: identity.hash.as_ref().map(|hash| hash.header.to_string()),
+        hash_balance: identity.hash.as_ref().map(|hash| hash.balance),
+        yard_limits: rules.and_then(RouteRules::limits),
+        yard_compression: rules.filter(|rules| rules.gzip).map(|_| GZIP.to_string()),
+    };
+    (options != RouteOptions::default()).then_some(options)
 }
 
 /// Replaces the file, in a thread of its own: writing a large table down takes a while.
@@ -114,6 +125,7 @@ pub async fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::bus::router::RouteLimits;
 
     #[tokio::test]
     async fn what_is_saved_is_loaded() {
@@ -135,6 +147,14 @@ mod tests {
                 loadbalancing: Some("hash".into()),
                 hash_header: Some("x-user".into()),
                 hash_balance: Some(1.5),
+                yard_limits: Some(RouteLimits {
+                    rate: Some(7),
+                    rate_period_ms: Some(60_000),
+                    body_bytes: Some(1 << 20),
+                    time_ms: Some(2500),
+                    concurrency: Some(9),
+                }),
+                yard_compression: Some("gzip".into()),
             }),
             ..Registration::default()
         };

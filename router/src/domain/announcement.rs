@@ -1,13 +1,14 @@
 //! A registration, read: what it says about an endpoint, and under which names.
 
 use super::balance::Algorithm;
+use super::route_rules::RouteRules;
 use super::route_service::ServiceUrl;
 use super::table::Millis;
+use super::tags::Tags;
 use super::uri::RouteName;
 use http::header::HeaderName;
 use proto::bus::router::{Registration, RouteOptions};
 use rustls::pki_types::ServerName;
-use std::collections::BTreeMap;
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,12 +30,14 @@ pub struct Identity {
     pub app: Option<Box<str>>,
     pub instance_id: Option<Box<str>>,
     pub instance_index: Option<Box<str>>,
-    pub tags: BTreeMap<String, String>,
+    pub tags: Tags,
     pub zone: Option<Box<str>>,
     pub isolation_segment: Option<Box<str>>,
     pub algorithm: Option<Algorithm>,
     /// What [`Algorithm::Hash`] goes by.
     pub hash: Option<HashBy>,
+    /// What its routes let in, and how answers are sent.
+    pub rules: Option<Box<RouteRules>>,
     /// Own, shorter time to live.
     pub stale_after: Option<Millis>,
     /// It is to be reached over TLS, and proves to be this.
@@ -146,7 +149,7 @@ impl Announcement {
                     .or_else(|| message.tags.get("app_id").map(|app| app.as_str().into())),
                 instance_id: text(&message.private_instance_id),
                 instance_index: text(&message.private_instance_index),
-                tags: message.tags.clone(),
+                tags: Tags::from(&message.tags),
                 zone: text(&message.availability_zone),
                 isolation_segment: text(&message.isolation_segment),
                 algorithm: message
@@ -155,6 +158,11 @@ impl Announcement {
                     .and_then(|options| options.loadbalancing.as_deref())
                     .and_then(Algorithm::parse),
                 hash: message.options.as_ref().and_then(HashBy::read),
+                rules: message
+                    .options
+                    .as_ref()
+                    .and_then(RouteRules::read)
+                    .map(Box::new),
                 stale_after: message
                     .stale_threshold_in_seconds
                     .and_then(|seconds| u64::try_from(seconds).ok())
@@ -193,11 +201,12 @@ impl Identity {
             app: None,
             instance_id: None,
             instance_index: None,
-            tags: BTreeMap::new(),
+            tags: Tags::default(),
             zone: None,
             isolation_segment: None,
             algorithm: None,
             hash: None,
+            rules: None,
             stale_after: None,
             tls: Some(TlsIdentity {
                 name: ServerName::try_from(url.host.to_string()).ok()?,

@@ -2,8 +2,11 @@
 //! come in as arguments.
 
 pub mod access_line;
+pub mod account;
 pub mod announcement;
 pub mod balance;
+pub mod compression;
+pub mod departures;
 pub mod forwarding;
 pub mod frames;
 pub mod framing;
@@ -13,10 +16,12 @@ pub mod log_rules;
 pub mod policy;
 pub mod proxy_header;
 pub mod refusal;
+pub mod route_rules;
 pub mod route_service;
 pub mod server_names;
 pub mod sticky;
 pub mod table;
+pub mod tags;
 pub mod tally;
 pub mod trace_context;
 pub mod uri;

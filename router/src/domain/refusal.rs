@@ -1,6 +1,7 @@
 //! Every answer the router gives by itself: status, code for `X-Cf-RouterError`, text
 //! (contract §3 row 13). Clients and acceptance tests compare these texts.
 
+use super::route_rules::Excess;
 use http::StatusCode;
 use std::borrow::Cow;
 
@@ -21,6 +22,14 @@ pub enum Refusal {
     MalformedInstanceHeader,
     /// Each instance serves as many requests as it may.
     ConnectionLimit,
+    /// More requests came than the route's owner lets in; again after so many seconds.
+    RateLimit { retry_after: u64 },
+    /// As many requests are there as the route's owner lets in.
+    ConcurrencyLimit,
+    /// The body is longer than the route's owner lets in.
+    BodyLimit,
+    /// No instance answered within what the route's owner gives it.
+    TimeLimit,
     /// No instance could be reached, or it broke before it answered.
     EndpointFailure { why: String, fault: EndpointFault },
     /// An instance did not answer in time.
@@ -155,6 +164,18 @@ impl Fault {
     }
 }
 
+impl From<Excess> for Refusal {
+    fn from(excess: Excess) -> Refusal {
+        match excess {
+            // Whole seconds, and not before there is room.
+            Excess::Rate(wait) => Refusal::RateLimit {
+                retry_after: wait.as_millis().div_ceil(1000).max(1) as u64,
+            },
+            Excess::Concurrency => Refusal::ConcurrencyLimit,
+        }
+    }
+}
+
 impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
@@ -166,10 +187,16 @@ impl Refusal {
             | Refusal::MalformedInstanceHeader
             | Refusal::RouteServiceSignature
             | Refusal::BrokenBody => StatusCode::BAD_REQUEST,
-            Refusal::RouteServiceUpgrade => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::RouteServiceUpgrade | Refusal::ConcurrencyLimit => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Refusal::RateLimit { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::BodyLimit => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::EndpointFailure { fault, .. } => fault.status(),
             Refusal::RouteServiceUnsupported | Refusal::Unknown => StatusCode::BAD_GATEWAY,
-            Refusal::EndpointTimeout | Refusal::RouteServiceExpired => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::EndpointTimeout | Refusal::RouteServiceExpired | Refusal::TimeLimit => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -196,6 +223,10 @@ impl Refusal {
             Refusal::RouteServiceUnsupported | Refusal::RouteServiceUpgrade => {
                 "route_service_unsupported".into()
             }
+            Refusal::RateLimit { .. } => "route_rate_limit".into(),
+            Refusal::ConcurrencyLimit => "route_concurrency_limit".into(),
+            Refusal::BodyLimit => "route_body_limit".into(),
+            Refusal::TimeLimit => "route_time_limit".into(),
             Refusal::RouteServiceSignature => "invalid_route_service_signature".into(),
             Refusal::RouteServiceExpired => "expired_route_service_signature".into(),
             Refusal::Malformed(Fault::MissingHost) => "empty_host".into(),
@@ -227,6 +258,10 @@ impl Refusal {
             Refusal::EndpointTimeout => "Registered endpoint did not answer in time.".into(),
             Refusal::RouteServiceUnsupported => "Support for route services is disabled.".into(),
             Refusal::RouteServiceUpgrade => "Route services do not support upgrades of the protocol.".into(),
+            Refusal::RateLimit { .. } => "The route gets more requests than it lets in.".into(),
+            Refusal::ConcurrencyLimit => "The route serves as many requests as it lets in.".into(),
+            Refusal::BodyLimit => "The request's body is longer than the route lets in.".into(),
+            Refusal::TimeLimit => "The route's app did not answer within the time it has.".into(),
             Refusal::RouteServiceSignature => "Failed to validate the signature of the route service.".into(),
             Refusal::RouteServiceExpired => "The signature of the route service has expired.".into(),
             Refusal::Malformed(fault) => format!("Malformed request: {}.", fault.text()).into(),
@@ -252,7 +287,8 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Refusal::NoEndpoints { .. } => Some(5),
-            Refusal::ConnectionLimit => Some(1),
+            Refusal::ConnectionLimit | Refusal::ConcurrencyLimit => Some(1),
+            Refusal::RateLimit { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -263,6 +299,7 @@ impl Refusal {
             self,
             Refusal::Malformed(_)
                 | Refusal::BrokenBody
+                | Refusal::BodyLimit
                 | Refusal::HeadTimeout
                 | Refusal::BodyTimeout
                 | Refusal::Unknown

@@ -20,6 +20,7 @@ pub use registry::{Changed, Registry};
 
 use super::announcement::{HashBy, Identity};
 use super::balance::{Algorithm, stable_hash};
+use super::route_rules::Enforced;
 use super::route_service::ServiceUrl;
 use super::tally::Tally;
 use super::uri::{RouteName, covers};
@@ -72,6 +73,13 @@ impl Endpoint {
         self.set_aside_until.load(Ordering::Relaxed) > now
     }
 
+    /// How long it still is; 0: it is not.
+    pub fn set_aside_for(&self, now: Millis) -> Millis {
+        self.set_aside_until
+            .load(Ordering::Relaxed)
+            .saturating_sub(now)
+    }
+
     pub fn set_aside(&self, until: Millis) {
         if !self.is_gone() {
             self.set_aside_until.store(until, Ordering::Relaxed);
@@ -100,7 +108,7 @@ impl Endpoint {
 
     /// Whether the name of a component or of its app's guid is known, for metrics.
     pub fn component(&self) -> Option<&str> {
-        self.identity.tags.get("component").map(String::as_str)
+        self.identity.tags.get("component")
     }
 }
 
@@ -152,6 +160,8 @@ pub struct Pool {
     turn: Arc<AtomicUsize>,
     /// Where its requests go first.
     pub service: Option<Arc<Service>>,
+    /// What its owner set for its requests.
+    pub rules: Option<Arc<Enforced>>,
     /// When it lost its last endpoint without anybody asking for it.
     emptied: Option<Millis>,
 }
@@ -175,6 +185,11 @@ impl Service {
 impl Pool {
     pub fn turn(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// When it lost its last endpoint without anybody asking for it.
+    pub fn emptied(&self) -> Option<Millis> {
+        self.emptied
     }
 
     /// What the newest registration of the name asks for.
@@ -204,7 +219,7 @@ impl Pool {
 
     pub fn find_process_index(&self, process: &str, index: Option<&str>) -> Option<&Arc<Member>> {
         self.find(|identity| {
-            identity.tags.get("process_id").map(String::as_str) == Some(process)
+            identity.tags.get("process_id") == Some(process)
                 && index.is_none_or(|index| identity.instance_index.as_deref() == Some(index))
         })
     }

@@ -523,3 +523,31 @@ fn a_clock_that_was_set_back_loses_no_route() {
     let back = registry.register(&instance("a.example.com", "one", after - 3_600), 141_000);
     assert_eq!(back.added, 1);
 }
+
+#[test]
+fn who_is_of_another_segment_leaves_when_the_router_serves_it_no_more() {
+    let mut registry = Registry::default();
+    let of = |segment: Option<&str>, uri: &str, port: u16| {
+        let message = Registration {
+            isolation_segment: segment.map(str::to_string),
+            ..message(&[uri], port)
+        };
+        read(&message)
+    };
+    registry.register(&of(None, "shared.example.com", 1), 0);
+    registry.register(&of(Some("gold"), "gold.example.com", 2), 0);
+    registry.register(&of(Some("gold"), "both.example.com", 3), 0);
+    registry.register(&of(None, "both.example.com", 4), 0);
+    let changed = registry.keep_taken(|segment| segment.is_none(), 5);
+    assert_eq!(changed.removed, 2);
+    let table = registry.snapshot();
+    let members = |host| table.lookup(host, "").map(|pool| pool.members.len());
+    assert_eq!(members("shared.example.com"), Some(1));
+    assert_eq!(members("both.example.com"), Some(1));
+    assert_eq!(members("gold.example.com"), None, "answered 404");
+    assert!(
+        !registry
+            .keep_taken(|segment| segment.is_none(), 6)
+            .visible()
+    );
+}

@@ -128,6 +128,7 @@ impl TestRouter {
             tasks: tasks.clone(),
             crowd: Arc::default(),
             condemned: Arc::default(),
+            failures: Arc::default(),
             tls_port,
         });
         let mut router = TestRouter {

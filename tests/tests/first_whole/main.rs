@@ -9,11 +9,13 @@
 mod calls;
 mod mishaps;
 mod refusals;
+mod route_terms;
 
 use anyhow::{Context, bail, ensure};
 use calls::*;
 use mishaps::*;
 use refusals::*;
+use route_terms::*;
 use std::path::Path;
 use std::time::Duration;
 use tests::apps::*;
@@ -347,6 +349,8 @@ fn main() {
                 logs_are_live_and_recent,
                 environment_and_routes_change,
                 an_app_is_called_in_http2_where_its_route_says_so,
+                a_route_service_sees_requests_before_the_app_does,
+                a_route_keeps_the_limits_its_owner_sets,
                 a_failing_build_names_its_step_and_leaves_the_old_version,
                 apps_that_do_not_start_say_why,
                 a_push_that_fails_leaves_the_old_version_whole,

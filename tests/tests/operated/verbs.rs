@@ -140,7 +140,14 @@ const VERBS: &[Verb] = &[
     verb("set-env spoken NAME value", &["app", "environment"]),
     verb("unset-env spoken NAME", &["app", "environment"]),
     verb("map-route spoken DOMAIN --hostname second", MAPPED),
-    verb("routes", &["guid", "url", "host", "path", "apps"]),
+    verb(
+        "update-route DOMAIN --hostname second --option rate_limit=100/s",
+        &["route", "url", "options"],
+    ),
+    verb(
+        "routes",
+        &["guid", "url", "host", "path", "apps", "options"],
+    ),
     verb(
         "service create spoken-guard -r https://guard.example.com",
         SERVICE,
@@ -183,6 +190,11 @@ const VERBS: &[Verb] = &[
     verb("node inspect dea-1", &["id", "zone", "state", "events"]),
     verb("node drain dea-1 --no-wait", &["id", "drained", "drain"]),
     verb("node undrain dea-1", &["id", "takes_work"]),
+    verb("router routes", &["router", "routes", "left_off"]),
+    verb(
+        "router routes spoken.DOMAIN --router router-1",
+        &["router", "routes", "left_off"],
+    ),
     verb("quota create small -m 100M", &["guid", "name", "apps"]),
     verb(
         "quota list",

@@ -10,9 +10,11 @@
 
 use super::{Endpoint, Member, Millis, Pool, RouteName, Service, Table};
 use crate::domain::announcement::{Address, Announcement, Identity};
+use crate::domain::departures::{Departure, Departures};
+use crate::domain::route_rules::Enforced;
 use crate::domain::route_service::ServiceUrl;
 use crate::domain::tally::Tallies;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -63,10 +65,12 @@ pub struct Registry {
     table: Table,
     next_number: u64,
     tallies: Arc<Tallies>,
+    departures: Arc<Departures>,
     /// Unregistrations that carry a time, so that an older registration cannot undo them.
     graves: HashMap<(RouteName, Address), Grave>,
     /// Names under which instances of apps were registered at an address; some may be gone since.
-    names: HashMap<Address, BTreeSet<RouteName>>,
+    /// (Mostly it is one name: a tree would take ten times the room.)
+    names: HashMap<Address, Vec<RouteName>>,
     /// When it was last known that registrations could be heard.
     swept_at: Option<Millis>,
     /// Route services by URL, while a route has them.
@@ -93,6 +97,11 @@ impl Registry {
     /// What was answered under its names.
     pub fn tallies(&self) -> Arc<Tallies> {
         self.tallies.clone()
+    }
+
+    /// Who left lately.
+    pub fn departures(&self) -> Arc<Departures> {
+        self.departures.clone()
     }
 
     /// Numbers of all endpoints, those of route services too.
@@ -123,12 +132,28 @@ impl Registry {
         let url = wanted
             .filter_map(|member| member.endpoint.identity.route_service.clone())
             .next();
+        let rules = self.rules(name, &members);
         Pool {
             name: name.clone(),
             members,
             turn,
+            rules,
             service: url.and_then(|url| self.service(&url)),
             emptied,
+        }
+    }
+
+    /// Those of the newest member. While they stay, so does what they are held against; a route without members
+    /// keeps them: it has what it spent when the next one comes.
+    fn rules(&self, name: &RouteName, members: &[Arc<Member>]) -> Option<Arc<Enforced>> {
+        let known = self.table.get(name).and_then(|pool| pool.rules.as_ref());
+        let Some(newest) = members.last() else {
+            return known.cloned();
+        };
+        let wanted = newest.endpoint.identity.rules.as_deref()?;
+        match known {
+            Some(known) if known.rules == *wanted => Some(known.clone()),
+            Some(_) | None => Some(Arc::new(Enforced::new(wanted.clone()))),
         }
     }
 
@@ -157,6 +182,7 @@ impl Registry {
                 members: vec![member],
                 turn: Arc::default(),
                 service: None,
+                rules: None,
                 emptied: None,
             }),
         });
@@ -235,7 +261,12 @@ impl Registry {
             });
             match same_address {
                 Some(place) => {
-                    members.remove(place);
+                    let former = members.remove(place);
+                    let known = &former.endpoint.identity;
+                    // (The same instance on other terms is no other instance.)
+                    if known.instance_id != announcement.identity.instance_id {
+                        self.departures.note(name, known, Departure::Replaced, now);
+                    }
                     changed.replaced += 1;
                 }
                 None => changed.added += 1,
@@ -277,7 +308,9 @@ impl Registry {
             // Under its own names it replaces the former one in its place.
             if !announcement.names.contains(name) {
                 let mut members = pool.members.clone();
-                members.remove(place);
+                let former = members.remove(place);
+                let known = &former.endpoint.identity;
+                self.departures.note(name, known, Departure::Replaced, now);
                 left.push((name.clone(), members, pool.turn.clone()));
             }
         }
@@ -288,7 +321,10 @@ impl Registry {
             self.table.put(&name, Some(rest));
         }
         let names = self.names.entry(identity.address.clone()).or_default();
-        names.extend(announcement.names.iter().cloned());
+        let unknown = announcement.names.iter();
+        let unknown: Vec<&RouteName> = unknown.filter(|name| !names.contains(name)).collect();
+        names.reserve_exact(unknown.len());
+        names.extend(unknown.into_iter().cloned());
         true
     }
 
@@ -359,6 +395,11 @@ impl Registry {
                 changed.outdated += 1;
                 continue;
             }
+            let why = match announcement.returns {
+                true => Departure::ToReturn,
+                false => Departure::Unregistered,
+            };
+            self.departures.note(name, known, why, now);
             let mut members = pool.members.clone();
             members.remove(place);
             changed.removed += 1;
@@ -433,6 +474,10 @@ impl Registry {
                 .cloned()
                 .collect();
             changed.removed += pool.members.len() - members.len();
+            for member in pool.members.iter().filter(|member| is_stale(member)) {
+                let known = &member.endpoint.identity;
+                self.departures.note(&name, known, Departure::Pruned, now);
+            }
             let emptied = members.is_empty().then_some(now);
             let turn = pool.turn.clone();
             let rest = self.pool(&name, members, turn, emptied);
@@ -455,9 +500,42 @@ impl Registry {
             let mut members = pool.members.clone();
             members.retain(|member| !is_gone(member));
             changed.removed += pool.members.len() - members.len();
+            for member in pool.members.iter().filter(|member| is_gone(member)) {
+                let known = &member.endpoint.identity;
+                self.departures
+                    .note(&pool.name, known, Departure::Unproved, now);
+            }
             let emptied = members.is_empty().then_some(now);
             let rest = self.pool(&pool.name, members, pool.turn.clone(), emptied);
             self.table.put(&pool.name, Some(rest));
+        }
+        changed
+    }
+
+    /// Removes endpoints of isolation segments that are not taken any more. Their names are other routers': nobody
+    /// expects them here.
+    pub fn keep_taken(&mut self, takes: impl Fn(Option<&str>) -> bool, now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        let is_taken =
+            |member: &Arc<Member>| takes(member.endpoint.identity.isolation_segment.as_deref());
+        let touched: Vec<Arc<Pool>> = self
+            .table
+            .iter()
+            .filter(|pool| !pool.members.iter().all(is_taken))
+            .cloned()
+            .collect();
+        for pool in touched {
+            let (members, left): (Vec<_>, Vec<_>) =
+                pool.members.iter().cloned().partition(is_taken);
+            changed.removed += left.len();
+            for member in left {
+                let known = &member.endpoint.identity;
+                self.departures
+                    .note(&pool.name, known, Departure::Elsewhere, now);
+            }
+            let rest = (!members.is_empty())
+                .then(|| self.pool(&pool.name, members, pool.turn.clone(), None));
+            self.table.put(&pool.name, rest);
         }
         changed
     }
