@@ -124,7 +124,11 @@ fn of_config(path: &str, data: &Value) -> String {
         None => format!("config unset {path}"),
     };
     if let Some(component) = data["component"].as_str() {
-        words.push_str(&format!(" --component {component}"));
+        let option = match component.strip_prefix('@') {
+            Some(machine) => format!(" --machine {machine}"),
+            None => format!(" --component {component}"),
+        };
+        words.push_str(&option);
     }
     if let Some(action) = data["action"].as_str().filter(|action| *action != "change") {
         words.push_str(&format!(" ({action})"));

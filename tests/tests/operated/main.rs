@@ -50,6 +50,7 @@ fn main() {
                 what_happened_to_an_app_is_led_back_to_its_causes,
                 a_plan_tells_what_a_push_would_change_and_changes_nothing,
                 a_value_of_one_component_changes_only_that_one,
+                a_value_of_the_machine_lies_between_the_clusters_and_a_components,
                 a_change_is_taken_back,
                 a_value_that_needs_a_restart_restarts_one_daemon_at_a_time,
                 a_router_is_added_and_finishes_its_requests_before_it_goes,
