@@ -17,7 +17,7 @@
 mod servers;
 
 use daemon::Cluster;
-use proto::config::{PREFIX, Settings};
+use proto::config::{Owner, PREFIX, Settings};
 use serde_json::json;
 use servers::Etcd;
 use std::sync::Arc;
@@ -111,7 +111,11 @@ async fn main() {
     let mut clusters = Vec::new();
     for number in 1..=DAEMONS {
         let name = format!("router-{number}");
-        clusters.push(Cluster::connect_as(&config, &name).await.unwrap());
+        clusters.push(
+            Cluster::connect_as(&config, vec![Owner::parse(&name).unwrap()])
+                .await
+                .unwrap(),
+        );
     }
     for cluster in &clusters {
         let mut reachable = cluster.reachable();

@@ -19,6 +19,9 @@ pub struct Bootstrap {
     /// Number within the role, from 1.
     pub index: u32,
     pub cluster: ClusterIdentity,
+    /// The machine it runs on, by its name in the cluster.
+    #[serde(default)]
+    pub machine: Option<ComponentId>,
     /// `$YARD_HOME`
     pub home: PathBuf,
     /// The daemon's own data folder; exists.

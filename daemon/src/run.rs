@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use proto::bus::Role;
+use proto::config::Owner;
 use proto::ids::ComponentId;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,7 +57,8 @@ impl Deps {
             &tasks,
         )
         .await?;
-        let cluster = Cluster::connect_as(&bootstrap.store, component.as_str()).await?;
+        let owners = Owner::of_daemon(bootstrap.machine.as_ref(), &component);
+        let cluster = Cluster::connect_as(&bootstrap.store, owners).await?;
         telemetry.follow(cluster.settings(), &tasks);
         component::introduce(&identity, &bus, &tasks);
         let deps = Deps {

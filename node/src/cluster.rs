@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use proto::config::Settings;
 use proto::config::place::NODE;
+use proto::ids::ComponentId;
 use proto::node::{ClusterFile, NodePhase};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -139,7 +140,9 @@ async fn keep_all(keeping: Keeping<'_>) -> anyhow::Result<Infallible> {
         daemons.iter().for_each(|part| crew.keep(part));
     }
     prepare_store(&plan, &crew.board).await;
-    let cluster = Cluster::connect_as(&plan.store_login("node", "node-store"), NODE).await?;
+    let me = ComponentId::new(NODE).expect("the name of the node is an identifier");
+    let login = plan.store_login("node", "node-store");
+    let cluster = Cluster::connect_as(&login, plan.owners(&me)).await?;
     follow_settings(cluster.clone(), settings, &crew.tasks);
     report::keep(&plan.file.machine, &cluster, &crew.board, &crew.tasks);
     let rolling = Rolling {

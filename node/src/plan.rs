@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use daemon::{AdminConfig, Bootstrap, BusConfig, ClusterIdentity, Role, StoreConfig};
+use proto::config::Owner;
 use proto::ids::ComponentId;
 use proto::node::ClusterFile;
-use proto::roles::Roles;
+use proto::roles::{FIRST_MACHINE, Roles};
 use serde_json::{Value, json};
 
 use crate::adapters::hosts_file::HostsFile;
@@ -94,6 +95,18 @@ impl Plan {
         };
         layout::check_ports(&file)?;
         Plan::make(file, &self.layout.home, None)
+    }
+
+    /// The name of this machine in the cluster.
+    pub fn machine(&self) -> ComponentId {
+        ComponentId::new(self.file.machine.as_str()).unwrap_or_else(|_| {
+            ComponentId::new(FIRST_MACHINE).expect("the name of the first machine is an identifier")
+        })
+    }
+
+    /// Those whose values of the configuration a component of this machine has.
+    pub fn owners(&self, component: &ComponentId) -> Vec<Owner> {
+        Owner::of_daemon(Some(&self.machine()), component)
     }
 
     /// Controllers can have their rows together.
@@ -299,6 +312,7 @@ impl Plan {
                 id: self.file.id.clone(),
                 domain: self.file.domain.clone(),
             },
+            machine: Some(self.machine()),
             home: self.layout.home.clone(),
             folder: self.layout.folder(part),
             run: self.layout.run.clone(),

@@ -81,11 +81,11 @@ pub struct Recast<'a> {
 pub fn staying(plan: &Plan, leaving: &BTreeSet<Part>) -> Arc<Vec<Daemon>> {
     let daemons = plan.parts.iter().filter(|part| !leaving.contains(part));
     let daemons = daemons.filter_map(|part| {
-        part.component()?;
         Some(Daemon {
             part: part.clone(),
             program: plan.program(part)?.clone(),
             fingerprint: plan.fingerprint(part),
+            owners: plan.owners(&part.component()?),
         })
     });
     Arc::new(daemons.collect())

@@ -11,7 +11,7 @@ use std::time::Duration;
 use daemon::{Cluster, ClusterError, Policy, Supervisor};
 use nix::sys::signal::Signal;
 use proto::bus::Role;
-use proto::config::{PREFIX, Settings};
+use proto::config::{Owner, PREFIX, Settings};
 use proto::node::ComponentState;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -35,6 +35,8 @@ pub struct Daemon {
     pub program: Program,
     /// Of its bootstrap file ([`crate::plan::Plan::fingerprint`]).
     pub fingerprint: String,
+    /// Those whose values of the configuration it has.
+    pub owners: Vec<Owner>,
 }
 
 #[derive(Clone)]
@@ -58,8 +60,7 @@ impl Rolling {
         let daemons = self.daemons.borrow().clone();
         let wanted = daemons.iter().map(|daemon| {
             let part = &daemon.part;
-            let (settings, _) =
-                Settings::of_component(stored.iter().copied(), Some(part.name().as_str()));
+            let (settings, _) = Settings::of_owners(stored.iter().copied(), &daemon.owners);
             let mut values = values(&settings, part.role_name());
             values.insert(BOOTSTRAP.to_string(), daemon.fingerprint.clone());
             (part.clone(), values)

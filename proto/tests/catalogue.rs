@@ -140,8 +140,10 @@ fn the_documentation_shows_the_configuration() {
          Read and change it with `yard config`. A value is checked before it is stored, every daemon concerned follows within a \
          second, and nothing restarts unless the table says so; then the node restarts the daemons concerned, one at a time, each \
          once the one before is ready again. Durations are written `500ms`, `10s`, `2m`, `1h`; sizes `64KiB`, `10MiB`, `2GiB`.\n\n\
-         - `yard config list|get|set|unset|watch` read and change single values. `--component dea-2` with `set` and `unset` gives \
-         one component a value of its own, which wins over the cluster's; `list` and `get` show those too. The node is the component `node`.\n\
+         - `yard config list|get|set|unset|watch` read and change single values. With `set` and `unset`, `--component dea-2` \
+         gives one component a value of its own, `--machine machine-1` all daemons of a machine. The closer one wins: a component's, its machine's, \
+         the cluster's, the default. `list` and `get` show them all; with `--component` or `--machine` they tell what is in force there and \
+         where it comes from. The node is the component `node`.\n\
          - `yard config add|remove KEY ELEMENT...` edit a list, or an environment, by its elements. Two people who do so at once lose nothing.\n\
          - `yard config history [KEY]` tells who changed what, when, from what to what: the last 500 changes. \
          `yard config rollback KEY`, `rollback KEY --to REVISION` and `rollback --to REVISION` (everything) go back.\n\

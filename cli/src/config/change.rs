@@ -1,6 +1,6 @@
 //! Changes of single values, and the way back.
 
-use super::{check_key, get, plain};
+use super::{check_key, get, in_words, plain};
 use crate::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
@@ -14,9 +14,20 @@ pub struct How {
     /// Only for this component, as `yard status` calls it: dea-2
     #[arg(long, value_name = "NAME")]
     component: Option<String>,
+    /// Only for the daemons of this machine, as `yard node list` calls it: machine-1
+    #[arg(long, value_name = "NAME", conflicts_with = "component")]
+    machine: Option<String>,
     /// Only tell what would change, for whom, and whether something would restart
     #[arg(long)]
     dry_run: bool,
+}
+
+impl How {
+    /// As documents name it.
+    fn owner(&self) -> Option<String> {
+        let machine = self.machine.as_ref().map(|machine| format!("@{machine}"));
+        machine.or_else(|| self.component.clone())
+    }
 }
 
 pub async fn set(client: &Client, out: &Output, key: &str, text: &str, how: How) -> Outcome {
@@ -84,15 +95,15 @@ pub async fn rollback(
 ) -> Outcome {
     match &key {
         Some(key) => known(key, &how).map(drop)?,
-        None if how.component.is_some() => {
-            return Err(Failure::usage("--component needs a key"));
+        None if how.owner().is_some() => {
+            return Err(Failure::usage("--component and --machine need a key"));
         }
         None => {}
     }
     let rollback = ConfigRollback {
         revision: to,
         path: key,
-        component: how.component,
+        component: how.owner(),
         dry_run: how.dry_run,
     };
     let outcome: ConfigOutcome = client
@@ -105,7 +116,7 @@ pub async fn rollback(
 fn edit(key: &str, how: &How) -> ConfigEdit {
     ConfigEdit {
         path: key.to_string(),
-        component: how.component.clone(),
+        component: how.owner(),
         ..ConfigEdit::default()
     }
 }
@@ -114,9 +125,9 @@ fn edit(key: &str, how: &How) -> ConfigEdit {
 fn known(key: &str, how: &How) -> Outcome<&'static Key> {
     check_key(key)?;
     let known = Key::find(key).ok_or_else(|| Failure::usage(format!("{key} is no key")))?;
-    if let Some(component) = &how.component {
+    if let Some(owner) = how.owner() {
         known
-            .check_override(component)
+            .check_override(&owner)
             .map_err(|error| Failure::usage(error.to_string()))?;
     }
     Ok(known)
@@ -161,9 +172,10 @@ fn line(change: &ConfigDifference, dry_run: bool) -> String {
     let of = change
         .component
         .as_ref()
-        .map_or(String::new(), |component| format!(" of {component}"));
+        .map_or(String::new(), |owner| format!(" of {}", in_words(owner)));
     let verb = if dry_run { "would be" } else { "is" };
-    let unset = match change.component {
+    let unset = match &change.component {
+        Some(owner) if !owner.starts_with('@') => "its machine's value or the cluster's",
         Some(_) => "the cluster's value",
         None => "the default",
     };
@@ -221,7 +233,7 @@ mod tests {
         };
         assert_eq!(
             told(&done),
-            "dea/heartbeat/period of dea-2 is 2s, was the cluster's value (dea-2 follow at once)\nrevision 17"
+            "dea/heartbeat/period of dea-2 is 2s, was its machine's value or the cluster's (dea-2 follow at once)\nrevision 17"
         );
         let planned = ConfigOutcome {
             dry_run: true,
@@ -247,6 +259,7 @@ mod tests {
     fn a_component_that_does_not_read_the_key_is_told_at_once() {
         let how = |component: &str| How {
             component: Some(component.into()),
+            machine: None,
             dry_run: false,
         };
         assert!(known("dea/heartbeat/period", &how("dea-2")).is_ok());

@@ -1,6 +1,6 @@
 //! Who changed what.
 
-use super::{check_key, plain};
+use super::{check_key, in_words, plain};
 use crate::client::Client;
 use crate::failure::Outcome;
 use crate::output::{Output, human, table};
@@ -44,7 +44,7 @@ fn rows(entry: &ConfigRevision, key: Option<&str>) -> Vec<[String; 7]> {
             let of = step
                 .component
                 .as_ref()
-                .map_or(String::new(), |component| format!(" of {component}"));
+                .map_or(String::new(), |owner| format!(" of {}", in_words(owner)));
             let head = if number == 0 {
                 [
                     entry.revision.to_string(),

@@ -6,9 +6,11 @@
 
 mod change;
 mod history;
+mod owners;
 mod tree;
 
 use crate::client::Client;
+use crate::config::owners::{DEFAULT, Seen, Whose, in_words};
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, Output, table};
 use crate::targets::Store;
@@ -32,11 +34,15 @@ enum ConfigCommand {
         /// Only keys that somebody set
         #[arg(long)]
         set: bool,
+        #[command(flatten)]
+        whose: Whose,
     },
-    /// One value, with its meaning
+    /// One value, with its meaning and where it comes from
     Get {
         /// For instance router/access_log/enabled; `yard config list` shows all
         key: String,
+        #[command(flatten)]
+        whose: Whose,
     },
     /// Change a value; every daemon concerned follows within a second
     Set {
@@ -117,12 +123,14 @@ enum ConfigCommand {
 pub async fn run(args: ConfigArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     match args.command {
-        ConfigCommand::List { prefix, set } => {
-            list(&client, out, prefix.as_deref().unwrap_or(""), set).await
+        ConfigCommand::List { prefix, set, whose } => {
+            let prefix = prefix.as_deref().unwrap_or("");
+            list(&client, out, prefix, set, &whose).await
         }
-        ConfigCommand::Get { key } => {
+        ConfigCommand::Get { key, whose } => {
             let entry = get(&client, &key).await?;
-            out.show(&entry, describe)
+            let seen = whose.owners(&client).await?.see(entry);
+            out.show(&seen, describe)
         }
         ConfigCommand::Set { key, value, how } => {
             change::set(&client, out, &key, &value, how).await
@@ -155,40 +163,54 @@ pub async fn run(args: ConfigArgs, out: &Output, store: Store) -> Outcome {
     }
 }
 
-async fn list(client: &Client, out: &Output, prefix: &str, only_set: bool) -> Outcome {
+async fn list(
+    client: &Client,
+    out: &Output,
+    prefix: &str,
+    only_set: bool,
+    whose: &Whose,
+) -> Outcome {
     let all: ConfigList = client.get("/yard/v1/config", &[]).await?;
-    let entries: Vec<ConfigEntry> = all
+    let owners = whose.owners(client).await?;
+    let entries: Vec<Seen> = all
         .resources
         .into_iter()
-        .filter(|entry| {
-            entry.path.starts_with(prefix)
-                && (!only_set || entry.is_set || !entry.overrides.is_empty())
+        .filter(|entry| entry.path.starts_with(prefix))
+        .map(|entry| owners.see(entry))
+        .filter(|seen| {
+            !only_set
+                || seen.from != DEFAULT
+                || owners.is_whole() && !seen.entry.overrides.is_empty()
         })
         .collect();
     out.show(&entries, |entries| {
-        let rows = entries.iter().flat_map(|entry| {
-            let set = if entry.is_set {
-                format!("(default {})", plain(&entry.default))
-            } else {
-                String::new()
+        let rows = entries.iter().flat_map(|seen| {
+            let entry = &seen.entry;
+            let own = entry
+                .overrides
+                .iter()
+                .filter(|_| owners.is_whole())
+                .map(|own| {
+                    [
+                        entry.path.clone(),
+                        plain(&own.value),
+                        in_words(&own.component),
+                        String::new(),
+                    ]
+                });
+            let from = match seen.from.as_str() {
+                DEFAULT => String::new(),
+                from => format!("{from} (default {})", plain(&entry.default)),
             };
-            let own = entry.overrides.iter().map(|own| {
-                [
-                    entry.path.clone(),
-                    plain(&own.value),
-                    format!("(only {})", own.component),
-                    String::new(),
-                ]
-            });
             let row = [
                 entry.path.clone(),
-                plain(&entry.value),
-                set,
+                plain(&seen.value),
+                from,
                 entry.doc.clone(),
             ];
             std::iter::once(row).chain(own)
         });
-        table::table(["key", "value", "", "meaning"], rows, "no keys")
+        table::table(["key", "value", "from", "meaning"], rows, "no keys")
     })
 }
 
@@ -253,7 +275,7 @@ async fn watch(client: &Client, out: &Output, prefix: &str) -> Outcome {
                 format!(
                     ", {} for {}",
                     plain(&own["value"]),
-                    plain(&own["component"])
+                    in_words(&plain(&own["component"]))
                 )
             })
             .collect();
@@ -265,22 +287,18 @@ async fn watch(client: &Client, out: &Output, prefix: &str) -> Outcome {
     )
 }
 
-fn describe(entry: &ConfigEntry) -> String {
-    let set = if entry.is_set {
-        "yes"
-    } else {
-        "no, this is the default"
-    };
+fn describe(seen: &Seen) -> String {
+    let entry = &seen.entry;
     let mut rows = vec![
         ("key", entry.path.clone()),
-        ("value", plain(&entry.value)),
-        ("set", set.to_string()),
+        ("value", plain(&seen.value)),
+        ("from", seen.from.clone()),
         ("default", plain(&entry.default)),
     ];
     for own in &entry.overrides {
         rows.push((
             "instead",
-            format!("{} for {}", plain(&own.value), own.component),
+            format!("{} for {}", plain(&own.value), in_words(&own.component)),
         ));
     }
     if !entry.kind.is_empty() {

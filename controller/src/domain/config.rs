@@ -11,7 +11,7 @@ use daemon::{ComponentId, Stored};
 use proto::api::{
     ConfigDifference, ConfigEdit, ConfigImport, ConfigRevision, ConfigStep, ConfigTree,
 };
-use proto::config::{Key, Kind, NotEditable, Place, Value};
+use proto::config::{Key, Kind, NotEditable, Owner, Place, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,7 @@ pub enum Wanted {
 #[derive(Debug, Clone)]
 pub struct Edit {
     pub key: &'static Key,
-    pub component: Option<ComponentId>,
+    pub owner: Option<Owner>,
     pub wanted: Wanted,
     /// The revision its author saw; None: whatever is there.
     pub revision: Option<i64>,
@@ -77,27 +77,24 @@ fn wrong(place: impl ToString, because: impl ToString) -> Problem {
 
 impl Edit {
     pub fn place(&self) -> Place {
-        Place::of(self.key.path, self.component.clone())
+        Place::of(self.key.path, self.owner.clone())
     }
 }
 
-/// Finds the key and the component, which must read it.
-pub fn find(
-    path: &str,
-    component: Option<&str>,
-) -> Result<(&'static Key, Option<ComponentId>), Problem> {
+/// Finds the key and the owner, which must read it if it is a component.
+pub fn find(path: &str, owner: Option<&str>) -> Result<(&'static Key, Option<Owner>), Problem> {
     let key = Key::find(path).ok_or_else(|| Problem::UnknownKey { path: path.into() })?;
-    let component = component
+    let owner = owner
         .map(|name| key.check_override(name))
         .transpose()
         .map_err(|error| wrong(path, error))?;
-    Ok((key, component))
+    Ok((key, owner))
 }
 
 /// Checks one wish of the API.
 pub fn check(edit: &ConfigEdit) -> Result<Edit, Problem> {
-    let (key, component) = find(&edit.path, edit.component.as_deref())?;
-    let place = Place::of(key.path, component.clone());
+    let (key, owner) = find(&edit.path, edit.component.as_deref())?;
+    let place = Place::of(key.path, owner.clone());
     let asked = [
         edit.value.is_some(),
         edit.unset,
@@ -120,7 +117,7 @@ pub fn check(edit: &ConfigEdit) -> Result<Edit, Problem> {
     };
     Ok(Edit {
         key,
-        component,
+        owner,
         wanted,
         revision: edit.revision,
     })
@@ -140,7 +137,8 @@ fn shown(stored: Option<&Stored>) -> Json {
 }
 
 /// The changes that the edits come to. What is as wanted already is no change.
-pub fn plan(stock: &Stock, edits: &[Edit]) -> Result<Vec<Change>, Problem> {
+/// `running` tells which machine a component is on.
+pub fn plan(stock: &Stock, edits: &[Edit], running: &[Component]) -> Result<Vec<Change>, Problem> {
     let mut seen = BTreeSet::new();
     let mut changes = Vec::new();
     for edit in edits {
@@ -164,6 +162,11 @@ pub fn plan(stock: &Stock, edits: &[Edit]) -> Result<Vec<Change>, Problem> {
         let in_force = || {
             stored
                 .and_then(|stored| read(edit.key, stored))
+                .or_else(|| {
+                    let machine = machine_of(edit.owner.as_ref()?, running)?;
+                    let place = Place::of(edit.key.path, Some(Owner::Machine(machine)));
+                    read(edit.key, stock.get(&place)?)
+                })
                 .or_else(|| read(edit.key, stock.get(&Place::cluster(edit.key.path))?))
                 .unwrap_or_else(|| edit.key.default_value())
         };
@@ -197,6 +200,17 @@ pub fn plan(stock: &Stock, edits: &[Edit]) -> Result<Vec<Change>, Problem> {
     Ok(changes)
 }
 
+/// The machine whose values a component has; none of a machine itself.
+fn machine_of(owner: &Owner, running: &[Component]) -> Option<ComponentId> {
+    match owner {
+        Owner::Machine(_) => None,
+        Owner::Component(name) => {
+            let component = running.iter().find(|one| one.name == *name)?;
+            component.machine.clone()
+        }
+    }
+}
+
 /// Everything that is set and that this version knows.
 pub fn export(stock: &Stock) -> ConfigTree {
     let mut tree = ConfigTree::default();
@@ -204,9 +218,9 @@ pub fn export(stock: &Stock) -> ConfigTree {
         let Some(value) = Key::find(&place.path).and_then(|key| read(key, stored)) else {
             continue;
         };
-        let values = match &place.component {
+        let values = match &place.owner {
             None => &mut tree.cluster,
-            Some(component) => tree.components.entry(component.to_string()).or_default(),
+            Some(owner) => tree.components.entry(owner.to_string()).or_default(),
         };
         values.insert(place.path.clone(), value.to_json());
     }
@@ -246,7 +260,7 @@ pub fn import(stock: &Stock, import: &ConfigImport) -> Result<Vec<Edit>, Vec<Pro
         edits.extend(others.filter_map(|place| {
             Some(Edit {
                 key: Key::find(&place.path)?,
-                component: place.component.clone(),
+                owner: place.owner.clone(),
                 wanted: Wanted::Unset,
                 revision: None,
             })
@@ -275,7 +289,7 @@ impl Recorded {
                 .iter()
                 .map(|change| ConfigStep {
                     path: change.place.path.clone(),
-                    component: change.place.component.as_ref().map(ToString::to_string),
+                    component: change.place.owner.as_ref().map(ToString::to_string),
                     was: change.was.clone(),
                     is: change.is.clone(),
                 })
@@ -311,7 +325,7 @@ pub fn undo(
     let touches = |step: &ConfigStep| {
         rollback.place.is_none_or(|place| {
             step.path == place.path
-                && step.component.as_deref() == place.component.as_ref().map(ComponentId::as_str)
+                && step.component == place.owner.as_ref().map(ToString::to_string)
         })
     };
     let target = match (rollback.revision, rollback.place) {
@@ -373,34 +387,50 @@ pub fn undo(
     Ok((target, edits.collect::<Result<_, _>>()?))
 }
 
-/// Who is concerned by the changes: `running` are the components that are seen, with their roles.
+/// A component that is seen.
+#[derive(Debug, Clone)]
+pub struct Component {
+    pub name: ComponentId,
+    pub role: String,
+    /// None: nobody said on which.
+    pub machine: Option<ComponentId>,
+}
+
+/// Who is concerned by the changes: those of `running` that have no closer value.
 pub fn differences(
     stock: &Stock,
     changes: &[Change],
-    running: &[(String, String)],
+    running: &[Component],
 ) -> Vec<ConfigDifference> {
     changes
         .iter()
         .filter_map(|change| {
             let key = Key::find(&change.place.path)?;
             let roles = key.readers();
-            let own = |name: &str| {
-                let id = ComponentId::new(name).ok();
-                stock.contains_key(&Place::of(key.path, id))
+            let has = |owner: Owner| stock.contains_key(&Place::of(key.path, Some(owner)));
+            let own = |one: &Component| has(Owner::Component(one.name.clone()));
+            let of_machine = |one: &Component| {
+                one.machine
+                    .clone()
+                    .is_some_and(|name| has(Owner::Machine(name)))
             };
-            let concerned = running
-                .iter()
-                .filter(|(name, role)| match &change.place.component {
-                    Some(component) => component.as_str() == name,
-                    None => roles.contains(&role.as_str()) && !own(name),
-                });
+            let concerned = running.iter().filter(|one| {
+                roles.contains(&one.role.as_str())
+                    && match &change.place.owner {
+                        Some(Owner::Component(component)) => *component == one.name,
+                        Some(Owner::Machine(machine)) => {
+                            one.machine.as_ref() == Some(machine) && !own(one)
+                        }
+                        None => !own(one) && !of_machine(one),
+                    }
+            });
             Some(ConfigDifference {
                 path: key.path.to_string(),
-                component: change.place.component.as_ref().map(ToString::to_string),
+                component: change.place.owner.as_ref().map(ToString::to_string),
                 was: change.was.clone(),
                 is: change.is.clone(),
                 needs_restart: key.needs_restart,
-                concerned: concerned.map(|(name, _)| name.clone()).collect(),
+                concerned: concerned.map(|one| one.name.to_string()).collect(),
                 roles: roles.into_iter().map(str::to_string).collect(),
             })
         })

@@ -144,7 +144,7 @@ pub struct IndexStats {
 impl Observed {
     /// Takes a heartbeat. Returns the instances whose state it changed, in the order of the beat.
     pub fn heartbeat(&mut self, beat: &Heartbeat, now: Duration) -> Vec<InstanceId> {
-        let complete = beat.yard_complete.unwrap_or(beat.droplets.len() != 1);
+        let complete = beat.is_complete();
         let agent = self.agents.entry(beat.dea.clone()).or_insert(AgentSeen {
             last_beat: now,
             last_complete: None,

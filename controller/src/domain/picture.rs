@@ -13,7 +13,7 @@ use super::dispatch::{self, Action, Desired, Launch, Ledger, Settled, Sight};
 use super::observed::{LostAgent, Observed};
 use super::placement::{self, Debit, Decision, PlacementRequest, Pool};
 use proto::bus::dea::{Advertisement, Shutdown};
-use proto::bus::health::{Exited, HealthRequest, Heartbeat};
+use proto::bus::health::{Exited, HealthRequest, Heartbeat, InstanceState};
 use proto::ids::{DeaId, InstanceId, ProcessGuid, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -124,8 +124,14 @@ impl Picture {
             .agent(&beat.dea)
             .is_some_and(|agent| agent.last_complete.is_some());
         let changed = self.observed.heartbeat(beat, now);
+        let mut evacuates = false;
         for one in &beat.droplets {
             self.pool.seen(one.instance.as_str());
+            evacuates |= one.state == InstanceState::Evacuating;
+        }
+        // A beat of one instance tells nothing of the others.
+        if evacuates || beat.is_complete() {
+            self.pool.evacuates(&beat.dea, evacuates);
         }
         for task in beat.yard_tasks.iter().flatten() {
             self.pool.seen(task.as_str());
@@ -446,7 +452,7 @@ impl Picture {
 mod tests {
     use super::super::observed::tests::{beat, dea, heartbeat, process, seconds, version};
     use super::*;
-    use proto::bus::health::{HealthOperation, InstanceState};
+    use proto::bus::health::HealthOperation;
 
     const FRESH: Duration = Duration::from_secs(10);
 
@@ -584,6 +590,34 @@ mod tests {
                 .len()
         };
         assert_eq!((stops(false), stops(true)), (1, 0));
+    }
+
+    /// The health manager asks for a replacement as soon as it hears that beat, which is before the goodbye.
+    #[test]
+    fn nothing_is_placed_where_instances_are_evacuating() {
+        let mut picture = Picture::default();
+        let beats = |picture: &mut Picture, complete, state| {
+            let droplets = vec![beat("i1", 0, state)];
+            picture.beat(&heartbeat("dea-1", Some(complete), droplets), seconds(1));
+        };
+        picture.advertised(ad("dea-1"), seconds(1), FRESH);
+        beats(&mut picture, true, InstanceState::Evacuating);
+        let refused = |picture: &mut Picture, name| {
+            let decision = place(picture, name, 0, 1);
+            picture.withdraw(&InstanceId::new(name).expect("an id"));
+            matches!(decision, Decision::Refuse(_))
+        };
+        assert!(refused(&mut picture, "i2"));
+        // One that was written before, and a beat that is not about all.
+        picture.advertised(ad("dea-1"), seconds(1), FRESH);
+        beats(&mut picture, false, InstanceState::Running);
+        assert!(refused(&mut picture, "i3"));
+        beats(&mut picture, true, InstanceState::Running);
+        assert!(!refused(&mut picture, "i4"), "it takes work again");
+        beats(&mut picture, false, InstanceState::Evacuating);
+        assert!(refused(&mut picture, "i5"));
+        picture.came_up(&dea("dea-1"));
+        assert!(!refused(&mut picture, "i6"), "a new process of it");
     }
 
     /// The health manager changed its mind about which of two is one too many, and both requests waited.

@@ -536,6 +536,33 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_gets_nothing_from_the_order_to_empty_it_on() {
+        let mut agents = pool(&[ad("dea-1", "a", 1800, 2048)]);
+        let (one, at) = (dea("dea-1"), Duration::from_secs);
+        let takes = |agents: &Pool, now| {
+            let decision = choose(&agents.view(at(now)), &request(10), FRESH, 0);
+            matches!(decision, Decision::Place { .. })
+        };
+        assert!(agents.drain_ordered(&one, Some(at(8))));
+        // Written before the agent heard of it.
+        agents.advertised(ad("dea-1", "a", 1800, 2048), at(1), FRESH);
+        assert!(!takes(&agents, 1));
+        assert!(takes(&agents, 8), "no goodbye came");
+        agents.drain_ordered(&one, Some(at(20)));
+        agents.drain_ordered(&one, None);
+        assert!(takes(&agents, 9), "the order was taken back");
+        agents.drain_ordered(&one, Some(at(20)));
+        agents.leaving(goodbye("dea-1", None), at(9));
+        assert!(!takes(&agents, 9));
+        agents.advertised(ad("dea-1", "a", 1800, 2048), at(10), FRESH);
+        assert!(
+            takes(&agents, 10),
+            "the agent itself tells from its goodbye on"
+        );
+        assert!(!agents.drain_ordered(&dea("dea-9"), None), "a stranger");
+    }
+
+    #[test]
     fn a_lost_agent_gets_nothing_however_fresh_its_advertisement() {
         let mut agents = pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "b", 900, 2048)]);
         agents.lost(&dea("dea-1"));

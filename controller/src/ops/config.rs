@@ -8,7 +8,7 @@
 use super::{Ops, Refusal, authorize, by, now};
 use crate::domain::access::{Action, Actor, Object};
 use crate::domain::config::{
-    self, Change, Edit, KEPT, Problem, Recorded, Rollback, Stock, Wanted, masked, undo,
+    self, Change, Component, Edit, KEPT, Problem, Recorded, Rollback, Stock, Wanted, masked, undo,
 };
 use crate::domain::times::rfc3339_micros;
 use crate::store::audit_events::{self, On};
@@ -17,9 +17,10 @@ use automation::triggers::yard::ConfigChanged;
 use daemon::{Cluster, ClusterError, ComponentId, Write};
 use proto::api::{
     ConfigChanges, ConfigEntry, ConfigHistory, ConfigImport, ConfigOutcome, ConfigOverride,
-    ConfigRevision, ConfigRollback, ConfigTree,
+    ConfigRevision, ConfigRollback, ConfigTree, SeenNode,
 };
-use proto::config::{HISTORY, KEYS, Key, PREFIX, Place, Value};
+use proto::config::{HISTORY, KEYS, Key, Owner, PREFIX, Place, Value};
+use proto::roles::ROLES;
 use serde_json::json;
 
 /// How often a change is planned anew because somebody else changed the same value.
@@ -55,7 +56,7 @@ fn overrides(key: &Key, stock: &Stock) -> Vec<ConfigOverride> {
         .filter(|(place, _)| place.path == key.path)
         .filter_map(|(place, stored)| {
             Some(ConfigOverride {
-                component: place.component.as_ref()?.to_string(),
+                component: place.owner.as_ref()?.to_string(),
                 value: config::read(key, stored)?.to_json(),
                 revision: stored.revision,
             })
@@ -174,7 +175,7 @@ impl Ops {
     ) -> Result<Edit, Refusal> {
         check_admin(actor)?;
         known(actor, path)?;
-        let (key, component) = config::find(path, component).map_err(refusal)?;
+        let (key, owner) = config::find(path, component).map_err(refusal)?;
         let wanted = match value {
             Some(value) => Wanted::Value(
                 Value::from_json(&key.kind, value)
@@ -184,7 +185,7 @@ impl Ops {
         };
         Ok(Edit {
             key,
-            component,
+            owner,
             wanted,
             revision,
         })
@@ -268,11 +269,11 @@ impl Ops {
         check_admin(actor)?;
         let place = match (&rollback.path, &rollback.component) {
             (Some(path), component) => {
-                let (key, component) = config::find(path, component.as_deref()).map_err(refusal)?;
-                Some(Place::of(key.path, component))
+                let (key, owner) = config::find(path, component.as_deref()).map_err(refusal)?;
+                Some(Place::of(key.path, owner))
             }
             (None, Some(_)) => {
-                return Refusal::unprocessable("A component is rolled back with a path");
+                return Refusal::unprocessable("A component or machine is rolled back with a path");
             }
             (None, None) => None,
         };
@@ -340,11 +341,12 @@ impl Ops {
         asked: &Asked<'_>,
         decide: impl Fn(&Seen) -> Result<(String, Vec<Edit>), Refusal>,
     ) -> Result<ConfigOutcome, Refusal> {
-        let running = self.running_components().await;
+        let running = self.running_components(asked.cluster).await;
         for _ in 0..ATTEMPTS {
             let seen = self.seen(asked.cluster).await?;
             let (action, edits) = decide(&seen)?;
-            let changes = config::plan(&seen.stock, &edits).map_err(refusal)?;
+            self.check_machines(asked.cluster, &edits).await?;
+            let changes = config::plan(&seen.stock, &edits, &running).map_err(refusal)?;
             let mut outcome = ConfigOutcome {
                 dry_run: asked.dry_run,
                 revision: None,
@@ -370,15 +372,51 @@ impl Ops {
         ))
     }
 
-    /// Names and roles of the components that this controller sees.
-    async fn running_components(&self) -> Vec<(String, String)> {
+    /// The components that this controller sees, with their machines as far as nodes tell.
+    async fn running_components(&self, cluster: &Cluster) -> Vec<Component> {
         let status = (self.live.status)().await;
         let components = status["components"].as_array();
+        let nodes = self.nodes(cluster).await.unwrap_or_default();
+        let machine = |component: &str| {
+            let has = |node: &&SeenNode| node.daemons.iter().any(|one| one.name == component);
+            let node = nodes.iter().find(has)?;
+            ComponentId::new(node.machine.as_str()).ok()
+        };
         components
             .into_iter()
             .flatten()
-            .filter_map(|one| Some((one["name"].as_str()?.into(), one["role"].as_str()?.into())))
+            .filter_map(|one| {
+                let name = one["name"].as_str()?;
+                Some(Component {
+                    name: ComponentId::new(name).ok()?,
+                    role: one["role"].as_str()?.to_string(),
+                    machine: machine(name),
+                })
+            })
             .collect()
+    }
+
+    /// Only machines that there are have values of their own: a slip of the pen would change nothing, unseen.
+    async fn check_machines(&self, cluster: &Cluster, edits: &[Edit]) -> Result<(), Refusal> {
+        let named = edits
+            .iter()
+            .filter_map(|edit| match (&edit.owner, &edit.wanted) {
+                // What is left of one that is gone can be taken away.
+                (
+                    Some(Owner::Machine(machine)),
+                    Wanted::Value(_) | Wanted::Add(_) | Wanted::Remove(_),
+                ) => Some(machine),
+                (Some(Owner::Machine(_) | Owner::Component(_)) | None, _) => None,
+            });
+        for machine in named {
+            let key = format!("{ROLES}{machine}");
+            if cluster.get(&key).await.map_err(away)?.is_none() {
+                return Refusal::unprocessable(format!(
+                    "There is no machine {machine}: `yard node list` shows all"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The change is made and cannot be taken back unseen: if the database is away, the log keeps it.
@@ -387,7 +425,7 @@ impl Ops {
         let data = |key: &Key, change: &Change| {
             json!({
                 "path": key.path,
-                "component": change.place.component.as_ref().map(ComponentId::as_str),
+                "component": change.place.owner.as_ref().map(ToString::to_string),
                 "was": masked(key, &change.was),
                 "is": masked(key, &change.is),
                 "action": action,
@@ -428,7 +466,7 @@ impl Ops {
                 let event = ConfigChanged {
                     at: rfc3339_micros(now),
                     key: key.path.to_string(),
-                    component: change.place.component.as_ref().map(ToString::to_string),
+                    component: change.place.owner.as_ref().map(ToString::to_string),
                     value: masked(key, &change.is),
                     previous: masked(key, &change.was),
                     user: actor.name.clone(),

@@ -21,6 +21,8 @@ use std::time::Duration;
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long an agent may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long nothing is placed there after the order, unless the agent is heard before.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 /// Why an agent was not told.
 #[derive(Debug, thiserror::Error)]
@@ -37,22 +39,20 @@ pub(super) async fn tell(
     dea: &DeaId,
     drain: bool,
 ) -> Result<Option<Drain>, NotTold> {
-    let now = shared.clock.now();
-    let is_known = shared
-        .state()
-        .picture
-        .pool
-        .view(now)
-        .iter()
-        .any(|agent| agent.id == *dea);
-    if !is_known {
+    // Before it is told: a start that is decided meanwhile goes elsewhere.
+    let due = drain.then(|| shared.clock.now() + GOODBYE);
+    let order = |due| shared.state().picture.pool.drain_ordered(dea, due);
+    if !order(due) {
         return Err(NotTold::Unknown);
     }
     let reply: DrainReply = shared
         .bus
         .request(&catalogue::dea_drain(dea), &DrainAgent { drain }, ANSWER)
         .await
-        .map_err(NotTold::Unreached)?;
+        .map_err(|error| {
+            order(None);
+            NotTold::Unreached(error)
+        })?;
     Ok(reply.drain)
 }
 

@@ -8,7 +8,7 @@ use daemon::{Cluster, Deps};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use proto::api::{ConfigEntry, ConfigHistory, ConfigOutcome, ConfigTree};
-use proto::config::Settings;
+use proto::config::{Owner, Settings};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,8 @@ impl Site {
     /// The store as the component sees it.
     async fn seen_by(&self, component: &str) -> Cluster {
         let config = self.world.etcd[0].config("");
-        Cluster::connect_as(&config, component).await.unwrap()
+        let owners = Owner::parse(component).into_iter().collect();
+        Cluster::connect_as(&config, owners).await.unwrap()
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse};
-use proto::config::Settings;
+use proto::config::{Owner, Settings};
 use proto::ids::ComponentId;
 use tokio::sync::{mpsc, watch};
 
@@ -77,19 +77,22 @@ pub struct Cluster {
 impl Cluster {
     /// Begins to follow the settings as the whole cluster has them.
     pub async fn connect(config: &StoreConfig) -> Result<Cluster, ClusterError> {
-        Cluster::follow(config, None).await
+        Cluster::follow(config, Vec::new()).await
     }
 
-    /// Begins to follow the settings as this component has them: its own values win.
-    pub async fn connect_as(config: &StoreConfig, me: &str) -> Result<Cluster, ClusterError> {
-        Cluster::follow(config, Some(me.to_string())).await
+    /// Begins to follow the settings as these owners have them: the values of the last one win.
+    pub async fn connect_as(
+        config: &StoreConfig,
+        owners: Vec<Owner>,
+    ) -> Result<Cluster, ClusterError> {
+        Cluster::follow(config, owners).await
     }
 
     /// Returns after the first reading or [`FIRST_READING`], whichever comes first. Fails only for
     /// a configuration that cannot work.
-    async fn follow(config: &StoreConfig, me: Option<String>) -> Result<Cluster, ClusterError> {
+    async fn follow(config: &StoreConfig, owners: Vec<Owner>) -> Result<Cluster, ClusterError> {
         let connection = Connection::new(config)?;
-        let followed = settings::follow(connection.clone(), me);
+        let followed = settings::follow(connection.clone(), owners);
         let mut reachable = followed.reachable.clone();
         let _ = tokio::time::timeout(FIRST_READING, reachable.wait_for(|there| *there)).await;
         Ok(Cluster {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::config::{PREFIX, Settings};
+use proto::config::{Owner, PREFIX, Settings};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -67,8 +67,8 @@ impl Tree {
     }
 }
 
-/// Follows the values that the component `me` has.
-pub(super) fn follow(connection: Connection, me: Option<String>) -> Followed {
+/// Follows the values that these owners have.
+pub(super) fn follow(connection: Connection, owners: Vec<Owner>) -> Followed {
     let (settings, settings_seen) = watch::channel(Arc::new(Settings::default()));
     let (reachable, reachable_seen) = watch::channel(false);
     let task = AbortOnDrop::spawn(async move {
@@ -79,7 +79,7 @@ pub(super) fn follow(connection: Connection, me: Option<String>) -> Followed {
             let mut tree = Tree::default();
             let mut complained: Vec<String> = Vec::new();
             let mut publish = |tree: &Tree| {
-                let (read, ignored) = Settings::of_component(tree.values(), me.as_deref());
+                let (read, ignored) = Settings::of_owners(tree.values(), &owners);
                 if ignored != complained {
                     warn!(keys = ?ignored, "settings that this version does not understand keep their defaults");
                     complained = ignored;

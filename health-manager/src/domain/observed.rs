@@ -114,7 +114,7 @@ pub struct Change {
 impl Observed {
     /// Takes in a heartbeat. `unix` is now in unix seconds, to translate the agent's times.
     pub fn heartbeat(&mut self, beat: &Heartbeat, now: Millis, unix: f64) -> Change {
-        let complete = beat.yard_complete.unwrap_or(beat.droplets.len() != 1);
+        let complete = beat.is_complete();
         let mut change = Change {
             new_agent: !self.agents.contains_key(&beat.dea),
             ..Change::default()

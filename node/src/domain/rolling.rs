@@ -105,6 +105,7 @@ mod tests {
     use super::*;
     use crate::domain::cast;
     use crate::domain::cast::tests::with_deas;
+    use proto::config::Owner;
 
     fn threads(number: &str) -> Values {
         Values::from([(THREADS.to_string(), number.to_string())])
@@ -173,12 +174,13 @@ mod tests {
 
     #[test]
     fn a_daemon_is_told_its_threads() {
-        let (settings, ignored) = Settings::of_component(
+        let owners: Vec<Owner> = Owner::parse("dea-2").into_iter().collect();
+        let (settings, ignored) = Settings::of_owners(
             [
                 ("cluster/daemon/threads", "3"),
                 ("@dea-2/cluster/daemon/threads", "1"),
             ],
-            Some("dea-2"),
+            &owners,
         );
         assert!(ignored.is_empty(), "{ignored:?}");
         let of_agent = values(&settings, "dea");

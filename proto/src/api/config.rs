@@ -31,22 +31,22 @@ pub struct ConfigEntry {
     pub kind: String,
     #[serde(default)]
     pub needs_restart: bool,
-    /// Components that have a value of their own instead.
+    /// Components and machines that have a value of their own instead; a component's wins over its machine's.
     #[serde(default)]
     pub overrides: Vec<ConfigOverride>,
 }
 
-/// What one component has instead of the cluster's value.
+/// What one component has instead of the cluster's value, or the daemons of one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigOverride {
-    /// As in `yard status`: `dea-2`
+    /// As in `yard status`: `dea-2`. With an `@` in front of its name, a machine: `@machine-1`
     pub component: String,
     pub value: Value,
     pub revision: i64,
 }
 
-/// `PUT /yard/v1/config/<path>`. DELETE takes `?revision=n`. Both take `?component=dea-2`.
+/// `PUT /yard/v1/config/<path>`. DELETE takes `?revision=n`. Both take `?component=dea-2`, or `@machine-1`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -74,7 +74,8 @@ pub struct ConfigChanges {
 #[serde(deny_unknown_fields)]
 pub struct ConfigEdit {
     pub path: String,
-    /// Only for this component, like `dea-2`. Absent: for the whole cluster.
+    /// Only for this component, like `dea-2`, or the daemons of a machine, like `@machine-1`. Absent: for the whole
+    /// cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
     /// The whole value.
@@ -133,7 +134,7 @@ pub struct ConfigTree {
     /// Values of the whole cluster, by path.
     #[serde(default)]
     pub cluster: BTreeMap<String, Value>,
-    /// Values that single components have for themselves, by component and path.
+    /// Values that single components and machines (`@machine-1`) have for themselves, by owner and path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, BTreeMap<String, Value>>,
 }

@@ -23,6 +23,13 @@ pub struct Heartbeat {
     pub yard_tasks: Option<Vec<TaskId>>,
 }
 
+impl Heartbeat {
+    /// The agent has exactly these instances.
+    pub fn is_complete(&self) -> bool {
+        self.yard_complete.unwrap_or(self.droplets.len() != 1)
+    }
+}
+
 /// One instance in a heartbeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Beat {

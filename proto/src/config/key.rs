@@ -47,6 +47,7 @@ impl Key {
                 vec!["controller", "stager"]
             }
             "staging/environment" => vec!["controller", "stager"],
+            path if path.starts_with("staging/buildpacks/") => vec!["controller", "stager"],
             "controller/apps/default_disk" => vec!["controller", "dea"],
             path => match path.split('/').next().unwrap_or_default() {
                 "cluster" => all().chain([NODE]).collect(),

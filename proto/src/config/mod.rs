@@ -6,8 +6,8 @@
 //! default. Daemons see the tree as typed [`Settings`]; `docs/config.md` is rendered from the schema.
 //!
 //! Values are JSON in the store at `/stackyard/config/<path>`: booleans, integers, texts;
-//! durations are texts like `"10s"`, sizes texts like `"64MiB"`. A component instance may have a value
-//! of its own ([`place`]).
+//! durations are texts like `"10s"`, sizes texts like `"64MiB"`. A machine and a component instance
+//! may have values of their own ([`place`]).
 
 mod key;
 pub mod keys;
@@ -18,7 +18,7 @@ pub mod value;
 
 pub use key::Key;
 pub use keys::KEYS;
-pub use place::Place;
+pub use place::{Owner, Place};
 pub use settings::Settings;
 pub use value::{InvalidValue, Kind, NotEditable, Value};
 

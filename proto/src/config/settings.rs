@@ -3,7 +3,7 @@
 
 use super::key::Key;
 use super::keys::KEYS;
-use super::place::Place;
+use super::place::{Owner, Place};
 use super::value::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,32 +15,34 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Takes the stored values of the whole cluster; see [`Settings::of_component`].
+    /// Takes the stored values of the whole cluster; see [`Settings::of_owners`].
     pub fn from_stored<'a>(
         stored: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> (Settings, Vec<String>) {
-        Settings::of_component(stored, None)
+        Settings::of_owners(stored, &[])
     }
 
-    /// Takes the stored values as one component has them: its own wins over the cluster's, that over
-    /// the default. Unknown paths and unreadable values are returned, not used; what others have for
-    /// themselves is passed over.
-    pub fn of_component<'a>(
+    /// Takes the stored values as these owners have them ([`Owner::of_daemon`]): the last one's win over
+    /// those of the ones before, over the cluster's and the default. Unknown paths and unreadable values are
+    /// returned, not used; what others have for themselves is passed over.
+    pub fn of_owners<'a>(
         stored: impl IntoIterator<Item = (&'a str, &'a str)>,
-        me: Option<&str>,
+        owners: &[Owner],
     ) -> (Settings, Vec<String>) {
         let mut cluster = BTreeMap::new();
-        let mut own = BTreeMap::new();
+        let mut own = vec![BTreeMap::new(); owners.len()];
         let mut ignored = Vec::new();
         for (stored_path, text) in stored {
             let Some(place) = Place::parse(stored_path) else {
                 ignored.push(stored_path.to_string());
                 continue;
             };
-            let values = match &place.component {
+            let values = match &place.owner {
                 None => &mut cluster,
-                Some(component) if Some(component.as_str()) == me => &mut own,
-                Some(_) => continue,
+                Some(owner) => match owners.iter().position(|one| one == owner) {
+                    Some(position) => &mut own[position],
+                    None => continue,
+                },
             };
             let value = Key::find(&place.path).and_then(|key| {
                 let json = serde_json::from_str(text).ok()?;
@@ -53,7 +55,7 @@ impl Settings {
                 None => ignored.push(stored_path.to_string()),
             }
         }
-        cluster.extend(own);
+        cluster.extend(own.into_iter().flatten());
         (Settings { stored: cluster }, ignored)
     }
 
@@ -172,8 +174,9 @@ mod tests {
             ("@dea-3/dea/new/key", "1"),
             ("dea/heartbeat/period", "\"5s\""),
         ];
-        let seen = |me| {
-            let (settings, ignored) = Settings::of_component(stored, me);
+        let seen = |me: Option<&str>| {
+            let owners: Vec<Owner> = me.and_then(Owner::parse).into_iter().collect();
+            let (settings, ignored) = Settings::of_owners(stored, &owners);
             (settings.duration(PERIOD).as_secs(), ignored)
         };
         assert_eq!(seen(Some("dea-1")), (2, vec![]));
@@ -182,7 +185,30 @@ mod tests {
         let unknown = vec!["@dea-3/dea/new/key".to_string()];
         assert_eq!(seen(Some("dea-3")), (5, unknown));
         assert_eq!(seen(None), (5, vec![]));
-        let (settings, _) = Settings::of_component(stored[..1].to_vec(), Some("dea-9"));
+        let stranger: Vec<Owner> = Owner::parse("dea-9").into_iter().collect();
+        let (settings, _) = Settings::of_owners(stored[..1].to_vec(), &stranger);
         assert_eq!(settings.duration(PERIOD).as_secs(), 10, "the default");
+    }
+
+    #[test]
+    fn the_closer_value_wins() {
+        const PERIOD: &str = "dea/heartbeat/period";
+        let stored = [
+            ("@dea-1/dea/heartbeat/period", "\"1s\""),
+            ("@@machine-1/dea/heartbeat/period", "\"2s\""),
+            ("@@machine-2/dea/heartbeat/period", "\"3s\""),
+            ("dea/heartbeat/period", "\"4s\""),
+        ];
+        let seen = |machine: &str, component: &str| {
+            let owners = [format!("@{machine}"), component.to_string()];
+            let owners: Vec<Owner> = owners.iter().filter_map(|one| Owner::parse(one)).collect();
+            let (settings, ignored) = Settings::of_owners(stored, &owners);
+            assert!(ignored.is_empty(), "{ignored:?}");
+            settings.duration(PERIOD).as_secs()
+        };
+        assert_eq!(seen("machine-1", "dea-1"), 1, "its own");
+        assert_eq!(seen("machine-1", "dea-2"), 2, "its machine's");
+        assert_eq!(seen("machine-2", "dea-3"), 3, "its machine's");
+        assert_eq!(seen("machine-3", "dea-4"), 4, "the cluster's");
     }
 }

@@ -96,6 +96,78 @@ pub async fn a_value_of_one_component_changes_only_that_one(
         .map(drop)
 }
 
+pub async fn a_value_of_the_machine_lies_between_the_clusters_and_a_components(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    const KEY: &str = "dea/overcommit/memory";
+    const OF_ALL: &[&str] = &[];
+    const OF_MACHINE: &[&str] = &["--machine", "machine-1"];
+    const OF_AGENT: &[&str] = &["--component", "dea-1"];
+    let offered = async || -> anyhow::Result<u64> {
+        let status = cluster.ok(["status", "--json"]).await?.json()?;
+        let agent = &status["cluster"]["agents"][0];
+        agent["total_memory_in_mb"].as_u64().context("its memory")
+    };
+    let memory = offered().await?;
+    // What is told of the agent, and what it does.
+    let becomes = async |times: u64, from: &str| {
+        let words = ["config", "get", KEY, "--json"];
+        let told = cluster.ok(words.iter().chain(OF_AGENT)).await?.json()?;
+        ensure!(
+            told["in_force"].as_f64() == Some(times as f64) && told["from"] == from,
+            "{told}"
+        );
+        eventually(
+            &format!("{times} times the memory is offered"),
+            SOON,
+            || async {
+                let now = offered().await?;
+                ensure!(now.abs_diff(memory * times) <= times, "{now} MB");
+                Ok(())
+            },
+        )
+        .await
+    };
+    becomes(1, "default").await?;
+    let steps = [
+        (OF_ALL, "2", "cluster"),
+        (OF_MACHINE, "3", "machine machine-1"),
+        (OF_AGENT, "4", "dea-1"),
+    ];
+    for (whose, value, from) in steps {
+        let words = ["config", "set", KEY, value];
+        cluster.ok(words.iter().chain(whose)).await?;
+        becomes(value.parse()?, from).await?;
+    }
+    let words = ["config", "set", KEY, "1", "--dry-run", "--json"];
+    for (whose, is_concerned) in [(OF_ALL, false), (OF_MACHINE, false), (OF_AGENT, true)] {
+        let planned = cluster.ok(words.iter().chain(whose)).await?.json()?;
+        let concerned = planned["changes"][0]["concerned"].to_string();
+        ensure!(concerned.contains("dea-1") == is_concerned, "{planned}");
+    }
+    let whole = cluster
+        .ok(["config", "list", "dea/overcommit"])
+        .await?
+        .stdout;
+    ensure!(whole.contains("machine machine-1"), "{whole}");
+    for (whose, times, from) in [
+        (OF_AGENT, 3, "machine machine-1"),
+        (OF_MACHINE, 2, "cluster"),
+        (OF_ALL, 1, "default"),
+    ] {
+        let words = ["config", "unset", KEY];
+        cluster.ok(words.iter().chain(whose)).await?;
+        becomes(times, from).await?;
+    }
+    let words = ["config", "set", KEY, "2", "--machine", "machine-9"];
+    let nowhere = cluster.yard(words).await?;
+    ensure!(
+        nowhere.status != 0 && nowhere.stderr.contains("no machine machine-9"),
+        "{nowhere:?}"
+    );
+    Ok(())
+}
+
 pub async fn a_change_is_taken_back(cluster: &Cluster) -> anyhow::Result<()> {
     const KEY: &str = "dea/overcommit/memory";
     let becomes = async |wanted: u64| {

@@ -45,6 +45,10 @@ const ENTRY: &[&str] = &[
     "needs_restart",
     "overrides",
 ];
+const BUILDPACK: &[&str] = &[
+    "guid", "name", "position", "enabled", "locked", "state", "filename",
+];
+const SEEN: &[&str] = &["path", "value", "in_force", "from", "overrides"];
 const OUTCOME: &[&str] = &["dry_run", "revision", "changes"];
 const HELD: &[&str] = &["machine", "role", "count", "done", "daemons"];
 const TARGET: &[&str] = &["api", "user", "org", "space"];
@@ -202,8 +206,15 @@ const VERBS: &[Verb] = &[
     ),
     verb("quota update small -i 3", &["guid", "name", "apps"]),
     verb("quota delete small -f", &["quota", "deleted"]),
+    verb("buildpack list", BUILDPACK),
+    verb("buildpack update binary --lock", BUILDPACK),
     verb("config list", ENTRY),
-    verb("config get router/access_log/enabled", ENTRY),
+    verb("config get router/access_log/enabled", SEEN),
+    verb(
+        "config get router/access_log/enabled --component router-1",
+        SEEN,
+    ),
+    verb("config list router --machine machine-1", SEEN),
     verb("config set router/limits/max_attempts 4", ENTRY),
     verb(
         "config set router/limits/max_attempts 5 --component router-1 --dry-run",

@@ -55,7 +55,7 @@ fn what_is_so_already_is_no_change() {
         set(PERIOD, None, json!("2s")),
         set(PERIOD, Some("dea-2"), json!("3s")),
     ]);
-    let changes = plan(&stock, &asked).expect("a plan");
+    let changes = plan(&stock, &asked, &[]).expect("a plan");
     assert_eq!(
         told(&changes),
         [
@@ -68,7 +68,7 @@ fn what_is_so_already_is_no_change() {
         unset: true,
         ..ConfigEdit::default()
     };
-    let changes = plan(&stock, &edits(&[unset])).expect("a plan");
+    let changes = plan(&stock, &edits(&[unset]), &[]).expect("a plan");
     assert_eq!(told(&changes), ["router/limits/max_attempts: 5 -> null"]);
     assert_eq!(changes[0].revision, Some(1));
 }
@@ -82,13 +82,13 @@ fn nobody_changes_what_he_did_not_see() {
             ..set(ATTEMPTS, None, json!(7))
         }])
     };
-    assert!(plan(&stock, &seen_at(1)).is_ok());
-    let refused = plan(&stock, &seen_at(4)).expect_err("another revision");
+    assert!(plan(&stock, &seen_at(1), &[]).is_ok());
+    let refused = plan(&stock, &seen_at(4), &[]).expect_err("another revision");
     assert_eq!(
         refused.to_string(),
         "'router/limits/max_attempts' was changed meanwhile: it is 5 at revision 1"
     );
-    let gone = plan(&Stock::new(), &seen_at(1)).expect_err("nothing there");
+    let gone = plan(&Stock::new(), &seen_at(1), &[]).expect_err("nothing there");
     assert!(gone.to_string().ends_with("it is no longer set"), "{gone}");
 }
 
@@ -111,7 +111,7 @@ fn an_edit_says_one_thing_of_one_place() {
         assert!(check(&wrong).is_err(), "{wrong:?}");
     }
     let twice = edits(&[set(ATTEMPTS, None, json!(4)), set(ATTEMPTS, None, json!(5))]);
-    assert!(plan(&Stock::new(), &twice).is_err());
+    assert!(plan(&Stock::new(), &twice, &[]).is_err());
 }
 
 #[test]
@@ -127,23 +127,23 @@ fn elements_are_added_to_what_is_in_force() {
         }])
     };
     let stock = stock(&[(FOLDERS, json!("/a:/b"))]);
-    let changes = plan(&stock, &edit(None, &["/c"], &[])).expect("a plan");
+    let changes = plan(&stock, &edit(None, &["/c"], &[]), &[]).expect("a plan");
     assert_eq!(changes[0].is, json!("/a:/b:/c"));
-    let changes = plan(&stock, &edit(Some("controller-1"), &["/c"], &[])).expect("a plan");
+    let changes = plan(&stock, &edit(Some("controller-1"), &["/c"], &[]), &[]).expect("a plan");
     assert_eq!(
         changes[0].is,
         json!("/a:/b:/c"),
         "the cluster's, and one more"
     );
-    let changes = plan(&stock, &edit(None, &[], &["/a"])).expect("a plan");
+    let changes = plan(&stock, &edit(None, &[], &["/a"]), &[]).expect("a plan");
     assert_eq!(changes[0].is, json!("/b"));
-    let refused = plan(&stock, &edit(None, &[], &["/x"])).expect_err("not there");
+    let refused = plan(&stock, &edit(None, &[], &["/x"]), &[]).expect_err("not there");
     assert_eq!(
         refused.to_string(),
         "automation/pack/folders: \"/x\" is not in it"
     );
     assert!(
-        plan(&stock, &edit(None, &["/b"], &[]))
+        plan(&stock, &edit(None, &["/b"], &[]), &[])
             .expect("a plan")
             .is_empty()
     );
@@ -163,13 +163,13 @@ fn what_was_exported_is_imported_without_a_change() {
         ..ConfigImport::default()
     };
     let edits = import(&stock, &again).expect("edits");
-    assert_eq!(plan(&stock, &edits), Ok(vec![]));
+    assert_eq!(plan(&stock, &edits, &[]), Ok(vec![]));
     let elsewhere = import(&Stock::new(), &again).expect("edits");
-    let changes = plan(&Stock::new(), &elsewhere).expect("a plan");
+    let changes = plan(&Stock::new(), &elsewhere, &[]).expect("a plan");
     assert_eq!(changes.len(), 2);
 
     let empty = ConfigImport::default();
-    let changes = plan(&stock, &import(&stock, &empty).expect("edits")).expect("a plan");
+    let changes = plan(&stock, &import(&stock, &empty).expect("edits"), &[]).expect("a plan");
     assert_eq!(
         told(&changes),
         [
@@ -224,7 +224,7 @@ fn entry(revision: i64, steps: &[(&str, Json, Json)]) -> ConfigRevision {
                 let place = place(path);
                 ConfigStep {
                     path: place.path,
-                    component: place.component.map(|component| component.to_string()),
+                    component: place.owner.map(|owner| owner.to_string()),
                     was: was.clone(),
                     is: is.clone(),
                 }
@@ -258,7 +258,7 @@ fn now() -> Stock {
 
 fn back(revision: Option<i64>, place: Option<&Place>) -> Result<Vec<String>, Problem> {
     let (_, edits) = undo(&history(), Rollback { revision, place })?;
-    Ok(told(&plan(&now(), &edits)?))
+    Ok(told(&plan(&now(), &edits, &[])?))
 }
 
 #[test]
@@ -321,13 +321,13 @@ fn what_the_history_has_forgotten_cannot_be_undone() {
 
 #[test]
 fn concerned_is_who_reads_it_and_has_no_value_of_his_own() {
-    let running: Vec<(String, String)> =
-        [("dea-1", "dea"), ("dea-2", "dea"), ("router-1", "router")]
-            .map(|(name, role)| (name.to_string(), role.to_string()))
-            .to_vec();
-    let stock = stock(&[("@dea-2/dea/heartbeat/period", json!("3s"))]);
+    let running = running();
+    let stock = stock(&[
+        ("@dea-2/dea/heartbeat/period", json!("3s")),
+        ("@@machine-2/dea/heartbeat/period", json!("4s")),
+    ]);
     let concerned = |asked: ConfigEdit| {
-        let changes = plan(&stock, &edits(&[asked])).expect("a plan");
+        let changes = plan(&stock, &edits(&[asked]), &running).expect("a plan");
         differences(&stock, &changes, &running)[0].concerned.clone()
     };
     assert_eq!(concerned(set(PERIOD, None, json!("9s"))), ["dea-1"]);
@@ -336,7 +336,60 @@ fn concerned_is_who_reads_it_and_has_no_value_of_his_own() {
         ["dea-2"]
     );
     assert_eq!(
-        concerned(set("cluster/log/level", None, json!("debug"))),
-        ["dea-1", "dea-2", "router-1"]
+        concerned(set(PERIOD, Some("@machine-1"), json!("9s"))),
+        ["dea-1"]
     );
+    assert_eq!(
+        concerned(set(PERIOD, Some("@machine-2"), json!("9s"))),
+        ["dea-3"]
+    );
+    assert_eq!(
+        concerned(set("cluster/log/level", None, json!("debug"))),
+        ["dea-1", "dea-2", "dea-3", "router-1"]
+    );
+}
+
+#[test]
+fn elements_are_added_to_what_the_machine_has() {
+    let stock = stock(&[
+        (FOLDERS, json!("/of/all")),
+        ("@@machine-2/automation/pack/folders", json!("/of/machine")),
+    ]);
+    let controller = Component {
+        name: ComponentId::new("controller-2").expect("an id"),
+        role: "controller".to_string(),
+        machine: ComponentId::new("machine-2").ok(),
+    };
+    let edit = edits(&[ConfigEdit {
+        path: FOLDERS.into(),
+        component: Some("controller-2".into()),
+        add: vec!["/own".into()],
+        ..ConfigEdit::default()
+    }]);
+    let added = |running: &[Component]| {
+        let changes = plan(&stock, &edit, running).expect("a plan");
+        changes[0].is.to_string()
+    };
+    let on_machine = added(&[controller]);
+    assert!(
+        on_machine.contains("/of/machine") && on_machine.contains("/own"),
+        "{on_machine}"
+    );
+    assert!(added(&[]).contains("/of/all"));
+}
+
+/// Two agents and a router on one machine, an agent on another.
+fn running() -> Vec<Component> {
+    let components = [
+        ("dea-1", "dea", "machine-1"),
+        ("dea-2", "dea", "machine-1"),
+        ("dea-3", "dea", "machine-2"),
+        ("router-1", "router", "machine-1"),
+    ];
+    let component = |(name, role, machine): (&str, &str, &str)| Component {
+        name: ComponentId::new(name).expect("an id"),
+        role: role.to_string(),
+        machine: ComponentId::new(machine).ok(),
+    };
+    components.map(component).to_vec()
 }

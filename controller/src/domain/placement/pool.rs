@@ -12,7 +12,9 @@
 //!
 //! What a newcomer gets wrong: an advertisement that arrives after the choice may have been written
 //! before it. A reservation therefore outlives advertisements until the agent has *shown* the
-//! instance; counting it twice for a moment refuses a little too much, never too little.
+//! instance; counting it twice for a moment refuses a little too much, never too little. In the same way
+//! an agent that begins to be emptied gets nothing from the order on ([`Pool::drain_ordered`]), or from the
+//! first beat that calls an instance EVACUATING, which comes before its goodbye.
 
 use super::AgentView;
 use proto::bus::dea::{Advertisement, Drain, PlacementProperties, Shutdown};
@@ -43,6 +45,24 @@ struct Agent {
     drain: Option<Drain>,
     /// Its heartbeats have stopped: what it advertised is worth nothing.
     lost: bool,
+    /// Its last beats called an instance EVACUATING.
+    evacuates: bool,
+    /// It was told to be emptied, and until then its goodbye may be on the way.
+    goodbye_due: Option<Duration>,
+}
+
+impl Agent {
+    fn new(advertisement: Advertisement, now: Duration) -> Agent {
+        Agent {
+            advertisement,
+            advertised_at: now,
+            leaving: false,
+            drain: None,
+            lost: false,
+            evacuates: false,
+            goodbye_due: None,
+        }
+    }
 }
 
 /// The agents known, and what is reserved on them. Times are measured from any fixed moment.
@@ -78,16 +98,12 @@ impl Pool {
         });
         self.reservations
             .retain(|_, reservation| !(reservation.dea == id && reservation.seen));
-        self.agents.insert(
-            id,
-            Agent {
-                advertisement,
-                advertised_at: now,
-                leaving: false,
-                drain: None,
-                lost: false,
-            },
-        );
+        let mut agent = Agent::new(advertisement, now);
+        if let Some(known) = self.agents.get(&id) {
+            // It may have been written before the order, or before the beat.
+            (agent.evacuates, agent.goodbye_due) = (known.evacuates, known.goodbye_due);
+        }
+        self.agents.insert(id, agent);
         appeared
     }
 
@@ -95,6 +111,23 @@ impl Pool {
     pub fn came_up(&mut self, dea: &DeaId) {
         self.reservations
             .retain(|_, reservation| reservation.dea != *dea);
+        if let Some(agent) = self.agents.get_mut(dea) {
+            (agent.evacuates, agent.goodbye_due) = (false, None);
+        }
+    }
+
+    /// An agent is told to be emptied; its goodbye is awaited until `due`. None: it is to take work, or was not
+    /// reached. False: it is not known.
+    pub fn drain_ordered(&mut self, dea: &DeaId, due: Option<Duration>) -> bool {
+        let agent = self.agents.get_mut(dea);
+        agent.map(|agent| agent.goodbye_due = due).is_some()
+    }
+
+    /// Whether the beats of an agent call an instance EVACUATING.
+    pub fn evacuates(&mut self, dea: &DeaId, evacuates: bool) {
+        if let Some(agent) = self.agents.get_mut(dea) {
+            agent.evacuates = evacuates;
+        }
     }
 
     /// An agent takes no more work (it may advertise again later). One that is emptied says so again and
@@ -104,17 +137,12 @@ impl Pool {
         if drain.is_some() {
             self.agents
                 .entry(goodbye.id.clone())
-                .or_insert_with(|| Agent {
-                    advertisement: nothing_offered(&goodbye),
-                    advertised_at: now,
-                    leaving: true,
-                    drain,
-                    lost: false,
-                });
+                .or_insert_with(|| Agent::new(nothing_offered(&goodbye), now));
         }
         if let Some(agent) = self.agents.get_mut(&goodbye.id) {
             agent.leaving = true;
             agent.drain = drain;
+            agent.goodbye_due = None;
             agent.advertisement.app_id_to_count = goodbye.app_id_to_count;
             if drain.is_some() {
                 agent.advertised_at = now;
@@ -218,7 +246,9 @@ impl Pool {
             total_disk_mb: ad.yard_total_disk,
             instances: ad.app_id_to_count.clone(),
             age: now.saturating_sub(agent.advertised_at),
-            leaving: agent.leaving,
+            leaving: agent.leaving
+                || agent.evacuates
+                || agent.goodbye_due.is_some_and(|due| due > now),
             lost: agent.lost,
         };
         for reservation in held {
