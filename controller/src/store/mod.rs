@@ -56,7 +56,7 @@ pub mod users;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Executor, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -331,6 +331,7 @@ fn sqlite_pool(connections: u32, read_only: bool) -> AnyPoolOptions {
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
+        .after_release(|connection, _| Box::pin(is_usable(connection)))
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 connection
@@ -347,6 +348,17 @@ fn sqlite_pool(connections: u32, read_only: bool) -> AnyPoolOptions {
                 Ok(())
             })
         })
+}
+
+/// SQLite ends a transaction by itself when it finds no room on the disk. The rollback that follows fails then, and
+/// sqlx takes the connection to be within a transaction for ever: it cannot be used again.
+async fn is_usable(connection: &mut AnyConnection) -> sqlx::Result<bool> {
+    if !connection.is_in_transaction() {
+        return Ok(true);
+    }
+    // The rollback of a transaction that was dropped may be on its way: this comes after it.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// A process that stands still in the middle of a transaction holds its rows, the fence of leaders among them:
@@ -442,4 +454,40 @@ pub async fn next_number(
         .await
         .and_then(|row| row.try_get(0))
         .map_err(StoreError::during("take the next number of a sequence"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_found_no_room_is_in_no_later_ones_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/yard.db", folder.path().display());
+        let store = Store::open(&url).await.unwrap();
+        let limit = async |tx: &mut Tx, pages: u32| {
+            let limit = format!("PRAGMA max_page_count = {pages}");
+            tx.execute(sqlx::AssertSqlSafe(limit)).await.unwrap();
+        };
+        let mut tx = store.write("make a table").await.unwrap();
+        tx.execute("CREATE TABLE big (it TEXT)").await.unwrap();
+        tx.commit().await.unwrap();
+        for _ in 0..3 {
+            let mut tx = store.write("fill the disk").await.unwrap();
+            limit(&mut tx, 1).await;
+            let full = sqlx::query("INSERT INTO big VALUES (hex(zeroblob(1000000)))")
+                .execute(&mut *tx)
+                .await
+                .unwrap_err();
+            let code = full.as_database_error().and_then(|error| error.code());
+            assert_eq!(code.as_deref(), Some("13"), "{full}");
+        }
+        let mut tx = store.write("write with room").await.unwrap();
+        limit(&mut tx, 1_000_000).await;
+        next_number(&mut tx, "facts").await.unwrap();
+        tx.commit().await.unwrap();
+        // What was only dropped costs no connection.
+        drop(store.write("give up").await.unwrap());
+        store.write("go on").await.unwrap().commit().await.unwrap();
+    }
 }
