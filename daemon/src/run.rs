@@ -16,6 +16,7 @@ use crate::bootstrap::Bootstrap;
 use crate::bus::Bus;
 use crate::cluster::Cluster;
 use crate::component::{self, Identity};
+use crate::mishaps::Mishaps;
 use crate::sockets::Sockets;
 use crate::supervise::{Policy, Supervisor};
 use crate::telemetry::{self, Telemetry};
@@ -57,7 +58,8 @@ impl Deps {
         .await?;
         let cluster = Cluster::connect_as(&bootstrap.store, component.as_str()).await?;
         telemetry.follow(cluster.settings(), &tasks);
-        component::introduce(&identity, &bus, &tasks);
+        let mishaps = Mishaps::watch(&bootstrap, role, &cluster, &tasks);
+        component::introduce(&identity, &mishaps, &bus, &tasks);
         let deps = Deps {
             bootstrap: Arc::new(bootstrap),
             component,
