@@ -83,4 +83,5 @@ bench: setup-bench
 trials: setup-test build
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test automation_trials --locked
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test mortal --locked
+	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test hostile --locked -- misbehave
 	@env STACKYARD_TRIALS=10 cargo test -p tests --test simulator --locked

@@ -12,6 +12,7 @@ use time::macros::format_description;
 use tracing::warn;
 
 use crate::bus::Bus;
+use crate::mishaps::Mishaps;
 use crate::supervise::{Policy, Supervisor};
 
 /// Who this process is.
@@ -57,6 +58,7 @@ impl Identity {
             start: self.start.clone(),
             uptime: uptime(self.started.elapsed()),
             yard_id: Some(self.id.to_string()),
+            mishaps: Vec::new(),
         }
     }
 }
@@ -73,8 +75,8 @@ fn uptime(alive: Duration) -> String {
     )
 }
 
-/// Announces once the bus is there, and answers whoever asks.
-pub(crate) fn introduce(identity: &Identity, bus: &Bus, tasks: &Supervisor) {
+/// Announces once the bus is there, and answers whoever asks, also with what befell the machine.
+pub(crate) fn introduce(identity: &Identity, mishaps: &Mishaps, bus: &Bus, tasks: &Supervisor) {
     let (id, connection) = (identity.clone(), bus.clone());
     tasks.spawn("component-announce", Policy::Restart, move |shutdown| {
         let (id, bus) = (id.clone(), connection.clone());
@@ -90,9 +92,9 @@ pub(crate) fn introduce(identity: &Identity, bus: &Bus, tasks: &Supervisor) {
             Ok(())
         }
     });
-    let (id, connection) = (identity.clone(), bus.clone());
+    let (id, mishaps, connection) = (identity.clone(), mishaps.clone(), bus.clone());
     tasks.spawn("component-discover", Policy::Restart, move |shutdown| {
-        let (id, bus) = (id.clone(), connection.clone());
+        let (id, mishaps, bus) = (id.clone(), mishaps.clone(), connection.clone());
         async move {
             let mut questions = bus
                 .subscribe(&catalogue::component_discover().filter())
@@ -105,7 +107,11 @@ pub(crate) fn introduce(identity: &Identity, bus: &Bus, tasks: &Supervisor) {
                 let Some(question) = question else {
                     anyhow::bail!("the subscription ended")
                 };
-                if let Err(error) = question.respond(&id.component()).await {
+                let answer = Component {
+                    mishaps: mishaps.all(),
+                    ..id.component()
+                };
+                if let Err(error) = question.respond(&answer).await {
                     warn!(%error, "a question who is there was not answered");
                 }
             }

@@ -18,6 +18,7 @@ use crate::bootstrap::Bootstrap;
 use crate::bus::Bus;
 use crate::cluster::Cluster;
 use crate::component::{self, Identity};
+use crate::mishaps::Mishaps;
 use crate::sockets::Sockets;
 use crate::supervise::{Policy, Supervisor};
 use crate::telemetry::{self, Telemetry};
@@ -60,7 +61,8 @@ impl Deps {
         let owners = Owner::of_daemon(bootstrap.machine.as_ref(), &component);
         let cluster = Cluster::connect_as(&bootstrap.store, owners).await?;
         telemetry.follow(cluster.settings(), &tasks);
-        component::introduce(&identity, &bus, &tasks);
+        let mishaps = Mishaps::watch(&bootstrap, role, &cluster, &tasks);
+        component::introduce(&identity, &mishaps, &bus, &tasks);
         let deps = Deps {
             bootstrap: Arc::new(bootstrap),
             component,

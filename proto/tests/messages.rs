@@ -48,6 +48,7 @@ macro_rules! samples {
 
 samples! {
     "vcap.component.announce": Component,
+    "vcap.component.discover.reply": Component,
     "router.start": RouterStart,
     "router.register": Registration,
     "router.register.registrar": Registration,

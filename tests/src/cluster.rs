@@ -21,6 +21,10 @@ pub struct Options {
     pub hosts: bool,
     /// A network namespace to live in. Only `yard` reaches such a cluster, not the test itself.
     pub network: Option<PathBuf>,
+    /// Folders of its home that are elsewhere, by their names.
+    pub elsewhere: Vec<(&'static str, PathBuf)>,
+    /// Variables that its daemons get besides their usual ones.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -31,6 +35,8 @@ impl Default for Options {
             database_file: None,
             hosts: false,
             network: None,
+            elsewhere: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -115,6 +121,17 @@ pub fn free_ports(number: u32) -> anyhow::Result<u16> {
     bail!("there are no {number} free ports in a row")
 }
 
+async fn output(mut command: Command) -> anyhow::Result<Output> {
+    let start = Instant::now();
+    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    Ok(Output {
+        status: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        took: start.elapsed(),
+    })
+}
+
 impl Cluster {
     /// Starts a cluster; refuses loudly where the machine lacks what it takes.
     pub async fn start(options: Options) -> anyhow::Result<Cluster> {
@@ -155,6 +172,10 @@ impl Cluster {
             options,
             http,
         };
+        for (name, folder) in &cluster.options.elsewhere {
+            std::fs::create_dir_all(&cluster.home)?;
+            std::os::unix::fs::symlink(folder, cluster.home.join(name))?;
+        }
         let up = cluster.up().await;
         if let Err(error) = &up {
             cluster.print_logs();
@@ -172,7 +193,14 @@ impl Cluster {
     }
 
     pub async fn up(&self) -> anyhow::Result<Output> {
-        self.yard(self.up_arguments()).await?.success()
+        let mut command = self.command(&self.root());
+        let names = self.options.environment.iter().map(|(name, _)| name);
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        command
+            .args(self.up_arguments())
+            .env("STACKYARD_PASSED_ON", names.join(","))
+            .envs(self.options.environment.iter().cloned());
+        output(command).await?.success()
     }
 
     /// What `yard` is to be told to bring this cluster up.
@@ -235,14 +263,7 @@ impl Cluster {
     {
         let mut command = self.command(folder);
         command.args(arguments);
-        let start = Instant::now();
-        let output = tokio::task::spawn_blocking(move || command.output()).await??;
-        Ok(Output {
-            status: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            took: start.elapsed(),
-        })
+        output(command).await
     }
 
     /// `yard` with this cluster's environment, not yet started.

@@ -19,7 +19,7 @@ struct Shared {
     answered: AtomicU64,
     failures: Mutex<Vec<(Duration, String)>>,
     bodies: Mutex<BTreeMap<String, u64>>,
-    slowest: Mutex<Duration>,
+    took: Mutex<Vec<Duration>>,
 }
 
 /// What a load saw.
@@ -31,9 +31,18 @@ pub struct Seen {
     /// First lines of the answers, counted.
     pub bodies: BTreeMap<String, u64>,
     pub slowest: Duration,
+    /// What each request took, the quickest first.
+    pub took: Vec<Duration>,
 }
 
 impl Seen {
+    /// So much of the requests (0.99) took no longer than this.
+    pub fn percentile(&self, part: f64) -> Duration {
+        let at = (self.took.len() as f64 * part).ceil() as usize;
+        let at = at.clamp(1, self.took.len().max(1)) - 1;
+        self.took.get(at).copied().unwrap_or_default()
+    }
+
     /// Fails if any request did, or if there were hardly any.
     pub fn without_failure(&self, at_least: u64) -> anyhow::Result<()> {
         if !self.failures.is_empty() {
@@ -109,11 +118,11 @@ impl Load {
                                 .expect("no holder panics")
                                 .push((begin.elapsed(), failure)),
                         }
-                        let took = start.elapsed();
-                        {
-                            let mut slowest = shared.slowest.lock().expect("no holder panics");
-                            *slowest = (*slowest).max(took);
-                        }
+                        shared
+                            .took
+                            .lock()
+                            .expect("no holder panics")
+                            .push(start.elapsed());
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 })
@@ -139,6 +148,8 @@ impl Load {
         for worker in self.workers {
             let _ = worker.await;
         }
+        let mut took = self.shared.took.lock().expect("no holder panics").clone();
+        took.sort();
         Seen {
             answered: self.shared.answered.load(Ordering::Relaxed),
             failures: self
@@ -148,7 +159,8 @@ impl Load {
                 .expect("no holder panics")
                 .clone(),
             bodies: self.shared.bodies.lock().expect("no holder panics").clone(),
-            slowest: *self.shared.slowest.lock().expect("no holder panics"),
+            slowest: took.last().copied().unwrap_or_default(),
+            took,
         }
     }
 }
@@ -162,4 +174,24 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_times() {
+        let seen = |millis: std::ops::Range<u64>| Seen {
+            answered: 0,
+            failures: Vec::new(),
+            bodies: BTreeMap::new(),
+            slowest: Duration::ZERO,
+            took: millis.map(Duration::from_millis).collect(),
+        };
+        assert_eq!(seen(1..101).percentile(0.99), Duration::from_millis(99));
+        assert_eq!(seen(1..11).percentile(0.99), Duration::from_millis(10));
+        assert_eq!(seen(1..2).percentile(0.5), Duration::from_millis(1));
+        assert_eq!(seen(1..1).percentile(0.99), Duration::ZERO);
+    }
 }

@@ -14,6 +14,7 @@ use dea::domain::capacity::Resources;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Instant;
 use tests::simulator::cluster::Mishap;
 use tests::simulator::message::Place;
 use tests::simulator::network::Weather;
@@ -34,8 +35,9 @@ fn seeds() -> Vec<u64> {
 }
 
 /// What the runs of one test came to.
-#[derive(Default)]
 struct Counts {
+    begun: Instant,
+    lasted: u64,
     runs: u64,
     steps: u64,
     delivered: u64,
@@ -45,8 +47,22 @@ struct Counts {
 }
 
 impl Counts {
+    fn begin() -> Counts {
+        Counts {
+            begun: Instant::now(),
+            lasted: 0,
+            runs: 0,
+            steps: 0,
+            delivered: 0,
+            started: 0,
+            stopped: 0,
+            longest: 0,
+        }
+    }
+
     fn add(&mut self, outcome: &Outcome) {
         self.runs += 1;
+        self.lasted += outcome.lasted;
         self.steps += outcome.steps;
         self.delivered += outcome.delivered;
         self.started += outcome.started;
@@ -61,8 +77,11 @@ impl Counts {
             return;
         }
         let counts = format!(
-            "{} seeds, {} steps, {} messages delivered, {} instances started, {} told to stop; 0 violations; settled at last {} s after the last fault",
+            "{} seeds, {} s of virtual time in {} s, {} steps, {} messages delivered, {} instances started, {} told to stop; 0 violations; \
+             settled at last {} s after the last fault",
             self.runs,
+            self.lasted / 1000,
+            self.begun.elapsed().as_secs(),
             self.steps,
             self.delivered,
             self.started,
@@ -72,11 +91,29 @@ impl Counts {
         let mut rows = ROWS.lock().expect("no holder panics");
         rows.insert(trial, counts);
         let rows: Vec<(&str, String)> = rows.clone().into_iter().collect();
-        let text = "The pure parts of controllers, agents, health managers and routers in virtual time; every invariant is judged after every step. \
-            A seed of the small clusters is repeated by STACKYARD_SEED=… cargo test -p tests --test simulator.";
-        tests::trials::write("The cluster in virtual time", text, &rows)
+        let text = format!(
+            "The pure parts of controllers, agents, health managers and routers in virtual time; every invariant is judged after every step. \
+            A seed of the small clusters is repeated by STACKYARD_SEED=… cargo test -p tests --test simulator. The trials of a run share one process, \
+            as many at a time as there are processors, which had {} MiB of memory at most. Profile: {}.",
+            most_memory().unwrap_or_default() >> 10,
+            if cfg!(debug_assertions) {
+                "dev"
+            } else {
+                "release"
+            }
+        );
+        tests::trials::write("The cluster in virtual time", &text, &rows)
             .expect("the page is written");
     }
+}
+
+/// The most memory that this process ever had, in KiB.
+fn most_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Runs a seed; a violation fails the test with all that is needed to repeat it.
@@ -103,7 +140,7 @@ fn check(test: &str, scenario: &Scenario, seed: u64) -> Outcome {
 
 #[test]
 fn whatever_befalls_a_small_cluster_it_comes_to_what_is_wanted() {
-    let mut counts = Counts::default();
+    let mut counts = Counts::begin();
     for seed in seeds() {
         let test = "whatever_befalls_a_small_cluster";
         let outcome = check(test, &Scenario::small(seed), seed);
@@ -115,7 +152,7 @@ fn whatever_befalls_a_small_cluster_it_comes_to_what_is_wanted() {
 
 #[test]
 fn on_a_good_day_users_get_what_they_want() {
-    let mut counts = Counts::default();
+    let mut counts = Counts::begin();
     for seed in seeds() {
         let outcome = check("on_a_good_day", &Scenario::fair(seed), seed);
         println!("seed {seed}: {outcome}");
@@ -126,7 +163,7 @@ fn on_a_good_day_users_get_what_they_want() {
 
 fn large(test: &str, agents: usize, seeds: u64, trial: &'static str) {
     let first = number("STACKYARD_SEED");
-    let mut counts = Counts::default();
+    let mut counts = Counts::begin();
     for seed in first.map_or(1..=seeds, |seed| seed..=seed) {
         let outcome = check(test, &Scenario::large(agents), seed);
         println!("seed {seed}: {outcome}");

@@ -157,6 +157,11 @@ fn render(whole: &Whole, out: &Output, now: OffsetDateTime) -> String {
                 text.push_str(&format!("{} is emptied: {}\n", agent.id, in_words(drain)));
             }
         }
+        for component in &cluster.components {
+            for problem in &component.problems {
+                text.push_str(&format!("{}: {problem}\n", component.name));
+            }
+        }
         // Of agents that are emptied the lines above say more.
         for waiting in cluster.waiting.iter().filter(|it| it.kind != "drain") {
             let name = if waiting.name.is_empty() {

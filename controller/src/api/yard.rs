@@ -90,6 +90,9 @@ fn present_status(mut status: Status, is_admin: bool) -> Value {
     let mut document = status.rest;
     if !is_admin {
         status.known.waiting.retain(|it| it.kind == DRAIN);
+        for component in &mut status.known.components {
+            component.problems.clear();
+        }
         for part in ["builds", "crashing"] {
             document.insert(part.to_string(), json!([]));
         }

@@ -9,6 +9,7 @@ pub mod deployment;
 pub mod dispatch;
 pub mod manifest;
 pub mod manifest_diff;
+pub mod mishaps;
 pub mod names;
 pub mod observed;
 pub mod pagination;

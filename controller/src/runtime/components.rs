@@ -1,7 +1,8 @@
 //! Who is there: every component answers `vcap.component.discover`. Nobody says how many answers there
 //! will be, so each question takes its whole time; readers of the status share an answer for a while.
 
-use super::Shared;
+use super::{Shared, clock};
+use crate::domain::mishaps;
 use proto::api::SeenComponent;
 use proto::bus::component::Component;
 use proto::bus::{Empty, Role, catalogue};
@@ -16,7 +17,7 @@ const FRESH: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Answered {
     at: Duration,
-    components: Vec<SeenComponent>,
+    components: Vec<Component>,
 }
 
 /// By name. Empty while the bus is away: who is there is not known then.
@@ -26,8 +27,14 @@ pub(super) async fn seen(shared: &Shared) -> Vec<SeenComponent> {
     if let Some(answered) = &shared.state().components
         && now.saturating_sub(answered.at) < FRESH
     {
-        return answered.components.clone();
+        return sorted(answered.components.clone());
     }
+    sorted(ask(shared).await)
+}
+
+/// Asks anew; who does not answer in time is not in it.
+pub(super) async fn ask(shared: &Shared) -> Vec<Component> {
+    let now = shared.clock.now();
     let question = catalogue::component_discover();
     let answers = match shared
         .bus
@@ -43,22 +50,25 @@ pub(super) async fn seen(shared: &Shared) -> Vec<SeenComponent> {
             return Vec::new();
         }
     };
-    let components = sorted(answers);
     shared.state().components = Some(Answered {
         at: now,
-        components: components.clone(),
+        components: answers.clone(),
     });
-    components
+    answers
 }
 
 fn sorted(answers: Vec<Component>) -> Vec<SeenComponent> {
-    let mut components: Vec<SeenComponent> = answers.into_iter().map(present).collect();
+    let now = clock::unix_seconds();
+    let mut components: Vec<SeenComponent> = answers
+        .into_iter()
+        .map(|component| present(component, now))
+        .collect();
     components.sort_by(|one, other| one.name.cmp(&other.name));
     components
 }
 
 /// Strangers have no id of ours, and roles of their own.
-fn present(component: Component) -> SeenComponent {
+fn present(component: Component, now: f64) -> SeenComponent {
     let role = Role::ALL
         .into_iter()
         .find(|role| role.component_type() == component.kind);
@@ -67,6 +77,7 @@ fn present(component: Component) -> SeenComponent {
         role: role.map_or(component.kind, |role| role.name().to_string()),
         host: component.host,
         uptime: component.uptime,
+        problems: mishaps::problems(&component.mishaps, now),
     }
 }
 
@@ -85,6 +96,7 @@ mod tests {
             start: String::new(),
             uptime: "0d:0h:0m:1s".into(),
             yard_id: id.map(str::to_string),
+            mishaps: Vec::new(),
         };
         let seen = sorted(vec![
             component("HealthManager", Some("health-manager-1")),

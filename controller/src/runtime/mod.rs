@@ -28,6 +28,7 @@ mod drains;
 mod entries;
 mod launch;
 mod listen;
+mod mishaps;
 mod nodes;
 mod rolling;
 mod routers;
@@ -154,6 +155,11 @@ impl Runtime {
         deps.tasks
             .spawn("watch-drains", Policy::Restart, move |shutdown| {
                 drains::watch(recording.clone(), shutdown)
+            });
+        let asking = shared.clone();
+        deps.tasks
+            .spawn("watch-mishaps", Policy::Restart, move |shutdown| {
+                mishaps::watch(asking.clone(), shutdown)
             });
         let judging = shared.clone();
         deps.tasks

@@ -58,6 +58,15 @@ impl<'a> On<'a> {
         }
     }
 
+    /// Something of a component; `guid` names it.
+    pub fn component(id: &'a str, guid: &'a str) -> On<'a> {
+        On {
+            guid,
+            kind: "component",
+            ..On::agent(id)
+        }
+    }
+
     pub fn agent(id: &'a str) -> On<'a> {
         On {
             guid: id,

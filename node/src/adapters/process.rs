@@ -248,6 +248,21 @@ pub fn variable(identity: Identity, name: &str) -> Option<String> {
     identity.is_alive().then(|| value.to_string())
 }
 
+/// What every part gets of the node's own environment.
+const KEPT: [&str; 9] = [
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "HOME",
+    "RUST_BACKTRACE",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+/// Names of further ones, separated by commas: what an allocator or a preloaded library reads.
+const PASSED_ON: &str = "STACKYARD_PASSED_ON";
+
 /// Starts the program with these sockets, and with these variables besides the few that all get.
 pub fn start(
     program: &Program,
@@ -269,17 +284,12 @@ pub fn start(
         .stdin(Stdio::null());
     command.stdout(log.try_clone().map_err(failed)?).stderr(log);
     command.env_clear();
-    for name in [
-        "PATH",
-        "LANG",
-        "LC_ALL",
-        "TZ",
-        "HOME",
-        "RUST_BACKTRACE",
-        "TMPDIR",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    ] {
+    let more = std::env::var(PASSED_ON).unwrap_or_default();
+    let more = more
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    for name in KEPT.into_iter().chain(more) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

@@ -29,6 +29,9 @@ pub struct SeenComponent {
     pub host: String,
     #[serde(default)]
     pub uptime: String,
+    /// What is wrong with its machine, for people: little room, a clock that jumped. Only administrators see it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

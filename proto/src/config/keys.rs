@@ -163,6 +163,24 @@ const OTHERS: &[Key] = &[
         "100",
         "Requests a second that one controller takes for one webhook; the others get 429.",
     ),
+    key(
+        "cluster/clock/tolerance",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(3600),
+        },
+        "5s",
+        "By more than this the clock of a machine may not jump without being told of (yard.clock.jumped).",
+    ),
+    key(
+        "cluster/disk/low",
+        Kind::Size {
+            min: MIB,
+            max: 1024 * GIB,
+        },
+        "1GiB",
+        "With less room than this for a daemon's files, or less than a tenth of a filesystem smaller than ten times this, its disk is low (yard.disk.low).",
+    ),
     Key {
         path: "cluster/daemon/threads",
         kind: Kind::Integer { min: 0, max: 1024 },

@@ -63,6 +63,8 @@ pub struct Outcome {
     pub extras: u64,
     /// How long after the last fault everything was as wanted.
     pub settled_after: Millis,
+    /// How long the whole run was, in virtual time.
+    pub lasted: Millis,
     pub violation: Option<Violation>,
     /// The last steps.
     pub last: Vec<String>,
@@ -186,6 +188,7 @@ impl Scenario {
             stopped: simulation.invariants.stopped,
             extras: simulation.invariants.extras_explained,
             settled_after,
+            lasted: simulation.now,
             violation,
             last: simulation.trace.last().cloned().collect(),
         }

@@ -683,6 +683,7 @@ pub fn phantoms() -> Vec<Phantom> {
                 start: String::new(),
                 uptime: "0d:0h:0m:1s".to_string(),
                 yard_id: None,
+                mishaps: Vec::new(),
             },
             None,
             |_| true,

@@ -12,6 +12,7 @@
 )]
 
 mod bus;
+mod containment;
 mod expectations;
 mod greed;
 mod http;
@@ -21,6 +22,7 @@ mod support;
 mod uploads;
 
 use bus::garbage_on_the_bus_is_counted_and_harms_nobody;
+use containment::apps_that_misbehave_are_stopped_and_their_neighbour_answers_on;
 use expectations::{
     a_worker_of_a_procfile_is_scaled, health_checks_by_http_and_by_process,
     odd_environment_arrives_intact,
@@ -108,7 +110,11 @@ async fn attack(yard: &Yard, tally: &mut Tally) {
     }
     run(
         yard,
-        tests![garbage_on_the_bus_is_counted_and_harms_nobody],
+        tests![
+            // Alone: what it measures is not to be the others' doing.
+            apps_that_misbehave_are_stopped_and_their_neighbour_answers_on,
+            garbage_on_the_bus_is_counted_and_harms_nobody,
+        ],
         tally,
     )
     .await;

@@ -18,9 +18,50 @@ pub struct Yard {
 
 /// A server that does to its sandbox what it is asked for.
 pub const SERVER: &str = r#"
-import base64, hashlib, http.server, os, signal, sys, threading, time
+import base64, hashlib, http.server, json, os, signal, sys, threading, time
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 healthy = True
+# Each of these goes on for so many seconds, and tells after how long it was refused more, and how.
+def bomb(seconds):
+    read, write = os.pipe()
+    begun = time.time()
+    leader = os.fork()
+    if leader == 0:
+        os.setsid()
+        while True:
+            try: os.fork()
+            except OSError as error:
+                os.write(write, ("%f %s\n" % (time.time() - begun, error.strerror)).encode())
+                while True:
+                    try: os.fork()
+                    except OSError: pass
+    os.close(write)
+    line = os.fdopen(read).readline()
+    time.sleep(max(0, begun + seconds - time.time()))
+    try: os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError: pass
+    os.waitpid(leader, 0)
+    after, _, reason = line.strip().partition(" ")
+    return {"after": float(after or 0), "reason": reason}
+def filler(seconds):
+    begun, told = time.time(), {}
+    while time.time() < begun + seconds or not told:
+        with open("filler", "wb", buffering=0) as file:
+            try:
+                while True: file.write(b"x" * (1 << 20))
+            except OSError as error: told = told or {"after": time.time() - begun, "reason": error.strerror}
+    os.remove("filler")
+    return told
+def burn(seconds):
+    end, burners = time.time() + seconds, []
+    for _ in range(2 * (os.cpu_count() or 1)):
+        pid = os.fork()
+        if pid == 0:
+            while time.time() < end: pass
+            os._exit(0)
+        burners.append(pid)
+    for pid in burners: os.waitpid(pid, 0)
+    return {"reason": None}
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def answer(self, text, status=200):
@@ -46,6 +87,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     try: file.write(b"x" * (1 << 20)); megabytes += 1
                     except OSError as error: fault = error.strerror; break
             self.answer("%d %s" % (megabytes, fault))
+        elif self.path == "/eat":
+            hold = []
+            while True: hold.append(bytearray(b"x") * (4 << 20))
+        elif self.path.startswith(("/bomb/", "/filler/", "/burn/")):
+            _, what, seconds = self.path.split("/")
+            self.answer(json.dumps({"bomb": bomb, "filler": filler, "burn": burn}[what](float(seconds))))
         elif self.path == "/flood":
             line = b"y" * 999 + b"\n"
             for _ in range(100): os.write(1, line * 1000)

@@ -156,6 +156,35 @@ pub struct NodeDrained {
     pub since: String,
 }
 
+/// Little room is left for the files of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiskLow {
+    pub at: String,
+    pub component: String,
+    pub folder: String,
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+    pub since: String,
+}
+
+/// There is room for the files of a component again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiskRecovered {
+    pub at: String,
+    pub component: String,
+    pub folder: String,
+    pub since: String,
+}
+
+/// The wall clock under a component jumped.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClockJumped {
+    pub at: String,
+    pub component: String,
+    pub seconds: f64,
+    pub jumped_at: String,
+}
+
 /// A value of the cluster's configuration changed. The value of a secret key is masked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConfigChanged {
@@ -515,6 +544,23 @@ events! {
     NodeDrained "node.drained" "The agent of a node was emptied: nothing is left on it." schema(vec![
         field("node", "string", "The node."),
         field("since", "string", "When its emptying began."),
+    ]);
+    DiskLow "disk.low" "Little room is left for the files of a component: less than `cluster/disk/low`. Told late if the database had no room for it." schema(vec![
+        field("component", "string", "The component, which measures where it keeps files."),
+        field("folder", "string", "A folder on the disk."),
+        field("free_bytes", "integer", "How much is free."),
+        field("total_bytes", "integer", "How large the disk is."),
+        field("since", "string", "Since when, by the clock of the component."),
+    ]);
+    DiskRecovered "disk.recovered" "There is room for the files of a component again: a quarter more than the least." schema(vec![
+        field("component", "string", "The component."),
+        field("folder", "string", "A folder on the disk."),
+        field("since", "string", "Since when there was little room, as it was told."),
+    ]);
+    ClockJumped "clock.jumped" "The wall clock under a component jumped by more than `cluster/clock/tolerance`, or its machine slept. Each component tells it for itself." schema(vec![
+        field("component", "string", "The component."),
+        field("seconds", "number", "By how much; negative: back."),
+        field("jumped_at", "string", "What the clock showed then."),
     ]);
     ConfigChanged "config.changed" "A value of the cluster's configuration changed." schema(vec![
         field("key", "string", "The key."),

@@ -2,7 +2,9 @@
 //!
 //! A timer's row says when it is due next; firing and moving that time on are one transaction, and the
 //! instance's source is the timer and the planned time, so nothing fires twice. What was missed while nobody
-//! led is made up for once, if it is no older than the grace (`automation/timers/misfire_grace`).
+//! led is made up for once, if it is no older than the grace (`automation/timers/misfire_grace`). A clock that
+//! jumps ahead is such a time; after one that is set back the next times are reckoned anew, or timers would be silent
+//! until it is again as late as it was.
 
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
@@ -20,7 +22,12 @@ const BATCH: i64 = 200;
 pub struct Timers {
     /// The zone that the times were reckoned in; None: not yet looked at.
     zone: Option<String>,
+    /// When it looked last, by the wall clock.
+    looked_at: i64,
 }
+
+/// A clock that is slowly brought in line never goes back by as much, in microseconds.
+const SET_BACK: i64 = 1_000_000;
 
 /// Milliseconds of the engine's clock as microseconds of the store's.
 fn micros(millis: i64) -> i64 {
@@ -40,6 +47,12 @@ pub async fn look(automation: &Automation, known: &mut Timers) -> Result<(), Fau
         reckon_anew(automation, &name).await?;
         known.zone = Some(name.clone());
     }
+    let now = crate::ops::now();
+    if now < known.looked_at - SET_BACK {
+        tracing::warn!("the clock was set back: the next times of timers are reckoned anew");
+        reckon_anew(automation, &name).await?;
+    }
+    known.looked_at = now;
     loop {
         let now = crate::ops::now();
         let due = triggers::due(&mut *automation.ops.store.read().await?, now, 1).await?;

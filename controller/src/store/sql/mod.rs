@@ -52,6 +52,8 @@ pub enum Error {
     NoConnection,
     #[error("the thread that ran it died")]
     Interrupted,
+    #[error("the database ended the transaction after an error")]
+    Ended,
     #[error("no row")]
     NoRow,
     #[error("column {column}")]
@@ -88,7 +90,7 @@ impl Error {
             Error::Postgres(error) => postgres::sort(error),
             Error::Sqlite(error) => sqlite::sort(error),
             Error::NoConnection | Error::Interrupted => Sort::Unavailable,
-            Error::NoRow | Error::Column { .. } => Sort::Other,
+            Error::Ended | Error::NoRow | Error::Column { .. } => Sort::Other,
         }
     }
 }

@@ -201,6 +201,7 @@ impl Pool {
         };
         Ok(Lent {
             connection: Some(connection),
+            is_transaction: false,
             pool: self.clone(),
             _permit: permit,
         })
@@ -238,6 +239,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection, rusqlite:
 pub struct Lent {
     /// None while a thread has it.
     connection: Option<rusqlite::Connection>,
+    is_transaction: bool,
     pool: Arc<Pool>,
     _permit: OwnedSemaphorePermit,
 }
@@ -252,10 +254,12 @@ impl Lent {
         match begun {
             Err(error) if is_busy(&error) => {
                 self.elsewhere(|connection| connection.execute_batch(BEGIN))
-                    .await
+                    .await?;
             }
-            begun => Ok(begun?),
+            begun => begun?,
         }
+        self.is_transaction = true;
+        Ok(())
     }
 
     pub async fn commit(mut self) -> Result<(), Error> {
@@ -288,12 +292,16 @@ impl Lent {
         + Send
         + 'static,
     ) -> Result<T, Error> {
+        let connection = self.connection.as_ref().ok_or(Error::Interrupted)?;
+        // No room on the disk, for one: what follows would be changed outside of it.
+        if self.is_transaction && connection.is_autocommit() {
+            return Err(Error::Ended);
+        }
         if statement.is_long {
             return self
                 .elsewhere(move |connection| work(connection, &statement))
                 .await;
         }
-        let connection = self.connection.as_ref().ok_or(Error::Interrupted)?;
         Ok(work(connection, &statement)?)
     }
 

@@ -159,3 +159,29 @@ async fn a_database_is_opened_again_but_no_other_one() {
     let options = told(&format!("{url}?mode=ro")).await;
     assert!(options.contains("without options"), "{options}");
 }
+
+/// SQLite ends a transaction by itself when it finds no room on the disk.
+#[tokio::test]
+async fn a_write_that_found_no_room_is_in_no_later_ones_way() {
+    let (_folder, _, store) = store().await;
+    let limit = async |tx: &mut Connection, pages: u32| {
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        query(limit).fetch_all(tx).await.unwrap();
+    };
+    for _ in 0..3 {
+        let mut tx = store.write("fill the disk").await.unwrap();
+        limit(&mut tx, 1).await;
+        let full = query("INSERT INTO cursors VALUES (hex(zeroblob(1000000)), 0)")
+            .execute(&mut tx)
+            .await
+            .unwrap_err();
+        assert_eq!(full.sort(), Sort::DiskFull, "{full}");
+        let later = insert(&mut tx, "later", 1).await;
+        assert!(matches!(later, Err(Error::Ended)), "{later:?}");
+    }
+    let mut tx = store.write("write with room").await.unwrap();
+    limit(&mut tx, 1_000_000).await;
+    assert_eq!(sequence(&mut tx, "later").await, None);
+    insert(&mut tx, "later", 1).await.unwrap();
+    tx.commit().await.unwrap();
+}

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -105,12 +106,24 @@ fn run_runtime(
     drop(command);
     if !status.success() {
         let words = fs::read_to_string(&log).unwrap_or_default();
-        let last = words.lines().last().unwrap_or("nothing in its log");
-        return Err(last.to_owned()).step(format!("{} ({status})", spec.runtime.display()));
+        let last = words.lines().last().map(str::to_owned);
+        let last = last.unwrap_or_else(|| silence(&spec.bundle));
+        return Err(last).step(format!("{} ({status})", spec.runtime.display()));
     }
     let text = fs::read_to_string(&pid_file).step("read the pid file")?;
     let pid = text.trim().parse().step("read the pid file")?;
     Ok(Pid::from_raw(pid))
+}
+
+/// Why a runtime that failed left no word: often there was no room for one.
+fn silence(bundle: &Path) -> String {
+    const A_WORD: u64 = 1 << 20;
+    let room = nix::sys::statvfs::statvfs(bundle)
+        .map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
+    match room {
+        Ok(room) if room < A_WORD => format!("the disk of {} is full", bundle.display()),
+        Ok(_) | Err(_) => "nothing in its log".to_owned(),
+    }
 }
 
 fn wait_until_ready(started: &mut Started) -> Result<(), Failure> {

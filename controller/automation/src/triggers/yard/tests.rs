@@ -120,6 +120,29 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             since: at(),
         }
         .into(),
+        DiskLow {
+            at: at(),
+            component: "dea-1".into(),
+            folder: "/data/dea-1".into(),
+            free_bytes: 1024,
+            total_bytes: 1 << 30,
+            since: at(),
+        }
+        .into(),
+        DiskRecovered {
+            at: at(),
+            component: "dea-1".into(),
+            folder: "/data/dea-1".into(),
+            since: at(),
+        }
+        .into(),
+        ClockJumped {
+            at: at(),
+            component: "dea-1".into(),
+            seconds: -86_400.25,
+            jumped_at: at(),
+        }
+        .into(),
         ConfigChanged {
             at: at(),
             key: "router/access_log/enabled".into(),
@@ -279,6 +302,9 @@ fn the_names_are_those_of_the_contract() {
             "yard.node.joined",
             "yard.node.draining",
             "yard.node.drained",
+            "yard.disk.low",
+            "yard.disk.recovered",
+            "yard.clock.jumped",
             "yard.config.changed",
             "yard.route.errors",
             "yard.route.rate",
