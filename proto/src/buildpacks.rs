@@ -11,7 +11,7 @@ pub const SHIPPED: [&str; 4] = ["staticfile", "nodejs", "python", "binary"];
 /// Ways to ask an address; which of them may be used is the operator's choice (`staging/buildpacks/schemes`).
 pub const SCHEMES: [&str; 3] = ["https", "http", "git"];
 /// The setting with the schemes that may be used, `,` between them.
-pub const ALLOWED_SCHEMES: &str = "staging/buildpacks/schemes";
+const ALLOWED_SCHEMES: &str = "staging/buildpacks/schemes";
 
 const LONGEST: usize = 2048;
 

@@ -17,7 +17,7 @@ use crate::store::jobs::Job;
 use crate::store::query::Filter;
 use crate::store::sql::Connection;
 use crate::store::{Json, StoreError};
-use proto::buildpacks::{ALLOWED_SCHEMES, allowed_schemes};
+use proto::buildpacks::allowed_schemes;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ pub async fn check_named(
             ready: row.is_ready(),
         })
         .collect();
-    let schemes = allowed_schemes(&ops.settings().text(ALLOWED_SCHEMES));
+    let schemes = allowed_schemes(&ops.settings().text("staging/buildpacks/schemes"));
     let resolved = names
         .iter()
         .map(|name| rules::resolve(name, &offered, &schemes));

@@ -5,7 +5,7 @@ use super::{Counters, Stager};
 use crate::domain::build::kind;
 use crate::domain::compose::{Policy, compose};
 use daemon::{BusError, Received, Shutdown};
-use proto::buildpacks::{ALLOWED_SCHEMES, allowed_schemes};
+use proto::buildpacks::allowed_schemes;
 use proto::bus::catalogue::{self, QUEUE_STAGERS};
 use proto::bus::staging::{StagingError, StagingReply, StagingRequest};
 use proto::bus::stream::{RunTask, RunTaskReply, StopTask};
@@ -157,7 +157,7 @@ fn policy(settings: &Settings) -> Policy {
         max_entries: u64::try_from(settings.integer("controller/packages/max_files"))
             .unwrap_or(u64::MAX),
         environment: settings.environment("staging/environment"),
-        schemes: allowed_schemes(&settings.text(ALLOWED_SCHEMES)),
+        schemes: allowed_schemes(&settings.text("staging/buildpacks/schemes")),
         fetch_seconds: settings
             .duration("staging/buildpacks/fetch_timeout")
             .as_secs(),
