@@ -5,8 +5,8 @@ use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{
-    config, doctor, events, history, inside, login, logs, push, quotas, report, routes, run,
-    services, tasks, why,
+    buildpacks, config, doctor, events, history, inside, login, logs, push, quotas, report, routes,
+    run, services, tasks, why,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -110,6 +110,8 @@ pub enum Command {
     Node(node::NodeArgs),
     /// Show and change how much organizations and spaces may have
     Quota(quotas::QuotaArgs),
+    /// Show and change the buildpacks that every app may use
+    Buildpack(buildpacks::BuildpackArgs),
     /// Show and change the live configuration of the cluster
     Config(config::ConfigArgs),
     /// Show who ran which administrative command

@@ -4,6 +4,7 @@
 mod apps;
 mod args;
 mod automation;
+mod buildpacks;
 mod caller;
 mod client;
 mod cluster;
@@ -137,6 +138,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Service(args) => services::run(args, &out, store).await,
         Command::Node(args) => node::run(args, &out, store).await,
         Command::Quota(args) => quotas::run(args, &out, store).await,
+        Command::Buildpack(args) => buildpacks::run(args, &out, store).await,
         Command::Config(args) => config::run(args, &out, store).await,
         Command::History(args) => history::run(args, &out, store).await,
         Command::Login(args) => login::login(args, &out, store).await,

@@ -5,6 +5,7 @@
 //! printed, compared and decoded in any test. Daemons never depend on each other; they meet here.
 
 pub mod api;
+pub mod buildpacks;
 pub mod bus;
 pub mod config;
 pub mod ids;

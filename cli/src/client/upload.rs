@@ -1,6 +1,6 @@
-//! Uploading a package: a multipart body whose length is known, counted while it is sent.
+//! Uploading an archive: a multipart body whose length is known, counted while it is sent.
 
-use super::{Client, names};
+use super::{Client, Reply, names};
 use crate::failure::{Failure, Outcome};
 use futures_util::TryStreamExt;
 use proto::api::{Package, Resource};
@@ -18,6 +18,8 @@ const WITHIN: Duration = Duration::from_secs(2 * 3600);
 #[derive(Clone)]
 pub struct Bits<'a> {
     pub archive: &'a Path,
+    /// As the server reads it.
+    pub name: &'a str,
     pub size: u64,
 }
 
@@ -33,9 +35,24 @@ impl Client {
         restart: impl Fn(),
     ) -> Outcome<Package> {
         let path = format!("/v3/packages/{package}/upload");
-        let url = names::with_query(&format!("{}{path}", self.target.api), &[]);
         let resources = serde_json::to_string(matched)
             .map_err(|error| Failure::failed("write the list of known files").because(error))?;
+        let texts = [("resources", resources)];
+        self.send_bits(&path, &texts, bits, sent, restart)
+            .await?
+            .json(&path)
+    }
+
+    /// Sends an archive as the field `bits`, with these others.
+    pub async fn send_bits(
+        &self,
+        path: &str,
+        texts: &[(&'static str, String)],
+        bits: Option<Bits<'_>>,
+        sent: Arc<dyn Fn(u64) + Send + Sync>,
+        restart: impl Fn(),
+    ) -> Outcome<Reply> {
+        let url = names::with_query(&format!("{}{path}", self.target.api), &[]);
         // Opened here, so that a file that cannot be read is not taken for a broken connection.
         if let Some(bits) = &bits {
             std::fs::File::open(bits.archive).map_err(|error| {
@@ -45,16 +62,17 @@ impl Client {
         let response = self
             .exchange(Method::POST, &url, |request| {
                 restart();
-                let mut form = Form::new().text("resources", resources.clone());
+                let mut form = Form::new();
+                for (name, text) in texts {
+                    form = form.text(*name, text.clone());
+                }
                 if let Some(bits) = &bits {
                     form = form.part("bits", part(bits, sent.clone()));
                 }
                 request.multipart(form).timeout(WITHIN)
             })
             .await?;
-        super::transport::read(response, &self.target.api)
-            .await?
-            .json(&path)
+        super::transport::read(response, &self.target.api).await
     }
 }
 
@@ -65,5 +83,6 @@ fn part(bits: &Bits<'_>, sent: Arc<dyn Fn(u64) + Send + Sync>) -> Part {
         .map_ok(|file| ReaderStream::with_capacity(file, 256 * 1024))
         .try_flatten()
         .inspect_ok(move |piece| sent(piece.len() as u64));
-    Part::stream_with_length(reqwest::Body::wrap_stream(pieces), bits.size).file_name("package.zip")
+    Part::stream_with_length(reqwest::Body::wrap_stream(pieces), bits.size)
+        .file_name(bits.name.to_string())
 }

@@ -33,7 +33,7 @@ pub enum ArchiveFault {
     },
     #[error("write the package")]
     Write(#[source] io::Error),
-    #[error("{0} is a file, but no zip archive: push a folder, or a .zip or .jar file")]
+    #[error("{0} is a file, but no zip archive: name a folder, or a .zip or .jar file")]
     NoArchive(PathBuf),
     #[error("the archive {0} is empty")]
     Empty(PathBuf),
@@ -203,6 +203,16 @@ pub fn pack<W: Write + Seek>(
         .flush()
         .map_err(ArchiveFault::Write)?;
     Ok(written)
+}
+
+/// The same into a temporary file.
+pub fn pack_to_file(
+    collected: &Collected,
+    known: &[Resource],
+) -> Result<tempfile::NamedTempFile, ArchiveFault> {
+    let file = tempfile::NamedTempFile::new().map_err(ArchiveFault::Write)?;
+    pack(collected, known, file.as_file())?;
+    Ok(file)
 }
 
 fn pack_entry<W: Write + Seek>(zip: &mut ZipWriter<W>, entry: &Entry) -> Result<(), ArchiveFault> {

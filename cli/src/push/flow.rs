@@ -280,6 +280,7 @@ async fn upload(client: &Client, out: &Output, app: &App, source: &Source) -> Ou
     let (counted, restarted) = (bar.clone(), bar.clone());
     let bits = Some(Bits {
         archive: &prepared.path,
+        name: "package.zip",
         size,
     });
     let sent: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |bytes| counted.inc(bytes));
@@ -329,9 +330,7 @@ pub(super) async fn prepare(client: &Client, source: &Source) -> Outcome<Prepare
     let candidates =
         archive::candidates(collected).map_err(|fault| archive_failure(fault, Code::Failed))?;
     let matched = ask(client, &candidates).await?;
-    let file = tempfile::NamedTempFile::new()
-        .map_err(|error| Failure::failed("make a temporary file").because(error))?;
-    archive::pack(collected, &matched, file.as_file())
+    let file = archive::pack_to_file(collected, &matched)
         .map_err(|fault| archive_failure(fault, Code::Failed))?;
     let size = file
         .as_file()

@@ -9,7 +9,7 @@
 //!
 //! A folder with a `pack.yaml` and no manifest is a pack of automation, not an app.
 
-mod archive;
+pub mod archive;
 pub mod files;
 mod flow;
 mod manifest;
@@ -61,7 +61,7 @@ pub struct PushArgs {
     /// Disk of each instance, for instance 512M or 1G
     #[arg(short = 'k', long)]
     disk: Option<String>,
-    /// Buildpack; may be repeated; `default` goes back to detection
+    /// Buildpack: its name, or the address of its git repository (https://…, with #BRANCH) or .zip archive; may be repeated; `default` goes back to detection
     #[arg(short = 'b', long = "buildpack")]
     buildpacks: Vec<String>,
     /// Start command; `default` goes back to the buildpack's

@@ -1,4 +1,4 @@
-//! What the platform offers and cannot be changed by its users: feature flags, stacks, buildpacks;
+//! What the platform offers and cannot be changed by its users: feature flags, stacks;
 //! and the lists that clients read on their way and that are always empty here.
 //!
 //! Clients ask for plans of services or security groups in the middle of other work and fail if the
@@ -7,12 +7,11 @@
 use super::extract::{Asked, Caller};
 use super::{Answer, Api, ok};
 use crate::ops::list::Listing;
-use crate::ops::{BUILDPACKS, Refusal, STACKS};
+use crate::ops::{Refusal, STACKS, guid_of};
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get};
 use serde_json::{Value, json};
-use sha2::Digest;
 
 pub fn routes() -> Router<Api> {
     let mut router = Router::new()
@@ -23,17 +22,6 @@ pub fn routes() -> Router<Api> {
         )
         .route("/v3/stacks", get(list_stacks).post(refuse_stack))
         .route("/v3/stacks/{guid}", get(show_stack))
-        .route(
-            "/v3/buildpacks",
-            get(list_buildpacks).post(refuse_buildpack),
-        )
-        .route("/v3/buildpacks/", post(refuse_buildpack))
-        .route(
-            "/v3/buildpacks/{guid}",
-            get(show_buildpack)
-                .patch(refuse_buildpack)
-                .delete(refuse_buildpack),
-        )
         .route("/v3/processes/{guid}/sidecars", get(empty_list))
         .route("/v3/apps/{guid}/sidecars", get(empty_list))
         .route(
@@ -83,16 +71,6 @@ async fn empty_list(_: Caller, asked: Asked) -> Answer {
         },
         |row| row,
     ))
-}
-
-/// The same guid on every controller and after every start.
-fn guid_of(kind: &str, name: &str) -> String {
-    let digest = sha2::Sha256::digest(format!("{kind}/{name}").as_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    uuid::Builder::from_custom_bytes(bytes)
-        .into_uuid()
-        .to_string()
 }
 
 /// A page of a list that is known whole. `filters`: parameter and field of the documents.
@@ -223,44 +201,6 @@ async fn show_stack(State(api): State<Api>, _: Caller, Path(guid): Path<String>)
 
 async fn refuse_stack(_: Caller) -> Refusal {
     refuse("Stacks of one's own")
-}
-
-fn buildpacks(api: &Api) -> Vec<Value> {
-    let present = |(place, name): (usize, &&str)| {
-        let guid = guid_of("buildpack", name);
-        json!({
-            "name": name, "stack": STACKS[0], "position": place + 1, "lifecycle": "buildpack", "enabled": true, "locked": true,
-            "state": "READY", "filename": null,
-            "metadata": {"labels": {}, "annotations": {}},
-            "links": {"self": {"href": format!("{}/v3/buildpacks/{guid}", api.ops.public_url)}},
-            "guid": guid,
-        })
-    };
-    BUILDPACKS.iter().enumerate().map(present).collect()
-}
-
-async fn list_buildpacks(State(api): State<Api>, _: Caller, asked: Asked) -> Answer {
-    let filters = [
-        ("guids", "guid"),
-        ("names", "name"),
-        ("stacks", "stack"),
-        ("lifecycle", "lifecycle"),
-    ];
-    page(&asked, buildpacks(&api), &filters, &["position", "name"])
-}
-
-async fn show_buildpack(State(api): State<Api>, _: Caller, Path(guid): Path<String>) -> Answer {
-    let buildpack = buildpacks(&api)
-        .into_iter()
-        .find(|buildpack| buildpack["guid"] == guid.as_str());
-    Ok(ok(buildpack.ok_or(Refusal::NotFound("Buildpack"))?))
-}
-
-async fn refuse_buildpack(_: Caller) -> Answer {
-    Refusal::unprocessable(format!(
-        "Buildpacks cannot be added or changed through the API; apps choose among: {}",
-        BUILDPACKS.join(", ")
-    ))
 }
 
 async fn variable_group(State(api): State<Api>, _: Caller, Path(name): Path<String>) -> Answer {

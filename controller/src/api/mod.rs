@@ -11,6 +11,7 @@ pub mod admin_commands;
 pub mod announce;
 pub mod apps;
 pub mod audit_events;
+pub mod buildpacks;
 pub mod builds;
 pub mod catalogue;
 pub mod config;
@@ -96,6 +97,7 @@ pub fn routes() -> Router<Api> {
         .merge(service_bindings::routes())
         .merge(route_bindings::routes())
         .merge(audit_events::routes())
+        .merge(buildpacks::routes())
         .merge(catalogue::routes())
         .merge(uaa::routes())
         .merge(config::routes())
@@ -153,7 +155,12 @@ pub fn no_content() -> Response {
 
 /// 202 with the address of a job.
 pub fn accepted_job(api: &Api, job: &Job) -> Response {
-    let mut response = (StatusCode::ACCEPTED, axum::Json(serde_json::json!({}))).into_response();
+    accepted_job_with(api, job, serde_json::json!({}))
+}
+
+/// The same with a document.
+pub fn accepted_job_with<T: Serialize>(api: &Api, job: &Job, document: T) -> Response {
+    let mut response = accepted_document(document);
     let address = format!("{}/v3/jobs/{}", api.ops.public_url, job.guid);
     if let Ok(value) = HeaderValue::from_str(&address) {
         response.headers_mut().insert(header::LOCATION, value);

@@ -174,13 +174,7 @@ async fn receive_parts(api: &Api, mut multipart: Multipart) -> Result<Upload, Re
         resources: Vec::new(),
     };
     let mut listed = false;
-    loop {
-        let part = tokio::time::timeout(PART, multipart.next_field())
-            .await
-            .map_err(|_| broken_off())?;
-        let Some(field) = part.map_err(|error| Refusal::BadRequest(error.body_text()))? else {
-            return Ok(upload);
-        };
+    while let Some(field) = next_part(&mut multipart).await? {
         let name = field.name().unwrap_or_default().to_string();
         match name.as_str() {
             "bits" if upload.zip.is_none() => {
@@ -206,9 +200,18 @@ async fn receive_parts(api: &Api, mut multipart: Multipart) -> Result<Upload, Re
             }
         }
     }
+    Ok(upload)
 }
 
-fn broken_off() -> Refusal {
+/// The next part of an upload; None after the last.
+pub(super) async fn next_part(multipart: &mut Multipart) -> Result<Option<Field<'_>>, Refusal> {
+    tokio::time::timeout(PART, multipart.next_field())
+        .await
+        .map_err(|_| broken_off())?
+        .map_err(|error| Refusal::BadRequest(error.body_text()))
+}
+
+pub(super) fn broken_off() -> Refusal {
     Refusal::BadRequest("the upload broke off".into())
 }
 

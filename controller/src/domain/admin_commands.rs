@@ -15,10 +15,11 @@ pub enum Noun {
     Space,
     Domain,
     Node,
+    Buildpack,
 }
 
 impl Noun {
-    pub const ALL: [Noun; 7] = [
+    pub const ALL: [Noun; 8] = [
         Noun::Config,
         Noun::User,
         Noun::Role,
@@ -26,6 +27,7 @@ impl Noun {
         Noun::Space,
         Noun::Domain,
         Noun::Node,
+        Noun::Buildpack,
     ];
 
     pub fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Noun {
             Noun::Space => "space",
             Noun::Domain => "domain",
             Noun::Node => "node",
+            Noun::Buildpack => "buildpack",
         }
     }
 
@@ -70,6 +73,10 @@ const EVENTS: &[(&str, Noun, &str)] = &[
     ("audit.agent.drain", Noun::Node, "drain"),
     ("audit.agent.undrain", Noun::Node, "undrain"),
     ("audit.node.roles", Noun::Node, "change the roles of"),
+    ("audit.buildpack.create", Noun::Buildpack, "create"),
+    ("audit.buildpack.update", Noun::Buildpack, "update"),
+    ("audit.buildpack.upload", Noun::Buildpack, "upload"),
+    ("audit.buildpack.delete", Noun::Buildpack, "delete"),
 ];
 
 /// `audit.user.space_developer_add`: the role, and what is done with it.
@@ -105,9 +112,13 @@ pub fn command(kind: &str, target: &str, data: &Value) -> Option<(Noun, String)>
     let (_, noun, verb) = EVENTS.iter().find(|(known, _, _)| *known == kind)?;
     let words = match noun {
         Noun::Config => of_config(target, data),
-        Noun::User | Noun::Role | Noun::Organization | Noun::Space | Noun::Domain | Noun::Node => {
-            format!("{} {verb} {target}", noun.name())
-        }
+        Noun::User
+        | Noun::Role
+        | Noun::Organization
+        | Noun::Space
+        | Noun::Domain
+        | Noun::Node
+        | Noun::Buildpack => format!("{} {verb} {target}", noun.name()),
     };
     Some((*noun, words))
 }

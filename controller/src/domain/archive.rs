@@ -1,4 +1,4 @@
-//! What a package may hold. Decided from the table of contents, before a byte is unpacked: a zip
+//! What a package, or another archive, may hold. Decided from the table of contents, before a byte is unpacked: a zip
 //! may name files outside the app, point out of it by a symlink, or unpack to a thousand times
 //! its size.
 
@@ -28,6 +28,8 @@ pub enum EntryKind {
 pub struct Bounds {
     pub max_entries: u64,
     pub max_unpacked: u64,
+    /// The setting that says so, if one does.
+    pub setting: Option<&'static str>,
 }
 
 /// What the package comes to.
@@ -78,10 +80,12 @@ pub fn check(entries: &[Entry], bounds: Bounds) -> Result<Contents, Unacceptable
         }
         contents.unpacked = contents.unpacked.saturating_add(entry.size);
         if contents.unpacked > bounds.max_unpacked {
+            let see = bounds.setting.map(|setting| format!("; see {setting}"));
             return no(format!(
-                "it unpacks to more than {} bytes (at the entry '{}'); see controller/packages/max_unpacked_size",
+                "it unpacks to more than {} bytes (at the entry '{}'){}",
                 bounds.max_unpacked,
-                show(&entry.name)
+                show(&entry.name),
+                see.unwrap_or_default()
             ));
         }
         if path.is_empty() {
@@ -130,7 +134,7 @@ pub fn parts(name: &str) -> Result<Vec<&str>, Unacceptable> {
     for part in name.split('/') {
         match part {
             "" | "." => {}
-            ".." => return no(format!("the entry '{}' leads out of the app", show(name))),
+            ".." => return no(format!("the entry '{}' leads out of it", show(name))),
             part => parts.push(part),
         }
     }
@@ -140,7 +144,7 @@ pub fn parts(name: &str) -> Result<Vec<&str>, Unacceptable> {
 fn check_link(name: &str, parts: &[&str], target: &str) -> Result<(), Unacceptable> {
     let out = || {
         Unacceptable(format!(
-            "the symlink '{}' leads out of the app (to '{}')",
+            "the symlink '{}' leads out of it (to '{}')",
             show(name),
             show(target)
         ))
@@ -184,6 +188,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         max_entries: 5,
         max_unpacked: 1000,
+        setting: None,
     };
 
     fn file(name: &str) -> Entry {

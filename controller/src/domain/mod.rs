@@ -3,6 +3,7 @@
 pub mod access;
 pub mod admin_commands;
 pub mod archive;
+pub mod buildpacks;
 pub mod config;
 pub mod deployment;
 pub mod dispatch;

@@ -16,6 +16,7 @@ const RESULTS: Duration = Duration::from_secs(86_400);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Packages,
+    Buildpacks,
     Droplets,
     Uploads,
     Caches,
@@ -25,8 +26,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Packages,
+        Kind::Buildpacks,
         Kind::Droplets,
         Kind::Uploads,
         Kind::Caches,
@@ -38,6 +40,7 @@ impl Kind {
     pub fn prefix(self) -> &'static str {
         match self {
             Kind::Packages => "packages",
+            Kind::Buildpacks => "buildpacks",
             Kind::Droplets => "droplets",
             Kind::Uploads => "uploads",
             Kind::Caches => "caches",
@@ -50,7 +53,9 @@ impl Kind {
     /// How long one that nothing names is kept; `unnamed` where nothing asks for longer.
     fn kept(self, unnamed: Duration) -> Duration {
         match self {
-            Kind::Packages | Kind::Droplets | Kind::Uploads | Kind::Caches => unnamed,
+            Kind::Packages | Kind::Buildpacks | Kind::Droplets | Kind::Uploads | Kind::Caches => {
+                unnamed
+            }
             Kind::Packs => PACKS.max(unnamed),
             Kind::Results => RESULTS.max(unnamed),
             Kind::Resources => RESOURCES.max(unnamed),
@@ -64,9 +69,12 @@ impl Kind {
         match self {
             Kind::Caches => name.get(..36),
             Kind::Results => name.split('-').next(),
-            Kind::Packages | Kind::Droplets | Kind::Uploads | Kind::Packs | Kind::Resources => {
-                Some(name)
-            }
+            Kind::Packages
+            | Kind::Buildpacks
+            | Kind::Droplets
+            | Kind::Uploads
+            | Kind::Packs
+            | Kind::Resources => Some(name),
         }
     }
 
@@ -97,6 +105,7 @@ mod tests {
         for (kind, key, expected) in [
             (Kind::Droplets, "droplets/abc", true),
             (Kind::Droplets, "droplets/abd", false),
+            (Kind::Buildpacks, "buildpacks/abc", true),
             (Kind::Uploads, "uploads/abc/droplet.tgz", true),
             (Kind::Caches, cache.as_str(), true),
             (Kind::Caches, "caches/x-host.tgz", false),

@@ -6,7 +6,7 @@
 
 use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
-use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for};
+use super::{Ops, Refusal, buildpacks, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor};
 use crate::domain::quotas::Purpose;
 use crate::domain::{manifest, names};
@@ -64,23 +64,6 @@ pub async fn owner_for(
         .ok_or(Refusal::NotFound(noun))?;
     let space = space_for(connection, actor, action, &app.space_guid, noun).await?;
     Ok((app, space))
-}
-
-/// Names of buildpacks as we keep them: `python_buildpack` is what Cloud Foundry calls `python`.
-pub fn check_buildpacks(names: &[String]) -> Result<Vec<String>, Refusal> {
-    names
-        .iter()
-        .map(|name| {
-            let short = name.strip_suffix("_buildpack").unwrap_or(name);
-            if super::BUILDPACKS.contains(&short) {
-                return Ok(short.to_string());
-            }
-            Refusal::unprocessable(format!(
-                "Buildpack must be an existing admin buildpack or a valid git URI: \"{name}\" is none (here are: {}; addresses are not supported)",
-                super::BUILDPACKS.join(", ")
-            ))
-        })
-        .collect()
 }
 
 pub fn check_stack(stack: &str) -> Result<(), Refusal> {
@@ -147,7 +130,7 @@ pub async fn create_in(
         updated_at: now,
         row_version: 1,
     };
-    apply_settings(&mut app, settings)?;
+    apply_settings(ops, connection, &mut app, settings).await?;
     app.insert(connection).await.map_err(|error| match error {
         // Two made it at once (PostgreSQL): the other was first.
         StoreError::Taken { .. } => {
@@ -170,9 +153,14 @@ pub async fn create_in(
 }
 
 /// Everything but the name.
-pub fn apply_settings(app: &mut App, settings: &AppSettings) -> Result<(), Refusal> {
-    if let Some(buildpacks) = &settings.buildpacks {
-        app.buildpacks = Json(check_buildpacks(buildpacks)?);
+pub async fn apply_settings(
+    ops: &Ops,
+    connection: &mut AnyConnection,
+    app: &mut App,
+    settings: &AppSettings,
+) -> Result<(), Refusal> {
+    if let Some(names) = &settings.buildpacks {
+        app.buildpacks = Json(buildpacks::check_named(ops, connection, names).await?);
     }
     if let Some(stack) = &settings.stack {
         check_stack(stack)?;
@@ -311,7 +299,7 @@ impl Ops {
             }
             app.name = name.clone();
         }
-        apply_settings(&mut app, settings)?;
+        apply_settings(self, &mut tx, &mut app, settings).await?;
         let now = now();
         app.update(&mut tx, now).await?;
         let data = json!({"request": {"name": app.name}});

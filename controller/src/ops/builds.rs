@@ -71,7 +71,7 @@ impl Ops {
             return Err(busy());
         }
         let buildpacks = match &request.buildpacks {
-            Some(buildpacks) => apps::check_buildpacks(buildpacks)?,
+            Some(names) => super::buildpacks::check_named(self, &mut tx, names).await?,
             None => app.buildpacks.0.clone(),
         };
         let stack = request.stack.clone().unwrap_or_else(|| app.stack.clone());

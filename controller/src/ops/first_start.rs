@@ -2,12 +2,12 @@
 //! is there stays as it is.
 
 use super::tokens::ORIGIN;
-use super::{Ops, Refusal, new_guid, now};
+use super::{Ops, Refusal, STACKS, guid_of, new_guid, now};
 use crate::store::domains::{self, Domain};
 use crate::store::organizations::{self, Organization};
 use crate::store::spaces::Space;
 use crate::store::users::{self, User};
-use crate::store::{Json, audit_events, quotas};
+use crate::store::{Json, audit_events, buildpacks, quotas};
 
 pub const ADMIN: &str = "admin";
 pub const DEFAULT: &str = "default";
@@ -47,6 +47,8 @@ impl Ops {
             user.insert(&mut tx).await?;
         }
         quotas::make_default(&mut tx, now).await?;
+        let guid = |name: &str| guid_of("buildpack", name);
+        buildpacks::make_shipped(&mut tx, STACKS[0], guid, now).await?;
         // The default organization is made once, with the cluster: whoever deletes it later wants
         // it gone. The shared domain marks that the first start is over.
         if domains::all(&mut tx).await?.is_empty() {

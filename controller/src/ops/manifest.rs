@@ -41,14 +41,8 @@ impl Ops {
         space: &str,
         text: &str,
     ) -> Result<Manifest, Refusal> {
-        space_for(
-            &mut *self.store.read().await?,
-            actor,
-            Action::Develop,
-            space,
-            "Space",
-        )
-        .await?;
+        let mut reader = self.store.read().await?;
+        space_for(&mut reader, actor, Action::Develop, space, "Space").await?;
         let manifest = read(text)?;
         let mut faults = Vec::new();
         for app in &manifest.apps {
@@ -57,8 +51,9 @@ impl Ops {
                     faults.push(format!("For application '{}': {refusal}", app.name));
                 }
             };
-            if let Some(buildpacks) = &app.buildpacks {
-                check(apps::check_buildpacks(buildpacks).map(|_| ()));
+            if let Some(names) = &app.buildpacks {
+                let named = super::buildpacks::check_named(self, &mut reader, names).await;
+                check(named.map(drop));
             }
             if let Some(stack) = &app.stack {
                 check(apps::check_stack(stack));
@@ -138,7 +133,7 @@ impl Ops {
         let app = match crate::store::apps::by_name(connection, &space.guid, &wanted.name).await? {
             Some(mut app) => {
                 let before = app.clone();
-                apps::apply_settings(&mut app, &settings)?;
+                apps::apply_settings(self, connection, &mut app, &settings).await?;
                 // Two that make the same process at once meet at the app's row.
                 let present = processes::of_app(connection, &app.guid).await?;
                 let makes_process = wanted

@@ -7,6 +7,7 @@ pub mod admin_commands;
 pub mod agents;
 pub mod apps;
 pub mod audit_events;
+pub mod buildpacks;
 pub mod builds;
 pub mod config;
 pub mod deployments;
@@ -64,8 +65,6 @@ use tokio::sync::watch;
 
 pub use refusal::Refusal;
 
-/// The names of our own buildpacks, in the order of detection.
-pub const BUILDPACKS: &[&str] = &["staticfile", "python", "nodejs", "binary"];
 /// The stacks apps may run on.
 pub const STACKS: &[&str] = &["host"];
 
@@ -291,6 +290,16 @@ pub async fn of_apps_in_sight(
 }
 
 /// The actor of an audit event.
+/// The same guid on every controller and after every start.
+pub fn guid_of(kind: &str, name: &str) -> String {
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(format!("{kind}/{name}").as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes)
+        .into_uuid()
+        .to_string()
+}
+
 pub fn by(actor: &Actor) -> By<'_> {
     By {
         guid: &actor.guid,

@@ -97,6 +97,7 @@ impl Ops {
         let mut connection = self.store.read().await?;
         Ok(match kind {
             Kind::Packages => sweep::package_checksums(&mut connection).await?,
+            Kind::Buildpacks => sweep::buildpack_checksums(&mut connection).await?,
             Kind::Droplets => sweep::droplet_checksums(&mut connection).await?,
             Kind::Uploads => sweep::running_builds(&mut connection).await?,
             Kind::Caches => sweep::apps(&mut connection).await?,

@@ -24,6 +24,8 @@ pub const SMALLEST_RESOURCE: u64 = 64 * 1024;
 const LARGEST_RESOURCE: u64 = 512 * 1024 * 1024;
 /// Most files kept of one package.
 const MOST_RESOURCES: usize = 500;
+/// What bounds a package once it is unpacked.
+const MAX_UNPACKED: &str = "controller/packages/max_unpacked_size";
 /// Longest target of a symlink that is read.
 const LONGEST_LINK: u64 = 4096;
 
@@ -51,7 +53,8 @@ pub(super) async fn process(ops: &Ops, upload: &Upload) -> Result<Digests, Refus
     let settings = ops.settings();
     let bounds = Bounds {
         max_entries: settings.integer("controller/packages/max_files").max(0) as u64,
-        max_unpacked: settings.size("controller/packages/max_unpacked_size"),
+        max_unpacked: settings.size(MAX_UNPACKED),
+        setting: Some(MAX_UNPACKED),
     };
     let fetched = fetch_resources(ops, upload, bounds).await?;
     let zip = upload.zip.clone();
@@ -81,7 +84,7 @@ pub(super) async fn process(ops: &Ops, upload: &Upload) -> Result<Digests, Refus
     Ok(digests)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
@@ -224,7 +227,7 @@ fn complete(
     Ok(true)
 }
 
-fn open(path: &Path) -> Result<ZipArchive<File>, Refusal> {
+pub(super) fn open(path: &Path) -> Result<ZipArchive<File>, Refusal> {
     let file = File::open(path).map_err(Refusal::internal("opening an upload"))?;
     ZipArchive::new(file).map_err(not_a_zip)
 }
@@ -392,6 +395,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         max_entries: 10,
         max_unpacked: 1 << 20,
+        setting: None,
     };
 
     /// A zip of (name, unix mode with type, content).
@@ -421,10 +425,8 @@ mod tests {
 
     #[test]
     fn a_package_that_leads_out_of_the_app_is_refused() {
-        assert!(refused(&[("../evil", 0o644, "x")]).contains("'../evil' leads out of the app"));
-        assert!(
-            refused(&[("link", 0o120_777, "/etc/passwd")]).contains("'link' leads out of the app")
-        );
+        assert!(refused(&[("../evil", 0o644, "x")]).contains("'../evil' leads out of it"));
+        assert!(refused(&[("link", 0o120_777, "/etc/passwd")]).contains("'link' leads out of it"));
         assert!(refused(&[("/abs", 0o644, "x")]).contains("absolute"));
         let bomb = "0".repeat((1 << 20) + 1);
         assert!(refused(&[("bomb", 0o644, &bomb)]).contains("unpacks to more than"));

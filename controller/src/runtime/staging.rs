@@ -15,12 +15,16 @@ use crate::domain::picture::Held;
 use crate::domain::placement::{Decision, PlacementRequest, Refusal};
 use crate::services::{self, Unreadable};
 use crate::store::apps::App;
+use crate::store::buildpacks::{self, Buildpack};
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
 use crate::store::{StoreError, leadership, processes, routes};
 use daemon::BusError;
+use proto::buildpacks::is_address;
 use proto::bus::catalogue;
-use proto::bus::staging::{StagingError, StagingProperties, StagingReply, StagingRequest};
+use proto::bus::staging::{
+    AdminBuildpack, StagingError, StagingProperties, StagingReply, StagingRequest,
+};
 use proto::ids::{AppGuid, DeaId, TaskId};
 use proto::log::{SOURCE_API, SOURCE_STAGING};
 use std::collections::{BTreeMap, BTreeSet};
@@ -356,13 +360,14 @@ async fn compose(
             format!("a row holds an id that is none: {error}"),
         )
     };
-    let (names, web, uris, services) = {
+    let (names, web, uris, services, offered) = {
         let mut reader = shared.store.read().await?;
         (
             names(&mut reader, app).await?,
             processes::of_type(&mut reader, &app.guid, WEB).await?,
             routes::uris(&mut reader, &app.guid, WEB).await?,
             services::of_app(&shared.config.vault, &mut reader, app).await?,
+            buildpacks::in_order(&mut reader).await?,
         )
     };
     let (process, version) = web
@@ -408,7 +413,7 @@ async fn compose(
         ),
         buildpack_cache_download_uri: Some(url(&http::Method::GET, &cache)),
         buildpack_cache_upload_uri: Some(url(&http::Method::PUT, &cache)),
-        admin_buildpacks: Vec::new(),
+        admin_buildpacks: offered_buildpacks(build, &offered, |key| url(&http::Method::GET, key))?,
         memory_limit: u64::try_from(build.memory_mb).unwrap_or_default(),
         disk_limit: u64::try_from(build.disk_mb).unwrap_or_default(),
         yard_dea: dea.clone(),
@@ -416,6 +421,38 @@ async fn compose(
         yard_package_sha256: Some(package_sum.to_string()),
         yard_epoch: Some(epoch),
     })
+}
+
+/// Those that a build may use, in the order of detection.
+fn offered_buildpacks(
+    build: &Build,
+    rows: &[Buildpack],
+    url: impl Fn(&str) -> String,
+) -> Result<Vec<AdminBuildpack>, Stopped> {
+    let of_stack = |row: &&Buildpack| row.stack.as_ref().is_none_or(|stack| *stack == build.stack);
+    let offered: Vec<AdminBuildpack> = rows
+        .iter()
+        .filter(|row| row.enabled && row.is_ready())
+        .filter(of_stack)
+        .map(|row| AdminBuildpack {
+            key: row.name.clone(),
+            url: row.sha256.as_deref().map(|sum| url(&buildpacks::key(sum))),
+            yard_sha256: row.sha256.clone(),
+        })
+        .collect();
+    // None at all would mean to a stager that the controller knows nothing of buildpacks.
+    let needs_one =
+        build.buildpacks.is_empty() || !build.buildpacks.iter().all(|it| is_address(it));
+    if offered.is_empty() && needs_one {
+        return Err(failure(
+            "NoAppDetectedError",
+            format!(
+                "An app was not successfully detected by any available buildpack: the cluster has none for the stack {} that is enabled",
+                build.stack
+            ),
+        ));
+    }
+    Ok(offered)
 }
 
 /// Asks a stager; waits a while for one to be there.

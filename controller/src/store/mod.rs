@@ -23,6 +23,7 @@ pub mod apps;
 pub mod audit_events;
 pub mod authorization_codes;
 pub mod automation;
+pub mod buildpacks;
 pub mod builds;
 pub mod decisions;
 pub mod deployments;
@@ -122,6 +123,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         14,
         "route services",
         include_str!("../../migrations/0014_route_services.sql"),
+    ),
+    (
+        15,
+        "buildpacks",
+        include_str!("../../migrations/0015_buildpacks.sql"),
     ),
 ];
 

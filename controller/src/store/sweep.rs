@@ -35,6 +35,16 @@ pub async fn droplet_checksums(
     texts(connection, "SELECT DISTINCT sha256 FROM droplets").await
 }
 
+pub async fn buildpack_checksums(
+    connection: &mut AnyConnection,
+) -> Result<BTreeSet<String>, StoreError> {
+    texts(
+        connection,
+        "SELECT DISTINCT sha256 FROM buildpacks WHERE sha256 IS NOT NULL",
+    )
+    .await
+}
+
 pub async fn running_builds(
     connection: &mut AnyConnection,
 ) -> Result<BTreeSet<String>, StoreError> {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod apps;
+mod buildpacks;
 #[path = "../databases/mod.rs"]
 mod databases;
 #[path = "../http/mod.rs"]

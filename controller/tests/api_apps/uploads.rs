@@ -35,7 +35,7 @@ async fn uploads_are_looked_at() {
     check(
         &[("bits", true, &zip(&[("../../evil", b"x")]))],
         422,
-        "leads out of the app",
+        "leads out of it",
     )
     .await;
     check(

@@ -128,6 +128,7 @@ async fn the_committed_description_is_what_the_table_and_the_api_say() {
         "Droplet",
         "Package",
         "Build",
+        "Buildpack",
         "Deployment",
         "Task",
         "AuditEvent",

@@ -170,11 +170,12 @@ GET /v3/stacks | bearer | | 200 [Stack] | Lists stacks
 POST /v3/stacks | bearer | | refused | Stacks cannot be made
 GET /v3/stacks/{guid} | bearer | | 200 Stack | Shows a stack
 GET /v3/buildpacks | bearer | | 200 [Buildpack] | Lists buildpacks
-POST /v3/buildpacks | bearer | | refused | Buildpacks cannot be made
-POST /v3/buildpacks/ | bearer | | refused | Buildpacks cannot be made
+POST /v3/buildpacks | bearer | CreateBuildpack | 201 Buildpack | Makes a buildpack that waits for its archive
+POST /v3/buildpacks/ | bearer | CreateBuildpack | 201 Buildpack | The same, as some clients write it
 GET /v3/buildpacks/{guid} | bearer | | 200 Buildpack | Shows a buildpack
-PATCH /v3/buildpacks/{guid} | bearer | | refused | Buildpacks cannot be changed
-DELETE /v3/buildpacks/{guid} | bearer | | refused | Buildpacks cannot be deleted
+PATCH /v3/buildpacks/{guid} | bearer | UpdateBuildpack | 200 Buildpack | Changes a buildpack, or its place in the order of detection
+DELETE /v3/buildpacks/{guid} | bearer | | 202 job | Deletes a buildpack that was uploaded
+POST /v3/buildpacks/{guid}/upload | bearer | multipart BuildpackUpload | 202 job | Takes the archive of a buildpack; the job tells whether it is one
 GET /v3/environment_variable_groups/{name} | bearer | | 200 VariableGroup | Variables of all apps: there are none
 PATCH /v3/environment_variable_groups/{name} | bearer | | refused | Variable groups are not supported
 GET /login | - | | 200 LoginInfo | How to log in

@@ -49,6 +49,14 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ("TaskTemplate", "process!:GuidRef"),
     ("UpdateTask", "metadata:MetadataChange"),
     (
+        "CreateBuildpack",
+        "name!:string stack:string? position:integer? enabled:boolean? locked:boolean? lifecycle:string? metadata:MetadataChange",
+    ),
+    (
+        "UpdateBuildpack",
+        "name:string? stack:string? position:integer? enabled:boolean? locked:boolean? lifecycle:string? metadata:MetadataChange",
+    ),
+    (
         "WriteOrganization",
         "name:string suspended:boolean metadata:MetadataChange",
     ),
@@ -188,10 +196,6 @@ const ANSWERS: &[(&str, &str)] = &[
         "guid!:string name!:string description!:string default!:boolean state!:string metadata!:Metadata links!:object",
     ),
     (
-        "Buildpack",
-        "guid!:string name!:string stack!:string position!:integer lifecycle!:string enabled!:boolean locked!:boolean state!:string metadata!:Metadata links!:object",
-    ),
-    (
         "VariableGroup",
         "name!:string var!:map updated_at:string? links!:object",
     ),
@@ -271,7 +275,7 @@ pub fn all() -> Map<String, Value> {
     let typed = documents! {
         Info Link Metadata GuidRef ToOne ToMany Pagination Included Lifecycle LifecycleData Checksum
         App AppRelationships AppEnvironment EnvironmentVariables AppFeature
-        AdminCommand AuditEvent AuditParty Build BuildRelationships CreatedBy
+        AdminCommand AuditEvent AuditParty Build BuildRelationships Buildpack CreatedBy
         ConfigList ConfigEntry ConfigOverride ConfigChange ConfigChanges ConfigEdit ConfigRollback ConfigImport ConfigTree ConfigOutcome ConfigDifference ConfigHistory ConfigRevision ConfigStep ClusterStatus SeenComponent SeenAgent AgentDrain Leader WaitingThing NodeList SeenNode SeenDaemon RoleChanges
         Deployment DeploymentStatus DeploymentDetails DeploymentOptions NewProcess DeploymentRelationships
         Domain DomainRelationships Droplet DropletBuildpack DropletRelationships
@@ -300,6 +304,12 @@ pub fn all() -> Map<String, Value> {
         },
     });
     schemas.insert("Upload".into(), upload);
+    let upload = json!({
+        "type": "object",
+        "required": ["bits"],
+        "properties": {"bits": {"type": "string", "contentMediaType": "application/zip"}},
+    });
+    schemas.insert("BuildpackUpload".into(), upload);
     let links = json!({"type": "object", "additionalProperties": kind("Link?")});
     schemas.insert(
         "Root".into(),

@@ -3,6 +3,7 @@
 use crate::world::{Agent, World, eventually, has_servers, now, stager};
 use controller::runtime::Runtime;
 use controller::store::Json;
+use controller::store::buildpacks::{self, Buildpack};
 use controller::store::builds::Build;
 use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
@@ -65,6 +66,41 @@ pub async fn build(world: &World, guid: &str, app: &str, memory_mb: i64, deadlin
     tx.commit().await.unwrap();
 }
 
+/// Changes the cluster's buildpacks, in the order of detection.
+async fn change_buildpacks(world: &World, change: impl Fn(&mut [Buildpack])) {
+    let mut tx = world.store.write("test").await.unwrap();
+    let mut rows = buildpacks::in_order(&mut tx).await.unwrap();
+    change(&mut rows);
+    for row in &mut rows {
+        row.update(&mut tx, now()).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_without_an_enabled_buildpack_stages_nothing() {
+    if !has_servers("a_cluster_without_an_enabled_buildpack_stages_nothing") {
+        return;
+    }
+    let world = World::start().await;
+    let (runtime, _deps) = world.controller("controller-1").await;
+    let _agent = Agent::start(&world, "dea-1", 4096).await;
+    world.app("a", 0, 256).await;
+    change_buildpacks(&world, |rows| {
+        rows.iter_mut().for_each(|row| row.enabled = false);
+    })
+    .await;
+    build(&world, "b", "a", 1024, later()).await;
+    runtime.nudge();
+    let build = build_ends(&world, &runtime, "b").await;
+    assert_eq!(build.error_type.as_deref(), Some("NoAppDetectedError"));
+    let why = build.error.unwrap();
+    assert!(
+        why.contains("none for the stack host that is enabled"),
+        "{why}"
+    );
+}
+
 async fn build_ends(world: &World, runtime: &Runtime, guid: &str) -> Build {
     eventually("the build ends", async || {
         let mut reader = world.store.read().await.unwrap();
@@ -122,6 +158,13 @@ async fn a_build_is_placed_staged_and_committed_once() {
     let _agent = Agent::start(&world, "dea-1", 4096).await;
     let (bus, requests) = stager(&world, |_| None).await;
     world.app("a", 0, 256).await;
+    let sum = "5".repeat(64);
+    change_buildpacks(&world, |rows| {
+        rows[0].enabled = false;
+        rows[3].shipped = false;
+        rows[3].sha256 = Some(sum.clone());
+    })
+    .await;
     build(&world, "b", "a", 1024, later()).await;
     runtime.nudge();
     let request = eventually("a stager is asked", async || {
@@ -138,6 +181,15 @@ async fn a_build_is_placed_staged_and_committed_once() {
         ("dea-1", 1024)
     );
     assert_eq!(request.properties.buildpacks, ["python"]);
+    let offered = &request.admin_buildpacks;
+    let names: Vec<&str> = offered.iter().map(|one| one.key.as_str()).collect();
+    assert_eq!(names, ["nodejs", "python", "binary"], "those enabled");
+    assert_eq!(
+        (&offered[0].url, &offered[2].yard_sha256),
+        (&None, &Some(sum))
+    );
+    let url = offered[2].url.as_ref().expect("an archive");
+    assert!(url.contains("/internal/blobs/buildpacks/5555"), "{url}");
     assert!(
         request
             .properties

@@ -16,6 +16,7 @@ use controller::ops::Ops;
 use controller::ops::tokens::Tokens;
 use controller::runtime::{Runtime, RuntimeConfig};
 use controller::store::apps::App;
+use controller::store::buildpacks;
 use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
@@ -167,6 +168,12 @@ impl World {
             blobs,
         };
         world.space().await;
+        let mut tx = world.store.write("test").await.unwrap();
+        let guid = |name: &str| format!("buildpack-{name}");
+        buildpacks::make_shipped(&mut tx, "host", guid, now())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
         world
     }
 

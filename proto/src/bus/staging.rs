@@ -25,8 +25,8 @@ pub struct StagingRequest {
     pub buildpack_cache_download_uri: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buildpack_cache_upload_uri: Option<String>,
-    /// Operator's buildpacks in the order of detection; the built-in ones have the key as their
-    /// name and no URL.
+    /// The cluster's buildpacks in the order of detection, by their names; those that come with the agents have
+    /// no URL.
     #[serde(default)]
     pub admin_buildpacks: Vec<AdminBuildpack>,
     /// MB
@@ -51,7 +51,7 @@ pub struct StagingProperties {
     /// `NAME=value`: the user's, and the operator's staging group.
     #[serde(default)]
     pub environment: Vec<String>,
-    /// Buildpacks the user named, in order; empty: detect.
+    /// Buildpacks the user named, in order, by name or by address; empty: detect.
     #[serde(default)]
     pub buildpacks: Vec<String>,
     /// The web command the user gave, if any: a droplet without a start command is then fine.
@@ -62,8 +62,12 @@ pub struct StagingProperties {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdminBuildpack {
     pub key: String,
+    /// Signed URL of an uploaded archive (a zip).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// SHA-256 of the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_sha256: Option<String>,
 }
 
 /// Answer of the stager: taken, or why not. It comes within seconds, not when staging is done.

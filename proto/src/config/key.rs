@@ -47,6 +47,10 @@ impl Key {
                 vec!["controller", "stager"]
             }
             "staging/environment" => vec!["controller", "stager"],
+            "staging/buildpacks/schemes" | "staging/buildpacks/max_size" => {
+                vec!["controller", "stager"]
+            }
+            "staging/buildpacks/fetch_timeout" => vec!["stager"],
             "controller/apps/default_disk" => vec!["controller", "dea"],
             path => match path.split('/').next().unwrap_or_default() {
                 "cluster" => all().chain([NODE]).collect(),

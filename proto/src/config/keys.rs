@@ -638,6 +638,33 @@ const OTHERS: &[Key] = &[
         "Disk of a staging that begins from now on.",
     ),
     key(
+        "staging/buildpacks/schemes",
+        Kind::List {
+            separator: ',',
+            max: 64,
+        },
+        "https,http,git",
+        "Ways in which a buildpack may be fetched from an address that an app names, of https, http and git; empty: none.",
+    ),
+    key(
+        "staging/buildpacks/fetch_timeout",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(3600),
+        },
+        "5m",
+        "Longest fetch of a buildpack from its address.",
+    ),
+    key(
+        "staging/buildpacks/max_size",
+        Kind::Size {
+            min: MIB,
+            max: 64 * GIB,
+        },
+        "1GiB",
+        "Largest buildpack, as an archive and unpacked.",
+    ),
+    key(
         "staging/timeout",
         Kind::Duration {
             min: secs(5),

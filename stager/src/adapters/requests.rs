@@ -5,6 +5,7 @@ use super::{Counters, Stager};
 use crate::domain::build::kind;
 use crate::domain::compose::{Policy, compose};
 use daemon::{BusError, Received, Shutdown};
+use proto::buildpacks::allowed_schemes;
 use proto::bus::catalogue::{self, QUEUE_STAGERS};
 use proto::bus::staging::{StagingError, StagingReply, StagingRequest};
 use proto::bus::stream::{RunTask, RunTaskReply, StopTask};
@@ -156,6 +157,11 @@ fn policy(settings: &Settings) -> Policy {
         max_entries: u64::try_from(settings.integer("controller/packages/max_files"))
             .unwrap_or(u64::MAX),
         environment: settings.environment("staging/environment"),
+        schemes: allowed_schemes(&settings.text("staging/buildpacks/schemes")),
+        fetch_seconds: settings
+            .duration("staging/buildpacks/fetch_timeout")
+            .as_secs(),
+        max_buildpack_bytes: settings.size("staging/buildpacks/max_size"),
     }
 }
 
@@ -184,5 +190,7 @@ mod tests {
         let policy = policy(&Settings::default());
         assert!(policy.max_unpacked_bytes > 0 && policy.max_entries > 0);
         assert!(policy.environment.is_empty());
+        assert!(policy.fetch_seconds > 0 && policy.max_buildpack_bytes > 0);
+        assert_eq!(policy.schemes, ["https", "http", "git"]);
     }
 }

@@ -2,13 +2,15 @@
 
 use super::console::Console;
 use super::environment::{self, Dependency};
-use super::layout::Layout;
+use super::fetch::{self, Fetch};
+use super::layout::{Layout, folder_name};
 use super::processes::{self, Processes};
 use super::script::{self, Finished, Script};
+use super::unpack::Bounds;
 use super::{fail, failure};
-use crate::domain::build::{BuildFailure, BuildRequest, BuildpackMetadata, Step};
+use crate::domain::build::{BuildFailure, BuildRequest, BuildpackMetadata, OwnBuildpacks, Step};
 use nix::unistd::{AccessFlags, access};
-use sha2::{Digest, Sha256};
+use proto::buildpacks::{Address, is_address};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,9 +27,12 @@ pub struct Built {
 
 /// Longest run of a script that only looks or prints.
 const SHORT: Duration = Duration::from_secs(60);
+/// Most entries of the archive of a buildpack.
+const MOST_ENTRIES: u64 = 100_000;
 
 struct Session<'a> {
     layout: &'a Layout,
+    own: OwnBuildpacks,
     deadline: Instant,
     inherited: BTreeMap<String, String>,
     fixed: BTreeMap<String, String>,
@@ -44,6 +49,7 @@ pub fn run_all(
 ) -> Result<Built, BuildFailure> {
     let mut session = Session {
         layout,
+        own: request.own_buildpacks.clone().unwrap_or_default(),
         deadline,
         inherited: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -61,6 +67,9 @@ pub fn run_all(
             request.buildpacks.last().cloned().unwrap_or_default(),
         )
     };
+    for name in &chosen {
+        session.provide(name)?;
+    }
     session.require_all(&chosen)?;
     session.supply_and_finalize(&chosen)?;
     let released = match chosen.last() {
@@ -73,7 +82,7 @@ pub fn run_all(
         .map(|name| BuildpackMetadata {
             key: name.clone(),
             name: name.clone(),
-            version: version(&layout.buildpack(name)),
+            version: version(&session.folder(name)),
         })
         .collect();
     Ok(Built {
@@ -111,18 +120,66 @@ fn version(folder: &Path) -> String {
 }
 
 impl Session<'_> {
+    fn is_own(&self, buildpack: &str) -> bool {
+        is_address(buildpack) || self.own.archives.contains_key(buildpack)
+    }
+
+    fn folder(&self, buildpack: &str) -> PathBuf {
+        match self.is_own(buildpack) {
+            true => self.layout.own_buildpack(buildpack),
+            false => self.layout.buildpack(buildpack),
+        }
+    }
+
     fn has(&self, buildpack: &str, script: &str) -> bool {
-        self.layout
-            .buildpack(buildpack)
-            .join("bin")
-            .join(script)
-            .is_file()
+        self.folder(buildpack).join("bin").join(script).is_file()
+    }
+
+    /// Unpacks or fetches one that does not come with the agent, once.
+    fn provide(&mut self, name: &str) -> Result<(), BuildFailure> {
+        let target = self.folder(name);
+        if !self.is_own(name) || target.exists() {
+            return Ok(());
+        }
+        let bounds = Bounds {
+            bytes: self.own.max_bytes,
+            entries: MOST_ENTRIES,
+        };
+        let temporary = self.layout.temporary();
+        if let Some(archive) = self.own.archives.get(name) {
+            return fetch::unpack(archive, &temporary, &target, bounds).map_err(|why| {
+                failure(
+                    Step::Prepare,
+                    format!("The archive of the buildpack {name} is unusable: {why}"),
+                )
+            });
+        }
+        let address = Address::parse_allowed(name, &self.own.schemes).map_err(|error| {
+            failure(
+                Step::Prepare,
+                format!("The buildpack {name} cannot be fetched: {error}"),
+            )
+        })?;
+        self.console
+            .phase(&format!("Fetching the buildpack {address}..."));
+        let environment = environment::of_script(&self.inherited, &self.fixed, &[]);
+        let fetch = Fetch {
+            address: &address,
+            target: &target,
+            temporary: &temporary,
+            environment: &environment,
+            deadline: self.deadline,
+            within: Duration::from_secs(self.own.fetch_seconds),
+            bounds,
+            schemes: &self.own.schemes,
+        };
+        fetch.run(self.console)
     }
 
     /// Every chosen buildpack must be there with the scripts that its place in the list needs.
     fn require_all(&self, chosen: &[String]) -> Result<(), BuildFailure> {
         for (index, name) in chosen.iter().enumerate() {
-            if !self.layout.buildpack(name).is_dir() {
+            if !self.folder(name).is_dir() {
                 return Err(failure(
                     Step::Prepare,
                     format!("the buildpack {name} is not installed on this agent"),
@@ -151,9 +208,14 @@ impl Session<'_> {
         self.console.phase("Detecting the buildpack...");
         let mut looked_for = Vec::new();
         for name in order {
+            self.provide(name)?;
             if !self.has(name, "detect") {
-                self.console
-                    .detail(&format!("{name}: not installed on this agent"));
+                let why = match self.folder(name).is_dir() {
+                    true => "it has no bin/detect, name it to use it",
+                    false => "not installed on this agent",
+                };
+                self.console.detail(&format!("{name}: {why}"));
+                looked_for.push(format!("{name}: {why}"));
                 continue;
             }
             let finished =
@@ -201,7 +263,7 @@ impl Session<'_> {
             let cache = self.layout.cache().join(if last {
                 "final".to_string()
             } else {
-                cache_name(name)
+                folder_name(name)
             });
             for folder in [&folder, &cache] {
                 fs::create_dir_all(folder).map_err(|error| fail(Step::Prepare, error))?;
@@ -295,7 +357,7 @@ impl Session<'_> {
         arguments: Vec<PathBuf>,
         quiet: bool,
     ) -> Result<Finished, BuildFailure> {
-        let program = self.layout.buildpack(buildpack).join("bin").join(name);
+        let program = self.folder(buildpack).join("bin").join(name);
         if access(&program, AccessFlags::X_OK).is_err() {
             return Err(failure(
                 step,
@@ -353,25 +415,5 @@ impl Session<'_> {
             timed_out: finished.status.is_none(),
             last_lines: finished.last_lines,
         })
-    }
-}
-
-/// A folder name of the cache that no other buildpack has.
-fn cache_name(buildpack: &str) -> String {
-    Sha256::digest(buildpack.as_bytes())
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn caches_of_buildpacks_are_apart() {
-        assert_eq!(cache_name("python").len(), 16);
-        assert_ne!(cache_name("python"), cache_name("nodejs"));
     }
 }

@@ -6,12 +6,14 @@
 //!   request.json                                             deps/<index>/    what buildpacks add
 //!   buildpacks/<name>/bin/…                                  profile.d/       scripts sourced at start
 //!   out/droplet.tgz cache.tgz result.json                    logs/ tmp/       empty
-//!                                                            .staging/        left out: cache, temporary files
+//!   archives/<number>.zip         uploaded buildpacks        .staging/        left out: cache, temporary files,
+//!                                                                             buildpacks fetched or unpacked
 //! ```
 //!
 //! The home is the same while staging and while running, because virtual environments and the like
 //! hold absolute paths. Both roots can be moved, which is how the tests run without a container.
 
+use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 #[derive(Debug, Clone)]
@@ -49,8 +51,13 @@ impl Layout {
     pub fn cache_in(&self) -> PathBuf {
         self.yard.join("cache.tgz")
     }
+    /// One that the agent brings.
     pub fn buildpack(&self, name: &str) -> PathBuf {
         self.yard.join("buildpacks").join(name)
+    }
+    /// One that the build gets for itself.
+    pub fn own_buildpack(&self, name: &str) -> PathBuf {
+        self.staging().join("buildpacks").join(folder_name(name))
     }
     pub fn out(&self) -> PathBuf {
         self.yard.join("out")
@@ -63,5 +70,25 @@ impl Layout {
     }
     pub fn result(&self) -> PathBuf {
         self.out().join("result.json")
+    }
+}
+
+/// A folder name that no other buildpack has.
+pub(super) fn folder_name(buildpack: &str) -> String {
+    Sha256::digest(buildpack.as_bytes())
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_buildpacks_are_apart() {
+        assert_eq!(folder_name("python").len(), 16);
+        assert_ne!(folder_name("python"), folder_name("nodejs"));
     }
 }

@@ -3,7 +3,8 @@
 //! the executable that holds it into the sandbox.
 //!
 //! ```text
-//! prepare    unpack the package (bounded, trusted in nothing) and the cache
+//! prepare    unpack the package (bounded, trusted in nothing) and the cache; uploaded buildpacks are unpacked
+//!            in the same way, those named by their address fetched, once they are needed
 //! detect     the first buildpack that fits, unless the user named some
 //! supply     each buildpack but the last, then the last if it finalizes
 //! finalize   the last one (or `compile`, the old style)
@@ -11,7 +12,7 @@
 //! pack       droplet.tgz, and on success only cache.tgz
 //! ```
 //!
-//! No tokio, no network, no environment of a daemon: plain files and child processes. Everything it
+//! No tokio, no environment of a daemon: plain files and child processes, also where something is fetched. All it
 //! says is for the user who pushes. The result file is written on failure too; the exit status says
 //! the step when even that is impossible.
 
@@ -19,6 +20,7 @@ mod archive;
 mod buildpack;
 mod console;
 mod environment;
+mod fetch;
 mod layout;
 mod processes;
 mod script;
@@ -206,8 +208,11 @@ fn prepare(
         bytes: request.max_unpacked_bytes,
         entries: request.max_entries,
     };
-    let unpacked = unpack::unpack(&layout.package(), &layout.app(), bounds)
-        .map_err(|error| fail(Step::Prepare, error))?;
+    let unpacked = unpack::unpack(&layout.package(), &layout.app(), bounds).map_err(|error| {
+        let told = chain(&error);
+        let told = format!("the package cannot be unpacked: {told}{}", hint(&error));
+        failure(Step::Prepare, told)
+    })?;
     console.detail(&format!(
         "{} files, {}",
         unpacked.files,
@@ -228,6 +233,15 @@ fn prepare(
         }
     }
     Ok(())
+}
+
+/// The setting that bounds a package.
+fn hint(error: &unpack::UnpackError) -> &'static str {
+    match error {
+        unpack::UnpackError::TooMany { .. } => " (setting controller/packages/max_files)",
+        unpack::UnpackError::TooLarge { .. } => " (setting controller/packages/max_unpacked_size)",
+        _ => "",
+    }
 }
 
 fn processes_of(layout: &Layout, built: &Built) -> Result<Processes, BuildFailure> {

@@ -1,4 +1,4 @@
-//! Unpacks the user's package, trusting nothing in it.
+//! Unpacks the user's package, or the archive of a buildpack, trusting nothing in it.
 //!
 //! A zip may name absolute paths and parents, carry links that lead out of the app, hold devices,
 //! say it is small and inflate without end. All of that is refused with the entry's name. Two
@@ -18,27 +18,23 @@ use zip::{ExtraField, ZipArchive};
 
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    #[error("the package cannot be opened")]
+    #[error("it cannot be opened")]
     Open(#[source] io::Error),
-    #[error("the package is no readable zip archive")]
+    #[error("it is no readable zip archive")]
     Archive(#[source] zip::result::ZipError),
-    #[error("the package is empty: there is nothing to stage")]
+    #[error("it is empty")]
     Empty,
-    #[error(
-        "the package holds {entries} entries; at most {most} are allowed (setting controller/packages/max_files)"
-    )]
+    #[error("it holds {entries} entries; at most {most} are allowed")]
     TooMany { entries: u64, most: u64 },
-    #[error(
-        "the package unpacks to more than {most} bytes (setting controller/packages/max_unpacked_size), seen at {entry}"
-    )]
+    #[error("it unpacks to more than {most} bytes, seen at {entry}")]
     TooLarge { entry: String, most: u64 },
-    #[error("the package holds {entry:?}, a path that leads out of the app")]
+    #[error("it holds {entry:?}, a path that leads out of it")]
     Escape { entry: String },
-    #[error("the link {entry} points to {target}, which is outside of the app")]
+    #[error("the link {entry} points to {target}, which is outside of it")]
     LinkEscape { entry: String, target: String },
     #[error("{entry} is neither file, folder nor link")]
     Special { entry: String },
-    #[error("{entry} cannot be read from the package")]
+    #[error("{entry} cannot be read from it")]
     Entry {
         entry: String,
         #[source]
@@ -472,7 +468,7 @@ mod tests {
     fn paths_that_lead_out_are_refused_by_name() {
         for name in ["../evil", "/evil", "a/../../evil"] {
             assert!(
-                refusal(&[file(name, "x")]).contains("leads out of the app"),
+                refusal(&[file(name, "x")]).contains("leads out of it"),
                 "{name}"
             );
         }
@@ -486,7 +482,7 @@ mod tests {
             ("a/l", "../../evil"),
         ] {
             assert!(
-                refusal(&[file("a/f", "x"), Link(link, target)]).contains("outside of the app"),
+                refusal(&[file("a/f", "x"), Link(link, target)]).contains("outside of it"),
                 "{link} -> {target}"
             );
         }
@@ -497,7 +493,7 @@ mod tests {
                 Link("a/b/c/up", "../../.."),
                 Link("out", "a/b/c/up/../..")
             ])
-            .contains("outside of the app")
+            .contains("outside of it")
         );
         // The same with the order that leaves the first one dangling.
         assert!(
@@ -506,7 +502,7 @@ mod tests {
                 Link("out", "a/b/c/up/../.."),
                 Link("a/b/c/up", "../../..")
             ])
-            .contains("outside of the app")
+            .contains("outside of it")
         );
         // A loop leads nowhere.
         assert!(check(&[Link("x", "y"), Link("y", "x")]).1.is_err());
@@ -535,7 +531,7 @@ mod tests {
         let many: Vec<Entry> = names.into_iter().map(|name| file(name, "")).collect();
         assert!(refusal(&many).contains("21 entries; at most 20"));
         assert!(refusal(&[Fifo("pipe")]).contains("neither file, folder nor link"));
-        assert!(refusal(&[Folder("only/")]).contains("nothing to stage"));
+        assert!(refusal(&[Folder("only/")]).contains("it is empty"));
     }
 
     #[test]

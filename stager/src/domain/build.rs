@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Where the sandbox of a staging has its things. The agent puts the inputs there and takes the
 /// outputs from there.
@@ -15,6 +16,8 @@ pub mod place {
     pub const REQUEST: &str = "/yard/request.json";
     pub const BUILDER: &str = "/yard/builder";
     pub const BUILDPACKS: &str = "/yard/buildpacks";
+    /// Folder of the archives of uploaded buildpacks.
+    pub const ARCHIVES: &str = "/yard/archives";
     pub const DROPLET_OUT: &str = "/yard/out/droplet.tgz";
     pub const CACHE_OUT: &str = "/yard/out/cache.tgz";
     pub const RESULT: &str = "/yard/out/result.json";
@@ -38,8 +41,25 @@ pub struct BuildRequest {
     pub max_unpacked_bytes: u64,
     /// Most entries the package may hold.
     pub max_entries: u64,
+    /// Needed where a buildpack is used that does not come with the agent; without it no older builder misses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_buildpacks: Option<OwnBuildpacks>,
     /// Seconds for everything; the builder ends a hanging step a little earlier, by name.
     pub timeout_seconds: u64,
+}
+
+/// Buildpacks that do not come with the agent: uploaded ones, and those that are named by their address.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnBuildpacks {
+    /// Uploaded ones, by name: where the archive is.
+    pub archives: BTreeMap<String, PathBuf>,
+    /// Ways in which addresses may be asked.
+    pub schemes: Vec<String>,
+    /// Longest fetch of one.
+    pub fetch_seconds: u64,
+    /// Most bytes of one, as an archive and unpacked.
+    pub max_bytes: u64,
 }
 
 /// `/yard/out/result.json`. The upper half is Cloud Foundry's staging result.

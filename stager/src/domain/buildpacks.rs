@@ -1,92 +1,78 @@
 //! Names of buildpacks: what a user may write, and what it means.
 //!
-//! A manifest may name a buildpack of the operator's list, also by the name it has elsewhere
-//! (`python_buildpack` for `python`). A link to a repository or an archive is a different thing,
-//! and said to be so, instead of "unknown buildpack".
+//! A manifest may name a buildpack of the cluster's list, also by the name it has elsewhere
+//! (`python_buildpack` for `python`), or give the address of a repository or an archive, which is fetched in the
+//! sandbox of the staging.
 
-/// The buildpacks that come with Stackyard, in their order of detection.
-pub const BUILT_IN: [&str; 4] = ["staticfile", "nodejs", "python", "binary"];
+use proto::buildpacks::{Address, InvalidAddress, is_address};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownBuildpack {
-    #[error(
-        "the buildpack {name} is a link; buildpacks from a git repository or an archive are not supported yet. Supported now: {known}"
-    )]
-    Link { name: String, known: String },
-    #[error("there is no buildpack {name}. Supported now: {known}")]
+    #[error("the buildpack {name} cannot be fetched: {why}")]
+    Address { name: String, why: InvalidAddress },
+    #[error("there is no buildpack {name}. There are {known}, and the addresses of others")]
     Name { name: String, known: String },
 }
 
-/// Finds `name` among `known`.
-pub fn resolve(name: &str, known: &[String]) -> Result<String, UnknownBuildpack> {
-    if let Some(found) = known.iter().find(|known| *known == name) {
-        return Ok(found.clone());
+/// Finds `name` among `known`, or reads it as an address that may be asked.
+pub fn resolve(
+    name: &str,
+    known: &[String],
+    schemes: &[String],
+) -> Result<String, UnknownBuildpack> {
+    let find = |wanted: &str| known.iter().find(|known| *known == wanted).cloned();
+    if let Some(found) = find(name) {
+        return Ok(found);
     }
-    let list = known.join(", ");
-    if name.contains("://")
-        || name.starts_with("git@")
-        || name.ends_with(".git")
-        || name.ends_with(".zip")
-    {
-        return Err(UnknownBuildpack::Link {
+    if is_address(name) {
+        return match Address::parse_allowed(name, schemes) {
+            Ok(address) => Ok(address.to_string()),
+            Err(why) => Err(UnknownBuildpack::Address {
+                name: name.to_string(),
+                why,
+            }),
+        };
+    }
+    name.strip_suffix("_buildpack")
+        .and_then(find)
+        .ok_or_else(|| UnknownBuildpack::Name {
             name: name.to_string(),
-            known: list,
-        });
-    }
-    let short = name
-        .strip_suffix("_buildpack")
-        .or_else(|| name.strip_suffix("-buildpack"))
-        .unwrap_or(name);
-    match known.iter().find(|known| *known == short) {
-        Some(found) => Ok(found.clone()),
-        None => Err(UnknownBuildpack::Name {
-            name: name.to_string(),
-            known: list,
-        }),
-    }
+            known: known.join(", "),
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn known() -> Vec<String> {
-        BUILT_IN.map(String::from).to_vec()
+    fn resolved(name: &str) -> Result<String, UnknownBuildpack> {
+        let known = ["staticfile", "python", "ruby_buildpack"].map(String::from);
+        resolve(name, &known, &["https".to_string()])
     }
 
     #[test]
-    fn a_name_is_found_with_and_without_the_suffix_used_elsewhere() {
-        assert_eq!(resolve("python", &known()).as_deref(), Ok("python"));
-        assert_eq!(
-            resolve("python_buildpack", &known()).as_deref(),
-            Ok("python")
-        );
-        assert_eq!(
-            resolve("nodejs-buildpack", &known()).as_deref(),
-            Ok("nodejs")
-        );
-    }
-
-    #[test]
-    fn a_link_is_refused_as_a_link_and_both_refusals_say_what_there_is() {
-        for name in [
-            "https://example.org/my.git#v1",
-            "git@example.org:a/b",
-            "pack.zip",
+    fn a_name_is_found_as_it_is_and_by_its_name_elsewhere() {
+        for (name, found) in [
+            ("python", "python"),
+            ("python_buildpack", "python"),
+            ("ruby_buildpack", "ruby_buildpack"),
         ] {
-            let error = resolve(name, &known()).expect_err("refused");
-            assert!(matches!(error, UnknownBuildpack::Link { .. }), "{name}");
-            assert!(
-                error
-                    .to_string()
-                    .contains("staticfile, nodejs, python, binary"),
-                "{error}"
-            );
+            assert_eq!(resolved(name).as_deref(), Ok(found));
         }
-        let error = resolve("ruby", &known()).expect_err("refused").to_string();
+        assert!(resolved("_buildpack").is_err());
         assert_eq!(
-            error,
-            "there is no buildpack ruby. Supported now: staticfile, nodejs, python, binary"
+            resolved("ruby").expect_err("refused").to_string(),
+            "there is no buildpack ruby. There are staticfile, python, ruby_buildpack, and the addresses of others"
         );
+    }
+
+    #[test]
+    fn an_address_stays_what_it_is_if_it_can_be_fetched() {
+        let address = "https://example.org/my.git#v1";
+        assert_eq!(resolved(address).as_deref(), Ok(address));
+        for wrong in ["git@example.org:a/b", "http://example.org/my.git"] {
+            let error = resolved(wrong).expect_err("refused");
+            assert!(matches!(error, UnknownBuildpack::Address { .. }), "{error}");
+        }
     }
 }

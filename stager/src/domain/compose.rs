@@ -3,8 +3,9 @@
 //! What can be refused without a container is refused here (unknown buildpack, no time, no memory):
 //! the user learns it at once instead of after the sandbox was made.
 
-use super::build::{BuildRequest, kind, place};
+use super::build::{BuildRequest, OwnBuildpacks, kind, place};
 use super::buildpacks;
+use proto::buildpacks::{SHIPPED, is_address};
 use proto::bus::staging::{StagingError, StagingRequest};
 use proto::bus::stream::{RunTask, TaskInput, TaskOutput, task_input::Source};
 use proto::log::SOURCE_STAGING;
@@ -18,6 +19,11 @@ pub struct Policy {
     pub max_entries: u64,
     /// The operator's environment of every staging; the request's own entries win.
     pub environment: BTreeMap<String, String>,
+    /// Ways in which a buildpack may be fetched from its address.
+    pub schemes: Vec<String>,
+    /// Longest fetch of a buildpack.
+    pub fetch_seconds: u64,
+    pub max_buildpack_bytes: u64,
 }
 
 /// Travels with the task and comes back with its end: the stager itself remembers nothing.
@@ -58,17 +64,29 @@ pub fn compose(request: &StagingRequest, policy: &Policy) -> Result<RunTask, Sta
             request.yard_timeout
         )));
     }
-    let order = order(request)?;
+    let order = order(request);
     let chosen = request
         .properties
         .buildpacks
         .iter()
-        .map(|name| buildpacks::resolve(name, &order))
+        .map(|name| buildpacks::resolve(name, &order, &policy.schemes))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refused(error.to_string()))?;
 
+    let archives = archives(request, &chosen);
+    let has_own = !archives.is_empty() || chosen.iter().any(|name| is_address(name));
+    let own_buildpacks = has_own.then(|| OwnBuildpacks {
+        archives: archives
+            .iter()
+            .map(|archive| (archive.name.to_string(), archive.place.clone().into()))
+            .collect(),
+        schemes: policy.schemes.clone(),
+        fetch_seconds: policy.fetch_seconds,
+        max_bytes: policy.max_buildpack_bytes,
+    });
     let build = BuildRequest {
         stack: request.stack.clone(),
+        own_buildpacks,
         buildpacks: chosen,
         order,
         start_command_given: request
@@ -100,7 +118,7 @@ pub fn compose(request: &StagingRequest, policy: &Policy) -> Result<RunTask, Sta
         memory_mb: request.memory_limit,
         disk_mb: request.disk_limit,
         timeout_seconds: u32::try_from(request.yard_timeout).unwrap_or(u32::MAX),
-        inputs: inputs(request, &build),
+        inputs: inputs(request, &build, &archives),
         outputs: outputs(request),
         log_source_type: SOURCE_STAGING.to_string(),
         context: serde_json::to_vec(&context).expect("a struct of texts and numbers serializes"),
@@ -111,23 +129,40 @@ pub fn compose(request: &StagingRequest, policy: &Policy) -> Result<RunTask, Sta
     })
 }
 
-/// The order of detection: the operator's list, or the built-in one.
-fn order(request: &StagingRequest) -> Result<Vec<String>, StagingError> {
+/// The order of detection. A controller that knows nothing of buildpacks sends none: then those that come with
+/// the agents.
+fn order(request: &StagingRequest) -> Vec<String> {
     if request.admin_buildpacks.is_empty() {
-        return Ok(buildpacks::BUILT_IN.map(String::from).to_vec());
+        return SHIPPED.map(String::from).to_vec();
     }
-    let mut order = Vec::new();
-    for buildpack in &request.admin_buildpacks {
-        if buildpack.url.is_some() {
-            return Err(refused(format!(
-                "the buildpack {} of the operator's list is an uploaded archive; only the built-in buildpacks ({}) are supported yet",
-                buildpack.key,
-                buildpacks::BUILT_IN.join(", ")
-            )));
-        }
-        order.push(buildpack.key.clone());
-    }
-    Ok(order)
+    let names = request.admin_buildpacks.iter().map(|one| one.key.clone());
+    names.collect()
+}
+
+/// An uploaded buildpack that goes into the sandbox.
+struct Archive<'a> {
+    name: &'a str,
+    place: String,
+    url: &'a str,
+    sha256: Option<&'a str>,
+}
+
+/// The archives that a build may need: those of `chosen`, or all if none is.
+fn archives<'a>(request: &'a StagingRequest, chosen: &[String]) -> Vec<Archive<'a>> {
+    let uploaded = request.admin_buildpacks.iter().filter_map(|one| {
+        let is_needed = chosen.is_empty() || chosen.contains(&one.key);
+        let url = one.url.as_deref().filter(|_| is_needed)?;
+        Some((one, url))
+    });
+    uploaded
+        .enumerate()
+        .map(|(number, (one, url))| Archive {
+            name: &one.key,
+            place: format!("{}/{number}.zip", place::ARCHIVES),
+            url,
+            sha256: one.yard_sha256.as_deref(),
+        })
+        .collect()
 }
 
 /// The request's environment, then what staging adds; the first entry of a name wins.
@@ -171,7 +206,11 @@ fn vcap_application(request: &StagingRequest) -> String {
     .to_string()
 }
 
-fn inputs(request: &StagingRequest, build: &BuildRequest) -> Vec<TaskInput> {
+fn inputs(
+    request: &StagingRequest,
+    build: &BuildRequest,
+    archives: &[Archive<'_>],
+) -> Vec<TaskInput> {
     let input = |path: &str, source: Source| TaskInput {
         path: path.to_string(),
         source: Some(source),
@@ -190,6 +229,10 @@ fn inputs(request: &StagingRequest, build: &BuildRequest) -> Vec<TaskInput> {
         input(place::BUILDER, Source::Builtin("builder".to_string())),
         input(place::BUILDPACKS, Source::Builtin("buildpacks".to_string())),
     ];
+    inputs.extend(archives.iter().map(|archive| TaskInput {
+        sha256: archive.sha256.unwrap_or_default().to_string(),
+        ..input(&archive.place, Source::Url(archive.url.to_string()))
+    }));
     if let Some(url) = &request.buildpack_cache_download_uri {
         // A first push has none, and a lost one must never fail a push.
         inputs.push(TaskInput {
@@ -258,6 +301,9 @@ mod tests {
                 ("PIP_INDEX_URL".to_string(), "operator".to_string()),
                 ("HTTP_PROXY".to_string(), "p".to_string()),
             ]),
+            schemes: vec!["https".into()],
+            fetch_seconds: 60,
+            max_buildpack_bytes: 1 << 20,
         }
     }
 
@@ -381,19 +427,61 @@ mod tests {
             with(|r| r.properties.buildpacks = vec!["ruby".into()])
                 .contains("there is no buildpack ruby")
         );
-        assert!(
-            with(|r| r.properties.buildpacks = vec!["https://x/y.git".into()])
-                .contains("is a link")
-        );
+        for address in ["git@x:y.git", "http://x/y.git"] {
+            let mut request = request();
+            request.properties.buildpacks = vec![address.into()];
+            let refused = compose(&request, &policy()).expect_err("refused");
+            assert!(refused.message.contains("cannot be fetched"), "{refused:?}");
+        }
         assert!(with(|r| r.memory_limit = 8).contains("at least 32 MB"));
         assert!(with(|r| r.yard_timeout = 0).contains("no time is left"));
-        assert!(
-            with(|r| r.admin_buildpacks = vec![AdminBuildpack {
-                key: "mine".into(),
-                url: Some("http://x".into())
-            }])
-            .contains("uploaded archive")
-        );
+    }
+
+    #[test]
+    fn uploaded_buildpacks_go_into_the_sandbox_as_far_as_they_are_needed() {
+        let uploaded = |key: &str| AdminBuildpack {
+            key: key.into(),
+            url: Some(format!("http://c/{key}")),
+            yard_sha256: Some(format!("sum of {key}")),
+        };
+        let shipped = AdminBuildpack {
+            key: "python".into(),
+            url: None,
+            yard_sha256: None,
+        };
+        let mut request = request();
+        request.admin_buildpacks = vec![uploaded("one"), shipped, uploaded("two")];
+        let composed = |named: &[&str]| {
+            let mut request = request.clone();
+            request.properties.buildpacks = named.iter().map(|name| name.to_string()).collect();
+            let task = compose(&request, &policy()).expect("composed");
+            let sums: Vec<(String, String)> = task
+                .inputs
+                .iter()
+                .filter(|input| input.path.starts_with(place::ARCHIVES))
+                .map(|input| (input.path.clone(), input.sha256.clone()))
+                .collect();
+            (build_of(&task), sums)
+        };
+        let sum = |number: u32, key: &str| {
+            let path = format!("/yard/archives/{number}.zip");
+            (path, format!("sum of {key}"))
+        };
+        let (build, sums) = composed(&[]);
+        assert_eq!(build.order, ["one", "python", "two"]);
+        assert_eq!(sums, [sum(0, "one"), sum(1, "two")]);
+        let own = build.own_buildpacks.expect("archives");
+        assert_eq!(own.archives["two"].to_str(), Some("/yard/archives/1.zip"));
+        assert_eq!(own.max_bytes, 1 << 20);
+        let (build, sums) = composed(&["two", "python_buildpack"]);
+        assert_eq!(build.buildpacks, ["two", "python"]);
+        assert_eq!(sums, [sum(0, "two")]);
+        let (build, sums) = composed(&["python"]);
+        assert!(build.own_buildpacks.is_none() && sums.is_empty());
+        let (build, sums) = composed(&["https://x/y.git"]);
+        let own = build.own_buildpacks.expect("what bounds the fetch");
+        assert_eq!((own.fetch_seconds, own.archives.len()), (60, 0));
+        assert!(sums.is_empty());
     }
 
     #[test]

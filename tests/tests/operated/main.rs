@@ -2,6 +2,7 @@
 //! another user through sudo; configured while it runs; and every command of `yard` in the form that
 //! programs read.
 
+mod buildpacks;
 mod changes;
 mod live;
 mod machine;
@@ -13,6 +14,7 @@ mod users;
 mod verbs;
 mod why;
 
+use buildpacks::*;
 use changes::*;
 use live::*;
 use machine::*;
@@ -49,6 +51,7 @@ fn main() {
                 a_task_without_room_waits_for_it,
                 what_happened_to_an_app_is_led_back_to_its_causes,
                 a_plan_tells_what_a_push_would_change_and_changes_nothing,
+                apps_bring_their_buildpacks_and_operators_upload_them,
                 a_value_of_one_component_changes_only_that_one,
                 a_value_of_the_machine_lies_between_the_clusters_and_a_components,
                 a_change_is_taken_back,

@@ -45,6 +45,9 @@ const ENTRY: &[&str] = &[
     "needs_restart",
     "overrides",
 ];
+const BUILDPACK: &[&str] = &[
+    "guid", "name", "position", "enabled", "locked", "state", "filename",
+];
 const SEEN: &[&str] = &["path", "value", "in_force", "from", "overrides"];
 const OUTCOME: &[&str] = &["dry_run", "revision", "changes"];
 const HELD: &[&str] = &["machine", "role", "count", "done", "daemons"];
@@ -191,6 +194,8 @@ const VERBS: &[Verb] = &[
     ),
     verb("quota update small -i 3", &["guid", "name", "apps"]),
     verb("quota delete small -f", &["quota", "deleted"]),
+    verb("buildpack list", BUILDPACK),
+    verb("buildpack update binary --lock", BUILDPACK),
     verb("config list", ENTRY),
     verb("config get router/access_log/enabled", SEEN),
     verb(

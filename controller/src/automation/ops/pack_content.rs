@@ -303,6 +303,7 @@ pub fn is_kept(path: &str, bytes: &[u8]) -> bool {
 const BOUNDS: Bounds = Bounds {
     max_entries: MOST_FILES,
     max_unpacked: MOST_BYTES,
+    setting: None,
 };
 
 fn unacceptable(error: archive::Unacceptable) -> ContentError {

@@ -1,6 +1,8 @@
 //! The builder with the real buildpacks and the real samples, outside of a container: the same
 //! code, with both roots moved. What it builds is then started and asked over HTTP.
 
+mod own_buildpacks;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use stager::builder::{Console, Layout, run};
@@ -84,6 +86,7 @@ fn request() -> BuildRequest {
         order: ["staticfile", "nodejs", "python", "binary"]
             .map(String::from)
             .to_vec(),
+        own_buildpacks: None,
         start_command_given: false,
         max_unpacked_bytes: 1 << 30,
         max_entries: 100_000,
@@ -129,8 +132,11 @@ impl Yard {
     }
 
     fn package(&self, source: &Path) {
-        let mut zip =
-            ZipWriter::new(File::create(self.layout.yard.join("package.zip")).expect("file"));
+        self.zip(source, &self.layout.yard.join("package.zip"));
+    }
+
+    fn zip(&self, source: &Path, archive: &Path) {
+        let mut zip = ZipWriter::new(File::create(archive).expect("file"));
         for entry in walkdir::WalkDir::new(source).sort_by_file_name() {
             let entry = entry.expect("entry");
             let name = entry
@@ -166,6 +172,20 @@ impl Yard {
             fs::write(&path, format!("#!/bin/bash\n{text}\n")).expect("script");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
         }
+    }
+
+    /// An uploaded buildpack of these scripts (path below it, text).
+    fn archive(&self, name: &str, scripts: &[(&str, &str)]) -> PathBuf {
+        let source = self.folder.path().join("archives").join(name);
+        for (path, text) in scripts {
+            let path = source.join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("folder");
+            fs::write(&path, format!("#!/bin/bash\n{text}\n")).expect("script");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
+        }
+        let archive = self.layout.yard.join(format!("{name}.zip"));
+        self.zip(&source, &archive);
+        archive
     }
 
     fn build(&self, request: &BuildRequest) -> Outcome {

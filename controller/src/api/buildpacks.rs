@@ -1,0 +1,197 @@
+//! `/v3/buildpacks`, and the upload of their archives.
+
+use super::extract::{Asked, Body, Caller};
+use super::organizations::MetadataChange;
+use super::packages::{broken_off, next_part};
+use super::{Answer, Api, accepted_job, accepted_job_with, created, ok};
+use crate::blobs::{ReceiveError, receive};
+use crate::domain::times::rfc3339;
+use crate::ops::Refusal;
+use crate::ops::buildpacks::{Archive, BuildpackSettings, LARGEST};
+use crate::store::buildpacks::Buildpack;
+use axum::Router;
+use axum::extract::multipart::MultipartRejection;
+use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
+use axum::routing::{get, post};
+use proto::api::{Link, Metadata};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+
+const LIFECYCLE: &str = "buildpack";
+
+pub fn routes() -> Router<Api> {
+    // The archive goes to disk and is bounded by a setting while it is received.
+    let upload = post(upload).layer(DefaultBodyLimit::disable());
+    Router::new()
+        .route("/v3/buildpacks", get(list).post(create))
+        .route("/v3/buildpacks/", post(create))
+        .route(
+            "/v3/buildpacks/{guid}",
+            get(show).patch(update).delete(remove),
+        )
+        .route("/v3/buildpacks/{guid}/upload", upload)
+}
+
+fn present(api: &Api, row: Buildpack) -> proto::api::Buildpack {
+    let own = format!("{}/v3/buildpacks/{}", api.ops.public_url, row.guid);
+    let upload = Link::post(format!("{own}/upload"));
+    proto::api::Buildpack {
+        links: BTreeMap::from([
+            ("self".to_string(), Link::to(own)),
+            ("upload".to_string(), upload),
+        ]),
+        state: row.state().to_string(),
+        guid: row.guid,
+        created_at: rfc3339(row.created_at),
+        updated_at: rfc3339(row.updated_at),
+        name: row.name,
+        stack: row.stack,
+        position: row.position,
+        lifecycle: LIFECYCLE.to_string(),
+        enabled: row.enabled,
+        locked: row.locked,
+        filename: row.filename,
+        metadata: Metadata {
+            labels: row.labels.0,
+            annotations: row.annotations.0,
+        },
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    name: Option<String>,
+    stack: Option<String>,
+    position: Option<i64>,
+    enabled: Option<bool>,
+    locked: Option<bool>,
+    lifecycle: Option<String>,
+    metadata: Option<MetadataChange>,
+}
+
+impl Wanted {
+    fn settings(self) -> Result<BuildpackSettings, Refusal> {
+        if let Some(kind) = self.lifecycle.filter(|kind| kind != LIFECYCLE) {
+            return Refusal::unprocessable(format!(
+                "Lifecycle '{kind}' is not supported: '{LIFECYCLE}' is"
+            ));
+        }
+        let metadata = self.metadata.unwrap_or_default();
+        Ok(BuildpackSettings {
+            name: self.name,
+            stack: self.stack,
+            position: self.position,
+            enabled: self.enabled,
+            locked: self.locked,
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+        })
+    }
+}
+
+async fn list(State(api): State<Api>, _: Caller, asked: Asked) -> Answer {
+    let listing = api.ops.list_buildpacks(&asked.query).await?;
+    Ok(asked.page(listing, |row| present(&api, row)))
+}
+
+async fn show(State(api): State<Api>, _: Caller, Path(guid): Path<String>) -> Answer {
+    Ok(ok(present(&api, api.ops.buildpack(&guid).await?)))
+}
+
+async fn create(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Body(wanted): Body<Wanted>,
+) -> Answer {
+    let settings = wanted.settings()?;
+    let row = api.ops.create_buildpack(&actor, &settings).await?;
+    Ok(created(present(&api, row)))
+}
+
+async fn update(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    Body(wanted): Body<Wanted>,
+) -> Answer {
+    let settings = wanted.settings()?;
+    let row = api.ops.update_buildpack(&actor, &guid, &settings).await?;
+    Ok(ok(present(&api, row)))
+}
+
+async fn remove(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
+    api.ops.delete_buildpack(&actor, &guid).await?;
+    let job = api.ops.record_job("buildpack.delete", None).await?;
+    Ok(accepted_job(&api, &job))
+}
+
+async fn upload(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    multipart: Result<Multipart, MultipartRejection>,
+) -> Answer {
+    api.ops.may_upload_buildpack(&actor, &guid).await?;
+    let multipart = multipart.map_err(|rejection| Refusal::BadRequest(rejection.body_text()))?;
+    let archive = receive_archive(&api, multipart).await?;
+    // Work of its own: a client that goes away must not leave it half done.
+    let (answer, answered) = oneshot::channel();
+    let ops = api.ops.clone();
+    api.ops.tasks.spawn_once("finish-upload", async move {
+        // Nobody waits any more when the client went away; the row tells how it ended.
+        let _ = answer.send(ops.finish_buildpack_upload(&actor, &guid, archive).await);
+    });
+    let (row, job) = answered.await.map_err(|_| {
+        Refusal::Unavailable("The controller is stopping: upload the buildpack again".into())
+    })??;
+    Ok(accepted_job_with(&api, &job, present(&api, row)))
+}
+
+async fn receive_archive(api: &Api, mut multipart: Multipart) -> Result<Archive, Refusal> {
+    let folder = api.ops.upload_folder()?;
+    let mut received = None;
+    while let Some(field) = next_part(&mut multipart).await? {
+        let name = field.name().unwrap_or_default().to_string();
+        if name != "bits" {
+            let name: String = name.chars().take(80).collect();
+            return Refusal::unprocessable(format!(
+                "Unknown field '{name}': the upload of a buildpack has 'bits'"
+            ));
+        }
+        if received.is_some() {
+            return Err(Refusal::BadRequest(
+                "the field 'bits' was sent twice".into(),
+            ));
+        }
+        let filename = field.file_name().unwrap_or_default().to_string();
+        if filename.len() > 255 || !filename.to_ascii_lowercase().ends_with(".zip") {
+            let shown: String = filename.chars().take(80).collect();
+            return Refusal::unprocessable(format!(
+                "Buildpacks are uploaded as .zip archives: '{shown}' is none by its name"
+            ));
+        }
+        let zip = folder.path().join("buildpack.zip");
+        let limit = api.ops.settings().size(LARGEST);
+        receive(&zip, field, limit).await.map_err(refused)?;
+        received = Some((zip, filename));
+    }
+    let (zip, filename) =
+        received.ok_or_else(|| Refusal::Unprocessable("The upload has no field 'bits'".into()))?;
+    Ok(Archive {
+        folder,
+        zip,
+        filename,
+    })
+}
+
+fn refused(error: ReceiveError) -> Refusal {
+    match error {
+        ReceiveError::TooLarge { limit } => Refusal::TooLarge(format!(
+            "The buildpack is larger than {limit} bytes (see the setting {LARGEST})"
+        )),
+        ReceiveError::BrokenOff => broken_off(),
+        ReceiveError::Disk(source) => Refusal::internal("receiving a buildpack")(source),
+    }
+}
