@@ -1,4 +1,4 @@
-//! Orders to agents: composed from the rows after the commit that recorded the start, and sent.
+//! Orders to agents: composed while the transaction that recorded the start is committed, and sent after it.
 
 use crate::automation::Automation;
 use crate::automation::ops::executions::SYSTEM_USER;
@@ -22,6 +22,7 @@ use proto::ids::DeaId;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How long an agent may take to say that it takes an action.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -88,43 +89,90 @@ fn failed(error: impl std::fmt::Display) -> NoOrders {
     NoOrders::Failed(error.to_string())
 }
 
-/// Sends the orders of an execution, in a task of its own.
-pub fn send(automation: &Automation, start: Start) {
-    let automation = automation.clone();
-    automation
-        .ops
-        .tasks
-        .clone()
-        .spawn_once("dispatch-action", async move {
-            if let Err(fault) = deliver(&automation, &start).await {
-                tracing::warn!(
-                    execution = start.execution.id,
-                    error = &fault as &dyn std::error::Error,
-                    "an execution could not be given to its agent"
-                );
-            }
-        });
+/// Orders in the making, in a task of their own. Dropped instead of sent, they are forgotten.
+pub struct Orders {
+    committed: oneshot::Sender<()>,
 }
 
-async fn deliver(automation: &Automation, start: &Start) -> Result<(), Fault> {
+impl Orders {
+    /// Begins to compose them: what they are made from is not what the transaction of their start changes.
+    pub fn prepare(automation: &Automation, start: Start) -> Orders {
+        let (committed, commit) = oneshot::channel();
+        let automation = automation.clone();
+        automation
+            .ops
+            .tasks
+            .clone()
+            .spawn_once("dispatch-action", async move {
+                let composed = compose(&automation, &start).await;
+                if commit.await.is_err() {
+                    return;
+                }
+                if let Err(fault) = deliver(&automation, &start, composed).await {
+                    tracing::warn!(
+                        execution = start.execution.id,
+                        error = &fault as &dyn std::error::Error,
+                        "an execution could not be given to its agent"
+                    );
+                }
+            });
+        Orders { committed }
+    }
+
+    /// The start is on the disk: the agent is told.
+    pub fn send(self) {
+        // Nobody waits only if the controller is stopping: another leader finds the row.
+        let _ = self.committed.send(());
+    }
+}
+
+/// What an agent is told, and for how many seconds the token in it must be good.
+struct Composed {
+    orders: RunAction,
+    lifetime: i64,
+}
+
+async fn deliver(
+    automation: &Automation,
+    start: &Start,
+    composed: Result<Composed, NoOrders>,
+) -> Result<(), Fault> {
     let Ok(agent) = DeaId::new(start.at.agent.clone()) else {
         return Ok(());
     };
-    let taken = order(automation, start, &agent).await;
+    let taken = order(automation, start, &agent, composed).await;
     automation
         .agents
         .answered(&agent, matches!(taken, Ok(true)));
     taken.map(drop)
 }
 
+/// The orders, once their token is good for long enough.
+async fn complete(
+    automation: &Automation,
+    start: &Start,
+    composed: Result<Composed, NoOrders>,
+) -> Result<RunAction, NoOrders> {
+    let Composed { orders, lifetime } = composed?;
+    if lifetime > TOKEN_LIFETIME {
+        automation.prolong(&start.token, lifetime).await?;
+    }
+    Ok(orders)
+}
+
 /// Whether the agent took it, as far as is known.
-async fn order(automation: &Automation, start: &Start, agent: &DeaId) -> Result<bool, Fault> {
+async fn order(
+    automation: &Automation,
+    start: &Start,
+    agent: &DeaId,
+    composed: Result<Composed, NoOrders>,
+) -> Result<bool, Fault> {
     let Some(bus) = &automation.bus else {
         return Ok(false);
     };
     let (row, at) = (&start.execution, &start.at);
     let id = row.id.as_str();
-    let orders = match compose(automation, start).await {
+    let orders = match complete(automation, start, composed).await {
         Ok(orders) => orders,
         Err(NoOrders::Failed(text)) => {
             let runner = Runner::from_name(&row.runner_type).unwrap_or(Runner::Noop);
@@ -236,7 +284,7 @@ pub async fn content(
     })
 }
 
-async fn compose(automation: &Automation, start: &Start) -> Result<RunAction, NoOrders> {
+async fn compose(automation: &Automation, start: &Start) -> Result<Composed, NoOrders> {
     let (row, at) = (&start.execution, &start.at);
     let mut connection = automation.ops.store.read().await?;
     let runner = Runner::from_name(&row.runner_type)
@@ -288,9 +336,6 @@ async fn compose(automation: &Automation, start: &Start) -> Result<RunAction, No
     let lifetime = i64::try_from(seconds)
         .unwrap_or(i64::MAX)
         .saturating_add(TOKEN_SLACK);
-    if lifetime > TOKEN_LIFETIME {
-        automation.prolong(&start.token, lifetime).await?;
-    }
     let identity = ActionIdentity {
         pack: pack.to_string(),
         execution: row.id.clone(),
@@ -315,7 +360,7 @@ async fn compose(automation: &Automation, start: &Start) -> Result<RunAction, No
         .saturating_add(lifetime)
         .saturating_add(86_400);
     let blob = result_key(&format!("{}-{}", row.id, at.attempt));
-    Ok(RunAction {
+    let orders = RunAction {
         execution: row.id.clone(),
         attempt: at.attempt,
         action: row.action_ref.clone(),
@@ -327,7 +372,8 @@ async fn compose(automation: &Automation, start: &Start) -> Result<RunAction, No
         result_url: automation.ops.blobs.url(&Method::PUT, &blob, expires),
         inline_limit: INLINE_REPORT,
         epoch: automation.epoch.borrow().unwrap_or_default(),
-    })
+    };
+    Ok(Composed { orders, lifetime })
 }
 
 /// What the orders of one execution are made from.

@@ -18,7 +18,7 @@
 
 mod admission;
 
-use super::dispatch;
+use super::dispatch::{self, Orders};
 use super::reports::End;
 use crate::automation::Automation;
 use crate::automation::ops::Fault;
@@ -55,8 +55,6 @@ pub const LARGEST_INLINE_RESULT: usize = 256 << 10;
 
 /// What is done once the changes are on disk.
 pub enum After {
-    /// Give the agent its orders.
-    Dispatch(Box<dispatch::Start>),
     /// Tell an agent to end the work and to forget it.
     Stop { execution: String, at: Placement },
     /// Do what the controller does itself.
@@ -84,6 +82,8 @@ pub struct Round {
     now: i64,
     settings: Settings,
     after: Vec<After>,
+    /// What agents are given once it is on disk.
+    starts: Vec<dispatch::Start>,
     /// Actions whose queue is to be looked at.
     admit: BTreeSet<String>,
     /// Whether this controller leads: only the leader admits and places.
@@ -137,6 +137,7 @@ impl Automation {
             now: now(),
             settings: Settings::default(),
             after: Vec::new(),
+            starts: Vec::new(),
             admit: BTreeSet::new(),
             leads: epoch.is_some(),
             stored: None,
@@ -436,11 +437,11 @@ impl Round {
                 let lifetime = dispatch::TOKEN_LIFETIME;
                 let token = NewToken::make(owner, &row.username, lifetime, Some(&row.id));
                 self.tokens.push(token.row.clone());
-                self.after.push(After::Dispatch(Box::new(dispatch::Start {
+                self.starts.push(dispatch::Start {
                     execution: row.clone(),
                     at,
                     token,
-                })));
+                });
             }
             Effect::RunHere => self.run_here(row, events)?,
             Effect::Stop(at) => self.after.push(After::Stop {
@@ -728,10 +729,17 @@ impl Round {
         self.flush().await?;
         let others = !self.leads && !self.admit.is_empty();
         let fired = self.fired;
+        let orders: Vec<Orders> = self
+            .starts
+            .into_iter()
+            .map(|start| Orders::prepare(&self.automation, start))
+            .collect();
         self.tx.commit().await?;
+        for orders in orders {
+            orders.send();
+        }
         for after in self.after {
             match after {
-                After::Dispatch(start) => dispatch::send(&self.automation, *start),
                 After::Stop { execution, at } => {
                     dispatch::stop(&self.automation, execution, at);
                 }
