@@ -111,8 +111,15 @@ async fn tick(
         row.next_fire_at = None;
         return Ok(row.update(connection, now).await?);
     };
-    // Everything before the planned time has been dealt with.
-    let due = timer.due(row.created_at / 1000, planned - 1, now / 1000, grace);
+    let anchor = row.created_at / 1000;
+    // Everything before the planned time has been dealt with. A timer that was just made has its first time yet
+    // to come: it is planned for when it was made only to be looked at.
+    let passed = if planned == anchor {
+        anchor
+    } else {
+        planned - 1
+    };
+    let due = timer.due(anchor, passed, now / 1000, grace);
     if due.skipped > 0 {
         metrics::counter!("automation_timers_skipped_total").increment(due.skipped);
         tracing::warn!(
