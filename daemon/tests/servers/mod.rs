@@ -194,6 +194,8 @@ impl Etcd {
                     &peer,
                 ])
                 .args(["--initial-cluster", &self.members, "--unsafe-no-fsync"])
+                // As the node starts it: an import changes the whole configuration at once.
+                .args(["--max-txn-ops", "1024"])
                 .arg("--data-dir")
                 .arg(self.folder.path().join("data")),
         ));
