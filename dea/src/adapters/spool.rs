@@ -35,8 +35,8 @@ pub enum Fact {
     Action(ActionExited),
 }
 
-/// Endings of the files of the spool.
-const EXTENSIONS: [&str; 3] = ["exited", "task", "action"];
+/// Endings of the files of the spool, those that come most often first.
+const EXTENSIONS: [&str; 3] = ["action", "exited", "task"];
 
 impl Fact {
     fn extension(&self) -> &'static str {
@@ -195,8 +195,13 @@ impl Spool {
     fn remove(&self, number: u64) {
         for extension in EXTENSIONS {
             let path = self.path(number, extension);
-            if let Err(error) = self.shared.files.retire(&path) {
-                tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again");
+            match self.shared.files.retire(&path) {
+                // A number has one fact.
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again");
+                }
             }
         }
     }

@@ -88,16 +88,24 @@ impl Notes {
 
     /// Its end is in the spool.
     pub fn settle(&self, id: &str) {
-        // The notes of its state last: without one, nobody looks for what it printed.
-        for state in [PRINTED, WAITING, GIVEN] {
-            if let Err(error) = self.files.retire(&self.path(id, state)) {
-                tracing::warn!(
-                    execution = id,
-                    error = chain(&error),
-                    "the note of an execution could not be removed"
-                );
-            }
+        // The note of its state last: without one, nobody looks for what it printed.
+        self.retire(id, PRINTED);
+        if !self.retire(id, GIVEN) {
+            self.retire(id, WAITING);
         }
+    }
+
+    /// Whether the note was there.
+    fn retire(&self, id: &str, state: &str) -> bool {
+        let retired = self.files.retire(&self.path(id, state));
+        retired.unwrap_or_else(|error| {
+            tracing::warn!(
+                execution = id,
+                error = chain(&error),
+                "the note of an execution could not be removed"
+            );
+            false
+        })
     }
 
     /// What an earlier agent left. The files stay until each is settled.
