@@ -58,9 +58,10 @@ struct Measured {
 }
 
 impl Measured {
-    /// Holds on a busy machine; the figures tell how it really is.
+    /// Holds on a machine that is busy with other tests, and tells a neighbour that is starved; the figures tell how
+    /// it really is.
     fn is_contained(&self) -> bool {
-        self.with <= self.without * 3 + Duration::from_millis(20)
+        self.with <= self.without * 3 + Duration::from_millis(500)
     }
 
     fn in_words(&self) -> String {
