@@ -312,31 +312,43 @@ fn order(shared: &Arc<Shared>, epoch: i64, task: Task, dea: DeaId, first: bool) 
     let shared = shared.clone();
     shared.tasks.clone().spawn_once("order-task", async move {
         let told = send(&shared, epoch, &task, &dea, first).await;
+        note(&shared, epoch, &task, &dea, told).await;
+        // Not before it is on record: another round would find that nobody was told.
         shared.state().tasks.ordering.remove(&task.guid);
-        let event = match told {
-            Ok(Some(event)) => event,
-            Ok(None) => return,
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                warn!(
-                    task = task.guid,
-                    error, "a task could not be ordered; it is tried again"
-                );
-                return;
-            }
-        };
-        if let Event::NotTaken(why) = &event {
-            warn!(task = task.guid, %dea, why, "an agent did not take a task");
-            shared.state().picture.pool.withdrawn(&task.guid);
-        }
-        if let Err(error) = record(&shared, &task.guid, event, Some(epoch)).await {
+    });
+}
+
+/// Writes down what came of an order.
+async fn note(
+    shared: &Arc<Shared>,
+    epoch: i64,
+    task: &Task,
+    dea: &DeaId,
+    told: Result<Option<Event>, StoreError>,
+) {
+    let event = match told {
+        Ok(Some(event)) => event,
+        Ok(None) => return,
+        Err(error) => {
             let error = &error as &dyn std::error::Error;
             warn!(
                 task = task.guid,
-                error, "what an agent said of a task could not be recorded"
+                error, "a task could not be ordered; it is tried again"
             );
+            return;
         }
-    });
+    };
+    if let Event::NotTaken(why) = &event {
+        warn!(task = task.guid, %dea, why, "an agent did not take a task");
+        shared.state().picture.pool.withdrawn(&task.guid);
+    }
+    if let Err(error) = record(shared, &task.guid, event, Some(epoch)).await {
+        let error = &error as &dyn std::error::Error;
+        warn!(
+            task = task.guid,
+            error, "what an agent said of a task could not be recorded"
+        );
+    }
 }
 
 /// What the agent's answer means; None: it is not known whether the agent has it.
