@@ -2,9 +2,9 @@
 
 use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
-use super::packages::{broken_off, next_part};
+use super::uploads::{self, next_part};
 use super::{Answer, Api, accepted_job, accepted_job_with, created, ok};
-use crate::blobs::{ReceiveError, receive};
+use crate::blobs::receive;
 use crate::domain::times::rfc3339;
 use crate::ops::Refusal;
 use crate::ops::buildpacks::{Archive, BuildpackSettings, LARGEST};
@@ -16,7 +16,6 @@ use axum::routing::{get, post};
 use proto::api::{Link, Metadata};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use tokio::sync::oneshot;
 
 const LIFECYCLE: &str = "buildpack";
 
@@ -136,16 +135,9 @@ async fn upload(
     api.ops.may_upload_buildpack(&actor, &guid).await?;
     let multipart = multipart.map_err(|rejection| Refusal::BadRequest(rejection.body_text()))?;
     let archive = receive_archive(&api, multipart).await?;
-    // Work of its own: a client that goes away must not leave it half done.
-    let (answer, answered) = oneshot::channel();
     let ops = api.ops.clone();
-    api.ops.tasks.spawn_once("finish-upload", async move {
-        // Nobody waits any more when the client went away; the row tells how it ended.
-        let _ = answer.send(ops.finish_buildpack_upload(&actor, &guid, archive).await);
-    });
-    let (row, job) = answered.await.map_err(|_| {
-        Refusal::Unavailable("The controller is stopping: upload the buildpack again".into())
-    })??;
+    let work = async move { ops.finish_buildpack_upload(&actor, &guid, archive).await };
+    let (row, job) = uploads::finish(&api, work, "upload the buildpack again").await?;
     Ok(accepted_job_with(&api, &job, present(&api, row)))
 }
 
@@ -155,15 +147,11 @@ async fn receive_archive(api: &Api, mut multipart: Multipart) -> Result<Archive,
     while let Some(field) = next_part(&mut multipart).await? {
         let name = field.name().unwrap_or_default().to_string();
         if name != "bits" {
-            let name: String = name.chars().take(80).collect();
-            return Refusal::unprocessable(format!(
-                "Unknown field '{name}': the upload of a buildpack has 'bits'"
-            ));
+            let has = "the upload of a buildpack has 'bits'";
+            return Err(uploads::unknown_field(&name, has));
         }
         if received.is_some() {
-            return Err(Refusal::BadRequest(
-                "the field 'bits' was sent twice".into(),
-            ));
+            return Err(uploads::sent_twice(&name));
         }
         let filename = field.file_name().unwrap_or_default().to_string();
         if filename.len() > 255 || !filename.to_ascii_lowercase().ends_with(".zip") {
@@ -174,7 +162,12 @@ async fn receive_archive(api: &Api, mut multipart: Multipart) -> Result<Archive,
         }
         let zip = folder.path().join("buildpack.zip");
         let limit = api.ops.settings().size(LARGEST);
-        receive(&zip, field, limit).await.map_err(refused)?;
+        let taken = receive(&zip, field, limit).await;
+        taken.map_err(uploads::refused(
+            "buildpack",
+            LARGEST,
+            "receiving a buildpack",
+        ))?;
         received = Some((zip, filename));
     }
     let (zip, filename) =
@@ -184,14 +177,4 @@ async fn receive_archive(api: &Api, mut multipart: Multipart) -> Result<Archive,
         zip,
         filename,
     })
-}
-
-fn refused(error: ReceiveError) -> Refusal {
-    match error {
-        ReceiveError::TooLarge { limit } => Refusal::TooLarge(format!(
-            "The buildpack is larger than {limit} bytes (see the setting {LARGEST})"
-        )),
-        ReceiveError::BrokenOff => broken_off(),
-        ReceiveError::Disk(source) => Refusal::internal("receiving a buildpack")(source),
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Keys have two words at least, so that the words beside them (`history`, `changes`…) can be none.
 
-use super::extract::{Body, Caller};
+use super::extract::{Body, Caller, queried};
 use super::{Answer, Api, no_content, ok};
 use crate::domain::access::Actor;
 use crate::domain::config::{KEPT, Stock};
@@ -18,7 +18,6 @@ use futures_util::Stream;
 use proto::api::{ConfigChange, ConfigChanges, ConfigImport, ConfigList, ConfigRollback};
 use proto::config::{KEYS, Key, Place};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -46,11 +45,6 @@ pub fn cluster(api: &Api) -> Result<&Cluster, Refusal> {
     api.cluster
         .as_ref()
         .ok_or_else(|| Refusal::Unavailable("This API has no cluster store behind it".into()))
-}
-
-fn queried<T: DeserializeOwned>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
-    let Query(query) = query.map_err(|rejection| Refusal::BadQuery(rejection.body_text()))?;
-    Ok(query)
 }
 
 async fn list(State(api): State<Api>, Caller(actor): Caller) -> Answer {

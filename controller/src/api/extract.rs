@@ -5,7 +5,8 @@ use crate::domain::access::Actor;
 use crate::domain::pagination::Window;
 use crate::ops::Refusal;
 use crate::ops::list::{ListQuery, Listing};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, header};
@@ -31,6 +32,23 @@ impl FromRequestParts<Api> for Caller {
         let token = bearer(&parts.headers).ok_or(Refusal::NotAuthenticated)?;
         Ok(Caller(api.ops.actor(token).await?))
     }
+}
+
+/// A query that holds nothing but what is asked for here.
+pub fn queried<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
+    let Query(query) = query.map_err(|rejection| Refusal::BadQuery(rejection.body_text()))?;
+    Ok(query)
+}
+
+/// How many are told if nobody says how many, and at most.
+pub fn limit(asked: Option<usize>, default: usize, most: usize) -> Result<usize, Refusal> {
+    let limit = asked.unwrap_or(default);
+    if (1..=most).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Refusal::BadQuery(format!(
+        "limit must be between 1 and {most}"
+    )))
 }
 
 /// The query of a list.

@@ -43,6 +43,7 @@ pub mod spaces;
 pub mod ssh;
 pub mod tasks;
 pub mod uaa;
+mod uploads;
 pub mod users;
 pub mod why;
 pub mod yard;

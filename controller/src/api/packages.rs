@@ -4,8 +4,9 @@ use super::apps::no_metadata;
 use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
 use super::spaces::One;
+use super::uploads::{self, PART, broken_off, next_part};
 use super::{Answer, Api, created, ok};
-use crate::blobs::{ReceiveError, receive};
+use crate::blobs::receive;
 use crate::domain::times::rfc3339;
 use crate::ops::Refusal;
 use crate::ops::upload::Upload;
@@ -20,13 +21,11 @@ use proto::api::{
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// Longest list of matched files, in bytes.
 const LONGEST_LIST: u64 = 64 << 20;
-/// Longest wait for the next part of an upload.
-const PART: Duration = Duration::from_secs(60);
+/// What bounds the bits.
+const LARGEST: &str = "controller/packages/max_size";
 
 pub fn routes() -> Router<Api> {
     // The bits go to disk and are bounded by a setting while they are received.
@@ -152,18 +151,9 @@ async fn upload(
     api.ops.may_upload(&actor, &guid).await?;
     let multipart = multipart.map_err(|rejection| Refusal::BadRequest(rejection.body_text()))?;
     let received = receive_parts(&api, multipart).await?;
-    // Work of its own: a client that goes away must not leave a package half processed.
-    let (answer, answered) = oneshot::channel();
     let ops = api.ops.clone();
-    api.ops.tasks.spawn_once("finish-upload", async move {
-        // Nobody waits any more when the client went away; the row tells how it ended.
-        let _ = answer.send(ops.finish_upload(&actor, &guid, received).await);
-    });
-    let row = answered.await.map_err(|_| {
-        Refusal::Unavailable(
-            "The controller is stopping: create a new package and upload again".into(),
-        )
-    })??;
+    let work = async move { ops.finish_upload(&actor, &guid, received).await };
+    let row = uploads::finish(&api, work, "create a new package and upload again").await?;
     Ok(ok(present(&api, row)))
 }
 
@@ -179,50 +169,23 @@ async fn receive_parts(api: &Api, mut multipart: Multipart) -> Result<Upload, Re
         match name.as_str() {
             "bits" if upload.zip.is_none() => {
                 let path = upload.folder.path().join("package.zip");
-                let limit = api.ops.settings().size("controller/packages/max_size");
-                receive(&path, field, limit).await.map_err(refused)?;
+                let limit = api.ops.settings().size(LARGEST);
+                let received = receive(&path, field, limit).await;
+                received.map_err(uploads::refused("package", LARGEST, "receiving a package"))?;
                 upload.zip = Some(path);
             }
             "resources" if !listed => {
                 listed = true;
                 upload.resources = resources(field).await?;
             }
-            "bits" | "resources" => {
-                return Err(Refusal::BadRequest(format!(
-                    "the field '{name}' was sent twice"
-                )));
-            }
+            "bits" | "resources" => return Err(uploads::sent_twice(&name)),
             _ => {
-                let name: String = name.chars().take(80).collect();
-                return Refusal::unprocessable(format!(
-                    "Unknown field '{name}': an upload has 'bits' and 'resources'"
-                ));
+                let has = "an upload has 'bits' and 'resources'";
+                return Err(uploads::unknown_field(&name, has));
             }
         }
     }
     Ok(upload)
-}
-
-/// The next part of an upload; None after the last.
-pub(super) async fn next_part(multipart: &mut Multipart) -> Result<Option<Field<'_>>, Refusal> {
-    tokio::time::timeout(PART, multipart.next_field())
-        .await
-        .map_err(|_| broken_off())?
-        .map_err(|error| Refusal::BadRequest(error.body_text()))
-}
-
-pub(super) fn broken_off() -> Refusal {
-    Refusal::BadRequest("the upload broke off".into())
-}
-
-fn refused(error: ReceiveError) -> Refusal {
-    match error {
-        ReceiveError::TooLarge { limit } => Refusal::TooLarge(format!(
-            "The package is larger than {limit} bytes (see the setting controller/packages/max_size)"
-        )),
-        ReceiveError::BrokenOff => broken_off(),
-        ReceiveError::Disk(source) => Refusal::internal("receiving a package")(source),
-    }
 }
 
 /// Reads the list of matched files, piece by piece, so that it is bounded.

@@ -1,8 +1,7 @@
 //! `/yard/v1/router/routes`: the tables of the routers, with reasons.
 
-use super::extract::Caller;
+use super::extract::{Caller, limit, queried};
 use super::{Answer, Api, ok};
-use crate::ops::Refusal;
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -30,13 +29,8 @@ async fn list(
     Caller(actor): Caller,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Answer {
-    let Query(asked) = asked.map_err(|error| Refusal::BadQuery(error.body_text()))?;
-    let most = asked.limit.unwrap_or(DEFAULT);
-    if !(1..=MOST).contains(&most) {
-        return Err(Refusal::BadQuery(format!(
-            "limit must be between 1 and {MOST}"
-        )));
-    }
+    let asked = queried(asked)?;
+    let most = limit(asked.limit, DEFAULT, MOST)?;
     let resources = api.ops.router_tables(&actor, asked.host, most).await?;
     Ok(ok(RouterTables { resources }))
 }

@@ -1,10 +1,9 @@
 //! `/yard/v1/apps/{guid}/why`: why an app is as it is.
 
-use super::extract::Caller;
+use super::extract::{Caller, limit, queried};
 use super::{Answer, Api, ok};
 use crate::domain::times::rfc3339_micros;
 use crate::domain::why::{Cause, Outcome};
-use crate::ops::Refusal;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
@@ -31,13 +30,8 @@ async fn show(
     Path(guid): Path<String>,
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
-    let Query(asked) = asked.map_err(|error| Refusal::BadQuery(error.body_text()))?;
-    let most = asked.limit.unwrap_or(DEFAULT);
-    if !(1..=MOST).contains(&most) {
-        return Err(Refusal::BadQuery(format!(
-            "limit must be between 1 and {MOST}"
-        )));
-    }
+    let asked = queried(asked)?;
+    let most = limit(asked.limit, DEFAULT, MOST)?;
     let (app, outcomes) = api.ops.why(&actor, &guid, most).await?;
     Ok(ok(Why {
         app: WhyApp {

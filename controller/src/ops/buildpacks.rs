@@ -16,7 +16,7 @@ use crate::store::buildpacks::{self, Buildpack};
 use crate::store::jobs::Job;
 use crate::store::query::Filter;
 use crate::store::sql::Connection;
-use crate::store::{Json, StoreError};
+use crate::store::StoreError;
 use proto::buildpacks::allowed_schemes;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -195,22 +195,10 @@ impl Ops {
         let mut tx = self.store.write("create buildpack").await?;
         buildpacks::lock_order(&mut tx).await?;
         let now = now();
-        let mut buildpack = Buildpack {
-            guid: new_guid(),
-            name,
-            stack: settings.stack.clone(),
-            position,
-            enabled: settings.enabled.unwrap_or(true),
-            locked: settings.locked.unwrap_or(false),
-            shipped: false,
-            filename: None,
-            sha256: None,
-            labels: Json::default(),
-            annotations: Json::default(),
-            created_at: now,
-            updated_at: now,
-            row_version: 1,
-        };
+        let stack = settings.stack.clone();
+        let mut buildpack = Buildpack::new(new_guid(), name, stack, position, now);
+        buildpack.enabled = settings.enabled.unwrap_or(buildpack.enabled);
+        buildpack.locked = settings.locked.unwrap_or(buildpack.locked);
         lay_metadata(&mut buildpack.labels, &settings.labels)?;
         lay_metadata(&mut buildpack.annotations, &settings.annotations)?;
         let before = order(&mut tx).await?;

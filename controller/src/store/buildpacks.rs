@@ -41,6 +41,26 @@ pub fn key(sha256: &str) -> String {
 }
 
 impl Buildpack {
+    /// A new one, in use and without an archive, that anybody may replace who may change buildpacks.
+    pub fn new(guid: String, name: String, stack: Option<String>, position: i64, now: i64) -> Self {
+        Buildpack {
+            guid,
+            name,
+            stack,
+            position,
+            enabled: true,
+            locked: false,
+            shipped: false,
+            filename: None,
+            sha256: None,
+            labels: Json::default(),
+            annotations: Json::default(),
+            created_at: now,
+            updated_at: now,
+            row_version: 1,
+        }
+    }
+
     pub fn is_ready(&self) -> bool {
         self.shipped || self.sha256.is_some()
     }
@@ -98,21 +118,13 @@ pub async fn make_shipped(
     let first = present.last().map_or(1, |last| last.position + 1);
     let rows: Vec<Buildpack> = (first..)
         .zip(missing)
-        .map(|(position, name)| Buildpack {
-            guid: guid(name),
-            name: name.to_string(),
-            stack: Some(stack.to_string()),
-            position,
-            enabled: true,
-            locked: true,
-            shipped: true,
-            filename: None,
-            sha256: None,
-            labels: Json::default(),
-            annotations: Json::default(),
-            created_at: now,
-            updated_at: now,
-            row_version: 1,
+        .map(|(position, name)| {
+            let (guid, stack) = (guid(name), Some(stack.to_string()));
+            Buildpack {
+                locked: true,
+                shipped: true,
+                ..Buildpack::new(guid, name.to_string(), stack, position, now)
+            }
         })
         .collect();
     Buildpack::insert_all(connection, &rows, "ON CONFLICT DO NOTHING").await?;

@@ -3,19 +3,14 @@
 //! Column names and operators are constants of this crate; only values come from outside, and
 //! they are always bound.
 
-use super::sql::{Connection, Statement, query};
-
-#[derive(Debug, Clone, PartialEq)]
-enum Bound {
-    Text(String),
-    Number(i64),
-}
+use super::row::without_nul;
+use super::sql::{Connection, Statement, Value, query};
 
 /// `WHERE a AND b ORDER BY c LIMIT n OFFSET m`
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     conditions: Vec<String>,
-    values: Vec<Bound>,
+    values: Vec<Value>,
     order: String,
     window: Option<(i64, i64)>,
 }
@@ -25,19 +20,19 @@ impl Filter {
         Filter::default()
     }
 
-    fn placeholder(&mut self, value: Bound) -> String {
-        self.values.push(value);
+    fn placeholder(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
         format!("${}", self.values.len())
     }
 
     pub fn equals(mut self, column: &'static str, value: &str) -> Filter {
-        let place = self.placeholder(Bound::Text(value.replace('\0', "\u{fffd}")));
+        let place = self.placeholder(without_nul(value));
         self.conditions.push(format!("{column} = {place}"));
         self
     }
 
     pub fn equals_number(mut self, column: &'static str, value: i64) -> Filter {
-        let place = self.placeholder(Bound::Number(value));
+        let place = self.placeholder(value);
         self.conditions.push(format!("{column} = {place}"));
         self
     }
@@ -50,7 +45,7 @@ impl Filter {
         }
         let places: Vec<String> = values
             .iter()
-            .map(|value| self.placeholder(Bound::Text(value.as_ref().replace('\0', "\u{fffd}"))))
+            .map(|value| self.placeholder(without_nul(value.as_ref())))
             .collect();
         self.conditions
             .push(format!("{column} IN ({})", places.join(", ")));
@@ -65,7 +60,7 @@ impl Filter {
         }
         let places: Vec<String> = values
             .iter()
-            .map(|value| self.placeholder(Bound::Number(*value)))
+            .map(|value| self.placeholder(*value))
             .collect();
         self.conditions
             .push(format!("{column} IN ({})", places.join(", ")));
@@ -93,7 +88,7 @@ impl Filter {
         }
         let places: Vec<String> = values
             .iter()
-            .map(|value| self.placeholder(Bound::Text(value.as_ref().replace('\0', "\u{fffd}"))))
+            .map(|value| self.placeholder(without_nul(value.as_ref())))
             .collect();
         self.conditions
             .push(format!("{column} IN ({select} IN ({}))", places.join(", ")));
@@ -108,7 +103,7 @@ impl Filter {
         selects: [&'static str; 2],
         values: &[S],
     ) -> Filter {
-        let own = self.placeholder(Bound::Text(own.replace('\0', "\u{fffd}")));
+        let own = self.placeholder(without_nul(own));
         let mut alternatives = vec![format!("guid = {own}")];
         for select in selects {
             let inner = Filter {
@@ -159,7 +154,7 @@ impl Filter {
 
     /// `column <op> number`, for times.
     pub fn compare(mut self, column: &'static str, operator: &'static str, value: i64) -> Filter {
-        let place = self.placeholder(Bound::Number(value));
+        let place = self.placeholder(value);
         self.conditions.push(format!("{column} {operator} {place}"));
         self
     }
@@ -215,10 +210,7 @@ impl Filter {
         // Each combination of filters is its own text: keeping them prepared would fill the cache.
         statement = statement.kept(false).long(self.window.is_some());
         for value in &self.values {
-            statement = match value {
-                Bound::Text(text) => statement.bind(text.clone()),
-                Bound::Number(number) => statement.bind(*number),
-            };
+            statement = statement.bind(value.clone());
         }
         statement
     }

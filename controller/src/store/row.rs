@@ -16,7 +16,7 @@ pub trait Column: Sized {
 
 /// PostgreSQL takes no NUL in a text. The API refuses it at the door; what came over the bus is
 /// made harmless here.
-fn without_nul(text: &str) -> String {
+pub fn without_nul(text: &str) -> String {
     if text.contains('\0') {
         text.replace('\0', "\u{fffd}")
     } else {

@@ -337,15 +337,16 @@ fn with_prepared<T>(
     statement: &Statement,
     work: impl FnOnce(&mut rusqlite::Statement<'_>) -> Result<T, rusqlite::Error>,
 ) -> Result<T, rusqlite::Error> {
-    if statement.is_kept {
-        let mut prepared = connection.prepare_cached(&statement.text)?;
-        bind(&mut prepared, &statement.values)?;
-        work(&mut prepared)
+    let (mut kept, mut once);
+    let prepared: &mut rusqlite::Statement<'_> = if statement.is_kept {
+        kept = connection.prepare_cached(&statement.text)?;
+        &mut kept
     } else {
-        let mut prepared = connection.prepare(&statement.text)?;
-        bind(&mut prepared, &statement.values)?;
-        work(&mut prepared)
-    }
+        once = connection.prepare(&statement.text)?;
+        &mut once
+    };
+    bind(prepared, &statement.values)?;
+    work(prepared)
 }
 
 fn bind(prepared: &mut rusqlite::Statement<'_>, values: &[Value]) -> Result<(), rusqlite::Error> {

@@ -1,0 +1,65 @@
+//! Uploads in parts: what those of packages and of buildpacks have in common.
+
+use super::Api;
+use crate::blobs::ReceiveError;
+use crate::ops::Refusal;
+use axum::extract::Multipart;
+use axum::extract::multipart::Field;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Longest wait for the next part of an upload, or of a part.
+pub const PART: Duration = Duration::from_secs(60);
+
+/// The next part of an upload; None after the last.
+pub async fn next_part(multipart: &mut Multipart) -> Result<Option<Field<'_>>, Refusal> {
+    tokio::time::timeout(PART, multipart.next_field())
+        .await
+        .map_err(|_| broken_off())?
+        .map_err(|error| Refusal::BadRequest(error.body_text()))
+}
+
+pub fn broken_off() -> Refusal {
+    Refusal::BadRequest("the upload broke off".into())
+}
+
+/// Why a file was not taken: `noun` is what it is, `setting` what bounds it, `operation` for the log.
+pub fn refused(
+    noun: &'static str,
+    setting: &'static str,
+    operation: &'static str,
+) -> impl Fn(ReceiveError) -> Refusal {
+    move |error| match error {
+        ReceiveError::TooLarge { limit } => Refusal::TooLarge(format!(
+            "The {noun} is larger than {limit} bytes (see the setting {setting})"
+        )),
+        ReceiveError::BrokenOff => broken_off(),
+        ReceiveError::Disk(source) => Refusal::internal(operation)(source),
+    }
+}
+
+/// A field of a name that means nothing here; `has` says which there are.
+pub fn unknown_field(name: &str, has: &str) -> Refusal {
+    let name: String = name.chars().take(80).collect();
+    Refusal::Unprocessable(format!("Unknown field '{name}': {has}"))
+}
+
+pub fn sent_twice(name: &str) -> Refusal {
+    Refusal::BadRequest(format!("the field '{name}' was sent twice"))
+}
+
+/// Work of its own: a client that goes away must not leave it half done. `stopping` is told if the controller does.
+pub async fn finish<T: Send + 'static>(
+    api: &Api,
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    stopping: &str,
+) -> Result<T, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    api.ops.tasks.spawn_once("finish-upload", async move {
+        // Nobody waits any more when the client went away; the row tells how it ended.
+        let _ = answer.send(work.await);
+    });
+    answered
+        .await
+        .map_err(|_| Refusal::Unavailable(format!("The controller is stopping: {stopping}")))?
+}
