@@ -13,8 +13,11 @@
 //! then stops only at the deadline), and treating `Ok(())` as "restart me" in a `Critical` task:
 //! a critical task may only return while the daemon drains.
 
+use futures_util::FutureExt;
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -228,6 +231,8 @@ impl Supervisor {
             phase,
             told_to_drain: Arc::default(),
         };
+        // In a box: each layer around it would hold it twice, as what it was given and as what it waits for.
+        let future = Box::pin(future);
         self.launch(name, true, Arc::default(), async move {
             tokio::select! {
                 result = catch_panic(async { future.await; Ok(()) }) => {
@@ -238,6 +243,13 @@ impl Supervisor {
                 () = shutdown.cancelled() => debug!(task = name, "a unit of work was cut short"),
             }
         });
+    }
+
+    /// Runs what serves other tasks and is over when they are: a connection that they use. The end of the daemon
+    /// does not wait for it, and ends it with its runtime.
+    pub fn spawn_beside(&self, future: impl Future<Output = ()> + Send + 'static) {
+        #[expect(clippy::disallowed_methods, reason = "this is the supervisor")]
+        tokio::spawn(future.instrument(tracing::Span::current()));
     }
 
     /// How many units of work are running.
@@ -351,21 +363,22 @@ impl Supervisor {
     }
 }
 
-/// A panic is an error of this task, not the end of its supervisor.
-async fn catch_panic(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    use futures_util::FutureExt;
-    match std::panic::AssertUnwindSafe(future).catch_unwind().await {
-        Ok(result) => result,
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<&str>()
-                .map(|text| text.to_string())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "without a text".to_string());
-            metrics::counter!("task_panics_total").increment(1);
-            Err(anyhow::anyhow!("it panicked: {text}"))
-        }
-    }
+/// A panic is an error of this task, not the end of its supervisor. (No `async fn`: it would hold the future twice.)
+fn catch_panic(
+    future: impl Future<Output = anyhow::Result<()>>,
+) -> impl Future<Output = anyhow::Result<()>> {
+    let caught = AssertUnwindSafe(future).catch_unwind();
+    caught.map(|result| result.unwrap_or_else(|panic| Err(panicked(&*panic))))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> anyhow::Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| text.to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a text".to_string());
+    metrics::counter!("task_panics_total").increment(1);
+    anyhow::anyhow!("it panicked: {text}")
 }
 
 #[cfg(test)]

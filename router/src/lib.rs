@@ -18,10 +18,10 @@ use adapters::counters::Counters;
 use adapters::crowd::Crowd;
 use adapters::error_page::ErrorPage;
 use adapters::failures::Failures;
+use adapters::fronts::{self, Door};
 use adapters::latencies::Latencies;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
-use adapters::server::Entrance;
 use adapters::traffic::Reporter;
 use adapters::trust::Trust;
 use adapters::{server, table_file};
@@ -34,12 +34,15 @@ use domain::policy::Policy as Settings;
 use domain::route_service::Seals;
 use domain::table::{Registry, Table};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
+
+/// Threads that serve clients, one for each core. With more of them connections to instances would find fewer requests
+/// to be used again for.
+const MOST_THREADS: usize = 16;
 
 /// What the node writes for this role.
 #[derive(Debug, Clone, Deserialize)]
@@ -98,11 +101,11 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         .context("the listener has no address")?;
 
     let secure = match &config.tls {
-        Some(tls) => Some(secure_entrance(&deps, tls)?),
+        Some(tls) => Some(secure_door(&deps, tls)?),
         None => None,
     };
     let tls_port = match &secure {
-        Some(entrance) => Some(entrance.listener.local_addr()?.port()),
+        Some(door) => Some(door.listener.local_addr()?.port()),
         None => None,
     };
 
@@ -130,7 +133,11 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
 
     let counters = Arc::new(Counters::default());
     let crowd = Arc::new(Crowd::default());
-    let backends = Backends::new(deps.tasks.clone(), clock, trust.clone());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(MOST_THREADS);
+    let backends: Vec<Arc<Backends>> = (0..threads)
+        .map(|_| Backends::new(deps.tasks.clone(), clock, trust.clone()))
+        .collect();
     let log = AccessLog::start(
         deps.bootstrap.folder.join("access.log"),
         Some(LogSender::start(&deps)),
@@ -177,55 +184,54 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         });
     readiness.set("table", true, "");
 
-    let worker = Arc::new(Worker {
-        table,
-        policy,
-        backends,
-        counters,
-        log,
-        clock,
-        tasks: deps.tasks.clone(),
-        crowd,
-        condemned,
-        failures,
-        tls_port,
-        seals: seals(config.route_service_keys.as_deref())?,
-        error_page,
-        latencies: Latencies::default(),
-        shown_address: address.ip().to_string(),
-    });
-    show(&deps, &worker, &counts);
-    explain(&deps, &worker, departures);
-    let plain = Entrance {
-        listener: Arc::new(listener),
+    let seals = seals(config.route_service_keys.as_deref())?.map(Arc::new);
+    let latencies = Arc::new(Latencies::default());
+    let workers: Vec<Arc<Worker>> = backends
+        .into_iter()
+        .map(|backends| {
+            Arc::new(Worker {
+                table: table.clone(),
+                policy: policy.clone(),
+                backends,
+                counters: counters.clone(),
+                log: log.clone(),
+                clock,
+                tasks: deps.tasks.clone(),
+                crowd: crowd.clone(),
+                condemned: condemned.clone(),
+                failures: failures.clone(),
+                tls_port,
+                seals: seals.clone(),
+                error_page: error_page.clone(),
+                latencies: latencies.clone(),
+                shown_address: address.ip().to_string(),
+            })
+        })
+        .collect();
+    show(&deps, &workers, &counts);
+    explain(&deps, &workers[0], departures);
+    let plain = Door {
+        name: "front",
+        listener,
         tls: None,
     };
-    for (name, entrance) in [("front", Some(plain)), ("TLS front", secure)] {
-        let Some(entrance) = entrance else { continue };
-        let (filler, worker) = (filler.clone(), worker.clone());
-        deps.tasks.spawn(name, Policy::Critical, move |shutdown| {
-            let (filler, entrance, worker) = (filler.clone(), entrance.clone(), worker.clone());
-            async move {
-                filler.fill(&shutdown).await;
-                let address = entrance.listener.local_addr()?;
-                tracing::info!(%address, front = name, "the router accepts requests");
-                server::accept(entrance, worker, shutdown).await
-            }
-        });
+    let doors: Vec<Door> = std::iter::once(plain).chain(secure).collect();
+    for door in &doors {
+        let address = door.listener.local_addr()?;
+        tracing::info!(%address, front = door.name, "the router accepts requests when its table is filled");
     }
+    fronts::start(&deps.tasks, doors, workers, move |shutdown| {
+        let filler = filler.clone();
+        async move { filler.fill(&shutdown).await }
+    });
     Ok(Running::new(deps.tasks.clone()))
 }
 
 /// The listener that the node keeps open for this daemon, or one of its own.
 fn listener(deps: &Deps, name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     match deps.sockets.take_tcp(name) {
-        Some(inherited) => {
-            inherited
-                .set_nonblocking(true)
-                .context("the inherited listener cannot be used")?;
-            TcpListener::from_std(inherited).context("the inherited listener cannot be used")
-        }
-        None => server::bind(address),
+        Some(inherited) => Ok(inherited),
+        None => Ok(server::bind(address)?.into_std()?),
     }
 }
 
@@ -242,8 +248,8 @@ fn seals(file: Option<&Path>) -> anyhow::Result<Option<Seals>> {
     Ok(seals)
 }
 
-/// The entrance for TLS, with its certificates watched and shown.
-fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> {
+/// The door for TLS, with its certificates watched and shown.
+fn secure_door(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Door> {
     let certificates = Certificates::new(config.certificates.clone());
     let (watched, shown) = (certificates.clone(), certificates.clone());
     deps.tasks
@@ -261,8 +267,9 @@ fn secure_entrance(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Entrance> 
                 authorities.clone().run(shutdown)
             });
     }
-    Ok(Entrance {
-        listener: Arc::new(listener(deps, &config.socket, config.address)?),
+    Ok(Door {
+        name: "TLS front",
+        listener: listener(deps, &config.socket, config.address)?,
         tls: Some(server::Tls::new(certificates, authorities).context("TLS cannot be offered")?),
     })
 }
@@ -302,12 +309,13 @@ fn explain(deps: &Deps, worker: &Arc<Worker>, departures: Arc<Departures>) {
 }
 
 /// What the status server shows of the router.
-fn show(deps: &Deps, worker: &Arc<Worker>, counts: &Arc<RegistryCounts>) {
+fn show(deps: &Deps, workers: &[Arc<Worker>], counts: &Arc<RegistryCounts>) {
+    let worker = &workers[0];
     let routes = worker.clone();
     deps.admin_route("/routes", move || {
         describe(&routes.table.load(), routes.policy.load().stale_after)
     });
-    let (worker, counts) = (worker.clone(), counts.clone());
+    let (workers, worker, counts) = (workers.to_vec(), worker.clone(), counts.clone());
     deps.varz(move || {
         let mut varz = worker.counters.varz();
         let table = worker.table.load();
@@ -325,7 +333,7 @@ fn show(deps: &Deps, worker: &Arc<Worker>, counts: &Arc<RegistryCounts>) {
             "rejected_registrations": load(&counts.rejected),
             "routes_pruned": load(&counts.pruned),
             "ms_since_last_registry_update": worker.clock.now().saturating_sub(load(&counts.last_update)),
-            "idle_backend_connections": worker.backends.idle_count(),
+            "idle_backend_connections": workers.iter().map(|worker| worker.backends.idle_count()).sum::<usize>(),
             "client_connections": worker.crowd.present(),
         });
         if let (Some(varz), serde_json::Value::Object(own)) = (varz.as_object_mut(), own) {

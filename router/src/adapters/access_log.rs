@@ -1,6 +1,6 @@
-//! The access log: lines go through a bounded queue to one writer, so that a slow disk costs lines
-//! (which are counted), never requests. Lines of apps also go to the app's own log, as `RTR`, up to a
-//! rate: a benchmark through the router must not become a benchmark of the log stream.
+//! The access log: requests leave their lines in one text, which a writer takes to the file, so that a slow
+//! disk costs lines (which are counted), never requests. Lines of apps also go to the app's own log, as `RTR`,
+//! up to a rate: a benchmark through the router must not become a benchmark of the log stream.
 //!
 //! A write goes through a thread of its own, and on one core each handing over is a change of threads: written
 //! as they come, lines cost a fifth of all processor time. So they are gathered for a moment.
@@ -8,140 +8,233 @@
 use super::counters::Counters;
 use crate::domain::access_line::Access;
 use anyhow::Context;
-use daemon::{LogSender, Policy, Supervisor};
+use daemon::{LogSender, Policy, Shutdown, Supervisor};
 use proto::bus::stream::LogLine;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
 
-const QUEUE: usize = 16 * 1024;
-const BATCH: usize = 4096;
-/// Between two writes, unless lines wait that did not fit into one: a write costs as much as many lines do.
+/// What may wait for the writer.
+const WAITING_BYTES: usize = 8 << 20;
+/// Between two writes: one costs as much as many lines do.
 const REST: Duration = Duration::from_millis(50);
 /// At this size the file becomes `access.log.1` and a new one begins.
 const MAX_BYTES: u64 = 128 << 20;
 /// Most lines a second that go to the logs of apps, all together.
 const STREAM_RATE: u32 = 1000;
+/// A text that grew larger is not kept for the next lines.
+const KEPT_BYTES: usize = 1 << 20;
 
 #[derive(Clone)]
-pub struct AccessLog {
-    queue: mpsc::Sender<Box<Access>>,
+pub struct AccessLog(Arc<Shared>);
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+    /// Takes the lines of apps to their logs.
+    stream: Option<LogSender>,
     counters: Arc<Counters>,
 }
 
+/// What the writer has not taken yet.
+#[derive(Default)]
+struct Waiting {
+    text: String,
+    lines: u64,
+    /// For the logs of apps.
+    of_apps: Vec<LogLine>,
+    /// Lines that do not go to the logs of their apps.
+    withheld: HashMap<Box<str>, u64>,
+    /// Since 1970, and how many lines of it went to the logs of apps.
+    second: u64,
+    streamed: u32,
+}
+
+thread_local! {
+    /// Where a line is written before it is added to the others: no one waits for another's.
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 impl AccessLog {
-    /// Starts the writer. `stream` takes the lines of apps to their logs.
+    /// Starts the writer.
     pub fn start(
         path: PathBuf,
         stream: Option<LogSender>,
         counters: Arc<Counters>,
         tasks: &Supervisor,
     ) -> AccessLog {
-        let (queue, lines) = mpsc::channel::<Box<Access>>(QUEUE);
-        let lines = Arc::new(tokio::sync::Mutex::new(lines));
-        let lost = counters.log_lost_metric.clone();
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            filled: Notify::new(),
+            stream,
+            counters,
+        });
+        let writing = shared.clone();
         tasks.spawn("access log", Policy::Restart, move |shutdown| {
-            let (path, lines, lost) = (path.clone(), lines.clone(), lost.clone());
-            let mut apps = AppLines {
-                stream: stream.clone(),
-                second: Instant::now(),
-                count: 0,
+            writing.clone().run(path.clone(), shutdown)
+        });
+        AccessLog(shared)
+    }
+
+    pub fn write(&self, access: &Access) {
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            access.write(line);
+            self.0.add(access, line);
+        });
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, access: &Access, line: &str) {
+        let is_first = {
+            let mut waiting = self.waiting();
+            let is_first = waiting.lines == 0;
+            if let (Some(_), Some(app)) = (&self.stream, access.app())
+                && waiting.streams(app, access.second())
+            {
+                waiting.of_apps.push(of_app(app, access, line));
+            }
+            if waiting.text.len() + line.len() > WAITING_BYTES {
+                self.counters.log_lost_metric.increment(1);
+            } else {
+                waiting.text.push_str(line);
+                waiting.lines += 1;
+            }
+            is_first
+        };
+        if is_first {
+            self.filled.notify_one();
+        }
+    }
+
+    async fn run(self: Arc<Self>, path: PathBuf, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut log = in_a_thread(move || LogFile::open(path)).await?;
+        let mut text = String::new();
+        loop {
+            tokio::select! {
+                () = self.filled.notified() => {}
+                () = shutdown.cancelled() => {}
+            }
+            let (lines, of_apps, withheld) = {
+                let mut waiting = self.waiting();
+                std::mem::swap(&mut text, &mut waiting.text);
+                (
+                    std::mem::take(&mut waiting.lines),
+                    std::mem::take(&mut waiting.of_apps),
+                    std::mem::take(&mut waiting.withheld),
+                )
             };
-            async move {
-                let mut lines = lines.lock().await;
-                let mut batch = Vec::with_capacity(BATCH);
-                let (mut file, mut written) = open(&path).await?;
-                loop {
-                    let count = tokio::select! {
-                        biased;
-                        count = lines.recv_many(&mut batch, BATCH) => count,
-                        () = shutdown.cancelled() => 0,
-                    };
-                    if count == 0 {
-                        return Ok(());
-                    }
-                    let mut text = String::with_capacity(count * 512);
-                    for access in batch.drain(..) {
-                        let line = access.written();
-                        apps.send(&access, &line);
-                        text.push_str(&line);
-                    }
-                    let writing = async {
-                        file.write_all(text.as_bytes()).await?;
-                        file.flush().await
-                    };
-                    if let Err(error) = writing.await {
-                        lost.increment(count as u64);
-                        return Err(error).context("cannot write the access log");
-                    }
-                    written += text.len() as u64;
-                    if written > MAX_BYTES {
-                        tokio::fs::rename(&path, path.with_extension("log.1"))
-                            .await
-                            .context("cannot turn the access log over")?;
-                        (file, written) = open(&path).await?;
-                    }
-                    if count < BATCH {
-                        tokio::select! {
-                            () = tokio::time::sleep(REST) => {}
-                            () = shutdown.cancelled() => {}
-                        }
-                    }
+            if let Some(stream) = &self.stream {
+                for line in of_apps {
+                    stream.send(line);
+                }
+                for (app, lines) in withheld {
+                    stream.lost(&app, lines);
                 }
             }
-        });
-        AccessLog { queue, counters }
-    }
-
-    pub fn write(&self, access: Box<Access>) {
-        if self.queue.try_send(access).is_err() {
-            self.counters.log_lost_metric.increment(1);
+            let written = in_a_thread(move || {
+                log.write(text.as_bytes())?;
+                text.clear();
+                text.shrink_to(KEPT_BYTES);
+                Ok((log, text))
+            });
+            (log, text) = written
+                .await
+                .inspect_err(|_| self.counters.log_lost_metric.increment(lines))?;
+            tokio::select! {
+                () = tokio::time::sleep(REST) => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
         }
     }
 }
 
-/// Takes lines to the logs of the apps they are about.
-struct AppLines {
-    stream: Option<LogSender>,
-    second: Instant,
-    count: u32,
-}
-
-impl AppLines {
-    fn send(&mut self, access: &Access, line: &str) {
-        let (Some(stream), Some(app)) = (&self.stream, &access.app) else {
-            return;
-        };
-        if self.second.elapsed() >= Duration::from_secs(1) {
-            self.second = Instant::now();
-            self.count = 0;
+impl Waiting {
+    /// Whether one more line of this second goes to the log of its app. If not, it is counted.
+    fn streams(&mut self, app: &str, second: u64) -> bool {
+        if self.second != second {
+            self.second = second;
+            self.streamed = 0;
         }
-        self.count += 1;
-        if self.count > STREAM_RATE {
-            stream.lost(app, 1);
-            return;
+        self.streamed += 1;
+        // (And none beyond those of a second, should nobody take them.)
+        if self.streamed <= STREAM_RATE && self.of_apps.len() < STREAM_RATE as usize {
+            return true;
         }
-        stream.send(LogLine {
-            timestamp: i64::try_from(super::clock::unix_nanos()).unwrap_or(i64::MAX),
-            source: app.clone(),
-            instance: access.index.clone().unwrap_or_else(|| "0".to_string()),
-            source_type: "RTR".to_string(),
-            payload: line.trim_end().as_bytes().to_vec(),
-            ..LogLine::default()
-        });
+        match self.withheld.get_mut(app) {
+            Some(lines) => *lines += 1,
+            None => {
+                self.withheld.insert(app.into(), 1);
+            }
+        }
+        false
     }
 }
 
-async fn open(path: &PathBuf) -> anyhow::Result<(tokio::fs::File, u64)> {
-    let file = tokio::fs::OpenOptions::new()
+/// A line as it goes to the log of its app.
+fn of_app(app: &str, access: &Access, line: &str) -> LogLine {
+    LogLine {
+        timestamp: i64::try_from(super::clock::unix_nanos()).unwrap_or(i64::MAX),
+        source: app.to_string(),
+        instance: access.index().unwrap_or("0").to_string(),
+        source_type: "RTR".to_string(),
+        payload: line.trim_end().as_bytes().to_vec(),
+        ..LogLine::default()
+    }
+}
+
+/// The file, and how large it is.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl LogFile {
+    fn open(path: PathBuf) -> anyhow::Result<LogFile> {
+        let (file, length) = open(&path)?;
+        Ok(LogFile { path, file, length })
+    }
+
+    fn write(&mut self, text: &[u8]) -> anyhow::Result<()> {
+        let written = self.file.write_all(text);
+        written.context("cannot write the access log")?;
+        self.length += text.len() as u64;
+        if self.length > MAX_BYTES {
+            std::fs::rename(&self.path, self.path.with_extension("log.1"))
+                .context("cannot turn the access log over")?;
+            (self.file, self.length) = open(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<(File, u64)> {
+    let file = File::options()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path)
-        .await
         .with_context(|| format!("cannot open the access log {}", path.display()))?;
-    let length = file.metadata().await.map_or(0, |metadata| metadata.len());
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
     Ok((file, length))
+}
+
+/// Runs what may wait for a disk.
+async fn in_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.context("the thread that writes the access log failed")?
 }

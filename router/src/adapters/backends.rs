@@ -22,7 +22,7 @@ use crate::domain::announcement::Address;
 use crate::domain::policy::Policy as Settings;
 use crate::domain::refusal::EndpointFault;
 use crate::domain::table::{Endpoint, Millis};
-use daemon::{Policy, Supervisor};
+use daemon::Supervisor;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -490,20 +490,9 @@ impl Backends {
 
     /// Runs a connection until it ends. Its errors reach whoever waits for an answer.
     fn drive(&self, driver: impl Future<Output = hyper::Result<()>> + Send + 'static) {
-        let mut driver = Some(driver);
-        self.tasks
-            .spawn("backend connection", Policy::BestEffort, move |shutdown| {
-                let driver = driver.take();
-                async move {
-                    if let Some(driver) = driver {
-                        tokio::select! {
-                            _ = driver => {}
-                            () = shutdown.cancelled() => {}
-                        }
-                    }
-                    Ok(())
-                }
-            });
+        self.tasks.spawn_beside(async move {
+            let _ = driver.await;
+        });
     }
 
     /// Drops what is closed, too old or leads to an endpoint that is not served any more.

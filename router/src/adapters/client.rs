@@ -37,6 +37,10 @@ pub struct ClientConnection {
     pub certificate: Option<Box<HeaderValue>>,
     /// Requests that hyper handed out.
     served: AtomicU64,
+    /// Those of them that are over.
+    ended: AtomicU64,
+    /// No byte of a request has come that hyper was not given to its end.
+    between_requests: AtomicBool,
     /// Number of the request that stands for a refused head; 0 for none.
     refused_at: AtomicU64,
     refusal: Mutex<Option<Fault>>,
@@ -154,6 +158,8 @@ impl ClientConnection {
             certificate: None,
             address,
             served: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            between_requests: AtomicBool::new(true),
             refused_at: AtomicU64::new(0),
             refusal: Mutex::new(None),
             head_timed_out: AtomicBool::new(false),
@@ -284,7 +290,23 @@ impl ClientConnection {
         self.phase.store(now << 2 | BUSY, Ordering::Relaxed);
     }
 
+    /// Called by the reader.
+    pub fn is_between_requests(&self, is: bool) {
+        self.between_requests.store(is, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is under way, either way, and has not been for so long; after a request at least.
+    pub fn is_quiet(&self, now: Millis, since: Millis) -> bool {
+        let phase = self.phase.load(Ordering::Relaxed);
+        let served = self.served.load(Ordering::Acquire);
+        let over = served > 0 && served == self.ended.load(Ordering::Acquire);
+        let idle = phase & 3 == IDLE && now.saturating_sub(phase >> 2) >= since;
+        let unread = self.reader_awaited.lasts(now, 0);
+        idle && over && !unread && self.between_requests.load(Ordering::Relaxed)
+    }
+
     pub fn request_ends(&self, now: Millis) {
+        self.ended.fetch_add(1, Ordering::AcqRel);
         self.phase.store(now << 2 | IDLE, Ordering::Relaxed);
         if let Holds::Stream(ticket) = &self.holds {
             ticket.ends(now);

@@ -4,13 +4,14 @@
 
 use super::bodies::RequestProgress;
 use super::client::ClientConnection;
+use super::clock::unix_nanos;
 use super::proxy::Worker;
-use crate::domain::access_line::{Access, rfc3339};
+use crate::domain::access_line::Access;
 use crate::domain::log_rules::LogRules;
 use crate::domain::route_rules::Present;
 use crate::domain::table::{InFlight, Member};
 use crate::domain::tally::Tally;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::HeaderMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -60,63 +61,22 @@ impl Exchange {
         host: &str,
         request_id: &str,
     ) {
-        let text = |name: HeaderName| {
-            let value = request.headers().get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        self.log = Some(Box::new(Access {
-            host: host.to_string(),
-            started: rfc3339(super::clock::unix_nanos()),
-            method: request.method().to_string(),
-            target: rules.shown(&request.uri().to_string()).into_owned(),
-            protocol: match request.version() {
-                http::Version::HTTP_10 => "HTTP/1.0",
-                http::Version::HTTP_2 => "HTTP/2.0",
-                _ => "HTTP/1.1",
-            },
-            referer: text(header::REFERER).map(|url| rules.shown(&url).into_owned()),
-            user_agent: text(header::USER_AGENT),
-            remote: self.remote(rules),
-            request_id: request_id.to_string(),
-            json: rules.json,
-            ..Access::default()
-        }));
-    }
-
-    fn remote(&self, rules: &LogRules) -> String {
-        match rules.source_address {
-            true => self.client.peer.to_string(),
-            false => String::new(),
-        }
+        let (peer, now) = (self.client.peer, unix_nanos());
+        let access = Access::of(rules, request, host, request_id, peer, now);
+        self.log = Some(Box::new(access));
     }
 
     /// Notes a request of which nothing can be said but who sent it.
     pub fn describe_unreadable(&mut self, rules: &LogRules, request_id: &str) {
-        self.log = Some(Box::new(Access {
-            started: rfc3339(super::clock::unix_nanos()),
-            method: "-".to_string(),
-            target: "-".to_string(),
-            protocol: "-",
-            remote: self.remote(rules),
-            request_id: request_id.to_string(),
-            json: rules.json,
-            ..Access::default()
-        }));
+        let access = Access::unreadable(rules, request_id, self.client.peer, unix_nanos());
+        self.log = Some(Box::new(access));
     }
 
     /// Notes the headers that the router completed.
     pub fn forwarded(&mut self, rules: &LogRules, headers: &HeaderMap) {
-        let Some(log) = &mut self.log else { return };
-        let text = |name: HeaderName| {
-            headers
-                .get(name)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        if rules.forwarded_for {
-            log.forwarded_for = text(crate::domain::forwarding::X_FORWARDED_FOR);
+        if let Some(log) = &mut self.log {
+            log.forwarded(rules, headers);
         }
-        log.extra = rules.extra(headers);
-        log.forwarded_proto = text(crate::domain::forwarding::X_FORWARDED_PROTO);
     }
 
     /// Its time counts for its app, of so many.
@@ -226,14 +186,8 @@ impl Drop for Exchange {
         if self.broke_off && log.router_error.is_none() {
             log.router_error = Some("incomplete_response".to_string());
         }
-        if let Some(in_flight) = &self.in_flight {
-            let identity = &in_flight.endpoint().identity;
-            let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_string);
-            log.backend = Some(identity.address.to_string());
-            log.app = text(&identity.app);
-            log.index = text(&identity.instance_index);
-            log.instance = text(&identity.instance_id);
-        }
-        self.worker.log.write(log);
+        let served_by = self.in_flight.as_ref();
+        log.served_by = served_by.map(|in_flight| in_flight.endpoint().clone());
+        self.worker.log.write(&log);
     }
 }

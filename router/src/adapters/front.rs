@@ -83,11 +83,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
         if self.inspector.is_undecided() {
             self.client.asks_upgrade(self.inspector.heads());
         }
+        self.client
+            .is_between_requests(self.inspector.between_requests());
     }
 
     /// Puts the stand-in for a refused head behind what may still go.
     fn refuse(&mut self, fault: Option<crate::domain::refusal::Fault>) {
         self.refused = true;
+        self.client.is_between_requests(false);
         self.client.refuse(self.inspector.heads() + 1, fault);
         self.client.head_complete(self.clock.now());
         self.held.truncate(self.passed);
@@ -106,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
             Stop::BrokenBody => {
                 // No read error: hyper would drop the connection without the answer that says why.
                 self.refused = true;
+                self.client.is_between_requests(false);
                 self.client.break_body();
             }
             Stop::None | Stop::HeadIncomplete | Stop::Undecided => {}
@@ -212,6 +216,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
         }
     }
 
+    /// Waits for the next request, of which no byte has come, without a buffer for it. `false`: there is none.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if !self.held.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        let count = ready!(self.read_more(cx))?;
+        if count > 0 {
+            self.judge_held();
+        }
+        Poll::Ready(Ok(count > 0))
+    }
+
     fn judge_held(&mut self) {
         let heads = self.inspector.heads();
         let verdict = self.inspector.feed(&self.held);
@@ -258,6 +274,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // What ends is not to be taken for what waits.
+        this.client.is_between_requests(false);
         if !this.write_closed {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
             this.write_closed = true;

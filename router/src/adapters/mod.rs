@@ -25,6 +25,7 @@ pub mod error_page;
 pub mod exchange;
 pub mod failures;
 pub mod front;
+pub mod fronts;
 pub mod http2;
 pub mod keep_alive;
 pub mod latencies;

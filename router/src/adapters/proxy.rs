@@ -44,11 +44,12 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Everything a request needs. One per runtime: nothing in it is shared with another worker except
-/// through `table`, `policy` and counters.
+/// Everything a request needs. One for each thread: what is not of the whole router is [`Backends`], since connections
+/// belong to the runtime that made them.
 pub struct Worker {
     pub table: Arc<ArcSwap<Table>>,
     pub policy: Arc<ArcSwap<Policy>>,
@@ -64,9 +65,9 @@ pub struct Worker {
     /// Where clients reach the entrance for TLS, if there is one.
     pub tls_port: Option<u16>,
     /// What requests are sealed with on their way to route services; without it there are none.
-    pub seals: Option<Seals>,
+    pub seals: Option<Arc<Seals>>,
     pub error_page: Arc<ErrorPage>,
-    pub latencies: Latencies,
+    pub latencies: Arc<Latencies>,
     /// Where this router is, for those who may know.
     pub shown_address: String,
 }
@@ -87,14 +88,16 @@ pub async fn handle(
     Ok(response)
 }
 
-/// A bug in the handling of one request must not end others.
-async fn guarded(
+/// A bug in the handling of one request must not end others. (No `async fn`: it would hold what it guards twice.)
+fn guarded(
     answering: impl Future<Output = Response<ResponseBody>>,
-) -> Response<ResponseBody> {
-    let answering = std::panic::AssertUnwindSafe(answering);
-    answering.catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("the handler of a request panicked");
-        refuse(Refusal::Unknown, None, None)
+) -> impl Future<Output = Response<ResponseBody>> {
+    let answering = AssertUnwindSafe(answering).catch_unwind();
+    answering.map(|answer| {
+        answer.unwrap_or_else(|_| {
+            tracing::error!("the handler of a request panicked");
+            refuse(Refusal::Unknown, None, None)
+        })
     })
 }
 
@@ -579,7 +582,8 @@ async fn attempt(
     };
     let mut lease = match idle {
         Some(lease) => lease,
-        None => match worker.backends.connect(endpoint, http2, policy).await {
+        // (In a box: most requests need no room for it.)
+        None => match Box::pin(worker.backends.connect(endpoint, http2, policy)).await {
             Ok(lease) => lease,
             Err(error) => {
                 let failure = Failure {

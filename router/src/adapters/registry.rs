@@ -53,7 +53,8 @@ pub struct Keeper {
     pub policy: Arc<ArcSwap<Settings>>,
     /// The policy is another one now.
     pub policy_changed: Arc<Notify>,
-    pub backends: Arc<Backends>,
+    /// Of each thread.
+    pub backends: Vec<Arc<Backends>>,
     pub trust: Arc<Trust>,
     pub condemned: Arc<Condemned>,
     pub failures: Arc<Failures>,
@@ -316,7 +317,10 @@ impl Keeper {
                 .fetch_add(changed.removed as u64, Ordering::Relaxed);
             metrics::counter!("routes_pruned").increment(changed.removed as u64);
         }
-        self.backends.sweep(&registry.numbers());
+        let numbers = registry.numbers();
+        for backends in &self.backends {
+            backends.sweep(&numbers);
+        }
         self.failures.sweep(self.clock.now());
         metrics::gauge!("total_routes").set(registry.table().count() as f64);
     }

@@ -16,15 +16,20 @@ use bytes::BytesMut;
 use daemon::{Shutdown, Supervisor};
 use futures_util::future::Either;
 use http::HeaderValue;
-use hyper::service::service_fn;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::UpgradeableConnection;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use rustls::server::NoClientAuth;
 use rustls::server::danger::ClientCertVerifier;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -32,6 +37,8 @@ use tokio_rustls::TlsAcceptor;
 const LOOK: Duration = Duration::from_secs(5);
 /// How often is looked whether the limit of clients was raised.
 const LIMIT_LOOK: Duration = Duration::from_millis(200);
+/// After so long without a word a client is waited for with as little as possible.
+const QUIET: Duration = Duration::from_millis(400);
 /// How long a connection may be idle while others wait for its place.
 const IDLE_IN_A_CROWD: Millis = 1_000;
 
@@ -193,41 +200,53 @@ fn serve(
         };
         let peer = source.unwrap_or(peer);
         let now = worker.clock.now();
-        let mut client = ClientConnection::new(peer, now, secure, place);
-        let Some(tls) = tls else {
-            return serve_plain(worker, socket, begun, Arc::new(client), shutdown).await;
-        };
-        if !begun.is_empty() {
+        let client = ClientConnection::new(peer, now, secure, place);
+        match tls {
+            None => serve_plain(worker, socket, begun, Arc::new(client), shutdown).await,
+            // (In a box: it would make connections without TLS larger.)
+            Some(tls) if begun.is_empty() => {
+                Box::pin(serve_secure(worker, socket, tls, client, shutdown)).await;
+            }
             // No TLS begins like this.
-            return;
-        }
-        let (within, acceptor) = {
-            let policy = worker.policy.load();
-            (policy.header_timeout, tls.acceptor(&policy))
-        };
-        let Some(acceptor) = acceptor else {
-            worker.counters.tls_failures_metric.increment(1);
-            tracing::debug!(%peer, "certificates of clients are required, and there is no authority");
-            return;
-        };
-        match tokio::time::timeout(within, acceptor.accept(socket)).await {
-            Ok(Ok(socket)) => {
-                let session = socket.get_ref().1;
-                let protocol = Protocol::of(session.alpn_protocol() == Some(HTTP2));
-                client.certificate = shown_certificate(session);
-                let client = Arc::new(client);
-                serve_connection(worker, socket, BytesMut::new(), protocol, client, shutdown).await;
-            }
-            Ok(Err(error)) => {
-                worker.counters.tls_failures_metric.increment(1);
-                tracing::debug!(%peer, %error, "a TLS handshake failed");
-            }
-            Err(_) => {
-                worker.counters.tls_failures_metric.increment(1);
-                tracing::debug!(%peer, "a TLS handshake did not end");
-            }
+            Some(_) => {}
         }
     });
+}
+
+async fn serve_secure(
+    worker: Arc<Worker>,
+    socket: TcpStream,
+    tls: Tls,
+    mut client: ClientConnection,
+    shutdown: Shutdown,
+) {
+    let peer = client.peer;
+    let (within, acceptor) = {
+        let policy = worker.policy.load();
+        (policy.header_timeout, tls.acceptor(&policy))
+    };
+    let Some(acceptor) = acceptor else {
+        worker.counters.tls_failures_metric.increment(1);
+        tracing::debug!(%peer, "certificates of clients are required, and there is no authority");
+        return;
+    };
+    match tokio::time::timeout(within, acceptor.accept(socket)).await {
+        Ok(Ok(socket)) => {
+            let session = socket.get_ref().1;
+            let protocol = Protocol::of(session.alpn_protocol() == Some(HTTP2));
+            client.certificate = shown_certificate(session);
+            let client = Arc::new(client);
+            serve_connection(worker, socket, BytesMut::new(), protocol, client, shutdown).await;
+        }
+        Ok(Err(error)) => {
+            worker.counters.tls_failures_metric.increment(1);
+            tracing::debug!(%peer, %error, "a TLS handshake failed");
+        }
+        Err(_) => {
+            worker.counters.tls_failures_metric.increment(1);
+            tracing::debug!(%peer, "a TLS handshake did not end");
+        }
+    }
 }
 
 /// Which HTTP a client speaks.
@@ -332,61 +351,157 @@ async fn serve_http1<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = client.peer;
-    let policy = worker.policy.load_full();
-    let front = Front::new(
-        socket,
-        client.clone(),
-        worker.clock,
-        policy.max_header_bytes,
-        begun,
-    );
-    let service = {
-        let (worker, client) = (worker.clone(), client.clone());
-        service_fn(move |request| handle(worker.clone(), client.clone(), request))
-    };
-    let connection = hyper::server::conn::http1::Builder::new()
+    let max_head = worker.policy.load().max_header_bytes;
+    let mut front = Front::new(socket, client.clone(), worker.clock, max_head, begun);
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
         // The front keeps the time and the size of heads; hyper must be able to hold what it lets through.
         .header_read_timeout(None)
-        .max_buf_size((policy.max_header_bytes + 16 * 1024).max(64 * 1024))
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(front), service)
-        .with_upgrades();
-    drop(policy);
-    tokio::pin!(connection);
+        .max_buf_size((max_head + 16 * 1024).max(64 * 1024))
+        .pipeline_flush(true);
+    // Many clients ask once and keep the connection. Who asks again soon is given more time.
+    let mut until_quiet = Duration::ZERO;
+    loop {
+        let (of_requests, of_client) = (worker.clone(), client.clone());
+        // Each request in a box of its own: hyper keeps room for one as long as the connection is.
+        let service = service_fn(move |request| {
+            Box::pin(handle(of_requests.clone(), of_client.clone(), request))
+        });
+        let connection = builder
+            .serve_connection(TokioIo::new(front), service)
+            .with_upgrades();
+        // In a box, so that a client who waits costs no room for it.
+        let mut connection = Box::pin(connection);
+        if !converse(
+            &worker,
+            &client,
+            connection.as_mut(),
+            &shutdown,
+            until_quiet,
+        )
+        .await
+        {
+            return;
+        }
+        until_quiet = QUIET;
+        let Some(parts) = Pin::into_inner(connection).into_parts() else {
+            return;
+        };
+        if !parts.read_buf.is_empty() {
+            // It is quiet between requests, yet there are bytes that no request took: of what, nobody knows.
+            tracing::debug!(peer = %client.peer, "a client connection is not where it should be");
+            return;
+        }
+        front = parts.io.into_inner();
+        if !wait(&worker, &client, &mut front, &shutdown).await {
+            return;
+        }
+    }
+}
+
+/// Serves requests until the client has been quiet for a while, after its first. `false`: the connection is over.
+async fn converse<C>(
+    worker: &Worker,
+    client: &ClientConnection,
+    mut connection: Pin<&mut C>,
+    shutdown: &Shutdown,
+    until_quiet: Duration,
+) -> bool
+where
+    C: Future<Output = hyper::Result<()>> + Graceful,
+{
     let draining = shutdown.draining();
     tokio::pin!(draining);
     let mut is_draining = false;
-    let look = tokio::time::sleep(next_look(&worker.policy.load()));
+    let look = tokio::time::sleep(next_look(&worker.policy.load()).min(QUIET));
     tokio::pin!(look);
+    let at_once = std::future::poll_fn(|_| match client.is_quiet(worker.clock.now(), 0) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    tokio::pin!(at_once);
     loop {
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%peer, %error, "a client connection broke");
+                    tracing::debug!(peer = %client.peer, %error, "a client connection broke");
                 }
-                return;
+                return false;
             }
+            () = at_once.as_mut(), if until_quiet.is_zero() && !is_draining => return true,
             () = draining.as_mut(), if !is_draining => {
                 is_draining = true;
                 connection.as_mut().graceful_shutdown();
             }
             () = look.as_mut() => {
                 let policy = worker.policy.load();
-                match client.overdue(worker.clock.now(), patience(&policy, worker.crowd.is_full())) {
+                let now = worker.clock.now();
+                match client.overdue(now, patience(&policy, worker.crowd.is_full())) {
                     Overdue::Fine => {}
                     Overdue::Idle => connection.as_mut().graceful_shutdown(),
                     Overdue::Head => client.time_out_head(),
                     Overdue::Body => client.time_out_body(),
                     Overdue::Reader => {
-                        tracing::debug!(%peer, "a client does not read its answer");
-                        return;
+                        tracing::debug!(peer = %client.peer, "a client does not read its answer");
+                        return false;
                     }
                 }
-                look.as_mut().reset(tokio::time::Instant::now() + next_look(&policy));
+                if !is_draining && client.is_quiet(now, until_quiet.as_millis() as Millis) {
+                    return true;
+                }
+                look.as_mut().reset(tokio::time::Instant::now() + next_look(&policy).min(QUIET));
             }
         }
+    }
+}
+
+/// Waits for a quiet client to say something. `false`: the connection is over.
+async fn wait<S>(
+    worker: &Worker,
+    client: &ClientConnection,
+    front: &mut Front<S>,
+    shutdown: &Shutdown,
+) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        let look = next_look(&worker.policy.load());
+        tokio::select! {
+            biased;
+            next = std::future::poll_fn(|cx| front.poll_next(cx)) => {
+                if matches!(next, Ok(true)) {
+                    return true;
+                }
+                break;
+            }
+            () = shutdown.draining() => break,
+            () = tokio::time::sleep(look) => {}
+        }
+        let patience = patience(&worker.policy.load(), worker.crowd.is_full());
+        if client.overdue(worker.clock.now(), patience) != Overdue::Fine {
+            break;
+        }
+    }
+    // As an end that was meant: over TLS it is said.
+    let _ = front.shutdown().await;
+    false
+}
+
+/// What can be told to end after the request under way.
+trait Graceful {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<S, H, B> Graceful for UpgradeableConnection<TokioIo<Front<S>>, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: HttpService<Incoming, ResBody = B, Error = Infallible>,
+    B: http_body::Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        UpgradeableConnection::graceful_shutdown(self);
     }
 }
 

@@ -1,81 +1,224 @@
 //! One line per request, in gorouter's format (contract §3, "Access log line"), so that existing
 //! parsers keep working. What is missing is `"-"`; quotes and control characters in what a client
 //! sent are escaped: a line is a line.
+//!
+//! What a request said is copied when it arrives, into one text: its headers change on their way, and to hold on to
+//! them would hold on to the buffer they were read into.
 
-use std::fmt::Write;
+use super::log_rules::LogRules;
+use super::table::Endpoint;
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Request, Uri, Version};
+use std::fmt::{Display, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is known when a request is over.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    pub host: String,
-    /// RFC 3339 with nanoseconds, of the request's arrival.
-    pub started: String,
-    pub method: String,
-    pub target: String,
-    pub protocol: &'static str,
+    said: Texts,
+    /// Nanoseconds since 1970, of the request's arrival.
+    arrived: u128,
+    protocol: &'static str,
+    remote: Option<SocketAddr>,
     /// 0 if the client went away before there was one.
     pub status: u16,
     pub request_bytes: u64,
     pub response_bytes: u64,
-    pub referer: Option<String>,
-    pub user_agent: Option<String>,
-    pub remote: String,
-    pub backend: Option<String>,
-    pub forwarded_for: Option<String>,
-    pub forwarded_proto: Option<String>,
-    pub request_id: String,
     /// From arrival until the last byte of the answer.
     pub response_time: Duration,
     /// The part of it that was not spent waiting for the instance.
     pub router_time: Duration,
-    pub app: Option<String>,
-    pub index: Option<String>,
-    pub instance: Option<String>,
+    /// The instance that the request was with last.
+    pub served_by: Option<Arc<Endpoint>>,
     pub router_error: Option<String>,
     pub failed_attempts: u32,
     /// More headers of the request, named as in the log.
-    pub extra: Vec<(String, Option<String>)>,
+    extra: Vec<(String, Option<String>)>,
     /// It is written as JSON.
-    pub json: bool,
+    json: bool,
+}
+
+/// What a request says of itself.
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    Host,
+    Method,
+    Target,
+    Referer,
+    UserAgent,
+    ForwardedFor,
+    ForwardedProto,
+    RequestId,
+}
+
+/// The texts of a request, one behind the other.
+#[derive(Debug, Clone, Default)]
+struct Texts {
+    all: String,
+    /// Where each begins and ends.
+    places: [Option<(u32, u32)>; Said::RequestId as usize + 1],
+}
+
+impl Texts {
+    /// More than the texts of most requests.
+    const USUAL: usize = 384;
+
+    fn put(&mut self, what: Said, write: impl FnOnce(&mut String)) {
+        let begin = self.all.len() as u32;
+        write(&mut self.all);
+        self.places[what as usize] = Some((begin, self.all.len() as u32));
+    }
+
+    fn get(&self, what: Said) -> Option<&str> {
+        let (begin, end) = self.places[what as usize]?;
+        self.all.get(begin as usize..end as usize)
+    }
+
+    fn put_header(&mut self, what: Said, headers: &HeaderMap, name: HeaderName) {
+        if let Some(value) = headers.get(name) {
+            self.put(what, |out| {
+                out.push_str(&String::from_utf8_lossy(value.as_bytes()))
+            });
+        }
+    }
 }
 
 impl Access {
-    pub fn line(&self) -> String {
-        let mut line = String::with_capacity(512);
-        let out = &mut line;
-        plain(out, &self.host);
+    /// A request as the client sent it.
+    pub fn of<B>(
+        rules: &LogRules,
+        request: &Request<B>,
+        host: &str,
+        request_id: &str,
+        peer: SocketAddr,
+        arrived: u128,
+    ) -> Access {
+        let protocol = match request.version() {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2.0",
+            _ => "HTTP/1.1",
+        };
+        let mut access = Access::begin(rules, protocol, request_id, peer, arrived);
+        let said = &mut access.said;
+        let headers = request.headers();
+        said.put(Said::Host, |out| out.push_str(host));
+        said.put(Said::Method, |out| out.push_str(request.method().as_str()));
+        said.put(Said::Target, |out| put_target(out, rules, request.uri()));
+        if let Some(referer) = headers.get(header::REFERER) {
+            let referer = String::from_utf8_lossy(referer.as_bytes());
+            said.put(Said::Referer, |out| out.push_str(&rules.shown(&referer)));
+        }
+        said.put_header(Said::UserAgent, headers, header::USER_AGENT);
+        access
+    }
+
+    /// A request of which nothing can be said but who sent it.
+    pub fn unreadable(
+        rules: &LogRules,
+        request_id: &str,
+        peer: SocketAddr,
+        arrived: u128,
+    ) -> Access {
+        let mut access = Access::begin(rules, "-", request_id, peer, arrived);
+        for what in [Said::Method, Said::Target] {
+            access.said.put(what, |out| out.push('-'));
+        }
+        access
+    }
+
+    fn begin(
+        rules: &LogRules,
+        protocol: &'static str,
+        request_id: &str,
+        peer: SocketAddr,
+        arrived: u128,
+    ) -> Access {
+        let mut said = Texts {
+            all: String::with_capacity(Texts::USUAL),
+            ..Texts::default()
+        };
+        said.put(Said::RequestId, |out| out.push_str(request_id));
+        Access {
+            said,
+            arrived,
+            protocol,
+            remote: rules.source_address.then_some(peer),
+            json: rules.json,
+            ..Access::default()
+        }
+    }
+
+    /// Notes the headers that the router completed.
+    pub fn forwarded(&mut self, rules: &LogRules, headers: &HeaderMap) {
+        use super::forwarding::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
+        if rules.forwarded_for {
+            self.said
+                .put_header(Said::ForwardedFor, headers, X_FORWARDED_FOR);
+        }
+        self.said
+            .put_header(Said::ForwardedProto, headers, X_FORWARDED_PROTO);
+        self.extra = rules.extra(headers);
+    }
+
+    /// The second of its arrival, since 1970.
+    pub fn second(&self) -> u64 {
+        (self.arrived / 1_000_000_000) as u64
+    }
+
+    /// The app that the request went to.
+    pub fn app(&self) -> Option<&str> {
+        self.served_by.as_ref()?.identity.app.as_deref()
+    }
+
+    /// Which instance of the app.
+    pub fn index(&self) -> Option<&str> {
+        self.served_by.as_ref()?.identity.instance_index.as_deref()
+    }
+
+    fn instance(&self) -> Option<&str> {
+        self.served_by.as_ref()?.identity.instance_id.as_deref()
+    }
+
+    fn backend(&self) -> Option<&super::announcement::Address> {
+        self.served_by
+            .as_ref()
+            .map(|endpoint| &endpoint.identity.address)
+    }
+
+    fn line(&self, out: &mut String) {
+        plain(out, self.said.get(Said::Host).unwrap_or_default());
         out.push_str(" - [");
-        plain(out, &self.started);
+        rfc3339(out, self.arrived);
         out.push_str("] \"");
-        escaped(out, &self.method);
+        escaped(out, self.said.get(Said::Method).unwrap_or_default());
         out.push(' ');
-        escaped(out, &self.target);
+        escaped(out, self.said.get(Said::Target).unwrap_or_default());
         // Writing to a String cannot fail.
         let _ = write!(
             out,
             " {}\" {} {} {} ",
             self.protocol, self.status, self.request_bytes, self.response_bytes
         );
-        quoted(out, self.referer.as_deref());
+        quoted(out, self.said.get(Said::Referer));
         out.push(' ');
-        quoted(out, self.user_agent.as_deref());
+        quoted(out, self.said.get(Said::UserAgent));
         out.push(' ');
-        quoted(out, Some(&self.remote));
+        shown(out, self.remote);
         out.push(' ');
-        quoted(out, self.backend.as_deref());
-        field(out, "x_forwarded_for", self.forwarded_for.as_deref());
-        field(out, "x_forwarded_proto", self.forwarded_proto.as_deref());
-        field(out, "vcap_request_id", Some(&self.request_id));
-        let _ = write!(
-            out,
-            " response_time:{:.6} gorouter_time:{:.6}",
-            self.response_time.as_secs_f64(),
-            self.router_time.as_secs_f64()
-        );
-        field(out, "app_id", self.app.as_deref());
-        field(out, "app_index", self.index.as_deref());
-        field(out, "instance_id", self.instance.as_deref());
+        shown(out, self.backend());
+        let said = |what| self.said.get(what);
+        field(out, "x_forwarded_for", said(Said::ForwardedFor));
+        field(out, "x_forwarded_proto", said(Said::ForwardedProto));
+        field(out, "vcap_request_id", said(Said::RequestId));
+        out.push_str(" response_time:");
+        seconds(out, self.response_time);
+        out.push_str(" gorouter_time:");
+        seconds(out, self.router_time);
+        field(out, "app_id", self.app());
+        field(out, "app_index", self.index());
+        field(out, "instance_id", self.instance());
         if self.failed_attempts > 0 {
             let _ = write!(out, " failed_attempts:{}", self.failed_attempts);
         }
@@ -84,32 +227,34 @@ impl Access {
             field(out, name, value.as_deref());
         }
         out.push('\n');
-        line
     }
 
     /// The same as an object in one line. What is missing is null.
-    pub fn json_line(&self) -> String {
+    fn json_line(&self, out: &mut String) {
+        let said = |what| self.said.get(what);
+        let mut time = String::new();
+        rfc3339(&mut time, self.arrived);
         let mut line = serde_json::json!({
-            "host": self.host,
-            "time": self.started,
-            "method": self.method,
-            "uri": self.target,
+            "host": said(Said::Host).unwrap_or_default(),
+            "time": time,
+            "method": said(Said::Method),
+            "uri": said(Said::Target),
             "protocol": self.protocol,
             "status": self.status,
             "request_bytes": self.request_bytes,
             "response_bytes": self.response_bytes,
-            "referer": self.referer,
-            "user_agent": self.user_agent,
-            "remote_address": Some(&self.remote).filter(|text| !text.is_empty()),
-            "backend_address": self.backend,
-            "x_forwarded_for": self.forwarded_for,
-            "x_forwarded_proto": self.forwarded_proto,
-            "vcap_request_id": self.request_id,
+            "referer": said(Said::Referer),
+            "user_agent": said(Said::UserAgent),
+            "remote_address": self.remote.map(|remote| remote.to_string()),
+            "backend_address": self.backend().map(|backend| backend.to_string()),
+            "x_forwarded_for": said(Said::ForwardedFor),
+            "x_forwarded_proto": said(Said::ForwardedProto),
+            "vcap_request_id": said(Said::RequestId),
             "response_time": self.response_time.as_secs_f64(),
             "gorouter_time": self.router_time.as_secs_f64(),
-            "app_id": self.app,
-            "app_index": self.index,
-            "instance_id": self.instance,
+            "app_id": self.app(),
+            "app_index": self.index(),
+            "instance_id": self.instance(),
             "failed_attempts": self.failed_attempts,
             "x_cf_routererror": self.router_error,
         });
@@ -120,15 +265,23 @@ impl Access {
                     .or_insert_with(|| value.clone().into());
             }
         }
-        format!("{line}\n")
+        let _ = writeln!(out, "{line}");
     }
 
     /// As it is to be written.
-    pub fn written(&self) -> String {
+    pub fn write(&self, out: &mut String) {
         match self.json {
-            true => self.json_line(),
-            false => self.line(),
+            true => self.json_line(out),
+            false => self.line(out),
         }
+    }
+}
+
+/// As the client wrote it.
+fn put_target(out: &mut String, rules: &LogRules, uri: &Uri) {
+    match (uri.scheme(), uri.authority(), uri.path_and_query()) {
+        (None, None, Some(target)) => out.push_str(&rules.shown(target.as_str())),
+        _ => out.push_str(&rules.shown(&uri.to_string())),
     }
 }
 
@@ -148,6 +301,14 @@ fn quoted(out: &mut String, value: Option<&str>) {
     out.push('"');
 }
 
+/// What needs no escape.
+fn shown(out: &mut String, value: Option<impl Display>) {
+    let _ = match value {
+        Some(value) => write!(out, "\"{value}\""),
+        None => write!(out, "\"-\""),
+    };
+}
+
 fn plain(out: &mut String, value: &str) {
     if value.is_empty() {
         out.push('-')
@@ -157,6 +318,11 @@ fn plain(out: &mut String, value: &str) {
 }
 
 fn escaped(out: &mut String, value: &str) {
+    let harmless = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if value.bytes().all(harmless) {
+        out.push_str(value);
+        return;
+    }
     for c in value.chars() {
         match c {
             '"' | '\\' => {
@@ -171,8 +337,23 @@ fn escaped(out: &mut String, value: &str) {
     }
 }
 
+/// Seconds to the microsecond.
+fn seconds(out: &mut String, time: Duration) {
+    let micros = (time.as_nanos() + 500) / 1000;
+    let _ = write!(out, "{}.", micros / 1_000_000);
+    digits(out, (micros % 1_000_000) as u32, 6);
+}
+
+/// The last so many digits of a number.
+fn digits(out: &mut String, number: u32, count: u32) {
+    for place in (0..count).rev() {
+        let digit = number / 10u32.pow(place) % 10;
+        out.push(char::from(b'0' + digit as u8));
+    }
+}
+
 /// `2006-01-02T15:04:05.999999999Z` of nanoseconds since 1970.
-pub fn rfc3339(unix_nanos: u128) -> String {
+fn rfc3339(out: &mut String, unix_nanos: u128) {
     let seconds = (unix_nanos / 1_000_000_000) as i64;
     let nanos = (unix_nanos % 1_000_000_000) as u32;
     let days = seconds.div_euclid(86_400);
@@ -192,93 +373,152 @@ pub fn rfc3339(unix_nanos: u128) -> String {
         shifted_month - 9
     };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{nanos:09}Z",
-        of_day / 3600,
-        of_day / 60 % 60,
-        of_day % 60
-    )
+    let of_day = of_day as u32;
+    let parts = [
+        (year as u32, 4, '-'),
+        (month as u32, 2, '-'),
+        (day as u32, 2, 'T'),
+        (of_day / 3600, 2, ':'),
+        (of_day / 60 % 60, 2, ':'),
+        (of_day % 60, 2, '.'),
+        (nanos, 9, 'Z'),
+    ];
+    for (number, width, behind) in parts {
+        digits(out, number, width);
+        out.push(behind);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::announcement::Announcement;
     use super::*;
+    use http::HeaderValue;
+    use proto::bus::router::Registration;
+    use proto::config::Settings;
+
+    fn endpoint(instance_id: Option<&str>) -> Arc<Endpoint> {
+        let registration = Registration {
+            uris: vec!["a.example.com".into()],
+            host: "10.0.0.1".into(),
+            port: Some(80),
+            app: Some("app-1".into()),
+            private_instance_id: instance_id.map(str::to_string),
+            private_instance_index: Some("0".into()),
+            ..Registration::default()
+        };
+        let announcement = Announcement::read(&registration, false).expect("a registration");
+        Arc::new(Endpoint::new(1, announcement.identity))
+    }
+
+    fn access(rules: &LogRules, target: &str) -> Access {
+        let mut request = Request::builder()
+            .uri(target)
+            .header("user-agent", "evil\tagent")
+            .header("x-user", "dora")
+            .body(())
+            .expect("a request");
+        let mut access = Access::of(
+            rules,
+            &request,
+            "a.example.com",
+            "id-1",
+            "127.0.0.1:5".parse().expect("an address"),
+            1_700_000_000_123_456_789,
+        );
+        let headers = request.headers_mut();
+        headers.insert("x-forwarded-for", HeaderValue::from_static("127.0.0.1"));
+        headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
+        access.forwarded(rules, headers);
+        Access {
+            status: 200,
+            response_bytes: 5,
+            response_time: Duration::from_nanos(1_500_499),
+            router_time: Duration::from_micros(2_000_100),
+            served_by: Some(endpoint(None)),
+            ..access
+        }
+    }
+
+    fn written(access: &Access) -> String {
+        let mut line = String::new();
+        access.write(&mut line);
+        line
+    }
 
     #[test]
     fn a_line_has_gorouters_shape() {
-        let access = Access {
-            host: "a.example.com".into(),
-            started: rfc3339(1_700_000_000_123_456_789),
-            method: "GET".into(),
-            target: "/x?y=\"z".into(),
-            protocol: "HTTP/1.1",
-            status: 200,
-            request_bytes: 0,
-            response_bytes: 5,
-            user_agent: Some("evil\r\nagent".into()),
-            remote: "127.0.0.1:5".into(),
-            backend: Some("10.0.0.1:80".into()),
-            forwarded_for: Some("127.0.0.1".into()),
-            forwarded_proto: Some("http".into()),
-            request_id: "id-1".into(),
-            response_time: Duration::from_micros(1500),
-            router_time: Duration::from_micros(100),
-            app: Some("app-1".into()),
-            index: Some("0".into()),
-            instance: None,
-            ..Access::default()
-        };
+        let rules = LogRules::read(&Settings::default());
         assert_eq!(
-            access.line(),
-            "a.example.com - [2023-11-14T22:13:20.123456789Z] \"GET /x?y=\\\"z HTTP/1.1\" 200 0 5 \"-\" \
-             \"evil\\u000d\\u000aagent\" \"127.0.0.1:5\" \"10.0.0.1:80\" x_forwarded_for:\"127.0.0.1\" \
-             x_forwarded_proto:\"http\" vcap_request_id:\"id-1\" response_time:0.001500 gorouter_time:0.000100 \
+            written(&access(&rules, "/x\"z?y=1")),
+            "a.example.com - [2023-11-14T22:13:20.123456789Z] \"GET /x\\\"z?y=1 HTTP/1.1\" 200 0 5 \"-\" \
+             \"evil\\u0009agent\" \"127.0.0.1:5\" \"10.0.0.1:80\" x_forwarded_for:\"127.0.0.1\" \
+             x_forwarded_proto:\"http\" vcap_request_id:\"id-1\" response_time:0.001500 gorouter_time:2.000100 \
              app_id:\"app-1\" app_index:\"0\" instance_id:\"-\" x_cf_routererror:\"-\"\n"
         );
     }
 
     #[test]
-    fn a_line_of_json_says_the_same() {
-        let access = Access {
-            host: "a.example.com".into(),
-            method: "GET".into(),
-            target: "/x\"\n".into(),
-            status: 200,
-            app: Some("app-1".into()),
-            extra: vec![
-                ("x_user".into(), Some("dora".into())),
-                ("status".into(), Some("forged".into())),
-            ],
-            json: true,
-            ..Access::default()
-        };
-        let line = access.written();
-        assert_eq!(line.matches('\n').count(), 1);
-        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(read["uri"], "/x\"\n");
-        assert_eq!(read["status"], 200);
-        assert_eq!(read["x_user"], "dora");
-        assert_eq!(read["remote_address"], serde_json::Value::Null);
-        let plain = Access {
-            json: false,
-            ..access
-        };
-        assert!(
-            plain
-                .written()
-                .ends_with("x_user:\"dora\" status:\"forged\"\n")
+    fn what_is_not_known_is_missing() {
+        let rules = LogRules::read(&Settings::default());
+        let peer = "127.0.0.1:5".parse().expect("an address");
+        assert_eq!(
+            written(&Access::unreadable(&rules, "id-1", peer, 0)),
+            "- - [1970-01-01T00:00:00.000000000Z] \"- - -\" 0 0 0 \"-\" \"-\" \"127.0.0.1:5\" \"-\" \
+             x_forwarded_for:\"-\" x_forwarded_proto:\"-\" vcap_request_id:\"id-1\" response_time:0.000000 \
+             gorouter_time:0.000000 app_id:\"-\" app_index:\"-\" instance_id:\"-\" x_cf_routererror:\"-\"\n"
         );
     }
 
     #[test]
+    fn a_line_of_json_says_the_same() {
+        let mut rules = LogRules {
+            json: true,
+            source_address: false,
+            headers: vec![HeaderName::from_static("x-user")],
+            ..LogRules::read(&Settings::default())
+        };
+        let json = written(&access(&rules, "/x\"?y=1"));
+        assert_eq!(json.matches('\n').count(), 1);
+        let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(read["uri"], "/x\"?y=1");
+        assert_eq!(read["status"], 200);
+        assert_eq!(read["time"], "2023-11-14T22:13:20.123456789Z");
+        assert_eq!(read["x_user"], "dora");
+        assert_eq!(read["remote_address"], serde_json::Value::Null);
+        assert_eq!(read["backend_address"], "10.0.0.1:80");
+        rules.json = false;
+        let plain = written(&access(&rules, "/"));
+        assert!(plain.contains("\" \"-\" \"10.0.0.1:80\" "), "{plain}");
+        assert!(plain.ends_with(" x_user:\"dora\"\n"), "{plain}");
+    }
+
+    #[test]
+    fn no_header_takes_the_place_of_what_the_router_says() {
+        let rules = LogRules {
+            json: true,
+            headers: vec![HeaderName::from_static("status")],
+            ..LogRules::read(&Settings::default())
+        };
+        let read: serde_json::Value =
+            serde_json::from_str(&written(&access(&rules, "/"))).expect("JSON");
+        assert_eq!(read["status"], 200);
+    }
+
+    #[test]
     fn dates_are_right() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
+        let of = |nanos| {
+            let mut text = String::new();
+            rfc3339(&mut text, nanos);
+            text
+        };
+        assert_eq!(of(0), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(
-            rfc3339(951_782_400_000_000_000),
+            of(951_782_400_000_000_000),
             "2000-02-29T00:00:00.000000000Z"
         );
         assert_eq!(
-            rfc3339(4_102_444_799_000_000_001),
+            of(4_102_444_799_000_000_001),
             "2099-12-31T23:59:59.000000001Z"
         );
     }

@@ -27,7 +27,6 @@ use router::adapters::backends::Backends;
 use router::adapters::clock::Clock;
 use router::adapters::counters::Counters;
 use router::adapters::error_page::ErrorPage;
-use router::adapters::latencies::Latencies;
 use router::adapters::proxy::Worker;
 use router::adapters::server::{self, Entrance, Tls};
 use router::adapters::trust::Trust;
@@ -112,9 +111,9 @@ impl TestRouter {
         let worker = Arc::new(Worker {
             table: Arc::new(ArcSwap::from_pointee(registry.snapshot())),
             error_page: ErrorPage::new(policy.clone()),
-            seals: Seals::read("a secret of this cluster"),
+            seals: Seals::read("a secret of this cluster").map(Arc::new),
             shown_address: "10.0.0.9".to_string(),
-            latencies: Latencies::default(),
+            latencies: Arc::default(),
             policy,
             backends: Backends::new(tasks.clone(), clock, trust.clone()),
             log: AccessLog::start(
