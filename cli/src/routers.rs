@@ -1,4 +1,4 @@
-//! `yard router`: what the routers know of routes, and why somebody gets no requests.
+//! `yard router`: what the routers know of routes, and why somebody gets no requests; their certificates.
 
 use crate::client::Client;
 use crate::failure::Outcome;
@@ -6,7 +6,10 @@ use crate::output::table::{Cell, table};
 use crate::output::{Color, Output, human};
 use crate::targets::Store;
 use clap::{Args, Subcommand};
-use proto::api::{App, DepartedEndpoint, RoutedEndpoint, RoutedName, RouterTable, RouterTables};
+use proto::api::{
+    App, DepartedEndpoint, RoutedEndpoint, RoutedName, RouterCertificate, RouterCertificates,
+    RouterTable, RouterTables,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names of apps that are looked up in one request.
@@ -16,7 +19,8 @@ const NAMES_AT_ONCE: usize = 50;
 #[command(after_help = "Examples:
   yard router routes shop.yard.internal       its instances as each router sees them
   yard router routes yard.internal            all routes under a domain
-  yard router routes --router router-2        what one router knows")]
+  yard router routes --router router-2        what one router knows
+  yard router certificates                    those of the entrances for TLS, and what became of orders")]
 pub struct RouterArgs {
     #[command(subcommand)]
     command: RouterCommand,
@@ -35,15 +39,23 @@ enum RouterCommand {
         #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         lines: u32,
     },
+    /// The certificates of the entrances for TLS, and those that are ordered: state, end, last error
+    Certificates,
 }
 
 pub async fn run(args: RouterArgs, out: &Output, store: Store) -> Outcome {
-    let RouterCommand::Routes {
-        host,
-        router,
-        lines,
-    } = args.command;
     let client = Client::open(store)?;
+    let (host, router, lines) = match args.command {
+        RouterCommand::Routes {
+            host,
+            router,
+            lines,
+        } => (host, router, lines),
+        RouterCommand::Certificates => {
+            let told: RouterCertificates = client.get("/yard/v1/router/certificates", &[]).await?;
+            return out.show(&told.resources, |all| certificates(all, out));
+        }
+    };
     let mut query = vec![("limit", lines.to_string())];
     query.extend(host.map(|host| ("host", host)));
     let query: Vec<(&str, &str)> = query
@@ -59,6 +71,36 @@ pub async fn run(args: RouterArgs, out: &Output, store: Store) -> Outcome {
         false => names(&client, &tables.resources).await?,
     };
     out.show(&tables.resources, |tables| render(tables, &names, out))
+}
+
+fn certificates(all: &[RouterCertificate], out: &Output) -> String {
+    let header = [
+        "domain", "source", "state", "ends", "next", "routers", "because",
+    ];
+    let rows = all.iter().map(|one| {
+        let color = match one.state.as_str() {
+            "valid" => Color::Good,
+            "due" | "waiting" | "unwanted" => Color::Careful,
+            _ => Color::Bad,
+        };
+        let because: Vec<&str> = [&one.because, &one.last_error]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        let source = one.file.as_ref().unwrap_or(&one.source);
+        let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_string());
+        [
+            one.domain.as_str().into(),
+            source.as_str().into(),
+            Cell::painted(out, color, &one.state),
+            time(&one.not_after).into(),
+            time(&one.next_attempt_at).into(),
+            one.routers.join(", ").into(),
+            because.join(": ").into(),
+        ]
+    });
+    table(header, rows, "no certificates")
 }
 
 /// The names of the apps that are told of; those that are deleted have none.
@@ -215,6 +257,38 @@ fn color(state: &str) -> Color {
 mod tests {
     use super::*;
     use proto::api::EndpointFailure;
+
+    #[test]
+    fn certificates_are_told_with_what_became_of_the_last_order() {
+        let waits = RouterCertificate {
+            domain: "shop.example.com".into(),
+            source: "listed".into(),
+            state: "waiting".into(),
+            because: Some("the last attempt failed".into()),
+            last_error: Some("nobody answers".into()),
+            ..RouterCertificate::default()
+        };
+        let file = RouterCertificate {
+            domain: "*.yard.internal".into(),
+            source: "file".into(),
+            state: "valid".into(),
+            file: Some("default.pem".into()),
+            routers: vec!["router-1".into(), "router-2".into()],
+            ..RouterCertificate::default()
+        };
+        let text = certificates(&[waits, file], &Output::new(true));
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[1].contains("waiting")
+                && lines[1].ends_with("the last attempt failed: nobody answers"),
+            "{text}"
+        );
+        assert!(
+            lines[2].contains("default.pem") && lines[2].contains("router-1, router-2"),
+            "{text}"
+        );
+        assert_eq!(certificates(&[], &Output::new(true)), "no certificates\n");
+    }
 
     #[test]
     fn endpoints_stand_beside_their_route_with_what_is_wrong() {

@@ -21,6 +21,7 @@ use anyhow::Context;
 use api::Api;
 use api::ssh::SshConfig;
 use blobs::Blobs;
+use daemon::seals::Seals;
 use daemon::{Deps, Policy, Running, Shutdown};
 use ops::tokens::Tokens;
 use ops::{Live, Ops};
@@ -55,6 +56,9 @@ pub struct Config {
     pub token_key_file: PathBuf,
     /// Key of the blob URLs' signatures, at least 32 characters.
     pub blob_key_file: PathBuf,
+    /// Secrets that controllers and routers have, one a line, for certificates that are ordered; without it none are.
+    #[serde(default)]
+    pub certificate_key_file: Option<PathBuf>,
     pub bulk_user: String,
     pub bulk_password: String,
     pub stager_queue: StagerQueue,
@@ -100,6 +104,8 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         bulk_password: config.bulk_password.clone(),
         stager_queue: config.stager_queue.clone(),
         vault: vault.clone(),
+        domain: deps.bootstrap.cluster.domain.clone(),
+        certificate_seals: certificate_seals(config.certificate_key_file.as_deref())?,
     };
     let runtime = Runtime::start(store.clone(), blobs.clone(), &deps, runtime_config).await?;
     let domain = deps.bootstrap.cluster.domain.clone();
@@ -145,10 +151,13 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     if let Some(address) = config.automation.classic_address {
         automation::classic::start(&automation, address, &deps)?;
     }
+    let challenges = api::certificates::challenges(api.clone());
     let routes = api::hosts::split(
         automation::api::router(automation),
         api::router(api).merge(api::internal_bulk::router(runtime)),
     );
+    // Authorities ask under any host.
+    let routes = challenges.merge(routes);
     deps.tasks.spawn("http", Policy::Critical, move |shutdown| {
         let (listener, routes) = (listener.try_clone(), routes.clone());
         async move {
@@ -221,6 +230,7 @@ pub fn live(runtime: &Runtime) -> Live {
         runtime.clone(),
         runtime.clone(),
     );
+    let (certificates, challenge) = (runtime.clone(), runtime.clone());
     Live {
         drain: Arc::new(move |dea, on| {
             let runtime = drain.clone();
@@ -249,6 +259,11 @@ pub fn live(runtime: &Runtime) -> Live {
             let routers = routers.clone();
             Box::pin(async move { routers.router_tables(host.as_deref(), most).await })
         }),
+        certificates: Arc::new(move || {
+            let certificates = certificates.clone();
+            Box::pin(async move { certificates.certificates().await })
+        }),
+        challenge: Arc::new(move |token| challenge.challenge(token)),
         log: Arc::new(move |app, text| log.log(app, &text)),
         enter: Arc::new(move |entering| {
             let enter = enter.clone();
@@ -259,6 +274,14 @@ pub fn live(runtime: &Runtime) -> Live {
             Box::pin(async move { runtime.task_ended(&exited).await })
         }),
     }
+}
+
+fn certificate_seals(file: Option<&Path>) -> anyhow::Result<Option<Arc<Seals>>> {
+    let Some(file) = file else { return Ok(None) };
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let seals = Seals::read(&text).with_context(|| format!("{} holds no key", file.display()))?;
+    Ok(Some(Arc::new(seals)))
 }
 
 /// The content of a key or password file, without the line break.

@@ -26,6 +26,7 @@ pub mod logs;
 mod mishaps;
 pub mod registration;
 pub mod run;
+pub mod seals;
 pub mod sockets;
 pub mod supervise;
 pub mod telemetry;

@@ -333,6 +333,13 @@ impl Plan {
         Ok(format!("{}\n", serde_json::to_string_pretty(&bootstrap)?))
     }
 
+    /// What certificates are sealed with on their way from controllers to routers.
+    fn certificate_keys(&self) -> anyhow::Result<PathBuf> {
+        let keys = self.layout.home.join("certificate-keys");
+        files::once(&keys, layout::secret)?;
+        Ok(keys)
+    }
+
     /// The role's own `Config`.
     fn settings(&self, role: Role, index: u32) -> anyhow::Result<Value> {
         Ok(match role {
@@ -349,6 +356,7 @@ impl Plan {
                             "address": address,
                             "certificates": certificates,
                             "client_authorities": authorities,
+                            "certificate_key_file": self.certificate_keys()?,
                         })
                     }
                     None => Value::Null,
@@ -393,6 +401,7 @@ impl Plan {
                     },
                     "token_key_file": key("token.key")?,
                     "blob_key_file": key("blob.key")?,
+                    "certificate_key_file": self.certificate_keys()?,
                     "bulk_user": "bulk",
                     "bulk_password": self.chosen.secret("bulk"),
                     "stager_queue": "default",

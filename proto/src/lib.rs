@@ -7,6 +7,7 @@
 pub mod api;
 pub mod buildpacks;
 pub mod bus;
+pub mod certificates;
 pub mod config;
 pub mod ids;
 pub mod inside;

@@ -20,6 +20,7 @@ use adapters::error_page::ErrorPage;
 use adapters::failures::Failures;
 use adapters::fronts::{self, Door};
 use adapters::latencies::Latencies;
+use adapters::ordered::Ordered;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
 use adapters::traffic::Reporter;
@@ -79,6 +80,10 @@ pub struct TlsConfig {
     /// The folder of authorities whose word about clients counts.
     #[serde(default)]
     pub client_authorities: Option<PathBuf>,
+    /// A file of secrets that controllers and routers have, one a line, for certificates that the cluster orders; without
+    /// it the router has none of those.
+    #[serde(default)]
+    pub certificate_key_file: Option<PathBuf>,
 }
 
 fn default_socket() -> String {
@@ -250,7 +255,33 @@ fn seals(file: Option<&Path>) -> anyhow::Result<Option<Seals>> {
 
 /// The door for TLS, with its certificates watched and shown.
 fn secure_door(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Door> {
-    let certificates = Certificates::new(config.certificates.clone());
+    let seals = match &config.certificate_key_file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("the keys for certificates in {}", file.display()))?;
+            let seals = daemon::seals::Seals::read(&text)
+                .with_context(|| format!("{} holds no key for certificates", file.display()))?;
+            Some(seals)
+        }
+        None => None,
+    };
+    let ordered = deps.bootstrap.folder.join("ordered-certificates");
+    let certificates = match &seals {
+        Some(_) => Certificates::with_ordered(config.certificates.clone(), ordered.clone()),
+        None => Certificates::new(config.certificates.clone()),
+    };
+    if let Some(seals) = seals {
+        let following = Arc::new(Ordered {
+            cluster: deps.cluster.clone(),
+            seals,
+            folder: ordered,
+            certificates: certificates.clone(),
+        });
+        deps.tasks
+            .spawn("ordered certificates", Policy::Restart, move |shutdown| {
+                following.clone().run(shutdown)
+            });
+    }
     let (watched, shown) = (certificates.clone(), certificates.clone());
     deps.tasks
         .spawn("certificates", Policy::Restart, move |shutdown| {

@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "a harness has no supervisor")]
 
 pub mod apps;
+pub mod authority;
 pub mod automation;
 pub mod cluster;
 pub mod inside;

@@ -139,6 +139,7 @@ pub async fn destroy(args: DestroyArgs, out: &Output, caller: Caller) -> Outcome
 const KEPT: &[&str] = &[
     "admin-password",
     "blobs",
+    "certificate-keys",
     "certificates",
     "client-authorities",
     "cluster.json",

@@ -18,7 +18,8 @@ pub fn start(deps: &Deps, domain: &str, advertise: &str) {
     registration::start(deps, &served);
 }
 
-fn served<'a>(domain: &'a str, advertise: &str) -> Option<Served<'a>> {
+/// Where this controller serves, for those who make it known under other names.
+pub(crate) fn served<'a>(domain: &'a str, advertise: &str) -> Option<Served<'a>> {
     let (host, port) = advertise.rsplit_once(':')?;
     Some(Served {
         names: &HOSTS,

@@ -178,8 +178,8 @@ pub(super) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// The error and all its causes, for the log.
-fn chain(error: &dyn Error) -> String {
+/// The error and all its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

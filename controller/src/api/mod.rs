@@ -14,11 +14,12 @@ pub mod audit_events;
 pub mod buildpacks;
 pub mod builds;
 pub mod catalogue;
+pub mod certificates;
 pub mod config;
 pub mod deployments;
 pub mod domains;
 pub mod droplets;
-mod errors;
+pub(crate) mod errors;
 pub mod extract;
 pub mod hosts;
 pub mod internal;
@@ -96,6 +97,7 @@ pub fn routes() -> Router<Api> {
         .merge(domains::routes())
         .merge(routes::routes())
         .merge(routers::routes())
+        .merge(certificates::routes())
         .merge(service_instances::routes())
         .merge(service_bindings::routes())
         .merge(route_bindings::routes())

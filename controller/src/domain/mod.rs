@@ -4,6 +4,7 @@ pub mod access;
 pub mod admin_commands;
 pub mod archive;
 pub mod buildpacks;
+pub mod certificates;
 pub mod config;
 pub mod deployment;
 pub mod dispatch;

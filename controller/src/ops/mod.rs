@@ -55,7 +55,7 @@ use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use daemon::Supervisor;
 use futures_util::future::BoxFuture;
-use proto::api::RouterTable;
+use proto::api::{RouterCertificate, RouterTable};
 use proto::bus::dea::Drain;
 use proto::bus::stream::TaskExited;
 use proto::config::Settings;
@@ -105,6 +105,11 @@ pub type TellLog = dyn Fn(&str, String) + Send + Sync;
 /// What each router knows of the routes of a host (none: of all), at most so many.
 pub type AskRouters =
     dyn Fn(Option<String>, usize) -> BoxFuture<'static, Vec<RouterTable>> + Send + Sync;
+/// The certificates of the routers' entrances, those that are wanted too.
+pub type AskCertificates =
+    dyn Fn() -> BoxFuture<'static, Result<Vec<RouterCertificate>, StoreError>> + Send + Sync;
+/// What an authority that asks for this token is answered.
+pub type AskChallenge = dyn Fn(&str) -> Option<String> + Send + Sync;
 /// Tells an agent to be emptied (true) or to take work again; how far it is then.
 pub type TellDrain =
     dyn Fn(DeaId, bool) -> BoxFuture<'static, Result<Option<Drain>, NotTold>> + Send + Sync;
@@ -119,6 +124,8 @@ pub struct Live {
     pub nudge: Arc<dyn Fn() + Send + Sync>,
     pub status: Arc<AskStatus>,
     pub routers: Arc<AskRouters>,
+    pub certificates: Arc<AskCertificates>,
+    pub challenge: Arc<AskChallenge>,
     pub log: Arc<TellLog>,
     pub enter: Arc<AskEnter>,
     pub task_ended: Arc<TellTaskEnd>,
@@ -134,6 +141,8 @@ impl Live {
             nudge: Arc::new(|| {}),
             status: Arc::new(|| Box::pin(async { serde_json::json!({}) })),
             routers: Arc::new(|_, _| Box::pin(async { Vec::new() })),
+            certificates: Arc::new(|| Box::pin(async { Ok(Vec::new()) })),
+            challenge: Arc::new(|_| None),
             log: Arc::new(|_, _| {}),
             enter: Arc::new(|_| Box::pin(async { Err("There is no cluster".to_string()) })),
             task_ended: Arc::new(|_| Box::pin(async { Ok(false) })),

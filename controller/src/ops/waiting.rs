@@ -8,6 +8,7 @@ use crate::store::automation::executions;
 use crate::store::automation::held_executions;
 use crate::store::automation::pack_stagings;
 use crate::store::builds;
+use crate::store::certificates;
 use crate::store::processes::Process;
 use crate::store::sql::Connection;
 use crate::store::{StoreError, tasks};
@@ -54,6 +55,14 @@ impl Ops {
             if let Some(app) = app {
                 waiting.name = names.of(&mut reader, &app).await?;
             }
+        }
+        for certificate in certificates::failing(&mut reader, EACH_MOST).await? {
+            let (Some(error), Some(since)) = (certificate.last_error, certificate.last_error_at)
+            else {
+                continue;
+            };
+            let domain = &certificate.domain;
+            seen.push(thing("certificate", domain, domain, error, since));
         }
         for task in tasks::pending(&mut reader, EACH_MOST).await? {
             let because = match (&task.waits_for, &task.dea) {

@@ -17,6 +17,9 @@
 //! not retried where it failed but planned again in the next round; and while the bus is away
 //! nothing is planned at all, because what is seen ages without anybody's fault.
 
+mod acme;
+mod certificates;
+mod challenges;
 mod clock;
 mod commands;
 mod completed;
@@ -43,9 +46,11 @@ use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
 use crate::domain::placement::{self, PlacementRequest};
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
+use challenges::Challenges;
 use clock::Clock;
+use daemon::seals::Seals;
 use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
-use proto::api::RouterTable;
+use proto::api::{RouterCertificate, RouterTable};
 use proto::bus::dea::Drain;
 use proto::bus::stream::{LogLine, TaskExited};
 use proto::config::Settings;
@@ -57,6 +62,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
+pub use challenges::FOLDER as CHALLENGES;
 pub use drains::NotTold;
 
 /// Name of the leadership and of its fence in the store.
@@ -74,6 +80,10 @@ pub struct RuntimeConfig {
     pub stager_queue: StagerQueue,
     /// Opens the credentials of services.
     pub vault: Vault,
+    /// The cluster's own domain.
+    pub domain: String,
+    /// Seals certificates for the routers. None: none are ordered.
+    pub certificate_seals: Option<Arc<Seals>>,
 }
 
 /// The working half. Cheap to clone.
@@ -103,6 +113,7 @@ struct Shared {
     dirty: AtomicBool,
     /// Wakes whoever tells the other controllers.
     committed: Notify,
+    challenges: Challenges,
     /// Reports handled at once: each writes to the store.
     reports: Arc<Semaphore>,
 }
@@ -133,6 +144,7 @@ impl Runtime {
             wake: Notify::new(),
             dirty: AtomicBool::new(true),
             committed: Notify::new(),
+            challenges: Challenges::default(),
             reports: Arc::new(Semaphore::new(64)),
         });
         listen::start(&shared).await;
@@ -165,6 +177,11 @@ impl Runtime {
         deps.tasks
             .spawn("watch-traffic", Policy::Restart, move |shutdown| {
                 traffic::watch(judging.clone(), shutdown)
+            });
+        let ordering = shared.clone();
+        deps.tasks
+            .spawn("certificates", Policy::Restart, move |shutdown| {
+                certificates::watch(ordering.clone(), shutdown)
             });
         let counting = shared.clone();
         deps.varz(move || status::counters(&counting));
@@ -255,6 +272,16 @@ impl Runtime {
     /// What each router knows of routes; see [`routers::tables`].
     pub async fn router_tables(&self, host: Option<&str>, most: usize) -> Vec<RouterTable> {
         routers::tables(&self.shared, host, most).await
+    }
+
+    /// The certificates of the routers' entrances, those that are wanted too.
+    pub async fn certificates(&self) -> Result<Vec<RouterCertificate>, StoreError> {
+        certificates::list(&self.shared).await
+    }
+
+    /// What an authority that asks for this token is answered.
+    pub fn challenge(&self, token: &str) -> Option<String> {
+        self.shared.challenges.answer(token)
     }
 
     /// `Some(epoch)` while this controller leads.

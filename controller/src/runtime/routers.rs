@@ -1,12 +1,14 @@
-//! What the routers know of routes: each is asked at its status server, as an operator on its machine would.
+//! What the routers know of routes and have of certificates: each is asked at its status server, as an operator on its machine would.
 //!
 //! A router asks nobody anything and tells the bus no more than it has to; whoever wants its table asks for it. One
 //! that does not answer is a line in the answer, not a failure of it.
 
 use super::Shared;
 use futures_util::future::join_all;
-use proto::api::{RouterTable, SeenComponent, ToldTable};
+use proto::api::{RouterTable, SeenComponent, ToldCertificate, ToldTable};
 use proto::bus::Role;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,17 +34,43 @@ enum Unheard {
     Form(#[source] serde_json::Error),
 }
 
+async fn routers(shared: &Shared) -> impl Iterator<Item = SeenComponent> {
+    let components = super::components::seen(shared).await;
+    components
+        .into_iter()
+        .filter(|component| component.role == Role::Router.name())
+}
+
 /// The routes of `host` and of the hosts under it (none: all), at most so many of each router.
 pub(super) async fn tables(shared: &Shared, host: Option<&str>, most: usize) -> Vec<RouterTable> {
-    let components = super::components::seen(shared).await;
-    let routers = components
-        .into_iter()
-        .filter(|component| component.role == Role::Router.name());
+    let routers = routers(shared).await;
     join_all(routers.map(|router| table(router, host, most))).await
 }
 
+/// The certificates of those routers that have an entrance for TLS, by file.
+pub(super) async fn certificates(
+    shared: &Shared,
+) -> Vec<(String, BTreeMap<String, ToldCertificate>)> {
+    let asked = routers(shared).await.map(|router| async move {
+        match ask(&router.host, "/certificates", &[]).await {
+            Ok(told) => Some((router.name, told)),
+            Err(error) => {
+                tracing::debug!(
+                    router = router.name,
+                    error = &error as &dyn std::error::Error,
+                    "a router did not tell its certificates"
+                );
+                None
+            }
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
 async fn table(router: SeenComponent, host: Option<&str>, most: usize) -> RouterTable {
-    match ask(&router.host, host, most).await {
+    let mut query = vec![("most", most.to_string())];
+    query.extend(host.map(|host| ("host", host.to_string())));
+    match ask::<ToldTable>(&router.host, "/table", &query).await {
         Ok(told) => RouterTable {
             router: router.name,
             routes: told.routes,
@@ -64,7 +92,11 @@ async fn table(router: SeenComponent, host: Option<&str>, most: usize) -> Router
     }
 }
 
-async fn ask(address: &str, host: Option<&str>, most: usize) -> Result<ToldTable, Unheard> {
+async fn ask<T: DeserializeOwned>(
+    address: &str,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<T, Unheard> {
     let address: SocketAddr = address
         .parse()
         .map_err(|_| Unheard::Address(address.to_string()))?;
@@ -75,10 +107,8 @@ async fn ask(address: &str, host: Option<&str>, most: usize) -> Result<ToldTable
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(away)?;
-    let mut query = vec![("most", most.to_string())];
-    query.extend(host.map(|host| ("host", host.to_string())));
-    let url = format!("http://{address}/table");
-    let asked = client.get(url).query(&query).send().await;
+    let url = format!("http://{address}{path}");
+    let asked = client.get(url).query(query).send().await;
     let mut answer = asked
         .and_then(reqwest::Response::error_for_status)
         .map_err(away)?;

@@ -67,6 +67,13 @@ impl<'a> On<'a> {
         }
     }
 
+    pub fn certificate(domain: &'a str) -> On<'a> {
+        On {
+            kind: "certificate",
+            ..On::agent(domain)
+        }
+    }
+
     pub fn agent(id: &'a str) -> On<'a> {
         On {
             guid: id,

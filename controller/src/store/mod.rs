@@ -25,6 +25,7 @@ pub mod authorization_codes;
 pub mod automation;
 pub mod buildpacks;
 pub mod builds;
+pub mod certificates;
 pub mod decisions;
 pub mod deployments;
 pub mod desired;
@@ -128,6 +129,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         15,
         "buildpacks",
         include_str!("../../migrations/0015_buildpacks.sql"),
+    ),
+    (
+        18,
+        "certificates",
+        include_str!("../../migrations/0018_certificates.sql"),
     ),
 ];
 

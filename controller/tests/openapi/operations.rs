@@ -205,6 +205,7 @@ GET /yard/v1/nodes | bearer | | 200 NodeList | The machines of the cluster, thei
 GET /yard/v1/nodes/{machine} | bearer | | 200 SeenNode | Shows a machine
 POST /yard/v1/nodes/{machine}/roles | bearer | RoleChanges | 200 SeenNode | Gives a machine more or fewer daemons of a role; its node starts them, or empties and stops them
 GET /yard/v1/router/routes | bearer | | 200 RouterTables | What each router knows of routes: endpoints, their states with the reasons, and who left lately
+GET /yard/v1/router/certificates | bearer | | 200 RouterCertificates | Certificates of the routers' entrances for TLS, and those that are wanted: their states with the reasons
 GET /yard/v1/openapi.json | - | | 200 Description | This document
 GET /internal/blobs/{key} | signed | | 200 bytes | Reads a blob
 HEAD /internal/blobs/{key} | signed | | 200 | The size of a blob

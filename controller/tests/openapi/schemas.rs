@@ -276,7 +276,7 @@ pub fn all() -> Map<String, Value> {
         Info Link Metadata GuidRef ToOne ToMany Pagination Included Lifecycle LifecycleData Checksum
         App AppRelationships AppEnvironment EnvironmentVariables AppFeature
         AdminCommand AuditEvent AuditParty Build BuildRelationships Buildpack CreatedBy
-        ConfigList ConfigEntry ConfigOverride ConfigChange ConfigChanges ConfigEdit ConfigRollback ConfigImport ConfigTree ConfigOutcome ConfigDifference ConfigHistory ConfigRevision ConfigStep ClusterStatus SeenComponent SeenAgent AgentDrain Leader WaitingThing NodeList SeenNode SeenDaemon RoleChanges RouterTables RouterTable RoutedName RoutedEndpoint EndpointFailure DepartedEndpoint
+        ConfigList ConfigEntry ConfigOverride ConfigChange ConfigChanges ConfigEdit ConfigRollback ConfigImport ConfigTree ConfigOutcome ConfigDifference ConfigHistory ConfigRevision ConfigStep ClusterStatus SeenComponent SeenAgent AgentDrain Leader WaitingThing NodeList SeenNode SeenDaemon RoleChanges RouterTables RouterTable RouterCertificates RouterCertificate RoutedName RoutedEndpoint EndpointFailure DepartedEndpoint
         Deployment DeploymentStatus DeploymentDetails DeploymentOptions NewProcess DeploymentRelationships
         Domain DomainRelationships Droplet DropletBuildpack DropletRelationships
         ErrorDocument ApiError TokenError Job JobWarning ManifestDiff ManifestChange Organization

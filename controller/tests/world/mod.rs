@@ -17,9 +17,11 @@ use controller::ops::tokens::Tokens;
 use controller::runtime::{Runtime, RuntimeConfig};
 use controller::store::apps::App;
 use controller::store::buildpacks;
+use controller::store::domains::Domain;
 use controller::store::droplets::Droplet;
 use controller::store::facts::{self, Kind};
 use controller::store::processes::{self, Process};
+use controller::store::routes::{Destination, Route};
 use controller::store::{Json, Store, organizations::Organization, quotas, spaces::Space};
 use controller::vault::Vault;
 use daemon::{Bus, Cluster, ComponentId, Deps, Role, Sockets, StoreConfig};
@@ -35,6 +37,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 pub const SOON: Duration = Duration::from_secs(45);
+
+/// Whether a program is there; says loudly when not.
+pub fn has(test: &str, program: &str) -> bool {
+    servers::has(test, program)
+}
 
 /// Whether the servers are there; says loudly when not.
 pub fn has_servers(test: &str) -> bool {
@@ -237,10 +244,40 @@ impl World {
     }
 
     async fn controller_over(&self, name: &str, store: Store) -> (Runtime, Deps) {
+        self.controller_with(name, store, |_| {}).await
+    }
+
+    /// With other surroundings than usual.
+    pub async fn controller_with(
+        &self,
+        name: &str,
+        store: Store,
+        change: impl FnOnce(&mut RuntimeConfig),
+    ) -> (Runtime, Deps) {
+        let deps = self.deps(Role::Controller, name, self.folder.path()).await;
+        let mut config = RuntimeConfig {
+            public_url: "http://api.yard.internal".into(),
+            advertise: "127.0.0.1:1".into(),
+            bulk_user: "bulk".into(),
+            bulk_password: "secret".into(),
+            stager_queue: StagerQueue::new("default").unwrap(),
+            vault: vault(),
+            domain: "yard.internal".into(),
+            certificate_seals: None,
+        };
+        change(&mut config);
+        let runtime = Runtime::start(store, self.blobs.clone(), &deps, config)
+            .await
+            .unwrap();
+        (runtime, deps)
+    }
+
+    /// What a daemon of this cluster stands on.
+    pub async fn deps(&self, role: Role, name: &str, folder: &std::path::Path) -> Deps {
         let bootstrap = serde_json::from_value(serde_json::json!({
-            "role": "controller", "component": name, "index": 1,
+            "role": role.name(), "component": name, "index": 1,
             "cluster": {"id": "c0ffee12", "domain": "yard.internal"},
-            "home": self.folder.path(), "folder": self.folder.path(), "run": self.folder.path(),
+            "home": folder, "folder": folder, "run": folder,
             "bus": self.nats.config(name),
             "store": StoreConfig {
                 endpoints: self.etcd.iter().map(Etcd::endpoint).collect(),
@@ -251,19 +288,7 @@ impl World {
             "settings": {},
         }))
         .unwrap();
-        let deps = Deps::build(bootstrap, Sockets::none()).await.unwrap();
-        let config = RuntimeConfig {
-            public_url: "http://api.yard.internal".into(),
-            advertise: "127.0.0.1:1".into(),
-            bulk_user: "bulk".into(),
-            bulk_password: "secret".into(),
-            stager_queue: StagerQueue::new("default").unwrap(),
-            vault: vault(),
-        };
-        let runtime = Runtime::start(store, self.blobs.clone(), &deps, config)
-            .await
-            .unwrap();
-        (runtime, deps)
+        Deps::build(bootstrap, Sockets::none()).await.unwrap()
     }
 
     /// The operations of the API, as a controller has them.
@@ -316,6 +341,56 @@ impl World {
         .insert(&mut tx)
         .await
         .unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Routes of an app on a domain of their own; an empty host is the domain itself.
+    pub async fn routes_on(&self, domain: &str, hosts: &[&str], app: &str) {
+        let time = now();
+        let mut tx = self.store.write("test").await.unwrap();
+        Domain {
+            guid: domain.into(),
+            name: domain.into(),
+            internal: false,
+            organization_guid: Some("o".into()),
+            created_at: time,
+            updated_at: time,
+            row_version: 1,
+        }
+        .insert(&mut tx)
+        .await
+        .unwrap();
+        for host in hosts {
+            let guid = format!("{host}.{domain}");
+            Route {
+                guid: guid.clone(),
+                space_guid: "s".into(),
+                domain_guid: domain.into(),
+                host: host.to_string(),
+                path: String::new(),
+                port: 0,
+                protocol: "http".into(),
+                options: Json::default(),
+                created_at: time,
+                updated_at: time,
+                row_version: 1,
+            }
+            .insert(&mut tx)
+            .await
+            .unwrap();
+            Destination {
+                guid: format!("to-{guid}"),
+                route_guid: guid,
+                app_guid: app.into(),
+                process_type: "web".into(),
+                port: None,
+                protocol: "http1".into(),
+                created_at: time,
+            }
+            .insert(&mut tx)
+            .await
+            .unwrap();
+        }
         tx.commit().await.unwrap();
     }
 

@@ -4,6 +4,7 @@
 //! $YARD_HOME/            0755  the path must be traversable: agents' sandboxes lie behind it
 //!   cluster.json         0644  proto::node::ClusterFile
 //!   admin-password       0600
+//!   certificate-keys     0600  what certificates that the cluster orders are sealed with for the routers
 //!   route-service-keys   0600  what routers seal requests with on their way to route services
 //!   certificates/ client-authorities/ trust/  0700  PEM files that routers read
 //!   node/                0700  lock, ports.json, network.json, secrets.json, bootstrap/, processes.json,

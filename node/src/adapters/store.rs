@@ -41,7 +41,7 @@ pub async fn prepare(
 ) -> Result<(), StoreError> {
     let preparing = async {
         let (mut client, authenticated) = connect(endpoint, root_password).await?;
-        for role in [StoreRole::Operator, StoreRole::Member] {
+        for role in [StoreRole::Operator, StoreRole::Member, StoreRole::Router] {
             done(
                 "create the role",
                 role.name(),

@@ -78,6 +78,8 @@ pub enum StoreRole {
     Operator,
     /// Reads the settings, stands for leadership.
     Member,
+    /// Also reads the certificates that the cluster ordered.
+    Router,
 }
 
 impl StoreRole {
@@ -85,6 +87,7 @@ impl StoreRole {
         match self {
             StoreRole::Operator => "stackyard-operator",
             StoreRole::Member => "stackyard-member",
+            StoreRole::Router => "stackyard-router",
         }
     }
 
@@ -93,14 +96,19 @@ impl StoreRole {
         match self {
             StoreRole::Operator => &[("/stackyard/", true)],
             StoreRole::Member => &[("/stackyard/config/", false), ("/stackyard/leaders/", true)],
+            StoreRole::Router => &[
+                ("/stackyard/config/", false),
+                ("/stackyard/leaders/", true),
+                ("/stackyard/certificates/", false),
+            ],
         }
     }
 
     pub fn of(role: Role) -> StoreRole {
         match role {
             Role::Controller => StoreRole::Operator,
-            Role::Router
-            | Role::Dea
+            Role::Router => StoreRole::Router,
+            Role::Dea
             | Role::HealthManager
             | Role::Stager
             | Role::Collector

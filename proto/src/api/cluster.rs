@@ -85,7 +85,7 @@ pub struct Leader {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitingThing {
     /// `instance` (the instances of a process that are not placed), `build`, `deployment`, `task`, `drain` (of an
-    /// agent), `execution` (those of an action: held by a policy, or without an agent), `pack` (what it requires is
+    /// agent), `certificate` (whose last order failed), `execution` (those of an action: held by a policy, or without an agent), `pack` (what it requires is
     /// installed), `libraries` (those that every pack of automation may import)
     pub kind: String,
     /// Of the thing; of several executions, the oldest.

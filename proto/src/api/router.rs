@@ -106,3 +106,62 @@ pub struct DepartedEndpoint {
     pub seconds_ago: f64,
     pub because: String,
 }
+
+/// `GET /yard/v1/router/certificates`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RouterCertificates {
+    /// By domain.
+    pub resources: Vec<RouterCertificate>,
+}
+
+/// A certificate of the entrance for TLS, or one that is wanted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RouterCertificate {
+    /// The name it is for; of a file, the first of several.
+    pub domain: String,
+    /// `listed`: an operator wants it; `route`: a route of an app has the domain; `file`: an operator put it in place
+    pub source: String,
+    /// `valid`; `expired`; `ordering`: it is being ordered; `due`: it is about to be ordered; `waiting`: it is tried
+    /// again later; `refused`: it cannot be ordered; `unwanted`: it is not renewed; `unusable`: the file
+    pub state: String,
+    /// Why it is in that state.
+    #[serde(default)]
+    pub because: Option<String>,
+    #[serde(default)]
+    pub not_after: Option<String>,
+    /// When it is renewed, or tried again.
+    #[serde(default)]
+    pub next_attempt_at: Option<String>,
+    /// Attempts in a row that failed.
+    #[serde(default)]
+    pub failures: u64,
+    #[serde(default)]
+    pub last_error: Option<String>,
+    #[serde(default)]
+    pub last_error_at: Option<String>,
+    /// The directory it was ordered from.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// The file, if an operator put it in place.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The routers that have it.
+    #[serde(default)]
+    pub routers: Vec<String>,
+}
+
+/// What a router tells of one of its certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ToldCertificate {
+    /// `file`, or `ordered` by the cluster.
+    pub source: String,
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Unix seconds.
+    #[serde(default)]
+    pub not_after: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}

@@ -40,6 +40,7 @@ impl Key {
                 vec!["health-manager", "controller"]
             }
             "router/traffic/period" => vec!["router", "controller"],
+            path if path.starts_with("router/acme/") => vec!["controller"],
             "dea/advertise/period" | "dea/instance/start_timeout" => vec!["dea", "controller"],
             "dea/drain/timeout" => vec!["dea", NODE],
             "dea/register/period" => vec!["dea", "controller", "collector"],

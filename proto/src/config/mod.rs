@@ -20,7 +20,7 @@ pub use key::Key;
 pub use keys::KEYS;
 pub use place::{Owner, Place};
 pub use settings::Settings;
-pub use value::{InvalidValue, Kind, NotEditable, Value};
+pub use value::{InvalidValue, Kind, NotEditable, Value, is_host_name};
 
 /// Where the tree lives in the cluster store.
 pub const PREFIX: &str = "/stackyard/config/";

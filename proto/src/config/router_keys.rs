@@ -245,6 +245,55 @@ pub(super) const ROUTER: &[Key] = &[
         "Whether clients over TLS are asked for a certificate, or must have one, of an authority in the folder client-authorities.",
     ),
     key(
+        "router/acme/terms_agreed",
+        Kind::Bool,
+        "false",
+        "Order certificates (ACME) and renew them. Who says true agrees to the terms of service of the authority.",
+    ),
+    key(
+        "router/acme/directory",
+        Kind::Text { max: 1024 },
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "The authority that certificates are ordered from: its ACME directory.",
+    ),
+    key(
+        "router/acme/trust_file",
+        Kind::Text { max: 1024 },
+        "",
+        "File of the controller's machine (PEM) with the authority that the directory's own certificate comes from, besides those that the machine trusts.",
+    ),
+    key(
+        "router/acme/email",
+        Kind::Text { max: 254 },
+        "",
+        "Whom the authority writes to about certificates that end; empty: nobody.",
+    ),
+    key(
+        "router/acme/domains",
+        Kind::List {
+            of: Element::HostName,
+            separator: ',',
+            max: 65_536,
+        },
+        "",
+        "Names that get a certificate each. Wildcards cannot be proven by HTTP and are refused.",
+    ),
+    key(
+        "router/acme/custom_domains",
+        Kind::Bool,
+        "false",
+        "Also order a certificate for each host of a route of an app whose domain is not the cluster's own.",
+    ),
+    key(
+        "router/acme/retry",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(86_400),
+        },
+        "15m",
+        "Time until a certificate is tried again after its first failure; it doubles with each more, up to a day.",
+    ),
+    key(
         "router/http2/enabled",
         Kind::Bool,
         "true",

@@ -48,6 +48,8 @@ pub enum Element {
     HeaderName,
     /// `X-Name: value`
     Header,
+    /// `shop.example.com`
+    HostName,
 }
 
 impl Element {
@@ -59,6 +61,7 @@ impl Element {
                 let is_shown = |c: char| c == '\t' || (' '..='~').contains(&c);
                 is_header_name(name.trim()) && value.chars().all(is_shown)
             }),
+            Element::HostName => is_host_name(text),
         }
     }
 
@@ -67,6 +70,7 @@ impl Element {
             Element::Text => "",
             Element::HeaderName => " of names of headers",
             Element::Header => " of headers (Name: value)",
+            Element::HostName => " of names of hosts like shop.example.com (no wildcards)",
         }
     }
 }
@@ -75,6 +79,21 @@ impl Element {
 fn is_header_name(text: &str) -> bool {
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     !text.is_empty() && text.chars().all(is_of_token)
+}
+
+/// A name of DNS of at least two labels, written in full, that is no address.
+pub fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (1..=63).contains(&label.len())
+            && label.chars().all(is_inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let Some((_, last)) = text.rsplit_once('.') else {
+        return false;
+    };
+    text.len() <= 253 && text.split('.').all(is_label) && !last.chars().all(|c| c.is_ascii_digit())
 }
 
 /// A checked value.

@@ -1,13 +1,15 @@
-//! The operator's certificates: a folder of PEM files, each a private key and its chain, read again
-//! whenever something in it changes.
+//! The certificates of the entrance for TLS: folders of PEM files, each a private key and its chain, read again
+//! whenever something in them changes. One folder is the operator's, the other holds what the cluster ordered
+//! ([`super::ordered`]).
 //!
-//! `default.pem` is for clients that ask for no name, or for one that no certificate has; without it, the first
-//! file is. A file that cannot be used keeps what it held before, is named in the log and in `/varz`, and disturbs
+//! `default.pem` of the operator is for clients that ask for no name, or for one that no certificate has; without it, the first
+//! file is. Where several have a name, the operator's comes before one that was ordered, and `default.pem` last: it may sign itself. A file that cannot be used keeps what it held before, is named in the log and in `/varz`, and disturbs
 //! no other.
 
 use crate::domain::server_names::ServerNames;
 use arc_swap::ArcSwap;
 use daemon::Shutdown;
+use proto::api::ToldCertificate;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -49,38 +51,52 @@ pub enum CertificateError {
 #[derive(Debug, Clone)]
 struct Loaded {
     names: Vec<String>,
+    /// Unix seconds.
+    not_after: i64,
     key: Arc<CertifiedKey>,
 }
 
-/// What is shown of one file.
-#[derive(Debug, Clone, serde::Serialize, PartialEq, Eq)]
-pub struct Shown {
-    pub names: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
+/// Who put a file in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    Operator,
+    Ordered,
 }
+
+/// A file, as it is named here: files of the two folders may have the same name.
+type Place = (Origin, String);
 
 pub(super) type Mark = BTreeMap<String, (Option<SystemTime>, u64)>;
 
 /// The certificates in use.
 #[derive(Debug)]
 pub struct Certificates {
-    folder: PathBuf,
+    folders: Vec<(Origin, PathBuf)>,
     names: ArcSwap<ServerNames<Arc<CertifiedKey>>>,
     kept: Mutex<Kept>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    mark: Option<Mark>,
-    loaded: BTreeMap<String, Loaded>,
-    problems: BTreeMap<String, String>,
+    mark: Option<Vec<Mark>>,
+    loaded: BTreeMap<Place, Loaded>,
+    problems: BTreeMap<Place, String>,
 }
 
 impl Certificates {
+    /// Those that an operator puts in `folder`.
     pub fn new(folder: PathBuf) -> Arc<Certificates> {
+        Certificates::of(vec![(Origin::Operator, folder)])
+    }
+
+    /// Those, and what was ordered.
+    pub fn with_ordered(folder: PathBuf, ordered: PathBuf) -> Arc<Certificates> {
+        Certificates::of(vec![(Origin::Operator, folder), (Origin::Ordered, ordered)])
+    }
+
+    fn of(folders: Vec<(Origin, PathBuf)>) -> Arc<Certificates> {
         let certificates = Arc::new(Certificates {
-            folder,
+            folders,
             names: ArcSwap::default(),
             kept: Mutex::default(),
         });
@@ -93,9 +109,13 @@ impl Certificates {
         keep_looking(self, Certificates::look, shutdown).await
     }
 
-    /// Reads the folder again if anything in it changed.
+    /// Reads the folders again if anything in them changed.
     pub fn look(&self) {
-        let mark = marks(&self.folder);
+        let mark: Vec<Mark> = self
+            .folders
+            .iter()
+            .map(|(_, folder)| marks(folder))
+            .collect();
         let mut kept = self
             .kept
             .lock()
@@ -105,17 +125,20 @@ impl Certificates {
         }
         let mut loaded = BTreeMap::new();
         let mut problems = BTreeMap::new();
-        for file in mark.keys() {
-            match load(&self.folder.join(file)) {
-                Ok(certificate) => {
-                    loaded.insert(file.clone(), certificate);
-                }
-                Err(error) => {
-                    let before = kept.loaded.get(file).cloned();
-                    tracing::warn!(file, %error, kept = before.is_some(), "a certificate cannot be used");
-                    problems.insert(file.clone(), error.to_string());
-                    if let Some(before) = before {
-                        loaded.insert(file.clone(), before);
+        for ((origin, folder), mark) in self.folders.iter().zip(&mark) {
+            for file in mark.keys() {
+                let place = (*origin, file.clone());
+                match load(&folder.join(file)) {
+                    Ok(certificate) => {
+                        loaded.insert(place, certificate);
+                    }
+                    Err(error) => {
+                        let before = kept.loaded.get(&place).cloned();
+                        tracing::warn!(file, %error, kept = before.is_some(), "a certificate cannot be used");
+                        problems.insert(place.clone(), error.to_string());
+                        if let Some(before) = before {
+                            loaded.insert(place, before);
+                        }
                     }
                 }
             }
@@ -133,23 +156,28 @@ impl Certificates {
         };
     }
 
-    pub fn shown(&self) -> BTreeMap<String, Shown> {
+    /// What the status server shows, by file.
+    pub fn shown(&self) -> BTreeMap<String, ToldCertificate> {
         let kept = self
             .kept
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let files = kept.loaded.keys().chain(kept.problems.keys());
         files
-            .map(|file| {
-                let shown = Shown {
-                    names: kept
-                        .loaded
-                        .get(file)
-                        .map(|loaded| loaded.names.clone())
-                        .unwrap_or_default(),
-                    problem: kept.problems.get(file).cloned(),
+            .map(|place| {
+                let (origin, file) = place;
+                let loaded = kept.loaded.get(place);
+                let (source, shown_as) = match origin {
+                    Origin::Operator => ("file", file.clone()),
+                    Origin::Ordered => ("ordered", format!("ordered/{file}")),
                 };
-                (file.clone(), shown)
+                let shown = ToldCertificate {
+                    source: source.to_string(),
+                    names: loaded.map(|it| it.names.clone()).unwrap_or_default(),
+                    not_after: loaded.map(|loaded| loaded.not_after),
+                    problem: kept.problems.get(place).cloned(),
+                };
+                (shown_as, shown)
             })
             .collect()
     }
@@ -161,14 +189,17 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn arranged(loaded: &BTreeMap<String, Loaded>) -> ServerNames<Arc<CertifiedKey>> {
+fn arranged(loaded: &BTreeMap<Place, Loaded>) -> ServerNames<Arc<CertifiedKey>> {
     let mut names = ServerNames::default();
-    for certificate in loaded.values() {
+    let default = (Origin::Operator, DEFAULT.to_string());
+    let others = loaded.iter().filter(|(place, _)| **place != default);
+    for (_, certificate) in others.chain(loaded.get_key_value(&default)) {
         for name in &certificate.names {
+            // The first that has it keeps it.
             names.add(name, &certificate.key);
         }
     }
-    if let Some(fallback) = loaded.get(DEFAULT).or_else(|| loaded.values().next()) {
+    if let Some(fallback) = loaded.get(&default).or_else(|| loaded.values().next()) {
         names.set_fallback(fallback.key.clone());
     }
     names
@@ -222,11 +253,15 @@ fn load(path: &Path) -> Result<Loaded, CertificateError> {
     if names.is_empty() {
         return Err(CertificateError::NoName);
     }
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(first).map_err(|_| CertificateError::Certificate)?;
+    let not_after = parsed.validity().not_after.timestamp();
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| CertificateError::NoKey)?;
     let key =
         CertifiedKey::from_der(chain, key, &default_provider()).map_err(CertificateError::Key)?;
     Ok(Loaded {
         names,
+        not_after,
         key: Arc::new(key),
     })
 }

@@ -9,6 +9,7 @@
 //! reset before they are looked at, and holds at most one window of a body; the rest is
 //! [`FrameWatch`]'s and the clock's. All of a connection's requests run in its own task.
 
+use super::answers::refuse;
 use super::bodies::ResponseBody;
 use super::client::{ClientConnection, Overdue};
 use super::clock::Clock;
@@ -16,12 +17,15 @@ use super::crew::{Crew, Inbox};
 use super::proxy::{Worker, handle};
 use super::server::{next_look, patience};
 use super::streams::Streams;
+use crate::domain::forwarding::X_VCAP_REQUEST_ID;
 use crate::domain::frames::FrameWatch;
-use crate::domain::http2::to_http1;
+use crate::domain::http2::{Asked, to_http1};
 use crate::domain::policy::Http2;
+use crate::domain::refusal::{EndpointFault, Refusal};
+use crate::domain::websocket::{Answer, Offer};
 use bytes::{Buf, BytesMut};
 use daemon::Shutdown;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
@@ -57,7 +61,8 @@ fn builder(settings: &Http2, inbox: Inbox) -> Builder<Inbox> {
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(UNSEEN_RESETS)
         .max_local_error_reset_streams(MALFORMED)
-        .keep_alive_interval(ASK_AFTER);
+        .keep_alive_interval(ASK_AFTER)
+        .enable_connect_protocol();
     builder
 }
 
@@ -136,13 +141,44 @@ async fn serve_request(
     // From here to the exchange that `handle` begins nothing waits: the request cannot be forgotten.
     let client = streams.begin(worker.clock.now());
     let (mut head, body) = request.into_parts();
-    if let Err(fault) = to_http1(&mut head) {
-        client.refuse(FIRST, Some(fault));
-    }
+    let offer = match to_http1(&mut head) {
+        Ok(Asked::Request) => None,
+        Ok(Asked::WebSocket) => {
+            client.asks_upgrade(FIRST);
+            Some(Offer::make(&mut head.headers, rand::random()))
+        }
+        Err(fault) => {
+            client.refuse(FIRST, Some(fault));
+            None
+        }
+    };
     let mut answer = handle(worker, client, Request::from_parts(head, body)).await?;
+    if let Some(offer) = offer {
+        answer = switched(&offer, answer);
+    }
     // Said of a connection in HTTP/1; here it is one request's.
     answer.headers_mut().remove(http::header::CONNECTION);
     Ok(answer)
+}
+
+/// What a client that asked for a WebSocket is answered. hyper opens the tunnel with a success, and drops it (the
+/// instance's side with it) with anything else.
+fn switched(offer: &Offer, mut answer: Response<ResponseBody>) -> Response<ResponseBody> {
+    match offer.judge(answer.status(), answer.headers_mut()) {
+        Answer::Refused => answer,
+        Answer::Switched => {
+            *answer.status_mut() = StatusCode::OK;
+            answer
+        }
+        Answer::Misunderstood(why) => {
+            let refusal = Refusal::EndpointFailure {
+                why: why.to_string(),
+                fault: EndpointFault::Broken,
+            };
+            let id = answer.headers().get(X_VCAP_REQUEST_ID).cloned();
+            refuse(refusal, None, id.as_ref())
+        }
+    }
 }
 
 /// Each request is the first of its own.

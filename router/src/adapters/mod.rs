@@ -30,6 +30,7 @@ pub mod http2;
 pub mod keep_alive;
 pub mod latencies;
 pub mod opening;
+pub mod ordered;
 pub mod packing;
 pub mod proxy;
 pub mod registry;

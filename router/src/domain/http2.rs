@@ -20,6 +20,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri};
+use hyper::ext::Protocol;
 
 /// They belong to one connection, and HTTP/2 has frames for what they say.
 const ONE_HOP: [HeaderName; 5] = [
@@ -30,10 +31,33 @@ const ONE_HOP: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Request,
+    /// A WebSocket (RFC 8441): what asks for it in HTTP/1 is still to be added ([`super::websocket`]).
+    WebSocket,
+}
+
 /// Judges a request's head and writes it as HTTP/1 has it.
-pub fn to_http1(head: &mut Parts) -> Result<(), Fault> {
-    if head.method == Method::CONNECT {
-        return Err(Fault::Connect);
+pub fn to_http1(head: &mut Parts) -> Result<Asked, Fault> {
+    let asked = match (&head.method, head.extensions.get::<Protocol>()) {
+        (&Method::CONNECT, Some(protocol)) if protocol.as_str() == "websocket" => Asked::WebSocket,
+        // Of anything else a tunnel would lead who knows where.
+        (&Method::CONNECT, _) => return Err(Fault::Connect),
+        (_, None) => Asked::Request,
+        (_, Some(_)) => return Err(Fault::Target),
+    };
+    if asked == Asked::WebSocket {
+        // (It is of this hop, and no method of HTTP/1's.)
+        head.extensions.remove::<Protocol>();
+        head.method = Method::GET;
+        if head.uri.scheme().is_none() {
+            return Err(Fault::Scheme);
+        }
+        if head.headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(Fault::InvalidContentLength);
+        }
     }
     check_headers(&head.headers)?;
     let path = check_path(&head.method, &head.uri)?;
@@ -41,7 +65,7 @@ pub fn to_http1(head: &mut Parts) -> Result<(), Fault> {
     head.headers.insert(header::HOST, host);
     join_cookies(&mut head.headers);
     head.uri = Uri::from(path);
-    Ok(())
+    Ok(asked)
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<(), Fault> {
@@ -175,7 +199,7 @@ mod tests {
             "https://A.example.com:8443/x?q=1",
             &[("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")],
         );
-        assert_eq!(to_http1(&mut head), Ok(()));
+        assert_eq!(to_http1(&mut head), Ok(Asked::Request));
         assert_eq!(head.uri, "/x?q=1");
         assert_eq!(head.headers["host"], "A.example.com:8443");
         let cookies: Vec<_> = head.headers.get_all("cookie").iter().collect();
@@ -249,11 +273,47 @@ mod tests {
             ("https://a/", "a:443"),
         ] {
             let mut head = parts(uri, &[("host", host)]);
-            assert_eq!(to_http1(&mut head), Ok(()), "{uri} {host}");
+            assert_eq!(to_http1(&mut head), Ok(Asked::Request), "{uri} {host}");
         }
         let mut options = parts("*", &[("host", "a")]);
         options.method = Method::OPTIONS;
-        assert_eq!(to_http1(&mut options), Ok(()));
+        assert_eq!(to_http1(&mut options), Ok(Asked::Request));
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_like_any_path() {
+        let connect = |uri: &str, protocol: &'static str, headers: &[(&str, &str)]| {
+            let mut head = parts(uri, headers);
+            head.method = Method::CONNECT;
+            head.extensions.insert(Protocol::from_static(protocol));
+            let asked = to_http1(&mut head);
+            (asked, head)
+        };
+        let (asked, head) = connect("https://a/chat?x=1", "websocket", &[("origin", "b")]);
+        assert_eq!(asked, Ok(Asked::WebSocket));
+        assert_eq!(
+            (head.method, head.uri),
+            (Method::GET, Uri::from_static("/chat?x=1"))
+        );
+        assert_eq!(head.headers["host"], "a");
+        let refused = |uri: &str, protocol, headers: &[(&str, &str)]| {
+            connect(uri, protocol, headers).0.unwrap_err()
+        };
+        assert_eq!(refused("https://a/", "connect-udp", &[]), Fault::Connect);
+        assert_eq!(refused("a:443", "websocket", &[]), Fault::Scheme);
+        let upgrade = [("upgrade", "websocket")];
+        assert_eq!(
+            refused("https://a/", "websocket", &upgrade),
+            Fault::OneHopHeader
+        );
+        let length = [("content-length", "5")];
+        assert_eq!(
+            refused("https://a/", "websocket", &length),
+            Fault::InvalidContentLength
+        );
+        let mut get = parts("https://a/", &[]);
+        get.extensions.insert(Protocol::from_static("websocket"));
+        assert_eq!(to_http1(&mut get), Err(Fault::Target));
     }
 
     #[test]

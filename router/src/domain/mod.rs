@@ -25,3 +25,4 @@ pub mod tags;
 pub mod tally;
 pub mod trace_context;
 pub mod uri;
+pub mod websocket;

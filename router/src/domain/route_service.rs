@@ -14,11 +14,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use daemon::seals::NONCE_LEN;
 use http::Uri;
 use http::header::HeaderName;
 use http::uri::PathAndQuery;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 /// Where the service is to send the request.
@@ -55,42 +54,20 @@ pub enum NotPast {
 }
 
 /// The keys of the cluster's routers.
-pub struct Seals {
-    keys: Vec<LessSafeKey>,
-}
-
-impl std::fmt::Debug for Seals {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seals").finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+pub struct Seals(daemon::seals::Seals);
 
 impl Seals {
     /// One secret a line, the one that seals first. `None` if there is none.
     pub fn read(text: &str) -> Option<Seals> {
-        let secrets = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let keys: Vec<LessSafeKey> = secrets
-            .filter_map(|secret| {
-                let key = digest(&SHA256, secret.as_bytes());
-                Some(LessSafeKey::new(
-                    UnboundKey::new(&AES_256_GCM, key.as_ref()).ok()?,
-                ))
-            })
-            .collect();
-        (!keys.is_empty()).then_some(Seals { keys })
+        daemon::seals::Seals::read(text).map(Seals)
     }
 
     /// The values of `X-CF-Proxy-Signature` and `X-CF-Proxy-Metadata`. The nonce must never come twice.
     pub fn seal(&self, signature: &Signature, nonce: [u8; NONCE_LEN]) -> Option<(String, String)> {
-        let mut sealed = serde_json::to_vec(signature).ok()?;
-        self.keys
-            .first()?
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::empty(),
-                &mut sealed,
-            )
-            .ok()?;
+        let sealed = self
+            .0
+            .seal(&serde_json::to_vec(signature).ok()?, b"", nonce)?;
         let metadata = Metadata {
             nonce: STANDARD.encode(nonce),
         };
@@ -104,12 +81,8 @@ impl Seals {
         let metadata = URL_SAFE.decode(metadata).ok()?;
         let metadata: Metadata = serde_json::from_slice(&metadata).ok()?;
         let nonce: [u8; NONCE_LEN] = STANDARD.decode(metadata.nonce).ok()?.try_into().ok()?;
-        self.keys.iter().find_map(|key| {
-            let mut copy = sealed.clone();
-            let nonce = Nonce::assume_unique_for_key(nonce);
-            let opened = key.open_in_place(nonce, Aad::empty(), &mut copy).ok()?;
-            serde_json::from_slice(opened).ok()
-        })
+        let opened = self.0.open(&sealed, b"", nonce)?;
+        serde_json::from_slice(&opened).ok()
     }
 }
 

@@ -195,6 +195,7 @@ const VERBS: &[Verb] = &[
     verb("node drain dea-1 --no-wait", &["id", "drained", "drain"]),
     verb("node undrain dea-1", &["id", "takes_work"]),
     verb("router routes", &["router", "routes", "left_off"]),
+    verb("router certificates", &[]),
     verb(
         "router routes spoken.DOMAIN --router router-1",
         &["router", "routes", "left_off"],

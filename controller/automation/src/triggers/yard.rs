@@ -198,6 +198,30 @@ pub struct ConfigChanged {
     pub restart_needed: bool,
 }
 
+/// A certificate for the routers' entrance for TLS was issued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertificateIssued {
+    pub at: String,
+    pub domain: String,
+    pub source: String,
+    pub directory: String,
+    pub not_after: String,
+    pub renewed: bool,
+}
+
+/// A certificate was ordered in vain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertificateFailed {
+    pub at: String,
+    pub domain: String,
+    pub source: String,
+    pub directory: String,
+    pub reason: String,
+    pub failures: u32,
+    pub next_attempt_at: String,
+    pub not_after: Option<String>,
+}
+
 /// The requests to an app, or to a route that leads to none, are answered with errors more often than they may.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteErrors {
@@ -569,6 +593,22 @@ events! {
         Field { name: "previous", schema: json!({}), description: "The value before; masked if secret, null if unset." },
         field("user", "string", "Who changed it."),
         field("restart_needed", "boolean", "Whether it works only after a restart."),
+    ]);
+    CertificateIssued "certificate.issued" "A certificate that the cluster ordered was issued (`router/acme/...`)." schema(vec![
+        field("domain", "string", "The name it is for."),
+        field("source", "string", "Why it is wanted: listed (by an operator) or route (of an app)."),
+        field("directory", "string", "The authority's directory."),
+        field("not_after", "string", "When it ends."),
+        field("renewed", "boolean", "Whether there was one before."),
+    ]);
+    CertificateFailed "certificate.failed" "A certificate was ordered in vain; it is tried again." schema(vec![
+        field("domain", "string", "The name it is for."),
+        field("source", "string", "Why it is wanted: listed (by an operator) or route (of an app)."),
+        field("directory", "string", "The authority's directory."),
+        field("reason", "string", "What went wrong."),
+        field("failures", "integer", "How many attempts in a row failed."),
+        field("next_attempt_at", "string", "When it is tried again."),
+        maybe("not_after", "string", "When the one there is ends; null: there is none."),
     ]);
     RouteErrors "route.errors" "Requests to an app are answered with server errors more often than they may: once when their part rises above `controller/traffic/max_error_rate`, and again only after it was below half of that." schema(vec![
         field("host", "string", "The route with the most errors: the host name, with a path if it has one."),

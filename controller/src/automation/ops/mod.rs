@@ -42,7 +42,7 @@ pub mod together;
 pub mod tokens;
 pub mod traces;
 pub mod triggers;
-mod trusted_http;
+pub(crate) mod trusted_http;
 pub mod webhooks;
 
 pub use callers::Permission;

@@ -8,6 +8,7 @@ use super::callers::Permission;
 use super::fault::Fault;
 use super::pack_sources::{Place, Source, blocking};
 use super::trusted_http;
+use crate::api::errors::chain;
 use crate::automation::Automation;
 use crate::automation::api::extract::Caller;
 use serde_json::{Map, Value, json};
@@ -52,17 +53,6 @@ impl IndexCache {
 
 fn unreadable(place: &str, why: impl std::fmt::Display) -> Fault {
     Fault::Unavailable(format!("The index of packs {place} cannot be read: {why}"))
-}
-
-/// An error with all its causes: those of HTTP say little without.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 /// Whether a place is an index itself, not the repository of one.

@@ -153,6 +153,26 @@ fn samples(full: bool) -> Vec<PlatformEvent> {
             restart_needed: false,
         }
         .into(),
+        CertificateIssued {
+            at: at(),
+            domain: "shop.example".into(),
+            source: "listed".into(),
+            directory: "https://ca.example/directory".into(),
+            not_after: at(),
+            renewed: full,
+        }
+        .into(),
+        CertificateFailed {
+            at: at(),
+            domain: "shop.example".into(),
+            source: "route".into(),
+            directory: "https://ca.example/directory".into(),
+            reason: "refused".into(),
+            failures: 2,
+            next_attempt_at: at(),
+            not_after: full.then(at),
+        }
+        .into(),
         RouteErrors {
             at: at(),
             host: "shop.example".into(),
@@ -306,6 +326,8 @@ fn the_names_are_those_of_the_contract() {
             "yard.disk.recovered",
             "yard.clock.jumped",
             "yard.config.changed",
+            "yard.certificate.issued",
+            "yard.certificate.failed",
             "yard.route.errors",
             "yard.route.rate",
             "yard.task.finished",
