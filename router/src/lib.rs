@@ -16,6 +16,7 @@ use adapters::clock::Clock;
 use adapters::condemned::Condemned;
 use adapters::counters::Counters;
 use adapters::crowd::Crowd;
+use adapters::doors::Doors;
 use adapters::error_page::ErrorPage;
 use adapters::failures::Failures;
 use adapters::latencies::Latencies;
@@ -126,6 +127,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         tallies: registry.tallies(),
     });
     let departures = registry.departures();
+    let table_changed = Arc::new(Notify::new());
     let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
@@ -152,6 +154,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         hosts: vec![address.ip().to_string()],
         registry: Arc::new(tokio::sync::Mutex::new(registry)),
         table: table.clone(),
+        table_changed: table_changed.clone(),
         policy: policy.clone(),
         policy_changed,
         backends: backends.clone(),
@@ -194,8 +197,17 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         latencies: Latencies::default(),
         shown_address: address.ip().to_string(),
     });
+    let doors = Doors::new(worker.clone(), address.ip(), table_changed);
     show(&deps, &worker, &counts);
-    explain(&deps, &worker, departures);
+    explain(&deps, &worker, &doors, departures);
+    let waits = filler.clone();
+    deps.tasks.spawn("ports", Policy::Restart, move |shutdown| {
+        let (waits, doors) = (waits.clone(), doors.clone());
+        async move {
+            waits.fill(&shutdown).await;
+            doors.run(shutdown).await
+        }
+    });
     let plain = Entrance {
         listener: Arc::new(listener),
         tls: None,
@@ -288,16 +300,18 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>, told: Arc<Notify
 }
 
 /// What the status server tells of routes, with reasons.
-fn explain(deps: &Deps, worker: &Arc<Worker>, departures: Arc<Departures>) {
-    let worker = worker.clone();
+fn explain(deps: &Deps, worker: &Arc<Worker>, doors: &Arc<Doors>, departures: Arc<Departures>) {
+    let (worker, doors) = (worker.clone(), doors.clone());
     deps.admin_question("/table", move |asked| {
         let look = Look {
+            table: &worker.table.load(),
+            closed: &|port| doors.closed(port),
             departures: &departures,
             failure: &|number| worker.failures.of(number),
             policy: &worker.policy.load(),
             now: worker.clock.now(),
         };
-        serde_json::json!(tell(&worker.table.load(), &Wanted::read(asked), &look))
+        serde_json::json!(tell(&Wanted::read(asked), &look))
     });
 }
 

@@ -129,6 +129,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "buildpacks",
         include_str!("../../migrations/0015_buildpacks.sql"),
     ),
+    (16, "ports", include_str!("../../migrations/0016_ports.sql")),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

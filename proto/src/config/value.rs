@@ -1,5 +1,6 @@
 //! Kinds of configuration values, and how a person writes them.
 
+use crate::ports;
 use std::fmt;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub enum Element {
     HeaderName,
     /// `X-Name: value`
     Header,
+    /// `10000` or `10000-10099`
+    Ports,
 }
 
 impl Element {
@@ -59,6 +62,7 @@ impl Element {
                 let is_shown = |c: char| c == '\t' || (' '..='~').contains(&c);
                 is_header_name(name.trim()) && value.chars().all(is_shown)
             }),
+            Element::Ports => ports::range(text).is_some(),
         }
     }
 
@@ -67,6 +71,7 @@ impl Element {
             Element::Text => "",
             Element::HeaderName => " of names of headers",
             Element::Header => " of headers (Name: value)",
+            Element::Ports => " of ports from 1024 to 65535 (10000, 10000-10099)",
         }
     }
 }
@@ -451,6 +456,20 @@ mod tests {
         assert!(headers.parse("X-Frame-Options: DENY|A: b:c").is_ok());
         for wrong in ["no colon", ": value", "a b: c", "A: \u{1}", "A: \u{e4}"] {
             assert!(headers.parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ports_are_numbers_and_ranges() {
+        let ports = Kind::List {
+            of: Element::Ports,
+            separator: ',',
+            max: 100,
+        };
+        assert!(ports.parse("10000-10099, 20000").is_ok() && ports.parse("").is_ok());
+        for wrong in ["80", "10000-", "20000-10000", "10000 10001"] {
+            let refused = ports.parse(wrong).unwrap_err().to_string();
+            assert!(refused.contains("of ports from 1024"), "{refused}");
         }
     }
 
