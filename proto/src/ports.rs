@@ -45,14 +45,6 @@ impl Transport {
             .into_iter()
             .find(|transport| transport.group() == group)
     }
-
-    /// The key of the configuration that says which ports are given out.
-    pub fn ports_key(self) -> &'static str {
-        match self {
-            Transport::Tcp => "router/tcp/ports",
-            Transport::Udp => "router/udp/ports",
-        }
-    }
 }
 
 /// A port of the routers.

@@ -6,6 +6,7 @@
 
 use super::extract::{Caller, queried};
 use super::{Answer, Api, ok};
+use crate::domain::route_terms::reservable_ports;
 use crate::ops::{Ops, Refusal};
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
@@ -29,7 +30,7 @@ fn present(ops: &Ops, transport: Transport) -> RouterGroup {
         guid: transport.group().to_string(),
         name: transport.group().to_string(),
         kind: transport.name().to_string(),
-        reservable_ports: ops.settings().text(transport.ports_key()),
+        reservable_ports: reservable_ports(&ops.settings(), transport),
     }
 }
 

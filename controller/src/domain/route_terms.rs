@@ -2,6 +2,7 @@
 //! sees its requests first, and how an instance is chosen.
 
 use proto::bus::router::{RouteLimits, RouteOptions};
+use proto::config::Settings;
 use proto::config::value::{parse_duration, parse_size};
 use proto::ports::Transport;
 use serde_json::{Map, Value, json};
@@ -38,6 +39,14 @@ pub fn check_protocol_of(route: &str, protocol: &str) -> Result<(), String> {
             valid.join(", ")
         )),
     }
+}
+
+/// The ports that operators give to routes: `10000-10099,10500`.
+pub fn reservable_ports(settings: &Settings, transport: Transport) -> String {
+    settings.text(match transport {
+        Transport::Tcp => "router/tcp/ports",
+        Transport::Udp => "router/udp/ports",
+    })
 }
 
 /// What instances of a route are spoken to in where nobody says.

@@ -8,7 +8,8 @@ use crate::domain::access::{Action, Actor, Object, decide};
 use crate::domain::names;
 use crate::domain::quotas::Purpose;
 use crate::domain::route_terms::{
-    HTTP, check_options_of, check_protocol, check_protocol_of, lay_options, usual_protocol,
+    HTTP, check_options_of, check_protocol, check_protocol_of, lay_options, reservable_ports,
+    usual_protocol,
 };
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
@@ -231,7 +232,7 @@ async fn port_for(
     if !wanted.path.is_empty() {
         return Refusal::unprocessable(format!("Paths are not supported for {name} routes."));
     }
-    let ranges = PortRanges::read(&settings.text(transport.ports_key()));
+    let ranges = PortRanges::read(&reservable_ports(settings, transport));
     let taken = routes::ports(connection, transport).await?;
     match wanted.port {
         None => ranges

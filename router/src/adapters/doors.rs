@@ -14,7 +14,7 @@ use super::choice::pick;
 use super::crowd::{Crowd, Place};
 use super::proxy::Worker;
 use super::{tcp, udp};
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Policy, ports_key};
 use crate::domain::ports::plan;
 use crate::domain::table::{Endpoint, InFlight, Ports};
 use daemon::Shutdown;
@@ -162,7 +162,7 @@ impl Doors {
         }
         let mut closed: BTreeMap<Port, String> = BTreeMap::new();
         for port in plan.outside {
-            let key = port.transport.ports_key();
+            let key = ports_key(port.transport);
             closed.insert(port, format!("it is none of the ports in {key}"));
         }
         for port in plan.open {

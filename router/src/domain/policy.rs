@@ -130,6 +130,14 @@ pub struct Http2 {
     pub max_header_bytes: u32,
 }
 
+/// The key that says which ports may be opened.
+pub fn ports_key(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "router/tcp/ports",
+        Transport::Udp => "router/udp/ports",
+    }
+}
+
 impl Policy {
     pub fn read(settings: &Settings) -> Policy {
         let text = |path| match settings.text(path) {
@@ -171,12 +179,12 @@ impl Policy {
                 loopback: settings.bool("router/route_services/loopback"),
             },
             tcp: PortRules {
-                allowed: PortRanges::read(&settings.text("router/tcp/ports")),
+                allowed: PortRanges::read(&settings.text(ports_key(Transport::Tcp))),
                 max_clients: count("router/tcp/max_connections_per_route").max(1),
                 idle_timeout: settings.duration("router/tcp/idle_timeout"),
             },
             udp: PortRules {
-                allowed: PortRanges::read(&settings.text("router/udp/ports")),
+                allowed: PortRanges::read(&settings.text(ports_key(Transport::Udp))),
                 max_clients: count("router/udp/max_sessions_per_route").max(1),
                 idle_timeout: settings.duration("router/udp/idle_timeout"),
             },
