@@ -5,8 +5,8 @@ use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
 use crate::{
-    buildpacks, config, doctor, events, history, inside, login, logs, push, quotas, report,
-    routers, routes, run, services, tasks, why,
+    buildpacks, config, doctor, domains, events, history, inside, login, logs, push, quotas,
+    report, routers, routes, run, services, tasks, why,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -94,6 +94,8 @@ pub enum Command {
     UpdateRoute(routes::UpdateArgs),
     /// List the routes of the space
     Routes,
+    /// Show and change the domains that routes are made of
+    Domain(domains::DomainArgs),
     /// Open a shell in an instance, or run one command there
     Ssh(inside::shell::ShellArgs),
     /// Show a folder or a file of an instance

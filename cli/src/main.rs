@@ -10,6 +10,7 @@ mod client;
 mod cluster;
 mod config;
 mod doctor;
+mod domains;
 mod events;
 mod failure;
 mod history;
@@ -131,6 +132,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::UnmapRoute(args) => routes::unmap(args, &out, store).await,
         Command::UpdateRoute(args) => routes::update(args, &out, store).await,
         Command::Routes => routes::list(&out, store).await,
+        Command::Domain(args) => domains::run(args, &out, store).await,
         Command::Ssh(args) => inside::shell::run(args, &out, store).await,
         Command::Files(args) => inside::files::run(args, &out, store).await,
         Command::Cp(args) => inside::copy::run(args, &out, store).await,

@@ -146,6 +146,9 @@ struct Limits {
     /// Number of routes, or unlimited
     #[arg(long, value_parser = count)]
     routes: Option<Amount>,
+    /// Number of routes that have ports, or unlimited
+    #[arg(long, value_parser = count)]
+    reserved_ports: Option<Amount>,
     /// Number of services, or unlimited
     #[arg(long, value_parser = count)]
     services: Option<Amount>,
@@ -164,6 +167,7 @@ impl Limits {
             ("apps", "total_instances", self.instances),
             ("apps", "per_app_tasks", self.tasks),
             ("routes", "total_routes", self.routes),
+            ("routes", "total_reserved_ports", self.reserved_ports),
             ("services", "total_service_instances", self.services),
             ("domains", "total_domains", self.domains),
         ];
@@ -215,7 +219,7 @@ fn line(
     (apps, routes, services): (&QuotaApps, &QuotaRoutes, &QuotaServices),
     domains: Option<u64>,
     holders: Vec<String>,
-) -> [String; 9] {
+) -> [String; 10] {
     let number = |limit: Option<u64>| {
         limit.map_or_else(|| UNLIMITED.to_string(), |number| number.to_string())
     };
@@ -227,19 +231,21 @@ fn line(
         number(apps.total_instances),
         number(apps.per_app_tasks),
         number(routes.total_routes),
+        number(routes.total_reserved_ports),
         number(services.total_service_instances),
         number(domains),
         holders.join(", "),
     ]
 }
 
-const HEADER: [&str; 9] = [
+const HEADER: [&str; 10] = [
     "quota",
     "memory",
     "of one instance",
     "instances",
     "tasks",
     "routes",
+    "ports",
     "services",
     "domains",
     "given to",
@@ -284,13 +290,14 @@ fn of_space<T>(
         instances,
         tasks,
         routes,
+        ports,
         services,
         _,
         holders,
-    ]: [T; 9],
-) -> [T; 8] {
+    ]: [T; 10],
+) -> [T; 9] {
     [
-        name, memory, one, instances, tasks, routes, services, holders,
+        name, memory, one, instances, tasks, routes, ports, services, holders,
     ]
 }
 
@@ -576,7 +583,10 @@ mod tests {
             total_instances: Some(4),
             ..Default::default()
         };
-        let routes = QuotaRoutes::default();
+        let routes = QuotaRoutes {
+            total_reserved_ports: Some(0),
+            ..QuotaRoutes::default()
+        };
         let services = QuotaServices {
             total_service_instances: Some(7),
             ..QuotaServices::default()
@@ -588,6 +598,6 @@ mod tests {
             vec!["a".into(), "b".into()],
         );
         assert_eq!(shown[1..4], ["2G", "unlimited", "4"]);
-        assert_eq!(shown[5..], ["unlimited", "7", "1", "a, b"]);
+        assert_eq!(shown[5..], ["unlimited", "0", "7", "1", "a, b"]);
     }
 }

@@ -177,20 +177,17 @@ fn rows(route: &RoutedName, names: &BTreeMap<String, String>, out: &Output) -> V
             because(endpoint).into(),
         ]);
     }
+    if let Some(problem) = &route.problem {
+        rows.insert(0, alone(out, &route.state, problem));
+    }
     if rows.is_empty() {
-        let code = match route.state.as_str() {
-            "unknown" => "404",
-            _ => "503",
+        // (Who comes to a port is told nothing, but let go.)
+        let state = match (route.state.as_str(), route.route.contains("://")) {
+            (state, true) => state.to_string(),
+            (state @ "unknown", false) => format!("{state} (404)"),
+            (state, false) => format!("{state} (503)"),
         };
-        rows.push([
-            "".into(),
-            "".into(),
-            "".into(),
-            Cell::painted(out, Color::Bad, format!("{} ({code})", route.state)),
-            "".into(),
-            "".into(),
-            "".into(),
-        ]);
+        rows.push(alone(out, &state, ""));
     }
     rows.extend(route.departed.iter().map(|gone| departed(gone, names, out)));
     let service = match &route.route_service_url {
@@ -199,6 +196,19 @@ fn rows(route: &RoutedName, names: &BTreeMap<String, String>, out: &Output) -> V
     };
     rows[0][0] = service.into();
     rows
+}
+
+/// A line of a route that names no endpoint.
+fn alone(out: &Output, state: &str, because: &str) -> [Cell; 7] {
+    [
+        "".into(),
+        "".into(),
+        "".into(),
+        Cell::painted(out, Color::Bad, state),
+        "".into(),
+        "".into(),
+        because.into(),
+    ]
 }
 
 fn departed(gone: &DepartedEndpoint, names: &BTreeMap<String, String>, out: &Output) -> [Cell; 7] {
@@ -326,9 +336,16 @@ mod tests {
             state: "unknown".into(),
             ..RoutedName::default()
         };
+        let closed = RoutedName {
+            route: "tcp://tcp.example.com:10101".into(),
+            state: "closed".into(),
+            problem: Some("it is in use".into()),
+            endpoints: vec![endpoint("10.0.0.1:4", "serving")],
+            ..RoutedName::default()
+        };
         let told = RouterTable {
             router: "router-1".into(),
-            routes: vec![route, empty],
+            routes: vec![route, empty, closed],
             left_off: 3,
             problem: None,
         };
@@ -337,11 +354,13 @@ mod tests {
         assert_eq!(
             text,
             "\
-route             endpoint    app     state          in flight  ttl    because
-shop.example.com  10.0.0.1:1  shop/0  serving        0          1m40s
-                  10.0.0.1:2  shop/0  set_aside      0          1m40s  refused, for 30s more
-                  10.0.0.1:3  guid-2  gone                             it was unregistered 1m01s ago
-none.example.com                      unknown (404)
+route                        endpoint    app     state          in flight  ttl    because
+shop.example.com             10.0.0.1:1  shop/0  serving        0          1m40s
+                             10.0.0.1:2  shop/0  set_aside      0          1m40s  refused, for 30s more
+                             10.0.0.1:3  guid-2  gone                             it was unregistered 1m01s ago
+none.example.com                                 unknown (404)
+tcp://tcp.example.com:10101                      closed                           it is in use
+                             10.0.0.1:4  shop/0  serving        0          1m40s
 3 more: name a host, or ask for more with --lines
 "
         );

@@ -20,7 +20,9 @@ use std::collections::BTreeMap;
   yard map-route shop www.yard.internal
   yard map-route shop shop.yard.internal/v2
   yard map-route shop yard.internal --hostname www --path /v2
-  yard map-route calls calls.yard.internal --protocol http2")]
+  yard map-route calls calls.yard.internal --protocol http2
+  yard map-route mud tcp.yard.internal:10101    a port of a domain that has ports
+  yard map-route mud tcp.yard.internal          the same, a port that is free")]
 pub struct RouteArgs {
     /// The app
     app: String,
@@ -30,7 +32,7 @@ pub struct RouteArgs {
 
 #[derive(Debug, Args)]
 struct PlaceArgs {
-    /// The route (host.domain/path), or its domain
+    /// The route (host.domain/path, domain:port), or its domain
     #[arg(value_name = "ROUTE|DOMAIN")]
     route: String,
     /// Host name, if only the domain was given
@@ -39,13 +41,16 @@ struct PlaceArgs {
     /// Path, if only the domain was given
     #[arg(long)]
     path: Option<String>,
+    /// Port, if only the domain was given and its routes have ports
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
 }
 
 #[derive(Debug, Args)]
 pub struct MapArgs {
     #[command(flatten)]
     route: RouteArgs,
-    /// What the app is to be spoken to in: http1, or http2 (gRPC)
+    /// What the app is to be spoken to in: http1, or http2 (gRPC); a route with a port says so itself
     #[arg(long)]
     protocol: Option<String>,
 }
@@ -84,6 +89,8 @@ struct Line {
     url: String,
     host: String,
     path: String,
+    port: Option<u16>,
+    protocol: String,
     apps: Vec<String>,
     options: Map<String, Value>,
 }
@@ -111,9 +118,11 @@ pub async fn list(out: &Output, store: Store) -> Outcome {
         .iter()
         .map(|route| Line {
             guid: route.guid.clone(),
-            url: AppUrl::new(&client.target().api, &route.url).url,
+            url: AppUrl::of(&client.target().api, route).url,
             host: route.host.clone(),
             path: route.path.clone(),
+            port: route.port,
+            protocol: route.protocol.clone(),
             options: options_of(route),
             apps: route
                 .destinations
@@ -161,7 +170,7 @@ pub async fn map(args: MapArgs, out: &Output, store: Store) -> Outcome {
         )
         .await
         .map_err(|failure| failure.doing(format!("map {} to {}", route.url, app.name)))?;
-    let url = AppUrl::new(&client.target().api, &route.url).url;
+    let url = AppUrl::of(&client.target().api, &route).url;
     out.show(
         &json!({ "app": app.name, "url": url, "route": route.guid, "mapped": true }),
         |_| format!("{url} leads to {}", app.name),
@@ -179,6 +188,7 @@ pub async fn unmap(args: RouteArgs, out: &Output, store: Store) -> Outcome {
         )
         .fix("`yard routes` lists them")
     };
+    wanted.must_be_whole()?;
     let route = existing(&client, &wanted).await?.ok_or_else(missing)?;
     let leads: Vec<&Destination> = route
         .destinations
@@ -197,7 +207,7 @@ pub async fn unmap(args: RouteArgs, out: &Output, store: Store) -> Outcome {
             .await
             .map_err(|failure| failure.doing(format!("take {} from {}", route.url, app.name)))?;
     }
-    let url = AppUrl::new(&client.target().api, &route.url).url;
+    let url = AppUrl::of(&client.target().api, &route).url;
     out.show(
         &json!({ "app": app.name, "url": url, "route": route.guid, "mapped": false }),
         |_| format!("{url} leads to {} no more", app.name),
@@ -211,6 +221,7 @@ pub async fn update(args: UpdateArgs, out: &Output, store: Store) -> Outcome {
             .fix("--option NAME=VALUE or --remove-option NAME"));
     }
     let wanted = wanted(&client, &args.place).await?;
+    wanted.must_be_whole()?;
     let route = existing(&client, &wanted).await?.ok_or_else(|| {
         Failure::new(
             Code::NotFound,
@@ -233,7 +244,7 @@ pub async fn update(args: UpdateArgs, out: &Output, store: Store) -> Outcome {
         .await
         .map_err(|failure| failure.doing(format!("change the route {}", route.url)))?;
     let route: Route = reply.json(&path)?;
-    let url = AppUrl::new(&client.target().api, &route.url).url;
+    let url = AppUrl::of(&client.target().api, &route).url;
     let options = options_of(&route);
     let document = json!({ "route": route.guid, "url": url, "options": options });
     out.show(&document, |_| match options.is_empty() {
@@ -259,20 +270,37 @@ struct Wanted {
     domain: Domain,
     host: String,
     path: String,
+    /// Of a domain whose routes have ports; None: any.
+    port: Option<u16>,
 }
 
 impl Wanted {
     fn name(&self) -> String {
         let dot = if self.host.is_empty() { "" } else { "." };
-        format!("{}{dot}{}{}", self.host, self.domain.name, self.path)
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{dot}{}{port}{}", self.host, self.domain.name, self.path)
+    }
+
+    /// One that is there must be named by its port.
+    fn must_be_whole(&self) -> Outcome<()> {
+        if self.domain.router_group.is_none() || self.port.is_some() {
+            return Ok(());
+        }
+        Err(
+            Failure::usage(format!("the routes of {} have ports", self.domain.name)).fix(format!(
+                "say which: {}:PORT (`yard routes` lists them)",
+                self.domain.name
+            )),
+        )
     }
 }
 
 async fn wanted(client: &Client, args: &PlaceArgs) -> Outcome<Wanted> {
-    let text = args
-        .route
-        .trim_start_matches("http://")
-        .trim_start_matches("https://");
+    const SCHEMES: [&str; 4] = ["http", "https", "tcp", "udp"];
+    let text = match args.route.split_once("://") {
+        Some((scheme, rest)) if SCHEMES.contains(&scheme) => rest,
+        _ => args.route.as_str(),
+    };
     let path = args.path.as_deref().map(with_slash);
     if let Some(host) = &args.hostname {
         let domain = find::domain(client, text).await?;
@@ -280,6 +308,7 @@ async fn wanted(client: &Client, args: &PlaceArgs) -> Outcome<Wanted> {
             domain,
             host: host.to_lowercase(),
             path: path.unwrap_or_default(),
+            port: args.port,
         });
     }
     let domains: Vec<Domain> = client.list("/v3/domains", &[("per_page", "5000")]).await?;
@@ -292,10 +321,13 @@ async fn wanted(client: &Client, args: &PlaceArgs) -> Outcome<Wanted> {
         .fix(format!("the domains are: {}", names.join(", ")))
     })?;
     let domain = domains[parts.domain].clone();
+    // Elsewhere a port is the router's affair.
+    let port = parts.port.filter(|_| domain.router_group.is_some());
     Ok(Wanted {
         domain,
         host: parts.host,
         path: path.unwrap_or(parts.path),
+        port: args.port.or(port),
     })
 }
 
@@ -305,20 +337,17 @@ struct Parts {
     domain: usize,
     host: String,
     path: String,
+    port: Option<u16>,
 }
 
-/// Takes a route apart: the longest domain that ends it counts. A port is the router's affair.
+/// Takes a route apart: the longest domain that ends it counts.
 fn split(route: &str, domains: &[&str]) -> Option<Parts> {
     let (name, path) = match route.split_once('/') {
         Some((name, path)) => (name, with_slash(path)),
         None => (route, String::new()),
     };
-    let name = name
-        .split(':')
-        .next()
-        .unwrap_or(name)
-        .trim_end_matches('.')
-        .to_lowercase();
+    let (name, port) = name.split_once(':').unwrap_or((name, ""));
+    let name = name.trim_end_matches('.').to_lowercase();
     let fits = |domain: &str| {
         name == domain
             || name
@@ -333,7 +362,12 @@ fn split(route: &str, domains: &[&str]) -> Option<Parts> {
     let host = name[..name.len() - found.len()]
         .trim_end_matches('.')
         .to_string();
-    Some(Parts { domain, host, path })
+    Some(Parts {
+        domain,
+        host,
+        path,
+        port: port.parse().ok(),
+    })
 }
 
 fn with_slash(path: &str) -> String {
@@ -346,15 +380,17 @@ fn with_slash(path: &str) -> String {
 }
 
 async fn existing(client: &Client, wanted: &Wanted) -> Outcome<Option<Route>> {
-    let query = [
+    let port = wanted.port.map(|port| port.to_string());
+    let mut query = vec![
         ("domain_guids", wanted.domain.guid.as_str()),
         ("hosts", &wanted.host),
         ("paths", &wanted.path),
     ];
+    query.extend(port.as_deref().map(|port| ("ports", port)));
     let routes: Vec<Route> = client.list("/v3/routes", &query).await?;
-    Ok(routes
-        .into_iter()
-        .find(|route| route.host == wanted.host && route.path == wanted.path))
+    Ok(routes.into_iter().find(|route| {
+        route.host == wanted.host && route.path == wanted.path && route.port == wanted.port
+    }))
 }
 
 async fn create(client: &Client, wanted: &Wanted) -> Outcome<Route> {
@@ -363,6 +399,7 @@ async fn create(client: &Client, wanted: &Wanted) -> Outcome<Route> {
     let body = CreateRoute {
         host: filled(&wanted.host),
         path: filled(&wanted.path),
+        port: wanted.port,
         relationships: RouteRelationships {
             space: ToOne::new(&space.guid),
             domain: ToOne::new(&wanted.domain.guid),
@@ -397,12 +434,16 @@ mod tests {
                 domain,
                 host: host.into(),
                 path: path.into(),
+                port: None,
             })
         };
         assert_eq!(split("shop.yard.internal", &domains), parts(1, "shop", ""));
         assert_eq!(
             split("Shop.yard.internal:8080/v1/", &domains),
-            parts(1, "shop", "/v1")
+            parts(1, "shop", "/v1").map(|parts| Parts {
+                port: Some(8080),
+                ..parts
+            })
         );
         assert_eq!(split("yard.internal", &domains), parts(1, "", ""));
         assert_eq!(split("a.b.other.org/x", &domains), parts(2, "a.b", "/x"));

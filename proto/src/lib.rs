@@ -14,6 +14,7 @@ pub mod inside;
 pub mod log;
 pub mod manifest;
 pub mod node;
+pub mod ports;
 pub mod roles;
 pub mod services;
 pub mod timing;

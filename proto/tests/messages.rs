@@ -52,6 +52,7 @@ samples! {
     "router.start": RouterStart,
     "router.register": Registration,
     "router.register.registrar": Registration,
+    "router.register.port": Registration,
     "dea.start": Hello,
     "dea.status.reply": AgentStatus,
     "dea.discover": Discover,

@@ -16,9 +16,10 @@ use adapters::clock::Clock;
 use adapters::condemned::Condemned;
 use adapters::counters::Counters;
 use adapters::crowd::Crowd;
+use adapters::doors::Doors;
 use adapters::error_page::ErrorPage;
 use adapters::failures::Failures;
-use adapters::fronts::{self, Door};
+use adapters::fronts::{self, FrontSocket};
 use adapters::latencies::Latencies;
 use adapters::ordered::Ordered;
 use adapters::proxy::Worker;
@@ -106,11 +107,11 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         .context("the listener has no address")?;
 
     let secure = match &config.tls {
-        Some(tls) => Some(secure_door(&deps, tls)?),
+        Some(tls) => Some(secure_socket(&deps, tls)?),
         None => None,
     };
     let tls_port = match &secure {
-        Some(door) => Some(door.listener.local_addr()?.port()),
+        Some(socket) => Some(socket.listener.local_addr()?.port()),
         None => None,
     };
 
@@ -134,6 +135,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         tallies: registry.tallies(),
     });
     let departures = registry.departures();
+    let table_changed = Arc::new(Notify::new());
     let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
@@ -164,6 +166,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         hosts: vec![address.ip().to_string()],
         registry: Arc::new(tokio::sync::Mutex::new(registry)),
         table: table.clone(),
+        table_changed: table_changed.clone(),
         policy: policy.clone(),
         policy_changed,
         backends: backends.clone(),
@@ -213,19 +216,28 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
             })
         })
         .collect();
+    let ports = Doors::new(workers[0].clone(), address.ip(), table_changed);
     show(&deps, &workers, &counts);
-    explain(&deps, &workers[0], departures);
-    let plain = Door {
+    explain(&deps, &workers[0], &ports, departures);
+    let waits = filler.clone();
+    deps.tasks.spawn("ports", Policy::Restart, move |shutdown| {
+        let (waits, ports) = (waits.clone(), ports.clone());
+        async move {
+            waits.fill(&shutdown).await;
+            ports.run(shutdown).await
+        }
+    });
+    let plain = FrontSocket {
         name: "front",
         listener,
         tls: None,
     };
-    let doors: Vec<Door> = std::iter::once(plain).chain(secure).collect();
-    for door in &doors {
-        let address = door.listener.local_addr()?;
-        tracing::info!(%address, front = door.name, "the router accepts requests when its table is filled");
+    let sockets: Vec<FrontSocket> = std::iter::once(plain).chain(secure).collect();
+    for socket in &sockets {
+        let address = socket.listener.local_addr()?;
+        tracing::info!(%address, front = socket.name, "the router accepts requests when its table is filled");
     }
-    fronts::start(&deps.tasks, doors, workers, move |shutdown| {
+    fronts::start(&deps.tasks, sockets, workers, move |shutdown| {
         let filler = filler.clone();
         async move { filler.fill(&shutdown).await }
     });
@@ -253,8 +265,8 @@ fn seals(file: Option<&Path>) -> anyhow::Result<Option<Seals>> {
     Ok(seals)
 }
 
-/// The door for TLS, with its certificates watched and shown.
-fn secure_door(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Door> {
+/// The socket for TLS, with its certificates watched and shown.
+fn secure_socket(deps: &Deps, config: &TlsConfig) -> anyhow::Result<FrontSocket> {
     let seals = match &config.certificate_key_file {
         Some(file) => {
             let text = std::fs::read_to_string(file)
@@ -298,7 +310,7 @@ fn secure_door(deps: &Deps, config: &TlsConfig) -> anyhow::Result<Door> {
                 authorities.clone().run(shutdown)
             });
     }
-    Ok(Door {
+    Ok(FrontSocket {
         name: "TLS front",
         listener: listener(deps, &config.socket, config.address)?,
         tls: Some(server::Tls::new(certificates, authorities).context("TLS cannot be offered")?),
@@ -326,16 +338,18 @@ fn follow_settings(deps: &Deps, policy: Arc<ArcSwap<Settings>>, told: Arc<Notify
 }
 
 /// What the status server tells of routes, with reasons.
-fn explain(deps: &Deps, worker: &Arc<Worker>, departures: Arc<Departures>) {
-    let worker = worker.clone();
+fn explain(deps: &Deps, worker: &Arc<Worker>, doors: &Arc<Doors>, departures: Arc<Departures>) {
+    let (worker, doors) = (worker.clone(), doors.clone());
     deps.admin_question("/table", move |asked| {
         let look = Look {
+            table: &worker.table.load(),
+            closed: &|port| doors.closed(port),
             departures: &departures,
             failure: &|number| worker.failures.of(number),
             policy: &worker.policy.load(),
             now: worker.clock.now(),
         };
-        serde_json::json!(tell(&worker.table.load(), &Wanted::read(asked), &look))
+        serde_json::json!(tell(&Wanted::read(asked), &look))
     });
 }
 

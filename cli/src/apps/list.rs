@@ -95,7 +95,7 @@ fn join(apps: Vec<App>, processes: Vec<Process>, routes: &[Route], api: &str) ->
                 urls: routes
                     .iter()
                     .filter(leads_here)
-                    .map(|route| AppUrl::new(api, &route.url).url)
+                    .map(|route| AppUrl::of(api, route).url)
                     .collect(),
                 processes: by_app.remove(&app.guid).unwrap_or_default(),
                 name: app.name,

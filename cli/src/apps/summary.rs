@@ -41,7 +41,7 @@ impl Count {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     pub urls: Vec<String>,
-    /// A line for the shell that reaches the first.
+    /// A line for the shell that reaches the first, if it answers requests.
     pub curl: Option<String>,
 }
 
@@ -51,12 +51,12 @@ pub async fn places(client: &Client, app: &App) -> Outcome<Places> {
         .await?;
     let urls: Vec<AppUrl> = routes
         .iter()
-        .map(|route| AppUrl::new(&client.target().api, &route.url))
+        .map(|route| AppUrl::of(&client.target().api, route))
         .collect();
     let curl = match urls.first() {
         Some(url) => {
             let address = client.address();
-            Some(url.curl(resolves_to(url.host(), address).await, address))
+            url.curl(resolves_to(url.host(), address).await, address)
         }
         None => None,
     };

@@ -1,5 +1,6 @@
 //! URLs: the API's, those of its resources, those of apps. Pure.
 
+use proto::api::Route;
 use std::net::IpAddr;
 
 /// What a user types as API address, made whole: scheme added, slashes at the end taken away.
@@ -108,12 +109,28 @@ pub struct AppUrl {
     host: String,
     port: u16,
     explicit_port: bool,
+    /// It answers requests of HTTP.
+    requests: bool,
 }
 
 impl AppUrl {
+    /// Of a route with a port that port, which the router has too.
+    pub fn of(api: &str, route: &Route) -> AppUrl {
+        match route.port {
+            None => AppUrl::new(api, &route.url),
+            Some(port) => AppUrl {
+                url: format!("{}://{}", route.protocol, route.url),
+                host: route.url.split(':').next().unwrap_or_default().to_string(),
+                port,
+                explicit_port: true,
+                requests: false,
+            },
+        }
+    }
+
     /// `route` is `host.domain/path` as the API writes it; scheme and port are those of the API,
     /// because one router serves both.
-    pub fn new(api: &str, route: &str) -> AppUrl {
+    fn new(api: &str, route: &str) -> AppUrl {
         let parsed = reqwest::Url::parse(api).ok();
         let scheme = parsed
             .as_ref()
@@ -139,6 +156,7 @@ impl AppUrl {
             host: host.to_string(),
             port,
             explicit_port,
+            requests: true,
         }
     }
 
@@ -146,8 +164,13 @@ impl AppUrl {
         &self.host
     }
 
-    /// A line for the shell that reaches the app, also where its name cannot be looked up.
-    pub fn curl(&self, name_resolves: bool, address: Option<IpAddr>) -> String {
+    /// A line for the shell that reaches the app, also where its name cannot be looked up. None: only its own
+    /// clients can say anything to it.
+    pub fn curl(&self, name_resolves: bool, address: Option<IpAddr>) -> Option<String> {
+        self.requests.then(|| self.command(name_resolves, address))
+    }
+
+    fn command(&self, name_resolves: bool, address: Option<IpAddr>) -> String {
         match address {
             Some(address) if !name_resolves => {
                 let address = match address {
@@ -220,18 +243,28 @@ mod tests {
         assert_eq!(url.url, "http://shop.yard.internal:8080/v1");
         let address = Some(IpAddr::from([127, 0, 0, 1]));
         assert_eq!(
-            url.curl(true, address),
+            url.command(true, address),
             "curl http://shop.yard.internal:8080/v1"
         );
         assert_eq!(
-            url.curl(false, address),
+            url.command(false, address),
             "curl --resolve shop.yard.internal:8080:127.0.0.1 http://shop.yard.internal:8080/v1"
         );
         let url = AppUrl::new("http://api.yard.internal", "shop.yard.internal");
         assert_eq!(url.url, "http://shop.yard.internal/");
         assert_eq!(
-            url.curl(false, address),
+            url.command(false, address),
             "curl --resolve shop.yard.internal:80:127.0.0.1 http://shop.yard.internal/"
+        );
+        let route = serde_json::json!({
+            "guid": "r", "protocol": "tcp", "host": "", "path": "", "port": 10101, "url": "tcp.yard.internal:10101",
+        });
+        let route: Route = serde_json::from_value(route).expect("a route");
+        let url = AppUrl::of("http://api.yard.internal:8080", &route);
+        assert_eq!(url.url, "tcp://tcp.yard.internal:10101");
+        assert_eq!(
+            (url.host(), url.curl(true, address)),
+            ("tcp.yard.internal", None)
         );
     }
 }

@@ -240,15 +240,16 @@ fn tell(out: &Output, app: &App, places: &summary::Places, started: bool) -> Out
             app.name
         ));
     }
-    match (places.urls.first(), &places.curl) {
-        (Some(url), Some(curl)) => {
-            out.say(format!("\n{name} is up at {}", out.paint(Color::Good, url)))?;
-            for more in &places.urls[1..] {
-                out.say(format!("  also at {more}"))?;
-            }
-            out.say(format!("  {curl}"))
-        }
-        _ => out.say(format!("\n{name} is up, without a route")),
+    let Some((url, others)) = places.urls.split_first() else {
+        return out.say(format!("\n{name} is up, without a route"));
+    };
+    out.say(format!("\n{name} is up at {}", out.paint(Color::Good, url)))?;
+    for more in others {
+        out.say(format!("  also at {more}"))?;
+    }
+    match &places.curl {
+        Some(curl) => out.say(format!("  {curl}")),
+        None => Ok(()),
     }
 }
 

@@ -3,13 +3,15 @@
 use super::extract::{Asked, Body, Caller};
 use super::organizations::{Guid, MaybeOne, MetadataChange};
 use super::{Answer, Api, accepted_job, created, ok};
+use crate::domain::route_terms::HTTP;
 use crate::domain::times::rfc3339;
 use crate::ops::Refusal;
 use crate::store::domains::Domain;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use proto::api::{DomainRelationships, Link, Metadata, RouteReservation, ToMany, ToOne};
+use proto::api::{DomainRelationships, GuidRef, Link, Metadata, RouteReservation, ToMany, ToOne};
+use proto::ports::Transport;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -30,6 +32,7 @@ pub fn routes() -> Router<Api> {
 
 pub(super) fn present(api: &Api, row: Domain) -> proto::api::Domain {
     let own = format!("{}/v3/domains/{}", api.ops.public_url, row.guid);
+    let protocol = row.transport().map_or(HTTP, Transport::name);
     proto::api::Domain {
         links: BTreeMap::from([
             ("self".to_string(), Link::to(own.clone())),
@@ -41,8 +44,8 @@ pub(super) fn present(api: &Api, row: Domain) -> proto::api::Domain {
         guid: row.guid,
         name: row.name,
         internal: row.internal,
-        router_group: None,
-        supported_protocols: vec!["http".to_string()],
+        router_group: row.router_group_guid.map(|guid| GuidRef { guid }),
+        supported_protocols: vec![protocol.to_string()],
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
         metadata: Metadata::default(),
@@ -122,14 +125,11 @@ pub(super) fn no_metadata(metadata: Option<&MetadataChange>, noun: &str) -> Resu
 }
 
 async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<New>) -> Answer {
+    if new.internal == Some(true) && new.router_group.is_some() {
+        return Refusal::unprocessable("Internal domains cannot be associated to a router group.");
+    }
     if new.internal == Some(true) {
         return Refusal::unprocessable("Internal domains are not supported");
-    }
-    if let Some(group) = &new.router_group {
-        return Refusal::unprocessable(format!(
-            "There is no router group '{}': only HTTP routes are supported",
-            group.guid
-        ));
     }
     no_metadata(new.metadata.as_ref(), "domains")?;
     let relationships = new.relationships.unwrap_or_default();
@@ -148,7 +148,12 @@ async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<N
     Ok(created(present(
         &api,
         api.ops
-            .create_domain(&actor, &new.name, organization.as_deref())
+            .create_domain(
+                &actor,
+                &new.name,
+                organization.as_deref(),
+                new.router_group.as_ref().map(|group| group.guid.as_str()),
+            )
             .await?,
     )))
 }
@@ -181,7 +186,14 @@ async fn reservations(
         )));
     }
     api.ops.domain(&actor, &guid).await?;
-    // There are no routes with ports.
-    let matching_route = port.is_empty() && api.ops.route_exists(&guid, &host, &path).await?;
+    // (A text that is no port is none of a route.)
+    let port: Option<u16> = match port.as_str() {
+        "" => Some(0),
+        port => port.parse().ok(),
+    };
+    let matching_route = match port {
+        Some(port) => api.ops.route_exists(&guid, &host, &path, port).await?,
+        None => false,
+    };
     Ok(ok(RouteReservation { matching_route }))
 }

@@ -36,6 +36,7 @@ pub mod resource_matches;
 pub mod roles;
 pub mod root;
 pub mod route_bindings;
+pub mod router_groups;
 pub mod routers;
 pub mod routes;
 pub mod service_bindings;
@@ -98,6 +99,7 @@ pub fn routes() -> Router<Api> {
         .merge(routes::routes())
         .merge(routers::routes())
         .merge(certificates::routes())
+        .merge(router_groups::routes())
         .merge(service_instances::routes())
         .merge(service_bindings::routes())
         .merge(route_bindings::routes())

@@ -211,7 +211,10 @@ impl Sections {
             ),
             (Setting::ServiceKeys, services.total_service_keys),
             (Setting::Limit(Limit::Routes), routes.total_routes),
-            (Setting::ReservedPorts, routes.total_reserved_ports),
+            (
+                Setting::Limit(Limit::ReservedPorts),
+                routes.total_reserved_ports,
+            ),
             (Setting::Limit(Limit::Domains), domains.total_domains),
         ];
         QuotaSettings {
@@ -481,8 +484,8 @@ fn summary(api: &Api, place: (&str, &str), guid: &str, usage: quotas::Usage) -> 
             domains: usage.domains,
             per_app_tasks: usage.tasks,
             service_instances: usage.services,
+            reserved_ports: usage.reserved_ports,
             // There are none of these.
-            reserved_ports: 0,
             service_keys: 0,
         },
         links,

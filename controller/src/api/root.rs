@@ -71,7 +71,7 @@ async fn root(State(api): State<Api>) -> Response {
         ("log_cache", Some(Link::to(hosts.url("log-cache")))),
         ("yard", Some(Link::to(format!("{public}/yard/v1")))),
         ("network_policy_v1", None),
-        ("routing", None),
+        ("routing", Some(Link::to(format!("{public}/routing")))),
         ("logging", None),
         ("log_stream", None),
         ("credhub", None),

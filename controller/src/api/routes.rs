@@ -155,7 +155,7 @@ async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<St
 struct New {
     host: Option<String>,
     path: Option<String>,
-    port: Option<u16>,
+    port: Option<i64>,
     options: Option<Map<String, Value>>,
     metadata: Option<MetadataChange>,
     relationships: Relationships,
@@ -176,11 +176,15 @@ struct Change {
 }
 
 async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<New>) -> Answer {
-    if let Some(port) = new.port.filter(|port| *port != 0) {
-        return Refusal::unprocessable(format!(
-            "Routes with a port are not supported: {port}; only HTTP routes are"
-        ));
-    }
+    let port = match new.port.map(u16::try_from) {
+        None => None,
+        Some(Ok(port)) => Some(port),
+        Some(Err(_)) => {
+            return Refusal::unprocessable(
+                "Port must be greater than or equal to 0 and less than or equal to 65535",
+            );
+        }
+    };
     no_metadata(new.metadata.as_ref(), "routes")?;
     let (host, path) = (new.host.unwrap_or_default(), new.path.unwrap_or_default());
     let (space, domain) = (
@@ -196,6 +200,7 @@ async fn create(State(api): State<Api>, Caller(actor): Caller, Body(new): Body<N
             Wanted {
                 host: &host,
                 path: &path,
+                port,
                 options: new.options.as_ref(),
             },
         )

@@ -32,6 +32,11 @@ pub fn route_url(host: &str, domain: &str, path: &str) -> String {
     }
 }
 
+/// `domain:port`, of a route that has a port.
+pub fn port_url(domain: &str, port: u16) -> String {
+    format!("{domain}:{port}")
+}
+
 /// Hosts of the platform itself, under every shared domain.
 pub const SYSTEM_HOSTS: &[&str] = &[
     "api",
@@ -182,28 +187,34 @@ pub struct RouteName {
     pub domain: String,
     pub host: String,
     pub path: String,
+    pub port: Option<u16>,
 }
 
-/// Finds the domain of `host.domain/path` among those that exist: the longest that fits, with at
+/// Finds the domain of `host.domain/path` or `domain:port` among those that exist: the longest that fits, with at
 /// most one label before it.
 pub fn parse_route<'a>(
     text: &str,
     domains: impl IntoIterator<Item = &'a str>,
 ) -> Result<RouteName, InvalidName> {
-    let bare = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"))
-        .unwrap_or(text);
+    const SCHEMES: [&str; 4] = ["http", "https", "tcp", "udp"];
+    let bare = match text.split_once("://") {
+        Some((scheme, rest)) if SCHEMES.contains(&scheme) => rest,
+        _ => text,
+    };
     let (name, path) = match bare.find('/') {
         Some(at) => (&bare[..at], &bare[at..]),
         None => (bare, ""),
     };
     let path = if path == "/" { "" } else { path };
-    if name.contains(':') {
-        return invalid(format!(
-            "The route '{text}' names a port; only HTTP routes are supported"
-        ));
-    }
+    let (name, port) = match name.split_once(':') {
+        Some((name, port)) => match port.parse() {
+            Ok(port) => (name, Some(port)),
+            Err(_) => {
+                return invalid(format!("The route '{text}' is not a properly formed URL"));
+            }
+        },
+        None => (name, None),
+    };
     let name = name.to_lowercase();
     let mut best: Option<(&str, &str)> = None;
     for domain in domains {
@@ -229,6 +240,7 @@ pub fn parse_route<'a>(
         host: check_host(host, domain)?,
         domain: domain.to_string(),
         path: path.to_string(),
+        port,
     })
 }
 
@@ -246,6 +258,7 @@ mod tests {
                 host: host.into(),
                 domain: domain.into(),
                 path: path.into(),
+                port: text.ends_with(":1234").then_some(1234),
             });
             assert_eq!(got, expected, "{text}");
         };
@@ -260,7 +273,11 @@ mod tests {
         check("a.b.example.com", None);
         check("notexample.com", None);
         check("a.example.org", None);
-        check("a.example.com:1234", None);
+        check("example.com:1234", Some(("", "example.com", "")));
+        check("tcp://a.example.com:1234", Some(("a", "example.com", "")));
+        check("example.com:70000", None);
+        check("example.com:", None);
+        check("ftp://example.com", None);
         check("a b.example.com", None);
         check("-a.example.com", None);
     }
@@ -295,7 +312,7 @@ mod tests {
         fn what_is_put_together_is_taken_apart_again(host in "[a-z][a-z0-9]{0,10}", path in "(/[a-z]{1,5}){0,3}") {
             let url = route_url(&host, "yard.internal", &path);
             let parsed = parse_route(&url, ["internal", "yard.internal"]).unwrap();
-            prop_assert_eq!(parsed, RouteName { host, domain: "yard.internal".into(), path });
+            prop_assert_eq!(parsed, RouteName { host, domain: "yard.internal".into(), path, port: None });
         }
 
         #[test]

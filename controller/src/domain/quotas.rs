@@ -33,8 +33,9 @@ pub struct Limits {
     /// Services that users provide themselves too: there are no others.
     #[serde(rename = "service_instances")]
     pub services: Option<u64>,
-    /// None or 0, as the one below: there are none of these, so no other number would be watched by anybody.
+    /// None or 0: there are none of these, so no other number would be watched by anybody.
     pub service_keys: Option<u64>,
+    /// Routes that have ports.
     pub reserved_ports: Option<u64>,
 }
 
@@ -84,10 +85,10 @@ impl Limits {
             Setting::Limit(Limit::Instances) => self.instances = value,
             Setting::Limit(Limit::Tasks) => self.tasks = value,
             Setting::Limit(Limit::Routes) => self.routes = value,
+            Setting::Limit(Limit::ReservedPorts) => self.reserved_ports = value,
             Setting::Limit(Limit::Domains) => self.domains = value,
             Setting::Limit(Limit::Services) => self.services = value,
             Setting::ServiceKeys => self.service_keys = value,
-            Setting::ReservedPorts => self.reserved_ports = value,
             // Null is how it is.
             Setting::LogRate => {}
         }
@@ -101,6 +102,7 @@ impl Limits {
             Limit::Instances => self.instances,
             Limit::Tasks => self.tasks,
             Limit::Routes => self.routes,
+            Limit::ReservedPorts => self.reserved_ports,
             Limit::Domains => self.domains,
             Limit::Services => self.services,
         }
@@ -115,17 +117,19 @@ pub enum Limit {
     Instances,
     Tasks,
     Routes,
+    ReservedPorts,
     Domains,
     Services,
 }
 
 impl Limit {
-    const ALL: [Limit; 7] = [
+    const ALL: [Limit; 8] = [
         Limit::Memory,
         Limit::ProcessMemory,
         Limit::Instances,
         Limit::Tasks,
         Limit::Routes,
+        Limit::ReservedPorts,
         Limit::Domains,
         Limit::Services,
     ];
@@ -138,6 +142,7 @@ impl Limit {
             Limit::Instances => "apps.total_instances",
             Limit::Tasks => "apps.per_app_tasks",
             Limit::Routes => "routes.total_routes",
+            Limit::ReservedPorts => "routes.total_reserved_ports",
             Limit::Domains => "domains.total_domains",
             Limit::Services => "services.total_service_instances",
         }
@@ -152,7 +157,6 @@ const LARGEST: i64 = i32::MAX as i64;
 pub enum Setting {
     Limit(Limit),
     ServiceKeys,
-    ReservedPorts,
     LogRate,
 }
 
@@ -161,7 +165,6 @@ impl Setting {
         match self {
             Setting::Limit(limit) => limit.field(),
             Setting::ServiceKeys => "services.total_service_keys",
-            Setting::ReservedPorts => "routes.total_reserved_ports",
             Setting::LogRate => "apps.log_rate_limit_in_bytes_per_second",
         }
     }
@@ -171,7 +174,6 @@ impl Setting {
         match self {
             Setting::Limit(_) => None,
             Setting::ServiceKeys => Some("the platform has no keys of services; give 0 or null"),
-            Setting::ReservedPorts => Some("the platform has no routes with ports; give 0 or null"),
             Setting::LogRate => Some("the rate of logs is not limited; give null"),
         }
     }
@@ -220,6 +222,8 @@ pub struct Holdings {
     pub tasks: Vec<HeldTask>,
     /// How many, by space.
     pub routes: BTreeMap<String, u64>,
+    /// Those of them that have ports.
+    pub reserved_ports: BTreeMap<String, u64>,
     pub domains: u64,
     /// How many, by space.
     pub services: BTreeMap<String, u64>,
@@ -239,6 +243,7 @@ pub struct Usage {
     pub instances: u64,
     pub tasks: u64,
     pub routes: u64,
+    pub reserved_ports: u64,
     pub domains: u64,
     pub services: u64,
     /// Of each type of each app with instances, and of each task.
@@ -253,16 +258,14 @@ impl Usage {
             domains: if space.is_none() { holdings.domains } else { 0 },
             ..Usage::default()
         };
-        for (place, routes) in &holdings.routes {
-            if here(place) {
-                usage.routes = usage.routes.saturating_add(*routes);
-            }
-        }
-        for (place, services) in &holdings.services {
-            if here(place) {
-                usage.services = usage.services.saturating_add(*services);
-            }
-        }
+        let sum = |of: &BTreeMap<String, u64>| {
+            of.iter()
+                .filter(|(place, _)| here(place))
+                .fold(0_u64, |sum, (_, count)| sum.saturating_add(*count))
+        };
+        usage.routes = sum(&holdings.routes);
+        usage.reserved_ports = sum(&holdings.reserved_ports);
+        usage.services = sum(&holdings.services);
         // The processes of one type of one app: more than one while a deployment replaces the older.
         let mut groups: BTreeMap<(&str, &str), Vec<&HeldProcess>> = BTreeMap::new();
         for process in holdings.processes.iter().filter(|one| here(&one.space)) {
@@ -344,6 +347,7 @@ pub fn exceeded(limits: &Limits, before: &Usage, after: &Usage) -> Vec<Excess> {
                 Limit::Instances => total(before.instances, after.instances),
                 Limit::Tasks => total(before.tasks, after.tasks),
                 Limit::Routes => total(before.routes, after.routes),
+                Limit::ReservedPorts => total(before.reserved_ports, after.reserved_ports),
                 Limit::Domains => total(before.domains, after.domains),
                 Limit::Services => total(before.services, after.services),
             }?;
@@ -392,7 +396,9 @@ pub enum Purpose {
 
 /// The text of a refusal, as Cloud Foundry's clients and their users know it.
 pub fn words(owner: Owner<'_>, limit: Limit, purpose: Purpose) -> String {
-    use Limit::{Domains, Instances, Memory, ProcessMemory, Routes, Services, Tasks};
+    use Limit::{
+        Domains, Instances, Memory, ProcessMemory, ReservedPorts, Routes, Services, Tasks,
+    };
     use Owner::{Organization, Space};
     let text = match (limit, owner) {
         (Memory | ProcessMemory, _) if purpose == Purpose::Task => {
@@ -420,6 +426,12 @@ pub fn words(owner: Owner<'_>, limit: Limit, purpose: Purpose) -> String {
             format!("Routes quota exceeded for organization '{name}'.")
         }
         (Routes, Space(name)) => format!("Routes quota exceeded for space '{name}'."),
+        (ReservedPorts, Organization(name)) => {
+            format!("Reserved route ports quota exceeded for organization '{name}'.")
+        }
+        (ReservedPorts, Space(name)) => {
+            format!("Reserved route ports quota exceeded for space '{name}'.")
+        }
         (Domains, Organization(name) | Space(name)) => {
             format!("The number of private domains exceeds the quota for organization \"{name}\"")
         }
@@ -489,6 +501,7 @@ mod tests {
             Limit::Instances => &mut limits.instances,
             Limit::Tasks => &mut limits.tasks,
             Limit::Routes => &mut limits.routes,
+            Limit::ReservedPorts => &mut limits.reserved_ports,
             Limit::Domains => &mut limits.domains,
             Limit::Services => &mut limits.services,
         } = Some(allowed);
@@ -498,12 +511,10 @@ mod tests {
     #[test]
     fn a_limit_that_nobody_would_watch_is_refused() {
         let mut limits = Limits::default();
-        for setting in [Setting::ServiceKeys, Setting::ReservedPorts] {
-            assert_eq!(limits.set(setting, Some(0)), Ok(()), "{setting:?}");
-            let fault = limits.set(setting, Some(1)).unwrap_err();
-            assert!(fault.contains("watched by nobody"), "{fault}");
-            assert_eq!(limits.set(setting, None), Ok(()), "{setting:?}");
-        }
+        assert_eq!(limits.set(Setting::ServiceKeys, Some(0)), Ok(()));
+        let fault = limits.set(Setting::ServiceKeys, Some(1)).unwrap_err();
+        assert!(fault.contains("watched by nobody"), "{fault}");
+        assert_eq!(limits.set(Setting::ServiceKeys, None), Ok(()));
         assert!(limits.set(Setting::LogRate, Some(0)).is_err());
         assert_eq!(limits.set(Setting::LogRate, None), Ok(()));
         assert_eq!(limits, Limits::default());
@@ -634,6 +645,7 @@ mod tests {
                 memory_mb: 7,
             }],
             routes: BTreeMap::from([("s".to_string(), 2), ("t".to_string(), 3)]),
+            reserved_ports: BTreeMap::from([("t".to_string(), 1)]),
             domains: 4,
             services: BTreeMap::from([("t".to_string(), 2)]),
         };
@@ -644,13 +656,14 @@ mod tests {
                 usage.instances,
                 usage.tasks,
                 usage.routes,
+                usage.reserved_ports,
                 usage.domains,
                 usage.services,
             ]
         };
-        assert_eq!(numbers(None), [22, 2, 1, 5, 4, 2]);
-        assert_eq!(numbers(Some("s")), [10, 1, 0, 2, 0, 0]);
-        assert_eq!(numbers(Some("t")), [12, 1, 1, 3, 0, 2]);
+        assert_eq!(numbers(None), [22, 2, 1, 5, 1, 4, 2]);
+        assert_eq!(numbers(Some("s")), [10, 1, 0, 2, 0, 0, 0]);
+        assert_eq!(numbers(Some("t")), [12, 1, 1, 3, 1, 0, 2]);
     }
 
     #[test]
@@ -717,6 +730,12 @@ mod tests {
             Limit::Routes,
             Purpose::Change,
             "Routes quota exceeded for space 's'.",
+        );
+        check(
+            organization,
+            Limit::ReservedPorts,
+            Purpose::Change,
+            "Reserved route ports quota exceeded for organization 'o'.",
         );
         check(
             space,

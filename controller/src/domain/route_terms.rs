@@ -2,7 +2,9 @@
 //! sees its requests first, and how an instance is chosen.
 
 use proto::bus::router::{RouteLimits, RouteOptions};
+use proto::config::Settings;
 use proto::config::value::{parse_duration, parse_size};
+use proto::ports::Transport;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -10,12 +12,58 @@ use std::time::Duration;
 pub const HTTP1: &str = "http1";
 pub const HTTP2: &str = "http2";
 
-/// Refuses what instances cannot be spoken to in.
+/// The protocol of routes with hosts and paths. Others are named as their transport is.
+pub const HTTP: &str = "http";
+
+/// Refuses what instances cannot be spoken to in, whatever the route.
 pub fn check_protocol(protocol: &str) -> Result<(), String> {
     match protocol {
         HTTP1 | HTTP2 => Ok(()),
+        name if Transport::parse(name).is_some() => Ok(()),
         other => Err(format!(
-            "the protocol {other:?} is not supported; supported: {HTTP1}, {HTTP2}"
+            "the protocol {other:?} is not supported; supported: {HTTP1}, {HTTP2}, tcp, udp"
+        )),
+    }
+}
+
+/// Refuses what the instances of a route of this protocol cannot be spoken to in, in Cloud Foundry's words.
+pub fn check_protocol_of(route: &str, protocol: &str) -> Result<(), String> {
+    let valid: &[&str] = match Transport::parse(route) {
+        None => &[HTTP1, HTTP2],
+        Some(transport) => &[transport.name()],
+    };
+    match valid.contains(&protocol) {
+        true => Ok(()),
+        false => Err(format!(
+            "Cannot use '{protocol}' protocol for {route} routes; valid options are: [{}].",
+            valid.join(", ")
+        )),
+    }
+}
+
+/// The ports that operators give to routes: `10000-10099,10500`.
+pub fn reservable_ports(settings: &Settings, transport: Transport) -> String {
+    settings.text(match transport {
+        Transport::Tcp => "router/tcp/ports",
+        Transport::Udp => "router/udp/ports",
+    })
+}
+
+/// What instances of a route are spoken to in where nobody says.
+pub fn usual_protocol(route: &str) -> &'static str {
+    Transport::parse(route).map_or(HTTP1, Transport::name)
+}
+
+/// Refuses options that mean nothing without requests.
+pub fn check_options_of(route: &str, options: &Map<String, Value>) -> Result<(), String> {
+    if Transport::parse(route).is_none() {
+        return Ok(());
+    }
+    let other = |(name, value): &(&String, &Value)| *name != "loadbalancing" || *value == "hash";
+    match options.iter().find(other) {
+        None => Ok(()),
+        Some((name, value)) => Err(format!(
+            "Route options: '{name}' cannot be {value} for {route} routes; they take loadbalancing (round-robin, least-connection, random-of-two)"
         )),
     }
 }
@@ -269,6 +317,27 @@ mod tests {
     }
 
     #[test]
+    fn a_route_with_a_port_takes_no_options_of_requests() {
+        let check = |route: &str, options: Value| {
+            let options = options.as_object().cloned().unwrap_or_default();
+            check_options_of(route, &options)
+        };
+        assert_eq!(check("tcp", json!({})), Ok(()));
+        assert_eq!(
+            check("udp", json!({"loadbalancing": "round-robin"})),
+            Ok(())
+        );
+        assert_eq!(check("http", json!({"rate_limit": "1/s"})), Ok(()));
+        for bad in [
+            json!({"rate_limit": "1/s"}),
+            json!({"loadbalancing": "hash", "hash_header": "X"}),
+        ] {
+            let fault = check("tcp", bad).unwrap_err();
+            assert!(fault.contains("for tcp routes"), "{fault}");
+        }
+    }
+
+    #[test]
     fn a_route_service_is_asked_over_tls() {
         for good in ["https://a.b", "https://a.b:8443/c?d=e"] {
             assert_eq!(check_route_service_url(good), Ok(()), "{good}");
@@ -289,7 +358,19 @@ mod tests {
     fn a_protocol_is_one_that_routers_speak() {
         assert_eq!(check_protocol("http1"), Ok(()));
         assert_eq!(check_protocol("http2"), Ok(()));
-        for other in ["tcp", "HTTP2", "", "h2c"] {
+        assert_eq!(check_protocol("tcp"), Ok(()));
+        assert_eq!(check_protocol_of("http", "http2"), Ok(()));
+        assert_eq!(check_protocol_of("udp", "udp"), Ok(()));
+        assert_eq!(
+            check_protocol_of("tcp", "http1").unwrap_err(),
+            "Cannot use 'http1' protocol for tcp routes; valid options are: [tcp]."
+        );
+        assert_eq!(
+            check_protocol_of("http", "tcp").unwrap_err(),
+            "Cannot use 'tcp' protocol for http routes; valid options are: [http1, http2]."
+        );
+        assert_eq!(["http", "tcp"].map(usual_protocol), ["http1", "tcp"]);
+        for other in ["TCP", "HTTP2", "", "h2c"] {
             let fault = check_protocol(other).unwrap_err();
             assert!(fault.contains("http1, http2"), "{fault}");
         }

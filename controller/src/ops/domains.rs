@@ -12,6 +12,7 @@ use crate::store::domains::{self, Domain};
 use crate::store::organizations::Organization;
 use crate::store::routes;
 use crate::store::sql::Connection;
+use proto::ports::Transport;
 use serde_json::json;
 
 const COLUMNS: Columns = Columns {
@@ -34,12 +35,13 @@ fn is_visible(actor: &Actor, domain: &Domain) -> bool {
 }
 
 /// The domain that routes are made under where none is named: the oldest shared one, else the
-/// oldest of the organization.
+/// oldest of the organization. Not one whose routes have ports.
 pub async fn default_of(
     connection: &mut Connection,
     organization: &str,
 ) -> Result<Option<Domain>, StoreError> {
-    let all = domains::all(connection).await?;
+    let mut all = domains::all(connection).await?;
+    all.retain(|domain| domain.router_group_guid.is_none());
     let own = |domain: &&Domain| domain.organization_guid.as_deref() == Some(organization);
     let shared = all
         .iter()
@@ -117,14 +119,16 @@ impl Ops {
             .ok_or(Refusal::NotFound("Domain"))
     }
 
+    /// `router_group`: its routes have ports of that group; only for domains that all share.
     pub async fn create_domain(
         &self,
         actor: &Actor,
         name: &str,
         organization: Option<&str>,
+        router_group: Option<&str>,
     ) -> Result<Domain, Refusal> {
-        self.telling(actor, self.try_create_domain(actor, name, organization))
-            .await
+        let creating = self.try_create_domain(actor, name, organization, router_group);
+        self.telling(actor, creating).await
     }
 
     async fn try_create_domain(
@@ -132,7 +136,21 @@ impl Ops {
         actor: &Actor,
         name: &str,
         organization: Option<&str>,
+        router_group: Option<&str>,
     ) -> Result<Domain, Refusal> {
+        if let Some(group) = router_group {
+            if organization.is_some() {
+                return Refusal::unprocessable(
+                    "Domains scoped to an organization cannot be associated to a router group.",
+                );
+            }
+            authorize(actor, Action::Administer, &Object::Platform, "Domain")?;
+            if Transport::of_group(group).is_none() {
+                return Refusal::unprocessable(format!(
+                    "Router group with guid '{group}' not found."
+                ));
+            }
+        }
         let name = name.to_lowercase();
         names::check_domain(&name)?;
         let mut tx = self.store.write("create domain").await?;
@@ -201,6 +219,7 @@ impl Ops {
             name: name.clone(),
             internal: false,
             organization_guid: organization.map(str::to_string),
+            router_group_guid: router_group.map(str::to_string),
             created_at: now,
             updated_at: now,
             row_version: 1,

@@ -61,6 +61,7 @@ impl Ops {
                 name: domain.to_string(),
                 internal: false,
                 organization_guid: None,
+                router_group_guid: None,
                 created_at: now,
                 updated_at: now,
                 row_version: 1,

@@ -306,6 +306,8 @@ impl Ops {
                 let route = Wanted {
                     host: &name.host,
                     path: &name.path,
+                    // Every push would make another, were one chosen.
+                    port: name.port.or(domain.transport().map(|_| 0)),
                     options: wanted.options.as_ref(),
                 };
                 self.lead(connection, actor, space, domain, route, lead)
@@ -326,13 +328,14 @@ impl Ops {
         if wanted.random_route {
             for _ in 0..8 {
                 let host = names::random_host(&app.name, rand::random());
-                if routes::find_like(connection, &domain.guid, &host, "")
+                if routes::find_like(connection, &domain.guid, &host, "", 0)
                     .await?
                     .is_none()
                 {
                     let route = Wanted {
                         host: &host,
                         path: "",
+                        port: None,
                         options: None,
                     };
                     let lead = Lead::to_web(app);
@@ -353,6 +356,7 @@ impl Ops {
         let route = Wanted {
             host: &host,
             path: "",
+            port: None,
             options: None,
         };
         self.lead(connection, actor, space, &domain, route, Lead::to_web(app))
@@ -372,9 +376,11 @@ impl Ops {
         let Wanted {
             host,
             path,
+            port,
             options,
         } = wanted;
-        let route = match routes::find_like(connection, &domain.guid, host, path).await? {
+        let known = port.unwrap_or_default();
+        let route = match routes::find_like(connection, &domain.guid, host, path, known).await? {
             Some(mut route) if route.space_guid == space.guid => {
                 if let Some(options) = options {
                     route_ops::set_options_in(connection, &mut route, options).await?;
@@ -382,12 +388,18 @@ impl Ops {
                 route
             }
             Some(_) => {
-                let url = names::route_url(host, &domain.name, path);
+                let url = match known {
+                    0 => names::route_url(host, &domain.name, path),
+                    port => names::port_url(&domain.name, port),
+                };
                 return Refusal::unprocessable(format!(
                     "The route {url} is taken: it belongs to another space. Routes cannot be mapped to destinations in different spaces."
                 ));
             }
-            None => route_ops::create_in(connection, actor, space, domain, wanted).await?,
+            None => {
+                let settings = self.settings();
+                route_ops::create_in(connection, actor, space, domain, wanted, &settings).await?
+            }
         };
         route_ops::map_in(connection, actor, space, &route, lead).await
     }
@@ -431,15 +443,15 @@ fn settings_of(wanted: &ProcessManifest) -> ProcessSettings {
 /// An app as a manifest would say it.
 async fn current(connection: &mut Connection, app: &App) -> Result<AppManifest, Refusal> {
     let names = routes::names(connection, &app.guid, "web").await?;
-    let routes = names.uris.into_iter().map(|url| {
-        let terms = names.terms.get(&url).cloned().unwrap_or_default();
+    let routes = names.uris.into_iter().map(|uri| {
+        let terms = names.terms.get(&uri).cloned().unwrap_or_default();
         RouteManifest {
             protocol: Some(terms.protocol.unwrap_or_else(|| HTTP1.to_string())),
             options: terms.options.and_then(|options| {
                 let options = serde_json::to_value(options).ok()?;
                 options.as_object().cloned()
             }),
-            url,
+            url: proto::ports::shown(&uri).to_string(),
         }
     });
     let mut manifest = AppManifest {

@@ -168,6 +168,12 @@ impl Ops {
                 "The service instance and the route are in different spaces.",
             );
         }
+        if route.own_port().is_some() {
+            return Refusal::unprocessable(format!(
+                "Route services cannot be bound to {} routes: they see requests",
+                route.protocol
+            ));
+        }
         if instance.route_service_url.is_none() {
             return Refusal::unprocessable("This service instance does not support route binding.");
         }

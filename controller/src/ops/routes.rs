@@ -7,13 +7,18 @@ use super::{Ops, Refusal, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor, Object, decide};
 use crate::domain::names;
 use crate::domain::quotas::Purpose;
-use crate::domain::route_terms::{HTTP1, check_protocol, lay_options};
+use crate::domain::route_terms::{
+    HTTP, check_options_of, check_protocol, check_protocol_of, lay_options, reservable_ports,
+    usual_protocol,
+};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::routes::{self, Destination, Route};
 use crate::store::spaces::Space;
 use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, audit_events, facts};
+use proto::config::Settings;
+use proto::ports::{PortRanges, Transport};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +45,14 @@ pub struct RouteView {
 
 impl RouteView {
     pub fn url(&self) -> String {
-        names::route_url(&self.route.host, &self.domain.name, &self.route.path)
+        url_of(&self.route, &self.domain.name)
+    }
+}
+
+fn url_of(route: &Route, domain: &str) -> String {
+    match route.own_port() {
+        Some(port) => names::port_url(domain, port),
+        None => names::route_url(&route.host, domain, &route.path),
     }
 }
 
@@ -58,6 +70,8 @@ pub struct NewDestination {
 pub struct Wanted<'a> {
     pub host: &'a str,
     pub path: &'a str,
+    /// None: none, or one that the platform chooses, as the domain has it.
+    pub port: Option<u16>,
     /// None: none, or as they are.
     pub options: Option<&'a Map<String, Value>>,
 }
@@ -88,15 +102,17 @@ struct Told {
     host: String,
     domain: String,
     path: String,
+    port: Option<u16>,
 }
 
 impl Told {
     fn of(route: &Route, domain: &str) -> Told {
         Told {
-            url: names::route_url(&route.host, domain, &route.path),
+            url: url_of(route, domain),
             host: route.host.clone(),
             domain: domain.to_string(),
             path: route.path.clone(),
+            port: route.own_port(),
         }
     }
 
@@ -119,22 +135,137 @@ fn mapping(route: Told, destination: &Destination) -> Value {
         "host": route.host,
         "domain": route.domain,
         "path": route.path,
+        "port": route.port,
     })
 }
 
-/// Makes a route in the caller's transaction.
+/// How often a port is chosen for a route while others get the same at the same moment.
+const ATTEMPTS: u32 = 5;
+
+/// Another route got the port that was chosen for this one, in another transaction.
+const OUTRUN: &str = "Another route got the port meanwhile: try again";
+
+/// Makes a route in the caller's transaction. The settings say which ports there are.
 pub async fn create_in(
     connection: &mut Connection,
     actor: &Actor,
     space: &Space,
     domain: &Domain,
     wanted: Wanted<'_>,
+    settings: &Settings,
 ) -> Result<Route, Refusal> {
     if !may_use(domain, space) {
         return Refusal::unprocessable(format!(
             "Invalid domain. Domain '{}' is not available in this organization.",
             domain.name
         ));
+    }
+    let mut options: Json<Map<String, Value>> = Json::default();
+    if let Some(wanted) = wanted.options {
+        lay_options(&mut options, wanted).map_err(Refusal::Unprocessable)?;
+    }
+    let transport = domain.transport();
+    let protocol = transport.map_or(HTTP, Transport::name);
+    check_options_of(protocol, &options).map_err(Refusal::Unprocessable)?;
+    let (host, port) = match transport {
+        Some(transport) => {
+            let port = port_for(connection, domain, transport, wanted, settings).await?;
+            (String::new(), port)
+        }
+        None => (host_for(connection, actor, domain, wanted).await?, 0),
+    };
+    let taken = || match (port, wanted.port) {
+        (0, _) => Refusal::Unprocessable(exists(&host, &domain.name, wanted.path)),
+        (_, None) => Refusal::Conflict(OUTRUN.to_string()),
+        (port, Some(_)) => Refusal::Unprocessable(unavailable(port)),
+    };
+    let now = now();
+    let route = Route {
+        guid: new_guid(),
+        space_guid: space.guid.clone(),
+        domain_guid: domain.guid.clone(),
+        host: host.clone(),
+        path: wanted.path.to_string(),
+        port: i64::from(port),
+        protocol: protocol.to_string(),
+        options,
+        created_at: now,
+        updated_at: now,
+        row_version: 1,
+    };
+    route
+        .insert(connection)
+        .await
+        .map_err(|error| match error {
+            StoreError::Taken { .. } => taken(),
+            error => error.into(),
+        })?;
+    let told = Told::of(&route, &domain.name);
+    audit_events::record(
+        connection,
+        "audit.route.create",
+        by(actor),
+        on("route", &route.guid, &told.url, space),
+        json!({"request": told}),
+        now,
+    )
+    .await?;
+    Ok(route)
+}
+
+fn unavailable(port: u16) -> String {
+    format!("Port '{port}' is not available. Try a different port or use a different domain.")
+}
+
+/// The port of a new route, of a domain whose routes have ports.
+async fn port_for(
+    connection: &mut Connection,
+    domain: &Domain,
+    transport: Transport,
+    wanted: Wanted<'_>,
+    settings: &Settings,
+) -> Result<u16, Refusal> {
+    let name = transport.name().to_uppercase();
+    if !wanted.host.is_empty() {
+        return Refusal::unprocessable(format!("Hosts are not supported for {name} routes."));
+    }
+    if !wanted.path.is_empty() {
+        return Refusal::unprocessable(format!("Paths are not supported for {name} routes."));
+    }
+    let ranges = PortRanges::read(&reservable_ports(settings, transport));
+    let taken = routes::ports(connection, transport).await?;
+    match wanted.port {
+        None => ranges
+            .choose(|port| taken.contains_key(&port), rand::random())
+            .ok_or_else(|| {
+                Refusal::Unprocessable(
+                    "There are no more ports available for this domain.".to_string(),
+                )
+            }),
+        Some(0) => Refusal::unprocessable(format!(
+            "Routes with protocol '{}' must specify a port.",
+            transport.name()
+        )),
+        Some(port) if taken.get(&port) == Some(&domain.guid) => Refusal::unprocessable(format!(
+            "Route already exists with port '{port}' for domain '{}'.",
+            domain.name
+        )),
+        Some(port) if !ranges.contains(port) || taken.contains_key(&port) => {
+            Refusal::unprocessable(unavailable(port))
+        }
+        Some(port) => Ok(port),
+    }
+}
+
+/// The host of a new route, of a domain whose routes have hosts and paths, if no other has both.
+async fn host_for(
+    connection: &mut Connection,
+    actor: &Actor,
+    domain: &Domain,
+    wanted: Wanted<'_>,
+) -> Result<String, Refusal> {
+    if wanted.port.is_some_and(|port| port != 0) {
+        return Refusal::unprocessable("Routes with protocol 'http' do not support ports.");
     }
     let host = names::check_host(wanted.host, &domain.name)?;
     names::check_path(wanted.path)?;
@@ -163,49 +294,10 @@ pub async fn create_in(
     if !host.is_empty() && domains::by_name(connection, &name).await?.is_some() {
         return Refusal::unprocessable(format!("Route conflicts with the domain '{name}'."));
     }
-    let taken = || Refusal::Unprocessable(exists(&host, &domain.name, wanted.path));
-    if routes::find_like(connection, &domain.guid, &host, wanted.path)
-        .await?
-        .is_some()
-    {
-        return Err(taken());
+    match routes::find_like(connection, &domain.guid, &host, wanted.path, 0).await? {
+        Some(_) => Refusal::unprocessable(exists(&host, &domain.name, wanted.path)),
+        None => Ok(host),
     }
-    let mut options: Json<Map<String, Value>> = Json::default();
-    if let Some(wanted) = wanted.options {
-        lay_options(&mut options, wanted).map_err(Refusal::Unprocessable)?;
-    }
-    let now = now();
-    let route = Route {
-        guid: new_guid(),
-        space_guid: space.guid.clone(),
-        domain_guid: domain.guid.clone(),
-        host: host.clone(),
-        path: wanted.path.to_string(),
-        port: 0,
-        protocol: "http".to_string(),
-        options,
-        created_at: now,
-        updated_at: now,
-        row_version: 1,
-    };
-    route
-        .insert(connection)
-        .await
-        .map_err(|error| match error {
-            StoreError::Taken { .. } => taken(),
-            error => error.into(),
-        })?;
-    let told = Told::of(&route, &domain.name);
-    audit_events::record(
-        connection,
-        "audit.route.create",
-        by(actor),
-        on("route", &route.guid, &told.url, space),
-        json!({"request": told}),
-        now,
-    )
-    .await?;
-    Ok(route)
 }
 
 /// Changes options of a route, for all who are led by it.
@@ -216,6 +308,7 @@ pub async fn set_options_in(
 ) -> Result<(), Refusal> {
     let before = route.options.clone();
     lay_options(&mut route.options, changes).map_err(Refusal::Unprocessable)?;
+    check_options_of(&route.protocol, &route.options).map_err(Refusal::Unprocessable)?;
     if route.options == before {
         return Ok(());
     }
@@ -247,7 +340,7 @@ pub(super) async fn tell_apps_of(
 pub struct Lead<'a> {
     pub app: &'a App,
     pub process_type: &'a str,
-    /// None: as it is, or HTTP/1.1.
+    /// None: as it is, or the usual one of the route.
     pub protocol: Option<&'a str>,
 }
 
@@ -279,6 +372,9 @@ pub async fn map_in(
             "Routes cannot be mapped to destinations in different spaces.",
         );
     }
+    if let Some(protocol) = protocol {
+        check_protocol_of(&route.protocol, protocol).map_err(Refusal::Unprocessable)?;
+    }
     let present = routes::destinations(connection, std::slice::from_ref(&route.guid)).await?;
     let same = present.into_iter().find(|destination| {
         destination.app_guid == app.guid && destination.process_type == process_type
@@ -296,7 +392,9 @@ pub async fn map_in(
         app_guid: app.guid.clone(),
         process_type: process_type.to_string(),
         port: None,
-        protocol: protocol.unwrap_or(HTTP1).to_string(),
+        protocol: protocol
+            .unwrap_or(usual_protocol(&route.protocol))
+            .to_string(),
         created_at: now,
     };
     destination.insert(connection).await?;
@@ -494,12 +592,13 @@ impl Ops {
         if let Some(apps) = query.list("app_guids") {
             filter = filter.any_in("guid", LEADS_TO, apps);
         }
-        if query
-            .list("ports")
-            .is_some_and(|ports| ports.iter().any(|port| !port.is_empty()))
-        {
-            // There are no routes with ports.
-            filter = filter.only("1 = 0");
+        if let Some(ports) = query.list("ports") {
+            // Clients send it empty where they mean none.
+            let given = ports.iter().filter(|port| !port.is_empty());
+            let numbers: Vec<i64> = given.clone().filter_map(|port| port.parse().ok()).collect();
+            if given.count() > 0 {
+                filter = filter.any_number("port", &numbers);
+            }
         }
         filter = of_spaces_in_sight(&mut connection, actor, query, filter).await?;
         let (rows, total) = Route::page(
@@ -528,8 +627,15 @@ impl Ops {
         domain: &str,
         wanted: Wanted<'_>,
     ) -> Result<RouteView, Refusal> {
-        self.telling(actor, self.try_create_route(actor, space, domain, wanted))
-            .await
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let creating = self.try_create_route(actor, space, domain, wanted);
+            match self.telling(actor, creating).await {
+                Err(Refusal::Conflict(text)) if text == OUTRUN && attempts < ATTEMPTS => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn try_create_route(
@@ -554,7 +660,7 @@ impl Ops {
             )
         })?;
         let account = Account::of_space(&mut tx, &space).await?;
-        let route = create_in(&mut tx, actor, &space, &domain, wanted).await?;
+        let route = create_in(&mut tx, actor, &space, &domain, wanted, &self.settings()).await?;
         account.settle(&mut tx, None, Purpose::Change).await?;
         let view = view(&mut tx, route).await?;
         tx.commit().await?;
@@ -695,6 +801,7 @@ impl Ops {
             .ok_or(Refusal::NotFound("Destination"))?;
         if let Some(protocol) = protocol {
             check_protocol(protocol).map_err(of_destinations)?;
+            check_protocol_of(&route.protocol, protocol).map_err(Refusal::Unprocessable)?;
             speak_in(&mut tx, &mut destination, protocol).await?;
         }
         tx.commit().await?;
@@ -708,13 +815,14 @@ impl Ops {
         domain: &str,
         host: &str,
         path: &str,
+        port: u16,
     ) -> Result<bool, Refusal> {
         let mut connection = self.store.read().await?;
         Domain::find(&mut connection, domain)
             .await?
             .ok_or(Refusal::NotFound("Domain"))?;
         Ok(
-            routes::find_like(&mut connection, domain, &host.to_lowercase(), path)
+            routes::find_like(&mut connection, domain, &host.to_lowercase(), path, port)
                 .await?
                 .is_some(),
         )

@@ -134,7 +134,7 @@ pub(super) async fn load(
         })?;
     let routes = routes::names(connection, &app.guid, &row.kind).await?;
     let names = names(connection, &app).await?;
-    let application = application(shared, &app, &row, &routes.uris, &names);
+    let application = application(shared, &app, &row, &routes.shown(), &names);
     let mut environment: BTreeMap<String, String> = app.environment.0.clone();
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
     environment.insert("MEMORY_LIMIT".to_string(), format!("{}m", row.memory_mb));

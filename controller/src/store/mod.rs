@@ -130,6 +130,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "buildpacks",
         include_str!("../../migrations/0015_buildpacks.sql"),
     ),
+    (16, "ports", include_str!("../../migrations/0016_ports.sql")),
     (
         18,
         "certificates",

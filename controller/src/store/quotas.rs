@@ -205,6 +205,7 @@ pub async fn holdings(
         processes: processes(connection, organization).await?,
         tasks: tasks(connection, organization).await?,
         routes: by_space(connection, ROUTES, organization).await?,
+        reserved_ports: by_space(connection, RESERVED_PORTS, organization).await?,
         services: by_space(connection, SERVICES, organization).await?,
         domains: Filter::new()
             .equals("organization_guid", organization)
@@ -283,6 +284,8 @@ async fn tasks(
 
 const ROUTES: &str = "SELECT r.space_guid, count(*) FROM routes r JOIN spaces s ON s.guid = r.space_guid \
      WHERE s.organization_guid = $1 GROUP BY r.space_guid";
+const RESERVED_PORTS: &str = "SELECT r.space_guid, count(*) FROM routes r JOIN spaces s ON s.guid = r.space_guid \
+     WHERE s.organization_guid = $1 AND r.port > 0 GROUP BY r.space_guid";
 const SERVICES: &str = "SELECT i.space_guid, count(*) FROM service_instances i JOIN spaces s ON s.guid = i.space_guid \
      WHERE s.organization_guid = $1 GROUP BY i.space_guid";
 

@@ -158,11 +158,6 @@ async fn every_organization_has_a_quota_and_they_are_made_changed_and_deleted() 
     )
     .await;
     check(
-        json!({"name": "x", "routes": {"total_reserved_ports": 1}}),
-        "routes.total_reserved_ports would be watched by nobody",
-    )
-    .await;
-    check(
         json!({"name": "x", "apps": {"log_rate_limit_in_bytes_per_second": 1000}}),
         "apps.log_rate_limit_in_bytes_per_second would be watched by nobody",
     )

@@ -8,6 +8,7 @@ mod databases;
 mod http;
 mod names;
 mod places;
+mod ports;
 mod races;
 mod route_terms;
 

@@ -79,7 +79,10 @@ async fn a_destination_has_a_protocol(admin: &User<'_>, space: &str, destination
         assert_eq!(list[0]["protocol"], have);
     }
     let refused = admin.post(destinations, to(json!("tcp"))).await;
-    assert!(refused.refused(422).contains("supported: http1, http2"));
+    assert_eq!(
+        refused.refused(422),
+        "Cannot use 'tcp' protocol for http routes; valid options are: [http1, http2]."
+    );
     let list = admin.get(destinations).await.expect(200);
     let own = format!(
         "{destinations}/{}",

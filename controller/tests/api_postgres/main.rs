@@ -13,6 +13,8 @@ mod http;
 mod names;
 #[path = "../api_places/places.rs"]
 mod places;
+#[path = "../api_places/ports.rs"]
+mod ports;
 #[path = "../api_apps/processes.rs"]
 mod processes;
 #[path = "../api_apps/push.rs"]

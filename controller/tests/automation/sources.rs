@@ -264,6 +264,7 @@ async fn a_rule_hears_of_what_a_quota_refused() {
         let wanted = Wanted {
             host: "x",
             path: "",
+            port: None,
             options: None,
         };
         for _ in 0..2 {

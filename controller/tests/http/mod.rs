@@ -29,7 +29,7 @@ pub const PASSWORD: &str = "admin's password";
 pub struct Http {
     router: axum::Router,
     pub ops: Ops,
-    _settings: tokio::sync::watch::Sender<Arc<Settings>>,
+    settings: tokio::sync::watch::Sender<Arc<Settings>>,
     _folder: tempfile::TempDir,
     _database: Database,
 }
@@ -104,10 +104,17 @@ impl Http {
         Http {
             router,
             ops,
-            _settings: sender,
+            settings: sender,
             _folder: folder,
             _database: database,
         }
+    }
+
+    /// What an operator sets.
+    pub fn configure(&self, stored: &[(&str, &str)]) {
+        let (settings, ignored) = Settings::from_stored(stored.iter().copied());
+        assert!(ignored.is_empty(), "{ignored:?}");
+        self.settings.send_replace(Arc::new(settings));
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

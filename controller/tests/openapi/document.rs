@@ -89,12 +89,13 @@ const ERRORS: &[(&str, &str)] = &[
     ("default", "Any other error"),
 ];
 
-/// Errors in the three shapes they have: of the API, of the token endpoints, and without a document.
+/// Errors in the shapes they have: of the API, of the token endpoints, of the routing API, and without a document.
 fn errors() -> Map<String, Value> {
     let mut errors = Map::new();
     for (shape, document) in [
         ("Error", Some("ErrorDocument")),
         ("Token", Some("TokenError")),
+        ("Routing", Some("RoutingError")),
         ("Plain", None),
     ] {
         for (status, description) in ERRORS {
@@ -131,6 +132,7 @@ fn responses(operation: &Operation) -> Value {
         Some("bulk") => "Plain",
         Some("internal") if operation.auth == "signed" => "Plain",
         Some("Users" | "oauth") => "Token",
+        Some("routing") => "Routing",
         _ => "Error",
     };
     let error = |status: &str| json!({"$ref": format!("#/components/responses/{shape}_{status}")});
@@ -182,6 +184,7 @@ fn describe(operation: &Operation, lists: &ListParameters) -> Value {
         ["yard", ..] => "yard",
         ["internal" | "bulk", ..] => "internal",
         ["login" | "oauth" | "Users", ..] => "tokens",
+        ["routing", ..] => "routing",
         _ => "root",
     };
     let mut document = json!({

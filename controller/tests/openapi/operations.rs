@@ -206,6 +206,8 @@ GET /yard/v1/nodes/{machine} | bearer | | 200 SeenNode | Shows a machine
 POST /yard/v1/nodes/{machine}/roles | bearer | RoleChanges | 200 SeenNode | Gives a machine more or fewer daemons of a role; its node starts them, or empties and stops them
 GET /yard/v1/router/routes | bearer | | 200 RouterTables | What each router knows of routes: endpoints, their states with the reasons, and who left lately
 GET /yard/v1/router/certificates | bearer | | 200 RouterCertificates | Certificates of the routers' entrances for TLS, and those that are wanted: their states with the reasons
+GET /routing/v1/router_groups | bearer | | 200 RouterGroup[] | Which ports routes may have; with a name only the group of that name
+GET /routing/v1/router_groups/{guid} | bearer | | 200 RouterGroup | Shows a router group
 GET /yard/v1/openapi.json | - | | 200 Description | This document
 GET /internal/blobs/{key} | signed | | 200 bytes | Reads a blob
 HEAD /internal/blobs/{key} | signed | | 200 | The size of a blob
@@ -242,6 +244,7 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("DELETE /v3/spaces/{guid}/routes", "unmapped!:boolean"),
     ("GET /yard/v1/apps/{guid}/why", "limit:integer"),
     ("GET /yard/v1/router/routes", "host:string limit:integer"),
+    ("GET /routing/v1/router_groups", "name:string"),
     ("POST /oauth/token", "login_hint:string"),
     (
         "GET /oauth/authorize",

@@ -215,6 +215,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("BulkPage", "results!:object bulk_token!:object"),
     ("BulkCrashes", "crashes!:object[]"),
     ("Counts", "counts!:object"),
+    ("RoutingError", "name!:string message!:string"),
 ];
 
 pub fn kind(text: &str) -> Value {
@@ -278,7 +279,7 @@ pub fn all() -> Map<String, Value> {
         AdminCommand AuditEvent AuditParty Build BuildRelationships Buildpack CreatedBy
         ConfigList ConfigEntry ConfigOverride ConfigChange ConfigChanges ConfigEdit ConfigRollback ConfigImport ConfigTree ConfigOutcome ConfigDifference ConfigHistory ConfigRevision ConfigStep ClusterStatus SeenComponent SeenAgent AgentDrain Leader WaitingThing NodeList SeenNode SeenDaemon RoleChanges RouterTables RouterTable RouterCertificates RouterCertificate RoutedName RoutedEndpoint EndpointFailure DepartedEndpoint
         Deployment DeploymentStatus DeploymentDetails DeploymentOptions NewProcess DeploymentRelationships
-        Domain DomainRelationships Droplet DropletBuildpack DropletRelationships
+        Domain DomainRelationships RouterGroup Droplet DropletBuildpack DropletRelationships
         ErrorDocument ApiError TokenError Job JobWarning ManifestDiff ManifestChange Organization
         Package PackageData PackageRelationships PackageFiles PackageFile
         Process ProcessRelationships HealthCheck HealthCheckData ProcessInstance Scale ProcessStats InstanceStats InstancePort InstanceUsage

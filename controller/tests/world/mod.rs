@@ -356,6 +356,7 @@ impl World {
             created_at: time,
             updated_at: time,
             row_version: 1,
+            router_group_guid: None,
         }
         .insert(&mut tx)
         .await

@@ -11,7 +11,7 @@ use super::probe::APP_PORT;
 use proto::bus::dea::StartInstance;
 use proto::bus::stream::RunTask;
 use proto::ids::InstanceId;
-use proto::services;
+use proto::{ports, services};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -169,6 +169,7 @@ fn application(start: &StartInstance, place: &Place<'_>) -> Value {
         .unwrap_or_default();
     let seconds = place.started_at.max(0.0) as i64;
     let started = timestamp(seconds);
+    let uris: Vec<&str> = start.uris.iter().map(|uri| ports::shown(uri)).collect();
     let known = [
         (
             "limits",
@@ -176,8 +177,8 @@ fn application(start: &StartInstance, place: &Place<'_>) -> Value {
         ),
         ("application_name", json!(start.name)),
         ("name", json!(start.name)),
-        ("application_uris", json!(start.uris)),
-        ("uris", json!(start.uris)),
+        ("application_uris", json!(uris)),
+        ("uris", json!(uris)),
         ("application_version", json!(start.version)),
         ("version", json!(start.version)),
         ("process_id", json!(start.droplet)),

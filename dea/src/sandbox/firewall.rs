@@ -1,6 +1,6 @@
 //! The agent's packet filter: one nftables table, made in one transaction.
 //!
-//! - A host port on the gateway's address leads to port 8080 of a sandbox (map `ports`), for
+//! - A host port on the gateway's address leads to port 8080 of a sandbox (map `ports`), of TCP and of UDP, for
 //!   packets from this machine (`output`) and from elsewhere (`prerouting`).
 //! - A sandbox reaches the outside, masqueraded; the router and the name server on the gateway's
 //!   address; nothing else of this machine, no other sandbox, no link-local service.
@@ -59,7 +59,9 @@ flush chain inet {name} forward
 flush chain inet {name} host
 flush chain inet {name} outside
 {redirects}add rule inet {name} prerouting ip daddr {gateway} dnat ip to tcp dport map @ports
+add rule inet {name} prerouting ip daddr {gateway} dnat ip to udp dport map @ports
 add rule inet {name} output ip daddr {gateway} dnat ip to tcp dport map @ports
+add rule inet {name} output ip daddr {gateway} dnat ip to udp dport map @ports
 add rule inet {name} postrouting ip saddr {subnet} oifname != \"{stem}*\" masquerade
 add rule inet {name} input iifname \"{stem}*\" goto host
 add rule inet {name} host ct state established,related accept

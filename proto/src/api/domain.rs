@@ -27,6 +27,34 @@ pub struct Domain {
     pub links: Links,
 }
 
+/// `GET /routing/v1/router_groups`: routers that give out ports. (Cloud Foundry has an API of its own for them.)
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RouterGroup {
+    pub guid: String,
+    pub name: String,
+    /// `tcp` or `udp`
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `10000-10099,10500`
+    pub reservable_ports: String,
+}
+
+/// `POST /v3/domains`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CreateDomain {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_group: Option<GuidRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relationships: Option<DomainOwner>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DomainOwner {
+    pub organization: ToOne,
+}
+
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DomainRelationships {

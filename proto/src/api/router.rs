@@ -35,11 +35,14 @@ pub struct ToldTable {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RoutedName {
-    /// `host/path`
+    /// `host/path`; of a route with a port, `tcp://host:port` or `udp://host:port`
     pub route: String,
     /// `serving`; `empty`: answered 503, its instances are gone or all full; `unknown`: answered 404, it is here for
-    /// what it was
+    /// what it was; `closed`: its port is not open on this router
     pub state: String,
+    /// Why its port is not open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// The route service that its requests go to first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_service_url: Option<String>,
@@ -63,7 +66,7 @@ pub struct RoutedEndpoint {
     pub instance: Option<String>,
     #[serde(default)]
     pub index: Option<String>,
-    /// `http1` or `http2`
+    /// `http1`, `http2`, `tcp` or `udp`
     pub protocol: String,
     /// Whether it is reached over TLS.
     pub tls: bool,
@@ -76,7 +79,7 @@ pub struct RoutedEndpoint {
     /// How long it is set aside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_aside_seconds: Option<f64>,
-    /// Requests it is serving, of any route.
+    /// Requests it is serving, and connections and clients of ports, of any route.
     pub in_flight: u64,
     /// Until it is stale unless it is registered again; null: it never is, over TLS.
     #[serde(default)]

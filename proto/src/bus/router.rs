@@ -26,7 +26,8 @@ fn hundred_twenty() -> u64 {
 /// `router.register` and `router.unregister`: one endpoint and the names it serves.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Registration {
-    /// Hosts, with an optional path and an optional leading `*.`.
+    /// Hosts, with an optional path and an optional leading `*.`; `tcp://host:port` and `udp://host:port`: that port
+    /// of the routers ([`crate::ports`]).
     pub uris: Vec<String>,
     /// Address of the endpoint, name or ip.
     pub host: String,
@@ -52,6 +53,7 @@ pub struct Registration {
     pub tags: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_cert_domain_san: Option<String>,
+    /// `http2`; anything else is HTTP/1.1 where a uri is one of HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +113,7 @@ pub struct RouteLimits {
 /// On which terms one name leads to an instance, where they are not the usual ones.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RouteTerms {
-    /// `http2`; absent: HTTP/1.1.
+    /// `http2`; `tcp` and `udp` beside a uri of a port; absent: HTTP/1.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -39,7 +39,9 @@ impl Key {
             path if path.starts_with("health-manager/crash/") => {
                 vec!["health-manager", "controller"]
             }
-            "router/traffic/period" => vec!["router", "controller"],
+            "router/traffic/period" | "router/tcp/ports" | "router/udp/ports" => {
+                vec!["router", "controller"]
+            }
             path if path.starts_with("router/acme/") => vec!["controller"],
             "dea/advertise/period" | "dea/instance/start_timeout" => vec!["dea", "controller"],
             "dea/drain/timeout" => vec!["dea", NODE],

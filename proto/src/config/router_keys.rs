@@ -4,6 +4,12 @@ use super::key::Key;
 use super::keys::{KIB, MIB, key, ms, secs};
 use super::value::{Element, Kind};
 
+const PORTS: Kind = Kind::List {
+    of: Element::Ports,
+    separator: ',',
+    max: 1024,
+};
+
 pub(super) const ROUTER: &[Key] = &[
     key(
         "router/access_log/enabled",
@@ -322,6 +328,54 @@ pub(super) const ROUTER: &[Key] = &[
         Kind::Bool,
         "false",
         "Believe the PROXY protocol (version 1 or 2) about a client's address, where a connection begins with it. Only for routers that nobody but load balancers can reach.",
+    ),
+    key(
+        "router/tcp/ports",
+        PORTS,
+        "10000-10999",
+        "The ports that TCP routes get, the router group default-tcp. Routers open no others: a route whose port is taken out is served no more. Empty: there are no TCP routes.",
+    ),
+    key(
+        "router/tcp/max_connections_per_route",
+        Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
+        "5000",
+        "Most connections at once to one TCP route; more wait until one ends. All of them together get at most half of the router's clients.",
+    ),
+    key(
+        "router/tcp/idle_timeout",
+        Kind::Duration {
+            min: ms(500),
+            max: secs(7 * 86_400),
+        },
+        "1h",
+        "Time a connection of a TCP route may be without a byte in either direction; then it is closed.",
+    ),
+    key(
+        "router/udp/ports",
+        PORTS,
+        "10000-10999",
+        "The ports that UDP routes get, the router group default-udp, as those of TCP routes.",
+    ),
+    key(
+        "router/udp/max_sessions_per_route",
+        Kind::Integer {
+            min: 1,
+            max: 100_000,
+        },
+        "1000",
+        "Most clients at once of one UDP route; datagrams of more are dropped.",
+    ),
+    key(
+        "router/udp/idle_timeout",
+        Kind::Duration {
+            min: ms(100),
+            max: secs(86_400),
+        },
+        "1m",
+        "Time a client of a UDP route may be without a datagram in either direction until it is forgotten; its next one may reach another instance.",
     ),
     key(
         "router/route_services/enabled",

@@ -1,5 +1,6 @@
 //! Kinds of configuration values, and how a person writes them.
 
+use crate::ports;
 use std::fmt;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub enum Element {
     Header,
     /// `shop.example.com`
     HostName,
+    /// `10000` or `10000-10099`
+    Ports,
 }
 
 impl Element {
@@ -62,6 +65,7 @@ impl Element {
                 is_header_name(name.trim()) && value.chars().all(is_shown)
             }),
             Element::HostName => is_host_name(text),
+            Element::Ports => ports::range(text).is_some(),
         }
     }
 
@@ -71,6 +75,7 @@ impl Element {
             Element::HeaderName => " of names of headers",
             Element::Header => " of headers (Name: value)",
             Element::HostName => " of names of hosts like shop.example.com (no wildcards)",
+            Element::Ports => " of ports from 1024 to 65535 (10000, 10000-10099)",
         }
     }
 }
@@ -470,6 +475,20 @@ mod tests {
         assert!(headers.parse("X-Frame-Options: DENY|A: b:c").is_ok());
         for wrong in ["no colon", ": value", "a b: c", "A: \u{1}", "A: \u{e4}"] {
             assert!(headers.parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ports_are_numbers_and_ranges() {
+        let ports = Kind::List {
+            of: Element::Ports,
+            separator: ',',
+            max: 100,
+        };
+        assert!(ports.parse("10000-10099, 20000").is_ok() && ports.parse("").is_ok());
+        for wrong in ["80", "10000-", "20000-10000", "10000 10001"] {
+            let refused = ports.parse(wrong).unwrap_err().to_string();
+            assert!(refused.contains("of ports from 1024"), "{refused}");
         }
     }
 

@@ -69,12 +69,17 @@ impl Crowd {
         Place(self.clone())
     }
 
-    /// Whether one more may come; `wanted` is the operator's limit, 0 for none. Also notes it.
-    pub fn has_room(&self, wanted: usize) -> bool {
-        let limit = match wanted {
+    /// How many there may be; `wanted` is the operator's limit, 0 for none.
+    pub fn limit(&self, wanted: usize) -> usize {
+        match wanted {
             0 => self.possible,
             wanted => wanted.min(self.possible),
-        };
+        }
+    }
+
+    /// Whether one more may come. Also notes it.
+    pub fn has_room(&self, wanted: usize) -> bool {
+        let limit = self.limit(wanted);
         let full = self.present() >= limit;
         if full && !self.full.swap(full, Ordering::Relaxed) {
             tracing::warn!(

@@ -14,15 +14,15 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// An open socket for clients, which any thread can accept from.
-pub struct Door {
+pub struct FrontSocket {
     pub name: &'static str,
     pub listener: TcpListener,
     /// For clients that speak TLS.
     pub tls: Option<Tls>,
 }
 
-impl Door {
-    /// The same door in the runtime of whoever calls.
+impl FrontSocket {
+    /// The same socket in the runtime of whoever calls.
     fn open(&self) -> anyhow::Result<Entrance> {
         let listener = self.listener.try_clone().and_then(|listener| {
             listener.set_nonblocking(true)?;
@@ -40,17 +40,17 @@ impl Door {
 /// Accepts as each of the workers, in a thread of its own, once `ready` says so.
 pub fn start<F>(
     tasks: &Supervisor,
-    doors: Vec<Door>,
+    sockets: Vec<FrontSocket>,
     workers: Vec<Arc<Worker>>,
     ready: impl Fn(Shutdown) -> F + Clone + Send + Sync + 'static,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let doors = Arc::new(doors);
+    let sockets = Arc::new(sockets);
     for (number, worker) in workers.into_iter().enumerate() {
-        let (doors, ready, supervisor) = (doors.clone(), ready.clone(), tasks.clone());
+        let (sockets, ready, supervisor) = (sockets.clone(), ready.clone(), tasks.clone());
         tasks.spawn("front", Policy::Critical, move |_| {
-            let (doors, worker) = (doors.clone(), worker.clone());
+            let (sockets, worker) = (sockets.clone(), worker.clone());
             // Not the task's own: what is accepted is waited for one by one, this task ends with the last of them.
             let shutdown = supervisor.shutdown();
             let ready = ready(shutdown.clone());
@@ -61,7 +61,7 @@ pub fn start<F>(
                     .name(format!("front-{number}"))
                     .spawn(move || {
                         // Nobody to tell: the daemon has gone on to its end.
-                        let _ = tell.send(run(&doors, &worker, shutdown));
+                        let _ = tell.send(run(&sockets, &worker, shutdown));
                     })
                     .context("a thread for clients cannot be started")?;
                 ended.await.context("a thread for clients panicked")?
@@ -70,13 +70,13 @@ pub fn start<F>(
     }
 }
 
-fn run(doors: &[Door], worker: &Arc<Worker>, shutdown: Shutdown) -> anyhow::Result<()> {
+fn run(sockets: &[FrontSocket], worker: &Arc<Worker>, shutdown: Shutdown) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("a runtime for clients cannot be started")?;
     let served = runtime.block_on(async {
-        let entrances = doors.iter().map(Door::open);
+        let entrances = sockets.iter().map(FrontSocket::open);
         let entrances: Vec<Entrance> = entrances.collect::<anyhow::Result<_>>()?;
         let accepting = entrances
             .into_iter()

@@ -4,6 +4,7 @@
 //!   server ──accept──▶ front (checks raw bytes) ──▶ hyper ──▶ proxy ──▶ backends ──▶ instance
 //!                                                              │  └─▶ tunnel (upgrades)
 //!   registry ◀── bus      registry ──snapshot──▶ lookups       └─▶ exchange (log line, counters)
+//!   doors ── opens the ports of routes ──▶ tcp, udp (carry what comes there) ──▶ instance
 //!   traffic ──▶ bus       (what exchanges counted, each period)
 //! ```
 
@@ -21,6 +22,7 @@ pub mod condemned;
 pub mod counters;
 pub mod crew;
 pub mod crowd;
+pub mod doors;
 pub mod error_page;
 pub mod exchange;
 pub mod failures;
@@ -38,6 +40,8 @@ pub mod route_services;
 pub mod server;
 pub mod streams;
 pub mod table_file;
+pub mod tcp;
 pub mod traffic;
 pub mod trust;
 pub mod tunnel;
+pub mod udp;

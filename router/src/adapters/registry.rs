@@ -50,6 +50,8 @@ pub struct Keeper {
     pub hosts: Vec<String>,
     pub registry: Arc<tokio::sync::Mutex<Registry>>,
     pub table: Arc<ArcSwap<Table>>,
+    /// The table is another one now.
+    pub table_changed: Arc<Notify>,
     pub policy: Arc<ArcSwap<Settings>>,
     /// The policy is another one now.
     pub policy_changed: Arc<Notify>,
@@ -253,6 +255,7 @@ impl Keeper {
             };
             if changed.visible() {
                 self.table.store(Arc::new(registry.snapshot()));
+                self.table_changed.notify_one();
                 if !dirty {
                     dirty = true;
                     save = save.max(tokio::time::Instant::now() + SAVE_EVERY);
@@ -417,7 +420,7 @@ pub fn describe(table: &Table, stale_after: u64) -> serde_json::Value {
             let identity = &member.endpoint.identity;
             serde_json::json!({
                 "address": identity.address.to_string(),
-                "protocol": if identity.http2 { "http2" } else { "http1" },
+                "protocol": identity.protocol(&pool.name),
                 "tls": identity.tls.is_some(),
                 "server_cert_domain_san": identity.tls.as_ref().and_then(|tls| tls.registered.as_deref()),
                 "ttl": member.stale_after(stale_after) / 1000,

@@ -158,15 +158,23 @@ mod tests {
             }),
             ..Registration::default()
         };
-        registry.register(&Announcement::read(&message, true).unwrap(), 0);
+        let port = Registration {
+            uris: vec!["tcp://c.example.com:10101".into()],
+            host: "10.0.0.1".into(),
+            port: Some(20_001),
+            ..Registration::default()
+        };
+        for message in [&message, &port] {
+            registry.register(&Announcement::read(message, true).unwrap(), 0);
+        }
         save(&path, registry.snapshot()).await.unwrap();
         let mut loaded = Registry::default();
-        assert_eq!(load(&path, &mut loaded, true, 9).await.unwrap(), 1);
+        assert_eq!(load(&path, &mut loaded, true, 9).await.unwrap(), 2);
         let mut expected = message;
         expected.uris.sort();
         let mut actual = registrations(loaded.table());
         actual[0].uris.sort();
-        assert_eq!(actual, [expected]);
+        assert_eq!(actual, [expected, port]);
         assert_eq!(
             load(&folder.path().join("none"), &mut loaded, true, 0)
                 .await

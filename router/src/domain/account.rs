@@ -8,6 +8,7 @@ use super::policy::Policy;
 use super::table::{Member, Millis, Pool, Table};
 use super::uri::{RouteName, fold_host};
 use proto::api::{DepartedEndpoint, EndpointFailure, RoutedEndpoint, RoutedName, ToldTable};
+use proto::ports::Port;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,16 +44,19 @@ impl Wanted {
 
     fn takes(&self, name: &RouteName) -> bool {
         self.host.as_deref().is_none_or(|host| {
-            name.host
+            name.bare_host()
                 .strip_suffix(host)
                 .is_some_and(|before| before.is_empty() || before.ends_with('.'))
         })
     }
 }
 
-/// What is looked at besides the table.
+/// What is looked at.
 pub struct Look<'a> {
+    pub table: &'a Table,
     pub departures: &'a Departures,
+    /// Why a port is not open here; `None`: it is.
+    pub closed: &'a dyn Fn(Port) -> Option<String>,
     /// The last failure of the endpoint of a number.
     pub failure: &'a dyn Fn(u64) -> Option<LastFailure>,
     pub policy: &'a Policy,
@@ -60,9 +64,9 @@ pub struct Look<'a> {
 }
 
 /// The routes that are wanted, by name.
-pub fn tell(table: &Table, wanted: &Wanted, look: &Look<'_>) -> ToldTable {
+pub fn tell(wanted: &Wanted, look: &Look<'_>) -> ToldTable {
     let mut told: BTreeMap<&RouteName, (Option<&Arc<Pool>>, Vec<&Departed>)> = BTreeMap::new();
-    for pool in table.iter().filter(|pool| wanted.takes(&pool.name)) {
+    for pool in look.table.iter().filter(|pool| wanted.takes(&pool.name)) {
         told.insert(&pool.name, (Some(pool), Vec::new()));
     }
     let departed = look.departures.of(|name| wanted.takes(name), look.now);
@@ -87,17 +91,20 @@ fn route(
     let endpoints: Vec<RoutedEndpoint> = pool
         .into_iter()
         .flat_map(|pool| &pool.members)
-        .map(|member| endpoint(member, look))
+        .map(|member| endpoint(member, name, look))
         .collect();
     let takes = |one: &RoutedEndpoint| !matches!(one.state.as_str(), "full" | "leaving");
+    let problem = pool.and_then(|pool| problem(pool, look));
     let state = match pool {
         None => "unknown",
+        Some(_) if problem.is_some() => "closed",
         Some(_) if endpoints.iter().any(takes) => "serving",
         Some(_) => "empty",
     };
     RoutedName {
         route: name.to_string(),
         state: state.to_string(),
+        problem,
         route_service_url: pool
             .and_then(|pool| pool.service.as_ref())
             .map(|service| service.url.text.to_string()),
@@ -106,7 +113,17 @@ fn route(
     }
 }
 
-fn endpoint(member: &Member, look: &Look<'_>) -> RoutedEndpoint {
+/// Why nobody can come in, where the route has a port to itself.
+fn problem(pool: &Pool, look: &Look<'_>) -> Option<String> {
+    let port = pool.name.port()?;
+    let first = look.table.at_port(port)?;
+    match first.name == pool.name {
+        true => (look.closed)(port),
+        false => Some(format!("{} has the port", first.name)),
+    }
+}
+
+fn endpoint(member: &Member, name: &RouteName, look: &Look<'_>) -> RoutedEndpoint {
     let (endpoint, now) = (&member.endpoint, look.now);
     let identity = &endpoint.identity;
     let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_string);
@@ -137,7 +154,7 @@ fn endpoint(member: &Member, look: &Look<'_>) -> RoutedEndpoint {
         app: text(&identity.app),
         instance: text(&identity.instance_id),
         index: text(&identity.instance_index),
-        protocol: if identity.http2 { "http2" } else { "http1" }.to_string(),
+        protocol: identity.protocol(name).to_string(),
         tls: identity.tls.is_some(),
         state: state.to_string(),
         because,
@@ -190,6 +207,8 @@ mod tests {
         let mut policy = Policy::read(&Settings::default());
         policy.max_per_endpoint = 1;
         let look = Look {
+            table: registry.table(),
+            closed: &|port| (port.number > 20_000).then(|| "it is in use".to_string()),
             departures: &registry.departures(),
             failure: &|_| {
                 let why = "refused".to_string();
@@ -202,7 +221,7 @@ mod tests {
             host: host.map(str::to_string),
             most,
         };
-        tell(registry.table(), &wanted, &look)
+        tell(&wanted, &look)
     }
 
     #[test]
@@ -293,6 +312,47 @@ mod tests {
             ]
         );
         assert_eq!(routes[2].departed[0].seconds_ago, 31.0);
+    }
+
+    #[test]
+    fn a_port_that_is_not_open_is_told_with_the_reason() {
+        let mut registry = Registry::default();
+        for (port, uri) in [
+            (1, "tcp://a.example.com:10001"),
+            (2, "tcp://b.example.com:10001"),
+            (3, "udp://a.example.com:10001"),
+            (4, "tcp://a.example.com:20001"),
+        ] {
+            registry.register(&announced(uri, port), 0);
+        }
+        let routes = told(&registry, Some("example.com"), 9, 0).routes;
+        let short: Vec<_> = routes
+            .iter()
+            .map(|route| {
+                let problem = route.problem.as_deref().unwrap_or_default();
+                let protocol = route.endpoints[0].protocol.as_str();
+                (
+                    route.route.as_str(),
+                    route.state.as_str(),
+                    protocol,
+                    problem,
+                )
+            })
+            .collect();
+        assert_eq!(
+            short,
+            [
+                ("tcp://a.example.com:10001", "serving", "tcp", ""),
+                ("tcp://a.example.com:20001", "closed", "tcp", "it is in use"),
+                (
+                    "tcp://b.example.com:10001",
+                    "closed",
+                    "tcp",
+                    "tcp://a.example.com:10001 has the port"
+                ),
+                ("udp://a.example.com:10001", "serving", "udp", ""),
+            ]
+        );
     }
 
     #[test]

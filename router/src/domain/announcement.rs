@@ -107,7 +107,19 @@ pub struct Announcement {
 impl Announcement {
     /// `tls` says whether instances can be reached over TLS: then that is preferred.
     pub fn read(message: &Registration, tls: bool) -> Result<Announcement, Rejected> {
-        let tls_port = message.tls_port.filter(|port| tls && *port != 0);
+        let mut names: Vec<RouteName> = message
+            .uris
+            .iter()
+            .filter_map(|uri| RouteName::parse(uri).ok())
+            .collect();
+        // What is carried to a port's instances is theirs as it is, TLS of their clients too.
+        let only_ports = !names.is_empty() && names.iter().all(|name| name.port().is_some());
+        let tls_port = message
+            .tls_port
+            .filter(|port| tls && *port != 0 && !only_ports);
+        if tls_port.is_some() {
+            names.retain(|name| name.port().is_none());
+        }
         let port = match tls_port.or(message.port) {
             Some(port) if port != 0 => port,
             _ => return Err(Rejected::NoPort),
@@ -124,11 +136,6 @@ impl Announcement {
             Some(url) if ServiceUrl::parse(url).is_some() => Some(url.into()),
             Some(_) => return Err(Rejected::RouteService),
         };
-        let mut names: Vec<RouteName> = message
-            .uris
-            .iter()
-            .filter_map(|uri| RouteName::parse(uri).ok())
-            .collect();
         let invalid = message.uris.len() - names.len();
         names.sort_unstable();
         names.dedup();
@@ -189,6 +196,15 @@ impl Identity {
     pub fn tenant(&self) -> Option<&str> {
         self.app.as_ref()?;
         self.instance_id.as_deref()
+    }
+
+    /// What it is spoken to in under a name.
+    pub fn protocol(&self, name: &RouteName) -> &'static str {
+        match name.port() {
+            Some(port) => port.transport.name(),
+            None if self.http2 => "http2",
+            None => "http1",
+        }
     }
 
     /// The server of a route service. `None` if its host is no name that a certificate could have.

@@ -14,6 +14,7 @@ pub mod header_rules;
 pub mod http2;
 pub mod log_rules;
 pub mod policy;
+pub mod ports;
 pub mod proxy_header;
 pub mod refusal;
 pub mod route_rules;

@@ -6,6 +6,7 @@ use super::log_rules::LogRules;
 use super::sticky::StickyRules;
 use super::table::{Endpoint, Millis};
 use proto::config::Settings;
+use proto::ports::{Port, PortRanges, Transport};
 use std::time::Duration;
 
 /// A snapshot of what an operator set.
@@ -32,6 +33,8 @@ pub struct Policy {
     pub proxy_protocol: bool,
     pub http2: Http2,
     pub route_services: RouteServices,
+    pub tcp: PortRules,
+    pub udp: PortRules,
     /// 0 for what the limit of open files allows.
     pub max_clients: usize,
     pub sweep: Duration,
@@ -63,6 +66,16 @@ pub struct RouteServices {
     pub internal_lookup: bool,
     /// Addresses of the router's own machine will do.
     pub loopback: bool,
+}
+
+/// What is said about the routes that have ports of one transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortRules {
+    /// The ports that may be opened.
+    pub allowed: PortRanges,
+    /// Clients of one route at a time.
+    pub max_clients: usize,
+    pub idle_timeout: Duration,
 }
 
 /// Whether clients over TLS are to show a certificate.
@@ -117,6 +130,14 @@ pub struct Http2 {
     pub max_header_bytes: u32,
 }
 
+/// The key that says which ports may be opened.
+pub fn ports_key(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "router/tcp/ports",
+        Transport::Udp => "router/udp/ports",
+    }
+}
+
 impl Policy {
     pub fn read(settings: &Settings) -> Policy {
         let text = |path| match settings.text(path) {
@@ -157,6 +178,16 @@ impl Policy {
                 internal_lookup: settings.bool("router/route_services/internal_lookup"),
                 loopback: settings.bool("router/route_services/loopback"),
             },
+            tcp: PortRules {
+                allowed: PortRanges::read(&settings.text(ports_key(Transport::Tcp))),
+                max_clients: count("router/tcp/max_connections_per_route").max(1),
+                idle_timeout: settings.duration("router/tcp/idle_timeout"),
+            },
+            udp: PortRules {
+                allowed: PortRanges::read(&settings.text(ports_key(Transport::Udp))),
+                max_clients: count("router/udp/max_sessions_per_route").max(1),
+                idle_timeout: settings.duration("router/udp/idle_timeout"),
+            },
             max_clients: count("router/limits/max_client_connections"),
             sweep: settings.duration("router/prune/sweep"),
             stale_after: settings.duration("router/prune/stale_after").as_millis() as Millis,
@@ -176,6 +207,18 @@ impl Policy {
             measured_apps: count("router/metrics/apps"),
             report_period: settings.duration("router/traffic/period"),
         }
+    }
+
+    pub fn of_ports(&self, transport: Transport) -> &PortRules {
+        match transport {
+            Transport::Tcp => &self.tcp,
+            Transport::Udp => &self.udp,
+        }
+    }
+
+    /// Whether this router may open the port.
+    pub fn allows(&self, port: Port) -> bool {
+        self.of_ports(port.transport).allowed.contains(port.number)
     }
 
     /// Whether the endpoint serves as many requests as it may.

@@ -24,7 +24,8 @@ use super::route_rules::Enforced;
 use super::route_service::ServiceUrl;
 use super::tally::Tally;
 use super::uri::{RouteName, covers};
-use std::collections::HashMap;
+use proto::ports::Port;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -240,7 +241,13 @@ pub struct Table {
     hasher: RandomState,
     /// Longest wildcard chain worth walking is decided by the host itself; this only skips the walk.
     wildcards: usize,
+    /// The routes that have a port to themselves.
+    ports: Arc<Ports>,
 }
+
+/// By port, in the order in which they came: the first has it. (That there are others is a fault of whoever gave the
+/// port out, or the time in which it changes hands.)
+pub type Ports = BTreeMap<Port, Vec<Arc<Pool>>>;
 
 impl Default for Table {
     fn default() -> Self {
@@ -248,6 +255,7 @@ impl Default for Table {
             shards: vec![Arc::default(); SHARDS],
             hasher: RandomState::new(),
             wildcards: 0,
+            ports: Arc::default(),
         }
     }
 }
@@ -290,6 +298,16 @@ impl Table {
         None
     }
 
+    /// Who has the port.
+    pub fn at_port(&self, port: Port) -> Option<&Arc<Pool>> {
+        self.ports.get(&port)?.first()
+    }
+
+    /// All routes that have ports.
+    pub fn ports(&self) -> &Arc<Ports> {
+        &self.ports
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.shards
             .iter()
@@ -304,13 +322,17 @@ impl Table {
 
     /// Replaces, adds or (with `None`) removes the pool of a name.
     fn put(&mut self, name: &RouteName, pool: Option<Pool>) {
+        let pool = pool.map(Arc::new);
+        if let Some(port) = name.port() {
+            self.put_at_port(port, name, pool.clone());
+        }
         let shard = self.shard_of(&name.host);
         let shard = Arc::make_mut(&mut self.shards[shard]);
         let pools = shard.entry(name.host.as_str().into()).or_default();
         let before = pools.len();
         pools.retain(|pool| pool.name.path != name.path);
         if let Some(pool) = pool {
-            pools.push(Arc::new(pool));
+            pools.push(pool);
             pools.sort_by_key(|pool| std::cmp::Reverse(pool.name.path.len()));
         }
         let after = pools.len();
@@ -319,6 +341,23 @@ impl Table {
         }
         if name.host.starts_with("*.") {
             self.wildcards = self.wildcards + after - before;
+        }
+    }
+
+    fn put_at_port(&mut self, port: Port, name: &RouteName, pool: Option<Arc<Pool>>) {
+        let ports = Arc::make_mut(&mut self.ports);
+        let pools = ports.entry(port).or_default();
+        let place = pools.iter().position(|known| known.name == *name);
+        match (place, pool) {
+            (Some(place), Some(pool)) => pools[place] = pool,
+            (Some(place), None) => {
+                pools.remove(place);
+            }
+            (None, Some(pool)) => pools.push(pool),
+            (None, None) => {}
+        }
+        if pools.is_empty() {
+            ports.remove(&port);
         }
     }
 

@@ -551,3 +551,65 @@ fn who_is_of_another_segment_leaves_when_the_router_serves_it_no_more() {
             .visible()
     );
 }
+
+#[test]
+fn a_port_is_the_first_ones_and_no_requests() {
+    use proto::ports::{Port, Transport};
+    let mut registry = Registry::default();
+    let first = read(&message(
+        &["tcp://tcp.example.com:10101", "web.example.com"],
+        1,
+    ));
+    let second = read(&message(&["tcp://other.example.com:10101"], 2));
+    let udp = read(&message(&["udp://tcp.example.com:10101"], 3));
+    for announcement in [&first, &second, &udp] {
+        assert!(registry.register(announcement, 0).visible());
+    }
+    let port = |transport| Port {
+        transport,
+        number: 10101,
+    };
+    let at = |registry: &Registry, transport| -> Vec<u16> {
+        let pool = registry.table().at_port(port(transport));
+        let members = pool.into_iter().flat_map(|pool| &pool.members);
+        members
+            .map(|member| member.endpoint.identity.address.port)
+            .collect()
+    };
+    assert_eq!(at(&registry, Transport::Tcp), [1]);
+    assert_eq!(at(&registry, Transport::Udp), [3]);
+    for host in ["tcp.example.com", "tcp.example.com:10101"] {
+        assert_eq!(ports(registry.table(), host, ""), None, "{host}");
+    }
+    assert_eq!(
+        ports(registry.table(), "web.example.com", ""),
+        Some(vec![1])
+    );
+    // What is done with names is done with ports: it is pruned, and the second one has it then.
+    registry.register(&second, 100_000);
+    registry.prune(130_000, 120_000);
+    assert!(at(&registry, Transport::Tcp).is_empty(), "it may come back");
+    registry.prune(260_000, 120_000);
+    assert_eq!(registry.table().ports().len(), 1);
+    registry.register(&second, 260_000);
+    assert_eq!(at(&registry, Transport::Tcp), [2]);
+    registry.unregister(&second, 261_000);
+    assert!(!registry.table().ports().contains_key(&port(Transport::Tcp)));
+}
+
+#[test]
+fn a_port_is_reached_as_it_is_where_names_are_reached_over_tls() {
+    let mixed = Registration {
+        tls_port: Some(443),
+        ..message(&["a.example.com", "tcp://a.example.com:10101"], 1)
+    };
+    let read = Announcement::read(&mixed, true).expect("a registration");
+    assert_eq!((read.names.len(), read.invalid), (1, 1));
+    let alone = Registration {
+        tls_port: Some(443),
+        ..message(&["tcp://a.example.com:10101"], 1)
+    };
+    let read = Announcement::read(&alone, true).expect("a registration");
+    assert_eq!((read.names.len(), read.identity.address.port), (1, 1));
+    assert_eq!(read.identity.tls, None);
+}

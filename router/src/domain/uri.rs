@@ -3,13 +3,18 @@
 //! Both sides are folded the same way: lower case, no port, no query, no trailing dot, path
 //! without a trailing slash. A newcomer's mistake is to fold only the host: paths are compared
 //! without regard to case too (contract §3 row 5).
+//!
+//! A route that has a port to itself ([`proto::ports`]) is a name like the others, so that all that is done with names
+//! (TTL, pruning, graves, the file) is done with it. Its scheme and port stay in the key: a request's
+//! host has none of either, so no request finds it.
 
+use proto::ports::{self, Port, Transport};
 use std::borrow::Cow;
 
 /// A registered name: `host[/path]`, the host possibly `*.rest`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteName {
-    /// Lower case, without port. A leading `*.` is kept.
+    /// Lower case, without port. A leading `*.` is kept. Of a route with a port: `tcp://host:port`.
     pub host: String,
     /// Empty, or `/a/b` without a trailing slash, lower case.
     pub path: String,
@@ -26,6 +31,8 @@ pub enum InvalidUri {
     Character,
     #[error("a wildcard may only be the first label")]
     Wildcard,
+    #[error("a route of TCP or UDP is a host and a port")]
+    Port,
 }
 
 impl RouteName {
@@ -33,6 +40,12 @@ impl RouteName {
     pub fn parse(uri: &str) -> Result<RouteName, InvalidUri> {
         if uri.len() > 2048 {
             return Err(InvalidUri::TooLong);
+        }
+        if let Some((scheme, _)) = uri.split_once("://")
+            && Transport::parse(scheme).is_some()
+        {
+            let (port, host) = ports::parse_uri(uri).ok_or(InvalidUri::Port)?;
+            return RouteName::of_port(port, host);
         }
         let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
         let rest = rest.split(['?', '#']).next().unwrap_or(rest);
@@ -56,6 +69,30 @@ impl RouteName {
             host,
             path: fold_path(path).into_owned(),
         })
+    }
+
+    fn of_port(port: Port, host: &str) -> Result<RouteName, InvalidUri> {
+        if host.contains('*') {
+            return Err(InvalidUri::Wildcard);
+        }
+        if !host.bytes().all(|b| b > 0x20 && b != 0x7f) {
+            return Err(InvalidUri::Character);
+        }
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        Ok(RouteName {
+            host: ports::uri(port.transport, &host, port.number),
+            path: String::new(),
+        })
+    }
+
+    /// The port that it has to itself, if it has.
+    pub fn port(&self) -> Option<Port> {
+        Some(ports::parse_uri(&self.host)?.0)
+    }
+
+    /// The host alone.
+    pub fn bare_host(&self) -> &str {
+        ports::parse_uri(&self.host).map_or(&self.host, |(_, host)| host)
     }
 }
 
@@ -150,6 +187,31 @@ mod tests {
             RouteName::parse(&"a".repeat(3000)),
             Err(InvalidUri::TooLong)
         );
+    }
+
+    #[test]
+    fn a_name_with_a_port_is_no_requests_name() {
+        let name = RouteName::parse("tcp://Tcp.Example.COM:10101").unwrap();
+        let port = Port {
+            transport: Transport::Tcp,
+            number: 10101,
+        };
+        assert_eq!(name.port(), Some(port));
+        assert_eq!(name.bare_host(), "tcp.example.com");
+        assert_eq!(name.to_string(), "tcp://tcp.example.com:10101");
+        assert_eq!(RouteName::parse(&name.to_string()), Ok(name.clone()));
+        assert_ne!(fold_host(&name.host), name.host);
+        let http = RouteName::parse("http://a.example.com:10101").unwrap();
+        assert_eq!((http.port(), http.bare_host()), (None, "a.example.com"));
+        for (uri, why) in [
+            ("tcp://a.example.com", InvalidUri::Port),
+            ("udp://:5", InvalidUri::Port),
+            ("tcp://a.example.com:1/path", InvalidUri::Port),
+            ("tcp://*.example.com:5", InvalidUri::Wildcard),
+            ("udp://a b:5", InvalidUri::Character),
+        ] {
+            assert_eq!(RouteName::parse(uri), Err(why), "{uri}");
+        }
     }
 
     #[test]

@@ -8,12 +8,14 @@
 
 mod calls;
 mod mishaps;
+mod ports;
 mod refusals;
 mod route_terms;
 
 use anyhow::{Context, bail, ensure};
 use calls::*;
 use mishaps::*;
+use ports::*;
 use refusals::*;
 use route_terms::*;
 use std::path::Path;
@@ -349,6 +351,7 @@ fn main() {
                 logs_are_live_and_recent,
                 environment_and_routes_change,
                 an_app_is_called_in_http2_where_its_route_says_so,
+                an_app_has_ports_for_protocols_of_its_own,
                 a_route_service_sees_requests_before_the_app_does,
                 a_route_keeps_the_limits_its_owner_sets,
                 a_failing_build_names_its_step_and_leaves_the_old_version,

@@ -72,6 +72,7 @@ const SERVICE: &[&str] = &[
     "updated_at",
 ];
 const BOUND: &[&str] = &["service", "app", "name", "guid", "bound"];
+const DOMAIN: &[&str] = &["name", "guid", "protocols", "router_group", "organization"];
 const ROUTE_BOUND: &[&str] = &["service", "route", "guid", "bound"];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
@@ -150,8 +151,18 @@ const VERBS: &[Verb] = &[
     ),
     verb(
         "routes",
-        &["guid", "url", "host", "path", "apps", "options"],
+        &[
+            "guid", "url", "host", "path", "port", "protocol", "apps", "options",
+        ],
     ),
+    verb(
+        "domain create ports.DOMAIN --router-group default-tcp",
+        DOMAIN,
+    ),
+    verb("domain list", DOMAIN),
+    verb("map-route spoken ports.DOMAIN", MAPPED),
+    verb("map-route spoken ports.DOMAIN --port 10321", MAPPED),
+    verb("unmap-route spoken ports.DOMAIN:10321", MAPPED),
     verb(
         "service create spoken-guard -r https://guard.example.com",
         SERVICE,
@@ -246,6 +257,8 @@ const VERBS: &[Verb] = &[
         "delete spoken --force --routes",
         &["name", "guid", "deleted", "routes"],
     ),
+    verb("domain create spoken.DOMAIN --private", DOMAIN),
+    verb("domain delete spoken.DOMAIN -f", &["domain", "deleted"]),
     // What each verb of automation does is looked at in the suite `automation`.
     verb("pack list", &["ref", "name", "version"]),
     verb("run core.noop", &["id", "status"]),

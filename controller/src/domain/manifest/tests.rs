@@ -127,8 +127,8 @@ fn every_fault_is_told_with_its_app_its_key_and_what_would_fit() {
         &["a list of mappings with the key 'route'"],
     );
     check(
-        "applications: [{name: a, routes: [{route: x.y, protocol: tcp}]}]",
-        &["\"tcp\" is not supported"],
+        "applications: [{name: a, routes: [{route: x.y, protocol: spdy}]}]",
+        &["\"spdy\" is not supported"],
     );
     check(
         "applications: [{name: a, env: {PORT: 1, VCAP_X: 2}}]",
