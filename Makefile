@@ -85,3 +85,4 @@ trials: setup-test build
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test mortal --locked
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test hostile --locked -- misbehave
 	@env STACKYARD_TRIALS=10 cargo test -p tests --test simulator --locked
+	@env STACKYARD_TRIALS=100 cargo test -p router --test fuzz --locked

@@ -1,4 +1,4 @@
-//! Bounded runs of broken input, from a seed: the same every time.
+//! Bounded runs of broken input, from a seed: the same every time. `STACKYARD_TRIALS` makes them that many times longer.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -9,11 +9,19 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use router::domain::announcement::Announcement;
+use router::domain::frames::FrameWatch;
 use router::domain::framing::{Inspector, Stop};
+use router::domain::http2::{Asked, to_http1};
+use router::domain::proxy_header::{self, Said};
 use router::domain::table::Registry;
 use support::corpus::{SMUGGLED, http1_cases};
 
-const ROUNDS: usize = 30_000;
+/// Rounds of each run.
+fn rounds() -> usize {
+    let times = std::env::var("STACKYARD_TRIALS").ok();
+    30_000 * times.and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 /// Pieces that matter to those who read HTTP.
 const PIECES: [&str; 16] = [
     "\r\n",
@@ -102,8 +110,8 @@ fn broken_requests_do_not_panic_and_pass_in_one_way_only() {
             text.into_bytes()
         })
         .collect();
-    let mut passing = 0;
-    for _ in 0..ROUNDS {
+    let (mut passing, rounds) = (0, rounds());
+    for _ in 0..rounds {
         let bytes = mutated(cases.choose(&mut random).unwrap(), &PIECES, &mut random);
         let whole = inspected(&bytes, bytes.len());
         let piece = random.random_range(1..40);
@@ -111,7 +119,7 @@ fn broken_requests_do_not_panic_and_pass_in_one_way_only() {
         assert!(is_plain(&whole.0), "{}", bytes.escape_ascii());
         passing += usize::from(!whole.0.is_empty());
     }
-    assert!(passing > ROUNDS / 20, "some pass: {passing}");
+    assert!(passing > rounds / 20, "some pass: {passing}");
 }
 
 #[test]
@@ -137,8 +145,8 @@ fn broken_registrations_do_not_panic_and_leave_a_table_that_answers() {
         "true",
     ];
     let mut registry = Registry::default();
-    let (mut decoded, mut taken) = (0, 0);
-    for now in 0..ROUNDS as u64 {
+    let (mut decoded, mut taken, rounds) = (0, 0, rounds());
+    for now in 0..rounds as u64 {
         let bytes = mutated(message, &pieces, &mut random);
         let Ok(message) = serde_json::from_slice::<Registration>(&bytes) else {
             continue;
@@ -161,9 +169,182 @@ fn broken_registrations_do_not_panic_and_leave_a_table_that_answers() {
         }
     }
     assert!(
-        decoded > ROUNDS / 50 && taken > decoded / 10,
+        decoded > rounds / 50 && taken > decoded / 10,
         "{decoded} {taken}"
     );
     registry.prune(u64::MAX / 2, 500);
     registry.prune(u64::MAX - 1, 500);
+}
+
+/// What HTTP/2 has of one hop, and what HTTP/1 would take for framing.
+const NEVER_PASSED: [&str; 5] = [
+    "connection",
+    "transfer-encoding",
+    "keep-alive",
+    "transfer_encoding",
+    "content_length",
+];
+
+#[test]
+fn heads_of_http2_that_pass_can_be_written_in_one_way_only() {
+    let mut random = StdRng::seed_from_u64(0x5ca1_ab1e);
+    let targets = [
+        "https://a/x?q=1",
+        "http://a:80/",
+        "/x",
+        "*",
+        "a:443",
+        "ftp://a/",
+        "https://u@a/",
+    ];
+    let methods = ["GET", "POST", "OPTIONS", "CONNECT"];
+    let names = [
+        "host",
+        "cookie",
+        "te",
+        "content-length",
+        "upgrade",
+        "x-a",
+        NEVER_PASSED[0],
+        NEVER_PASSED[1],
+        NEVER_PASSED[2],
+        NEVER_PASSED[3],
+        NEVER_PASSED[4],
+    ];
+    let values = [
+        "a",
+        "a:443",
+        "trailers",
+        "5",
+        "5, 5",
+        "websocket",
+        "chunked",
+        "",
+    ];
+    let (mut passing, rounds) = (0, rounds());
+    for _ in 0..rounds {
+        let target = mutated(
+            targets.choose(&mut random).unwrap().as_bytes(),
+            &PIECES,
+            &mut random,
+        );
+        let target = match random.random_range(0..3) {
+            0 => target,
+            _ => targets.choose(&mut random).unwrap().as_bytes().to_vec(),
+        };
+        let mut request = http::Request::builder()
+            .method(*methods.choose(&mut random).unwrap())
+            .uri(&*target);
+        for _ in 0..random.random_range(0..4) {
+            let value = values.choose(&mut random).unwrap().as_bytes();
+            let value = match random.random_range(0..4) {
+                0 => mutated(value, &PIECES, &mut random),
+                _ => value.to_vec(),
+            };
+            request = request.header(*names.choose(&mut random).unwrap(), value);
+        }
+        if random.random_range(0..4) == 0 {
+            let protocol = ["websocket", "connect-udp"].choose(&mut random).unwrap();
+            request = request.extension(hyper::ext::Protocol::from_static(protocol));
+        }
+        // (hyper lets no others through.)
+        let Ok(request) = request.body(()) else {
+            continue;
+        };
+        let told = format!("{request:?}");
+        let was_connect = request.method() == http::Method::CONNECT;
+        let (mut head, ()) = request.into_parts();
+        let Ok(asked) = to_http1(&mut head) else {
+            continue;
+        };
+        passing += 1;
+        let count = |name: &str| head.headers.get_all(name).iter().count();
+        assert_eq!(count("host"), 1, "{told}");
+        assert!(
+            count("content-length") <= 1 && count("cookie") <= 1,
+            "{told}"
+        );
+        assert!(NEVER_PASSED.iter().all(|name| count(name) == 0), "{told}");
+        assert_eq!(asked == Asked::WebSocket, was_connect, "{told}");
+        assert_ne!(head.method, http::Method::CONNECT, "{told}");
+        assert!(
+            head.uri.scheme().is_none() && head.uri.authority().is_none(),
+            "{told}"
+        );
+        let path = head.uri.to_string();
+        assert!(path.starts_with('/') || path == "*", "{told}");
+    }
+    assert!(passing > rounds / 50, "some pass: {passing}");
+}
+
+#[test]
+fn frames_are_judged_alike_in_whatever_pieces_they_come() {
+    let mut random = StdRng::seed_from_u64(0x5ca1_ab1e);
+    let mut stream = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    for kind in 0..=9 {
+        let payload = vec![kind; usize::from(kind) * 3];
+        stream.extend([0, 0, payload.len() as u8, kind, 4, 0, 0, 0, 1]);
+        stream.extend(payload);
+    }
+    let frames: Vec<String> = (0..10)
+        .map(|kind| {
+            String::from_utf8(vec![0, 0, 0, kind, 0, 0, 0, 0, 1])
+                .unwrap()
+                .repeat(200)
+        })
+        .collect();
+    let pieces: Vec<&str> = frames.iter().map(String::as_str).collect();
+    let mut offences = 0;
+    for _ in 0..rounds() / 10 {
+        let mut bytes = stream.clone();
+        for _ in 0..random.random_range(0..20) {
+            let piece = pieces.choose(&mut random).unwrap();
+            bytes.extend(piece.as_bytes());
+        }
+        let bytes = mutated(&bytes, &pieces, &mut random);
+        let mut whole = FrameWatch::new(0);
+        let judged = whole.feed(&bytes, 0);
+        let mut pieced = FrameWatch::new(0);
+        let piece = random.random_range(1..50);
+        let again = bytes
+            .chunks(piece)
+            .try_for_each(|some| pieced.feed(some, 0));
+        assert_eq!(judged, again);
+        assert_eq!(whole.amid(), pieced.amid());
+        offences += usize::from(judged.is_err());
+    }
+    assert!(offences > 0, "some are let go");
+}
+
+#[test]
+fn broken_proxy_headers_do_not_panic_and_take_no_byte_of_the_client() {
+    let mut random = StdRng::seed_from_u64(0x5ca1_ab1e);
+    let line = b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\nGET / HTTP/1.1\r\n".to_vec();
+    let binary = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\xd2\0\x50"[..],
+        b"GET / HTTP/1.1\r\n",
+    ]
+    .concat();
+    let mut read = 0;
+    for _ in 0..rounds() {
+        let whole = [&line, &binary].choose(&mut random).copied().unwrap();
+        let bytes = mutated(whole, &PIECES, &mut random);
+        let said = proxy_header::read(&bytes);
+        match said {
+            Said::Header { length, .. } => {
+                read += 1;
+                assert!(length <= bytes.len(), "{}", bytes.escape_ascii());
+                // What follows does not matter, and nothing less would do.
+                assert_eq!(proxy_header::read(&bytes[..length]), said);
+                let shorter = proxy_header::read(&bytes[..length - 1]);
+                let Said::Incomplete { more } = shorter else {
+                    panic!("{shorter:?}: {}", bytes.escape_ascii());
+                };
+                assert_eq!(more, 1, "{}", bytes.escape_ascii());
+            }
+            Said::Incomplete { more } => assert!(more > 0),
+            Said::Nothing | Said::Malformed => {}
+        }
+    }
+    assert!(read > 0, "some can be read");
 }

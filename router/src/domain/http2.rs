@@ -101,7 +101,11 @@ fn check_path(method: &Method, uri: &Uri) -> Result<PathAndQuery, Fault> {
     if !fine || text.bytes().any(|b| b <= 0x20 || b == 0x7f || b == b'#') {
         return Err(Fault::Target);
     }
-    Ok(path.clone())
+    // An empty path reads as "/" and would be written as nothing.
+    Ok(match text {
+        "/" => PathAndQuery::from_static("/"),
+        _ => path.clone(),
+    })
 }
 
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Fault> {
@@ -278,6 +282,13 @@ mod tests {
         let mut options = parts("*", &[("host", "a")]);
         options.method = Method::OPTIONS;
         assert_eq!(to_http1(&mut options), Ok(Asked::Request));
+    }
+
+    #[test]
+    fn a_target_without_a_path_asks_for_the_root() {
+        let mut head = parts("http://a", &[]);
+        assert_eq!(to_http1(&mut head), Ok(Asked::Request));
+        assert_eq!(head.uri.to_string(), "/");
     }
 
     #[test]
