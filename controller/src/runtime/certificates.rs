@@ -596,7 +596,7 @@ pub(super) async fn list(shared: &Shared) -> Result<Vec<RouterCertificate>, Stor
     let domains: BTreeSet<&str> = rows
         .keys()
         .copied()
-        .chain(seen.wanted.keys().map(String::as_str).filter(|_| policy.on))
+        .chain(seen.wanted.keys().map(String::as_str))
         .collect();
     let nothing = Known::default();
     let ordered = domains.into_iter().map(|domain| {

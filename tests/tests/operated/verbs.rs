@@ -206,7 +206,8 @@ const VERBS: &[Verb] = &[
     verb("node drain dea-1 --no-wait", &["id", "drained", "drain"]),
     verb("node undrain dea-1", &["id", "takes_work"]),
     verb("router routes", &["router", "routes", "left_off"]),
-    verb("router certificates", &[]),
+    verb("config set router/acme/domains shop.example.com", ENTRY),
+    verb("router certificates", &["domain", "source", "state"]),
     verb(
         "router routes spoken.DOMAIN --router router-1",
         &["router", "routes", "left_off"],
