@@ -235,7 +235,7 @@ impl Supervisor {
         let future = Box::pin(future);
         self.launch(name, true, Arc::default(), async move {
             tokio::select! {
-                result = catch_panic(async { future.await; Ok(()) }) => {
+                result = catch_panic(future.map(Ok)) => {
                     if let Err(reason) = result {
                         error!(task = name, reason = %format!("{reason:#}"), "a unit of work failed");
                     }

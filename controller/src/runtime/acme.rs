@@ -228,14 +228,7 @@ impl Authority {
     }
 
     async fn walk(&self, shared: &Shared, domain: &str) -> Result<Issued, AcmeError> {
-        let failed = |operation| {
-            let domain = domain.to_string();
-            move |source| AcmeError::Order {
-                operation,
-                domain,
-                source,
-            }
-        };
+        let failed = |operation| in_order(operation, domain);
         let names = [Identifier::Dns(domain.to_string())];
         let mut order = self
             .account
@@ -283,14 +276,7 @@ impl Authority {
         shared: &Shared,
         domain: &str,
     ) -> Result<Option<String>, AcmeError> {
-        let failed = |operation| {
-            let domain = domain.to_string();
-            move |source| AcmeError::Order {
-                operation,
-                domain,
-                source,
-            }
-        };
+        let failed = |operation| in_order(operation, domain);
         let mut authorizations = order.authorizations();
         let Some(authorization) = authorizations.next().await else {
             return Ok(None);
@@ -460,6 +446,19 @@ fn retry_after(headers: &http::HeaderMap, now: SystemTime) -> Option<Duration> {
 
 fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> instant_acme::Error {
     instant_acme::Error::Other(error.into())
+}
+
+/// What went wrong with the order of a domain.
+fn in_order(
+    operation: &'static str,
+    domain: &str,
+) -> impl FnOnce(instant_acme::Error) -> AcmeError + use<> {
+    let domain = domain.to_string();
+    move |source| AcmeError::Order {
+        operation,
+        domain,
+        source,
+    }
 }
 
 #[cfg(test)]

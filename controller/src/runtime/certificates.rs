@@ -249,8 +249,9 @@ async fn claim(
     source: Source,
 ) -> Result<Certificate, RoundError> {
     let now = clock::unix_micros();
-    let mut tx = shared.store.write("begin to order a certificate").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared
+        .write_as_leader("begin to order a certificate", epoch)
+        .await?;
     let known = Certificate::find(&mut tx, domain).await?;
     let is_new = known.is_none();
     let mut row = known.unwrap_or_else(|| Certificate {
@@ -333,8 +334,7 @@ async fn keep_account(
     made: Option<Credentials>,
 ) -> Result<(), StoreError> {
     let now = clock::unix_micros();
-    let mut tx = shared.store.write("keep an account").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared.write_as_leader("keep an account", epoch).await?;
     match (known, made) {
         (Some(mut row), None) if row.email != directory.email => {
             row.email.clone_from(&directory.email);
@@ -357,8 +357,7 @@ async fn keep_account(
 }
 
 async fn drop_account(shared: &Shared, epoch: i64, directory: &str) -> Result<(), StoreError> {
-    let mut tx = shared.store.write("forget an account").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared.write_as_leader("forget an account", epoch).await?;
     AcmeAccount::delete(&mut tx, directory).await?;
     tx.commit().await
 }
@@ -433,8 +432,9 @@ async fn record(
     event: PlatformEvent,
     now: i64,
 ) -> Result<(), RoundError> {
-    let mut tx = shared.store.write("record how an order went").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared
+        .write_as_leader("record how an order went", epoch)
+        .await?;
     row.update(&mut tx, now).await?;
     let domain = row.domain.as_str();
     let on = On::certificate(domain);
@@ -446,8 +446,9 @@ async fn record(
 }
 
 async fn forget(shared: &Shared, epoch: i64, domain: &str) -> Result<(), StoreError> {
-    let mut tx = shared.store.write("forget a certificate").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared
+        .write_as_leader("forget a certificate", epoch)
+        .await?;
     Certificate::delete(&mut tx, domain).await?;
     tx.commit().await
 }

@@ -7,14 +7,14 @@
 use super::decisions::{self, Index};
 use super::dispatcher::RoundError;
 use super::launch::{self, LaunchPlan, NoLaunch};
-use super::{LEADERSHIP, Shared, clock};
+use super::{Shared, clock};
 use crate::domain::dispatch::Action;
 use crate::domain::picture::Candidate;
 use crate::domain::placement::{Decision, PlacementRequest};
+use crate::store::Json;
 use crate::store::desired::DesiredRow;
 use crate::store::facts::{Fact, Kind};
 use crate::store::process_versions::{self, ProcessVersion, VersionSettings};
-use crate::store::{Json, leadership};
 use daemon::BusError;
 use proto::bus::Empty;
 use proto::bus::catalogue;
@@ -125,8 +125,9 @@ async fn load(
 /// Writes down what a version runs with, before its first instance is sent anywhere: a version that
 /// has no such row was never started.
 async fn keep_version(shared: &Shared, epoch: i64, plan: &LaunchPlan) -> Result<(), RoundError> {
-    let mut tx = shared.store.write("keep what a version runs with").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared
+        .write_as_leader("keep what a version runs with", epoch)
+        .await?;
     let services = (!plan.services.is_empty()).then(|| {
         let bound = serde_json::Value::Array(plan.services.clone());
         shared.config.vault.seal(&bound)

@@ -4,11 +4,11 @@
 //! commands have left: no start waits for its record. What could not be written is written with a
 //! later round; a leader that dies in between leaves a start whose reason nobody knows.
 
-use super::{LEADERSHIP, Shared, clock};
+use super::{Shared, clock};
 use crate::domain::dispatch::Launch;
+use crate::store::StoreError;
 use crate::store::decisions::{self, Decision};
 use crate::store::desired::DesiredRow;
-use crate::store::{StoreError, leadership};
 use proto::ids::{DeaId, InstanceId, ProcessGuid, Version};
 use std::collections::BTreeMap;
 
@@ -163,8 +163,7 @@ pub(super) async fn record(shared: &Shared, epoch: i64) -> Result<(), StoreError
         }
     }
     let written = async {
-        let mut tx = shared.store.write("record decisions").await?;
-        leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+        let mut tx = shared.write_as_leader("record decisions", epoch).await?;
         decisions::record(&mut tx, &rows).await?;
         tx.commit().await
     };

@@ -5,12 +5,12 @@
 //! to do cost one small statement.
 
 use super::commands::{carry_out, clear_away, tell_health_manager, tell_names};
-use super::{LEADERSHIP, Shared, clock, decisions, rolling, staging, tasks};
+use super::{Shared, clock, decisions, rolling, staging, tasks};
 use crate::domain::dispatch::{Action, Desired, Sight};
 use crate::domain::picture::{Asked, REQUEST_PATIENCE};
+use crate::store::StoreError;
 use crate::store::desired::{self, DesiredRow};
 use crate::store::facts::{self, Fact, Kind};
-use crate::store::{StoreError, leadership};
 use daemon::{BusError, Shutdown};
 use proto::bus::catalogue;
 use proto::bus::health::HealthRequest;
@@ -118,8 +118,7 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: Shutdown) -> anyhow::Resu
 /// Raises the fence, so that a former leader writes nothing any more.
 async fn begin(shared: &Shared, epoch: i64) -> Option<Term> {
     let fenced = async {
-        let mut tx = shared.store.write("begin to lead").await?;
-        leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+        let tx = shared.write_as_leader("begin to lead", epoch).await?;
         tx.commit().await
     };
     match fenced.await {
@@ -197,8 +196,9 @@ async fn round(shared: &Arc<Shared>, term: &mut Term) -> Result<(), RoundError> 
         term.deploying = rolling::drive(shared, term.epoch, warm_since).await?;
     }
     if let Some(last) = facts.last() {
-        let mut tx = shared.store.write("move the dispatcher's cursor").await?;
-        leadership::fence(&mut tx, LEADERSHIP, term.epoch).await?;
+        let mut tx = shared
+            .write_as_leader("move the dispatcher's cursor", term.epoch)
+            .await?;
         facts::advance(&mut tx, CONSUMER, last.sequence).await?;
         if now.saturating_sub(term.pruned_at) > Duration::from_secs(3600) {
             let keep = i64::try_from(KEEP_FACTS.as_micros()).unwrap_or(i64::MAX);

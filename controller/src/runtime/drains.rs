@@ -4,10 +4,10 @@
 //! is not any more. So the wish is no row; the leader writes down what agents say of themselves, once for
 //! each drain, whose begin is its name.
 
-use super::{LEADERSHIP, Shared, clock};
+use super::{Shared, clock};
 use crate::domain::times::rfc3339_micros;
 use crate::store::audit_events::{self, AuditEvent, By, On};
-use crate::store::{StoreError, leadership, platform_events};
+use crate::store::{StoreError, platform_events};
 use automation::triggers::yard::{NodeDrained, NodeDraining, PlatformEvent};
 use daemon::{BusError, Shutdown};
 use proto::bus::catalogue;
@@ -159,10 +159,8 @@ async fn record(
 ) -> Result<(), StoreError> {
     let now = clock::unix_micros();
     let mut tx = shared
-        .store
-        .write("record the emptying of an agent")
+        .write_as_leader("record the emptying of an agent", epoch)
         .await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
     let last = AuditEvent::last_of(&mut tx, news.audited(), dea.as_str()).await?;
     let since = time(drain.since);
     if last.is_some_and(|last| last.data["since"] == since.as_str()) {

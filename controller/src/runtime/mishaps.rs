@@ -4,12 +4,12 @@
 //! by the clock and records what is news. A database without room refuses that, and then it is news until there is
 //! room: nothing is lost, it is told late.
 
-use super::{LEADERSHIP, Shared, clock, components};
+use super::{Shared, clock, components};
 use crate::domain::mishaps::{News, Told, What};
 use crate::domain::times::rfc3339_micros;
 use crate::store::audit_events::{self, AuditEvent, By, On};
 use crate::store::query::Filter;
-use crate::store::{StoreError, leadership, platform_events};
+use crate::store::{StoreError, platform_events};
 use automation::triggers::yard::{ClockJumped, DiskLow, DiskRecovered, PlatformEvent};
 use daemon::Shutdown;
 use std::sync::Arc;
@@ -119,8 +119,7 @@ async fn record(shared: &Shared, epoch: i64, news: &News) -> Result<(), StoreErr
     let now = clock::unix_micros();
     let (kind, object, event) = event(news, now);
     let data = event.payload();
-    let mut tx = shared.store.write("record a mishap").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared.write_as_leader("record a mishap", epoch).await?;
     let filter = Filter::new()
         .equals("type", kind)
         .equals("target_guid", &object)

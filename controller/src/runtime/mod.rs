@@ -44,7 +44,7 @@ mod traffic;
 use crate::blobs::Blobs;
 use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
 use crate::domain::placement::{self, PlacementRequest};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tx, leadership};
 use crate::vault::Vault;
 use challenges::Challenges;
 use clock::Clock;
@@ -303,6 +303,13 @@ impl Runtime {
 }
 
 impl Shared {
+    /// Begins a transaction that commits only while no later leader has begun.
+    async fn write_as_leader(&self, operation: &'static str, epoch: i64) -> Result<Tx, StoreError> {
+        let mut tx = self.store.write(operation).await?;
+        leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+        Ok(tx)
+    }
+
     /// The picture in memory. Never held across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state

@@ -4,12 +4,12 @@
 //! one whose bus was away, tells nothing twice. An agent counts as gone only after it could have been heard
 //! for as long as an agent may be silent.
 
-use super::{LEADERSHIP, Shared, clock};
+use super::{Shared, clock};
 use crate::domain::times::rfc3339_micros;
 use crate::store::audit_events::{self, By, On};
 use crate::store::known_nodes::{self, KnownNode};
 use crate::store::query::Filter;
-use crate::store::{StoreError, leadership, platform_events};
+use crate::store::{StoreError, platform_events};
 use automation::triggers::yard::{NodeJoined, NodeLost, PlatformEvent};
 use daemon::Shutdown;
 use std::collections::BTreeMap;
@@ -175,8 +175,7 @@ async fn tell(
         present: news != LOST,
         seen_at: now,
     };
-    let mut tx = shared.store.write("tell of a node").await?;
-    leadership::fence(&mut tx, LEADERSHIP, term.epoch).await?;
+    let mut tx = shared.write_as_leader("tell of a node", term.epoch).await?;
     known_nodes::put(&mut tx, &node).await?;
     let data = event.payload();
     audit_events::record(&mut tx, news, By::SYSTEM, On::agent(dea), data, now).await?;

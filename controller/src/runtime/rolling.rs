@@ -7,7 +7,7 @@
 use super::commands::event;
 use super::completed::duration_ms;
 use super::dispatcher::RoundError;
-use super::{LEADERSHIP, Shared, clock};
+use super::{Shared, clock};
 use crate::domain::deployment::{self, Other, Phase, Policy, Rolling, SETTLE, Seen, Step};
 use crate::domain::observed::ProcessScope;
 use crate::domain::times::rfc3339_micros;
@@ -17,7 +17,7 @@ use crate::store::facts::{self, Kind};
 use crate::store::process_versions::{self, RunSettings};
 use crate::store::processes::{self, Process};
 use crate::store::sql::Connection;
-use crate::store::{StoreError, leadership, platform_events};
+use crate::store::{StoreError, platform_events};
 use automation::triggers::yard::{DeploymentFailed, DeploymentFinished, PlatformEvent};
 use proto::api::WaitingThing;
 use proto::ids::{ProcessGuid, Version};
@@ -311,8 +311,7 @@ async fn scale(
     because: &str,
 ) -> Result<(), StoreError> {
     let now = clock::unix_micros();
-    let mut tx = shared.store.write("scale a deployment").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared.write_as_leader("scale a deployment", epoch).await?;
     rows.deployment.step_since = now;
     rows.deployment.update(&mut tx, now).await?;
     if let Some(new) = rows
@@ -368,8 +367,9 @@ async fn take_back(
     error: String,
 ) -> Result<(), StoreError> {
     let now = clock::unix_micros();
-    let mut tx = shared.store.write("take a deployment back").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared
+        .write_as_leader("take a deployment back", epoch)
+        .await?;
     rows.deployment.reason = deployments::CANCELING.to_string();
     rows.deployment.error = Some(error.clone());
     rows.deployment.step_since = now;
@@ -431,8 +431,7 @@ async fn finalize(
         }
     };
     let wanted = rows.wanted(!deployed);
-    let mut tx = shared.store.write("end a deployment").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared.write_as_leader("end a deployment", epoch).await?;
     let deployment = &mut rows.deployment;
     deployment.status = deployments::FINALIZED.to_string();
     deployment.reason = if deployed {

@@ -10,7 +10,7 @@ use super::completed;
 use super::dispatcher::RoundError;
 use super::launch::{self, lines, names};
 use super::state::BuildProgress;
-use super::{LEADERSHIP, Shared, clock};
+use super::{Shared, clock};
 use crate::domain::picture::Held;
 use crate::domain::placement::{Decision, PlacementRequest, Refusal};
 use crate::services::{self, Unreadable};
@@ -18,7 +18,7 @@ use crate::store::apps::App;
 use crate::store::buildpacks::{self, Buildpack};
 use crate::store::builds::{self, Build};
 use crate::store::packages::{self, Package};
-use crate::store::{StoreError, leadership, processes, routes};
+use crate::store::{StoreError, processes, routes};
 use daemon::BusError;
 use proto::buildpacks::is_address;
 use proto::bus::catalogue;
@@ -337,8 +337,9 @@ async fn choose(shared: &Shared, epoch: i64, build: &mut Build) -> Result<DeaId,
         }
     };
     let now = clock::unix_micros();
-    let mut tx = shared.store.write("note the agent of a build").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared
+        .write_as_leader("note the agent of a build", epoch)
+        .await?;
     build.dea = Some(dea.to_string());
     build.update(&mut tx, now).await?;
     tx.commit().await?;

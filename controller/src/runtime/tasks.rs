@@ -273,8 +273,9 @@ async fn place(shared: &Arc<Shared>, epoch: i64, mut task: Task) -> Result<(), R
             tell(shared, &task, true, &format!("waits: {reason}"));
             task.waits_for = Some(reason);
             let written = async {
-                let mut tx = shared.store.write("note what a task waits for").await?;
-                leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+                let mut tx = shared
+                    .write_as_leader("note what a task waits for", epoch)
+                    .await?;
                 task.update(&mut tx, clock::unix_micros()).await?;
                 tx.commit().await
             };
@@ -297,8 +298,9 @@ async fn write(
     event: Event,
     epoch: i64,
 ) -> Result<Verdict, StoreError> {
-    let mut tx = shared.store.write("give a task to an agent").await?;
-    leadership::fence(&mut tx, LEADERSHIP, epoch).await?;
+    let mut tx = shared
+        .write_as_leader("give a task to an agent", epoch)
+        .await?;
     let verdict = task.step(&mut tx, event, clock::unix_micros()).await?;
     tx.commit().await?;
     Ok(verdict)

@@ -4,12 +4,12 @@
 //! and what it told is rows, written in the transaction of the event: a new leader tells nothing twice. What
 //! rose while nobody led is told by the next leader, if it still is so.
 
-use super::{LEADERSHIP, Shared, clock};
+use super::{Shared, clock};
 use crate::domain::times::rfc3339_micros;
 use crate::domain::traffic::{Count, News, Policy, Subject, Told};
 use crate::store::apps::App;
 use crate::store::sql::Connection;
-use crate::store::{StoreError, leadership, platform_events, told_traffic};
+use crate::store::{StoreError, platform_events, told_traffic};
 use automation::triggers::yard::{PlatformEvent, RouteErrors, RouteRate};
 use daemon::{Received, Shutdown};
 use proto::bus::stream::RouterTraffic;
@@ -95,8 +95,9 @@ async fn look(
     for some in news.chunks(BATCH) {
         let at = clock::unix_micros();
         let mut told = term.told.clone();
-        let mut tx = shared.store.write("tell of traffic").await?;
-        leadership::fence(&mut tx, LEADERSHIP, term.epoch).await?;
+        let mut tx = shared
+            .write_as_leader("tell of traffic", term.epoch)
+            .await?;
         let mut events = Vec::new();
         for one in some {
             let subject = one.subject();

@@ -16,7 +16,7 @@ use super::proxy::Worker;
 use super::{tcp, udp};
 use crate::domain::policy::{Policy, ports_key};
 use crate::domain::ports::plan;
-use crate::domain::table::{Endpoint, InFlight, Ports};
+use crate::domain::table::{InFlight, Ports};
 use daemon::Shutdown;
 use metrics::{Counter, Gauge};
 use proto::ports::{Port, Transport};
@@ -220,15 +220,6 @@ impl Doors {
             Transport::Tcp => &self.tcp,
             Transport::Udp => &self.udp,
         }
-    }
-
-    /// Notes that an endpoint could not be reached: others are tried first for a while.
-    pub(super) fn failed(&self, endpoint: &Endpoint, policy: &Policy, why: &io::Error) {
-        let now = self.worker.clock.now();
-        endpoint.set_aside(now + policy.set_aside_for());
-        self.worker
-            .failures
-            .note(endpoint.number, &why.to_string(), now);
     }
 }
 

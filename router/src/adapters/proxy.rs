@@ -72,6 +72,15 @@ pub struct Worker {
     pub shown_address: String,
 }
 
+impl Worker {
+    /// Notes that an endpoint could not be reached: others are tried first for a while.
+    pub fn set_aside(&self, endpoint: &Endpoint, policy: &Policy, why: &str) {
+        let now = self.clock.now();
+        endpoint.set_aside(now + policy.set_aside_for());
+        self.failures.note(endpoint.number, why, now);
+    }
+}
+
 /// Answers one request. Never fails: what fails is told to the client.
 pub async fn handle(
     worker: Arc<Worker>,
@@ -548,9 +557,7 @@ async fn forward(
                 }
             }
         };
-        let now = worker.clock.now();
-        endpoint.set_aside(now + policy.set_aside_for());
-        worker.failures.note(endpoint.number, &failure.why, now);
+        worker.set_aside(&endpoint, policy, &failure.why);
         exchange.failed_attempt();
         tried.push(endpoint.number);
         last_failure = Some(failure);

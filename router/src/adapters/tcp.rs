@@ -109,7 +109,9 @@ async fn reach(doors: &Doors, port: Port) -> Option<(TcpStream, InFlight)> {
             }
             Err(error) => {
                 tracing::debug!(%port, %address, %error, "an instance did not take a connection");
-                doors.failed(endpoint, &policy, &error);
+                doors
+                    .worker
+                    .set_aside(endpoint, &policy, &error.to_string());
                 doors.tcp.retries.increment(1);
                 tried.push(endpoint.number);
             }

@@ -185,7 +185,9 @@ impl Session {
             };
             let endpoint = serving.endpoint();
             tracing::debug!(port = %self.port, address = %endpoint.identity.address, %why, "an instance left a session");
-            self.doors.failed(endpoint, &policy, &why);
+            self.doors
+                .worker
+                .set_aside(endpoint, &policy, &why.to_string());
             if self.answered {
                 // Its next datagram begins another: nobody knows what the last ones were for.
                 return;
