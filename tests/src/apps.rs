@@ -1,7 +1,7 @@
 //! What suites share: pushing, and an app whose behaviour its requests decide.
 
 use crate::{Cluster, Output, eventually};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,6 +65,17 @@ pub fn server(cluster: &Cluster, name: &str) -> PathBuf {
             ("Procfile", "web: exec python3 -u server.py\n"),
         ],
     )
+}
+
+/// Deletes every app: those of the tests before leave no room on a small disk for a staging.
+pub async fn delete_apps(cluster: &Cluster) -> anyhow::Result<()> {
+    let apps = cluster.ok(["apps", "--json"]).await?.json()?;
+    let apps = apps.as_array().context("a list")?;
+    for app in apps {
+        let name = app["name"].as_str().context("each has a name")?;
+        cluster.ok(["delete", name, "--force", "--routes"]).await?;
+    }
+    Ok(())
 }
 
 pub async fn running(cluster: &Cluster, name: &str) -> anyhow::Result<usize> {

@@ -2,6 +2,7 @@
 //! and always lets the subject be taken down.
 
 use crate::{Cluster, Options};
+use anyhow::Context;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use std::panic::AssertUnwindSafe;
@@ -110,6 +111,16 @@ pub fn filters() -> Vec<String> {
 
 /// Runs those tests that the command line names (all, if none).
 pub async fn run<S>(subject: &S, tests: Vec<Test<S>>, tally: &mut Tally) {
+    run_and_clean(subject, tests, tally, async |_| Ok(())).await;
+}
+
+/// The same; `clean` removes what a test left in the subject, whether it passed or not.
+pub async fn run_and_clean<S>(
+    subject: &S,
+    tests: Vec<Test<S>>,
+    tally: &mut Tally,
+    clean: impl AsyncFn(&S) -> anyhow::Result<()>,
+) {
     let filters = filters();
     for test in tests {
         if !filters.is_empty()
@@ -123,6 +134,14 @@ pub async fn run<S>(subject: &S, tests: Vec<Test<S>>, tally: &mut Tally) {
         let start = Instant::now();
         let outcome = AssertUnwindSafe((test.run)(subject)).catch_unwind().await;
         let seconds = start.elapsed().as_secs_f64();
+        let outcome = match (outcome, clean(subject).await) {
+            (Ok(Ok(())), cleaned) => Ok(cleaned.context("what it left cannot be removed")),
+            (outcome, Ok(())) => outcome,
+            (outcome, Err(error)) => {
+                println!("    what it left cannot be removed: {error:#}");
+                outcome
+            }
+        };
         match outcome {
             Ok(Ok(())) => {
                 tally.passed += 1;

@@ -21,7 +21,7 @@ use route_terms::*;
 use std::path::Path;
 use std::time::Duration;
 use tests::apps::*;
-use tests::runner::{run, suite, with_cluster};
+use tests::runner::{run_and_clean, suite, with_cluster};
 use tests::{Cluster, Load, eventually, tests};
 
 async fn a_static_app_answers_within_its_push(cluster: &Cluster) -> anyhow::Result<()> {
@@ -364,7 +364,7 @@ fn main() {
                 two_clusters_run_side_by_side,
                 down_leaves_nothing_and_up_brings_the_same_apps_back,
             ];
-            run(&cluster, tests, tally).await;
+            run_and_clean(&cluster, tests, tally, delete_apps).await;
             cluster
         })
         .await;

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::process::Process;
-use super::routes::{self, BACKENDS, Certificate, HOSTS};
+use super::routes::{self, BACKENDS, Certificate, HOSTS, STEPS};
 use crate::yardsticks::nats;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -163,20 +163,33 @@ pub fn shared(first_backend: u16, hosts: usize) -> impl Iterator<Item = Registra
         .filter(|registration| !registration.uris.is_empty())
 }
 
-/// Names that nobody asks for, each with three instances of its own; the generation of an instance makes it
-/// another one.
-pub fn own(
-    first_backend: u16,
-    number: usize,
-    generation: usize,
-) -> impl Iterator<Item = Registration> {
-    let number = HOSTS + number;
-    routes::instances(first_backend, routes::group(number))
-        .enumerate()
-        .map(move |(place, port)| Registration {
-            uris: vec![routes::host(number)],
-            ..instance(number, generation * 10 + place, port)
-        })
+/// A name that nobody asks for, with three instances at addresses that nobody else has, as agents have them; the
+/// generation of an instance makes it another one.
+pub fn own(number: usize, generation: usize) -> impl Iterator<Item = Registration> {
+    (0..STEPS.len()).map(move |place| {
+        let [_, a, b, c] = (number as u32).to_be_bytes();
+        Registration {
+            uris: vec![routes::host(HOSTS + number)],
+            host: format!("10.{a}.{b}.{c}"),
+            ..instance(
+                HOSTS + number,
+                generation * 10 + place,
+                61_001 + place as u16,
+            )
+        }
+    })
+}
+
+/// A name at one of the backends, as a route registrar registers a server that is no app: the backend has other
+/// names, too.
+pub fn beside(first_backend: u16, number: usize) -> Registration {
+    let backend = number % BACKENDS;
+    Registration {
+        uris: vec![routes::host(HOSTS + number)],
+        host: "127.0.0.1".to_string(),
+        port: Some(first_backend + backend as u16),
+        ..Registration::default()
+    }
 }
 
 /// As agents register an instance of an app.

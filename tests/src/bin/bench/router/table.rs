@@ -2,7 +2,7 @@
 
 use super::Ground;
 use super::client::Client;
-use super::daemon::{Router, own, shared};
+use super::daemon::{Router, beside, own, shared};
 use super::load::Load;
 use super::rounds::{Contender, Rounds, compare, ratios};
 use super::routes::{HOSTS, host};
@@ -37,10 +37,8 @@ pub async fn measure(
 ) -> anyhow::Result<()> {
     let first = ground.first_backend;
     let before = large.process.kibibytes()?;
-    let names = 0..NAMES;
-    large
-        .register(names.flat_map(|number| own(first, number, 0)))
-        .await?;
+    let names = (0..NAMES).flat_map(|number| own(number, 0));
+    large.register(names).await?;
     large.register(shared(first, HOSTS)).await?;
     small.register(shared(first, 1)).await?;
     let megabytes = (large.process.kibibytes()? - before) * 1024.0 / 1e6;
@@ -83,11 +81,7 @@ async fn registrations(ground: &Ground, router: &Router) -> anyhow::Result<Goal>
     let mut registrations = (0..).flat_map(|turn| {
         (0..NAMES).flat_map(move |number| {
             let is_new = number % ONE_IS_NEW == 0;
-            own(
-                ground.first_backend,
-                number,
-                if is_new { turn + 1 } else { 0 },
-            )
+            own(number, if is_new { turn + 1 } else { 0 })
         })
     });
     let mut rates = Vec::new();
@@ -143,8 +137,7 @@ async fn fresh(ground: &Ground, router: &Router) -> anyhow::Result<[Goal; 2]> {
         let mut times = Vec::with_capacity(FRESH);
         for number in 0..FRESH {
             let number = NAMES + round * FRESH + number;
-            let mut instances = own(ground.first_backend, number, 0);
-            let registration = instances.next().context("a name has an instance")?;
+            let registration = beside(ground.first_backend, number);
             let name = host(HOSTS + number);
             let begun = Instant::now();
             router.publish(&registration).await?;
