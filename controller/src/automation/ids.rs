@@ -1,11 +1,20 @@
-//! Ids of automation: 24 hexadecimal digits, the first eight the time of birth in seconds, so that
-//! sorting by id sorts by age.
+//! Ids of automation: 24 hexadecimal digits, the first eight the time of birth in seconds, the next ten the
+//! process's, the last six counted, so that sorting by id sorts by age.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What the ids of this process have in common.
+static PROCESS: LazyLock<[u8; 5]> = LazyLock::new(rand::random);
+/// From somewhere in the lower half on, so that it takes long to begin anew.
+static COUNT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random::<u32>() >> 9));
 
 /// A new id.
 pub fn new_id() -> String {
     let seconds = u32::try_from(crate::ops::now() / 1_000_000).unwrap_or(u32::MAX);
-    let rest: [u8; 8] = rand::random();
-    format!("{seconds:08x}{}", crate::blobs::hex(&rest))
+    let count = COUNT.fetch_add(1, Ordering::Relaxed) & 0xff_ffff;
+    let process = crate::blobs::hex(&*PROCESS);
+    format!("{seconds:08x}{process}{count:06x}")
 }
 
 pub fn is_id(text: &str) -> bool {
@@ -23,7 +32,7 @@ mod tests {
     fn ids_have_the_form_that_clients_expect() {
         let (first, second) = (new_id(), new_id());
         assert!(is_id(&first) && is_id(&second));
-        assert_ne!(first, second);
+        assert!(first < second, "in the same second too: {first} {second}");
         for wrong in [
             "",
             "0123",
