@@ -20,6 +20,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -104,10 +105,28 @@ impl Shutdown {
         *self.phase.borrow() >= Phase::Cancelled
     }
 
+    /// Waits as cheaply as it goes beside work that is polled all the time: the list of those who wait has a lock,
+    /// which is taken only by whoever is not on it yet, and after a change.
     async fn reach(&self, wanted: Phase) {
         let mut phase = self.phase.clone();
-        // The sender lives as long as the supervisor; if that is gone, so is the daemon.
-        let _ = phase.wait_for(|now| *now >= wanted).await;
+        let known = phase.clone();
+        let reached = phase.wait_for(|now| *now >= wanted);
+        tokio::pin!(reached);
+        let mut listed: Option<Waker> = None;
+        std::future::poll_fn(|cx| {
+            let is_listed = listed
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()));
+            if is_listed && matches!(known.has_changed(), Ok(false)) {
+                return Poll::Pending;
+            }
+            if !is_listed {
+                listed = Some(cx.waker().clone());
+            }
+            // The sender lives as long as the supervisor; if that is gone, so is the daemon.
+            reached.as_mut().poll(cx).map(drop)
+        })
+        .await;
     }
 }
 
@@ -235,6 +254,7 @@ impl Supervisor {
         let future = Box::pin(future);
         self.launch(name, true, Arc::default(), async move {
             tokio::select! {
+                biased;
                 result = catch_panic(future.map(Ok)) => {
                     if let Err(reason) = result {
                         error!(task = name, reason = %format!("{reason:#}"), "a unit of work failed");
@@ -413,6 +433,47 @@ mod tests {
             begun.elapsed() < Duration::from_secs(2),
             "nobody had anything to drain"
         );
+    }
+
+    #[tokio::test]
+    async fn the_end_is_heard_also_by_who_waits_in_turn_with_others_or_moved() {
+        let tasks = Supervisor::new();
+        let shutdown = tasks.shutdown();
+        let seen = shutdown.clone();
+        let mut both = Box::pin(async move {
+            seen.draining().await;
+            seen.cancelled().await;
+        });
+        // It is asked first in another task than the one that waits in the end.
+        for _ in 0..3 {
+            let pending = futures_util::poll!(both.as_mut());
+            assert!(pending.is_pending());
+        }
+        #[expect(clippy::disallowed_methods, reason = "this is the supervisor")]
+        let waiting = tokio::spawn(both_of(shutdown.clone()));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        tasks.stop(Duration::from_secs(1)).await;
+        let ended = tokio::time::timeout(Duration::from_secs(1), async {
+            waiting.await.expect("it does not panic");
+        });
+        ended.await.expect("both are heard in a task");
+        let ended = tokio::time::timeout(Duration::from_secs(1), both);
+        ended.await.expect("both are heard here");
+    }
+
+    /// Waits for both ends beside work that wakes it all the time.
+    async fn both_of(shutdown: Shutdown) {
+        let (draining, cancelled) = (shutdown.draining(), shutdown.cancelled());
+        tokio::pin!(draining, cancelled);
+        let mut drains = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+                () = draining.as_mut(), if !drains => drains = true,
+                () = cancelled.as_mut() => return,
+            }
+        }
     }
 
     #[tokio::test]

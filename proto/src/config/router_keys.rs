@@ -200,7 +200,7 @@ pub(super) const ROUTER: &[Key] = &[
             max: secs(86_400),
         },
         "15m",
-        "Time an instance may take until its response headers.",
+        "Time an instance may take until its response headers; of clients over HTTP/1, up to 0.4 s more.",
     ),
     key(
         "router/timeouts/request_header",

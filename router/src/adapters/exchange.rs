@@ -137,6 +137,12 @@ impl Exchange {
         self.sent += bytes as u64;
     }
 
+    /// Its client's connection is looked at every now and then, and this request with it
+    /// ([`super::server`]). Requests on HTTP/2 are tasks of their own.
+    pub fn is_looked_after(&self) -> bool {
+        !self.client.is_stream()
+    }
+
     /// The client can take more of the answer. (Whether a connection of HTTP/1 can is its front's to know.)
     pub fn more_is_wanted(&self) {
         if self.client.is_stream() {

@@ -33,7 +33,7 @@ use crate::domain::http2::{from_http2, to_http2};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{EndpointFault, Refusal};
 use crate::domain::route_service::Seals;
-use crate::domain::table::{Endpoint, Pool, Table};
+use crate::domain::table::{Endpoint, Millis, Pool, Table};
 use crate::domain::trace_context::Ids;
 use crate::domain::uri::{fold_host, fold_path, without_port};
 use arc_swap::ArcSwap;
@@ -46,6 +46,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// Everything a request needs. One for each thread: what is not of the whole router is [`Backends`], since connections
@@ -637,7 +638,16 @@ async fn attempt(
 
     let begun = Instant::now();
     let heard_before = lease.heard();
-    let sent = tokio::time::timeout(outgoing.timeout, lease.send(request)).await;
+    let wait = outgoing.timeout.as_millis() as Millis;
+    let by = worker.clock.now().saturating_add(wait);
+    let sending = lease.send(request);
+    let sent = match exchange.is_looked_after() {
+        true => until(by, worker.clock, sending).await,
+        // (In a box: most requests need no room for its timer.)
+        false => Box::pin(tokio::time::timeout(outgoing.timeout, sending))
+            .await
+            .ok(),
+    };
     exchange.waited(begun.elapsed());
     let Outgoing {
         progress,
@@ -659,9 +669,9 @@ async fn attempt(
         hash,
     };
     match sent {
-        Ok(Ok(response)) => Attempt::Answered(response, lease),
-        Err(_) => Attempt::Failed(Refusal::EndpointTimeout),
-        Ok(Err(mut error)) => {
+        Some(Ok(response)) => Attempt::Answered(response, lease),
+        None => Attempt::Failed(Refusal::EndpointTimeout),
+        Some(Err(mut error)) => {
             let failure = Failure {
                 why: error_text(error.error()),
                 fault: of_exchange(error.error()),
@@ -688,6 +698,18 @@ async fn attempt(
             }
         }
     }
+}
+
+/// What comes by then; else whoever looks at the client's time wakes this, a moment later. A timer for each request
+/// would cost more than all else that is done for its time.
+async fn until<T>(by: Millis, clock: Clock, coming: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(coming);
+    std::future::poll_fn(|cx| match coming.as_mut().poll(cx) {
+        Poll::Ready(come) => Poll::Ready(Some(come)),
+        Poll::Pending if clock.now() >= by => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// No connection. Who must prove who he is and cannot goes from the table: registrations of such
