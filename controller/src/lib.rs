@@ -129,15 +129,9 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         .await
         .context("preparing the cluster")?;
 
-    let sweeping = ops.clone();
-    deps.tasks.spawn("sweep", Policy::Restart, move |shutdown| {
-        sweep(sweeping.clone(), shutdown)
-    });
-    let looking = ops.clone();
+    deps.tasks.keep("sweep", &ops, sweep);
     deps.tasks
-        .spawn("interrupted-uploads", Policy::Restart, move |shutdown| {
-            fail_interrupted(looking.clone(), shutdown)
-        });
+        .keep("interrupted-uploads", &ops, fail_interrupted);
 
     let api = Api {
         ops,

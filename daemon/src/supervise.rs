@@ -238,6 +238,22 @@ impl Supervisor {
         });
     }
 
+    /// Runs what `run` makes of the subject, again whenever it ends.
+    pub fn keep<S, Fut>(
+        &self,
+        name: &'static str,
+        subject: &S,
+        run: impl Fn(S, Shutdown) -> Fut + Send + 'static,
+    ) where
+        S: Clone + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let subject = subject.clone();
+        self.spawn(name, Policy::Restart, move |shutdown| {
+            run(subject.clone(), shutdown)
+        });
+    }
+
     /// Runs one unit of work: a request, an instance. The end of the daemon waits for it until
     /// the deadline, then drops it.
     pub fn spawn_once(

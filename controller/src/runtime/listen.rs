@@ -4,7 +4,7 @@
 use super::state::State;
 use super::{Shared, completed, crashes, traffic};
 use crate::store::facts;
-use daemon::{Policy, Received, Shutdown};
+use daemon::{Received, Shutdown};
 use proto::bus::catalogue::{self, QUEUE_CONTROLLERS, QUEUE_CRASHES};
 use proto::bus::dea::{Advertisement, Hello, Shutdown as AgentShutdown};
 use proto::bus::health::{BulkCredentials, ExitReason, Exited, HealthRequest, Heartbeat};
@@ -92,12 +92,7 @@ pub(super) async fn start(shared: &Arc<Shared>) {
         traffic::heard,
     )
     .await;
-    let sweeping = shared.clone();
-    shared
-        .tasks
-        .spawn("sweep-agents", Policy::Restart, move |shutdown| {
-            sweep(sweeping.clone(), shutdown)
-        });
+    shared.tasks.keep("sweep-agents", shared, sweep);
 }
 
 async fn follow<M: Payload>(

@@ -49,7 +49,7 @@ use crate::vault::Vault;
 use challenges::Challenges;
 use clock::Clock;
 use daemon::seals::Seals;
-use daemon::{Bus, Cluster, Deps, LogSender, Policy, Supervisor};
+use daemon::{Bus, Cluster, Deps, LogSender, Supervisor};
 use proto::api::{RouterCertificate, RouterTable};
 use proto::bus::dea::Drain;
 use proto::bus::stream::{LogLine, TaskExited};
@@ -148,41 +148,15 @@ impl Runtime {
             reports: Arc::new(Semaphore::new(64)),
         });
         listen::start(&shared).await;
-        let dispatching = shared.clone();
+        deps.tasks.keep("dispatcher", &shared, dispatcher::run);
         deps.tasks
-            .spawn("dispatcher", Policy::Restart, move |shutdown| {
-                dispatcher::run(dispatching.clone(), shutdown)
-            });
-        let announcing = shared.clone();
+            .keep("facts-announcer", &shared, dispatcher::announce_facts);
+        deps.tasks.keep("watch-nodes", &shared, nodes::watch);
+        deps.tasks.keep("watch-drains", &shared, drains::watch);
+        deps.tasks.keep("watch-mishaps", &shared, mishaps::watch);
+        deps.tasks.keep("watch-traffic", &shared, traffic::watch);
         deps.tasks
-            .spawn("facts-announcer", Policy::Restart, move |shutdown| {
-                dispatcher::announce_facts(announcing.clone(), shutdown)
-            });
-        let watching = shared.clone();
-        deps.tasks
-            .spawn("watch-nodes", Policy::Restart, move |shutdown| {
-                nodes::watch(watching.clone(), shutdown)
-            });
-        let recording = shared.clone();
-        deps.tasks
-            .spawn("watch-drains", Policy::Restart, move |shutdown| {
-                drains::watch(recording.clone(), shutdown)
-            });
-        let asking = shared.clone();
-        deps.tasks
-            .spawn("watch-mishaps", Policy::Restart, move |shutdown| {
-                mishaps::watch(asking.clone(), shutdown)
-            });
-        let judging = shared.clone();
-        deps.tasks
-            .spawn("watch-traffic", Policy::Restart, move |shutdown| {
-                traffic::watch(judging.clone(), shutdown)
-            });
-        let ordering = shared.clone();
-        deps.tasks
-            .spawn("certificates", Policy::Restart, move |shutdown| {
-                certificates::watch(ordering.clone(), shutdown)
-            });
+            .keep("certificates", &shared, certificates::watch);
         let counting = shared.clone();
         deps.varz(move || status::counters(&counting));
         Ok(Runtime { shared })

@@ -26,7 +26,7 @@ use super::Automation;
 use crate::automation::ops::Fault;
 use crate::ops::now;
 use crate::store::automation::executions;
-use daemon::{Deps, Policy, Shutdown};
+use daemon::{Deps, Shutdown};
 use std::time::{Duration, Instant};
 
 /// The clock of the loop.
@@ -44,16 +44,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Begins to listen to agents, and to act when this controller leads.
 pub async fn start(automation: &Automation, deps: &Deps) {
     reports::listen(automation, deps).await;
-    let engine = automation.clone();
-    deps.tasks
-        .spawn("automation", Policy::Restart, move |shutdown| {
-            run(engine.clone(), shutdown)
-        });
-    let libraries = automation.clone();
-    deps.tasks
-        .spawn("libraries-of-packs", Policy::Restart, move |shutdown| {
-            libraries.clone().keep_base_environment(shutdown)
-        });
+    deps.tasks.keep("automation", automation, run);
+    deps.tasks.keep(
+        "libraries-of-packs",
+        automation,
+        Automation::keep_base_environment,
+    );
 }
 
 async fn run(automation: Automation, shutdown: Shutdown) -> anyhow::Result<()> {
