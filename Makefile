@@ -84,5 +84,6 @@ trials: setup-test build
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test automation_trials --locked
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test mortal --locked
 	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test hostile --locked -- misbehave
+	@$(SUDO) env STACKYARD_TRIALS=10 cargo test -p tests --test first_whole --locked -- new_versions
 	@env STACKYARD_TRIALS=10 cargo test -p tests --test simulator --locked
 	@env STACKYARD_TRIALS=100 cargo test -p router --test fuzz --locked

@@ -10,6 +10,7 @@
 pub mod apps;
 pub mod authority;
 pub mod automation;
+pub mod barrage;
 pub mod cluster;
 pub mod inside;
 pub mod leftovers;

@@ -38,9 +38,7 @@ pub struct Seen {
 impl Seen {
     /// So much of the requests (0.99) took no longer than this.
     pub fn percentile(&self, part: f64) -> Duration {
-        let at = (self.took.len() as f64 * part).ceil() as usize;
-        let at = at.clamp(1, self.took.len().max(1)) - 1;
-        self.took.get(at).copied().unwrap_or_default()
+        percentile(&self.took, part)
     }
 
     /// Fails if any request did, or if there were hardly any.
@@ -61,6 +59,13 @@ impl Seen {
         }
         Ok(())
     }
+}
+
+/// So much of these times, the shortest first, are no longer than this.
+pub(crate) fn percentile(took: &[Duration], part: f64) -> Duration {
+    let at = (took.len() as f64 * part).ceil() as usize;
+    let at = at.clamp(1, took.len().max(1)) - 1;
+    took.get(at).copied().unwrap_or_default()
 }
 
 impl Load {

@@ -230,6 +230,10 @@ impl Body for ResponseBody {
                 complete,
                 packing,
             } => {
+                // hyper would keep as much for a reader as the largest head may be; the front wakes us when it moves.
+                if exchange.is_held_up() {
+                    return Poll::Pending;
+                }
                 exchange.more_is_wanted();
                 let polled = match packing {
                     None => Pin::new(&mut *inner).poll_frame(cx),

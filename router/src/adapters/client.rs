@@ -84,10 +84,17 @@ impl Since {
         }
     }
 
-    pub(super) fn end(&self) {
-        if self.0.load(Ordering::Relaxed) != 0 {
+    /// Says whether there was one.
+    pub(super) fn end(&self) -> bool {
+        let begun = self.has_begun();
+        if begun {
             self.0.store(0, Ordering::Relaxed);
         }
+        begun
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
     }
 
     pub(super) fn lasts(&self, now: Millis, limit: Millis) -> bool {
@@ -276,8 +283,14 @@ impl ClientConnection {
         self.reader_awaited.begin(now);
     }
 
-    pub fn reader_moves(&self) {
-        self.reader_awaited.end();
+    /// Says whether it was waited for.
+    pub fn reader_moves(&self) -> bool {
+        self.reader_awaited.end()
+    }
+
+    /// Whether its socket takes no more of the answer.
+    pub fn is_awaited(&self) -> bool {
+        self.reader_awaited.has_begun()
     }
 
     pub fn head_begins(&self, now: Millis) {

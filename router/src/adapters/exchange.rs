@@ -150,6 +150,12 @@ impl Exchange {
         }
     }
 
+    /// The client takes nothing at the moment, and what was handed out last still waits for it. (Each request of HTTP/2
+    /// has a window of its own.)
+    pub fn is_held_up(&self) -> bool {
+        !self.client.is_stream() && self.client.is_awaited()
+    }
+
     /// A piece of the answer was handed out.
     pub fn piece_is_given(&self) {
         if self.client.is_stream() {

@@ -207,12 +207,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Front<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
-    /// A tunnel may be as slow as it likes.
-    fn note_reader(&self, waits: bool) {
+    /// A tunnel may be as slow as it likes. An answer that was held back for its reader goes on when he moves: hyper
+    /// asks for its body before it writes, not after.
+    fn note_reader(&self, waits: bool, cx: &Context<'_>) {
         if waits && !self.inspector.is_tunnel() {
             self.client.awaits_reader(self.clock.now());
-        } else {
-            self.client.reader_moves();
+        } else if self.client.reader_moves() {
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -245,7 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        this.note_reader(written.is_pending());
+        this.note_reader(written.is_pending(), cx);
         written
     }
 
@@ -256,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bytes);
-        this.note_reader(written.is_pending());
+        this.note_reader(written.is_pending(), cx);
         written
     }
 
@@ -268,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.socket).poll_flush(cx);
         // Under TLS a write may be taken though the socket takes nothing.
-        this.note_reader(flushed.is_pending());
+        this.note_reader(flushed.is_pending(), cx);
         flushed
     }
 

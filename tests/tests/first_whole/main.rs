@@ -9,6 +9,7 @@
 mod calls;
 mod mishaps;
 mod ports;
+mod pushes;
 mod refusals;
 mod route_terms;
 
@@ -16,13 +17,14 @@ use anyhow::{Context, bail, ensure};
 use calls::*;
 use mishaps::*;
 use ports::*;
+use pushes::*;
 use refusals::*;
 use route_terms::*;
 use std::path::Path;
 use std::time::Duration;
 use tests::apps::*;
 use tests::runner::{run_and_clean, suite, with_cluster};
-use tests::{Cluster, Load, eventually, tests};
+use tests::{Cluster, eventually, tests};
 
 async fn a_static_app_answers_within_its_push(cluster: &Cluster) -> anyhow::Result<()> {
     let push = cluster
@@ -121,45 +123,6 @@ async fn an_app_scales_to_five_and_back(cluster: &Cluster) -> anyhow::Result<()>
     ensure!(seen.len() == 5, "all five instances get requests: {seen:?}");
     cluster.ok(["scale", "five", "--instances", "2"]).await?;
     wait_running(cluster, "five", 2, Duration::from_secs(20)).await
-}
-
-async fn a_push_under_load_fails_no_request(cluster: &Cluster) -> anyhow::Result<()> {
-    let folder = server(cluster, "rolling");
-    push(
-        cluster,
-        "rolling",
-        &folder,
-        &["--memory", "64M", "--instances", "2"],
-    )
-    .await?
-    .success()?;
-    wait_running(cluster, "rolling", 2, Duration::from_secs(20)).await?;
-    cluster.ok(["set-env", "rolling", "RELEASE", "two"]).await?;
-    let load = Load::start(cluster, &cluster.host("rolling"), "/", 8);
-    push(
-        cluster,
-        "rolling",
-        &folder,
-        &["--memory", "64M", "--instances", "2"],
-    )
-    .await?
-    .success()?;
-    eventually("the new version alone", Duration::from_secs(20), || async {
-        for _ in 0..20 {
-            let body = cluster.body(&cluster.host("rolling"), "/").await?;
-            ensure!(body.starts_with("two"), "{body}");
-        }
-        Ok(())
-    })
-    .await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let seen = load.stop().await;
-    seen.without_failure(100)?;
-    ensure!(
-        seen.bodies.keys().any(|line| line.starts_with("one")),
-        "the old version answered before"
-    );
-    Ok(())
 }
 
 async fn a_wrong_setting_is_refused(cluster: &Cluster) -> anyhow::Result<()> {
@@ -341,7 +304,7 @@ fn main() {
                 a_node_app_with_a_dependency_answers,
                 a_worker_without_route_runs_and_logs,
                 an_app_scales_to_five_and_back,
-                a_push_under_load_fails_no_request,
+                new_versions_are_pushed_under_load_and_nothing_fails,
                 a_crashed_instance_is_back_within_a_second,
                 a_killed_agent_finds_its_instances_again,
                 each_daemon_may_be_killed_under_load,
