@@ -66,10 +66,9 @@ impl<C: Future> Crew<C> {
     /// The same where the streams go on when nothing new can begin: what hyper calls the connection to a
     /// server ends with its last sender, or when the server says that it wants no more.
     pub fn outlasting(connection: C, inbox: Inbox) -> Crew<C> {
-        Crew {
-            outlast: true,
-            ..Crew::new(connection, inbox)
-        }
+        let mut crew = Crew::new(connection, inbox);
+        crew.outlast = true;
+        crew
     }
 
     pub fn connection(&mut self) -> &mut C {
@@ -84,6 +83,16 @@ impl<C: Future> Crew<C> {
             if self.inbox.is_empty() {
                 return;
             }
+        }
+    }
+}
+
+/// What hyper wants run holds the inbox it is put in: left there, each would keep the other for ever, and with it the
+/// client's place. A connection that ends in the poll in which a stream begins leaves one.
+impl<C: Future> Drop for Crew<C> {
+    fn drop(&mut self) {
+        while !self.inbox.is_empty() {
+            drop(self.inbox.take());
         }
     }
 }
@@ -136,6 +145,21 @@ mod tests {
         let connection = Box::pin(async move { heard.await.unwrap() });
         assert_eq!(Crew::new(connection, inbox).await, 7);
         assert!(alive.await.is_err(), "dropped with the connection");
+    }
+
+    #[tokio::test]
+    async fn what_is_put_in_at_the_very_end_is_dropped_with_the_connection() {
+        let inbox = Inbox::default();
+        let (kept, alive) = tokio::sync::oneshot::channel::<u8>();
+        let (last, held) = (inbox.clone(), inbox.clone());
+        let connection = Box::pin(async move {
+            last.execute(async move {
+                let _kept = (kept, held);
+                std::future::pending::<()>().await;
+            });
+        });
+        Crew::new(connection, inbox).await;
+        assert!(alive.await.is_err(), "nobody holds it");
     }
 
     #[tokio::test]
