@@ -5,20 +5,24 @@
 //! starts them, and tells it when they have ended.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use daemon::Supervisor;
 use proto::join::{Identity, Joined, Standing};
 use proto::node::ClusterFile;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::adapters::files;
 use crate::adapters::layout;
 use crate::adapters::link::{Caller, Link, LinkError};
 use crate::plan::Plan;
 use crate::recast::{Place, Recast};
+
+/// How long instances of a machine that was removed are left running: their agents are lost for the cluster by then,
+/// others have started, and routers have forgotten these.
+const GRACE: Duration = Duration::from_secs(120);
 
 /// The link of this machine to its cluster.
 pub fn link(plan: &Plan, joined: &Joined, tasks: &Supervisor) -> anyhow::Result<Arc<Link>> {
@@ -58,6 +62,27 @@ impl Recast<'_> {
         }
         self.replan(self.plan.file.roles.clone())?;
         link.listen(&self.plan.linked()).await
+    }
+
+    /// A machine that was removed stops: its instances are started elsewhere once its agents are lost, and until then
+    /// whoever uses them is served.
+    pub(crate) fn mind_withdrawal(&mut self) {
+        let Place::Joined(link) = &self.place else {
+            return;
+        };
+        if !link.is_withdrawn() {
+            return;
+        }
+        let since = *self.withdrawn_at.get_or_insert_with(|| {
+            error!(
+                stops_in_s = GRACE.as_secs(),
+                "this machine was removed from its cluster: it stops"
+            );
+            Instant::now()
+        });
+        if since.elapsed() >= GRACE {
+            self.crew.board.request_stop();
+        }
     }
 
     /// Something has ended: the cluster need not know its logins any more. On the first machine nobody is asked.

@@ -33,9 +33,7 @@ pub async fn join(wish: Wish) -> anyhow::Result<()> {
     if let Some(zone) = &wish.zone {
         proto::ids::ComponentId::new(zone.as_str()).context("--zone takes a word")?;
     }
-    files::folder(&wish.home, 0o755)?;
-    let home = std::fs::canonicalize(&wish.home)
-        .with_context(|| format!("cannot find {}", wish.home.display()))?;
+    let home = wish.home;
     if home.join("cluster.json").exists() {
         bail!(
             "{} has a cluster already: `yard destroy --home {}` removes it, or give another --home",
@@ -105,6 +103,9 @@ fn keep(
     identity: &proto::join::Identity,
     standing: &proto::join::Standing,
 ) -> anyhow::Result<()> {
+    files::folder(home, 0o755)?;
+    let home =
+        &std::fs::canonicalize(home).with_context(|| format!("cannot find {}", home.display()))?;
     let layout = Layout::new(home, file);
     files::folder(&layout.node(), 0o700)?;
     files::write_json(&layout.identity(), identity, 0o600)?;

@@ -112,6 +112,8 @@ pub struct Recast<'a> {
     pub(crate) prepared: BTreeMap<String, Roles>,
     /// When the gate was last asked how this machine stands.
     pub(crate) told_at: Option<Instant>,
+    /// When it said that it does not know this machine any more.
+    pub(crate) withdrawn_at: Option<Instant>,
     rolling: Rolling,
     asked: mpsc::Receiver<Asked>,
     leaving: BTreeSet<Part>,
@@ -151,6 +153,7 @@ impl<'a> Recast<'a> {
             departure: None,
             prepared: BTreeMap::new(),
             told_at: None,
+            withdrawn_at: None,
             rolling,
             asked,
             leaving: BTreeSet::new(),
@@ -297,6 +300,7 @@ impl<'a> Recast<'a> {
             Err(error) => {
                 self.failed = true;
                 let text = format!("{error:#}");
+                self.mind_withdrawal();
                 error!(error = %text, "this machine is not as its roles say; it is tried again");
                 self.crew.board.fail(text);
                 AGAIN

@@ -148,6 +148,9 @@ pub struct NodeStatus {
     /// What went wrong as a whole, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why what was asked for was not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// What was asked for, where that is a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<String>,

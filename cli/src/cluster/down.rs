@@ -250,7 +250,7 @@ async fn stop_node(path: &Path, deadline: Instant) -> Outcome {
     // No answer: it died meanwhile. What it left is looked for later.
     if let Some(status) = socket::ask(path, &NodeRequest::Stop, left).await? {
         let why = |phase: NodePhase| format!("it is {}", format!("{phase:?}").to_lowercase());
-        match (status.phase, status.error) {
+        match (status.phase, status.refused.or(status.error)) {
             (NodePhase::Stopped, None) => {}
             (NodePhase::Stopped, Some(error)) => {
                 return Err(Failure::failed(format!(

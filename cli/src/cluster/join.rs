@@ -237,9 +237,9 @@ async fn ask(
             Failure::new(Code::Unreachable, "no node runs on this machine").fix("`sudo yard up`"),
         );
     };
-    match (&status.error, &status.told) {
-        (Some(why), None) => Err(Failure::failed(why)),
-        (Some(_), Some(_)) | (None, _) => Ok(status),
+    match &status.refused {
+        Some(why) => Err(Failure::failed(why)),
+        None => Ok(status),
     }
 }
 

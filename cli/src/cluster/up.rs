@@ -338,7 +338,7 @@ async fn change_roles(args: &UpArgs, cluster: &ClusterFile) -> Outcome {
     let socket = home::socket_of(cluster);
     let request = NodeRequest::Roles { counts };
     let answer = socket::ask(&socket, &request, CHANGE_OF_ROLES).await?;
-    match answer.map(|status| status.error) {
+    match answer.map(|status| status.refused) {
         Some(None) => Ok(()),
         Some(Some(why)) => Err(Failure::failed(why).doing("change the roles of this machine")),
         None => Err(Failure::new(

@@ -188,7 +188,7 @@ impl Desk {
 
     fn refused(&self, why: &str) -> NodeStatus {
         NodeStatus {
-            error: Some(why.to_string()),
+            refused: Some(why.to_string()),
             ..self.board.status()
         }
     }

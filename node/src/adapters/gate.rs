@@ -5,8 +5,8 @@
 //!                                └──► Connect: the named service on loopback, if the machine's daemons need it
 //! ```
 //!
-//! Whoever proves nothing costs little: few are heard at once, shortly, and not again after some failures
-//! (`domain::doorkeeper`). A machine's connections are cut when its identity is withdrawn: whether it is believed is
+//! Whoever proves nothing costs little: few are heard at once and shortly, and whoever fails to join some times is not
+//! heard for a while (`domain::doorkeeper`). A machine's connections are cut when its identity is withdrawn: whether it is believed is
 //! looked up, and the connection entered among those to be cut, under one lock.
 
 use std::collections::BTreeMap;
@@ -49,7 +49,10 @@ pub struct Gate {
     services: watch::Sender<BTreeMap<String, u16>>,
     /// Whoever follows the roles.
     desk: mpsc::Sender<Asked>,
+    /// Of those who want to join.
     doorkeeper: Mutex<Doorkeeper>,
+    /// Of those who say that they have: they are answered all the same, and told of in the log as long as it hears them.
+    strangers: Mutex<Doorkeeper>,
     /// By machine: turned to true, its connections end.
     cuts: Mutex<BTreeMap<String, watch::Sender<bool>>>,
     begun: Instant,
@@ -75,6 +78,7 @@ impl Gate {
             services: watch::Sender::new(services),
             desk,
             doorkeeper: Mutex::default(),
+            strangers: Mutex::default(),
             cuts: Mutex::default(),
             begun: Instant::now(),
         }))
@@ -164,15 +168,7 @@ impl Gate {
     }
 
     fn cuts(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<bool>>> {
-        self.cuts
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn doorkeeper(&self) -> MutexGuard<'_, Doorkeeper> {
-        self.doorkeeper
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        held(&self.cuts)
     }
 
     async fn handle(
@@ -217,30 +213,27 @@ impl Gate {
     /// Whether whoever asks is who he says. `None`: he failed so often that he is not heard now.
     fn examine(&self, request: &GateRequest, from: IpAddr) -> Result<Option<()>, NotBelieved> {
         let now = self.begun.elapsed();
-        // A machine that proves what it is is heard even where others behind the same address fail.
-        let result = match request {
+        let (result, doorkeeper) = match request {
             GateRequest::Join(join) => {
-                if !self.doorkeeper().hears(from, now) {
+                if !held(&self.doorkeeper).hears(from, now) {
                     return Ok(None);
                 }
                 let digest = wire::digest_of(join.secret.as_bytes());
-                self.records
-                    .lock()
-                    .proven(&join.token, &digest, unix_now())
-                    .map(|_| ())
+                let proven = self.records.lock().proven(&join.token, &digest, unix_now());
+                (proven.map(|_| ()), &self.doorkeeper)
             }
+            // A machine that was removed is to learn it, however often it asks.
             GateRequest::Standing { identity, .. }
             | GateRequest::Connect { identity, .. }
             | GateRequest::Leave { identity }
-            | GateRequest::Farewell { identity } => self.believe(identity),
+            | GateRequest::Farewell { identity } => (self.believe(identity), &self.strangers),
         };
         if let Err(why) = &result {
-            let mut doorkeeper = self.doorkeeper();
-            if !doorkeeper.hears(from, now) {
-                return Ok(None);
+            let mut doorkeeper = held(doorkeeper);
+            if doorkeeper.hears(from, now) {
+                warn!(%from, %why, "a machine at the gate is not believed");
             }
             doorkeeper.failed(from, now);
-            warn!(%from, %why, "a machine at the gate is not believed");
         }
         result.map(Some)
     }
@@ -339,6 +332,12 @@ impl Gate {
             _ = cut.wait_for(|cut| *cut) => Ok(()),
         }
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn refusal(why: &str) -> GateAnswer {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use daemon::{Policy, Supervisor};
@@ -128,6 +128,8 @@ pub struct Link {
     places: Arc<Semaphore>,
     /// So that a broken gate is told once, and its return too.
     is_broken: AtomicBool,
+    /// The cluster said that it does not know this machine any more: that is final, and it is not asked again.
+    withdrawn: Mutex<Option<Refused>>,
 }
 
 impl Link {
@@ -139,7 +141,35 @@ impl Link {
             open: Mutex::default(),
             places: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             is_broken: AtomicBool::new(false),
+            withdrawn: Mutex::default(),
         })
+    }
+
+    /// Whether the identity of this machine was taken away.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn().is_some()
+    }
+
+    fn withdrawn(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.withdrawn
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    async fn ask(
+        &self,
+        request: &GateRequest,
+    ) -> Result<(GateAnswer, TlsStream<TcpStream>), LinkError> {
+        if let Some(refused) = self.withdrawn().clone() {
+            return Err(LinkError::Refused(refused));
+        }
+        let answer = self.caller.ask(request).await;
+        if let Err(LinkError::Refused(refused)) = &answer
+            && refused.withdrawn
+        {
+            self.withdrawn().replace(refused.clone());
+        }
+        answer
     }
 
     /// Listens for services, by the ports they have here; those that are listened for stay.
@@ -208,7 +238,7 @@ impl Link {
             identity: self.identity.clone(),
             service: service.to_string(),
         };
-        let asked = self.caller.ask(&request).await;
+        let asked = self.ask(&request).await;
         self.tell(asked.as_ref().err());
         let (_, mut far) = asked.map_err(io::Error::other)?;
         copy_bidirectional(&mut near, &mut far).await.map(drop)
@@ -234,7 +264,7 @@ impl Link {
             identity: self.identity.clone(),
             holds: holds.clone(),
         };
-        match self.caller.ask(&request).await?.0 {
+        match self.ask(&request).await?.0 {
             GateAnswer::Standing(standing) => Ok(standing),
             _ => Err(LinkError::Nonsense),
         }
@@ -257,7 +287,7 @@ impl Link {
     }
 
     async fn order(&self, request: GateRequest) -> Result<(), LinkError> {
-        match self.caller.ask(&request).await?.0 {
+        match self.ask(&request).await?.0 {
             GateAnswer::Done => Ok(()),
             _ => Err(LinkError::Nonsense),
         }
