@@ -29,7 +29,7 @@ use crate::adapters::machines::Records;
 use crate::adapters::process;
 use crate::adapters::sockets::Listeners;
 use crate::adapters::store::StoreUser;
-use crate::adapters::{control, files, machine, wire};
+use crate::adapters::{control, files, machine, neighbours, wire};
 use crate::board::Board;
 use crate::crew::Crew;
 use crate::domain::cast::{self, Part, ROUTER_HTTP, ROUTER_TLS};
@@ -203,9 +203,11 @@ async fn open_place(
     let Some(address) = plan.file.advertise else {
         return Ok(Place::First(None));
     };
+    let records = Records::open(&plan.layout.home)?;
+    neighbours::keep_apart(&plan.file.id, &records).await?;
     let gate = Gate::open(
         address,
-        Records::open(&plan.layout.home)?,
+        records,
         wire::served(&plan.layout.gate())?,
         plan.services(),
         desk,

@@ -21,7 +21,7 @@ use proto::roles::{self, FIRST_MACHINE, NODES, ROLES, Roles, Terms, Wish};
 use tracing::{info, warn};
 
 use crate::adapters::gate::{self, Gate};
-use crate::adapters::{files, layout, wire};
+use crate::adapters::{files, layout, neighbours, wire};
 use crate::domain::cast;
 use crate::domain::machines::{NotAllowed, joined_roles, offered};
 use crate::plan::machine_secret;
@@ -87,6 +87,7 @@ impl Recast<'_> {
             );
         })?;
         let entered = async {
+            neighbours::keep_apart(&self.plan.file.id, &gate.records).await?;
             self.write_roles(&name, Some(&wanted)).await?;
             self.standing(&name, &Roles::default()).await
         };
@@ -115,6 +116,19 @@ impl Recast<'_> {
         })
     }
 
+    /// Which of these still run on a machine that joined: they are not started here before they have ended there.
+    pub(crate) fn elsewhere(&self, parts: &[cast::Part]) -> Vec<cast::Part> {
+        let Place::First(Some(gate)) = &self.place else {
+            return Vec::new();
+        };
+        let guests: Vec<cast::Part> = cast::daemons(&gate.records.lock().guests()).collect();
+        parts
+            .iter()
+            .filter(|part| guests.contains(part))
+            .cloned()
+            .collect()
+    }
+
     /// How the machine stands, its logins made or withdrawn accordingly.
     async fn standing(&mut self, machine: &str, holds: &Roles) -> anyhow::Result<Standing> {
         let gate = self.gate()?;
@@ -127,7 +141,7 @@ impl Recast<'_> {
         };
         let changed = gate
             .records
-            .change(|machines| machines.grant(machine, &roles, holds))?;
+            .change(|machines| machines.grant(machine, &roles, holds, &self.plan.file.roles))?;
         if changed {
             self.replan(self.plan.file.roles.clone())?;
         }
@@ -237,7 +251,7 @@ impl Recast<'_> {
             key: format!("{prefix}{machine}"),
         });
         self.cluster.transact(&[], &writes).await?;
-        Ok(())
+        neighbours::keep_apart(&self.plan.file.id, &gate.records).await
     }
 
     /// Takes the users of these daemons, and of the machine itself, out of the store, and their passwords out of ours:

@@ -322,7 +322,9 @@ impl<'a> Recast<'a> {
                 self.plan.file.machine
             );
         };
-        let moves = next(wanted, &self.crew.roles(), &self.leaving);
+        let mut moves = next(wanted, &self.crew.roles(), &self.leaving);
+        let elsewhere = self.elsewhere(&moves.start);
+        moves.start.retain(|part| !elsewhere.contains(part));
         if matches!(self.place, Place::Joined(_)) && !moves.start.is_empty() {
             self.take_logins().await?;
         }
@@ -331,6 +333,9 @@ impl<'a> Recast<'a> {
         }
         for part in moves.retire {
             self.retire(part);
+        }
+        if let Some(part) = elsewhere.first() {
+            anyhow::bail!("{} still ends on another machine", part.name());
         }
         Ok(())
     }

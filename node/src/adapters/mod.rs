@@ -12,6 +12,7 @@ pub mod link;
 pub mod log_file;
 pub mod machine;
 pub mod machines;
+pub mod neighbours;
 pub mod process;
 pub mod sockets;
 pub mod store;

@@ -178,21 +178,43 @@ impl Machines {
         self.machines.keys().map(String::as_str)
     }
 
+    /// Where their instances are reached, each address once.
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        let addresses: BTreeSet<Ipv4Addr> = self
+            .machines
+            .values()
+            .map(|machine| machine.address)
+            .collect();
+        addresses.into_iter().collect()
+    }
+
     /// Withdraws its identity; gives what it had.
     pub fn remove(&mut self, name: &str) -> Option<Machine> {
         self.machines.remove(name)
     }
 
-    /// Whose logins the machine has from now on: of what it is to run, and of what it still runs and was given. True
-    /// if that is another set than before.
-    pub fn grant(&mut self, name: &str, wanted: &Roles, holds: &Roles) -> bool {
+    /// Whose logins the machine has from now on: of what it is to run, and of what it still runs and was given. What
+    /// still ends elsewhere, on another machine or `here`, it gets when it asks the next time: nobody is twice on the
+    /// bus. True if that is another set than before.
+    pub fn grant(&mut self, name: &str, wanted: &Roles, holds: &Roles, here: &Roles) -> bool {
+        let others: Vec<&Machine> = self
+            .machines
+            .iter()
+            .filter(|(other, _)| *other != name)
+            .map(|(_, machine)| machine)
+            .collect();
+        let free = |role: Role, number: u32| {
+            !here.has(role, number) && !others.iter().any(|other| other.daemons.has(role, number))
+        };
+        let mut daemons = Roles::default();
+        for (role, number) in wanted.iter() {
+            if JOINED.contains(&role) && free(role, number) {
+                daemons.add(role, number);
+            }
+        }
         let Some(machine) = self.machines.get_mut(name) else {
             return false;
         };
-        let mut daemons = Roles::default();
-        for (role, number) in wanted.iter().filter(|(role, _)| JOINED.contains(role)) {
-            daemons.add(role, number);
-        }
         for (role, number) in holds.iter() {
             if machine.daemons.has(role, number) {
                 daemons.add(role, number);
@@ -299,16 +321,33 @@ mod tests {
         machines.admit("t", "machine-2", "key".into(), HERE, 50);
         let wanted = Roles::counted([(Role::Dea, 2), (Role::Router, 1)]);
         let all = Roles::counted([(Role::Dea, 3), (Role::Controller, 1)]);
-        assert!(machines.grant("machine-2", &wanted, &all));
+        let none = Roles::default();
+        assert!(machines.grant("machine-2", &wanted, &all, &none));
         assert_eq!(machines.guests(), Roles::counted([(Role::Dea, 2)]));
         let one = Roles::counted([(Role::Dea, 1)]);
         assert!(
-            !machines.grant("machine-2", &one, &all),
+            !machines.grant("machine-2", &one, &all, &none),
             "dea-2 still runs there"
         );
-        assert!(machines.grant("machine-2", &one, &one));
+        assert!(machines.grant("machine-2", &one, &one, &none));
         assert_eq!(machines.guests(), one);
-        assert!(!machines.grant("machine-3", &one, &one));
+        assert!(!machines.grant("machine-3", &one, &one, &none));
+    }
+
+    #[test]
+    fn a_daemon_that_still_ends_elsewhere_is_given_to_nobody() {
+        let mut machines = with_token();
+        machines.admit("t", "machine-2", "key".into(), HERE, 50);
+        machines.admit("t", "machine-3", "key".into(), HERE, 50);
+        let (one, none) = (Roles::counted([(Role::Dea, 1)]), Roles::default());
+        assert!(
+            !machines.grant("machine-2", &one, &none, &one),
+            "it ends here"
+        );
+        assert!(machines.grant("machine-2", &one, &none, &none));
+        assert!(!machines.grant("machine-3", &one, &none, &none));
+        assert!(machines.grant("machine-2", &none, &none, &none));
+        assert!(machines.grant("machine-3", &one, &none, &none));
     }
 
     #[test]

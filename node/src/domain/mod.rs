@@ -4,6 +4,7 @@ pub mod cast;
 pub mod doorkeeper;
 pub mod hosts;
 pub mod machines;
+pub mod neighbours;
 pub mod network;
 pub mod ports;
 pub mod recast;

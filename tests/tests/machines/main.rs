@@ -75,6 +75,14 @@ impl World {
     }
 }
 
+/// The fields that cli/README.md promises.
+fn has(document: &serde_json::Value, fields: &[&str]) -> anyhow::Result<()> {
+    let fields = fields.iter().filter(|field| document.get(field).is_none());
+    let missing: Vec<&&str> = fields.collect();
+    ensure!(missing.is_empty(), "{missing:?} in {document}");
+    Ok(())
+}
+
 async fn refused(world: &World, words: &[&str], why: &str) -> anyhow::Result<()> {
     let stranger = world.machine("stranger");
     let output = stranger.yard(words).await?;
@@ -87,6 +95,16 @@ async fn refused(world: &World, words: &[&str], why: &str) -> anyhow::Result<()>
 async fn a_second_machine_joins_and_both_serve(world: &World) -> anyhow::Result<()> {
     let second = world.machine("second");
     let told = second.join(&["--json"]).await?.json()?;
+    let of_join = [
+        "machine",
+        "cluster",
+        "home",
+        "address",
+        "zone",
+        "components",
+    ];
+    has(&told, &of_join)?;
+    has(&second.yard(&["up", "--json"]).await?.json()?, &of_join)?;
     let name = second.file()?.machine;
     ensure!(told["machine"] == name.as_str(), "{told}");
     eventually("the machine runs", SOON, || async {
@@ -143,6 +161,22 @@ async fn a_token_works_once_in_its_time_and_for_its_roles(world: &World) -> anyh
     let (rest, secret) = good.rsplit_once('/').context("parts")?;
     let wrong = format!("{rest}/{}", "0".repeat(secret.len()));
     refused(world, &["node", "join", &wrong], "not known").await?;
+    let told = world
+        .cluster
+        .ok(["node", "token", "--json"])
+        .await?
+        .json()?;
+    has(
+        &told,
+        &[
+            "token",
+            "id",
+            "gate",
+            "fingerprint",
+            "expires",
+            "expires_in_seconds",
+        ],
+    )?;
     let parts: Vec<&str> = good.split('/').collect();
     let stranger = good.replace(parts[3], &"0".repeat(64));
     refused(world, &["node", "join", &stranger], "another fingerprint").await?;
@@ -225,7 +259,32 @@ async fn only_the_gate_is_open_and_instances_only_to_routers(world: &World) -> a
         from(&world.cable.strange).await.is_err(),
         "a stranger reached an instance"
     );
+    let neighbour = sandbox_process(&world.cluster)?.to_string();
+    let reach = format!(
+        "import socket; socket.create_connection(({:?}, {}), 2)",
+        instance.ip().to_string(),
+        instance.port()
+    );
+    let reached = std::process::Command::new("nsenter")
+        .args(["-t", &neighbour, "-n", "python3", "-c", &reach])
+        .output()?;
+    let told = String::from_utf8_lossy(&reached.stderr);
+    ensure!(told.contains("refused"), "another app's sandbox: {told}");
     Ok(())
+}
+
+/// A process of the app in a sandbox of the first machine.
+fn sandbox_process(cluster: &Cluster) -> anyhow::Result<u32> {
+    let group = format!("stackyard-{}-1", cluster.cluster_file()?.id);
+    let mut processes = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).ok();
+        let ours = read("cgroup")?.contains(&group) && read("cmdline")?.contains("server.py");
+        ours.then_some(pid)
+    });
+    processes
+        .next()
+        .context("no instance runs on the first machine")
 }
 
 async fn a_link_breaks_and_heals_and_instances_serve_on(world: &World) -> anyhow::Result<()> {
@@ -282,7 +341,8 @@ async fn a_machine_leaves_and_nobody_notices(world: &World) -> anyhow::Result<()
     let second = world.machine("second");
     let file = second.file()?;
     let load = Load::start(&world.cluster, &world.cluster.host(APP), "/", 2);
-    second.yard(&["node", "leave"]).await?.success()?;
+    let told = second.yard(&["node", "leave", "--json"]).await?.success()?;
+    has(&told.json()?, &["machine", "home", "left", "strangers"])?;
     load.stop().await.without_failure(10)?;
     ensure!(!second.home.exists(), "its home is left");
     let left = second.left(&file);
@@ -313,7 +373,10 @@ async fn a_machine_that_is_removed_is_cut_off_and_replaced(world: &World) -> any
         "{}",
         refused.stderr
     );
-    cluster.ok(["node", "remove", machine, "--force"]).await?;
+    let told = cluster
+        .ok(["node", "remove", machine, "--force", "--json"])
+        .await?;
+    has(&told.json()?, &["machine", "removed"])?;
     let agent: BTreeSet<String> = file
         .roles
         .iter()
