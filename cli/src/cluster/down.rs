@@ -92,7 +92,7 @@ pub async fn destroy(args: DestroyArgs, out: &Output, caller: Caller) -> Outcome
     };
     need_root()?;
     if cluster.joined.is_some() {
-        out.warn(&format!(
+        out.warn(format!(
             "the cluster goes on to list this machine until somebody takes it out there: `yard node remove {}`",
             cluster.machine
         ));

@@ -243,7 +243,7 @@ pub fn tell_joined(
             .collect();
         format!(
             "\n{} of the cluster of {}, with {}\n\n  on its first machine   yard node list\n  stop it for a while    sudo yard down --home {home}\n  take it out for good   sudo yard node leave --home {home}\n",
-            out.paint(Color::Good, &format!("This machine is {}", cluster.machine)),
+            out.paint(Color::Good, format!("This machine is {}", cluster.machine)),
             cluster.domain,
             names.join(", "),
             home = home.display()
