@@ -25,6 +25,7 @@ use proto::node::ClusterFile;
 use proto::roles::{self, FIRST_MACHINE, Roles, Terms, most};
 
 use super::files::{self, FileError};
+use super::machines;
 use crate::Wanted;
 use crate::domain::cast::Part;
 use crate::domain::{network, ports};
@@ -166,7 +167,8 @@ pub enum ClusterFileError {
 /// What `cluster.json` is to say: as it says, with what may change adapted.
 pub fn cluster_file(wanted: &Wanted) -> Result<ClusterFile, ClusterFileError> {
     let known: Option<ClusterFile> = files::read_json(&wanted.home.join("cluster.json"))?;
-    merged(wanted, known, new_id)
+    let guests = machines::read(&wanted.home)?.guests();
+    merged(wanted, known, &guests, new_id)
 }
 
 /// Keeps it for the next start, once it is known that such a cluster can be.
@@ -181,6 +183,7 @@ pub fn keep_cluster_file(home: &Path, cluster: &ClusterFile) -> Result<(), FileE
 fn merged(
     wanted: &Wanted,
     known: Option<ClusterFile>,
+    guests: &Roles,
     id: impl FnOnce() -> String,
 ) -> Result<ClusterFile, ClusterFileError> {
     let mut cluster = match known {
@@ -231,7 +234,7 @@ fn merged(
     if let Some(advertised) = wanted.advertise {
         cluster.advertise = advertised.0;
     }
-    cluster.roles = counted(wanted, &cluster)?;
+    cluster.roles = counted(wanted, &cluster, guests)?;
     if cluster.port == 0 {
         return Err(ClusterFileError::Port);
     }
@@ -240,7 +243,12 @@ fn merged(
 }
 
 /// The roles with as many daemons as was said. Whether the store agrees is seen once it is there.
-fn counted(wanted: &Wanted, cluster: &ClusterFile) -> Result<Roles, ClusterFileError> {
+/// `guests`: numbers that are given out on machines that joined.
+fn counted(
+    wanted: &Wanted,
+    cluster: &ClusterFile,
+    guests: &Roles,
+) -> Result<Roles, ClusterFileError> {
     for (role, number, option) in wanted.counts.said() {
         if !(1..=most(role)).contains(&number) {
             return Err(ClusterFileError::Count {
@@ -250,7 +258,10 @@ fn counted(wanted: &Wanted, cluster: &ClusterFile) -> Result<Roles, ClusterFileE
             });
         }
     }
-    let machines = BTreeMap::from([(cluster.machine.clone(), cluster.roles.clone())]);
+    let machines = BTreeMap::from([
+        (cluster.machine.clone(), cluster.roles.clone()),
+        ("those that joined".to_string(), guests.clone()),
+    ]);
     let wishes = wanted.counts.wishes();
     // Where the rows are is looked at when they are opened.
     let terms = Terms {
@@ -490,13 +501,20 @@ mod tests {
     #[test]
     fn what_is_left_open_stays_and_a_domain_is_for_ever() {
         let id = || "c0ffee12".to_string();
-        let first = merged(&wanted(Some("a.internal"), None, Some(false)), None, id).unwrap();
+        let none = Roles::default();
+        let first = merged(
+            &wanted(Some("a.internal"), None, Some(false)),
+            None,
+            &none,
+            id,
+        )
+        .unwrap();
         assert_eq!(
             (first.domain.as_str(), first.port, &first.roles, first.hosts),
             ("a.internal", 8080, &Roles::one_of_each(), false)
         );
         assert_eq!(first.run_folder, "/run/stackyard/c0ffee12");
-        let second = merged(&wanted(None, Some(3), None), Some(first.clone()), id).unwrap();
+        let second = merged(&wanted(None, Some(3), None), Some(first.clone()), &none, id).unwrap();
         assert_eq!(
             second,
             ClusterFile {
@@ -508,12 +526,13 @@ mod tests {
             merged(
                 &wanted(Some("b.internal"), None, None),
                 Some(first.clone()),
+                &none,
                 id
             ),
             Err(ClusterFileError::OtherDomain { .. })
         ));
         assert!(matches!(
-            merged(&wanted(None, Some(17), None), Some(first), id),
+            merged(&wanted(None, Some(17), None), Some(first), &none, id),
             Err(ClusterFileError::Count {
                 number: 17,
                 option: "--deas",
@@ -523,13 +542,22 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_joined_machines_have_are_not_taken() {
+        let id = || "c0ffee12".to_string();
+        let mut guests = Roles::default();
+        guests.add(Role::Dea, 2);
+        let file = merged(&wanted(None, Some(2), None), None, &guests, id).unwrap();
+        assert_eq!(file.roles.numbers(Role::Dea).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
     fn tls_is_asked_for_once_and_given_up_by_port_0() {
         let with = |tls_port, known| {
             let wanted = Wanted {
                 tls_port,
                 ..wanted(None, None, None)
             };
-            merged(&wanted, known, || "c0ffee12".to_string())
+            merged(&wanted, known, &Roles::default(), || "c0ffee12".to_string())
         };
         let first = with(None, None).unwrap();
         assert_eq!(first.tls_port, None);
@@ -552,7 +580,7 @@ mod tests {
                 tls_port,
                 ..wanted(None, None, None)
             };
-            merged(&wanted, known, || "c0ffee12".to_string())
+            merged(&wanted, known, &Roles::default(), || "c0ffee12".to_string())
         };
         let routers = |number| WantedCounts {
             routers: Some(number),
