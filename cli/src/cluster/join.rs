@@ -185,7 +185,7 @@ pub async fn leave(args: LeaveArgs, out: &Output) -> Outcome {
         .await
         .map_err(|failure| {
             failure.fix(format!(
-                "a cluster that is not reached forgets it by `yard node remove {machine} --force` on its first machine; `sudo yard destroy` clears this one"
+                "what only {machine} has, the first machine takes by `yard node role add machine-1 ROLE`; if the cluster is gone for good, `sudo yard destroy` clears this machine"
             ))
         })?;
     bar.finish_and_clear();
