@@ -246,7 +246,7 @@ pub struct Login {
     pub store: String,
 }
 
-/// What `yard node list` shows of a machine besides its roles, and `cluster.json` of a joined one says.
+/// What `cluster.json` of a joined machine says of the cluster that it joined, and of its place in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
     /// The cluster's id; the machine has one of its own for what it makes here.

@@ -28,7 +28,7 @@ use super::layout;
 use super::machines::Records;
 use super::wire::{self, Served};
 use crate::domain::doorkeeper::Doorkeeper;
-use crate::domain::machines::{NotAllowed, NotBelieved, offered};
+use crate::domain::machines::{NotBelieved, offered};
 use crate::recast::{Asked, Guest};
 
 /// Connections that have not proven anything yet, at once.
@@ -373,10 +373,4 @@ pub fn source_towards(address: Ipv4Addr) -> io::Result<Ipv4Addr> {
 /// Why a token is not made, for people.
 pub fn no_gate() -> String {
     "this cluster has no gate for other machines: `sudo yard down`, then `sudo yard up --advertise ADDRESS` with an address at which they reach this one".to_string()
-}
-
-impl From<NotAllowed> for GateAnswer {
-    fn from(not_allowed: NotAllowed) -> GateAnswer {
-        refusal(&not_allowed.to_string())
-    }
 }
