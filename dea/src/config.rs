@@ -1,7 +1,7 @@
 //! The settings that the node writes for an agent. What may change while it runs is in the
 //! cluster's configuration (`dea/…`) instead.
 
-use crate::sandbox::Subnet;
+use crate::sandbox::{Outside, Subnet};
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +12,9 @@ pub struct Config {
     /// The machine's address in the sandbox network, under which routers reach the instances.
     pub address: Ipv4Addr,
     pub subnet: Subnet,
+    /// Set where routers are on other machines than this agent.
+    #[serde(default)]
+    pub outside: Option<Outside>,
     /// Start of the names of this agent's network interfaces (at most 8 characters).
     pub interface_prefix: String,
     #[serde(default = "default_zone")]
@@ -49,4 +52,13 @@ fn default_zone() -> String {
 
 fn default_runtime() -> PathBuf {
     PathBuf::from("runc")
+}
+
+impl Config {
+    /// Where routers reach the instances.
+    pub fn host(&self) -> Ipv4Addr {
+        self.outside
+            .as_ref()
+            .map_or(self.address, |outside| outside.address)
+    }
 }

@@ -168,6 +168,8 @@ impl Board {
             phase: *self.phase.borrow(),
             components: inner.parts.values().cloned().collect(),
             error: inner.error.clone(),
+            refused: None,
+            told: None,
         }
     }
 

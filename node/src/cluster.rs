@@ -21,20 +21,23 @@ use tracing::{error, info, warn};
 
 use crate::Wanted;
 use crate::adapters::cleanup::Traces;
+use crate::adapters::gate::Gate;
 use crate::adapters::hosts_file::HostsFile;
 use crate::adapters::layout::{self, Layout};
 use crate::adapters::log_file;
+use crate::adapters::machines::Records;
 use crate::adapters::process;
 use crate::adapters::sockets::Listeners;
 use crate::adapters::store::StoreUser;
-use crate::adapters::{control, files, machine};
+use crate::adapters::{control, files, machine, neighbours, wire};
 use crate::board::Board;
 use crate::crew::Crew;
 use crate::domain::cast::{self, Part, ROUTER_HTTP, ROUTER_TLS};
 use crate::domain::servers::StoreRole;
+use crate::joined;
 use crate::names;
 use crate::plan::{self, Plan};
-use crate::recast::{self, Asked, First, Recast};
+use crate::recast::{self, Asked, First, Place, Recast};
 use crate::report;
 use crate::rolling::{self, Rolling};
 
@@ -74,7 +77,13 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     let (wanted_sender, wanted_values) = watch::channel(rolling::Wanted::default());
     let mut crew = Crew::new(&plan, listeners, settings, wanted_values, &tasks)?;
     let (recasts, asked) = mpsc::channel(8);
-    control::serve(&plan.layout.control_socket(), &crew.board, recasts, &tasks)?;
+    let place = open_place(&plan, recasts.clone(), &tasks).await?;
+    let gate = match &place {
+        Place::First(gate) => gate.clone(),
+        Place::Joined(_) => None,
+    };
+    let socket = plan.layout.control_socket();
+    control::serve(&socket, &crew.board, recasts, gate, &tasks)?;
     if plan.file.hosts {
         names::keep(&plan, &crew);
     }
@@ -84,6 +93,7 @@ pub async fn run(wanted: Wanted) -> anyhow::Result<()> {
     let keeping = Keeping {
         plan,
         crew: &mut crew,
+        place,
         settings: settings_sender,
         wanted: wanted_sender,
         first: First {
@@ -123,6 +133,7 @@ async fn keep_all(keeping: Keeping<'_>) -> anyhow::Result<Infallible> {
     let Keeping {
         plan,
         crew,
+        place,
         settings,
         wanted,
         first,
@@ -139,10 +150,11 @@ async fn keep_all(keeping: Keeping<'_>) -> anyhow::Result<Infallible> {
     if left_running {
         daemons.iter().for_each(|part| crew.keep(part));
     }
-    prepare_store(&plan, &crew.board).await;
+    if matches!(place, Place::First(_)) {
+        prepare_store(&plan, &crew.board).await;
+    }
     let me = ComponentId::new(NODE).expect("the name of the node is an identifier");
-    let login = plan.store_login("node", "node-store");
-    let cluster = Cluster::connect_as(&login, plan.owners(&me)).await?;
+    let cluster = Cluster::connect_as(&plan.node_login(), plan.owners(&me)).await?;
     follow_settings(cluster.clone(), settings, &crew.tasks);
     report::keep(&plan.file.machine, &cluster, &crew.board, &crew.tasks);
     let rolling = Rolling {
@@ -162,7 +174,7 @@ async fn keep_all(keeping: Keeping<'_>) -> anyhow::Result<Infallible> {
     if !left_running {
         daemons.iter().for_each(|part| crew.keep(part));
     }
-    let recast = Recast::new(plan, crew, cluster, rolling, asked);
+    let recast = Recast::new(plan, crew, cluster, place, rolling, asked);
     Ok(recast.follow(first).await)
 }
 
@@ -170,10 +182,39 @@ async fn keep_all(keeping: Keeping<'_>) -> anyhow::Result<Infallible> {
 struct Keeping<'a> {
     plan: Plan,
     crew: &'a mut Crew,
+    place: Place,
     settings: watch::Sender<Arc<Settings>>,
     wanted: watch::Sender<rolling::Wanted>,
     first: First,
     asked: mpsc::Receiver<Asked>,
+}
+
+/// The way to other machines: the gate of a first one, if it has one, or the link of one that joined.
+async fn open_place(
+    plan: &Plan,
+    desk: mpsc::Sender<Asked>,
+    tasks: &Supervisor,
+) -> anyhow::Result<Place> {
+    if let Some(joined) = &plan.file.joined {
+        let link = joined::link(plan, joined, tasks)?;
+        link.listen(&plan.linked()).await?;
+        return Ok(Place::Joined(link));
+    }
+    let Some(address) = plan.file.advertise else {
+        return Ok(Place::First(None));
+    };
+    let records = Records::open(&plan.layout.home)?;
+    neighbours::keep_apart(&plan.file.id, &records).await?;
+    let gate = Gate::open(
+        address,
+        records,
+        wire::served(&plan.layout.gate())?,
+        plan.services(),
+        desk,
+    )
+    .await?;
+    gate.serve(tasks);
+    Ok(Place::First(Some(gate)))
 }
 
 /// The machine as it is to be, and what a killed node left besides: that is emptied before it stops.
@@ -387,8 +428,10 @@ async fn prepare_store(plan: &Plan, board: &Board) {
         name: "node".to_string(),
         password: plan.chosen.secret("node-store").to_string(),
         role: StoreRole::Operator,
+        key: None,
     }];
     users.extend(plan.parts.iter().filter_map(|part| plan.store_user(part)));
+    users.extend(plan.guest_users());
     while let Err(failure) = plan.prepare_store(&users).await {
         let text = format!("{:#}", anyhow::Error::from(failure));
         error!(error = %text, "the cluster store cannot be prepared, it is tried again");

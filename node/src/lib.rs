@@ -4,6 +4,7 @@
 //! prepare   home, secrets, ports, networks, kernel settings        adapters::{layout, machine}
 //! serve     sockets, nats, etcd, its users, bootstrap files        plan, cluster
 //! keep      one task per part: start or adopt, watch, restart      crew, keeper
+//! join      other machines come in by the gate; a joined one goes out by its link      guests, joined, joining
 //! recast    daemons come and go as the machine's roles say         recast
 //! renew     restarts for values that need one, one at a time       rolling
 //! tell      the node's socket, the cluster store, /etc/hosts       board, adapters::control, report, names
@@ -18,6 +19,9 @@ pub mod board;
 pub mod cluster;
 pub mod crew;
 pub mod domain;
+pub mod guests;
+pub mod joined;
+pub mod joining;
 pub mod keeper;
 pub mod names;
 pub mod plan;
@@ -30,6 +34,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use proto::bus::Role;
+use proto::join::Advertised;
 use proto::roles::Wish;
 
 /// What the operator asked for. What is left open stays as the cluster has it, or takes the
@@ -46,6 +51,8 @@ pub struct Wanted {
     /// A file with the URL of the PostgreSQL database of the controllers.
     pub database_file: Option<PathBuf>,
     pub hosts: Option<bool>,
+    /// Where other machines reach this one.
+    pub advertise: Option<Advertised>,
 }
 
 /// How many of these daemons, as far as that was said.

@@ -1,6 +1,6 @@
 //! The executable `stackyard`: the node, every daemon, and the builder that runs in sandboxes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use daemon::{Bootstrap, Sockets};
 use node::{Wanted, WantedCounts};
+use proto::join::Advertised;
 
 #[derive(Parser)]
 #[command(
@@ -44,6 +45,9 @@ enum Command {
         /// File with the URL (postgres://…) of the controllers' database [default: as before, or SQLite].
         #[arg(long)]
         database_file: Option<PathBuf>,
+        /// Address, and port, at which other machines reach this one to join; off for none [default: as before, or off].
+        #[arg(long, value_name = "ADDRESS[:PORT]")]
+        advertise: Option<Advertised>,
         /// Leave /etc/hosts alone, from now on.
         #[arg(long, conflicts_with = "hosts")]
         no_hosts: bool,
@@ -53,6 +57,21 @@ enum Command {
         /// Start nothing: stop what a killed node left and clear it away.
         #[arg(long)]
         stop_only: bool,
+    },
+    /// Makes this machine one of a cluster, by the token on the standard input; `stackyard node` starts it then.
+    Join {
+        /// Where the machine keeps its state.
+        #[arg(long, env = "YARD_HOME", default_value = "/var/lib/stackyard")]
+        home: PathBuf,
+        /// Where the cluster's routers reach this machine [default: the address from which the gate is reached].
+        #[arg(long)]
+        address: Option<Ipv4Addr>,
+        /// What fails together with this machine [default: its name].
+        #[arg(long)]
+        zone: Option<String>,
+        /// Of the roles that the token allows [default: all].
+        #[arg(long = "role")]
+        roles: Vec<String>,
     },
     /// Runs one daemon; the node does this.
     Daemon {
@@ -83,6 +102,7 @@ fn main() -> ExitCode {
             tls_port,
             counts,
             database_file,
+            advertise,
             no_hosts,
             hosts,
             stop_only: false,
@@ -97,8 +117,20 @@ fn main() -> ExitCode {
                 counts,
                 database_file,
                 hosts,
+                advertise,
             }))
         }
+        Command::Join {
+            home,
+            address,
+            zone,
+            roles,
+        } => in_runtime(node::joining::join(node::joining::Wish {
+            home,
+            address,
+            zone,
+            roles,
+        })),
         Command::Daemon { config } => run_daemon(&config),
         Command::Builder { arguments } => return exit_code(stager::builder::main(&arguments)),
     };

@@ -10,16 +10,19 @@ use anyhow::Context;
 use daemon::{AdminConfig, Bootstrap, BusConfig, ClusterIdentity, Role, StoreConfig};
 use proto::config::Owner;
 use proto::ids::ComponentId;
+use proto::join::{Login, ROUTER, Standing};
 use proto::node::ClusterFile;
-use proto::roles::{FIRST_MACHINE, Roles};
+use proto::roles::{FIRST_MACHINE, NODES, Roles};
 use serde_json::{Value, json};
 
 use crate::adapters::hosts_file::HostsFile;
-use crate::adapters::layout::{self, Chosen, Layout};
+use crate::adapters::layout::{self, ChoiceError, Chosen, Layout, Names};
+use crate::adapters::machines;
 use crate::adapters::process::{self, Program};
 use crate::adapters::store::{self, StoreError, StoreUser};
 use crate::adapters::{certificates, cleanup, database, files};
 use crate::domain::cast::{self, API, Part, ROUTER_HTTP, ROUTER_TLS, numbered};
+use crate::domain::machines::secrets;
 use crate::domain::network;
 use crate::domain::servers::{self, BusUser, StoreRole};
 use crate::keeper::Probe;
@@ -43,6 +46,12 @@ pub struct Plan {
     pub parts: Vec<Part>,
     /// `None`: the controller has a file of its own.
     database: Option<String>,
+    /// Daemons of machines that joined: the bus and the store here know them.
+    guests: Roles,
+    /// The names of those machines.
+    machines: Vec<String>,
+    /// What a joined machine was told.
+    standing: Option<Standing>,
     programs: BTreeMap<Part, Program>,
 }
 
@@ -53,17 +62,35 @@ impl Plan {
         home: &Path,
         database_file: Option<&Path>,
     ) -> anyhow::Result<Plan> {
-        let parts = cast::parts(&file.roles);
+        let joined = file.joined.is_some();
+        let parts = match joined {
+            // The servers are the first machine's.
+            true => cast::daemons(&file.roles).collect(),
+            false => cast::parts(&file.roles),
+        };
         let layout = Layout::new(home, &file);
-        let database = database::choose(
-            &layout.node().join("database-url"),
-            &rows(&layout),
-            database_file,
-            file.roles.count(Role::Controller),
-        )?;
+        let database = match joined {
+            true => None,
+            false => database::choose(
+                &layout.node().join("database-url"),
+                &rows(&layout),
+                database_file,
+                file.roles.count(Role::Controller),
+            )?,
+        };
+        let standing = match joined {
+            true => Some(
+                files::read_json::<Standing>(&layout.standing())?
+                    .context("this machine does not know how it stands in its cluster: `yard node join` with a new token")?,
+            ),
+            false => None,
+        };
+        let records = machines::read(home)?;
+        let guests = records.guests();
+        let machines: Vec<String> = records.names().map(String::from).collect();
         layout::keep_cluster_file(home, &file)?;
         layout.create(&parts)?;
-        let executables = Executables::find()?;
+        let executables = Executables::find(!joined)?;
         let programs: BTreeMap<Part, Program> = parts
             .iter()
             .map(|part| (part.clone(), program(part, &layout, &executables)))
@@ -74,8 +101,14 @@ impl Plan {
                 part.ports().iter().any(|own| own == port) && process::find(program).is_some()
             })
         };
-        let chosen = Chosen::complete(&layout, &parts, kept)?;
-        files::once(&home.join("admin-password"), layout::person_password)?;
+        let names = match &standing {
+            None => own_names(&parts, &guests, &machines),
+            Some(standing) => names_of_joined(&parts, standing)?,
+        };
+        let chosen = Chosen::complete(&layout, names, kept)?;
+        if !joined {
+            files::once(&home.join("admin-password"), layout::person_password)?;
+        }
         Ok(Plan {
             file,
             layout,
@@ -83,6 +116,9 @@ impl Plan {
             executables,
             parts,
             database,
+            guests,
+            machines,
+            standing,
             programs,
         })
     }
@@ -152,8 +188,11 @@ impl Plan {
         ))
     }
 
-    /// Where the machine itself reaches the first router.
+    /// Where the machine itself reaches the first router; one that joined has its link there.
     pub fn router_here(&self) -> SocketAddr {
+        if self.standing.is_some() {
+            return self.local(ROUTER);
+        }
         let bind = self.bind();
         let address = if bind.is_unspecified() {
             IpAddr::V4(Ipv4Addr::LOCALHOST)
@@ -223,7 +262,72 @@ impl Plan {
             name: id.to_string(),
             password: self.chosen.secret(&format!("{id}-store")).to_string(),
             role: StoreRole::of(*role),
+            key: None,
         })
+    }
+
+    /// The login of the machine's node.
+    pub fn node_login(&self) -> StoreConfig {
+        match self.standing {
+            None => self.store_login("node", "node-store"),
+            Some(_) => self.store_login(&self.file.machine, "node-store"),
+        }
+    }
+
+    /// The users of the store that are on other machines.
+    pub fn guest_users(&self) -> Vec<StoreUser> {
+        let machines = self.machines.iter().map(|name| self.machine_user(name));
+        let daemons = cast::daemons(&self.guests).filter_map(|part| self.store_user(&part));
+        machines.chain(daemons).collect()
+    }
+
+    /// The node of a joined machine, as a user of the store.
+    pub fn machine_user(&self, machine: &str) -> StoreUser {
+        StoreUser {
+            name: machine.to_string(),
+            password: self.chosen.secret(&machine_secret(machine)).to_string(),
+            role: StoreRole::Machine,
+            key: Some(format!("{NODES}{machine}")),
+        }
+    }
+
+    /// What daemons of a joined machine need to be known as.
+    pub fn login(&self, daemon: &ComponentId) -> Login {
+        Login {
+            bus: self.chosen.secret(&format!("{daemon}-bus")).to_string(),
+            store: self.chosen.secret(&format!("{daemon}-store")).to_string(),
+        }
+    }
+
+    /// What other machines may be connected to, with the ports on loopback here.
+    pub fn services(&self) -> BTreeMap<String, u16> {
+        let controllers = self.file.roles.numbers(Role::Controller);
+        let names = ["nats".to_string(), "etcd".to_string()].into_iter();
+        let mut services: BTreeMap<String, u16> = names
+            .chain(controllers.map(|index| numbered(API, index)))
+            .map(|name| {
+                let port = self.chosen.port(&name);
+                (name, port)
+            })
+            .collect();
+        if self.file.roles.has(Role::Router, 1) {
+            services.insert(ROUTER.to_string(), self.file.port);
+        }
+        services
+    }
+
+    /// The ports of a joined machine that its link listens on.
+    pub fn linked(&self) -> BTreeMap<String, u16> {
+        let services = self.standing.iter().flat_map(|standing| &standing.services);
+        services
+            .map(|(name, _)| (name.clone(), self.chosen.port(name)))
+            .collect()
+    }
+
+    /// Takes these users out of the store.
+    pub async fn dismiss(&self, users: &[String]) -> Result<(), StoreError> {
+        let endpoint = format!("http://{}", self.local("etcd"));
+        store::dismiss(&endpoint, self.chosen.secret("etcd-root"), users).await
     }
 
     /// Sees to it that these users of the store exist.
@@ -269,7 +373,8 @@ impl Plan {
                 changed.push(part.clone());
             }
         }
-        for role in Role::STRANGERS {
+        let strangers = Role::STRANGERS.into_iter();
+        for role in strangers.filter(|_| self.standing.is_none()) {
             let login = json!({
                 "server": format!("nats://{}", self.local("nats")),
                 "user": role.name(),
@@ -282,7 +387,9 @@ impl Plan {
     }
 
     fn nats_config(&self) -> String {
-        let daemons = self.parts.iter().filter_map(|part| match part {
+        let guests = cast::daemons(&self.guests);
+        let parts = self.parts.iter().cloned().chain(guests);
+        let daemons = parts.filter_map(|part| match &part {
             Part::Daemon { role, .. } => {
                 let id = part.component()?;
                 let password = self.chosen.secret(&format!("{id}-bus"));
@@ -309,7 +416,10 @@ impl Plan {
             role: role.name().to_string(),
             index,
             cluster: ClusterIdentity {
-                id: self.file.id.clone(),
+                id: match &self.file.joined {
+                    Some(joined) => joined.cluster.clone(),
+                    None => self.file.id.clone(),
+                },
                 domain: self.file.domain.clone(),
             },
             machine: Some(self.machine()),
@@ -419,7 +529,19 @@ impl Plan {
                     "subnet": share.subnet,
                     "interface_prefix": format!("{}{index:x}", layout::interface_prefix(&self.file.id)),
                     // What fails together: each agent of a machine is a failure domain of its own.
-                    "zone": format!("zone-{index}"),
+                    "zone": match &self.file.joined {
+                        Some(joined) => joined.zone.clone(),
+                        None => format!("zone-{index}"),
+                    },
+                    "outside": self.file.joined.as_ref().map(|joined| {
+                        let ports = network::outside_ports(index);
+                        json!({
+                            "address": joined.address,
+                            "routers": joined.routers,
+                            "first_port": ports.start,
+                            "ports": ports.len(),
+                        })
+                    }),
                     "memory_mb": self.memory_mb(),
                     "disk_mb": null,
                     "router_address": self.router_here(),
@@ -476,6 +598,52 @@ impl Plan {
     }
 }
 
+/// The secret that the node of a joined machine is known by in the store.
+pub fn machine_secret(machine: &str) -> String {
+    format!("{machine}-store")
+}
+
+/// What needs a port or a secret where a cluster began.
+fn own_names(parts: &[Part], guests: &Roles, machines: &[String]) -> Names {
+    let mut secrets: Vec<String> = ["etcd-root", "node-store", "status", "bulk"]
+        .map(String::from)
+        .to_vec();
+    secrets.extend(Role::STRANGERS.map(|role| role.name().to_string()));
+    secrets.extend(machines.iter().map(|machine| machine_secret(machine)));
+    let guests = cast::daemons(guests);
+    let daemons = parts.iter().filter_map(Part::component);
+    secrets.extend(
+        daemons
+            .chain(guests.filter_map(|part| part.component()))
+            .flat_map(|id| [format!("{id}-bus"), format!("{id}-store")]),
+    );
+    Names {
+        ports: parts.iter().flat_map(Part::ports).collect(),
+        secrets,
+        ..Names::default()
+    }
+}
+
+/// The same on a machine that joined. The controllers name their ports in addresses that they give out, so these are
+/// the same here; the router's is not, because people may run something of theirs at it.
+fn names_of_joined(parts: &[Part], standing: &Standing) -> Result<Names, ChoiceError> {
+    let given_secrets = secrets(standing);
+    for daemon in parts.iter().filter_map(Part::component) {
+        if !given_secrets.contains_key(&format!("{daemon}-bus")) {
+            return Err(ChoiceError::Login(daemon.to_string()));
+        }
+    }
+    let mut ports: Vec<String> = parts.iter().flat_map(Part::ports).collect();
+    ports.push(ROUTER.to_string());
+    let services = standing.services.clone().into_iter();
+    Ok(Names {
+        ports,
+        secrets: vec!["status".to_string()],
+        given_ports: services.filter(|(name, _)| name != ROUTER).collect(),
+        given_secrets,
+    })
+}
+
 /// The programs that a cluster is made of.
 struct Executables {
     stackyard: PathBuf,
@@ -505,7 +673,8 @@ impl Executables {
         }
     }
 
-    fn find() -> anyhow::Result<Executables> {
+    /// `servers`: nats-server and etcd run here too.
+    fn find(servers: bool) -> anyhow::Result<Executables> {
         let stackyard = std::env::current_exe().context("cannot find this executable")?;
         let stackyard = std::fs::canonicalize(&stackyard).unwrap_or(stackyard);
         let folder = stackyard
@@ -513,6 +682,9 @@ impl Executables {
             .map(Path::to_path_buf)
             .unwrap_or_default();
         let server = |name: &str, package: &str| {
+            if !servers {
+                return Ok(name.into());
+            }
             process::which(name)
                 .with_context(|| format!("{name} is not installed: apt-get install {package}"))
         };

@@ -25,11 +25,14 @@ use futures_util::stream::FuturesUnordered;
 use nix::sys::signal::Signal;
 use proto::bus::Role;
 use proto::config::Settings;
+use proto::join::{GateAnswer, JoinRequest};
 use proto::roles::{self, ROLES, Refused, Roles, Terms, Wish};
 use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use crate::adapters::gate::Gate;
+use crate::adapters::link::Link;
 use crate::adapters::process;
 use crate::adapters::sockets::Listeners;
 use crate::board::Board;
@@ -49,12 +52,45 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long the last stops of an agent may take when the time to empty it is over.
 const LAST_STOPS: Duration = Duration::from_secs(60);
 /// How often a change is decided anew because somebody else changed roles too.
-const ATTEMPTS: usize = 8;
+pub(crate) const ATTEMPTS: usize = 8;
 
-/// A wish from the node's socket.
-pub struct Asked {
-    pub wishes: Vec<(Role, Wish)>,
-    pub reply: oneshot::Sender<Result<(), String>>,
+/// What the node's socket, or another machine at the gate, asks for.
+pub enum Asked {
+    Roles {
+        wishes: Vec<(Role, Wish)>,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// Somebody at the gate, who is believed ([`crate::guests`]).
+    Guest {
+        guest: Guest,
+        reply: oneshot::Sender<GateAnswer>,
+    },
+    /// A joined machine is to be one no more ([`crate::guests`]).
+    Remove {
+        machine: String,
+        force: bool,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// This machine is to leave the cluster that it joined ([`crate::joined`]).
+    Leave {
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// What a machine at the gate wants.
+pub enum Guest {
+    Join(JoinRequest),
+    Standing { machine: String, holds: Roles },
+    Leave(String),
+    Farewell(String),
+}
+
+/// How this machine is one of its cluster.
+#[derive(Clone)]
+pub enum Place {
+    /// The cluster began here. `None`: no other machine can join.
+    First(Option<Arc<Gate>>),
+    Joined(Arc<Link>),
 }
 
 /// What this node was started with.
@@ -66,9 +102,18 @@ pub struct First {
 }
 
 pub struct Recast<'a> {
-    plan: Plan,
-    crew: &'a mut Crew,
-    cluster: Cluster,
+    pub(crate) plan: Plan,
+    pub(crate) crew: &'a mut Crew,
+    pub(crate) cluster: Cluster,
+    pub(crate) place: Place,
+    /// Somebody waits until this machine has left its cluster.
+    pub(crate) departure: Option<oneshot::Sender<Result<(), String>>>,
+    /// Whose users the store has: by joined machine, its daemons.
+    pub(crate) prepared: BTreeMap<String, Roles>,
+    /// When the gate was last asked how this machine stands.
+    pub(crate) told_at: Option<Instant>,
+    /// When it said that it does not know this machine any more.
+    pub(crate) withdrawn_at: Option<Instant>,
     rolling: Rolling,
     asked: mpsc::Receiver<Asked>,
     leaving: BTreeSet<Part>,
@@ -96,6 +141,7 @@ impl<'a> Recast<'a> {
         plan: Plan,
         crew: &'a mut Crew,
         cluster: Cluster,
+        place: Place,
         rolling: Rolling,
         asked: mpsc::Receiver<Asked>,
     ) -> Recast<'a> {
@@ -103,6 +149,11 @@ impl<'a> Recast<'a> {
             plan,
             crew,
             cluster,
+            place,
+            departure: None,
+            prepared: BTreeMap::new(),
+            told_at: None,
+            withdrawn_at: None,
             rolling,
             asked,
             leaving: BTreeSet::new(),
@@ -134,7 +185,10 @@ impl<'a> Recast<'a> {
                         hints = None;
                     }
                 }
-                Some(part) = self.ending.next() => self.gone(&part).await,
+                Some(part) = self.ending.next() => {
+                    self.gone(&part).await;
+                    self.tell_standing().await;
+                }
                 Some(asked) = self.asked.recv() => self.answer(asked).await,
                 () = tokio::time::sleep(wait) => {}
             }
@@ -146,7 +200,7 @@ impl<'a> Recast<'a> {
     }
 
     /// The roles of all machines, with the revisions they were read at.
-    async fn stored(&self) -> anyhow::Result<Stored> {
+    pub(crate) async fn stored(&self) -> anyhow::Result<Stored> {
         let pairs = self.cluster.list(ROLES).await?;
         let mut stored = Stored {
             machines: BTreeMap::new(),
@@ -164,6 +218,10 @@ impl<'a> Recast<'a> {
 
     /// Enters this machine, or what was asked of it.
     async fn begin(&self, first: &First) -> anyhow::Result<()> {
+        if matches!(self.place, Place::Joined(_)) {
+            // Its roles were written by the first machine when it joined.
+            return Ok(());
+        }
         let stored = self.stored().await?;
         if stored.machines.contains_key(&self.plan.file.machine) {
             return self.write(&first.wishes).await;
@@ -206,14 +264,28 @@ impl<'a> Recast<'a> {
     }
 
     async fn answer(&mut self, asked: Asked) {
-        let result = match self.write(&asked.wishes).await {
-            Ok(()) => self.converge().await,
-            Err(error) => Err(error),
-        };
         // Who asked may have left.
-        let _ = asked
-            .reply
-            .send(result.map_err(|error| format!("{error:#}")));
+        match asked {
+            Asked::Roles { wishes, reply } => {
+                let result = match self.write(&wishes).await {
+                    Ok(()) => self.converge().await,
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(result.map_err(|error| format!("{error:#}")));
+            }
+            Asked::Guest { guest, reply } => {
+                let _ = reply.send(self.receive(guest).await);
+            }
+            Asked::Remove {
+                machine,
+                force,
+                reply,
+            } => {
+                let result = self.remove(&machine, force).await;
+                let _ = reply.send(result.map_err(|error| format!("{error:#}")));
+            }
+            Asked::Leave { reply } => self.depart(reply).await,
+        }
     }
 
     /// Makes the machine as it is written; says when to look again.
@@ -228,6 +300,7 @@ impl<'a> Recast<'a> {
             Err(error) => {
                 self.failed = true;
                 let text = format!("{error:#}");
+                self.mind_withdrawal();
                 error!(error = %text, "this machine is not as its roles say; it is tried again");
                 self.crew.board.fail(text);
                 AGAIN
@@ -236,19 +309,33 @@ impl<'a> Recast<'a> {
     }
 
     async fn converge(&mut self) -> anyhow::Result<()> {
+        if self.told_at.is_none_or(|at| at.elapsed() >= RELOOK) {
+            self.take_logins().await?;
+        }
         let stored = self.stored().await?;
         let Some(wanted) = stored.machines.get(&self.plan.file.machine) else {
+            if self.departure.is_some() {
+                return Ok(());
+            }
             anyhow::bail!(
                 "the cluster store knows no machine {}: what runs goes on",
                 self.plan.file.machine
             );
         };
-        let moves = next(wanted, &self.crew.roles(), &self.leaving);
+        let mut moves = next(wanted, &self.crew.roles(), &self.leaving);
+        let elsewhere = self.elsewhere(&moves.start);
+        moves.start.retain(|part| !elsewhere.contains(part));
+        if matches!(self.place, Place::Joined(_)) && !moves.start.is_empty() {
+            self.take_logins().await?;
+        }
         if !moves.start.is_empty() {
             self.take_on(&moves.start).await?;
         }
         for part in moves.retire {
             self.retire(part);
+        }
+        if let Some(part) = elsewhere.first() {
+            anyhow::bail!("{} still ends on another machine", part.name());
         }
         Ok(())
     }
@@ -261,11 +348,13 @@ impl<'a> Recast<'a> {
             }
         }
         self.replan(roles)?;
-        let users: Vec<_> = parts
-            .iter()
-            .filter_map(|part| self.plan.store_user(part))
-            .collect();
-        self.plan.prepare_store(&users).await?;
+        if matches!(self.place, Place::First(_)) {
+            let users: Vec<_> = parts
+                .iter()
+                .filter_map(|part| self.plan.store_user(part))
+                .collect();
+            self.plan.prepare_store(&users).await?;
+        }
         self.crew.recast(&self.plan).await;
         self.tell_rolling();
         // With what it is started with; else it would be started twice.
@@ -278,7 +367,7 @@ impl<'a> Recast<'a> {
     }
 
     /// Everything that follows from these roles; what runs learns of it.
-    fn replan(&mut self, roles: Roles) -> anyhow::Result<()> {
+    pub(crate) fn replan(&mut self, roles: Roles) -> anyhow::Result<()> {
         let plan = self.plan.recast(roles)?;
         let changed = plan.write_files()?;
         if changed.contains(&Part::Nats)
@@ -288,6 +377,9 @@ impl<'a> Recast<'a> {
             nats.signal(Signal::SIGHUP);
         }
         self.plan = plan;
+        if let Place::First(Some(gate)) = &self.place {
+            gate.set_services(self.plan.services());
+        }
         Ok(())
     }
 
@@ -337,9 +429,9 @@ impl<'a> Recast<'a> {
     }
 }
 
-struct Stored {
-    machines: BTreeMap<String, Roles>,
-    seen: Vec<(String, Option<i64>)>,
+pub(crate) struct Stored {
+    pub(crate) machines: BTreeMap<String, Roles>,
+    pub(crate) seen: Vec<(String, Option<i64>)>,
 }
 
 async fn hint(hints: &mut Option<mpsc::Receiver<()>>) -> Option<()> {

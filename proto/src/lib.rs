@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod config;
 pub mod ids;
 pub mod inside;
+pub mod join;
 pub mod log;
 pub mod manifest;
 pub mod node;

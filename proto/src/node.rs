@@ -2,9 +2,11 @@
 //! (`/run/stackyard/<cluster>/node.sock`): one JSON document a line each way.
 
 use crate::bus::Role;
+use crate::join::Joined;
 use crate::roles::{FIRST_MACHINE, Roles};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 
 /// `$YARD_HOME/cluster.json`: what `yard` needs to find a cluster, and what the machine's node starts with
 /// before it reaches the cluster store. No secrets.
@@ -28,6 +30,12 @@ pub struct ClusterFile {
     pub hosts: bool,
     /// `/run/stackyard/<id>`
     pub run_folder: String,
+    /// Where other machines reach this one's gate; without it there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<SocketAddrV4>,
+    /// The cluster that this machine joined; then the id is the machine's, and the router is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
 }
 
 /// As it is in the file, also as versions wrote it that counted daemons.
@@ -46,6 +54,8 @@ struct WrittenFile {
     copies: WrittenCopies,
     hosts: bool,
     run_folder: String,
+    advertise: Option<SocketAddrV4>,
+    joined: Option<Joined>,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,6 +92,8 @@ impl From<WrittenFile> for ClusterFile {
             tls_port: written.tls_port,
             hosts: written.hosts,
             run_folder: written.run_folder,
+            advertise: written.advertise,
+            joined: written.joined,
         }
     }
 }
@@ -114,6 +126,18 @@ pub enum NodeRequest {
     Roles {
         counts: BTreeMap<String, u32>,
     },
+    /// A token by which one machine can join with these roles; answered with [`NodeStatus::told`].
+    Token {
+        roles: Vec<String>,
+        ttl_s: u64,
+    },
+    /// Takes a joined machine's identity away; one that is connected only with `force`.
+    Remove {
+        machine: String,
+        force: bool,
+    },
+    /// On a joined machine: empties it, and gives its identity back.
+    Leave,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,6 +148,12 @@ pub struct NodeStatus {
     /// What went wrong as a whole, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why what was asked for was not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What was asked for, where that is a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

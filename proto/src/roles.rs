@@ -33,6 +33,21 @@ pub const EVERY: [Role; 7] = [
     Role::SshProxy,
 ];
 
+/// Those that a machine which joined can have. What listens for others (routers, the API, SSH), and what has rows
+/// and files of its own, is the first machine's.
+pub const JOINED: [Role; 3] = [Role::Dea, Role::HealthManager, Role::Stager];
+
+/// Whether a machine of that name may have the role.
+pub fn check_place(machine: &str, role: Role) -> Result<(), Refused> {
+    if machine == FIRST_MACHINE || JOINED.contains(&role) {
+        return Ok(());
+    }
+    Err(Refused::FirstOnly {
+        machine: machine.to_string(),
+        role,
+    })
+}
+
 /// How many daemons of a role a cluster has at most.
 pub fn most(role: Role) -> u32 {
     match role {
@@ -204,6 +219,13 @@ pub enum Refused {
     NoNumber { role: Role, number: u32 },
     #[error("there is no machine {0}: `yard node list` shows all")]
     NoMachine(String),
+    #[error(
+        "{machine} joined the cluster and cannot have {daemons}: they are reached, or keep their files, on {first}; joined machines have the roles {possible}",
+        daemons = people_say(*role),
+        first = FIRST_MACHINE,
+        possible = JOINED.map(Role::name).join(", ")
+    )]
+    FirstOnly { machine: String, role: Role },
     #[error("{has} {daemons} and {more} more are too many: a cluster has at most {most}", daemons = people_say(*role), most = most(*role))]
     TooMany { role: Role, has: u32, more: u32 },
     #[error("{machine} has {has} {daemons}, of which {fewer} cannot be taken away", daemons = people_say(*role))]
@@ -273,6 +295,9 @@ pub fn change(
                 })?;
             numbers.insert(number);
         }
+        if wanted > has {
+            check_place(machine, role)?;
+        }
         let all = numbers.len() + elsewhere.len();
         if all == 0 && has > 0 && !terms.force {
             return Err(Refused::LastOne { role });
@@ -330,7 +355,7 @@ mod tests {
             Ok(vec![])
         );
         assert_eq!(
-            changed("machine-2", Role::Router, Wish::More(1)),
+            changed("machine-2", Role::Stager, Wish::More(1)),
             Ok(vec![2])
         );
     }
@@ -357,6 +382,10 @@ mod tests {
         assert_eq!(
             told("machine-2", Role::Stager, Wish::Fewer(1)),
             "machine-2 has 0 stagers, of which 1 cannot be taken away"
+        );
+        assert_eq!(
+            told("machine-2", Role::Router, Wish::More(1)),
+            "machine-2 joined the cluster and cannot have routers: they are reached, or keep their files, on machine-1; joined machines have the roles dea, health-manager, stager"
         );
         assert!(told("machine-3", Role::Dea, Wish::More(1)).contains("no machine machine-3"));
         assert!(

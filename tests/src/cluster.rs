@@ -17,6 +17,8 @@ pub struct Options {
     pub copies: u32,
     /// A file with the URL of the controllers' database, if that is to be PostgreSQL.
     pub database_file: Option<PathBuf>,
+    /// Where other machines reach this one.
+    pub advertise: Option<String>,
     /// Keep the cluster's names in the machine's hosts file.
     pub hosts: bool,
     /// A network namespace to live in. Only `yard` reaches such a cluster, not the test itself.
@@ -33,6 +35,7 @@ impl Default for Options {
             deas: 1,
             copies: 1,
             database_file: None,
+            advertise: None,
             hosts: false,
             network: None,
             elsewhere: Vec::new(),
@@ -233,6 +236,9 @@ impl Cluster {
         }
         if let Some(file) = &self.options.database_file {
             arguments.extend(["--database-file".to_string(), file.display().to_string()]);
+        }
+        if let Some(address) = &self.options.advertise {
+            arguments.extend(["--advertise".to_string(), address.clone()]);
         }
         if !self.options.hosts {
             arguments.push("--no-hosts".to_string());

@@ -45,7 +45,7 @@ pub struct DestroyArgs {
 
 /// What was there to stop.
 #[derive(Debug, PartialEq, Eq)]
-enum Stopped {
+pub enum Stopped {
     /// No cluster was ever started here.
     NoCluster,
     Components(Vec<String>),
@@ -91,6 +91,12 @@ pub async fn destroy(args: DestroyArgs, out: &Output, caller: Caller) -> Outcome
         .fix("give its folder with --home"));
     };
     need_root()?;
+    if cluster.joined.is_some() {
+        out.warn(format!(
+            "the cluster goes on to list this machine until somebody takes it out there: `yard node remove {}`",
+            cluster.machine
+        ));
+    }
     if !args.yes
         && !prompt::confirm(&format!(
             "Stop the cluster {} and remove all of its data in {}?",
@@ -170,7 +176,7 @@ fn is_ours(name: &str) -> bool {
 
 /// Removes what the cluster kept in the folder, and the folder if nothing else is in it: a home may
 /// have been put where somebody keeps other things. Gives back what stays.
-fn remove(home: &Path) -> Outcome<Vec<String>> {
+pub fn remove(home: &Path) -> Outcome<Vec<String>> {
     let failed =
         |error: std::io::Error| Failure::failed(format!("remove {}: {error}", home.display()));
     let mut strangers = Vec::new();
@@ -206,7 +212,7 @@ fn remove(home: &Path) -> Outcome<Vec<String>> {
     }
 }
 
-fn need_root() -> Outcome {
+pub fn need_root() -> Outcome {
     if Uid::effective().is_root() {
         Ok(())
     } else {
@@ -214,7 +220,7 @@ fn need_root() -> Outcome {
     }
 }
 
-async fn stop(home: &Path, out: &Output, within: Duration) -> Outcome<Stopped> {
+pub async fn stop(home: &Path, out: &Output, within: Duration) -> Outcome<Stopped> {
     let Some(cluster) = home::read_cluster(home)? else {
         return Ok(Stopped::NoCluster);
     };
@@ -244,7 +250,7 @@ async fn stop_node(path: &Path, deadline: Instant) -> Outcome {
     // No answer: it died meanwhile. What it left is looked for later.
     if let Some(status) = socket::ask(path, &NodeRequest::Stop, left).await? {
         let why = |phase: NodePhase| format!("it is {}", format!("{phase:?}").to_lowercase());
-        match (status.phase, status.error) {
+        match (status.phase, status.refused.or(status.error)) {
             (NodePhase::Stopped, None) => {}
             (NodePhase::Stopped, Some(error)) => {
                 return Err(Failure::failed(format!(

@@ -119,6 +119,8 @@ mod tests {
             roles: Default::default(),
             hosts: true,
             run_folder: "/run/stackyard/c0ffee12".into(),
+            advertise: None,
+            joined: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod down;
 pub mod home;
+mod join;
 mod link;
 pub mod logs;
 pub mod machines;

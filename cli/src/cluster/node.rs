@@ -4,6 +4,7 @@
 //! An agent that is being emptied takes no work. What it has starts elsewhere first and stops only then,
 //! so that nobody who uses an app notices; what is not moved when its time is over stops all the same.
 
+use super::join::{self, JoinArgs, LeaveArgs, RemoveArgs, TokenArgs};
 use super::machines::{self, RoleCommand};
 use super::status;
 use super::unit::{self, UnitArgs};
@@ -36,6 +37,14 @@ enum NodeCommand {
     Asking(AskingCommand),
     /// The unit of systemd that brings the cluster of this machine back after a reboot
     Unit(UnitArgs),
+    /// Print a token by which one more machine can join; on the cluster's first machine
+    Token(TokenArgs),
+    /// Make this machine one of a cluster, with a token of its first machine
+    Join(JoinArgs),
+    /// Empty this machine, and take it out of the cluster that it joined
+    Leave(LeaveArgs),
+    /// Take a machine that joined out of the cluster; on its first machine
+    Remove(RemoveArgs),
 }
 
 /// Those that ask the cluster.
@@ -78,6 +87,10 @@ struct Inspected<T> {
 pub async fn run(args: NodeArgs, out: &Output, store: Store) -> Outcome {
     let command = match args.command {
         NodeCommand::Unit(args) => return unit::run(&args, out),
+        NodeCommand::Token(args) => return join::token(args, out).await,
+        NodeCommand::Join(args) => return join::join(args, out).await,
+        NodeCommand::Leave(args) => return join::leave(args, out).await,
+        NodeCommand::Remove(args) => return join::remove(args, out).await,
         NodeCommand::Asking(command) => command,
     };
     let client = Client::open(store)?;

@@ -16,6 +16,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use nix::unistd::Uid;
 use proto::bus::Role;
+use proto::join::Advertised;
 use proto::node::{ClusterFile, ComponentState, NodePhase, NodeRequest, NodeStatus};
 use proto::roles::most;
 use serde_json::json;
@@ -64,6 +65,10 @@ pub struct UpArgs {
     /// File with the URL of a PostgreSQL database for the controllers, from now on (default: SQLite)
     #[arg(long, value_name = "FILE")]
     database_file: Option<PathBuf>,
+    /// Address at which other machines reach this one, to join the cluster (`yard node token`); off for none, from
+    /// now on (default: off; port: 7443)
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    advertise: Option<Advertised>,
     /// Do not write the cluster's names into /etc/hosts, from now on
     #[arg(long, conflicts_with = "hosts")]
     no_hosts: bool,
@@ -179,6 +184,9 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
     }
     let deadline = started + Duration::from_secs(args.timeout.max(1));
     let (cluster, status) = until_ready(&home, child.as_mut(), out, deadline).await?;
+    if cluster.joined.is_some() {
+        return tell_joined(out, &cluster, &home, &status);
+    }
     let mut notes = if args.no_links {
         Vec::new()
     } else {
@@ -211,6 +219,34 @@ pub async fn run(args: UpArgs, out: &Output, caller: Caller) -> Outcome {
             &caller,
             user.is_some(),
             started.elapsed(),
+        )
+    })
+}
+
+/// People talk to the cluster on its first machine.
+pub fn tell_joined(
+    out: &Output,
+    cluster: &ClusterFile,
+    home: &Path,
+    status: &NodeStatus,
+) -> Outcome {
+    let document = json!({
+        "machine": cluster.machine, "cluster": cluster.joined.as_ref().map(|joined| joined.cluster.clone()),
+        "home": home, "address": cluster.joined.as_ref().map(|joined| joined.address),
+        "zone": cluster.joined.as_ref().map(|joined| joined.zone.clone()), "components": status.components,
+    });
+    out.show(&document, |_| {
+        let names: Vec<&str> = status
+            .components
+            .iter()
+            .map(|component| component.name.as_str())
+            .collect();
+        format!(
+            "\n{} of the cluster of {}, with {}\n\n  on its first machine   yard node list\n  stop it for a while    sudo yard down --home {home}\n  take it out for good   sudo yard node leave --home {home}\n",
+            out.paint(Color::Good, format!("This machine is {}", cluster.machine)),
+            cluster.domain,
+            names.join(", "),
+            home = home.display()
         )
     })
 }
@@ -302,7 +338,7 @@ async fn change_roles(args: &UpArgs, cluster: &ClusterFile) -> Outcome {
     let socket = home::socket_of(cluster);
     let request = NodeRequest::Roles { counts };
     let answer = socket::ask(&socket, &request, CHANGE_OF_ROLES).await?;
-    match answer.map(|status| status.error) {
+    match answer.map(|status| status.refused) {
         Some(None) => Ok(()),
         Some(Some(why)) => Err(Failure::failed(why).doing("change the roles of this machine")),
         None => Err(Failure::new(
@@ -330,6 +366,9 @@ fn tell_differences(args: &UpArgs, cluster: Option<&ClusterFile>, out: &Output) 
         || args
             .wants_hosts()
             .is_some_and(|hosts| hosts != cluster.hosts)
+        || args
+            .advertise
+            .is_some_and(|advertised| advertised.0 != cluster.advertise)
         || args.database_file.is_some();
     if differs {
         out.warn("the cluster runs with other settings than asked for; `sudo yard down` first, then `sudo yard up` with the new ones");
@@ -395,6 +434,7 @@ struct NodeOptions {
     bind: Option<String>,
     counts: Vec<(Role, u32)>,
     database_file: Option<PathBuf>,
+    advertise: Option<Advertised>,
     hosts: Option<bool>,
 }
 
@@ -411,6 +451,7 @@ impl NodeOptions {
                 counts: Vec::new(),
                 // The node keeps what it names.
                 database_file: None,
+                advertise: None,
                 hosts: Some(cluster.hosts),
             },
         }
@@ -424,6 +465,7 @@ impl NodeOptions {
             bind: args.bind.map(|bind| bind.to_string()).or(self.bind),
             counts: args.counts().collect(),
             database_file: args.database_file.as_deref().map(absolute),
+            advertise: args.advertise.or(self.advertise),
             hosts: args.wants_hosts().or(self.hosts),
         }
     }
@@ -446,6 +488,10 @@ impl NodeOptions {
         add(
             "--database-file",
             file.map(|file| file.display().to_string()),
+        );
+        add(
+            "--advertise",
+            self.advertise.map(|advertised| advertised.to_string()),
         );
         if let Some(hosts) = self.hosts {
             arguments.push(if hosts { "--hosts" } else { "--no-hosts" }.to_string());
@@ -498,7 +544,7 @@ pub fn start(arguments: &[String], home: &Path, stackyard: &Path) -> Outcome<Chi
 }
 
 /// Shows how far each component is, until all are ready.
-async fn until_ready(
+pub async fn until_ready(
     home: &Path,
     mut child: Option<&mut Child>,
     out: &Output,
@@ -701,6 +747,8 @@ mod tests {
             roles: proto::roles::Roles::one_of_each(),
             hosts,
             run_folder: "/run/stackyard/c0ffee12".into(),
+            advertise: None,
+            joined: None,
         };
         NodeOptions::of(Some(&before))
             .overridden(&line.up)
@@ -726,6 +774,9 @@ mod tests {
         assert!(
             arguments(true, &["--database-file", "/d"]).contains("--database-file /d"),
             "it is the node's to read"
+        );
+        assert!(
+            arguments(true, &["--advertise", "192.0.2.7"]).contains("--advertise 192.0.2.7:7443")
         );
         assert!(Line::try_parse_from(["up", "--stagers", "0"]).is_err());
         assert!(Line::try_parse_from(["up", "--hosts", "--no-hosts"]).is_err());

@@ -157,6 +157,7 @@ fn refusal(refused: Refused) -> Refusal {
         | Refused::TooMany { .. }
         | Refused::TooFew { .. }
         | Refused::LastOne { .. }
+        | Refused::FirstOnly { .. }
         | Refused::Several(_) => Refusal::Unprocessable(refused.to_string()),
     }
 }

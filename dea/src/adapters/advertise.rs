@@ -17,7 +17,7 @@ impl Agent {
     pub fn hello(&self) -> Hello {
         Hello {
             id: self.id.clone(),
-            ip: self.config.address.to_string(),
+            ip: self.config.host().to_string(),
             port: 0,
             version: VERSION,
         }

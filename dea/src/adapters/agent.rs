@@ -446,7 +446,7 @@ impl Agent {
         let now = self.now().unix;
         InstanceStats {
             name: start.name.clone(),
-            host: self.config.address.to_string(),
+            host: self.config.host().to_string(),
             port: entry
                 .sandbox
                 .as_ref()

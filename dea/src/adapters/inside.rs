@@ -96,8 +96,14 @@ fn promise(agent: &Arc<Agent>, received: Received<EnterInstance>) {
     });
 }
 
+/// The door is on the loopback, where `ssh-proxy` is on the same machine.
+const ELSEWHERE: &str = "the instance runs on a machine that joined the cluster: only those on its first machine can be entered";
+
 /// The sandbox of an instance that can be entered, and whether it has crashed.
 fn enterable(agent: &Agent, instance: &InstanceId) -> Result<(Sandbox, bool), &'static str> {
+    if agent.config.outside.is_some() {
+        return Err(ELSEWHERE);
+    }
     let table = agent.table();
     let Some(Entry {
         machine, sandbox, ..

@@ -363,7 +363,7 @@ impl Life {
         put_services(sandbox, &start.services).await?;
         let place = Place {
             instance: &self.record.instance,
-            host: self.agent.config.address,
+            host: self.agent.config.host(),
             host_port: sandbox.host_port(),
             address: sandbox.address(),
             started_at: self.agent.now().unix,

@@ -20,7 +20,7 @@ impl Agent {
         let Some(port) = entry.sandbox.as_ref().and_then(Sandbox::host_port) else {
             return Vec::new();
         };
-        let host = self.config.address.to_string();
+        let host = self.config.host().to_string();
         let mut registrations =
             entry
                 .record
@@ -38,7 +38,7 @@ impl Agent {
         if uris.is_empty() {
             return None;
         }
-        let host = self.config.address.to_string();
+        let host = self.config.host().to_string();
         let mut registration =
             entry
                 .record

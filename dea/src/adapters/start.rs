@@ -119,6 +119,7 @@ pub fn engine_config(config: &Config, bootstrap: &Bootstrap) -> EngineConfig {
         folder: bootstrap.folder.clone(),
         subnet: config.subnet,
         gateway: config.address,
+        outside: config.outside.clone(),
         interface_prefix: config.interface_prefix.clone(),
         nft_table: config.nft_table.clone(),
         cgroup_parent: config.cgroup_parent.clone(),

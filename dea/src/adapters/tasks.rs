@@ -373,7 +373,7 @@ impl Run {
             folder => folder,
         };
         let place = TaskPlace {
-            host: self.agent.config.address,
+            host: self.agent.config.host(),
             address: sandbox.address(),
             folder: cwd,
         };

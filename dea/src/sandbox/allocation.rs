@@ -11,7 +11,8 @@ use super::Subnet;
 
 /// Uids given to each sandbox.
 pub const UIDS: u32 = 65_536;
-/// Host port of number 0. The ports exist on the gateway's address only.
+/// Host port of number 0, unless the agent has others. The ports exist on the gateway's address, and on the machine's
+/// where routers are on other machines.
 pub const FIRST_PORT: u16 = 20_000;
 /// More sandboxes than any machine runs; keeps ports and uids in their ranges.
 const MOST: u32 = 16_384;
@@ -35,6 +36,16 @@ impl Numbers {
             used: BTreeMap::new(),
             next: start.checked_rem(count).unwrap_or(0),
             count,
+        }
+    }
+
+    /// The same, but no more than that many. Before any is taken.
+    pub fn at_most(self, count: u32) -> Numbers {
+        let count = self.count.min(count);
+        Numbers {
+            next: self.next.checked_rem(count).unwrap_or(0),
+            count,
+            ..self
         }
     }
 
@@ -128,6 +139,13 @@ mod tests {
         assert!(!numbers.adopt(0, "b"));
         assert!(!numbers.adopt(5, "b"));
         assert_eq!(numbers.take("b"), Some(1));
+    }
+
+    #[test]
+    fn there_are_no_more_than_there_may_be() {
+        let mut numbers = Numbers::new(subnet(), 1_000_000, 4).at_most(2);
+        assert_eq!([0, 1].map(|_| numbers.take("a")), [Some(0), Some(1)]);
+        assert_eq!(numbers.take("a"), None);
     }
 
     #[test]

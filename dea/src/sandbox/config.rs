@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::allocation::{FIRST_PORT, host_port};
+
 /// An IPv4 network such as `10.203.16.0/20`, always with its host bits zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnet {
@@ -71,6 +73,20 @@ impl<'de> serde::Deserialize<'de> for Subnet {
     }
 }
 
+/// How routers on other machines reach instances. Agents that share the address must not share ports.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outside {
+    /// This machine's, as they know it.
+    pub address: Ipv4Addr,
+    /// From where they come; nobody else is let in.
+    pub routers: Vec<Ipv4Addr>,
+    /// Host ports of the sandboxes, from this one on …
+    pub first_port: u16,
+    /// … and how many: there are no more sandboxes.
+    pub ports: u16,
+}
+
 /// Settings of one agent's engine. Two engines on one machine must differ in every field from
 /// `run_folder` to `uid_base`.
 #[derive(Debug, Clone)]
@@ -89,6 +105,8 @@ pub struct EngineConfig {
     pub subnet: Subnet,
     /// The host's address in the sandbox network (by custom the first of the subnet).
     pub gateway: Ipv4Addr,
+    /// Set where instances are reached from other machines.
+    pub outside: Option<Outside>,
     /// Start of the names of network interfaces, at most 8 letters and digits.
     pub interface_prefix: String,
     pub nft_table: String,
@@ -102,6 +120,16 @@ pub struct EngineConfig {
     pub router_port: u16,
     /// The agent's name server listens on UDP gateway:this; sandboxes ask gateway:53.
     pub dns_port_udp: u16,
+}
+
+impl EngineConfig {
+    /// The host port of the sandbox with this number.
+    pub fn host_port(&self, number: u32) -> u16 {
+        let usual = host_port(number);
+        self.outside.as_ref().map_or(usual, |outside| {
+            outside.first_port.saturating_add(usual - FIRST_PORT)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -67,6 +67,10 @@ impl Engine {
     pub async fn start(config: EngineConfig) -> Result<Engine, SandboxError> {
         let mtu = host::prepare(&config).await?;
         let numbers = Numbers::new(config.subnet, config.uid_base, rand::random());
+        let numbers = match &config.outside {
+            Some(outside) => numbers.at_most(outside.ports.into()),
+            None => numbers,
+        };
         let stack = HostStack::find()?;
         stack.clear_stale(&templates(&config));
         let inner = Inner {
@@ -117,7 +121,7 @@ impl Engine {
             address: address.expect("numbers are given out only for addresses of the subnet"),
             network: request.network,
             host_port: (request.network && request.host_port)
-                .then(|| allocation::host_port(number)),
+                .then(|| inner.config.host_port(number)),
             limits: SandboxLimits {
                 fds: request.limits.fds.min(host::most_open_files()),
                 ..request.limits

@@ -4,7 +4,8 @@
 //!   packets from this machine (`output`) and from elsewhere (`prerouting`).
 //! - A sandbox reaches the outside, masqueraded; the router and the name server on the gateway's
 //!   address; nothing else of this machine, no other sandbox, no link-local service.
-//! - Nothing reaches a sandbox but answers and this machine.
+//! - Nothing reaches a sandbox but answers and this machine; where routers are on another machine, they reach the
+//!   host ports at this one's address, and nobody else does.
 //!
 //! The router usually listens on the host's loopback. Leading packets there needs
 //! `route_localnet` on the sandbox's interface, which by itself would open the whole loopback to
@@ -41,6 +42,7 @@ pub fn table(config: &EngineConfig) -> String {
             "add rule inet {name} prerouting iifname \"{stem}*\" ip daddr {gateway} udp dport 53 dnat ip to {gateway}:{port}\n"
         );
     }
+    let (led_in, let_in) = outside_rules(config);
     format!(
         "add table inet {name}
 add map inet {name} ports {{ type inet_service : ipv4_addr . inet_service ; }}
@@ -58,7 +60,7 @@ flush chain inet {name} input
 flush chain inet {name} forward
 flush chain inet {name} host
 flush chain inet {name} outside
-{redirects}add rule inet {name} prerouting ip daddr {gateway} dnat ip to tcp dport map @ports
+{redirects}{led_in}add rule inet {name} prerouting ip daddr {gateway} dnat ip to tcp dport map @ports
 add rule inet {name} prerouting ip daddr {gateway} dnat ip to udp dport map @ports
 add rule inet {name} output ip daddr {gateway} dnat ip to tcp dport map @ports
 add rule inet {name} output ip daddr {gateway} dnat ip to udp dport map @ports
@@ -70,7 +72,7 @@ add rule inet {name} host meta l4proto udp ct original ip daddr {gateway} ct ori
 add rule inet {name} host reject
 add rule inet {name} forward iifname \"{stem}*\" goto outside
 add rule inet {name} forward oifname \"{stem}*\" ct state established,related accept
-add rule inet {name} forward oifname \"{stem}*\" reject
+{let_in}add rule inet {name} forward oifname \"{stem}*\" reject
 add rule inet {name} outside ct state established,related accept
 add rule inet {name} outside ip daddr {{ 169.254.0.0/16, 127.0.0.0/8, {subnet} }} reject
 add rule inet {name} outside oifname \"{stem}*\" reject
@@ -78,6 +80,31 @@ add rule inet {name} outside meta nfproto ipv6 reject
 add rule inet {name} outside accept
 "
     )
+}
+
+/// What leads routers of other machines to instances, and what lets them pass.
+fn outside_rules(config: &EngineConfig) -> (String, String) {
+    let Some(outside) = config
+        .outside
+        .as_ref()
+        .filter(|outside| !outside.routers.is_empty())
+    else {
+        return Default::default();
+    };
+    let name = &config.nft_table;
+    let stem = interface_stem(&config.interface_prefix);
+    let address = outside.address;
+    let routers: Vec<String> = outside.routers.iter().map(Ipv4Addr::to_string).collect();
+    let routers = routers.join(", ");
+    let led_in = ["tcp", "udp"].map(|protocol| {
+        format!(
+            "add rule inet {name} prerouting ip saddr {{ {routers} }} ip daddr {address} dnat ip to {protocol} dport map @ports\n"
+        )
+    });
+    let let_in = format!(
+        "add rule inet {name} forward oifname \"{stem}*\" ip saddr {{ {routers} }} ct status dnat ct original ip daddr {address} accept\n"
+    );
+    (led_in.concat(), let_in)
 }
 
 /// Where packets for the router must be led, if they do not arrive there by themselves.
@@ -137,6 +164,7 @@ mod tests {
             folder: PathBuf::new(),
             subnet: "10.9.0.0/24".parse().unwrap(),
             gateway: Ipv4Addr::new(10, 9, 0, 1),
+            outside: None,
             interface_prefix: "sy1".to_owned(),
             nft_table: "yard".to_owned(),
             cgroup_parent: "/yard".to_owned(),
@@ -168,6 +196,30 @@ mod tests {
         let text = table(&config("127.0.0.1:8080"));
         assert!(text.contains("\"sy1v*\""));
         assert!(!text.contains("\"sy1*\""));
+    }
+
+    #[test]
+    fn only_routers_of_other_machines_are_led_in_and_only_where_there_are_some() {
+        let alone = config("127.0.0.1:8080");
+        assert!(!table(&alone).contains("ct status dnat"));
+        let reached = EngineConfig {
+            outside: Some(super::super::Outside {
+                address: "192.0.2.2".parse().unwrap(),
+                routers: vec!["192.0.2.1".parse().unwrap(), "192.0.2.3".parse().unwrap()],
+                first_port: 20_750,
+                ports: 750,
+            }),
+            ..alone
+        };
+        let text = table(&reached);
+        let led = "prerouting ip saddr { 192.0.2.1, 192.0.2.3 } ip daddr 192.0.2.2 dnat ip to udp dport map @ports";
+        let passes = "forward oifname \"sy1v*\" ip saddr { 192.0.2.1, 192.0.2.3 } ct status dnat ct original ip daddr 192.0.2.2 accept";
+        let refused = "forward oifname \"sy1v*\" reject";
+        let at = |what: &str| {
+            text.find(what)
+                .unwrap_or_else(|| panic!("{what} in {text}"))
+        };
+        assert!(at(led) < at(passes) && at(passes) < at(refused));
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod seccomp;
 mod stack;
 
 pub use allocation::{Numbers, host_port};
-pub use config::{BadSubnet, EngineConfig, Subnet};
+pub use config::{BadSubnet, EngineConfig, Outside, Subnet};
 pub use dea_shim::cgroup::Group;
 pub use dea_shim::protocol::{ExitStatus, Orders, Splitter};
 pub use dea_shim::session::words as session;

@@ -107,6 +107,7 @@ impl Yard {
             folder: folder.path().join("dea-1"),
             subnet: format!("10.{second}.{third}.0/24").parse().unwrap(),
             gateway: format!("10.{second}.{third}.1").parse().unwrap(),
+            outside: None,
             interface_prefix: format!("t{tag}{}", (b'a' + (number % 26) as u8) as char),
             nft_table: format!("test_{tag}_{number}"),
             cgroup_parent: format!("/test-{tag}-{number}"),

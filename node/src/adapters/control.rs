@@ -17,13 +17,17 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::debug;
 
+use super::gate::{self, Gate};
 use crate::board::Board;
+use crate::domain::machines::joined_roles;
 use crate::recast::Asked;
 
 /// Longest request line.
 const LIMIT: u64 = 64 * 1024;
 /// A client that says nothing, or does not read its answer, for this long is left.
 const SILENCE: Duration = Duration::from_secs(60);
+/// A machine that leaves is emptied first.
+const DEPARTURE: Duration = Duration::from_secs(1800);
 /// Clients without a right to stop, at once; more are sent away.
 const CROWD: usize = 64;
 
@@ -32,6 +36,7 @@ pub fn serve(
     path: &Path,
     board: &Arc<Board>,
     recasts: mpsc::Sender<Asked>,
+    gate: Option<Arc<Gate>>,
     tasks: &Supervisor,
 ) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(path);
@@ -44,7 +49,7 @@ pub fn serve(
     let crowd = Arc::new(Semaphore::new(CROWD));
     tasks.spawn("control-socket", Policy::Restart, move |shutdown| {
         let (listener, board, supervisor) = (listener.clone(), board.clone(), supervisor.clone());
-        let (crowd, recasts) = (crowd.clone(), recasts.clone());
+        let (crowd, recasts, gate) = (crowd.clone(), recasts.clone(), gate.clone());
         async move {
             loop {
                 let stream = tokio::select! {
@@ -56,10 +61,14 @@ pub fn serve(
                 if place.is_none() && !may_stop {
                     continue;
                 }
-                let (board, recasts) = (board.clone(), recasts.clone());
+                let desk = Desk {
+                    board: board.clone(),
+                    recasts: recasts.clone(),
+                    gate: gate.clone(),
+                };
                 supervisor.spawn_once("control-client", async move {
                     let _place = place;
-                    if let Err(error) = answer(stream, may_stop, &board, &recasts).await {
+                    if let Err(error) = answer(stream, may_stop, &desk).await {
                         debug!(%error, "a client of the node's socket was left");
                     }
                 });
@@ -75,12 +84,14 @@ fn may_stop(client: &UnixStream) -> bool {
         .is_ok_and(|client| client.uid() == 0 || client.uid() == nix::unistd::geteuid().as_raw())
 }
 
-async fn answer(
-    stream: UnixStream,
-    may_stop: bool,
-    board: &Board,
-    recasts: &mpsc::Sender<Asked>,
-) -> std::io::Result<()> {
+/// Whom requests are passed on to.
+struct Desk {
+    board: Arc<Board>,
+    recasts: mpsc::Sender<Asked>,
+    gate: Option<Arc<Gate>>,
+}
+
+async fn answer(stream: UnixStream, may_stop: bool, desk: &Desk) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader.take(LIMIT));
     loop {
@@ -90,18 +101,8 @@ async fn answer(
             return Ok(());
         }
         let reply = match serde_json::from_str::<NodeRequest>(&line) {
-            Ok(NodeRequest::Status) => board.status(),
-            Ok(NodeRequest::Stop) if may_stop => {
-                board.request_stop();
-                board.stopped().await
-            }
-            Ok(NodeRequest::Stop) => refused(board, "only root may stop the cluster"),
-            Ok(NodeRequest::Roles { counts }) if may_stop => match recast(recasts, &counts).await {
-                Ok(()) => board.status(),
-                Err(why) => refused(board, &why),
-            },
-            Ok(NodeRequest::Roles { .. }) => refused(board, "only root may change roles here"),
-            Err(error) => refused(board, &format!("this is no request: {error}")),
+            Ok(request) => desk.reply(request, may_stop).await,
+            Err(error) => desk.refused(&format!("this is no request: {error}")),
         };
         let mut text = serde_json::to_string(&reply).map_err(std::io::Error::other)?;
         text.push('\n');
@@ -112,32 +113,83 @@ async fn answer(
     }
 }
 
-/// Hands the wish to whoever follows the roles, and waits for what comes of it.
-async fn recast(
-    recasts: &mpsc::Sender<Asked>,
-    counts: &BTreeMap<String, u32>,
-) -> Result<(), String> {
-    let wishes = counts
-        .iter()
-        .map(|(name, count)| Ok((roles::parse(name)?, Wish::Exactly(*count))))
-        .collect::<Result<Vec<_>, Refused>>()
-        .map_err(|refused| refused.to_string())?;
-    let (reply, answer) = oneshot::channel();
-    let gone = || "the cluster is being stopped".to_string();
-    let asked = Asked { wishes, reply };
-    let sent = tokio::time::timeout(SILENCE, recasts.send(asked)).await;
-    if !matches!(sent, Ok(Ok(()))) {
-        return Err(gone());
+impl Desk {
+    async fn reply(&self, request: NodeRequest, may_stop: bool) -> NodeStatus {
+        let done = match request {
+            NodeRequest::Status => return self.board.status(),
+            NodeRequest::Stop if may_stop => {
+                self.board.request_stop();
+                return self.board.stopped().await;
+            }
+            NodeRequest::Stop => Err("only root may stop the cluster".to_string()),
+            _ if !may_stop => Err("only root may change machines and their roles here".to_string()),
+            NodeRequest::Roles { counts } => self.recast(&counts).await,
+            NodeRequest::Token { roles, ttl_s } => match self.token(&roles, ttl_s) {
+                Ok(token) => {
+                    return NodeStatus {
+                        told: Some(token),
+                        ..self.board.status()
+                    };
+                }
+                Err(why) => Err(why),
+            },
+            NodeRequest::Remove { machine, force } => {
+                self.ask(SILENCE, |reply| Asked::Remove {
+                    machine,
+                    force,
+                    reply,
+                })
+                .await
+            }
+            NodeRequest::Leave => self.ask(DEPARTURE, |reply| Asked::Leave { reply }).await,
+        };
+        match done {
+            Ok(()) => self.board.status(),
+            Err(why) => self.refused(&why),
+        }
     }
-    match tokio::time::timeout(SILENCE, answer).await {
-        Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
-        Err(_) => Err("the cluster store is not reached: try again in a moment".to_string()),
-    }
-}
 
-fn refused(board: &Board, why: &str) -> NodeStatus {
-    NodeStatus {
-        error: Some(why.to_string()),
-        ..board.status()
+    fn token(&self, roles: &[String], ttl_s: u64) -> Result<String, String> {
+        let gate = self.gate.as_ref().ok_or_else(gate::no_gate)?;
+        let roles = joined_roles(roles).map_err(|refused| refused.to_string())?;
+        let token = gate.issue(&roles, Duration::from_secs(ttl_s));
+        token
+            .map(|token| token.to_string())
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    async fn recast(&self, counts: &BTreeMap<String, u32>) -> Result<(), String> {
+        let wishes = counts
+            .iter()
+            .map(|(name, count)| Ok((roles::parse(name)?, Wish::Exactly(*count))))
+            .collect::<Result<Vec<_>, Refused>>()
+            .map_err(|refused| refused.to_string())?;
+        self.ask(SILENCE, |reply| Asked::Roles { wishes, reply })
+            .await
+    }
+
+    /// Hands the wish to whoever follows the roles, and waits for what comes of it.
+    async fn ask(
+        &self,
+        patience: Duration,
+        asked: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Asked,
+    ) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || "the cluster is being stopped".to_string();
+        let sent = tokio::time::timeout(SILENCE, self.recasts.send(asked(reply))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return Err(gone());
+        }
+        match tokio::time::timeout(patience, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+            Err(_) => Err("the cluster store is not reached: try again in a moment".to_string()),
+        }
+    }
+
+    fn refused(&self, why: &str) -> NodeStatus {
+        NodeStatus {
+            refused: Some(why.to_string()),
+            ..self.board.status()
+        }
     }
 }

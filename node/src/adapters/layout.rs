@@ -8,7 +8,9 @@
 //!   route-service-keys   0600  what routers seal requests with on their way to route services
 //!   certificates/ client-authorities/ trust/  0700  PEM files that routers read
 //!   node/                0700  lock, ports.json, network.json, secrets.json, bootstrap/, processes.json,
-//!                              registrar.json, tool.json: logins to the bus for strangers
+//!                              registrar.json, tool.json: logins to the bus for strangers;
+//!                              of a first machine gate.pem (certificate and key of its gate), machines.json (who
+//!                              joined); of a joined one identity.json, standing.json (its logins)
 //!   nats/ etcd/          0700
 //!   controller/ …        0700  one folder for each daemon (dea-N: 0711)
 //!   logs/                0750
@@ -23,6 +25,7 @@ use proto::node::ClusterFile;
 use proto::roles::{self, FIRST_MACHINE, Roles, Terms, most};
 
 use super::files::{self, FileError};
+use super::machines;
 use crate::Wanted;
 use crate::domain::cast::Part;
 use crate::domain::{network, ports};
@@ -72,6 +75,25 @@ impl Layout {
         self.node()
             .join("bootstrap")
             .join(format!("{}.json", part.name()))
+    }
+
+    pub fn secrets(&self) -> PathBuf {
+        self.node().join("secrets.json")
+    }
+
+    /// The certificate and the key of the gate.
+    pub fn gate(&self) -> PathBuf {
+        self.node().join("gate.pem")
+    }
+
+    /// Who a joined machine is.
+    pub fn identity(&self) -> PathBuf {
+        self.node().join("identity.json")
+    }
+
+    /// What a joined machine was last told of itself.
+    pub fn standing(&self) -> PathBuf {
+        self.node().join("standing.json")
     }
 
     pub fn control_socket(&self) -> PathBuf {
@@ -134,6 +156,10 @@ pub enum ClusterFileError {
     PortsEnd { port: u16, routers: u32 },
     #[error("port 0 is no port to answer at: --port takes a number from 1 to 65535")]
     Port,
+    #[error(
+        "this machine joined a cluster: `yard node role add {0} ROLE` on its first machine gives it daemons, and its domain, ports and gate are there"
+    )]
+    Joined(String),
     #[error("a router cannot listen with and without TLS on port {0}: choose two ports")]
     SamePort(u16),
 }
@@ -141,7 +167,8 @@ pub enum ClusterFileError {
 /// What `cluster.json` is to say: as it says, with what may change adapted.
 pub fn cluster_file(wanted: &Wanted) -> Result<ClusterFile, ClusterFileError> {
     let known: Option<ClusterFile> = files::read_json(&wanted.home.join("cluster.json"))?;
-    merged(wanted, known, new_id)
+    let guests = machines::read(&wanted.home)?.guests();
+    merged(wanted, known, &guests, new_id)
 }
 
 /// Keeps it for the next start, once it is known that such a cluster can be.
@@ -156,6 +183,7 @@ pub fn keep_cluster_file(home: &Path, cluster: &ClusterFile) -> Result<(), FileE
 fn merged(
     wanted: &Wanted,
     known: Option<ClusterFile>,
+    guests: &Roles,
     id: impl FnOnce() -> String,
 ) -> Result<ClusterFile, ClusterFileError> {
     let mut cluster = match known {
@@ -173,8 +201,14 @@ fn merged(
             roles: Roles::one_of_each(),
             hosts: true,
             run_folder: String::new(),
+            advertise: None,
+            joined: None,
         },
     };
+    if cluster.joined.is_some() && (!wanted.counts.said().is_empty() || wanted.advertise.is_some())
+    {
+        return Err(ClusterFileError::Joined(cluster.machine));
+    }
     if let Some(domain) = wanted
         .domain
         .as_ref()
@@ -197,7 +231,10 @@ fn merged(
         cluster.tls_port = (port != 0).then_some(port);
     }
     cluster.hosts = wanted.hosts.unwrap_or(cluster.hosts);
-    cluster.roles = counted(wanted, &cluster)?;
+    if let Some(advertised) = wanted.advertise {
+        cluster.advertise = advertised.0;
+    }
+    cluster.roles = counted(wanted, &cluster, guests)?;
     if cluster.port == 0 {
         return Err(ClusterFileError::Port);
     }
@@ -206,7 +243,12 @@ fn merged(
 }
 
 /// The roles with as many daemons as was said. Whether the store agrees is seen once it is there.
-fn counted(wanted: &Wanted, cluster: &ClusterFile) -> Result<Roles, ClusterFileError> {
+/// `guests`: numbers that are given out on machines that joined.
+fn counted(
+    wanted: &Wanted,
+    cluster: &ClusterFile,
+    guests: &Roles,
+) -> Result<Roles, ClusterFileError> {
     for (role, number, option) in wanted.counts.said() {
         if !(1..=most(role)).contains(&number) {
             return Err(ClusterFileError::Count {
@@ -216,7 +258,10 @@ fn counted(wanted: &Wanted, cluster: &ClusterFile) -> Result<Roles, ClusterFileE
             });
         }
     }
-    let machines = BTreeMap::from([(cluster.machine.clone(), cluster.roles.clone())]);
+    let machines = BTreeMap::from([
+        (cluster.machine.clone(), cluster.roles.clone()),
+        ("those that joined".to_string(), guests.clone()),
+    ]);
     let wishes = wanted.counts.wishes();
     // Where the rows are is looked at when they are opened.
     let terms = Terms {
@@ -261,7 +306,7 @@ fn is_domain(text: &str) -> bool {
 }
 
 /// 8 hex digits whose first two, which name the interfaces, no other cluster's here are.
-fn new_id() -> String {
+pub fn new_id() -> String {
     let interfaces = interfaces();
     let running: Vec<String> = std::fs::read_dir(RUN)
         .map(|entries| {
@@ -316,6 +361,17 @@ pub fn person_password() -> String {
         .collect()
 }
 
+/// What needs a port or a secret, and what was given by others.
+#[derive(Debug, Default)]
+pub struct Names {
+    pub ports: Vec<String>,
+    pub secrets: Vec<String>,
+    /// Ports that are as they are elsewhere.
+    pub given_ports: BTreeMap<String, u16>,
+    /// Secrets that others made; they are not kept with ours.
+    pub given_secrets: BTreeMap<String, String>,
+}
+
 /// Everything that is chosen once and kept.
 pub struct Chosen {
     pub ports: BTreeMap<String, u16>,
@@ -332,6 +388,8 @@ pub enum ChoiceError {
     Ports,
     #[error("no free network 10.x.0.0/16 is left on this machine (see `ip route`)")]
     Network,
+    #[error("the cluster gave this machine no login for {0}: it is asked again")]
+    Login(String),
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -343,11 +401,11 @@ struct NetworkFile {
 const SSH_PORT: u16 = 2222;
 
 impl Chosen {
-    /// Reads what was chosen before and completes it. `in_use` says of a port kept from before
-    /// that its rightful owner still has it.
+    /// Reads what was chosen before and completes it. `kept` says of a port from before that its rightful
+    /// owner still has it.
     pub fn complete(
         layout: &Layout,
-        parts: &[Part],
+        names: Names,
         kept: impl Fn(&str) -> bool,
     ) -> Result<Chosen, ChoiceError> {
         let ports_file = layout.node().join("ports.json");
@@ -360,12 +418,15 @@ impl Chosen {
             .map(|(name, port)| (name.clone(), *port))
             .collect();
         // People type this one: where Cloud Foundry has it, if it can be had.
-        if !before.contains_key("ssh") && is_free(SSH_PORT) {
+        if names.ports.iter().any(|name| name == "ssh")
+            && !before.contains_key("ssh")
+            && is_free(SSH_PORT)
+        {
             known.insert("ssh".to_owned(), SSH_PORT);
         }
-        let wanted: Vec<String> = parts.iter().flat_map(Part::ports).collect();
-        let chosen =
-            ports::complete(&known, &wanted, rand::random(), is_free).ok_or(ChoiceError::Ports)?;
+        known.extend(names.given_ports);
+        let chosen = ports::complete(&known, &names.ports, rand::random(), is_free)
+            .ok_or(ChoiceError::Ports)?;
         if chosen != before {
             files::write_json(&ports_file, &chosen, 0o644)?;
         }
@@ -382,26 +443,17 @@ impl Chosen {
             }
         };
 
-        let secrets_file = layout.node().join("secrets.json");
+        let secrets_file = layout.secrets();
         let mut secrets: BTreeMap<String, String> =
             files::read_json(&secrets_file)?.unwrap_or_default();
-        let mut names: Vec<String> = ["etcd-root", "node-store", "status", "bulk"]
-            .map(String::from)
-            .to_vec();
-        names.extend(Role::STRANGERS.map(|role| role.name().to_string()));
-        names.extend(
-            parts
-                .iter()
-                .filter_map(|part| part.component())
-                .flat_map(|id| [format!("{id}-bus"), format!("{id}-store")]),
-        );
         let before = secrets.len();
-        for name in names {
+        for name in names.secrets {
             secrets.entry(name).or_insert_with(secret);
         }
         if secrets.len() != before {
             files::write_json(&secrets_file, &secrets, 0o600)?;
         }
+        secrets.extend(names.given_secrets);
         Ok(Chosen {
             ports: chosen,
             second,
@@ -436,6 +488,7 @@ mod tests {
             bind: None,
             port: None,
             tls_port: None,
+            advertise: None,
             counts: WantedCounts {
                 deas,
                 ..WantedCounts::default()
@@ -448,13 +501,20 @@ mod tests {
     #[test]
     fn what_is_left_open_stays_and_a_domain_is_for_ever() {
         let id = || "c0ffee12".to_string();
-        let first = merged(&wanted(Some("a.internal"), None, Some(false)), None, id).unwrap();
+        let none = Roles::default();
+        let first = merged(
+            &wanted(Some("a.internal"), None, Some(false)),
+            None,
+            &none,
+            id,
+        )
+        .unwrap();
         assert_eq!(
             (first.domain.as_str(), first.port, &first.roles, first.hosts),
             ("a.internal", 8080, &Roles::one_of_each(), false)
         );
         assert_eq!(first.run_folder, "/run/stackyard/c0ffee12");
-        let second = merged(&wanted(None, Some(3), None), Some(first.clone()), id).unwrap();
+        let second = merged(&wanted(None, Some(3), None), Some(first.clone()), &none, id).unwrap();
         assert_eq!(
             second,
             ClusterFile {
@@ -466,12 +526,13 @@ mod tests {
             merged(
                 &wanted(Some("b.internal"), None, None),
                 Some(first.clone()),
+                &none,
                 id
             ),
             Err(ClusterFileError::OtherDomain { .. })
         ));
         assert!(matches!(
-            merged(&wanted(None, Some(17), None), Some(first), id),
+            merged(&wanted(None, Some(17), None), Some(first), &none, id),
             Err(ClusterFileError::Count {
                 number: 17,
                 option: "--deas",
@@ -481,13 +542,22 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_joined_machines_have_are_not_taken() {
+        let id = || "c0ffee12".to_string();
+        let mut guests = Roles::default();
+        guests.add(Role::Dea, 2);
+        let file = merged(&wanted(None, Some(2), None), None, &guests, id).unwrap();
+        assert_eq!(file.roles.numbers(Role::Dea).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
     fn tls_is_asked_for_once_and_given_up_by_port_0() {
         let with = |tls_port, known| {
             let wanted = Wanted {
                 tls_port,
                 ..wanted(None, None, None)
             };
-            merged(&wanted, known, || "c0ffee12".to_string())
+            merged(&wanted, known, &Roles::default(), || "c0ffee12".to_string())
         };
         let first = with(None, None).unwrap();
         assert_eq!(first.tls_port, None);
@@ -510,7 +580,7 @@ mod tests {
                 tls_port,
                 ..wanted(None, None, None)
             };
-            merged(&wanted, known, || "c0ffee12".to_string())
+            merged(&wanted, known, &Roles::default(), || "c0ffee12".to_string())
         };
         let routers = |number| WantedCounts {
             routers: Some(number),

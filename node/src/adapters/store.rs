@@ -14,6 +14,13 @@ pub struct StoreUser {
     pub name: String,
     pub password: String,
     pub role: StoreRole,
+    /// A key that only this user may write, of those that are not of all.
+    pub key: Option<String>,
+}
+
+/// The role that only this user has.
+fn own_role(user: &str) -> String {
+    format!("stackyard-of-{user}")
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +48,7 @@ pub async fn prepare(
 ) -> Result<(), StoreError> {
     let preparing = async {
         let (mut client, authenticated) = connect(endpoint, root_password).await?;
-        for role in [StoreRole::Operator, StoreRole::Member, StoreRole::Router] {
+        for role in StoreRole::ALL {
             done(
                 "create the role",
                 role.name(),
@@ -77,6 +84,29 @@ pub async fn prepare(
                     .user_grant_role(user.name.as_str(), user.role.name())
                     .await,
             )?;
+            if let Some(key) = &user.key {
+                let role = own_role(&user.name);
+                done(
+                    "create the role",
+                    &role,
+                    client.role_add(role.as_str()).await,
+                )?;
+                let permission = Permission::read_write(key.as_str());
+                done(
+                    "grant to",
+                    &role,
+                    client
+                        .role_grant_permission(role.as_str(), permission)
+                        .await,
+                )?;
+                done(
+                    "grant a role to",
+                    &user.name,
+                    client
+                        .user_grant_role(user.name.as_str(), role.as_str())
+                        .await,
+                )?;
+            }
         }
         if !authenticated {
             done("create the role", "root", client.role_add("root").await)?;
@@ -101,6 +131,34 @@ pub async fn prepare(
         Ok(())
     };
     tokio::time::timeout(DEADLINE, preparing)
+        .await
+        .unwrap_or(Err(StoreError::Silent(DEADLINE)))
+}
+
+/// Takes these users out of the store; those that are not there are as good as gone.
+pub async fn dismiss(
+    endpoint: &str,
+    root_password: &str,
+    users: &[String],
+) -> Result<(), StoreError> {
+    let dismissing = async {
+        let (mut client, _) = connect(endpoint, root_password).await?;
+        for user in users {
+            gone(
+                "remove the user",
+                user,
+                client.user_delete(user.as_str()).await,
+            )?;
+            let role = own_role(user);
+            gone(
+                "remove the role",
+                &role,
+                client.role_delete(role.as_str()).await,
+            )?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(DEADLINE, dismissing)
         .await
         .unwrap_or(Err(StoreError::Silent(DEADLINE)))
 }
@@ -130,6 +188,17 @@ async fn connect(endpoint: &str, root_password: &str) -> Result<(Client, bool), 
 
 fn says(error: &Error, text: &str) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.message().contains(text))
+}
+
+fn gone<T>(
+    operation: &'static str,
+    object: &str,
+    result: Result<T, Error>,
+) -> Result<(), StoreError> {
+    match result {
+        Err(error) if says(&error, "not found") => Ok(()),
+        other => done(operation, object, other),
+    }
 }
 
 /// What exists already is as good as created.

@@ -86,6 +86,15 @@ pub fn share(second: u8, dea: u32) -> Share {
     }
 }
 
+/// Host ports of the instances of one agent of a joined machine. There all agents are reached at one address, so each
+/// has some of its own; below those that Linux takes for outgoing connections.
+pub fn outside_ports(dea: u32) -> std::ops::Range<u16> {
+    const EACH: u16 = 750;
+    let position = (dea - 1).min(MAX_DEAS - 1) as u16;
+    let first = 20_000 + position * EACH;
+    first..first + EACH
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +124,13 @@ mod tests {
             mask: 0xff00_0000,
         }];
         assert_eq!(choose(&all, 0), None);
+    }
+
+    #[test]
+    fn agents_at_one_address_have_ports_of_their_own() {
+        let ranges: Vec<_> = (1..=MAX_DEAS).map(outside_ports).collect();
+        assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+        assert_eq!((ranges[0].start, ranges[15].end), (20_000, 32_000));
     }
 
     #[test]

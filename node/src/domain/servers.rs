@@ -80,14 +80,24 @@ pub enum StoreRole {
     Member,
     /// Also reads the certificates that the cluster ordered.
     Router,
+    /// The node of a joined machine: reads what machines are to run; what it tells is a key of its own.
+    Machine,
 }
 
 impl StoreRole {
+    pub const ALL: [StoreRole; 4] = [
+        StoreRole::Operator,
+        StoreRole::Member,
+        StoreRole::Router,
+        StoreRole::Machine,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             StoreRole::Operator => "stackyard-operator",
             StoreRole::Member => "stackyard-member",
             StoreRole::Router => "stackyard-router",
+            StoreRole::Machine => "stackyard-machine",
         }
     }
 
@@ -101,6 +111,7 @@ impl StoreRole {
                 ("/stackyard/leaders/", true),
                 ("/stackyard/certificates/", false),
             ],
+            StoreRole::Machine => &[("/stackyard/config/", false), ("/stackyard/roles/", false)],
         }
     }
 
