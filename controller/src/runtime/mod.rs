@@ -35,6 +35,7 @@ mod mishaps;
 mod nodes;
 mod rolling;
 mod routers;
+mod sleepers;
 mod staging;
 mod state;
 mod status;
@@ -114,6 +115,8 @@ struct Shared {
     /// Wakes whoever tells the other controllers.
     committed: Notify,
     challenges: Challenges,
+    /// A router holds requests for an app that sleeps.
+    wishes: Notify,
     /// Reports handled at once: each writes to the store.
     reports: Arc<Semaphore>,
 }
@@ -145,6 +148,7 @@ impl Runtime {
             dirty: AtomicBool::new(true),
             committed: Notify::new(),
             challenges: Challenges::default(),
+            wishes: Notify::new(),
             reports: Arc::new(Semaphore::new(64)),
         });
         listen::start(&shared).await;
@@ -177,6 +181,11 @@ impl Runtime {
         deps.tasks
             .spawn("watch-traffic", Policy::Restart, move |shutdown| {
                 traffic::watch(judging.clone(), shutdown)
+            });
+        let waking = shared.clone();
+        deps.tasks
+            .spawn("watch-sleepers", Policy::Restart, move |shutdown| {
+                sleepers::watch(waking.clone(), shutdown)
             });
         let ordering = shared.clone();
         deps.tasks
