@@ -245,6 +245,8 @@ async fn process(store: &Store, app: &str, guid: &str, droplet: Option<&str>) {
         health_check_timeout: None,
         health_check_invocation_timeout: None,
         health_check_interval: None,
+        sleep_after: None,
+        asleep_since: None,
         version: format!("{guid}-v"),
         droplet_guid: droplet.map(str::to_string),
         deployment_guid: None,

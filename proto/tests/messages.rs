@@ -239,6 +239,7 @@ proptest! {
         let _ = again::<TaskExited>(&bytes);
         let _ = again::<LogBatch>(&bytes);
         let _ = again::<RouterTraffic>(&bytes);
+        let _ = again::<WakeProcess>(&bytes);
     }
 
     #[test]
@@ -255,7 +256,7 @@ proptest! {
             losses: vec![LogLoss { source: task.clone(), lines: lost, place: "agent".to_string() }],
         };
         prop_assert_eq!(LogBatch::decode(&batch.encode()), Ok(batch));
-        let routes = vec![RouteTraffic { route: task.clone(), app: task.clone(), requests: memory, errors: lost }];
+        let routes = vec![RouteTraffic { route: task.clone(), app: task.clone(), requests: memory, errors: lost, open: memory }];
         let traffic = RouterTraffic { router: task.clone(), run: task, number: lost, routes, last: memory % 2 == 0 };
         prop_assert_eq!(RouterTraffic::decode(&traffic.encode()), Ok(traffic));
     }

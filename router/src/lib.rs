@@ -24,6 +24,7 @@ use adapters::latencies::Latencies;
 use adapters::ordered::Ordered;
 use adapters::proxy::Worker;
 use adapters::registry::{Keeper, RegistryCounts, describe};
+use adapters::sleepers::Sleepers;
 use adapters::traffic::Reporter;
 use adapters::trust::Trust;
 use adapters::{server, table_file};
@@ -128,15 +129,16 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
             tracing::warn!(error = %format!("{error:#}"), "the last route table is of no use")
         }
     }
+    let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
     let reporter = Arc::new(Reporter {
         bus: deps.bus.clone(),
         component: deps.component.clone(),
         policy: policy.clone(),
         tallies: registry.tallies(),
+        table: table.clone(),
     });
     let departures = registry.departures();
     let table_changed = Arc::new(Notify::new());
-    let table: Arc<ArcSwap<Table>> = Arc::new(ArcSwap::from_pointee(registry.snapshot()));
 
     let counters = Arc::new(Counters::default());
     let crowd = Arc::new(Crowd::default());
@@ -158,6 +160,11 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         .spawn("error page", Policy::Restart, move |shutdown| {
             watched.clone().run(shutdown)
         });
+    let sleepers = Arc::new(Sleepers::default());
+    let (waking, bus, component) = (sleepers.clone(), deps.bus.clone(), deps.component.clone());
+    deps.tasks.spawn("wake", Policy::Restart, move |shutdown| {
+        waking.clone().run(bus.clone(), component.clone(), shutdown)
+    });
     let condemned = Arc::new(Condemned::default());
     let failures = Arc::new(Failures::default());
     let keeper = Arc::new(Keeper {
@@ -167,6 +174,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         registry: Arc::new(tokio::sync::Mutex::new(registry)),
         table: table.clone(),
         table_changed: table_changed.clone(),
+        sleepers: sleepers.clone(),
         policy: policy.clone(),
         policy_changed,
         backends: backends.clone(),
@@ -213,6 +221,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
                 error_page: error_page.clone(),
                 latencies: latencies.clone(),
                 shown_address: address.ip().to_string(),
+                sleepers: sleepers.clone(),
             })
         })
         .collect();

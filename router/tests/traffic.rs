@@ -17,6 +17,7 @@ async fn counted(router: &TestRouter, requests: u64) -> BTreeMap<(String, String
     eventually(SOON, async || {
         for taken in tallies.take() {
             let Taken {
+                open: _,
                 route,
                 app,
                 requests,

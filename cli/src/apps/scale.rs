@@ -28,6 +28,9 @@ pub struct ScaleArgs {
     /// Disk of each instance, for instance 512M or 1G
     #[arg(short = 'k', long)]
     disk: Option<String>,
+    /// Sleep, without instances, after so long without a request (10m, 90s, 12h), until the next one; never: stay awake
+    #[arg(long, value_name = "TIME", value_parser = parse_sleep)]
+    sleep_after: Option<u64>,
     /// Process type
     #[arg(long, default_value = "web")]
     process: String,
@@ -52,7 +55,8 @@ pub async fn run(args: ScaleArgs, out: &Output, store: Store) -> Outcome {
     let (memory_in_mb, disk_in_mb) = (size(&args.memory)?, size(&args.disk)?);
     let client = Client::open(store)?;
     let app = find::app(&client, &args.app).await?;
-    if args.instances.is_none() && memory_in_mb.is_none() && disk_in_mb.is_none() {
+    let nothing = args.instances.is_none() && args.sleep_after.is_none();
+    if nothing && memory_in_mb.is_none() && disk_in_mb.is_none() {
         return summary::show(&client, out, &app).await;
     }
     let path = format!("/v3/apps/{}/processes/{}", app.guid, args.process);
@@ -70,6 +74,7 @@ pub async fn run(args: ScaleArgs, out: &Output, store: Store) -> Outcome {
         memory_in_mb,
         disk_in_mb,
         log_rate_limit_in_bytes_per_second: None,
+        yard_sleep_after_in_seconds: args.sleep_after,
     };
     let watch = Watch::begin(&client, out, &app).await;
     client
@@ -107,9 +112,31 @@ pub fn parse_megabytes(text: &str) -> Result<u64, String> {
     Ok(megabytes as u64)
 }
 
+/// `10m`, or `never`, which is 0.
+fn parse_sleep(text: &str) -> Result<u64, String> {
+    if text == "never" {
+        return Ok(0);
+    }
+    match proto::config::value::parse_duration(text) {
+        Some(time) if time.as_secs() >= 1 => Ok(time.as_secs()),
+        _ => Err(format!(
+            "{text:?} is no time: write 90s, 10m or 12h, or never"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_without_requests_needs_a_unit() {
+        assert_eq!(parse_sleep("10m"), Ok(600));
+        assert_eq!(parse_sleep("never"), Ok(0));
+        for text in ["", "10", "0s", "100ms", "soon"] {
+            assert!(parse_sleep(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_need_a_unit() {

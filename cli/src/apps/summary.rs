@@ -89,6 +89,8 @@ struct ProcessSummary {
     memory_in_mb: u64,
     disk_in_mb: u64,
     health_check: String,
+    sleep_after_in_seconds: Option<u64>,
+    asleep_since: Option<String>,
     running: u32,
     wanted: u32,
     instances: Vec<InstanceSummary>,
@@ -191,13 +193,18 @@ fn process_summary(
     };
     ProcessSummary {
         running: look.running(),
-        wanted: look.wanted,
+        wanted: match process.yard_asleep_since {
+            Some(_) => 0,
+            None => look.wanted,
+        },
         kind: look.kind,
         guid: process.guid,
         command: process.command,
         memory_in_mb: process.memory_in_mb,
         disk_in_mb: process.disk_in_mb,
         health_check: process.health_check.kind,
+        sleep_after_in_seconds: process.yard_sleep_after_in_seconds,
+        asleep_since: process.yard_asleep_since,
         instances: look
             .instances
             .into_iter()
@@ -265,6 +272,13 @@ fn render(summary: &Summary, out: &Output, now: OffsetDateTime) -> String {
             human::megabytes(process.disk_in_mb),
             process.health_check,
         ));
+        if let Some(since) = &process.asleep_since {
+            text.push_str(&format!(
+                "asleep, since {}: the next request starts it\n",
+                human::ago(since, now)
+            ));
+            continue;
+        }
         let rows = process
             .instances
             .iter()
@@ -379,6 +393,8 @@ mod tests {
             metadata: Default::default(),
             relationships: Default::default(),
             process_instances: None,
+            yard_sleep_after_in_seconds: None,
+            yard_asleep_since: None,
             links: Default::default(),
         };
         let summary = Summary {

@@ -101,6 +101,8 @@ pub(super) fn present(api: &Api, view: ProcessView) -> proto::api::Process {
             revision: None,
         },
         process_instances: None,
+        yard_sleep_after_in_seconds: row.sleep_after.map(positive),
+        yard_asleep_since: row.asleep_since.map(rfc3339),
         links,
     }
 }
@@ -181,7 +183,8 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
         .map(|app| app.guid)
         .collect();
     Ok(asked.page(listing, |view| {
-        let seen = if started.contains(&view.process.app_guid) {
+        let awake = view.process.asleep_since.is_none();
+        let seen = if awake && started.contains(&view.process.app_guid) {
             (api.ops.live.stats)(&view.process)
         } else {
             Vec::new()

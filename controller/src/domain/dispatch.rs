@@ -29,6 +29,7 @@ pub const PROCESS_REMOVED: &str = "the process was removed";
 pub const APP_STOPPED: &str = "the app is stopped";
 pub const NEWER_VERSION: &str = "a newer version replaces it";
 pub const SCALED_IN: &str = "scaled in";
+pub const ASLEEP: &str = "nobody asks for it: it sleeps";
 pub const USER_RESTARTS: &str = "a user restarts this instance";
 
 /// What the rows want of one process.
@@ -38,6 +39,8 @@ pub struct Desired {
     pub instances: u32,
     /// The app is started and there is a droplet to run.
     pub run: bool,
+    /// It is to have no instances because nobody asks for it.
+    pub asleep: bool,
     /// No instance of this version was ever started, by anybody.
     pub untried: bool,
 }
@@ -325,6 +328,7 @@ fn unwanted(one: &Instance, wanted: Option<&Desired>) -> Option<&'static str> {
         None => Some(PROCESS_REMOVED),
         Some(wanted) if !wanted.run => Some(APP_STOPPED),
         Some(wanted) if wanted.version != one.version => Some(NEWER_VERSION),
+        Some(wanted) if wanted.asleep => Some(ASLEEP),
         Some(wanted) if one.index >= wanted.instances => Some(SCALED_IN),
         Some(_) => None,
     }
@@ -491,6 +495,7 @@ mod tests {
                 version: version(name),
                 instances,
                 run,
+                asleep: false,
                 untried: false,
             },
         )])

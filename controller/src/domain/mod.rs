@@ -19,6 +19,7 @@ pub mod placement;
 pub mod quotas;
 pub mod route_terms;
 pub mod services;
+pub mod sleep;
 pub mod ssh;
 pub mod sweep;
 pub mod tasks;

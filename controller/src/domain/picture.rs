@@ -475,6 +475,7 @@ mod tests {
             version: version("v1"),
             instances,
             run: true,
+            asleep: false,
             untried: false,
         };
         BTreeMap::from([(process("p"), desired)])

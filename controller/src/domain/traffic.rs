@@ -31,6 +31,8 @@ const SILENT_PERIODS: u32 = 3;
 const SILENT_LEAST: Duration = Duration::from_secs(10);
 /// After this long a silent router is no longer waited for.
 const FORGET_ROUTER: Duration = Duration::from_secs(600);
+/// Nothing sleeps only after longer.
+const FORGET_ASKED: Duration = Duration::from_secs(31 * 86_400);
 /// Errors have ended below this part of the threshold.
 const CALM: f64 = 0.5;
 /// A smaller change of the request rate is no news, in requests a second.
@@ -186,6 +188,8 @@ pub struct Traffic {
     /// The reports of each run of each router.
     runs: BTreeMap<(String, String), Run>,
     subjects: BTreeMap<Subject, BTreeMap<String, Series>>,
+    /// When each app was last asked for something, or had something under way.
+    asked: BTreeMap<String, Duration>,
     /// Since when no router was silent that had been heard before.
     unbroken_since: Duration,
 }
@@ -211,6 +215,11 @@ impl Traffic {
         } else {
             let number = report.number;
             self.runs.insert(run, Run { number, heard: now });
+        }
+        for route in &report.routes {
+            if !route.app.is_empty() && route.requests + route.open > 0 {
+                self.asked.insert(route.app.clone(), now);
+            }
         }
         let part = policy.window / PARTS;
         for route in report.routes.iter().filter(|route| route.requests > 0) {
@@ -258,6 +267,8 @@ impl Traffic {
     pub fn expire(&mut self, now: Duration, policy: &Policy) {
         self.runs
             .retain(|_, run| now.saturating_sub(run.heard) <= FORGET_ROUTER);
+        self.asked
+            .retain(|_, at| now.saturating_sub(*at) <= FORGET_ASKED);
         self.subjects.retain(|_, routes| {
             routes.retain(|_, series| {
                 while series
@@ -276,14 +287,32 @@ impl Traffic {
     /// `since`: since when this controller hears the bus.
     pub fn is_whole(&self, since: Duration, now: Duration, policy: &Policy) -> bool {
         let unbroken = now.saturating_sub(self.unbroken_since.max(since)) >= policy.window;
+        unbroken && self.hears_all(now, policy)
+    }
+
+    /// Since when an app was asked for nothing, as far as is known: with a router that is not heard nothing is.
+    /// `since`: since when this controller hears the bus.
+    pub fn quiet_since(
+        &self,
+        app: &str,
+        since: Duration,
+        now: Duration,
+        policy: &Policy,
+    ) -> Option<Duration> {
+        let asked = self.asked.get(app).copied().unwrap_or_default();
+        let listened = self.unbroken_since.max(since);
+        self.hears_all(now, policy).then(|| listened.max(asked))
+    }
+
+    /// Whether no router is silent, and there is one.
+    fn hears_all(&self, now: Duration, policy: &Policy) -> bool {
         // A run that was killed is silent; the router is not, if a later run reports.
         let mut heard: BTreeMap<&str, Duration> = BTreeMap::new();
         for ((router, _), run) in &self.runs {
             let last = heard.entry(router).or_default();
             *last = (*last).max(run.heard);
         }
-        unbroken
-            && !heard.is_empty()
+        !heard.is_empty()
             && heard
                 .values()
                 .all(|heard| now.saturating_sub(*heard) <= policy.silent_after)

@@ -21,7 +21,7 @@ mod deeds;
 
 pub use deeds::{Act, Deed, read};
 
-use super::dispatch::{APP_STOPPED, NEWER_VERSION, SCALED_IN, USER_RESTARTS};
+use super::dispatch::{APP_STOPPED, ASLEEP, NEWER_VERSION, SCALED_IN, USER_RESTARTS};
 use std::collections::BTreeSet;
 
 /// How much later than its effect a cause may have been recorded, in microseconds.
@@ -366,7 +366,12 @@ impl<'a> Sorted<'a> {
                 && deed.at >= before.at
                 && deed.at <= decision.at
         });
-        if let Some(deed) = restarted {
+        let woken = self.deeds.iter().rev().find(|deed| {
+            matches!(&deed.act, Act::WakeUp { process_type, .. } if *process_type == decision.slot.process_type)
+                && deed.at >= before.at
+                && deed.at <= decision.at
+        });
+        if let Some(deed) = restarted.or(woken) {
             return vec![deed.cause(CauseKind::Act)];
         }
         let lost = self.decisions.iter().rev().find(|it| {
@@ -587,6 +592,7 @@ impl<'a> Sorted<'a> {
             deployment.map(|it| self.deployment_causes(it))
         };
         let found = match decision.because.as_str() {
+            ASLEEP => last(&|act| matches!(act, Act::FallAsleep { .. })),
             APP_STOPPED => last(&|act| *act == Act::Stop),
             SCALED_IN => replaced().or_else(|| {
                 last(&|act| matches!(act, Act::Scale { process_type, .. } if *process_type == slot.process_type))

@@ -140,6 +140,7 @@ impl Ops {
             // None yet: the runtime scales it up in steps.
             instances: 0,
             scaled_from: None,
+            asleep_since: None,
             version: new_guid(),
             droplet_guid: Some(droplet.guid.clone()),
             deployment_guid: Some(guid.clone()),

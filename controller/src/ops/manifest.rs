@@ -180,6 +180,7 @@ impl Ops {
         let before = process.clone();
         super::processes::change(&mut process, &settings_of(wanted))?;
         let scale = Scale {
+            yard_sleep_after_in_seconds: None,
             instances: wanted.instances,
             memory_in_mb: wanted.memory_mb,
             disk_in_mb: wanted.disk_mb,

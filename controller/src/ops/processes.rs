@@ -13,8 +13,9 @@ use crate::store::droplets::Droplet;
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
 use crate::store::sql::Connection;
-use crate::store::{audit_events, deployments, facts};
+use crate::store::{audit_events, deployments, facts, routes};
 use proto::api::Scale;
+use proto::ports;
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -29,6 +30,8 @@ const COLUMNS: Columns = Columns {
 };
 
 const MIB: u64 = 1 << 20;
+/// The longest time in seconds after which a process sleeps: thirty days.
+const LONGEST_WAKE: u64 = 30 * 86_400;
 
 /// A change; None: as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,6 +94,8 @@ pub async fn create_in(
         health_check_timeout: None,
         health_check_invocation_timeout: None,
         health_check_interval: None,
+        sleep_after: None,
+        asleep_since: None,
         version: new_guid(),
         droplet_guid: None,
         deployment_guid: None,
@@ -264,6 +269,9 @@ impl Ops {
         let account = Account::of_space(&mut tx, &space).await?;
         let before = process.clone();
         self.rescale(&mut process, scale)?;
+        if process.sleep_after.is_some() && before.sleep_after.is_none() {
+            no_ports(&mut tx, &app).await?;
+        }
         if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
             self.need_room(&app, &process)?;
         }
@@ -313,6 +321,9 @@ impl Ops {
         }
         if let Some(disk) = scale.disk_in_mb {
             process.disk_mb = megabytes("Disk in mb", disk)?;
+        }
+        if let Some(seconds) = scale.yard_sleep_after_in_seconds {
+            sleep_after(process, seconds)?;
         }
         if scale
             .log_rate_limit_in_bytes_per_second
@@ -365,8 +376,8 @@ impl Ops {
     ) -> Result<(Process, Vec<IndexStats>), Refusal> {
         let mut connection = self.store.read().await?;
         let (process, app, _) = process_for(&mut connection, actor, Action::Read, guid).await?;
-        // A stopped app has no instances, whatever is still on its way out.
-        let stats = if app.is_started() {
+        // A stopped app has no instances, whatever is still on its way out; neither has one that sleeps.
+        let stats = if app.is_started() && process.asleep_since.is_none() {
             (self.live.stats)(&process)
         } else {
             Vec::new()
@@ -403,6 +414,42 @@ impl Ops {
         tx.commit().await?;
         self.nudge();
         Ok(())
+    }
+}
+
+/// Has the process sleep after so many seconds without a request; 0: never.
+fn sleep_after(process: &mut Process, seconds: u64) -> Result<(), Refusal> {
+    if process.kind != "web" && seconds > 0 {
+        return Refusal::unprocessable(
+            "Only the web process can sleep: nobody's request would wake another",
+        );
+    }
+    if seconds > LONGEST_WAKE {
+        return Refusal::unprocessable(format!(
+            "Yard sleep after in seconds must be at most {LONGEST_WAKE} (0: it never sleeps)"
+        ));
+    }
+    process.sleep_after = i64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+    if process.sleep_after.is_none() {
+        process.asleep_since = None;
+    }
+    Ok(())
+}
+
+/// An app that sleeps has no routes with ports: what comes there cannot be held.
+async fn no_ports(connection: &mut Connection, app: &App) -> Result<(), Refusal> {
+    let names = routes::names(connection, &app.guid, "web").await?;
+    let port = names
+        .uris
+        .iter()
+        .find(|uri| ports::parse_uri(uri).is_some());
+    match port {
+        None => Ok(()),
+        Some(uri) => Refusal::unprocessable(format!(
+            "The app {} cannot sleep: its route {} is one of a port, whose connections cannot be held for an instance. Unmap it first",
+            app.name,
+            ports::shown(uri)
+        )),
     }
 }
 

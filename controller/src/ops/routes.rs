@@ -13,6 +13,7 @@ use crate::domain::route_terms::{
 };
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
+use crate::store::processes;
 use crate::store::routes::{self, Destination, Route};
 use crate::store::spaces::Space;
 use crate::store::sql::Connection;
@@ -384,6 +385,16 @@ pub async fn map_in(
             Some(protocol) => speak_in(connection, &mut destination, protocol).await,
             None => Ok(()),
         };
+    }
+    if Transport::parse(&route.protocol).is_some()
+        && processes::of_type(connection, &app.guid, process_type)
+            .await?
+            .is_some_and(|process| process.sleep_after.is_some())
+    {
+        return Refusal::unprocessable(format!(
+            "The app {} sleeps while nobody asks for it: connections to a port cannot be held for an instance. Let it stay awake first (yard scale {} --sleep-after never)",
+            app.name, app.name
+        ));
     }
     let now = now();
     let destination = Destination {

@@ -233,6 +233,7 @@ fn decide(
                 version: row.version.clone(),
                 instances: row.instances,
                 run: row.runs(),
+                asleep: row.asleep,
                 untried: row.untried,
             };
             (process.clone(), desired)

@@ -2,7 +2,7 @@
 //! another; handlers only change the picture in memory or start a unit of work.
 
 use super::state::State;
-use super::{Shared, completed, crashes, traffic};
+use super::{Shared, completed, crashes, sleepers, traffic};
 use crate::store::facts;
 use daemon::{Received, Shutdown};
 use proto::bus::catalogue::{self, QUEUE_CONTROLLERS, QUEUE_CRASHES};
@@ -90,6 +90,13 @@ pub(super) async fn start(shared: &Arc<Shared>) {
         "hear-traffic",
         catalogue::router_traffic().filter(),
         traffic::heard,
+    )
+    .await;
+    follow(
+        shared,
+        "hear-wakes",
+        catalogue::router_wake().filter(),
+        sleepers::wished,
     )
     .await;
     shared.tasks.keep("sweep-agents", shared, sweep);

@@ -35,6 +35,7 @@ mod mishaps;
 mod nodes;
 mod rolling;
 mod routers;
+mod sleepers;
 mod staging;
 mod state;
 mod status;
@@ -114,6 +115,8 @@ struct Shared {
     /// Wakes whoever tells the other controllers.
     committed: Notify,
     challenges: Challenges,
+    /// A router holds requests for an app that sleeps.
+    wishes: Notify,
     /// Reports handled at once: each writes to the store.
     reports: Arc<Semaphore>,
 }
@@ -145,6 +148,7 @@ impl Runtime {
             dirty: AtomicBool::new(true),
             committed: Notify::new(),
             challenges: Challenges::default(),
+            wishes: Notify::new(),
             reports: Arc::new(Semaphore::new(64)),
         });
         listen::start(&shared).await;
@@ -155,6 +159,7 @@ impl Runtime {
         deps.tasks.keep("watch-drains", &shared, drains::watch);
         deps.tasks.keep("watch-mishaps", &shared, mishaps::watch);
         deps.tasks.keep("watch-traffic", &shared, traffic::watch);
+        deps.tasks.keep("watch-sleepers", &shared, sleepers::watch);
         deps.tasks
             .keep("certificates", &shared, certificates::watch);
         let counting = shared.clone();

@@ -5,7 +5,7 @@ use super::tasks::Seen;
 use crate::domain::picture::Picture;
 use crate::domain::traffic::Traffic;
 use crate::store::decisions::Decision;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What became of a build so far, for the status page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub picture: Picture,
     /// What the routers told.
     pub traffic: Traffic,
+    /// The leader's: processes that are to wake up.
+    pub wished: BTreeSet<String>,
     /// The leader's: builds it works on.
     pub builds: BTreeMap<String, BuildProgress>,
     pub tasks: Seen,

@@ -19,6 +19,8 @@ pub struct DesiredRow {
     pub app_started: bool,
     pub has_droplet: bool,
     pub deployment: Option<String>,
+    /// It sleeps, and has no instances until somebody asks for it.
+    pub asleep: bool,
     /// No instance of this version was ever started: that is written down before the first.
     pub untried: bool,
     /// Unix microseconds: the later change of the two rows.
@@ -55,8 +57,8 @@ impl DesiredRow {
     }
 }
 
-const SELECT: &str = "SELECT p.id, p.guid, p.app_guid, p.type, p.version, p.instances, p.memory_mb, p.disk_mb, \
-     a.state, p.droplet_guid, p.deployment_guid, p.updated_at, a.updated_at, v.version \
+const SELECT: &str = "SELECT p.id, p.guid, p.app_guid, p.type, p.version, CASE WHEN p.asleep_since IS NULL THEN p.instances ELSE 0 END, p.memory_mb, p.disk_mb, \
+     a.state, p.droplet_guid, p.deployment_guid, p.updated_at, a.updated_at, v.version, p.asleep_since \
      FROM processes p JOIN apps a ON a.guid = p.app_guid \
      LEFT JOIN process_versions v ON v.version = p.version";
 
@@ -127,6 +129,7 @@ fn decode_one(row: &Row) -> Result<DesiredRow, sql::Error> {
         has_droplet: row.try_get::<Option<String>, _>(9)?.is_some(),
         deployment: row.try_get(10)?,
         updated_at: number(11)?.max(number(12)?),
+        asleep: row.try_get::<Option<i64>, _>(14)?.is_some(),
         untried: row.try_get::<Option<String>, _>(13)?.is_none(),
     })
 }

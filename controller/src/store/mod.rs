@@ -49,6 +49,7 @@ pub mod routes;
 mod row;
 pub mod service_bindings;
 pub mod service_instances;
+pub mod sleepers;
 pub mod spaces;
 pub mod sql;
 pub mod sweep;
@@ -136,6 +137,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "certificates",
         include_str!("../../migrations/0018_certificates.sql"),
     ),
+    (19, "sleep", include_str!("../../migrations/0019_sleep.sql")),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

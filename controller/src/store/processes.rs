@@ -26,6 +26,10 @@ row! {
         health_check_timeout: Option<i64>,
         health_check_invocation_timeout: Option<i64>,
         health_check_interval: Option<i64>,
+        /// Seconds without a request after which it sleeps; None: never.
+        sleep_after: Option<i64>,
+        /// Unix microseconds; None: it does not sleep.
+        asleep_since: Option<i64>,
         /// Changes with whatever needs new instances.
         version: String,
         /// What this version runs.

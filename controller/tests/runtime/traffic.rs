@@ -35,6 +35,7 @@ async fn router(world: &World, name: &str, answers: &Answers) -> tokio::task::Jo
                     app: app.to_string(),
                     requests: *requests,
                     errors: *errors,
+                    open: 0,
                 })
                 .collect();
             // Twice: the second counts for nothing.

@@ -438,6 +438,8 @@ impl World {
             health_check_timeout: None,
             health_check_invocation_timeout: None,
             health_check_interval: None,
+            sleep_after: None,
+            asleep_since: None,
             version: uuid::Uuid::new_v4().to_string(),
             droplet_guid: Some(format!("{guid}-droplet")),
             deployment_guid: None,

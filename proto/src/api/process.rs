@@ -35,6 +35,12 @@ pub struct Process {
     pub relationships: ProcessRelationships,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_instances: Option<Vec<ProcessInstance>>,
+    /// It sleeps after so long without a request; absent: it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_sleep_after_in_seconds: Option<u64>,
+    /// Since when it sleeps; absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_asleep_since: Option<String>,
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, super::Link>))]
     pub links: Links,
@@ -108,6 +114,10 @@ pub struct Scale {
     /// Only -1 (unlimited) is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_rate_limit_in_bytes_per_second: Option<i64>,
+    /// The web process sleeps, without instances, after so many seconds without a request, and is started by the next
+    /// one. 0: it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_sleep_after_in_seconds: Option<u64>,
 }
 
 /// `GET /v3/processes/:guid/stats`

@@ -37,7 +37,7 @@ pub struct ToldTable {
 pub struct RoutedName {
     /// `host/path`; of a route with a port, `tcp://host:port` or `udp://host:port`
     pub route: String,
-    /// `serving`; `empty`: answered 503, its instances are gone or all full; `unknown`: answered 404, it is here for
+    /// `serving`; `asleep`: the first request starts an instance; `empty`: answered 503, its instances are gone or all full; `unknown`: answered 404, it is here for
     /// what it was; `closed`: its port is not open on this router
     pub state: String,
     /// Why its port is not open.

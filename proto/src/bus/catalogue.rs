@@ -205,6 +205,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry!("yard.dea.{id}.sensor.token" Command Protobuf "SensorToken" -> "SensorTokenReply", [Controller] => [Dea], "A running sensor goes on with another token. Carries a secret: only the addressee may read it."),
     entry!("yard.automation.report" Heartbeat Protobuf "AutomationReport", [Dea] => [Controller], "Actions and sensors of an agent."),
     entry!("yard.automation.advanced" Event Protobuf "AutomationAdvanced", [Controller] => [Controller], "Rows of automation changed: a nudge, and what the readers of other controllers' streams are to see."),
+    entry!("yard.router.wake" Command Protobuf "WakeProcess", [Router] => [Controller], "Start an app that sleeps: requests are held for it. Repeated while they are."),
     entry!("yard.router.traffic" Heartbeat Protobuf "RouterTraffic", [Router] => [Controller], "Requests and errors of each route since the report before."),
     entry!("yard.facts.advanced" Event Protobuf "FactsAdvanced", [Controller] => [Controller], "The ordered log of facts grew; read it from your cursor."),
 ];
@@ -296,6 +297,7 @@ topics! {
     automation_report "yard.automation.report" AutomationReport;
     automation_advanced "yard.automation.advanced" AutomationAdvanced;
     router_traffic "yard.router.traffic" RouterTraffic;
+    router_wake "yard.router.wake" WakeProcess;
     facts_advanced "yard.facts.advanced" FactsAdvanced;
 }
 

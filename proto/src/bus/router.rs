@@ -72,6 +72,10 @@ pub struct Registration {
     /// instance this way is answered 503 for a while, not 404.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yard_returns: Option<bool>,
+    /// The guid of a process that sleeps: no instance serves these names, and a router that gets a request for them
+    /// asks for one (`yard.router.wake`) and holds the request until it is there. The address is that of whoever wakes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yard_wakes: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -14,5 +14,6 @@ super::protobuf!(
     TaskExited,
     Ack,
     FactsAdvanced,
-    RouterTraffic
+    RouterTraffic,
+    WakeProcess
 );

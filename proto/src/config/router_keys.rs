@@ -459,6 +459,24 @@ pub(super) const ROUTER: &[Key] = &[
         "How many apps have a histogram of their latency in /metrics, the first that are asked; the others share one. 0: none has.",
     ),
     key(
+        "router/sleepers/hold",
+        Kind::Duration {
+            min: secs(1),
+            max: secs(3600),
+        },
+        "60s",
+        "How long a request to an app that sleeps is held for an instance; then it is answered 503.",
+    ),
+    key(
+        "router/sleepers/max_held",
+        Kind::Integer {
+            min: 0,
+            max: 100_000,
+        },
+        "1000",
+        "How many requests to one app that sleeps a router holds; more are answered 503.",
+    ),
+    key(
         "router/traffic/period",
         Kind::Duration {
             min: ms(500),

@@ -38,6 +38,7 @@ pub mod proxy;
 pub mod registry;
 pub mod route_services;
 pub mod server;
+pub mod sleepers;
 pub mod streams;
 pub mod table_file;
 pub mod tcp;

@@ -24,6 +24,7 @@ use super::failures::Failures;
 use super::latencies::Latencies;
 use super::packing::Packing;
 use super::route_services::{self, Way};
+use super::sleepers::{self, Sleepers};
 use super::tunnel;
 use crate::domain::balance::Choice;
 use crate::domain::compression::Taker;
@@ -71,6 +72,7 @@ pub struct Worker {
     pub latencies: Arc<Latencies>,
     /// Where this router is, for those who may know.
     pub shown_address: String,
+    pub sleepers: Arc<Sleepers>,
 }
 
 impl Worker {
@@ -171,7 +173,7 @@ async fn answer(
             .lookup(&fold_host(&host_text), &fold_path(request.uri().path()))
             .cloned()
     };
-    let Some(pool) = pool else {
+    let Some(mut pool) = pool else {
         if asks_for_health(&policy, request.headers()) {
             return health(worker.tasks.shutdown().is_draining(), exchange);
         }
@@ -189,6 +191,15 @@ async fn answer(
         && let Some(location) = forwarding::secure_location(&host_text, request.uri(), port)
     {
         return redirect(location, exchange, &id_value);
+    }
+    if pool.sleeper().is_some() {
+        // (In a box: other requests need no room for it.)
+        let path = request.uri().path();
+        let waking = Box::pin(sleepers::awake(worker, &policy, &pool, &host_text, path));
+        match waking.await {
+            Ok(awake) => pool = awake,
+            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id_value)),
+        }
     }
     let pin = match forwarding::pin(request.headers()) {
         Ok(pin) => pin,
@@ -764,9 +775,8 @@ fn origin_form(uri: Uri) -> Uri {
 }
 
 fn leads_to_apps(pool: &Pool) -> bool {
-    pool.members
-        .iter()
-        .any(|member| member.endpoint.identity.app.is_some())
+    let mut members = pool.members.iter();
+    members.any(|member| member.endpoint.identity.app.is_some()) || pool.sleeper().is_some()
 }
 
 #[cfg(test)]

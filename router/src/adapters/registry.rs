@@ -8,6 +8,7 @@ use super::backends::Backends;
 use super::clock::Clock;
 use super::condemned::Condemned;
 use super::failures::Failures;
+use super::sleepers::Sleepers;
 use super::table_file;
 use super::trust::Trust;
 use crate::domain::announcement::Announcement;
@@ -52,6 +53,8 @@ pub struct Keeper {
     pub table: Arc<ArcSwap<Table>>,
     /// The table is another one now.
     pub table_changed: Arc<Notify>,
+    /// Who waits for a change of it too.
+    pub sleepers: Arc<Sleepers>,
     pub policy: Arc<ArcSwap<Settings>>,
     /// The policy is another one now.
     pub policy_changed: Arc<Notify>,
@@ -256,6 +259,7 @@ impl Keeper {
             if changed.visible() {
                 self.table.store(Arc::new(registry.snapshot()));
                 self.table_changed.notify_one();
+                self.sleepers.table_changed();
                 if !dirty {
                     dirty = true;
                     save = save.max(tokio::time::Instant::now() + SAVE_EVERY);

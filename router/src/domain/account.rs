@@ -99,6 +99,7 @@ fn route(
         None => "unknown",
         Some(_) if problem.is_some() => "closed",
         Some(_) if endpoints.iter().any(takes) => "serving",
+        Some(pool) if pool.sleeper().is_some() => "asleep",
         Some(_) => "empty",
     };
     RoutedName {

@@ -102,6 +102,8 @@ pub struct Announcement {
     pub invalid: usize,
     /// An unregistration that expects a successor.
     pub returns: bool,
+    /// It is no endpoint: this process sleeps, and a request wakes it.
+    pub wakes: Option<Box<str>>,
 }
 
 impl Announcement {
@@ -187,6 +189,7 @@ impl Announcement {
                 .unwrap_or(0),
             invalid,
             returns: message.yard_returns.unwrap_or(false),
+            wakes: text(&message.yard_wakes),
         })
     }
 }

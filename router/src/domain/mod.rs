@@ -20,6 +20,7 @@ pub mod refusal;
 pub mod route_rules;
 pub mod route_service;
 pub mod server_names;
+pub mod sleepers;
 pub mod sticky;
 pub mod table;
 pub mod tags;

@@ -52,6 +52,9 @@ pub struct Policy {
     pub measured_apps: usize,
     /// How often is told what was answered.
     pub report_period: Duration,
+    /// How long a request to an app that sleeps is held, and how many of one app are.
+    pub hold: Duration,
+    pub max_held: usize,
 }
 
 /// What is said about route services.
@@ -206,6 +209,8 @@ impl Policy {
             },
             measured_apps: count("router/metrics/apps"),
             report_period: settings.duration("router/traffic/period"),
+            hold: settings.duration("router/sleepers/hold"),
+            max_held: count("router/sleepers/max_held"),
         }
     }
 

@@ -43,6 +43,10 @@ pub enum Refusal {
     RouteServiceSignature,
     /// It came back too late.
     RouteServiceExpired,
+    /// The app sleeps, and as many requests wait for it as may.
+    TooManyHeld,
+    /// The app slept, and no instance of it came in time.
+    NotAwake,
     /// The request's head cannot be understood in exactly one way.
     Malformed(Fault),
     /// The client's body broke its own framing.
@@ -187,9 +191,10 @@ impl Refusal {
             | Refusal::MalformedInstanceHeader
             | Refusal::RouteServiceSignature
             | Refusal::BrokenBody => StatusCode::BAD_REQUEST,
-            Refusal::RouteServiceUpgrade | Refusal::ConcurrencyLimit => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::RouteServiceUpgrade
+            | Refusal::ConcurrencyLimit
+            | Refusal::TooManyHeld
+            | Refusal::NotAwake => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::RateLimit { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::BodyLimit => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::EndpointFailure { fault, .. } => fault.status(),
@@ -225,6 +230,8 @@ impl Refusal {
             }
             Refusal::RateLimit { .. } => "route_rate_limit".into(),
             Refusal::ConcurrencyLimit => "route_concurrency_limit".into(),
+            Refusal::TooManyHeld => "too_many_held".into(),
+            Refusal::NotAwake => "not_awake".into(),
             Refusal::BodyLimit => "route_body_limit".into(),
             Refusal::TimeLimit => "route_time_limit".into(),
             Refusal::RouteServiceSignature => "invalid_route_service_signature".into(),
@@ -260,6 +267,8 @@ impl Refusal {
             Refusal::RouteServiceUpgrade => "Route services do not support upgrades of the protocol.".into(),
             Refusal::RateLimit { .. } => "The route gets more requests than it lets in.".into(),
             Refusal::ConcurrencyLimit => "The route serves as many requests as it lets in.".into(),
+            Refusal::TooManyHeld => "The app sleeps, and as many requests wait for it as may.".into(),
+            Refusal::NotAwake => "The app slept and did not start in time.".into(),
             Refusal::BodyLimit => "The request's body is longer than the route lets in.".into(),
             Refusal::TimeLimit => "The route's app did not answer within the time it has.".into(),
             Refusal::RouteServiceSignature => "Failed to validate the signature of the route service.".into(),
@@ -286,7 +295,7 @@ impl Refusal {
     /// Seconds for `Retry-After`, where trying again makes sense.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Refusal::NoEndpoints { .. } => Some(5),
+            Refusal::NoEndpoints { .. } | Refusal::TooManyHeld | Refusal::NotAwake => Some(5),
             Refusal::ConnectionLimit | Refusal::ConcurrencyLimit => Some(1),
             Refusal::RateLimit { retry_after } => Some(*retry_after),
             _ => None,
@@ -313,6 +322,8 @@ impl Refusal {
             Refusal::UnknownRoute { .. }
                 | Refusal::UnknownInstance { .. }
                 | Refusal::NoEndpoints { .. }
+                | Refusal::TooManyHeld
+                | Refusal::NotAwake
         )
     }
 }

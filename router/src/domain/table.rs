@@ -165,6 +165,15 @@ pub struct Pool {
     pub rules: Option<Arc<Enforced>>,
     /// When it lost its last endpoint without anybody asking for it.
     emptied: Option<Millis>,
+    /// Whom a request wakes while there is no endpoint.
+    sleeper: Option<Arc<Sleeper>>,
+}
+
+/// A process that sleeps: it has no instances until somebody asks for it.
+#[derive(Debug)]
+pub struct Sleeper {
+    pub process: Box<str>,
+    seen: AtomicU64,
 }
 
 /// A route service, as a route of its own with one endpoint.
@@ -191,6 +200,11 @@ impl Pool {
     /// When it lost its last endpoint without anybody asking for it.
     pub fn emptied(&self) -> Option<Millis> {
         self.emptied
+    }
+
+    /// Whom a request wakes: there is no endpoint because the process sleeps.
+    pub fn sleeper(&self) -> Option<&Arc<Sleeper>> {
+        self.sleeper.as_ref().filter(|_| self.members.is_empty())
     }
 
     /// What the newest registration of the name asks for.

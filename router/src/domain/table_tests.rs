@@ -613,3 +613,35 @@ fn a_port_is_reached_as_it_is_where_names_are_reached_over_tls() {
     assert_eq!((read.names.len(), read.identity.address.port), (1, 1));
     assert_eq!(read.identity.tls, None);
 }
+
+#[test]
+fn a_process_sleeps_under_its_names_until_it_has_instances_or_nobody_tells_of_it() {
+    let mut registry = Registry::default();
+    let sleeping = read(&Registration {
+        yard_wakes: Some("process-1".into()),
+        ..message(&["a.example.com"], 9)
+    });
+    let sleeper = |registry: &Registry| {
+        let table = registry.snapshot();
+        let pool = table.lookup("a.example.com", "/")?;
+        pool.sleeper().map(|sleeper| sleeper.process.to_string())
+    };
+    let instance = read(&message(&["a.example.com"], 8000));
+    registry.register(&instance, 0);
+    // Told before its instances go.
+    assert!(registry.register(&sleeping, 0).visible());
+    assert_eq!(sleeper(&registry), None);
+    assert!(!registry.register(&sleeping, 1000).visible());
+    registry.unregister(&instance, 1000);
+    assert_eq!(sleeper(&registry).as_deref(), Some("process-1"));
+    // A crash or a second farewell does not end it.
+    registry.unregister(&instance, 1000);
+    assert_eq!(sleeper(&registry).as_deref(), Some("process-1"));
+    registry.prune(100_000, 120_000);
+    assert_eq!(sleeper(&registry).as_deref(), Some("process-1"));
+    registry.prune(130_000, 120_000);
+    assert_eq!(
+        registry.table().lookup("a.example.com", "/").map(|_| ()),
+        None
+    );
+}

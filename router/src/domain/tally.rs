@@ -43,6 +43,8 @@ pub struct Taken {
     pub app: Option<String>,
     pub requests: u64,
     pub errors: u64,
+    /// Requests and tunnels under way.
+    pub open: u64,
 }
 
 /// A route, and an app that serves it.
@@ -78,6 +80,7 @@ impl Tallies {
                     app: app.as_deref().map(str::to_string),
                     requests,
                     errors,
+                    open: 0,
                 });
             }
             held
@@ -100,6 +103,7 @@ mod tests {
             app: app.map(str::to_string),
             requests,
             errors,
+            open: 0,
         }
     }
 

@@ -129,6 +129,7 @@ impl TestRouter {
             condemned: Arc::default(),
             failures: Arc::default(),
             tls_port,
+            sleepers: Arc::default(),
         });
         let mut router = TestRouter {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -183,6 +184,15 @@ impl TestRouter {
             self.worker.clock.now(),
         );
         self.worker.table.store(Arc::new(registry.snapshot()));
+        self.worker.sleepers.table_changed();
+    }
+
+    pub fn unregister(&self, message: &Registration) {
+        let mut registry = self.registry.lock().unwrap();
+        let announcement = Announcement::read(message, self.trust.is_there()).unwrap();
+        registry.unregister(&announcement, self.worker.clock.now());
+        self.worker.table.store(Arc::new(registry.snapshot()));
+        self.worker.sleepers.table_changed();
     }
 
     pub fn route(&self, uri: &str, address: SocketAddr) {

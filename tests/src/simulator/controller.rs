@@ -271,6 +271,7 @@ impl Controller {
                     version: row.version.clone(),
                     instances: row.instances,
                     run: row.run,
+                    asleep: false,
                     untried: row.untried,
                 };
                 (process.clone(), desired)

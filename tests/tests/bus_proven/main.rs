@@ -190,6 +190,7 @@ async fn prove(yard: &Yard, tally: &mut Tally) {
             components_introduce_themselves,
             a_push_is_staged_and_started,
             names_and_numbers_change,
+            an_app_sleeps_and_is_woken,
             an_instance_crashes_and_is_brought_back,
             an_instance_finds_no_room,
             a_task_runs_and_another_is_cancelled,

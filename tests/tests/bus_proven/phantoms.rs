@@ -646,6 +646,16 @@ pub fn phantoms() -> Vec<Phantom> {
             |_| true,
         ),
         phantom(
+            "yard.router.wake",
+            WakeProcess {
+                router: "router-77".to_string(),
+                process: process().to_string(),
+                held: 1,
+            },
+            None,
+            |_| true,
+        ),
+        phantom(
             "yard.router.traffic",
             RouterTraffic {
                 router: "router-77".to_string(),
@@ -656,6 +666,7 @@ pub fn phantoms() -> Vec<Phantom> {
                     app: process().to_string(),
                     requests: 10,
                     errors: 10,
+                    open: 1,
                 }],
                 // Nobody waits for its next report.
                 last: true,

@@ -109,6 +109,27 @@ pub async fn a_push_is_staged_and_started(yard: &Yard) -> anyhow::Result<()> {
     .await
 }
 
+pub async fn an_app_sleeps_and_is_woken(yard: &Yard) -> anyhow::Result<()> {
+    yard.shows(
+        &[
+            ("router.unregister", Itself(Controller)),
+            ("yard.router.wake", Itself(Router)),
+        ],
+        async {
+            yard.cluster
+                .ok(["scale", APP, "--sleep-after", "1s"])
+                .await?;
+            wait_running(&yard.cluster, APP, 0, LONG).await?;
+            yard.cluster.body(&yard.cluster.host(APP), "/").await?;
+            yard.cluster
+                .ok(["scale", APP, "--sleep-after", "never"])
+                .await
+                .map(drop)
+        },
+    )
+    .await
+}
+
 pub async fn names_and_numbers_change(yard: &Yard) -> anyhow::Result<()> {
     yard.shows(
         &[

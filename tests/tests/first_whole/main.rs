@@ -12,6 +12,7 @@ mod ports;
 mod pushes;
 mod refusals;
 mod route_terms;
+mod sleep;
 
 use anyhow::{Context, bail, ensure};
 use calls::*;
@@ -20,6 +21,7 @@ use ports::*;
 use pushes::*;
 use refusals::*;
 use route_terms::*;
+use sleep::*;
 use std::path::Path;
 use std::time::Duration;
 use tests::apps::*;
@@ -317,6 +319,7 @@ fn main() {
                 an_app_has_ports_for_protocols_of_its_own,
                 a_route_service_sees_requests_before_the_app_does,
                 a_route_keeps_the_limits_its_owner_sets,
+                an_app_nobody_asks_for_sleeps_until_it_is_asked_for,
                 a_failing_build_names_its_step_and_leaves_the_old_version,
                 apps_that_do_not_start_say_why,
                 a_push_that_fails_leaves_the_old_version_whole,

@@ -48,6 +48,7 @@ impl World {
             version: version(name),
             instances,
             run: true,
+            asleep: false,
             untried: false,
         };
         let mut world = World {

@@ -71,6 +71,7 @@ impl World {
                 version: version("v0"),
                 instances: 2,
                 run: true,
+                asleep: false,
                 untried: false,
             },
             versions: 0,

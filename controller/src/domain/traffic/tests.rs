@@ -20,6 +20,7 @@ fn route(route: &str, app: &str, requests: u64, errors: u64) -> RouteTraffic {
         app: app.into(),
         requests,
         errors,
+        open: 0,
     }
 }
 

@@ -31,6 +31,15 @@ pub enum Act {
         deployment: String,
         droplet: String,
     },
+    /// By itself: nobody asked for it for so long.
+    FallAsleep {
+        because: String,
+    },
+    /// It is to have instances again.
+    WakeUp {
+        process_type: String,
+        because: String,
+    },
     ApplyManifest,
     ChangeVariables {
         names: Vec<String>,
@@ -72,6 +81,7 @@ impl Act {
                 instances: Some(instances),
                 ..
             } => *process_type == slot.process_type && u64::from(slot.index) < *instances,
+            Act::WakeUp { process_type, .. } => *process_type == slot.process_type,
             Act::ApplyManifest => true,
             other => other.renews(),
         }
@@ -87,6 +97,8 @@ impl Act {
             Act::Start
             | Act::Stop
             | Act::Restart
+            | Act::FallAsleep { .. }
+            | Act::WakeUp { .. }
             | Act::RestartInstance { .. }
             | Act::Deploy { .. }
             | Act::ChooseDroplet { .. }
@@ -128,6 +140,8 @@ impl Deed {
             Act::Deploy { .. } => {
                 format!("{by} began a deployment, which replaces the instances step by step")
             }
+            Act::FallAsleep { because } => format!("{by} let the app fall asleep: {because}"),
+            Act::WakeUp { because, .. } => format!("{by} woke the app: {because}"),
             Act::ApplyManifest => format!("{by} applied a manifest"),
             Act::ChangeVariables { names } => {
                 format!(
@@ -167,6 +181,13 @@ pub fn read(kind: &str, data: &Value) -> Option<Act> {
             instances: request["instances"].as_u64(),
             memory_mb: request["memory_in_mb"].as_u64(),
             disk_mb: request["disk_in_mb"].as_u64(),
+        },
+        "audit.app.process.sleep" => Act::FallAsleep {
+            because: text(&data["because"])?,
+        },
+        "audit.app.process.wake" => Act::WakeUp {
+            process_type: process_type()?,
+            because: text(&data["because"])?,
         },
         "audit.app.process.terminate_instance" => Act::RestartInstance {
             process_type: process_type()?,

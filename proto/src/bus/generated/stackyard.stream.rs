@@ -246,6 +246,19 @@ pub struct RouteTraffic {
     /// Those of them that were answered with a status of 500 or more, by the instance or for it.
     #[prost(uint64, tag = "4")]
     pub errors: u64,
+    /// Requests and tunnels under way when it was told.
+    #[prost(uint64, tag = "5")]
+    pub open: u64,
+}
+/// yard.router.wake: a router holds requests to an app that sleeps. Repeated while it holds any.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WakeProcess {
+    #[prost(string, tag = "1")]
+    pub router: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub process: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub held: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -8,7 +8,7 @@
 //!   If both carry `endpoint_updated_at_ns` the later one wins (a grave keeps the time of an
 //!   unregistration for a while). But clocks are set back: what is much older did not come late.
 
-use super::{Endpoint, Member, Millis, Pool, RouteName, Service, Table};
+use super::{Endpoint, Member, Millis, Pool, RouteName, Service, Sleeper, Table};
 use crate::domain::announcement::{Address, Announcement, Identity};
 use crate::domain::departures::{Departure, Departures};
 use crate::domain::route_rules::Enforced;
@@ -140,7 +140,12 @@ impl Registry {
             rules,
             service: url.and_then(|url| self.service(&url)),
             emptied,
+            sleeper: self.sleeper(name),
         }
+    }
+
+    fn sleeper(&self, name: &RouteName) -> Option<Arc<Sleeper>> {
+        self.table.get(name)?.sleeper.clone()
     }
 
     /// Those of the newest member. While they stay, so does what they are held against; a route without members
@@ -184,6 +189,7 @@ impl Registry {
                 service: None,
                 rules: None,
                 emptied: None,
+                sleeper: None,
             }),
         });
         self.services.retain(|_, known| known.strong_count() > 0);
@@ -193,6 +199,9 @@ impl Registry {
 
     /// Adds or refreshes the endpoint under each of its names.
     pub fn register(&mut self, announcement: &Announcement, now: Millis) -> Changed {
+        if let Some(process) = &announcement.wakes {
+            return self.register_sleeper(announcement, process, now);
+        }
         let mut changed = Changed::default();
         // An endpoint already known under any of the names is the same target: share it.
         let known = announcement.names.iter().filter_map(|name| {
@@ -278,6 +287,94 @@ impl Registry {
         changed
     }
 
+    /// A process sleeps under each of the names. Those that still have instances go on with them.
+    fn register_sleeper(
+        &mut self,
+        announcement: &Announcement,
+        process: &str,
+        now: Millis,
+    ) -> Changed {
+        let mut changed = Changed::default();
+        for name in announcement
+            .names
+            .iter()
+            .filter(|name| name.port().is_none())
+        {
+            if let Some(known) = self
+                .sleeper(name)
+                .filter(|known| *known.process == *process)
+            {
+                known.seen.store(now, Ordering::Relaxed);
+                changed.refreshed += 1;
+                continue;
+            }
+            let sleeper = Arc::new(Sleeper {
+                process: process.into(),
+                seen: AtomicU64::new(now),
+            });
+            self.put_sleeper(name, Some(sleeper));
+            changed.added += 1;
+        }
+        changed
+    }
+
+    /// Nobody sleeps under these names any more. One without instances is forgotten, unless they are to come.
+    fn unregister_sleeper(&mut self, announcement: &Announcement, now: Millis) -> Changed {
+        let mut changed = Changed::default();
+        for name in &announcement.names {
+            let Some(pool) = self.table.get(name).filter(|pool| pool.sleeper.is_some()) else {
+                continue;
+            };
+            changed.removed += 1;
+            if !pool.members.is_empty() {
+                self.put_sleeper(name, None);
+                continue;
+            }
+            let rest = announcement.returns.then(|| Pool {
+                sleeper: None,
+                ..self.pool(name, Vec::new(), Arc::default(), Some(now))
+            });
+            self.table.put(name, rest);
+        }
+        changed
+    }
+
+    /// The pool of a name with another sleeper, or none.
+    fn put_sleeper(&mut self, name: &RouteName, sleeper: Option<Arc<Sleeper>>) {
+        let (members, turn, emptied) = match self.table.get(name) {
+            Some(pool) => (pool.members.clone(), pool.turn.clone(), pool.emptied),
+            None => (Vec::new(), Arc::default(), None),
+        };
+        let pool = Pool {
+            sleeper,
+            ..self.pool(name, members, turn, emptied)
+        };
+        self.table.put(name, Some(pool));
+    }
+
+    /// Forgets sleepers whom nobody has told of for so long.
+    fn prune_sleepers(&mut self, now: Millis, stale_after: Millis, changed: &mut Changed) {
+        let is_stale = |pool: &&Arc<Pool>| {
+            pool.sleeper.as_ref().is_some_and(|sleeper| {
+                now.saturating_sub(sleeper.seen.load(Ordering::Relaxed)) > stale_after
+            })
+        };
+        let stale = self.table.iter().filter(is_stale);
+        let stale: Vec<RouteName> = stale.map(|pool| pool.name.clone()).collect();
+        for name in stale {
+            self.put_sleeper(&name, None);
+            changed.removed += 1;
+            let empty = self
+                .table
+                .get(&name)
+                .is_some_and(|pool| pool.members.is_empty());
+            if empty {
+                self.table.put(&name, None);
+                changed.forgotten += 1;
+            }
+        }
+    }
+
     /// An instance of an app is new at its address: whoever was there before is there no more. False: it is
     /// the announcement that is outdated.
     fn take_over(
@@ -352,6 +449,9 @@ impl Registry {
     /// Removes the endpoint from each of the names. A name that loses its last endpoint is forgotten,
     /// its owner said so; unless a successor is expected.
     pub fn unregister(&mut self, announcement: &Announcement, now: Millis) -> Changed {
+        if announcement.wakes.is_some() {
+            return self.unregister_sleeper(announcement, now);
+        }
         let mut changed = Changed::default();
         let identity = &announcement.identity;
         for name in &announcement.names {
@@ -374,7 +474,7 @@ impl Registry {
                 .iter()
                 .position(|member| member.endpoint.identity.address == identity.address);
             let Some(place) = place else {
-                if pool.members.is_empty() && !announcement.returns {
+                if pool.members.is_empty() && pool.sleeper.is_none() && !announcement.returns {
                     self.table.put(name, None);
                     changed.forgotten += 1;
                 }
@@ -405,7 +505,7 @@ impl Registry {
             changed.removed += 1;
             let turn = pool.turn.clone();
             let emptied = (members.is_empty() && announcement.returns).then_some(now);
-            let known = !members.is_empty() || emptied.is_some();
+            let known = !members.is_empty() || emptied.is_some() || pool.sleeper.is_some();
             let rest = known.then(|| self.pool(name, members, turn, emptied));
             self.table.put(name, rest);
         }
@@ -449,8 +549,10 @@ impl Registry {
                 && now.saturating_sub(member.seen()) > member.stale_after(stale_after)
         };
         let is_over = |pool: &Pool| {
-            pool.emptied
-                .is_some_and(|since| now.saturating_sub(since) > stale_after)
+            pool.sleeper.is_none()
+                && pool
+                    .emptied
+                    .is_some_and(|since| now.saturating_sub(since) > stale_after)
         };
         let touched: Vec<RouteName> = self
             .table
@@ -483,6 +585,7 @@ impl Registry {
             let rest = self.pool(&name, members, turn, emptied);
             self.table.put(&name, Some(rest));
         }
+        self.prune_sleepers(now, stale_after, &mut changed);
         changed
     }
 
@@ -546,6 +649,9 @@ impl Registry {
         for pool in self.table.iter() {
             for member in &pool.members {
                 member.seen.store(now, Ordering::Relaxed);
+            }
+            if let Some(sleeper) = &pool.sleeper {
+                sleeper.seen.store(now, Ordering::Relaxed);
             }
         }
     }
