@@ -135,7 +135,6 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         component: deps.component.clone(),
         policy: policy.clone(),
         tallies: registry.tallies(),
-        table: table.clone(),
     });
     let departures = registry.departures();
     let table_changed = Arc::new(Notify::new());

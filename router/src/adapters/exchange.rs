@@ -10,7 +10,7 @@ use crate::domain::access_line::Access;
 use crate::domain::log_rules::LogRules;
 use crate::domain::route_rules::Present;
 use crate::domain::table::{InFlight, Member};
-use crate::domain::tally::Tally;
+use crate::domain::tally::Open;
 use http::header::HeaderMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ pub struct Exchange {
     progress: Option<Arc<RequestProgress>>,
     in_flight: Option<InFlight>,
     present: Option<Present>,
-    tally: Option<Arc<Tally>>,
+    open: Option<Open>,
     log: Option<Box<Access>>,
     broke_off: bool,
     /// How many apps have a histogram of their own; 0: it is not measured.
@@ -46,7 +46,7 @@ impl Exchange {
             progress: None,
             in_flight: None,
             present: None,
-            tally: None,
+            open: None,
             log: None,
             broke_off: false,
             measured_apps: 0,
@@ -114,7 +114,7 @@ impl Exchange {
 
     /// However it ends, it counts as a request to this instance's app.
     pub fn counts_for(&mut self, member: &Member) {
-        self.tally = Some(member.tally.clone());
+        self.open = Some(Open::of(member.tally.clone()));
     }
 
     /// The instance answered after this time.
@@ -173,8 +173,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         self.worker.counters.response(self.status, took);
-        if let Some(tally) = &self.tally {
-            tally.count(self.status);
+        if let Some(open) = self.open.take() {
+            open.ends(self.status);
         }
         if self.measured_apps != 0
             && let Some(in_flight) = &self.in_flight

@@ -5,13 +5,11 @@
 //! look like a burst of the moment.
 
 use crate::domain::policy::Policy as Settings;
-use crate::domain::table::Table;
 use crate::domain::tally::{Taken, Tallies};
 use arc_swap::ArcSwap;
 use daemon::{Bus, ComponentId, Shutdown};
 use proto::bus::catalogue;
 use proto::bus::stream::{RouteTraffic, RouterTraffic};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +23,6 @@ pub struct Reporter {
     pub component: ComponentId,
     pub policy: Arc<ArcSwap<Settings>>,
     pub tallies: Arc<Tallies>,
-    pub table: Arc<ArcSwap<Table>>,
 }
 
 impl Reporter {
@@ -40,7 +37,7 @@ impl Reporter {
         };
         loop {
             let draining = self.wait(&shutdown).await;
-            let taken = with_open(self.tallies.take(), &self.table.load());
+            let taken = self.tallies.take();
             if self.bus.status().borrow().connected {
                 for report in reports.of(taken, draining) {
                     if let Err(error) = self
@@ -77,33 +74,6 @@ impl Reporter {
             }
         }
     }
-}
-
-/// Besides what ended, what is under way: a tunnel of hours is no silence.
-fn with_open(taken: Vec<Taken>, table: &Table) -> Vec<Taken> {
-    let mut all: BTreeMap<(String, Option<String>), Taken> = taken
-        .into_iter()
-        .map(|taken| ((taken.route.clone(), taken.app.clone()), taken))
-        .collect();
-    for pool in table.iter() {
-        for member in &pool.members {
-            let open = member.endpoint.in_flight() as u64;
-            if open == 0 {
-                continue;
-            }
-            let app = member.endpoint.identity.app.as_deref().map(str::to_string);
-            let route = pool.name.to_string();
-            let entry = all.entry((route.clone(), app.clone())).or_insert(Taken {
-                route,
-                app,
-                requests: 0,
-                errors: 0,
-                open: 0,
-            });
-            entry.open += open;
-        }
-    }
-    all.into_values().collect()
 }
 
 /// Numbers the reports of a run.

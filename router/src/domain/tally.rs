@@ -4,7 +4,7 @@
 //! and whole routes go in between, and what they answered last (often errors) must not go with them.
 //!
 //! **Approach.** A [`Tally`] for each pair of route and app, shared by the members of the route's pool: a
-//! request pays one addition. [`Tallies`] holds them all besides, and forgets one only when nobody else holds it
+//! request pays an addition when it ends, and two for being there meanwhile: a tunnel of hours is no silence. [`Tallies`] holds them all besides, and forgets one only when nobody else holds it
 //! any more, that is after the last request under way has ended and its counts were taken.
 
 use super::uri::RouteName;
@@ -21,11 +21,33 @@ pub struct Tally {
     /// Requests in the lower half, errors in the upper: both are taken at the same moment. Four thousand
     /// million requests between two reports are more than a machine can serve.
     counts: AtomicU64,
+    open: AtomicU64,
+}
+
+/// A request or tunnel under way.
+#[derive(Debug)]
+pub struct Open(Arc<Tally>);
+
+impl Open {
+    pub fn of(tally: Arc<Tally>) -> Open {
+        tally.open.fetch_add(1, Ordering::Relaxed);
+        Open(tally)
+    }
+
+    /// It ends with this status; 0: the client left before there was an answer.
+    pub fn ends(self, status: u16) {
+        self.0.count(status);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Tally {
-    /// Counts a request that has ended. Status 0: the client left before there was an answer.
-    pub fn count(&self, status: u16) {
+    fn count(&self, status: u16) {
         let errors = if status >= 500 { ONE_ERROR } else { 0 };
         self.counts.fetch_add(1 + errors, Ordering::Relaxed);
     }
@@ -66,7 +88,7 @@ impl Tallies {
         }
     }
 
-    /// What was counted since the last time, ordered; pairs without a request are left out.
+    /// What was counted since the last time, ordered; pairs without a request, also under way, are left out.
     pub fn take(&self) -> Vec<Taken> {
         let mut taken = Vec::new();
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,13 +96,14 @@ impl Tallies {
             // Looked at before the counts: who lets go in between has counted before.
             let held = Arc::strong_count(tally) > 1;
             let (requests, errors) = tally.take();
-            if requests > 0 {
+            let open = tally.open.load(Ordering::Relaxed);
+            if requests + open > 0 {
                 taken.push(Taken {
                     route: route.to_string(),
                     app: app.as_deref().map(str::to_string),
                     requests,
                     errors,
-                    open: 0,
+                    open,
                 });
             }
             held
@@ -105,6 +128,22 @@ mod tests {
             errors,
             open: 0,
         }
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_each_time_until_it_ends() {
+        let tallies = Tallies::default();
+        let tally = tallies.tally(&route("a.example.com"), Some("app"));
+        let tunnel = Open::of(tally);
+        let open = Taken {
+            open: 1,
+            ..taken("a.example.com", Some("app"), 0, 0)
+        };
+        assert_eq!(tallies.take(), [open.clone()]);
+        assert_eq!(tallies.take(), [open]);
+        tunnel.ends(101);
+        assert_eq!(tallies.take(), [taken("a.example.com", Some("app"), 1, 0)]);
+        assert_eq!(tallies.take(), []);
     }
 
     #[test]
