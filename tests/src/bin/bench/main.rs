@@ -11,7 +11,7 @@
 //! Absolute figures hold for the machine that the document names. A goal is a ratio to a yardstick
 //! that is measured in the same rounds, and the program says itself whether it is met.
 //!
-//! `bench parts`, `bench router`, `bench automation` and `bench apps` measure one section, and print it only.
+//! `bench parts`, `bench router`, `bench table`, `bench automation` and `bench apps` measure one section, and print it only.
 
 #![expect(
     clippy::print_stdout,
@@ -35,7 +35,7 @@ use platform::Platform;
 use tests::{Cluster, Options};
 use yardsticks::bare_server;
 
-const SECTIONS: [&str; 4] = ["parts", "router", "automation", "apps"];
+const SECTIONS: [&str; 5] = ["parts", "router", "table", "automation", "apps"];
 
 fn main() -> anyhow::Result<()> {
     let only = std::env::args().nth(1);
@@ -76,10 +76,12 @@ async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result
         parts.extend(automation::parts().await?);
     }
     let mut proxies_failed = Ok(());
-    if wants("router") {
-        match router::measure() {
-            Ok(goals) => parts.extend(goals),
-            Err(error) => proxies_failed = Err(error),
+    for section in router::Section::ALL {
+        if wants(section.name()) && proxies_failed.is_ok() {
+            match router::measure(section) {
+                Ok(goals) => parts.extend(goals),
+                Err(error) => proxies_failed = Err(error),
+            }
         }
     }
     let mut failed = Ok(());

@@ -84,11 +84,25 @@ impl Router {
         Ok(self.bus.publish(subject, body).await?)
     }
 
-    /// Registers all of them, no faster than the router takes them; they are served then.
+    /// Registers all of them; they are served then.
     pub async fn register(
         &self,
         registrations: impl Iterator<Item = Registration>,
     ) -> anyhow::Result<()> {
+        let name = self.announce(registrations).await?;
+        eventually("the last name is served", REGISTERED_WITHIN, || async {
+            let status = Client::connect(self.port).await?.get(&name).await?;
+            ensure!(status == 200, "{name}: {status}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tells it of all of them, no faster than it takes them; the last name.
+    pub async fn announce(
+        &self,
+        registrations: impl Iterator<Item = Registration>,
+    ) -> anyhow::Result<String> {
         let before = self.registered().await?;
         let (mut sent, mut last) = (0, None);
         for mut registration in registrations {
@@ -100,13 +114,7 @@ impl Router {
             }
         }
         self.has_registered(before + sent).await?;
-        let name = last.context("nothing to register")?;
-        eventually("the last name is served", REGISTERED_WITHIN, || async {
-            let status = Client::connect(self.port).await?.get(&name).await?;
-            ensure!(status == 200, "{name}: {status}");
-            Ok(())
-        })
-        .await
+        last.context("nothing to register")
     }
 
     async fn has_registered(&self, count: usize) -> anyhow::Result<()> {

@@ -77,7 +77,27 @@ fn subfolder(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-pub fn measure() -> anyhow::Result<Vec<Goal>> {
+/// What is measured of it in one go.
+#[derive(Debug, Clone, Copy)]
+pub enum Section {
+    /// Beside other proxies.
+    Against,
+    /// What its table costs.
+    Table,
+}
+
+impl Section {
+    pub const ALL: [Section; 2] = [Section::Against, Section::Table];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Section::Against => "router",
+            Section::Table => "table",
+        }
+    }
+}
+
+pub fn measure(section: Section) -> anyhow::Result<Vec<Goal>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     ensure!(cores > 1, "the router is measured on two cores at least");
     // For the connections of clients and, inherited, of proxies.
@@ -88,15 +108,22 @@ pub fn measure() -> anyhow::Result<Vec<Goal>> {
         let ground = Ground::prepare().await?;
         let router = ground.router("router").await?;
         let small = ground.router("small").await?;
-        let beside = against::measure(&ground, &router, &mut goals);
-        let missed = within("what else the router does beside other proxies", beside).await?;
-        goals.extend(missed);
-        small
-            .register(daemon::shared(ground.first_backend, 1))
-            .await?;
-        goals.push(idle(&small).await?);
-        let table = table::measure(&ground, &router, &small, &mut goals);
-        let missed = within("what else the router's table costs", table).await?;
+        let missed = match section {
+            Section::Against => {
+                let beside = against::measure(&ground, &router, &mut goals);
+                let missed = within("what else the router does beside other proxies", beside);
+                let missed = missed.await?;
+                small
+                    .register(daemon::shared(ground.first_backend, 1))
+                    .await?;
+                goals.push(idle(&small).await?);
+                missed
+            }
+            Section::Table => {
+                let table = table::measure(&ground, &router, &small, &mut goals);
+                within("what else the router's table costs", table).await?
+            }
+        };
         goals.extend(missed);
         Ok(goals)
     })

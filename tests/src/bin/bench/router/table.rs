@@ -36,11 +36,11 @@ pub async fn measure(
     goals: &mut Vec<Goal>,
 ) -> anyhow::Result<()> {
     let first = ground.first_backend;
+    small.register(shared(first, 1)).await?;
+    large.register(shared(first, HOSTS)).await?;
     let before = large.process.kibibytes()?;
     let names = (0..NAMES).flat_map(|number| own(number, 0));
-    large.register(names).await?;
-    large.register(shared(first, HOSTS)).await?;
-    small.register(shared(first, 1)).await?;
+    large.announce(names).await?;
     let megabytes = (large.process.kibibytes()? - before) * 1024.0 / 1e6;
     goals.push(Goal {
         what: "memory of a table of 100,000 routes with three instances each".into(),
