@@ -103,7 +103,7 @@ pub fn measure(section: Section) -> anyhow::Result<Vec<Goal>> {
     // For the connections of clients and, inherited, of proxies.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    cores::run_on(cores::OTHERS, || async {
+    cores::run_on(cores::OTHERS, move || async move {
         let mut goals = Vec::new();
         let ground = Ground::prepare().await?;
         let router = ground.router("router").await?;
