@@ -139,7 +139,7 @@ mod tests {
             open: 1,
             ..taken("a.example.com", Some("app"), 0, 0)
         };
-        assert_eq!(tallies.take(), [open.clone()]);
+        assert_eq!(tallies.take(), std::slice::from_ref(&open));
         assert_eq!(tallies.take(), [open]);
         tunnel.ends(101);
         assert_eq!(tallies.take(), [taken("a.example.com", Some("app"), 1, 0)]);
