@@ -43,7 +43,7 @@ const HONEST_PAUSE: Duration = Duration::from_millis(2);
 const ATTEMPTS: usize = 3;
 /// What the 99th percentile may rise by besides: what was promised is that it is at most doubled; a machine that is busy with
 /// other tests is given more.
-const SLACK: Duration = Duration::from_millis(50);
+const SLACK: Duration = Duration::from_millis(200);
 /// What may be kept once for all of them.
 const MEMORY_ALL: usize = 64 << 20;
 /// Descriptors for each slow client: its own, and both ends of the connection to the instance.
