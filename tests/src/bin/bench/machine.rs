@@ -45,7 +45,7 @@ fn profile() -> &'static str {
     if cfg!(debug_assertions) {
         "dev (dependencies optimized a little, our own code not): not what a user would install"
     } else {
-        "release (no link-time optimization across crates)"
+        "release (thin link-time optimization)"
     }
 }
 
