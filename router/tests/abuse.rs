@@ -355,12 +355,6 @@ fn raise_limit() {
     );
 }
 
-fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
 /// Starts the abusers: this program again.
 fn abusers(way: Way, address: SocketAddr) -> Child {
     Command::new("nice")
@@ -450,13 +444,7 @@ async fn abuse(way: Way, mut socket: TcpStream) {
             flood(socket, &begun, |_| bytes.clone()).await;
         }
         Way::HeaderBomb => {
-            // One header of 4,000 bytes goes into the table; each byte after it stands for it.
-            let mut bomb = block(&get("victim"));
-            bomb.extend([0x40, 1, b'x', 127]);
-            let rest = 4000 - 127;
-            bomb.extend([(rest % 128) as u8 | 128, (rest / 128) as u8]);
-            bomb.extend([b'y'; 4000]);
-            bomb.extend(vec![0xbe; 12_000]);
+            let bomb = bomb("victim");
             flood(socket, &[], |number| {
                 frame(HEADERS, END_HEADERS | END_STREAM, number * 2 + 1, &bomb)
             })

@@ -124,6 +124,18 @@ pub fn free_ports(number: u32) -> anyhow::Result<u16> {
     bail!("there are no {number} free ports in a row")
 }
 
+/// What a command prints; an error with what it says if it fails.
+pub fn told(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 async fn output(mut command: Command) -> anyhow::Result<Output> {
     let start = Instant::now();
     let output = tokio::task::spawn_blocking(move || command.output()).await??;

@@ -169,8 +169,7 @@ impl Runtime {
 
     /// Call it after each commit that appended a fact: wakes the leader, here or elsewhere.
     pub fn nudge(&self) {
-        self.shared.wake.notify_one();
-        self.shared.committed.notify_one();
+        self.shared.nudge();
     }
 
     /// What is seen of each index of a process. An index on its way shows as starting, one that
@@ -302,6 +301,12 @@ impl Shared {
 
     fn connected(&self) -> bool {
         self.bus.status().borrow().connected
+    }
+
+    /// A fact was committed.
+    fn nudge(&self) {
+        self.wake.notify_one();
+        self.committed.notify_one();
     }
 
     /// Something was seen that the plan should know of.

@@ -337,7 +337,7 @@ async fn scale(
         because,
         "a deployment takes a step"
     );
-    wake(shared);
+    shared.nudge();
     Ok(())
 }
 
@@ -395,7 +395,7 @@ async fn take_back(
         true,
         &format!("The deployment is taken back: {error}"),
     );
-    wake(shared);
+    shared.nudge();
     Ok(())
 }
 
@@ -520,7 +520,7 @@ async fn finalize(
         ),
     )
     .await;
-    wake(shared);
+    shared.nudge();
     Ok(())
 }
 
@@ -582,9 +582,4 @@ async fn put_back(
         process.version = uuid::Uuid::new_v4().to_string();
     }
     Ok(())
-}
-
-fn wake(shared: &Shared) {
-    shared.committed.notify_one();
-    shared.wake.notify_one();
 }

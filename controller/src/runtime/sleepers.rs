@@ -102,11 +102,9 @@ async fn round(
     wished: &BTreeSet<String>,
     told: &mut AllTold,
 ) -> Result<(), StoreError> {
-    let all = {
-        let mut reader = shared.store.read().await?;
-        sleepers::all(&mut reader).await?
-    };
+    let mut all = read(shared).await?;
     let policy = Policy::read(&shared.settings());
+    let mut written = false;
     for one in &all {
         match sleep::step(&seen(shared, one, wished, &policy)) {
             Step::Stay => {}
@@ -114,6 +112,7 @@ async fn round(
                 // First: there is no moment in which its names lead nowhere.
                 tell(shared, one, told).await?;
                 write(shared, epoch, one, true, &because).await?;
+                written = true;
             }
             Step::Wake { because } => {
                 if one.runs {
@@ -121,10 +120,19 @@ async fn round(
                     tell(shared, one, told).await?;
                 }
                 write(shared, epoch, one, false, because).await?;
+                written = true;
             }
         }
     }
-    tell_all(shared, told).await
+    if written {
+        all = read(shared).await?;
+    }
+    tell_all(shared, &all, told).await
+}
+
+async fn read(shared: &Shared) -> Result<Vec<Sleeper>, StoreError> {
+    let mut reader = shared.store.read().await?;
+    sleepers::all(&mut reader).await
 }
 
 fn seen(shared: &Shared, one: &Sleeper, wished: &BTreeSet<String>, policy: &Policy) -> Sleepy {
@@ -202,18 +210,13 @@ async fn write(
         false => format!("The app wakes up: {because}"),
     };
     shared.log(&app.guid, proto::log::SOURCE_API, false, &line);
-    shared.wake.notify_one();
-    shared.committed.notify_one();
+    shared.nudge();
     Ok(())
 }
 
 /// Tells the routers of all who sleep, and takes back the names of those who do not any more.
-async fn tell_all(shared: &Shared, told: &mut AllTold) -> Result<(), StoreError> {
+async fn tell_all(shared: &Shared, rows: &[Sleeper], told: &mut AllTold) -> Result<(), StoreError> {
     let now = shared.clock.now();
-    let rows = {
-        let mut reader = shared.store.read().await?;
-        sleepers::all(&mut reader).await?
-    };
     for one in rows
         .iter()
         .filter(|one| one.runs && one.asleep_since.is_some())

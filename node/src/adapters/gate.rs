@@ -21,7 +21,7 @@ use proto::bus::Role;
 use proto::join::{GateAnswer, GateRequest, Identity, Refused, Token};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::layout;
@@ -109,8 +109,7 @@ impl Gate {
                     };
                     let (gate, shutdown) = (gate.clone(), shutdown.clone());
                     supervisor.spawn_once("gate-connection", async move {
-                        let stranger = Box::new(place);
-                        let handled = gate.handle(stream, from, stranger);
+                        let handled = gate.handle(stream, from, place);
                         tokio::select! {
                             result = handled => if let Err(error) = result {
                                 debug!(%error, %from, "a connection to the gate ended");
@@ -175,7 +174,7 @@ impl Gate {
         &self,
         stream: TcpStream,
         from: SocketAddr,
-        stranger: Box<tokio::sync::OwnedSemaphorePermit>,
+        stranger: OwnedSemaphorePermit,
     ) -> io::Result<()> {
         wire::tune(&stream)?;
         let begun = async {
@@ -189,34 +188,26 @@ impl Gate {
         let from = from.ip();
         match self.examine(&request, from) {
             Err(not_believed) => {
-                let known = !matches!(not_believed, NotBelieved::NoMachine(_));
                 let refused = Refused {
                     why: not_believed.to_string(),
-                    withdrawn: !known,
+                    withdrawn: matches!(not_believed, NotBelieved::NoMachine(_)),
                 };
                 answer(&mut stream, &GateAnswer::Refused(refused)).await
             }
-            Ok(None) => {
-                answer(
-                    &mut stream,
-                    &refusal("too many proofs from this address have failed: wait a minute"),
-                )
-                .await
-            }
-            Ok(Some(())) => {
+            Ok(()) => {
                 drop(stranger);
                 self.grant(stream, request).await
             }
         }
     }
 
-    /// Whether whoever asks is who he says. `None`: he failed so often that he is not heard now.
-    fn examine(&self, request: &GateRequest, from: IpAddr) -> Result<Option<()>, NotBelieved> {
+    /// Whether whoever asks is who he says.
+    fn examine(&self, request: &GateRequest, from: IpAddr) -> Result<(), NotBelieved> {
         let now = self.begun.elapsed();
         let (result, doorkeeper) = match request {
             GateRequest::Join(join) => {
                 if !held(&self.doorkeeper).hears(from, now) {
-                    return Ok(None);
+                    return Err(NotBelieved::NotHeard);
                 }
                 let digest = wire::digest_of(join.secret.as_bytes());
                 let proven = self.records.lock().proven(&join.token, &digest, unix_now());
@@ -235,7 +226,7 @@ impl Gate {
             }
             doorkeeper.failed(from, now);
         }
-        result.map(Some)
+        result
     }
 
     fn believe(&self, identity: &Identity) -> Result<(), NotBelieved> {

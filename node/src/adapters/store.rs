@@ -130,9 +130,7 @@ pub async fn prepare(
         }
         Ok(())
     };
-    tokio::time::timeout(DEADLINE, preparing)
-        .await
-        .unwrap_or(Err(StoreError::Silent(DEADLINE)))
+    in_time(preparing).await
 }
 
 /// Takes these users out of the store; those that are not there are as good as gone.
@@ -158,7 +156,11 @@ pub async fn dismiss(
         }
         Ok(())
     };
-    tokio::time::timeout(DEADLINE, dismissing)
+    in_time(dismissing).await
+}
+
+async fn in_time(work: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+    tokio::time::timeout(DEADLINE, work)
         .await
         .unwrap_or(Err(StoreError::Silent(DEADLINE)))
 }

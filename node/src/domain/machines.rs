@@ -58,6 +58,8 @@ pub enum NotBelieved {
     Expired,
     #[error("the cluster knows no machine {0} with this key: it was removed, or has joined anew")]
     NoMachine(String),
+    #[error("too many proofs from this address have failed: wait a minute")]
+    NotHeard,
 }
 
 /// Why a token cannot be made or used so.

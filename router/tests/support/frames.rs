@@ -55,6 +55,17 @@ fn length(bytes: &mut Vec<u8>, length: usize) {
     bytes.push(rest as u8);
 }
 
+/// A block of headers that is small and means much: one header of 4,000 bytes goes into the table, each byte after it
+/// stands for it.
+pub fn bomb(host: &str) -> Vec<u8> {
+    let mut bytes = block(&get(host));
+    bytes.extend([0x40, 1, b'x']);
+    length(&mut bytes, 4000);
+    bytes.extend([b'y'; 4000]);
+    bytes.extend([0xbe; 12_000]);
+    bytes
+}
+
 pub fn get(host: &str) -> Vec<(&str, &str)> {
     request("GET", host)
 }

@@ -544,3 +544,10 @@ pub async fn hyper_backend() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     });
     (address, lines)
 }
+
+/// Bytes of memory that this process has.
+pub fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}

@@ -1,9 +1,9 @@
 //! A second machine: a network namespace of this one, at the other end of a cable, with a home of its own.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::cluster::{Output, programs};
+use tests::cluster::{Output, programs, told};
 use tests::{Cluster, leftovers};
 
 /// The cable and what is at its ends.
@@ -72,11 +72,11 @@ impl Cable {
              add chain inet {table} input {{ type filter hook input priority -5 ; }}
              add rule inet {table} input iifname \"{near}\" tcp dport 7443 reject with tcp reset"
         );
-        run(Command::new("nft").arg(text)).map(drop)
+        told(Command::new("nft").arg(text)).map(drop)
     }
 
     pub fn mend_gate(&self) -> anyhow::Result<()> {
-        run(Command::new("nft").args(["delete", "table", "inet", &self.table()])).map(drop)
+        told(Command::new("nft").args(["delete", "table", "inet", &self.table()])).map(drop)
     }
 }
 
@@ -161,16 +161,5 @@ pub async fn token(cluster: &Cluster, more: &[&str]) -> anyhow::Result<String> {
 }
 
 fn ip(words: &[&str]) -> anyhow::Result<String> {
-    run(Command::new("ip").args(words))
-}
-
-fn run(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    if !output.status.success() {
-        bail!(
-            "{command:?}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    told(Command::new("ip").args(words))
 }

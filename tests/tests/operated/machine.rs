@@ -3,13 +3,14 @@
 //! These clusters live in a network namespace of the test's own: forwarding is a setting of each, so
 //! that it can be switched off here without harm to anybody.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tests::apps::*;
+use tests::cluster::told;
 use tests::leftovers::node_process;
 use tests::runner::skipped;
 use tests::{Cluster, Options, eventually};
@@ -24,7 +25,7 @@ impl Network {
         let network = Network {
             name: format!("{name}-{}", std::process::id()),
         };
-        run(Command::new("ip").args(["netns", "add", &network.name]))?;
+        told(Command::new("ip").args(["netns", "add", &network.name]))?;
         network.inside(&["ip", "link", "set", "lo", "up"])?;
         network.inside(&["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])?;
         Ok(network)
@@ -35,9 +36,11 @@ impl Network {
     }
 
     fn inside(&self, words: &[&str]) -> anyhow::Result<String> {
-        run(Command::new("nsenter")
-            .arg(format!("--net={}", self.path().display()))
-            .args(words))
+        told(
+            Command::new("nsenter")
+                .arg(format!("--net={}", self.path().display()))
+                .args(words),
+        )
     }
 
     fn forwards(&self) -> anyhow::Result<bool> {
@@ -48,19 +51,8 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        let _ = run(Command::new("ip").args(["netns", "delete", &self.name]));
+        let _ = told(Command::new("ip").args(["netns", "delete", &self.name]));
     }
-}
-
-fn run(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    if !output.status.success() {
-        bail!(
-            "{command:?}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Settings of the machine are put back by the last cluster only.
