@@ -4,11 +4,15 @@
 
 mod support;
 
+use bytes::BytesMut;
+use http::Method;
 use proto::bus::router::Registration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use router::domain::announcement::Announcement;
+use router::domain::answer_head::{self, Ending};
+use router::domain::chunks::{Chunks, Piece};
 use router::domain::frames::FrameWatch;
 use router::domain::framing::{Inspector, Stop};
 use router::domain::http2::{Asked, to_http1};
@@ -120,6 +124,49 @@ fn broken_requests_do_not_panic_and_pass_in_one_way_only() {
         passing += usize::from(!whole.0.is_empty());
     }
     assert!(passing > rounds / 20, "some pass: {passing}");
+}
+
+/// What was read of an answer that comes in these pieces: what its head says of its end and the body so far; None: it
+/// cannot be read.
+fn read_answer(bytes: &[u8], piece: usize) -> Option<(Option<Ending>, Vec<u8>, bool)> {
+    let (mut come, mut searched) = (BytesMut::new(), 0);
+    let (mut ending, mut chunks) = (None, Chunks::default());
+    let (mut body, mut over) = (Vec::new(), false);
+    for some in bytes.chunks(piece.max(1)) {
+        come.extend_from_slice(some);
+        if ending.is_none() {
+            let head = answer_head::take(&mut come, &mut searched, &Method::GET).ok()?;
+            ending = head.map(|head| head.ending);
+        }
+        while ending == Some(Ending::Chunked) && !over {
+            match chunks.next(&mut come).ok()? {
+                Piece::Data(data) => body.extend_from_slice(&data),
+                Piece::Nothing => break,
+                Piece::End(_) => over = true,
+            }
+        }
+    }
+    Some((ending, body, over))
+}
+
+#[test]
+fn broken_answers_do_not_panic_and_are_read_in_one_way_only() {
+    let mut random = StdRng::seed_from_u64(0x5ca1_ab1e);
+    let answers = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-a: b\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0a;x\r\n0123456789\r\n0\r\nx-sum: 1\r\n\r\n",
+        "HTTP/1.0 404 Not Found\r\nConnection: keep-alive\r\n\r\nhello",
+    ];
+    let (mut whole, rounds) = (0, rounds());
+    for _ in 0..rounds {
+        let answer = answers.choose(&mut random).unwrap().as_bytes();
+        let bytes = mutated(answer, &PIECES, &mut random);
+        let read = read_answer(&bytes, bytes.len());
+        let piece = random.random_range(1..40);
+        assert_eq!(read, read_answer(&bytes, piece), "{}", bytes.escape_ascii());
+        whole += usize::from(read.is_some_and(|(_, _, over)| over));
+    }
+    assert!(whole > rounds / 50, "some are whole: {whole}");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! needed grow old and go. They are kept by the endpoint's *number*, not its address: an address
 //! that changes hands never inherits connections.
 //!
-//! Each connection is driven by a task of its own; [`Lease`] is the right to send on it. Its drop closes
-//! it, [`Lease::give_back`] keeps it.
+//! [`Lease`] is the right to send one request on a connection; the body of its answer brings the connection back
+//! ([`super::instance`]).
 //!
 //! An instance that speaks HTTP/2 has few connections that requests share: one goes to the connection with
 //! the fewest, and a new one is made when each has as many as its instance takes. Requests that find none
@@ -13,58 +13,35 @@
 //! no request can use up another's: a client that does not read its answer holds up its own only.
 
 use super::blame::of_handshake;
-use super::bodies::{RequestBody, RequestProgress};
+use super::bodies::RequestBody;
 use super::clock::Clock;
 use super::crew::{Crew, Inbox};
 use super::keep_alive::watch_peer;
+use super::line::{Line, Socket};
 use super::trust::{Trust, chose_http2};
 use crate::domain::announcement::Address;
+use crate::domain::answer_head::MAX_HEAD;
 use crate::domain::policy::Policy as Settings;
 use crate::domain::refusal::EndpointFault;
 use crate::domain::table::{Endpoint, Millis};
 use daemon::Supervisor;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use tokio_util::io::InspectReader;
 
 /// Most idle connections to one endpoint.
 const MAX_IDLE: usize = 256;
 /// How long one is kept idle.
 const IDLE_FOR: Millis = 60_000;
 const SHARDS: usize = 16;
-/// The largest buffer of a connection: also the largest head of an answer. hyper's own limit is three times as
-/// large, and what a connection's buffer grew to under a large body it keeps while idle.
-const MAX_BUFFER: usize = 128 << 10;
-/// How long a connection that was just given back may take to become ready.
-const SETTLE: Duration = Duration::from_millis(50);
-
-/// How many bytes an instance has said on a connection. One that said so much as a byte of an answer has
-/// acted on the request, so nobody else may be sent it (contract §3 row 10); hyper tells a silent end
-/// and half a head by the same error.
-#[derive(Debug, Clone, Default)]
-pub struct Heard(Arc<AtomicU64>);
-
-impl Heard {
-    pub fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Release);
-    }
-}
 
 /// Most connections of HTTP/2 to one endpoint that are kept.
 const MAX_SHARED: usize = 16;
@@ -76,8 +53,7 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_REQUESTS as u32;
 
 /// A connection that waits for its next request.
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
-    heard: Heard,
+    line: Box<Line>,
     since: Millis,
 }
 
@@ -120,7 +96,7 @@ impl Load {
 
 /// One request on a connection of HTTP/2.
 #[derive(Debug)]
-struct Turn(Arc<Load>);
+pub struct Turn(Arc<Load>);
 
 impl Drop for Turn {
     fn drop(&mut self) {
@@ -180,7 +156,7 @@ pub enum ConnectError {
     Loopback { address: Address },
     #[error("nobody is trusted to say who {address} is")]
     NoTrust { address: Address },
-    #[error("cannot speak HTTP to {address}")]
+    #[error("cannot speak HTTP/2 with {address}")]
     Handshake {
         address: Address,
         source: hyper::Error,
@@ -203,73 +179,14 @@ impl ConnectError {
 
 /// The right to send one request on a connection.
 pub struct Lease {
-    line: Line,
-    number: u64,
-    home: Arc<Backends>,
+    pub connection: Connection,
     /// It was there before: it may have died meanwhile.
     pub reused: bool,
-    /// The body sent on it, if any: unless all of it went out, the connection cannot be used again.
-    pub progress: Option<Arc<RequestProgress>>,
 }
 
-enum Line {
-    Http1 {
-        sender: http1::SendRequest<RequestBody>,
-        heard: Heard,
-    },
-    Http2 {
-        sender: http2::SendRequest<RequestBody>,
-        _turn: Turn,
-    },
-}
-
-impl Lease {
-    pub fn is_http2(&self) -> bool {
-        matches!(self.line, Line::Http2 { .. })
-    }
-
-    /// How much the instance said on the connection so far. A connection that others use tells nothing: but
-    /// there a request that failed is one whose answer had not begun.
-    pub fn heard(&self) -> u64 {
-        match &self.line {
-            Line::Http1 { heard, .. } => heard.bytes(),
-            Line::Http2 { .. } => 0,
-        }
-    }
-
-    pub async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        match &mut self.line {
-            Line::Http1 { sender, .. } => sender.try_send_request(request).await,
-            Line::Http2 { sender, .. } => sender.try_send_request(request).await,
-        }
-    }
-
-    /// Keeps the connection for the next request.
-    pub fn give_back(self) {
-        let Line::Http1 { sender, heard } = self.line else {
-            return;
-        };
-        let sent = self
-            .progress
-            .as_ref()
-            .is_none_or(|progress| progress.finished.load(Ordering::Acquire));
-        if sender.is_closed() || !sent {
-            return;
-        }
-        let since = self.home.clock.now();
-        let mut shard = self.home.shard(self.number);
-        let idle = &mut shard.entry(self.number).or_default().idle;
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle {
-                sender,
-                heard,
-                since,
-            });
-        }
-    }
+pub enum Connection {
+    Http1(Box<Line>),
+    Http2(http2::SendRequest<RequestBody>, Turn),
 }
 
 impl Backends {
@@ -289,52 +206,41 @@ impl Backends {
     }
 
     /// A connection to the endpoint that is there and alive, as far as is known.
-    pub async fn idle(self: &Arc<Self>, endpoint: &Endpoint, http2: bool) -> Option<Lease> {
-        if http2 && let Some(lease) = self.share(endpoint) {
-            return Some(lease);
-        }
-        loop {
-            let Idle {
-                mut sender, heard, ..
-            } = self
-                .shard(endpoint.number)
-                .get_mut(&endpoint.number)?
-                .idle
-                .pop()?;
-            if sender.is_closed() {
-                continue;
-            }
-            if !sender.is_ready() {
-                // Just given back: its driver needs a moment to notice the end of the answer.
-                match tokio::time::timeout(SETTLE, sender.ready()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) | Err(_) => continue,
-                }
-            }
-            return Some(self.lease(endpoint, Line::Http1 { sender, heard }, true));
-        }
-    }
-
-    fn share(self: &Arc<Self>, endpoint: &Endpoint) -> Option<Lease> {
-        let now = self.clock.now();
-        let (sender, turn) = self
-            .shard(endpoint.number)
-            .get_mut(&endpoint.number)?
-            .share(now)?;
-        let line = Line::Http2 {
-            sender,
-            _turn: turn,
+    pub fn idle(&self, endpoint: &Endpoint, http2: bool) -> Option<Lease> {
+        let connection = if http2 && let Some(shared) = self.share(endpoint) {
+            shared
+        } else {
+            Connection::Http1(self.silent(endpoint.number)?)
         };
-        Some(self.lease(endpoint, line, true))
+        Some(Lease {
+            connection,
+            reused: true,
+        })
     }
 
-    fn lease(self: &Arc<Self>, endpoint: &Endpoint, line: Line, reused: bool) -> Lease {
-        Lease {
-            line,
-            number: endpoint.number,
-            home: self.clone(),
-            reused,
-            progress: None,
+    fn silent(&self, number: u64) -> Option<Box<Line>> {
+        loop {
+            let mut line = self.shard(number).get_mut(&number)?.idle.pop()?.line;
+            if line.is_silent() {
+                return Some(line);
+            }
+        }
+    }
+
+    fn share(&self, endpoint: &Endpoint) -> Option<Connection> {
+        let now = self.clock.now();
+        let mut shard = self.shard(endpoint.number);
+        let (sender, turn) = shard.get_mut(&endpoint.number)?.share(now)?;
+        Some(Connection::Http2(sender, turn))
+    }
+
+    /// Keeps a connection for the next request.
+    pub fn keep(&self, number: u64, line: Box<Line>) {
+        let since = self.clock.now();
+        let mut shard = self.shard(number);
+        let idle = &mut shard.entry(number).or_default().idle;
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { line, since });
         }
     }
 
@@ -376,18 +282,24 @@ impl Backends {
         // Small writes must not wait for each other. An error here only costs latency.
         let _ = socket.set_nodelay(true);
         watch_peer(&socket);
-        let line = if endpoint.identity.tls.is_some() {
+        let (socket, http2) = if endpoint.identity.tls.is_some() {
             let socket = self.prove(endpoint, socket, http2, within).await?;
             let http2 = http2 && chose_http2(&socket);
-            self.begin(endpoint, socket, http2).await
+            (Socket::Secure(Box::new(socket)), http2)
         } else {
-            self.begin(endpoint, socket, http2).await
+            (Socket::Plain(socket), http2)
         };
-        let line = line.map_err(|source| ConnectError::Handshake {
-            address: address.clone(),
-            source,
-        })?;
-        Ok(self.lease(endpoint, line, false))
+        let connection = if http2 {
+            let begun = self.begin_http2(endpoint, socket).await;
+            begun.map_err(|source| ConnectError::Handshake {
+                address: address.clone(),
+                source,
+            })?
+        } else {
+            Connection::Http1(Line::new(socket))
+        };
+        let reused = false;
+        Ok(Lease { connection, reused })
     }
 
     /// Has the instance prove who it is.
@@ -423,36 +335,7 @@ impl Backends {
         }
     }
 
-    async fn begin<S>(&self, endpoint: &Endpoint, socket: S, http2: bool) -> hyper::Result<Line>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        if http2 {
-            self.begin_http2(endpoint, socket).await
-        } else {
-            self.begin_http1(socket).await
-        }
-    }
-
-    async fn begin_http1<S>(&self, socket: S) -> hyper::Result<Line>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let heard = Heard::default();
-        let counted = heard.clone();
-        let socket = InspectReader::new(socket, move |bytes: &[u8]| counted.add(bytes.len()));
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(MAX_BUFFER)
-            .handshake(TokioIo::new(socket))
-            .await?;
-        self.drive(driver.with_upgrades());
-        Ok(Line::Http1 { sender, heard })
-    }
-
-    async fn begin_http2<S>(&self, endpoint: &Endpoint, socket: S) -> hyper::Result<Line>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn begin_http2(&self, endpoint: &Endpoint, socket: Socket) -> hyper::Result<Connection> {
         let inbox = Inbox::default();
         let (sender, driver) = http2::Builder::new(inbox.clone())
             .timer(TokioTimer::new())
@@ -460,7 +343,7 @@ impl Backends {
             .initial_max_send_streams(1)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_BUFFER as u32)
+            .max_header_list_size(MAX_HEAD as u32)
             .handshake(TokioIo::new(socket))
             .await?;
         let load = Load::new();
@@ -482,10 +365,7 @@ impl Backends {
                 since: self.clock.now(),
             });
         }
-        Ok(Line::Http2 {
-            sender,
-            _turn: turn,
-        })
+        Ok(Connection::Http2(sender, turn))
     }
 
     /// Runs a connection until it ends. Its errors reach whoever waits for an answer.
@@ -503,8 +383,8 @@ impl Backends {
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             shard.retain(|number, kept| {
-                kept.idle.retain(|idle| {
-                    !idle.sender.is_closed() && now.saturating_sub(idle.since) < IDLE_FOR
+                kept.idle.retain_mut(|idle| {
+                    now.saturating_sub(idle.since) < IDLE_FOR && idle.line.is_silent()
                 });
                 kept.shared.retain(|shared| {
                     let used = shared.load.open() > 0;

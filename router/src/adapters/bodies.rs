@@ -1,10 +1,10 @@
 //! Bodies on their way through. Nothing is buffered here: a frame is asked for when the other side
 //! can take it, which is what backpressure is.
 
-use super::backends::Lease;
 use super::client::ClientConnection;
 use super::clock::Clock;
 use super::exchange::Exchange;
+use super::instance::{InstanceBody, InstanceError};
 use super::packing::Packing;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -49,7 +49,6 @@ pub enum BodyError {
 #[derive(Debug)]
 pub struct RequestProgress {
     pub bytes: AtomicU64,
-    pub finished: AtomicBool,
     /// More is too much.
     most: u64,
 }
@@ -58,7 +57,6 @@ impl RequestProgress {
     pub fn up_to(most: u64) -> RequestProgress {
         RequestProgress {
             bytes: AtomicU64::new(0),
-            finished: AtomicBool::new(false),
             most,
         }
     }
@@ -160,9 +158,6 @@ impl Body for RequestBody {
             if progress.is_over() {
                 return Poll::Ready(Some(Err(BodyError::TooLong)));
             }
-            if frame.is_none() || this.inner.as_ref().is_some_and(Body::is_end_stream) {
-                progress.finished.store(true, Ordering::Release);
-            }
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::Read)))
     }
@@ -193,12 +188,13 @@ pub enum ResponseBody {
         text: Option<Bytes>,
         exchange: Option<Exchange>,
     },
-    /// An instance's answer. Gives the connection back when it is complete.
+    /// An instance's answer.
     Instance {
-        inner: Incoming,
-        lease: Option<Lease>,
+        inner: InstanceBody,
         exchange: Exchange,
         complete: bool,
+        /// It broke off, which is not told yet.
+        failed: Option<InstanceError>,
         /// It is packed on its way.
         packing: Option<Box<Packing>>,
     },
@@ -208,12 +204,12 @@ pub enum ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = InstanceError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, InstanceError>>> {
         match self.get_mut() {
             ResponseBody::None => Poll::Ready(None),
             ResponseBody::Own { text, exchange } => {
@@ -225,14 +221,20 @@ impl Body for ResponseBody {
             }
             ResponseBody::Instance {
                 inner,
-                lease,
                 exchange,
                 complete,
+                failed,
                 packing,
             } => {
                 // hyper would keep as much for a reader as the largest head may be; the front wakes us when it moves.
                 if exchange.is_held_up() {
-                    return Poll::Pending;
+                    return match inner.pass_on(cx) {
+                        Ok(()) => Poll::Pending,
+                        Err(error) => Poll::Ready(Some(Err(error))),
+                    };
+                }
+                if let Some(error) = failed.take() {
+                    return Poll::Ready(Some(Err(error)));
                 }
                 exchange.more_is_wanted();
                 let polled = match packing {
@@ -251,13 +253,18 @@ impl Body for ResponseBody {
                         };
                     }
                     Poll::Ready(None) => *complete = true,
-                    Poll::Ready(Some(Err(_))) => {
-                        exchange.broke_off();
-                        *lease = None;
-                    }
+                    Poll::Ready(Some(Err(_))) => exchange.broke_off(),
                     Poll::Pending => {}
                 }
-                polled
+                // With an error hyper drops what it has not written yet: that goes first.
+                match polled {
+                    Poll::Ready(Some(Err(error))) => {
+                        *failed = Some(error);
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    polled => polled,
+                }
             }
         }
     }
@@ -291,19 +298,14 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         if let ResponseBody::Instance {
             inner,
-            lease,
             complete,
             exchange,
             ..
         } = self
+            && !*complete
+            && !inner.is_end_stream()
         {
-            if *complete || inner.is_end_stream() {
-                if let Some(lease) = lease.take() {
-                    lease.give_back();
-                }
-            } else {
-                exchange.broke_off();
-            }
+            exchange.broke_off();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sockets, bus, files: what carries out the domain's decisions.
 //!
 //! ```text
-//!   server ──accept──▶ front (checks raw bytes) ──▶ hyper ──▶ proxy ──▶ backends ──▶ instance
+//!   server ──accept──▶ front (checks raw bytes) ──▶ hyper ──▶ proxy ──▶ backends ──line──▶ instance
 //!                                                              │  └─▶ tunnel (upgrades)
 //!   registry ◀── bus      registry ──snapshot──▶ lookups       └─▶ exchange (log line, counters)
 //!   doors ── opens the ports of routes ──▶ tcp, udp (carry what comes there) ──▶ instance
@@ -29,8 +29,10 @@ pub mod failures;
 pub mod front;
 pub mod fronts;
 pub mod http2;
+pub mod instance;
 pub mod keep_alive;
 pub mod latencies;
+pub mod line;
 pub mod opening;
 pub mod ordered;
 pub mod packing;

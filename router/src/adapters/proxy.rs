@@ -1,7 +1,7 @@
 //! One request: resolve, choose, forward, and say so if that fails.
 //!
 //! When may a request be sent again? *Connecting* failed: always, nothing was sent. The connection
-//! had been idle and died under the request without taking it: always, hyper gives the request back.
+//! had been idle and died under the request without taking a byte of it: always.
 //! It died after that, before the first byte of an answer: only if the request is idempotent and has no
 //! body, because the instance may have acted on it (contract §3 row 10). However that goes, no more than
 //! `max_attempts` sendings may have reached an instance: a request that kills whoever takes it must not
@@ -9,7 +9,7 @@
 
 use super::access_log::AccessLog;
 use super::answers::{health, redirect, refuse};
-use super::backends::{Backends, Lease};
+use super::backends::{Backends, Connection, Lease, Turn};
 use super::blame::of_exchange;
 use super::bodies::{Gate, RequestBody, RequestProgress, ResponseBody};
 use super::choice::{Target, add_affinity, hashed, pick, target, wish};
@@ -21,7 +21,9 @@ use super::crowd::Crowd;
 use super::error_page::{ErrorPage, dress};
 use super::exchange::Exchange;
 use super::failures::Failures;
+use super::instance::{InstanceBody, OnLine};
 use super::latencies::Latencies;
+use super::line::Line;
 use super::packing::Packing;
 use super::route_services::{self, Way};
 use super::sleepers::{self, Sleepers};
@@ -30,7 +32,7 @@ use crate::domain::balance::Choice;
 use crate::domain::compression::Taker;
 use crate::domain::forwarding::{self, Client};
 use crate::domain::header_rules::{self, Known};
-use crate::domain::http2::{from_http2, to_http2};
+use crate::domain::http2::to_http2;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{EndpointFault, Refusal};
 use crate::domain::route_service::Seals;
@@ -43,6 +45,7 @@ use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
+use hyper::client::conn::http2;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -333,7 +336,6 @@ async fn answer(
             Some(progress) => RequestBody::of(body, progress.clone(), client.clone(), worker.clock),
             None => RequestBody::empty(),
         },
-        progress,
         expects: expects && has_body,
         timeout,
         hash,
@@ -350,7 +352,7 @@ async fn answer(
             .await
             .unwrap_or(Err(Refusal::TimeLimit)),
     };
-    let (response, lease) = match forwarded {
+    let (response, endpoint) = match forwarded {
         Ok(answer) => answer,
         Err(refusal) => {
             let refusal = if exchange.body_is_too_long() {
@@ -384,15 +386,13 @@ async fn answer(
             );
         };
         worker.counters.upgrade();
-        let mut response = response;
-        let instance_side = hyper::upgrade::on(&mut response);
-        let (mut head, _) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         forwarding::prepare_response(&mut head.headers, &id_value, true);
         undecided.tunnel();
-        drop(lease);
-        worker
-            .tasks
-            .spawn_once("tunnel", tunnel::join(client_side, instance_side, exchange));
+        if let Some((socket, said)) = body.switched() {
+            let joined = tunnel::join(client_side, socket, said, exchange);
+            worker.tasks.spawn_once("tunnel", joined);
+        }
         return Response::from_parts(head, ResponseBody::None);
     }
 
@@ -404,13 +404,13 @@ async fn answer(
             &policy.sticky,
             &mut head.headers,
             wish.as_ref(),
-            &lease.endpoint,
+            &endpoint,
             &pool,
         );
     }
     policy.headers.on_response(&mut head.headers);
     if may_know {
-        let address = lease.endpoint.identity.address.to_string();
+        let address = endpoint.identity.address.to_string();
         header_rules::tell(&mut head.headers, &worker.shown_address, &address);
     }
     let complete = http_body::Body::is_end_stream(&body);
@@ -421,18 +421,12 @@ async fn answer(
         head,
         ResponseBody::Instance {
             inner: body,
-            lease: Some(lease.lease),
             exchange,
             complete,
+            failed: None,
             packing,
         },
     )
-}
-
-/// A lease and whose it is.
-struct Held {
-    lease: Lease,
-    endpoint: Arc<Endpoint>,
 }
 
 /// For a load balancer; asked where no route is, so that routes pay nothing for it.
@@ -450,7 +444,6 @@ struct Outgoing {
     uri: Uri,
     headers: HeaderMap,
     body: RequestBody,
-    progress: Option<Arc<RequestProgress>>,
     /// May be sent again although an instance may have seen it.
     replayable: bool,
     expects: bool,
@@ -483,7 +476,7 @@ impl From<Failure> for Refusal {
 
 /// How one attempt ended.
 enum Attempt {
-    Answered(Response<Incoming>, Lease),
+    Answered(Response<InstanceBody>),
     /// Nothing was sent, or it may be sent again: here it is.
     Again(Outgoing, Failure),
     /// The connection had been idle and was dead: the same instance deserves a fresh one.
@@ -504,7 +497,7 @@ async fn forward(
     mut outgoing: Outgoing,
     exchange: &mut Exchange,
     host: &str,
-) -> Result<(Response<Incoming>, Held), Refusal> {
+) -> Result<(Response<InstanceBody>, Arc<Endpoint>), Refusal> {
     let mut tried: Vec<u64> = Vec::new();
     let mut last_failure: Option<Failure> = None;
     let mut attempts = 0;
@@ -547,9 +540,7 @@ async fn forward(
         let mut fresh = false;
         let failure = loop {
             match attempt(worker, policy, &endpoint, outgoing, fresh, exchange).await {
-                Attempt::Answered(response, lease) => {
-                    return Ok((response, Held { lease, endpoint }));
-                }
+                Attempt::Answered(response) => return Ok((response, endpoint)),
                 Attempt::Failed(refusal) => return Err(refusal),
                 Attempt::Stale {
                     outgoing: again,
@@ -594,12 +585,11 @@ async fn attempt(
     let http2 = endpoint.identity.http2
         && policy.http2.enabled
         && !outgoing.headers.contains_key(header::UPGRADE);
-    let idle = if fresh {
-        None
-    } else {
-        worker.backends.idle(endpoint, http2).await
+    let idle = match fresh {
+        true => None,
+        false => worker.backends.idle(endpoint, http2),
     };
-    let mut lease = match idle {
+    let lease = match idle {
         Some(lease) => lease,
         // (In a box: most requests need no room for it.)
         None => match Box::pin(worker.backends.connect(endpoint, http2, policy)).await {
@@ -614,100 +604,151 @@ async fn attempt(
             }
         },
     };
-    let spare = outgoing.replayable.then(|| {
-        (
-            outgoing.method.clone(),
-            outgoing.uri.clone(),
-            outgoing.headers.clone(),
-        )
-    });
-    if lease.is_http2() {
-        let secure = endpoint.identity.tls.is_some();
-        outgoing.uri = match to_http2(outgoing.uri, &mut outgoing.headers, secure) {
-            Ok(uri) => uri,
-            Err(error) => {
-                return Attempt::Failed(Failure::broken(error).into());
-            }
-        };
-    }
-    let mut body = outgoing.body;
+    let mut body = std::mem::replace(&mut outgoing.body, RequestBody::empty());
     let mut gate = None;
     if outgoing.expects {
         let held = Arc::new(Gate::default());
         body = body.behind(held.clone());
         gate = Some(held);
     }
+    let begun = Instant::now();
+    let wait = outgoing.timeout.as_millis() as Millis;
+    let by = worker.clock.now().saturating_add(wait);
+    let Lease { connection, reused } = lease;
+    let asked = match connection {
+        Connection::Http1(line) => {
+            let home = (endpoint.number, worker.backends.clone());
+            let asking = ask(line, home, &outgoing, body, gate);
+            in_time(asking, by, &outgoing, worker, exchange).await
+        }
+        // (In a box: most requests need no room for it.)
+        Connection::Http2(sender, turn) => {
+            let secure = endpoint.identity.tls.is_some();
+            let asking = Box::pin(ask_http2((sender, turn), &outgoing, body, gate, secure));
+            in_time(asking, by, &outgoing, worker, exchange).await
+        }
+    };
+    exchange.waited(begun.elapsed());
+    let Some(asked) = asked else {
+        return Attempt::Failed(Refusal::EndpointTimeout);
+    };
+    let Lost {
+        failure,
+        body,
+        silent,
+    } = match asked {
+        Ok(response) => return Attempt::Answered(response),
+        Err(lost) => *lost,
+    };
+    let seen = body.is_none();
+    match body {
+        Some(body) => outgoing.body = body,
+        None if silent && outgoing.replayable => {}
+        None => return Attempt::Failed(failure.into()),
+    }
+    match reused {
+        true => Attempt::Stale {
+            outgoing,
+            failure,
+            seen,
+        },
+        false => Attempt::Again(outgoing, failure),
+    }
+}
+
+/// Why there is no answer.
+struct Lost {
+    failure: Failure,
+    /// Of a request of which nothing was sent.
+    body: Option<RequestBody>,
+    /// The instance has not said a byte.
+    silent: bool,
+}
+
+/// Asks on a connection of HTTP/1 that belongs to this endpoint.
+async fn ask(
+    mut line: Box<Line>,
+    (number, home): (u64, Arc<Backends>),
+    outgoing: &Outgoing,
+    body: RequestBody,
+    gate: Option<Arc<Gate>>,
+) -> Result<Response<InstanceBody>, Box<Lost>> {
+    let heard_before = line.heard();
+    line.ask(&outgoing.method, &outgoing.uri, &outgoing.headers, body);
+    let interim = || {
+        if let Some(gate) = &gate {
+            gate.open();
+        }
+    };
+    match std::future::poll_fn(|cx| line.poll_head(cx, interim)).await {
+        Ok(head) => {
+            let mut response = Response::new(InstanceBody::Http1(OnLine::new(line, number, home)));
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            Ok(response)
+        }
+        Err(error) => Err(Box::new(Lost {
+            failure: Failure {
+                why: error_text(&error),
+                fault: of_exchange(&error),
+            },
+            body: line.take_back(),
+            silent: line.heard() == heard_before,
+        })),
+    }
+}
+
+/// Asks on a connection of HTTP/2, which others use too: what was heard on it tells nothing. But a request that fails
+/// on one is one whose answer had not begun.
+async fn ask_http2(
+    (mut sender, turn): (http2::SendRequest<RequestBody>, Turn),
+    outgoing: &Outgoing,
+    body: RequestBody,
+    gate: Option<Arc<Gate>>,
+    secure: bool,
+) -> Result<Response<InstanceBody>, Box<Lost>> {
     let mut request = Request::new(body);
-    *request.method_mut() = outgoing.method;
-    *request.uri_mut() = outgoing.uri;
-    *request.headers_mut() = outgoing.headers;
+    *request.method_mut() = outgoing.method.clone();
+    *request.headers_mut() = outgoing.headers.clone();
+    let lost = |failure, body, silent| {
+        Box::new(Lost {
+            failure,
+            body,
+            silent,
+        })
+    };
+    *request.uri_mut() = to_http2(outgoing.uri.clone(), request.headers_mut(), secure)
+        .map_err(|error| lost(Failure::broken(error), None, false))?;
     if let Some(gate) = gate {
         hyper::ext::on_informational(&mut request, move |_| gate.open());
     }
-    lease.progress = outgoing.progress.clone();
-    outgoing.body = RequestBody::empty();
-
-    let begun = Instant::now();
-    let heard_before = lease.heard();
-    let wait = outgoing.timeout.as_millis() as Millis;
-    let by = worker.clock.now().saturating_add(wait);
-    let sending = lease.send(request);
-    let sent = match exchange.is_looked_after() {
-        true => until(by, worker.clock, sending).await,
-        // (In a box: most requests need no room for its timer.)
-        false => Box::pin(tokio::time::timeout(outgoing.timeout, sending))
-            .await
-            .ok(),
-    };
-    exchange.waited(begun.elapsed());
-    let Outgoing {
-        progress,
-        replayable,
-        expects,
-        timeout,
-        hash,
-        ..
-    } = outgoing;
-    let rebuilt = |method, uri, mut headers, body| Outgoing {
-        method,
-        uri: from_http2(uri, &mut headers),
-        headers,
-        body,
-        progress,
-        replayable,
-        expects,
-        timeout,
-        hash,
-    };
-    match sent {
-        Some(Ok(response)) => Attempt::Answered(response, lease),
-        None => Attempt::Failed(Refusal::EndpointTimeout),
-        Some(Err(mut error)) => {
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(response.map(|body| InstanceBody::Http2 { body, _turn: turn })),
+        Err(mut error) => {
             let failure = Failure {
                 why: error_text(error.error()),
                 fault: of_exchange(error.error()),
             };
-            let silent = lease.heard() == heard_before;
-            let again = match (error.take_message(), spare) {
-                (Some(request), _) => {
-                    let (parts, body) = request.into_parts();
-                    Some((rebuilt(parts.method, parts.uri, parts.headers, body), false))
-                }
-                (None, Some((method, uri, headers))) if silent => {
-                    Some((rebuilt(method, uri, headers, RequestBody::empty()), true))
-                }
-                (None, _) => None,
-            };
-            match again {
-                Some((outgoing, seen)) if lease.reused => Attempt::Stale {
-                    outgoing,
-                    failure,
-                    seen,
-                },
-                Some((outgoing, _)) => Attempt::Again(outgoing, failure),
-                None => Attempt::Failed(failure.into()),
-            }
+            let body = error.take_message().map(Request::into_body);
+            Err(lost(failure, body, true))
         }
+    }
+}
+
+/// The answer, unless it takes too long.
+async fn in_time<T>(
+    asking: impl Future<Output = T>,
+    by: Millis,
+    outgoing: &Outgoing,
+    worker: &Worker,
+    exchange: &Exchange,
+) -> Option<T> {
+    match exchange.is_looked_after() {
+        true => until(by, worker.clock, asking).await,
+        // (In a box: most requests need no room for its timer.)
+        false => Box::pin(tokio::time::timeout(outgoing.timeout, asking))
+            .await
+            .ok(),
     }
 }
 

@@ -357,8 +357,7 @@ async fn serve_http1<S>(
     builder
         // The front keeps the time and the size of heads; hyper must be able to hold what it lets through.
         .header_read_timeout(None)
-        .max_buf_size((max_head + 16 * 1024).max(64 * 1024))
-        .pipeline_flush(true);
+        .max_buf_size((max_head + 16 * 1024).max(64 * 1024));
     // Many clients ask once and keep the connection. Who asks again soon is given more time.
     let mut until_quiet = Duration::ZERO;
     loop {
@@ -415,9 +414,19 @@ where
     let mut is_draining = false;
     let look = tokio::time::sleep(next_look(&worker.policy.load()).min(QUIET));
     tokio::pin!(look);
-    let at_once = std::future::poll_fn(|_| match client.is_quiet(worker.clock.now(), 0) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    // At the second look: what hyper learnt while it was asked (that nobody wants the rest of a body) it acts on when
+    // it is asked again.
+    let mut was_quiet = false;
+    let at_once = std::future::poll_fn(|cx| {
+        let is_quiet = client.is_quiet(worker.clock.now(), 0);
+        if is_quiet && std::mem::replace(&mut was_quiet, is_quiet) {
+            return Poll::Ready(());
+        }
+        was_quiet = is_quiet;
+        if is_quiet {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     });
     tokio::pin!(at_once);
     loop {

@@ -2,20 +2,26 @@
 //! No timeout: a quiet WebSocket is healthy. The end of the daemon cuts it.
 
 use super::exchange::Exchange;
+use super::line::Socket;
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 
-/// Joins the two sides once both have switched.
-pub async fn join(client: OnUpgrade, instance: OnUpgrade, mut exchange: Exchange) {
-    let (client, instance) = match tokio::try_join!(client, instance) {
-        Ok(sides) => sides,
+/// Joins the two sides once the client has switched; the instance has, and has `said` this already.
+pub async fn join(client: OnUpgrade, mut instance: Socket, said: Bytes, mut exchange: Exchange) {
+    let mut client = match client.await {
+        Ok(client) => TokioIo::new(client),
         Err(error) => {
             tracing::debug!(%error, "an upgrade was answered and did not happen");
             return;
         }
     };
-    let (mut client, mut instance) = (TokioIo::new(client), TokioIo::new(instance));
     // An error here is one side's way of hanging up.
+    if client.write_all(&said).await.is_err() {
+        return;
+    }
+    exchange.sent(said.len());
     if let Ok((_up, down)) = tokio::io::copy_bidirectional(&mut client, &mut instance).await {
         exchange.sent(down as usize);
     }

@@ -23,13 +23,11 @@
 //! different head. And after an upgrade request the next bytes belong to nobody until the answer
 //! is known: they are held back.
 
+use super::chunks::{ChunkPart, step_chunk};
 use super::refusal::Fault;
 
 /// Most headers of one request: hyper's own bound.
 pub const MAX_HEADERS: usize = 100;
-/// Most bytes of one chunk's size line, and of all trailers together.
-const MAX_CHUNK_LINE: usize = 4096;
-const MAX_TRAILERS: usize = 64 * 1024;
 
 /// How the body after a head is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,38 +269,6 @@ enum State {
     Broken,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ChunkPart {
-    /// Hex digits of the size; `digits` read so far.
-    Size {
-        value: u64,
-        digits: u8,
-        line: usize,
-    },
-    /// After `;` or blank, up to CR.
-    Extension {
-        value: u64,
-        line: usize,
-    },
-    SizeLineFeed {
-        value: u64,
-    },
-    Data {
-        left: u64,
-    },
-    DataReturn,
-    DataLineFeed,
-    /// At the start of a trailer line, or in one; `empty` while the line has no byte.
-    Trailer {
-        empty: bool,
-        total: usize,
-    },
-    TrailerLineFeed {
-        last: bool,
-        total: usize,
-    },
-}
-
 /// Follows one client connection. See the module's head.
 #[derive(Debug)]
 pub struct Inspector {
@@ -496,96 +462,6 @@ fn after(upgrade: bool) -> State {
         State::Undecided
     } else {
         State::Head
-    }
-}
-
-impl ChunkPart {
-    const START: ChunkPart = ChunkPart::Size {
-        value: 0,
-        digits: 0,
-        line: 0,
-    };
-}
-
-/// One step through chunked framing: bytes taken and the part that follows, `None` in its place at
-/// the end of the body. `None` altogether is broken framing. `rest` is not empty.
-fn step_chunk(part: ChunkPart, rest: &[u8]) -> Option<(usize, Option<ChunkPart>)> {
-    let byte = rest[0];
-    let next = |part| Some((1, Some(part)));
-    match part {
-        ChunkPart::Size {
-            value,
-            digits,
-            line,
-        } => match (byte as char).to_digit(16) {
-            Some(digit) if digits < 15 => next(ChunkPart::Size {
-                value: value * 16 + u64::from(digit),
-                digits: digits + 1,
-                line: line + 1,
-            }),
-            Some(_) => None,
-            None if digits == 0 => None,
-            None => match byte {
-                b'\r' => next(ChunkPart::SizeLineFeed { value }),
-                b';' => next(ChunkPart::Extension {
-                    value,
-                    line: line + 1,
-                }),
-                _ => None,
-            },
-        },
-        ChunkPart::Extension { value, line } => match byte {
-            b'\r' => next(ChunkPart::SizeLineFeed { value }),
-            b'\n' | 0 => None,
-            _ if line >= MAX_CHUNK_LINE => None,
-            _ => next(ChunkPart::Extension {
-                value,
-                line: line + 1,
-            }),
-        },
-        ChunkPart::SizeLineFeed { value } => match (byte, value) {
-            (b'\n', 0) => next(ChunkPart::Trailer {
-                empty: true,
-                total: 0,
-            }),
-            (b'\n', left) => next(ChunkPart::Data { left }),
-            _ => None,
-        },
-        ChunkPart::Data { left } => {
-            let taken = left.min(rest.len() as u64);
-            let part = if taken == left {
-                ChunkPart::DataReturn
-            } else {
-                ChunkPart::Data { left: left - taken }
-            };
-            Some((taken as usize, Some(part)))
-        }
-        ChunkPart::DataReturn if byte == b'\r' => next(ChunkPart::DataLineFeed),
-        ChunkPart::DataReturn => None,
-        ChunkPart::DataLineFeed if byte == b'\n' => next(ChunkPart::START),
-        ChunkPart::DataLineFeed => None,
-        ChunkPart::Trailer { empty, total } => match byte {
-            b'\r' => next(ChunkPart::TrailerLineFeed {
-                last: empty,
-                total: total + 1,
-            }),
-            b'\n' | 0 => None,
-            // A trailer line that starts with a blank would be a fold.
-            b' ' | b'\t' if empty => None,
-            _ if total >= MAX_TRAILERS => None,
-            _ => next(ChunkPart::Trailer {
-                empty: false,
-                total: total + 1,
-            }),
-        },
-        ChunkPart::TrailerLineFeed { last, total } => match (byte, last) {
-            (b'\n', true) => Some((1, None)),
-            (b'\n', false) => next(ChunkPart::Trailer {
-                empty: true,
-                total: total + 1,
-            }),
-            _ => None,
-        },
     }
 }
 

@@ -170,20 +170,6 @@ pub fn to_http2(uri: Uri, headers: &mut HeaderMap, secure: bool) -> Result<Uri, 
     Ok(uri)
 }
 
-/// Takes [`to_http2`] back.
-pub fn from_http2(uri: Uri, headers: &mut HeaderMap) -> Uri {
-    let Some(authority) = uri.authority() else {
-        return uri;
-    };
-    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-        headers.insert(header::HOST, host);
-    }
-    match uri.path_and_query() {
-        Some(path) => Uri::from(path.clone()),
-        None => uri,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,13 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_an_instance_is_written_and_can_be_taken_back() {
+    fn a_request_for_an_instance_is_written() {
         let mut head = parts("/x?q=1", &[("host", "a.example.com:8080")]);
         let uri = to_http2(head.uri, &mut head.headers, false).unwrap();
         assert_eq!(uri, "http://a.example.com:8080/x?q=1");
         assert!(!head.headers.contains_key("host"));
-        assert_eq!(from_http2(uri, &mut head.headers), "/x?q=1");
-        assert_eq!(head.headers["host"], "a.example.com:8080");
         assert_eq!(
             to_http2(Uri::from_static("/"), &mut HeaderMap::new(), true),
             Err(NoAuthority)

@@ -4,7 +4,9 @@
 pub mod access_line;
 pub mod account;
 pub mod announcement;
+pub mod answer_head;
 pub mod balance;
+pub mod chunks;
 pub mod compression;
 pub mod departures;
 pub mod forwarding;
@@ -17,6 +19,7 @@ pub mod policy;
 pub mod ports;
 pub mod proxy_header;
 pub mod refusal;
+pub mod request_head;
 pub mod route_rules;
 pub mod route_service;
 pub mod server_names;

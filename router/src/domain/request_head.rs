@@ -1,0 +1,202 @@
+//! A request as it is written to an instance that speaks HTTP/1.
+
+use bytes::{BufMut, BytesMut};
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, Uri};
+
+/// How its body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// It has none. (What its headers say of a length, 0 it must be, stays.)
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// Writes the head. What the headers say of the framing of a body is said anew.
+pub fn write(
+    out: &mut BytesMut,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    framing: Framing,
+) {
+    out.reserve(USUAL);
+    out.put_slice(method.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(uri.path().as_bytes());
+    if let Some(query) = uri.query() {
+        out.put_u8(b'?');
+        out.put_slice(query.as_bytes());
+    }
+    out.put_slice(b" HTTP/1.1\r\n");
+    for (name, value) in headers {
+        let is_framing = match *name {
+            header::TRANSFER_ENCODING => true,
+            header::CONTENT_LENGTH => framing != Framing::None,
+            _ => false,
+        };
+        if !is_framing {
+            line(out, name, value.as_bytes());
+        }
+    }
+    match framing {
+        Framing::None => {}
+        Framing::Length(length) => {
+            line(out, &header::CONTENT_LENGTH, length.to_string().as_bytes());
+        }
+        Framing::Chunked => line(out, &header::TRANSFER_ENCODING, b"chunked"),
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// More than most heads.
+const USUAL: usize = 1024;
+
+/// One chunk of a body.
+pub fn chunk(out: &mut BytesMut, data: &[u8]) {
+    out.put_slice(format!("{:x}\r\n", data.len()).as_bytes());
+    out.put_slice(data);
+    out.put_slice(b"\r\n");
+}
+
+/// The end of a chunked body. Of the trailers those go that the request has announced, as the standard wants it.
+pub fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>, announced: &[HeaderName]) {
+    out.put_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        if announced.contains(name) {
+            line(out, name, value.as_bytes());
+        }
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// The trailers that a request announces, without those that would change its meaning.
+pub fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::TRAILER).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !means_more(name))
+        .collect()
+}
+
+fn means_more(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    matches!(
+        *name,
+        header::HOST
+            | header::CONTENT_LENGTH
+            | header::TRANSFER_ENCODING
+            | header::TRAILER
+            | header::TE
+            | header::CONNECTION
+            | header::UPGRADE
+            | header::CONTENT_ENCODING
+            | header::CONTENT_TYPE
+            | header::CONTENT_RANGE
+            | header::AUTHORIZATION
+            | header::COOKIE
+            | header::SET_COOKIE
+            | header::CACHE_CONTROL
+            | header::MAX_FORWARDS
+    ) || text.starts_with("x-forwarded-")
+        || text.starts_with("x-cf-")
+        || text.starts_with("x-vcap-")
+}
+
+fn line(out: &mut BytesMut, name: &HeaderName, value: &[u8]) {
+    out.reserve(name.as_str().len() + value.len() + 4);
+    out.put_slice(name.as_str().as_bytes());
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn written(
+        method: Method,
+        uri: &'static str,
+        lines: &[(&str, &str)],
+        framing: Framing,
+    ) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                HeaderValue::from_str(value).expect("a value"),
+            );
+        }
+        let mut out = BytesMut::new();
+        write(&mut out, &method, &Uri::from_static(uri), &headers, framing);
+        String::from_utf8(out.to_vec()).expect("text")
+    }
+
+    #[test]
+    fn a_request_is_written() {
+        assert_eq!(
+            written(
+                Method::GET,
+                "/a%20b?c=d",
+                &[("host", "x"), ("x-a", "1"), ("x-a", "2")],
+                Framing::None
+            ),
+            "GET /a%20b?c=d HTTP/1.1\r\nhost: x\r\nx-a: 1\r\nx-a: 2\r\n\r\n"
+        );
+        assert_eq!(
+            written(Method::OPTIONS, "*", &[], Framing::None),
+            "OPTIONS * HTTP/1.1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_framing_is_said_once() {
+        let said = [("content-length", "0"), ("transfer-encoding", "chunked")];
+        let of = |framing| written(Method::POST, "/", &said, framing);
+        let head = "POST / HTTP/1.1\r\n";
+        assert_eq!(
+            of(Framing::None),
+            format!("{head}content-length: 0\r\n\r\n")
+        );
+        assert_eq!(
+            of(Framing::Length(0)),
+            format!("{head}content-length: 0\r\n\r\n")
+        );
+        assert_eq!(
+            of(Framing::Length(u64::MAX)),
+            format!("{head}content-length: 18446744073709551615\r\n\r\n")
+        );
+        assert_eq!(
+            of(Framing::Chunked),
+            format!("{head}transfer-encoding: chunked\r\n\r\n")
+        );
+    }
+
+    #[test]
+    fn chunks_have_their_length_before_them() {
+        let mut out = BytesMut::new();
+        chunk(&mut out, &[b'x'; 26]);
+        assert_eq!(out, format!("1a\r\n{}\r\n", "x".repeat(26)));
+    }
+
+    #[test]
+    fn only_announced_trailers_go_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "trailer",
+            HeaderValue::from_static("X-Sum, content-length, x-forwarded-for"),
+        );
+        let announced = announced(&headers);
+        assert_eq!(announced, ["x-sum"]);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("5"));
+        trailers.insert("x-other", HeaderValue::from_static("6"));
+        let mut out = BytesMut::new();
+        last_chunk(&mut out, Some(&trailers), &announced);
+        assert_eq!(&out[..], b"0\r\nx-sum: 5\r\n\r\n");
+    }
+}
