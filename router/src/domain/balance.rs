@@ -81,6 +81,17 @@ pub fn choose(
     if count == 0 {
         return Choice::Empty;
     }
+    if algorithm == Algorithm::RoundRobin {
+        // Mostly all are well, and then nobody else needs to be looked at: in a large table each look waits for memory.
+        let place = turn % count;
+        let next = look(place);
+        if !next.tried && !next.set_aside && (limit == 0 || next.in_flight < limit) {
+            return Choice::Take {
+                place,
+                all_set_aside: false,
+            };
+        }
+    }
     let mut healthy = 0;
     let mut set_aside = 0;
     let mut full = 0;
