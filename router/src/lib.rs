@@ -135,6 +135,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         component: deps.component.clone(),
         policy: policy.clone(),
         tallies: registry.tallies(),
+        table: table.clone(),
     });
     let departures = registry.departures();
     let table_changed = Arc::new(Notify::new());
@@ -375,7 +376,7 @@ fn show(deps: &Deps, workers: &[Arc<Worker>], counts: &Arc<RegistryCounts>) {
         let apps: std::collections::BTreeSet<&str> = table
             .iter()
             .flat_map(|pool| &pool.members)
-            .filter_map(|member| member.endpoint.identity.app.as_deref())
+            .filter_map(|member| member.endpoint.identity.app())
             .collect();
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let own = serde_json::json!({

@@ -211,8 +211,8 @@ fn broken_registrations_do_not_panic_and_leave_a_table_that_answers() {
             registry.prune(now, 500);
         }
         for name in &announcement.names {
-            let host = name.host.trim_start_matches("*.");
-            registry.table().lookup(host, &name.path);
+            let host = name.host().trim_start_matches("*.");
+            registry.table().lookup(host, name.path());
         }
     }
     assert!(

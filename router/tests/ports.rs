@@ -254,7 +254,7 @@ async fn connections_are_spread_and_another_instance_is_tried() {
         read(&mut client, 1).await;
     }
     for member in &pool.members {
-        let is_dead = member.endpoint.identity.address.port == dead.port();
+        let is_dead = member.endpoint.identity.port == dead.port();
         assert_eq!(member.endpoint.is_set_aside(now), is_dead);
         let failure = yard.router.worker.failures.of(member.endpoint.number);
         assert_eq!(failure.is_some(), is_dead);
@@ -461,7 +461,7 @@ async fn an_instance_that_does_not_listen_loses_nothing() {
             .unwrap();
         let mut members = pool.members.iter();
         let member = members
-            .find(|member| member.endpoint.identity.address.port == dead.port())
+            .find(|member| member.endpoint.identity.port == dead.port())
             .unwrap();
         let failure = yard.router.worker.failures.of(member.endpoint.number);
         failure.is_some()

@@ -12,10 +12,13 @@ use support::*;
 /// Takes until so many requests have been counted: a request counts when it is over on the router's side, which
 /// may be after its client has the answer.
 async fn counted(router: &TestRouter, requests: u64) -> BTreeMap<(String, String), (u64, u64)> {
-    let tallies = router.registry.lock().unwrap().tallies();
     let mut sum: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     eventually(SOON, async || {
-        for taken in tallies.take() {
+        let taken = {
+            let registry = router.registry.lock().unwrap();
+            registry.tallies().take(registry.table())
+        };
+        for taken in taken {
             let Taken {
                 open: _,
                 route,

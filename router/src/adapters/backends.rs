@@ -19,8 +19,8 @@ use super::crew::{Crew, Inbox};
 use super::keep_alive::watch_peer;
 use super::line::{Line, Socket};
 use super::trust::{Trust, chose_http2};
-use crate::domain::announcement::Address;
 use crate::domain::answer_head::MAX_HEAD;
+use crate::domain::identity::Address;
 use crate::domain::policy::Policy as Settings;
 use crate::domain::refusal::EndpointFault;
 use crate::domain::table::{Endpoint, Millis};
@@ -252,7 +252,7 @@ impl Backends {
         policy: &Settings,
     ) -> Result<Lease, ConnectError> {
         let within = policy.connect_timeout;
-        let address = &endpoint.identity.address;
+        let address = endpoint.identity.address();
         let connecting = TcpStream::connect((address.host.as_ref(), address.port));
         let socket = match tokio::time::timeout(within, connecting).await {
             Ok(Ok(socket)) => socket,
@@ -282,7 +282,7 @@ impl Backends {
         // Small writes must not wait for each other. An error here only costs latency.
         let _ = socket.set_nodelay(true);
         watch_peer(&socket);
-        let (socket, http2) = if endpoint.identity.tls.is_some() {
+        let (socket, http2) = if endpoint.identity.tls().is_some() {
             let socket = self.prove(endpoint, socket, http2, within).await?;
             let http2 = http2 && chose_http2(&socket);
             (Socket::Secure(Box::new(socket)), http2)
@@ -310,8 +310,8 @@ impl Backends {
         http2: bool,
         within: Duration,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let address = || endpoint.identity.address.clone();
-        let Some(identity) = &endpoint.identity.tls else {
+        let address = || endpoint.identity.address();
+        let Some(identity) = endpoint.identity.tls() else {
             return Err(ConnectError::NoTrust { address: address() });
         };
         let name = identity.name.clone();

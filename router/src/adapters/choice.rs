@@ -8,15 +8,14 @@ use crate::domain::policy::Policy;
 use crate::domain::sticky::{KeptWish, StickyRules, Wish};
 use crate::domain::table::{Endpoint, Member, Pool};
 use http::header::{self, HeaderMap, HeaderValue};
-use std::sync::Arc;
 
 /// Where a request has to go, if it is not free to choose.
 pub enum Target {
     Any,
     /// Preferred: a session is there.
-    Rather(Arc<Member>),
+    Rather(Member),
     /// Insisted on.
-    Only(Arc<Member>),
+    Only(Member),
 }
 
 pub fn wish<'a>(rules: &StickyRules, headers: &'a HeaderMap) -> Wish<'a> {
@@ -65,7 +64,7 @@ pub fn pick(
     pool: &Pool,
     tried: &[u64],
     hash: Option<u64>,
-) -> Result<Arc<Member>, Choice> {
+) -> Result<Member, Choice> {
     let now = worker.clock.now();
     let look = |place: usize| {
         let endpoint = &pool.members[place].endpoint;
@@ -96,7 +95,7 @@ pub fn pick(
     // One nearby that is well, or anyone.
     if let Some(zone) = policy.zone.as_deref().filter(|_| tried.is_empty()) {
         let near = |place: usize| {
-            let elsewhere = pool.members[place].endpoint.identity.zone.as_deref() != Some(zone);
+            let elsewhere = pool.members[place].endpoint.identity.zone() != Some(zone);
             let candidate = look(place);
             Candidate {
                 tried: candidate.tried || candidate.set_aside || elsewhere,
@@ -133,7 +132,7 @@ pub fn add_affinity(
     if wish.is_none() && !headers.contains_key(header::SET_COOKIE) {
         return;
     }
-    let Some(instance) = endpoint.identity.instance_id.as_deref() else {
+    let Some(instance) = endpoint.identity.instance_id() else {
         return;
     };
     let set = headers
@@ -141,7 +140,7 @@ pub fn add_affinity(
         .iter()
         .filter_map(|value| value.to_str().ok());
     let wish = wish.map(KeptWish::as_wish).unwrap_or_default();
-    for cookie in rules.cookies(set, wish, instance, &pool.name.path) {
+    for cookie in rules.cookies(set, wish, instance, pool.name.path()) {
         if let Ok(value) = HeaderValue::try_from(cookie) {
             headers.append(header::SET_COOKIE, value);
         }

@@ -178,7 +178,7 @@ impl Drop for Exchange {
         }
         if self.measured_apps != 0
             && let Some(in_flight) = &self.in_flight
-            && let Some(app) = &in_flight.endpoint().identity.app
+            && let Some(app) = in_flight.endpoint().identity.app()
         {
             self.worker.latencies.record(app, took, self.measured_apps);
         }

@@ -410,7 +410,7 @@ async fn answer(
     }
     policy.headers.on_response(&mut head.headers);
     if may_know {
-        let address = endpoint.identity.address.to_string();
+        let address = endpoint.identity.at().to_string();
         header_rules::tell(&mut head.headers, &worker.shown_address, &address);
     }
     let complete = http_body::Body::is_end_stream(&body);
@@ -623,7 +623,7 @@ async fn attempt(
         }
         // (In a box: most requests need no room for it.)
         Connection::Http2(sender, turn) => {
-            let secure = endpoint.identity.tls.is_some();
+            let secure = endpoint.identity.tls().is_some();
             let asking = Box::pin(ask_http2((sender, turn), &outgoing, body, gate, secure));
             in_time(asking, by, &outgoing, worker, exchange).await
         }
@@ -767,9 +767,9 @@ async fn until<T>(by: Millis, clock: Clock, coming: impl Future<Output = T>) -> 
 /// No connection. Who must prove who he is and cannot goes from the table: registrations of such
 /// an endpoint do not grow stale, so nothing else would end it (contract §3 rows 3 and 17).
 fn cannot_be_had(worker: &Worker, endpoint: &Endpoint, failure: &Failure) {
-    let (address, why) = (&endpoint.identity.address, &failure.why);
+    let (address, why) = (endpoint.identity.at(), &failure.why);
     // (A route service is no instance that a registration could bring back.)
-    if endpoint.identity.tls.is_none() || endpoint.identity.outside {
+    if endpoint.identity.tls().is_none() || endpoint.identity.outside {
         tracing::debug!(endpoint = %address, why, "an endpoint cannot be reached");
         return;
     }
@@ -817,7 +817,7 @@ fn origin_form(uri: Uri) -> Uri {
 
 fn leads_to_apps(pool: &Pool) -> bool {
     let mut members = pool.members.iter();
-    members.any(|member| member.endpoint.identity.app.is_some()) || pool.sleeper().is_some()
+    members.any(|member| member.endpoint.identity.app().is_some()) || pool.sleeper().is_some()
 }
 
 #[cfg(test)]

@@ -373,15 +373,15 @@ impl Keeper {
             return Changed::default();
         };
         if announcement.invalid > 0 {
-            tracing::debug!(endpoint = %announcement.identity.address, invalid = announcement.invalid, "a registration has uris that name no route");
+            tracing::debug!(endpoint = %announcement.identity.at(), invalid = announcement.invalid, "a registration has uris that name no route");
         }
-        let segment = announcement.identity.isolation_segment.as_deref();
+        let segment = announcement.identity.isolation_segment();
         if !self.policy.load().isolation.takes(segment) {
             return Changed::default();
         }
         let changed = registry.register(&announcement, self.clock.now());
         if changed.added + changed.replaced > 0 {
-            tracing::debug!(endpoint = %announcement.identity.address, names = announcement.names.len(), "registered");
+            tracing::debug!(endpoint = %announcement.identity.at(), names = announcement.names.len(), "registered");
         }
         changed
     }
@@ -392,7 +392,7 @@ impl Keeper {
         let Some(announcement) = self.announced(received) else {
             return Changed::default();
         };
-        tracing::debug!(endpoint = %announcement.identity.address, "unregistered");
+        tracing::debug!(endpoint = %announcement.identity.at(), "unregistered");
         registry.unregister(&announcement, self.clock.now())
     }
 
@@ -423,19 +423,19 @@ pub fn describe(table: &Table, stale_after: u64) -> serde_json::Value {
         let members = pool.members.iter().map(|member| {
             let identity = &member.endpoint.identity;
             serde_json::json!({
-                "address": identity.address.to_string(),
+                "address": identity.at().to_string(),
                 "protocol": identity.protocol(&pool.name),
-                "tls": identity.tls.is_some(),
-                "server_cert_domain_san": identity.tls.as_ref().and_then(|tls| tls.registered.as_deref()),
+                "tls": identity.tls().is_some(),
+                "server_cert_domain_san": identity.tls().and_then(|tls| tls.registered.as_deref()),
                 "ttl": member.stale_after(stale_after) / 1000,
-                "tags": identity.tags.to_map(),
-                "app": identity.app,
-                "private_instance_id": identity.instance_id,
-                "private_instance_index": identity.instance_index,
-                "route_service_url": identity.route_service,
-                "isolation_segment": identity.isolation_segment,
-                "availability_zone": identity.zone,
-                "load_balancing_algorithm": identity.algorithm.map(|algorithm| algorithm.name()),
+                "tags": identity.tags().to_map(),
+                "app": identity.app(),
+                "private_instance_id": identity.instance_id(),
+                "private_instance_index": identity.instance_index(),
+                "route_service_url": identity.route_service(),
+                "isolation_segment": identity.isolation_segment(),
+                "availability_zone": identity.zone(),
+                "load_balancing_algorithm": identity.algorithm().map(|algorithm| algorithm.name()),
                 "in_flight": member.endpoint.in_flight(),
             })
         });

@@ -1,72 +1,90 @@
 //! The last table on disk, so that a router that restarts knows its routes before the bus has told
 //! it anything. Written at most every few seconds, replaced as a whole: a reader sees the old or the new.
 
-use crate::domain::announcement::{Announcement, Identity};
+use crate::domain::announcement::Announcement;
+use crate::domain::identity::Identity;
 use crate::domain::route_rules::{GZIP, RouteRules};
-use crate::domain::table::{Registry, Table};
+use crate::domain::table::{Endpoint, Pool, Registry, Table};
 use anyhow::Context;
 use proto::bus::router::{Registration, RouteOptions};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
+/// What is written at once.
+const BUFFER: usize = 1 << 18;
 /// Form of the file; another form is not read.
 const FORM: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Document {
+struct Document<R> {
     form: u32,
     /// One registration for each endpoint, as it could have come over the bus.
-    registrations: Vec<Registration>,
+    registrations: R,
+}
+
+/// Writes one registration after the other: all at once would take several times the room of the table.
+struct Each<'a>(&'a Table);
+
+impl Serialize for Each<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(registrations(self.0))
+    }
 }
 
 /// The table as registrations, ordered.
-pub fn registrations(table: &Table) -> Vec<Registration> {
-    let mut by_number: BTreeMap<u64, Registration> = BTreeMap::new();
+pub fn registrations(table: &Table) -> impl Iterator<Item = Registration> {
+    let mut members: Vec<(&Pool, &Endpoint)> = Vec::new();
     for pool in table.iter() {
-        for member in &pool.members {
-            let identity = &member.endpoint.identity;
-            let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_string);
-            by_number
-                .entry(member.endpoint.number)
-                .or_insert_with(|| Registration {
-                    uris: Vec::new(),
-                    host: identity.address.host.to_string(),
-                    port: identity.tls.is_none().then_some(identity.address.port),
-                    tls_port: identity.tls.is_some().then_some(identity.address.port),
-                    server_cert_domain_san: identity
-                        .tls
-                        .as_ref()
-                        .and_then(|tls| text(&tls.registered)),
-                    app: text(&identity.app),
-                    private_instance_id: text(&identity.instance_id),
-                    private_instance_index: text(&identity.instance_index),
-                    tags: identity.tags.to_map(),
-                    availability_zone: text(&identity.zone),
-                    isolation_segment: text(&identity.isolation_segment),
-                    protocol: identity.http2.then(|| "http2".to_string()),
-                    route_service_url: text(&identity.route_service),
-                    stale_threshold_in_seconds: identity
-                        .stale_after
-                        .map(|millis| (millis / 1000) as i64),
-                    options: options(identity),
-                    ..Registration::default()
-                })
-                .uris
-                .push(pool.name.to_string());
-        }
+        let endpoints = pool.members.iter().map(|member| &*member.endpoint);
+        members.extend(endpoints.map(|endpoint| (&**pool, endpoint)));
     }
-    by_number.into_values().collect()
+    members.sort_by_key(|(_, endpoint)| endpoint.number);
+    let mut rest = members.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let (pool, endpoint) = rest.next()?;
+        let mut uris = vec![pool.name.to_string()];
+        while let Some((pool, _)) = rest.next_if(|(_, next)| next.number == endpoint.number) {
+            uris.push(pool.name.to_string());
+        }
+        Some(registration(&endpoint.identity, uris))
+    })
+}
+
+fn registration(identity: &Identity, uris: Vec<String>) -> Registration {
+    let text = |value: Option<&str>| value.map(str::to_string);
+    let tls = identity.tls();
+    Registration {
+        uris,
+        host: identity.host().to_string(),
+        port: tls.is_none().then_some(identity.port),
+        tls_port: tls.is_some().then_some(identity.port),
+        server_cert_domain_san: text(tls.and_then(|tls| tls.registered.as_deref())),
+        app: text(identity.app()),
+        private_instance_id: text(identity.instance_id()),
+        private_instance_index: text(identity.instance_index()),
+        tags: identity.tags().to_map(),
+        availability_zone: text(identity.zone()),
+        isolation_segment: text(identity.isolation_segment()),
+        protocol: identity.http2.then(|| "http2".to_string()),
+        route_service_url: text(identity.route_service()),
+        stale_threshold_in_seconds: identity.stale_after().map(|millis| (millis / 1000) as i64),
+        options: options(identity),
+        ..Registration::default()
+    }
 }
 
 fn options(identity: &Identity) -> Option<RouteOptions> {
-    let rules = identity.rules.as_deref();
+    let rules = identity.rules();
     let options = RouteOptions {
         loadbalancing: identity
-            .algorithm
+            .algorithm()
             .map(|algorithm| algorithm.name().to_string()),
-        hash_header: identity.hash.as_ref().map(|hash| hash.header.to_string()),
-        hash_balance: identity.hash.as_ref().map(|hash| hash.balance),
+        hash_header: identity.hash().map(|hash| hash.header.to_string()),
+        hash_balance: identity.hash().map(|hash| hash.balance),
         yard_limits: rules.and_then(RouteRules::limits),
         yard_compression: rules.filter(|rules| rules.gzip).map(|_| GZIP.to_string()),
     };
@@ -84,11 +102,15 @@ pub async fn save(path: &Path, table: Table) -> anyhow::Result<()> {
 fn replace(path: &Path, table: &Table) -> anyhow::Result<()> {
     let document = Document {
         form: FORM,
-        registrations: registrations(table),
+        registrations: Each(table),
     };
-    let text = serde_json::to_vec(&document).context("cannot write the route table as JSON")?;
     let fresh = path.with_extension("json.new");
-    std::fs::write(&fresh, text).with_context(|| format!("cannot write {}", fresh.display()))?;
+    let write = || {
+        let mut file = BufWriter::with_capacity(BUFFER, File::create(&fresh)?);
+        serde_json::to_writer(&mut file, &document)?;
+        file.flush()
+    };
+    write().with_context(|| format!("cannot write {}", fresh.display()))?;
     std::fs::rename(&fresh, path).with_context(|| format!("cannot replace {}", path.display()))
 }
 
@@ -104,7 +126,8 @@ pub async fn load(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let document: Document = serde_json::from_slice(&bytes)
+    // Looked through first: what is broken further on is of no use from its beginning.
+    let document: Document<IgnoredAny> = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is no route table", path.display()))?;
     anyhow::ensure!(
         document.form == FORM,
@@ -113,13 +136,52 @@ pub async fn load(
         document.form
     );
     let mut count = 0;
-    for registration in &document.registrations {
-        if let Ok(announcement) = Announcement::read(registration, tls) {
+    let mut take = |registration: Registration| {
+        if let Ok(announcement) = Announcement::read(&registration, tls) {
             registry.register(&announcement, now);
             count += 1;
         }
-    }
+    };
+    Fill(&mut take)
+        .deserialize(&mut serde_json::Deserializer::from_slice(&bytes))
+        .with_context(|| format!("{} is no route table", path.display()))?;
     Ok(count)
+}
+
+/// Takes the registrations of a [`Document`] as they are read: all at once would take several times the room of the table.
+struct Fill<'a>(&'a mut dyn FnMut(Registration));
+
+impl<'de> DeserializeSeed<'de> for Fill<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fill<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a route table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut document: A) -> Result<(), A::Error> {
+        while let Some(key) = document.next_key::<String>()? {
+            match key.as_str() {
+                "registrations" => document.next_value_seed(Fill(&mut *self.0))?,
+                _ => _ = document.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut registrations: A) -> Result<(), A::Error> {
+        while let Some(registration) = registrations.next_element()? {
+            (self.0)(registration);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +234,7 @@ mod tests {
         assert_eq!(load(&path, &mut loaded, true, 9).await.unwrap(), 2);
         let mut expected = message;
         expected.uris.sort();
-        let mut actual = registrations(loaded.table());
+        let mut actual: Vec<_> = registrations(loaded.table()).collect();
         actual[0].uris.sort();
         assert_eq!(actual, [expected, port]);
         assert_eq!(
@@ -181,7 +243,16 @@ mod tests {
                 .unwrap(),
             0
         );
-        std::fs::write(&path, "{").unwrap();
-        assert!(load(&path, &mut loaded, true, 0).await.is_err());
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let mut broken = Registry::default();
+        for text in [
+            "{",
+            &whole[..whole.len() - 2],
+            &whole.replace("\"form\":1", "\"form\":2"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert!(load(&path, &mut broken, true, 0).await.is_err(), "{text}");
+        }
+        assert_eq!(broken.table().count(), 0);
     }
 }

@@ -98,7 +98,7 @@ async fn reach(doors: &Doors, port: Port) -> Option<(TcpStream, InFlight)> {
     while tried.len() < policy.max_attempts {
         let serving = choose(doors, port, &policy, &tried)?;
         let endpoint = serving.endpoint();
-        let address = &endpoint.identity.address;
+        let address = endpoint.identity.address();
         let connecting = TcpStream::connect((address.host.as_ref(), address.port));
         let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
         match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {

@@ -5,6 +5,7 @@
 //! look like a burst of the moment.
 
 use crate::domain::policy::Policy as Settings;
+use crate::domain::table::Table;
 use crate::domain::tally::{Taken, Tallies};
 use arc_swap::ArcSwap;
 use daemon::{Bus, ComponentId, Shutdown};
@@ -23,6 +24,7 @@ pub struct Reporter {
     pub component: ComponentId,
     pub policy: Arc<ArcSwap<Settings>>,
     pub tallies: Arc<Tallies>,
+    pub table: Arc<ArcSwap<Table>>,
 }
 
 impl Reporter {
@@ -37,7 +39,7 @@ impl Reporter {
         };
         loop {
             let draining = self.wait(&shutdown).await;
-            let taken = self.tallies.take();
+            let taken = self.tallies.take(&self.table.load());
             if self.bus.status().borrow().connected {
                 for report in reports.of(taken, draining) {
                     if let Err(error) = self

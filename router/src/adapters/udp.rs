@@ -184,7 +184,7 @@ impl Session {
                 Err(why) => why,
             };
             let endpoint = serving.endpoint();
-            tracing::debug!(port = %self.port, address = %endpoint.identity.address, %why, "an instance left a session");
+            tracing::debug!(port = %self.port, address = %endpoint.identity.at(), %why, "an instance left a session");
             self.doors
                 .worker
                 .set_aside(endpoint, &policy, &why.to_string());
@@ -199,7 +199,7 @@ impl Session {
     }
 
     async fn connect(&self, serving: &InFlight, within: Duration) -> io::Result<UdpSocket> {
-        let address = &serving.endpoint().identity.address;
+        let address = serving.endpoint().identity.address();
         let connecting = async {
             let mut found = tokio::net::lookup_host((address.host.as_ref(), address.port)).await?;
             let to = found.next().ok_or(io::ErrorKind::AddrNotAvailable)?;

@@ -169,22 +169,22 @@ impl Access {
 
     /// The app that the request went to.
     pub fn app(&self) -> Option<&str> {
-        self.served_by.as_ref()?.identity.app.as_deref()
+        self.served_by.as_ref()?.identity.app()
     }
 
     /// Which instance of the app.
     pub fn index(&self) -> Option<&str> {
-        self.served_by.as_ref()?.identity.instance_index.as_deref()
+        self.served_by.as_ref()?.identity.instance_index()
     }
 
     fn instance(&self) -> Option<&str> {
-        self.served_by.as_ref()?.identity.instance_id.as_deref()
+        self.served_by.as_ref()?.identity.instance_id()
     }
 
-    fn backend(&self) -> Option<&super::announcement::Address> {
+    fn backend(&self) -> Option<super::identity::At<'_>> {
         self.served_by
             .as_ref()
-            .map(|endpoint| &endpoint.identity.address)
+            .map(|endpoint| endpoint.identity.at())
     }
 
     fn line(&self, out: &mut String) {

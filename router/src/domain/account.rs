@@ -127,10 +127,10 @@ fn problem(pool: &Pool, look: &Look<'_>) -> Option<String> {
 fn endpoint(member: &Member, name: &RouteName, look: &Look<'_>) -> RoutedEndpoint {
     let (endpoint, now) = (&member.endpoint, look.now);
     let identity = &endpoint.identity;
-    let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_string);
+    let text = |value: Option<&str>| value.map(str::to_string);
     let failure = (look.failure)(endpoint.number);
     // Who proves himself over TLS does not grow stale.
-    let ttl = identity.tls.is_none().then(|| {
+    let ttl = identity.tls().is_none().then(|| {
         let stale_after = member.stale_after(look.policy.stale_after);
         stale_after.saturating_sub(now.saturating_sub(member.seen()))
     });
@@ -151,12 +151,12 @@ fn endpoint(member: &Member, name: &RouteName, look: &Look<'_>) -> RoutedEndpoin
         ("serving", None)
     };
     RoutedEndpoint {
-        address: identity.address.to_string(),
-        app: text(&identity.app),
-        instance: text(&identity.instance_id),
-        index: text(&identity.instance_index),
+        address: identity.at().to_string(),
+        app: text(identity.app()),
+        instance: text(identity.instance_id()),
+        index: text(identity.instance_index()),
         protocol: identity.protocol(name).to_string(),
-        tls: identity.tls.is_some(),
+        tls: identity.tls().is_some(),
         state: state.to_string(),
         because,
         set_aside_seconds: (state == "set_aside").then(|| seconds(endpoint.set_aside_for(now))),
@@ -193,12 +193,16 @@ mod tests {
     use proto::config::Settings;
 
     fn announced(uri: &str, port: u16) -> Announcement {
+        instance(uri, port, &format!("i-{port}"))
+    }
+
+    fn instance(uri: &str, port: u16, id: &str) -> Announcement {
         let message = Registration {
             uris: vec![uri.into()],
             host: "10.0.0.1".into(),
             port: Some(port),
             app: Some("app-1".into()),
-            private_instance_id: Some(format!("i-{port}")),
+            private_instance_id: Some(id.into()),
             ..Registration::default()
         };
         Announcement::read(&message, false).unwrap()
@@ -280,9 +284,7 @@ mod tests {
         registry.prune(130_000, 120_000);
         // Another instance comes at an address that is known.
         registry.register(&announced("a.example.com", 4), 130_000);
-        let mut other = announced("a.example.com", 4);
-        other.identity.instance_id = Some("i-new".into());
-        registry.register(&other, 130_000);
+        registry.register(&instance("a.example.com", 4, "i-new"), 130_000);
         let routes = told(&registry, None, 9, 131_000).routes;
         let short: Vec<_> = routes
             .iter()

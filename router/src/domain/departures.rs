@@ -3,7 +3,7 @@
 //! The table itself forgets at once. What is kept here is bounded twice, in number and in age, so that a
 //! platform that deploys all day keeps no more than one that stands still.
 
-use super::announcement::Identity;
+use super::identity::Identity;
 use super::table::Millis;
 use super::uri::RouteName;
 use std::collections::VecDeque;
@@ -69,9 +69,9 @@ impl Departures {
         }
         kept.push_back(Departed {
             name: name.clone(),
-            address: identity.address.to_string(),
-            app: identity.app.clone(),
-            instance_id: identity.instance_id.clone(),
+            address: identity.at().to_string(),
+            app: identity.app().map(Box::from),
+            instance_id: identity.instance_id().map(Box::from),
             why,
             at: now,
         });
@@ -113,13 +113,13 @@ mod tests {
         let departures = Departures::default();
         let hosts = |now| {
             let found = departures.of(|_| true, now).into_iter();
-            found.map(|one| one.name.host).collect::<Vec<_>>()
+            found.map(|one| one.name.to_string()).collect::<Vec<_>>()
         };
         note(&departures, "old", 0);
         note(&departures, "new", KEPT);
         assert_eq!(hosts(KEPT), ["new", "old"]);
         assert_eq!(hosts(KEPT + 1), ["new"]);
-        assert_eq!(departures.of(|name| name.host == "old", KEPT).len(), 1);
+        assert_eq!(departures.of(|name| name.host() == "old", KEPT).len(), 1);
         for _ in 0..MOST {
             note(&departures, "many", KEPT);
         }

@@ -67,11 +67,8 @@ pub fn prepare_request(
 
 /// Names the instance; called for each attempt.
 pub fn name_instance(headers: &mut HeaderMap, endpoint: &Endpoint) {
-    let mut put = |name: HeaderName, value: &Option<Box<str>>| {
-        match value
-            .as_deref()
-            .and_then(|value| HeaderValue::from_str(value).ok())
-        {
+    let mut put = |name: HeaderName, value: Option<&str>| {
+        match value.and_then(|value| HeaderValue::from_str(value).ok()) {
             Some(value) => {
                 headers.insert(name, value);
             }
@@ -81,9 +78,9 @@ pub fn name_instance(headers: &mut HeaderMap, endpoint: &Endpoint) {
             }
         }
     };
-    put(X_CF_APPLICATION_ID, &endpoint.identity.app);
-    put(X_CF_INSTANCE_ID, &endpoint.identity.instance_id);
-    put(X_CF_INSTANCE_INDEX, &endpoint.identity.instance_index);
+    put(X_CF_APPLICATION_ID, endpoint.identity.app());
+    put(X_CF_INSTANCE_ID, endpoint.identity.instance_id());
+    put(X_CF_INSTANCE_INDEX, endpoint.identity.instance_index());
 }
 
 /// Makes the response's headers fit for the client.

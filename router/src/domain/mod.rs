@@ -14,6 +14,7 @@ pub mod frames;
 pub mod framing;
 pub mod header_rules;
 pub mod http2;
+pub mod identity;
 pub mod log_rules;
 pub mod policy;
 pub mod ports;

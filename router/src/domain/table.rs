@@ -3,10 +3,10 @@
 //! **Problem.** Every request looks here, every registration (each instance, every 20 s) writes
 //! here. Lookups must take no lock; registrations that change nothing must cost nothing.
 //!
-//! **Approach.** A [`Table`] is a value made of 256 shared shards. The one writer changes its own copy
-//! (only shards touched since the last snapshot are copied) and publishes clones as snapshots. What
-//! changes all the time (last seen, set aside, in flight) lives in atomics shared by all
-//! snapshots, so a repeated registration publishes nothing.
+//! **Approach.** A [`Table`] is a value: a tree of shared pools. The one writer changes its own copy
+//! (only the branches above what changed since the last snapshot are copied) and publishes clones as snapshots. What
+//! changes all the time (last seen, set aside, in flight) lives in atomics of what all
+//! snapshots share, so a repeated registration publishes nothing.
 //!
 //! **What a newcomer gets wrong.**
 //! - "Last seen" belongs to the pair of name and endpoint: an instance that stops registering one of
@@ -15,25 +15,26 @@
 //!   fresh counters and connections, and a late unregistration of the old one must not hit it.
 
 mod registry;
+mod tenants;
+mod tree;
 
 pub use registry::{Changed, Registry};
 
-use super::announcement::{HashBy, Identity};
 use super::balance::{Algorithm, stable_hash};
+use super::identity::{HashBy, Identity};
 use super::route_rules::Enforced;
 use super::route_service::ServiceUrl;
 use super::tally::Tally;
 use super::uri::{RouteName, covers};
 use proto::ports::Port;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use tree::Node;
 
 /// Milliseconds on the router's own clock, which never goes back.
 pub type Millis = u64;
-
-const SHARDS: usize = 256;
 
 /// When [`Endpoint::leave`] was said: later than any time.
 const GONE: Millis = Millis::MAX;
@@ -46,28 +47,28 @@ pub struct Endpoint {
     pub identity: Identity,
     /// The same on every router, for [`super::balance::choose_by_hash`].
     pub weight: u64,
-    in_flight: AtomicUsize,
+    in_flight: AtomicU32,
     /// Set aside until then.
     set_aside_until: AtomicU64,
 }
 
 impl Endpoint {
     pub fn new(number: u64, identity: Identity) -> Endpoint {
-        let weight = match &identity.instance_id {
+        let weight = match identity.instance_id() {
             Some(instance) => stable_hash(instance.as_bytes()),
-            None => stable_hash(identity.address.to_string().as_bytes()),
+            None => stable_hash(identity.at().to_string().as_bytes()),
         };
         Endpoint {
             number,
             weight,
             identity,
-            in_flight: AtomicUsize::new(0),
+            in_flight: AtomicU32::new(0),
             set_aside_until: AtomicU64::new(0),
         }
     }
 
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::Relaxed) as usize
     }
 
     pub fn is_set_aside(&self, now: Millis) -> bool {
@@ -109,7 +110,7 @@ impl Endpoint {
 
     /// Whether the name of a component or of its app's guid is known, for metrics.
     pub fn component(&self) -> Option<&str> {
-        self.identity.tags.get("component")
+        self.identity.tags().get("component")
     }
 }
 
@@ -129,14 +130,25 @@ impl Drop for InFlight {
     }
 }
 
-/// An endpoint under one name.
+/// An endpoint under one name. Its times are the writer's: it changes those of the pool that is in the table.
 #[derive(Debug)]
 pub struct Member {
     pub endpoint: Arc<Endpoint>,
-    /// What it answers under this name counts here.
+    /// What it answers under this name counts here. Members of the same app share it.
     pub tally: Arc<Tally>,
     seen: AtomicU64,
     updated_at_ns: AtomicU64,
+}
+
+impl Clone for Member {
+    fn clone(&self) -> Member {
+        Member {
+            endpoint: self.endpoint.clone(),
+            tally: self.tally.clone(),
+            seen: AtomicU64::new(self.seen()),
+            updated_at_ns: AtomicU64::new(self.updated_at_ns()),
+        }
+    }
 }
 
 impl Member {
@@ -144,11 +156,15 @@ impl Member {
         self.seen.load(Ordering::Relaxed)
     }
 
+    fn updated_at_ns(&self) -> u64 {
+        self.updated_at_ns.load(Ordering::Relaxed)
+    }
+
     /// The time after which it is stale, given the router's own threshold.
     pub fn stale_after(&self, default: Millis) -> Millis {
         self.endpoint
             .identity
-            .stale_after
+            .stale_after()
             .map_or(default, |own| own.min(default))
     }
 }
@@ -157,8 +173,8 @@ impl Member {
 #[derive(Debug)]
 pub struct Pool {
     pub name: RouteName,
-    pub members: Vec<Arc<Member>>,
-    turn: Arc<AtomicUsize>,
+    pub members: Box<[Member]>,
+    turn: AtomicUsize,
     /// Where its requests go first.
     pub service: Option<Arc<Service>>,
     /// What its owner set for its requests.
@@ -211,47 +227,75 @@ impl Pool {
     pub fn algorithm(&self) -> Option<Algorithm> {
         self.members
             .last()
-            .and_then(|member| member.endpoint.identity.algorithm)
+            .and_then(|member| member.endpoint.identity.algorithm())
     }
 
     /// The header whose value chooses the instance, if so.
     pub fn hash(&self) -> Option<&HashBy> {
         self.members
             .last()
-            .and_then(|member| member.endpoint.identity.hash.as_ref())
+            .and_then(|member| member.endpoint.identity.hash())
     }
 
-    pub fn find_instance(&self, id: &str) -> Option<&Arc<Member>> {
-        self.find(|identity| identity.instance_id.as_deref() == Some(id))
+    pub fn find_instance(&self, id: &str) -> Option<&Member> {
+        self.find(|identity| identity.instance_id() == Some(id))
     }
 
-    pub fn find_index(&self, app: &str, index: &str) -> Option<&Arc<Member>> {
+    pub fn find_index(&self, app: &str, index: &str) -> Option<&Member> {
         self.find(|identity| {
-            identity.app.as_deref() == Some(app)
-                && identity.instance_index.as_deref() == Some(index)
+            identity.app() == Some(app) && identity.instance_index() == Some(index)
         })
     }
 
-    pub fn find_process_index(&self, process: &str, index: Option<&str>) -> Option<&Arc<Member>> {
+    pub fn find_process_index(&self, process: &str, index: Option<&str>) -> Option<&Member> {
         self.find(|identity| {
-            identity.tags.get("process_id") == Some(process)
-                && index.is_none_or(|index| identity.instance_index.as_deref() == Some(index))
+            identity.tags().get("process_id") == Some(process)
+                && index.is_none_or(|index| identity.instance_index() == Some(index))
         })
     }
 
-    fn find(&self, wanted: impl Fn(&Identity) -> bool) -> Option<&Arc<Member>> {
+    /// Where the member is that has the identity's address.
+    fn place_of(&self, identity: &Identity) -> Option<usize> {
+        let mut members = self.members.iter();
+        members.position(|member| member.endpoint.identity.at() == identity.at())
+    }
+
+    /// What its members counted, by app.
+    fn tallies(&self) -> impl Iterator<Item = (Option<&str>, &Arc<Tally>)> {
+        let first = |place: usize, tally: &Arc<Tally>| {
+            let mut before = self.members[..place].iter();
+            !before.any(|member| Arc::ptr_eq(&member.tally, tally))
+        };
+        let members = self.members.iter().enumerate();
+        members
+            .filter(move |(place, member)| first(*place, &member.tally))
+            .map(|(_, member)| (member.endpoint.identity.app(), &member.tally))
+    }
+
+    #[cfg(test)]
+    fn empty(name: RouteName, turn: usize) -> Pool {
+        Pool {
+            name,
+            members: Box::default(),
+            turn: AtomicUsize::new(turn),
+            service: None,
+            rules: None,
+            emptied: None,
+            sleeper: None,
+        }
+    }
+
+    fn find(&self, wanted: impl Fn(&Identity) -> bool) -> Option<&Member> {
         self.members
             .iter()
             .find(|member| wanted(&member.endpoint.identity))
     }
 }
 
-type Shard = HashMap<Box<str>, Vec<Arc<Pool>>>;
-
 /// The table. `clone` is cheap: it shares.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Table {
-    shards: Vec<Arc<Shard>>,
+    pools: Node,
     hasher: RandomState,
     /// Longest wildcard chain worth walking is decided by the host itself; this only skips the walk.
     wildcards: usize,
@@ -263,35 +307,17 @@ pub struct Table {
 /// port out, or the time in which it changes hands.)
 pub type Ports = BTreeMap<Port, Vec<Arc<Pool>>>;
 
-impl Default for Table {
-    fn default() -> Self {
-        Table {
-            shards: vec![Arc::default(); SHARDS],
-            hasher: RandomState::new(),
-            wildcards: 0,
-            ports: Arc::default(),
-        }
-    }
-}
-
 impl Table {
-    fn shard_of(&self, host: &str) -> usize {
-        self.hasher.hash_one(host) as usize % SHARDS
-    }
-
-    fn pools(&self, host: &str) -> Option<&Vec<Arc<Pool>>> {
-        self.shards[self.shard_of(host)].get(host)
+    /// The pools of a host, the longest path first.
+    fn pools<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a Arc<Pool>> {
+        self.pools.of(self.hasher.hash_one(host), host)
     }
 
     /// Finds the pool for a request: the exact host first, then wildcards from the most specific;
     /// within a host the longest path that covers the request's. Both arguments are folded
     /// ([`super::uri`]).
     pub fn lookup(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
-        let within = |host: &str| {
-            self.pools(host)?
-                .iter()
-                .find(|pool| covers(&pool.name.path, path))
-        };
+        let within = |host: &str| self.pools(host).find(|pool| covers(pool.name.path(), path));
         if let Some(pool) = within(host) {
             return Some(pool);
         }
@@ -323,10 +349,15 @@ impl Table {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.values())
-            .flatten()
+        self.pools.iter()
+    }
+
+    /// What its routes' instances counted: route, app and counts.
+    pub fn tallies(&self) -> impl Iterator<Item = (&RouteName, Option<&str>, &Arc<Tally>)> {
+        self.iter().flat_map(|pool| {
+            let tallies = pool.tallies();
+            tallies.map(|(app, tally)| (&pool.name, app, tally))
+        })
     }
 
     /// Names with at least one endpoint.
@@ -340,21 +371,10 @@ impl Table {
         if let Some(port) = name.port() {
             self.put_at_port(port, name, pool.clone());
         }
-        let shard = self.shard_of(&name.host);
-        let shard = Arc::make_mut(&mut self.shards[shard]);
-        let pools = shard.entry(name.host.as_str().into()).or_default();
-        let before = pools.len();
-        pools.retain(|pool| pool.name.path != name.path);
-        if let Some(pool) = pool {
-            pools.push(pool);
-            pools.sort_by_key(|pool| std::cmp::Reverse(pool.name.path.len()));
-        }
-        let after = pools.len();
-        if after == 0 {
-            shard.remove(name.host.as_str());
-        }
-        if name.host.starts_with("*.") {
-            self.wildcards = self.wildcards + after - before;
+        let (is, hash) = (pool.is_some(), self.hasher.hash_one(name.host()));
+        let was = self.pools.put(hash, name, pool);
+        if name.host().starts_with("*.") {
+            self.wildcards = self.wildcards + usize::from(is) - usize::from(was);
         }
     }
 
@@ -376,9 +396,7 @@ impl Table {
     }
 
     fn get(&self, name: &RouteName) -> Option<&Arc<Pool>> {
-        self.pools(&name.host)?
-            .iter()
-            .find(|pool| pool.name.path == name.path)
+        self.pools(name.host()).find(|pool| pool.name == *name)
     }
 }
 

@@ -1,4 +1,5 @@
 use super::super::announcement::{Announcement, Rejected};
+use super::super::identity::At;
 use super::*;
 use proptest::prelude::*;
 use proto::bus::router::Registration;
@@ -23,7 +24,7 @@ fn ports(table: &Table, host: &str, path: &str) -> Option<Vec<u16>> {
     Some(
         pool.members
             .iter()
-            .map(|member| member.endpoint.identity.address.port)
+            .map(|member| member.endpoint.identity.port)
             .collect(),
     )
 }
@@ -327,7 +328,7 @@ fn what_cannot_be_served_is_rejected() {
         ..message(&["a", "*.*"], 1)
     };
     let announcement = read(&service);
-    assert!(announcement.identity.route_service.is_some());
+    assert!(announcement.identity.route_service().is_some());
     assert_eq!((announcement.names.len(), announcement.invalid), (1, 1));
 }
 
@@ -386,13 +387,72 @@ proptest! {
             let mut actual: Vec<(String, u16)> = registry
                 .table()
                 .iter()
-                .flat_map(|pool| pool.members.iter().map(|member| (pool.name.to_string(), member.endpoint.identity.address.port)))
+                .flat_map(|pool| pool.members.iter().map(|member| (pool.name.to_string(), member.endpoint.identity.port)))
                 .collect();
             let mut expected: Vec<(String, u16)> =
                 model.keys().map(|(name, port)| (NAMES[*name as usize].to_string(), *port)).collect();
             actual.sort();
             expected.sort();
             prop_assert_eq!(actual, expected);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Deed {
+    Register(u8, u8, u8),
+    Unregister(u8, u8, u8),
+    Remove(u8),
+    Elsewhere,
+    Prune,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let who = || (1u8..32, 0u8..4, 0u8..3);
+    prop_oneof![
+        4 => who().prop_map(|(names, port, id)| Deed::Register(names, port, id)),
+        2 => who().prop_map(|(names, port, id)| Deed::Unregister(names, port, id)),
+        1 => (0u8..9).prop_map(Deed::Remove),
+        1 => Just(Deed::Elsewhere),
+        1 => Just(Deed::Prune),
+    ]
+}
+
+proptest! {
+    /// Whoever comes to an address finds all names of those who were there.
+    #[test]
+    fn the_names_of_each_address_are_known(deeds in proptest::collection::vec(deed(), 0..60)) {
+        let of = |names: u8, port: u8, id: u8| {
+            let uris: Vec<String> = (0..5).filter(|bit| names >> bit & 1 == 1).map(|bit| format!("n{bit}.x")).collect();
+            let uris: Vec<&str> = uris.iter().map(String::as_str).collect();
+            read(&Registration {
+                private_instance_id: (id > 0).then(|| format!("i-{id}")),
+                isolation_segment: (port == 3).then(|| "gold".to_string()),
+                ..message(&uris, 1 + u16::from(port))
+            })
+        };
+        let mut registry = Registry::default();
+        for (time, deed) in deeds.into_iter().enumerate() {
+            let now = time as Millis * 1000;
+            match deed {
+                Deed::Register(names, port, id) => registry.register(&of(names, port, id), now),
+                Deed::Unregister(names, port, id) => registry.unregister(&of(names, port, id), now),
+                Deed::Remove(number) => registry.remove(&[number.into()], now),
+                Deed::Elsewhere => registry.keep_taken(|segment| segment.is_none(), now),
+                Deed::Prune => registry.prune(now, 5000),
+            };
+            for port in 1..=4 {
+                let at = At { host: "10.0.0.1", port };
+                let mut expected: Vec<RouteName> = registry.table().iter()
+                    .filter(|pool| pool.members.iter().any(|member| {
+                        let identity = &member.endpoint.identity;
+                        identity.at() == at && identity.tenant().is_some()
+                    }))
+                    .map(|pool| pool.name.clone())
+                    .collect();
+                expected.sort();
+                prop_assert_eq!(registry.names_at(at), expected);
+            }
         }
     }
 }
@@ -420,7 +480,7 @@ fn an_endpoint_over_tls_goes_when_it_fails_and_not_by_time() {
         members.map(|member| member.endpoint.clone()).collect()
     };
     let endpoint = left(&registry)[0].clone();
-    assert_eq!(endpoint.identity.address.port, 1);
+    assert_eq!(endpoint.identity.port, 1);
     assert!(endpoint.leave() && !endpoint.leave());
     // Nothing takes that back for this endpoint; a registration makes another.
     endpoint.set_aside(0);
@@ -439,12 +499,12 @@ fn tls_is_preferred_where_it_can_be_had() {
         port: Some(80),
         ..over_tls("a", 443, "guid")
     };
-    let address = |tls| Announcement::read(&both, tls).map(|read| read.identity.address.port);
+    let address = |tls| Announcement::read(&both, tls).map(|read| read.identity.port);
     assert_eq!((address(true), address(false)), (Ok(443), Ok(80)));
     let only = |tls| Announcement::read(&over_tls("a", 443, "guid"), tls).map(|_| ());
     assert_eq!((only(true), only(false)), (Ok(()), Err(Rejected::NoPort)));
     let unnamed = Announcement::read(&over_tls("a", 443, ""), true).expect("its host");
-    let tls = unnamed.identity.tls.expect("TLS");
+    let tls = unnamed.identity.tls().expect("TLS");
     assert_eq!(tls.name.to_str(), "10.0.0.1");
     assert_eq!(tls.registered, None);
     let wrong = Announcement::read(&over_tls("a", 443, "no name"), true);
@@ -573,7 +633,7 @@ fn a_port_is_the_first_ones_and_no_requests() {
         let pool = registry.table().at_port(port(transport));
         let members = pool.into_iter().flat_map(|pool| &pool.members);
         members
-            .map(|member| member.endpoint.identity.address.port)
+            .map(|member| member.endpoint.identity.port)
             .collect()
     };
     assert_eq!(at(&registry, Transport::Tcp), [1]);
@@ -610,8 +670,8 @@ fn a_port_is_reached_as_it_is_where_names_are_reached_over_tls() {
         ..message(&["tcp://a.example.com:10101"], 1)
     };
     let read = Announcement::read(&alone, true).expect("a registration");
-    assert_eq!((read.names.len(), read.identity.address.port), (1, 1));
-    assert_eq!(read.identity.tls, None);
+    assert_eq!((read.names.len(), read.identity.port), (1, 1));
+    assert_eq!(read.identity.tls(), None);
 }
 
 #[test]

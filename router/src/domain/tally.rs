@@ -4,12 +4,14 @@
 //! and whole routes go in between, and what they answered last (often errors) must not go with them.
 //!
 //! **Approach.** A [`Tally`] for each pair of route and app, shared by the members of the route's pool: a
-//! request pays an addition when it ends, and two for being there meanwhile: a tunnel of hours is no silence. [`Tallies`] holds them all besides, and forgets one only when nobody else holds it
-//! any more, that is after the last request under way has ended and its counts were taken.
+//! request pays an addition when it ends, and two for being there meanwhile: a tunnel of hours is no silence. A report walks
+//! the table. [`Tallies`] holds those that are in it no more, and forgets one only when nobody else holds it
+//! any more, that is after the last request under way has ended and its counts were taken. A pair that came back has two
+//! for that time: they are told as one.
 
+use super::table::Table;
 use super::uri::RouteName;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,6 +55,10 @@ impl Tally {
     }
 
     fn take(&self) -> (u64, u64) {
+        // Most have none, and need not be written to.
+        if self.counts.load(Ordering::Relaxed) == 0 {
+            return (0, 0);
+        }
         let counts = self.counts.swap(0, Ordering::Relaxed);
         (counts % ONE_ERROR, counts / ONE_ERROR)
     }
@@ -69,52 +75,99 @@ pub struct Taken {
     pub open: u64,
 }
 
-/// A route, and an app that serves it.
-type Pair = (RouteName, Option<Box<str>>);
-
-/// All tallies. Its lock is held by the writer of the table and by reports, never by a request.
+/// Those that no pool of the table tells of: their instances left it, or are none. Its lock is held by the writer of the table
+/// and by reports, never by a request.
 #[derive(Debug, Default)]
 pub struct Tallies {
-    of: Mutex<BTreeMap<Pair, Arc<Tally>>>,
+    kept: Mutex<Vec<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    route: RouteName,
+    app: Option<Box<str>>,
+    tally: Arc<Tally>,
 }
 
 impl Tallies {
-    /// The tally of a pair, the same for all who ask.
-    pub fn tally(&self, route: &RouteName, app: Option<&str>) -> Arc<Tally> {
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        match of.entry((route.clone(), app.map(Box::from))) {
-            Entry::Occupied(known) => known.get().clone(),
-            Entry::Vacant(place) => place.insert(Arc::default()).clone(),
-        }
+    /// Tells of it as long as somebody holds it, and once more. Who takes it out of the table says so before the new
+    /// table is seen.
+    pub fn keep(&self, route: &RouteName, app: Option<&str>, tally: &Arc<Tally>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(Kept {
+            route: route.clone(),
+            app: app.map(Box::from),
+            tally: tally.clone(),
+        });
     }
 
     /// What was counted since the last time, ordered; pairs without a request, also under way, are left out.
-    pub fn take(&self) -> Vec<Taken> {
-        let mut taken = Vec::new();
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        of.retain(|(route, app), tally| {
-            // Looked at before the counts: who lets go in between has counted before.
-            let held = Arc::strong_count(tally) > 1;
-            let (requests, errors) = tally.take();
-            let open = tally.open.load(Ordering::Relaxed);
-            if requests + open > 0 {
-                taken.push(Taken {
-                    route: route.to_string(),
-                    app: app.as_deref().map(str::to_string),
-                    requests,
-                    errors,
-                    open,
-                });
-            }
-            held
-        });
+    pub fn take(&self, table: &Table) -> Vec<Taken> {
+        let mut found: BTreeMap<(&RouteName, Option<&str>), Sum> = BTreeMap::new();
+        for (route, app, tally) in table.tallies() {
+            found_in(&mut found, route, app, tally);
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at before the counts: who lets go in between has counted before.
+        let held: Vec<bool> = kept
+            .iter()
+            .map(|one| Arc::strong_count(&one.tally) > 1)
+            .collect();
+        for one in kept.iter() {
+            found_in(&mut found, &one.route, one.app.as_deref(), &one.tally);
+        }
+        let taken = found
+            .into_iter()
+            .map(|((route, app), sum)| Taken {
+                route: route.to_string(),
+                app: app.map(str::to_string),
+                requests: sum.requests,
+                errors: sum.errors,
+                open: sum.open,
+            })
+            .collect();
+        let mut held = held.into_iter();
+        kept.retain(|_| held.next().unwrap_or(true));
         taken
+    }
+}
+
+/// What the tallies of a pair counted.
+#[derive(Default)]
+struct Sum {
+    requests: u64,
+    errors: u64,
+    open: u64,
+    /// Those whose requests under way are counted: one that just left the table is found twice.
+    seen: Vec<*const Tally>,
+}
+
+fn found_in<'a>(
+    found: &mut BTreeMap<(&'a RouteName, Option<&'a str>), Sum>,
+    route: &'a RouteName,
+    app: Option<&'a str>,
+    tally: &Arc<Tally>,
+) {
+    let (requests, errors) = tally.take();
+    let open = tally.open.load(Ordering::Relaxed);
+    if requests + open == 0 {
+        return;
+    }
+    let sum = found.entry((route, app)).or_default();
+    sum.requests += requests;
+    sum.errors += errors;
+    if !sum.seen.contains(&Arc::as_ptr(tally)) {
+        sum.seen.push(Arc::as_ptr(tally));
+        sum.open += open;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::announcement::Announcement;
+    use crate::domain::table::Registry;
+    use proto::bus::router::Registration;
 
     fn route(text: &str) -> RouteName {
         RouteName::parse(text).expect("a route")
@@ -130,6 +183,18 @@ mod tests {
         }
     }
 
+    impl Tallies {
+        fn tally(&self, route: &RouteName, app: Option<&str>) -> Arc<Tally> {
+            let tally = Arc::default();
+            self.keep(route, app, &tally);
+            tally
+        }
+
+        fn taken(&self) -> Vec<Taken> {
+            self.take(&Table::default())
+        }
+    }
+
     #[test]
     fn what_is_under_way_is_told_each_time_until_it_ends() {
         let tallies = Tallies::default();
@@ -139,11 +204,11 @@ mod tests {
             open: 1,
             ..taken("a.example.com", Some("app"), 0, 0)
         };
-        assert_eq!(tallies.take(), std::slice::from_ref(&open));
-        assert_eq!(tallies.take(), [open]);
+        assert_eq!(tallies.taken(), std::slice::from_ref(&open));
+        assert_eq!(tallies.taken(), [open]);
         tunnel.ends(101);
-        assert_eq!(tallies.take(), [taken("a.example.com", Some("app"), 1, 0)]);
-        assert_eq!(tallies.take(), []);
+        assert_eq!(tallies.taken(), [taken("a.example.com", Some("app"), 1, 0)]);
+        assert_eq!(tallies.taken(), []);
     }
 
     #[test]
@@ -159,13 +224,13 @@ mod tests {
         let other = tallies.tally(&b, None);
         other.count(200);
         assert_eq!(
-            tallies.take(),
+            tallies.taken(),
             [
                 taken("a.example.com", Some("app"), 8, 3),
                 taken("a.example.com/b", None, 1, 0)
             ]
         );
-        assert_eq!(tallies.take(), []);
+        assert_eq!(tallies.taken(), []);
     }
 
     #[test]
@@ -175,13 +240,55 @@ mod tests {
         let tally = tallies.tally(&a, Some("app"));
         tally.count(500);
         drop(tally);
-        assert_eq!(tallies.take(), [taken("a.example.com", Some("app"), 1, 1)]);
-        assert!(tallies.of.lock().expect("no holder panics").is_empty());
+        assert_eq!(tallies.taken(), [taken("a.example.com", Some("app"), 1, 1)]);
+        assert!(tallies.kept.lock().expect("no holder panics").is_empty());
+    }
+
+    #[test]
+    fn a_route_that_goes_and_comes_is_told_of_as_one() {
+        let mut registry = Registry::default();
+        let instance = |port| {
+            let message = Registration {
+                uris: vec!["a.example.com".into()],
+                host: "10.0.0.1".into(),
+                port: Some(port),
+                app: Some("app".into()),
+                ..Registration::default()
+            };
+            Announcement::read(&message, false).expect("a registration")
+        };
+        let tally = |registry: &Registry| {
+            let pool = registry.table().lookup("a.example.com", "");
+            let members = &pool.expect("a route").members;
+            members.first().expect("an instance").tally.clone()
+        };
+        registry.register(&instance(1), 0);
+        registry.register(&instance(2), 0);
+        let (tallies, both) = (registry.tallies(), registry.snapshot());
+        let tunnel = Open::of(tally(&registry));
+        tally(&registry).count(200);
+        let open = |requests, open| Taken {
+            open,
+            ..taken("a.example.com", Some("app"), requests, 0)
+        };
+        assert_eq!(tallies.take(&both), [open(1, 1)]);
+        registry.unregister(&instance(1), 1000);
+        assert_eq!(tallies.take(registry.table()), [open(0, 1)]);
+        registry.unregister(&instance(2), 1000);
+        // A report that began before sees it in the table yet.
+        assert_eq!(tallies.take(&both), [open(0, 1)]);
+        registry.register(&instance(3), 2000);
+        tally(&registry).count(200);
+        assert_eq!(tallies.take(registry.table()), [open(1, 1)]);
+        drop(both);
+        tunnel.ends(101);
+        assert_eq!(tallies.take(registry.table()), [open(1, 0)]);
+        assert!(tallies.kept.lock().expect("no holder panics").is_empty());
     }
 
     #[test]
     fn nothing_is_lost_between_counting_threads_and_takers() {
-        const EACH: u64 = 20_000;
+        const EACH: u64 = 5_000;
         let tallies = Tallies::default();
         let a = route("a.example.com");
         let mut seen = (0, 0);
@@ -190,7 +297,7 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         for turn in 0..EACH {
-                            // Each request gets the tally anew, as if the route came and went.
+                            // Each request gets another tally, as if the route came and went.
                             let status = if turn % 4 == 0 { 500 } else { 200 };
                             tallies.tally(&a, None).count(status);
                         }
@@ -201,12 +308,12 @@ mod tests {
                 .iter()
                 .all(std::thread::ScopedJoinHandle::is_finished)
             {
-                for one in tallies.take() {
+                for one in tallies.taken() {
                     seen = (seen.0 + one.requests, seen.1 + one.errors);
                 }
             }
         });
-        for one in tallies.take() {
+        for one in tallies.taken() {
             seen = (seen.0 + one.requests, seen.1 + one.errors);
         }
         assert_eq!(seen, (2 * EACH, 2 * EACH / 4));

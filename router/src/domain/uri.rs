@@ -10,14 +10,25 @@
 
 use proto::ports::{self, Port, Transport};
 use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::sync::Arc;
 
-/// A registered name: `host[/path]`, the host possibly `*.rest`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteName {
-    /// Lower case, without port. A leading `*.` is kept. Of a route with a port: `tcp://host:port`.
-    pub host: String,
-    /// Empty, or `/a/b` without a trailing slash, lower case.
-    pub path: String,
+/// A registered name: `host[/path]`, the host possibly `*.rest`. One text, which all share that hold the name: a table
+/// holds it several times.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RouteName(Arc<str>);
+
+/// By host, then by path.
+impl Ord for RouteName {
+    fn cmp(&self, other: &RouteName) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for RouteName {
+    fn partial_cmp(&self, other: &RouteName) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Why a registered uri names no route.
@@ -53,7 +64,7 @@ impl RouteName {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
-        let host = fold_host(host).into_owned();
+        let host = fold_host(host);
         if host.is_empty() {
             return Err(InvalidUri::NoHost);
         }
@@ -65,10 +76,38 @@ impl RouteName {
         if !visible(&host) || !visible(path) {
             return Err(InvalidUri::Character);
         }
-        Ok(RouteName {
-            host,
-            path: fold_path(path).into_owned(),
-        })
+        let path = fold_path(path);
+        let is_folded = (&host, &path);
+        // Mostly it comes as it is kept.
+        Ok(RouteName(match is_folded {
+            (Cow::Borrowed(_), Cow::Borrowed(_)) if host.len() + path.len() == rest.len() => {
+                rest.into()
+            }
+            _ => format!("{host}{path}").into(),
+        }))
+    }
+
+    /// A host without a path.
+    pub fn of_host(host: &str) -> RouteName {
+        RouteName(host.into())
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        // No host ends with a colon: that is the one of `tcp://host:port`, which is a host as a whole.
+        match self.0.find('/') {
+            Some(at) if !self.0[..at].ends_with(':') => self.0.split_at(at),
+            Some(_) | None => (&self.0, ""),
+        }
+    }
+
+    /// Lower case, without port. A leading `*.` is kept. Of a route with a port: `tcp://host:port`.
+    pub fn host(&self) -> &str {
+        self.parts().0
+    }
+
+    /// Empty, or `/a/b` without a trailing slash, lower case.
+    pub fn path(&self) -> &str {
+        self.parts().1
     }
 
     fn of_port(port: Port, host: &str) -> Result<RouteName, InvalidUri> {
@@ -79,26 +118,26 @@ impl RouteName {
             return Err(InvalidUri::Character);
         }
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        Ok(RouteName {
-            host: ports::uri(port.transport, &host, port.number),
-            path: String::new(),
-        })
+        Ok(RouteName(
+            ports::uri(port.transport, &host, port.number).into(),
+        ))
     }
 
     /// The port that it has to itself, if it has.
     pub fn port(&self) -> Option<Port> {
-        Some(ports::parse_uri(&self.host)?.0)
+        Some(ports::parse_uri(&self.0)?.0)
     }
 
     /// The host alone.
     pub fn bare_host(&self) -> &str {
-        ports::parse_uri(&self.host).map_or(&self.host, |(_, host)| host)
+        let host = self.host();
+        ports::parse_uri(host).map_or(host, |(_, bare)| bare)
     }
 }
 
 impl std::fmt::Display for RouteName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.host, self.path)
+        f.write_str(&self.0)
     }
 }
 
@@ -123,7 +162,7 @@ pub fn fold_path(path: &str) -> Cow<'_, str> {
     lower(path.trim_end_matches('/'))
 }
 
-fn lower(text: &str) -> Cow<'_, str> {
+pub(super) fn lower(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(text.to_ascii_lowercase())
     } else {
@@ -155,16 +194,12 @@ mod tests {
             ("http://foo.example.com/a", "foo.example.com", "/a"),
             ("foo.example.com.", "foo.example.com", ""),
             ("[::1]:8080/x", "[::1]", "/x"),
+            ("http://a.example.com:/x://y", "a.example.com", "/x://y"),
         ];
         for (uri, host, path) in cases {
-            assert_eq!(
-                RouteName::parse(uri),
-                Ok(RouteName {
-                    host: host.into(),
-                    path: path.into()
-                }),
-                "{uri}"
-            );
+            let name = RouteName::parse(uri).unwrap();
+            assert_eq!((name.host(), name.path()), (host, path), "{uri}");
+            assert_eq!(name.to_string(), format!("{host}{path}"));
         }
     }
 
@@ -200,7 +235,7 @@ mod tests {
         assert_eq!(name.bare_host(), "tcp.example.com");
         assert_eq!(name.to_string(), "tcp://tcp.example.com:10101");
         assert_eq!(RouteName::parse(&name.to_string()), Ok(name.clone()));
-        assert_ne!(fold_host(&name.host), name.host);
+        assert_ne!(fold_host(name.host()), name.host());
         let http = RouteName::parse("http://a.example.com:10101").unwrap();
         assert_eq!((http.port(), http.bare_host()), (None, "a.example.com"));
         for (uri, why) in [
@@ -212,6 +247,15 @@ mod tests {
         ] {
             assert_eq!(RouteName::parse(uri), Err(why), "{uri}");
         }
+    }
+
+    #[test]
+    fn names_are_ordered_by_host_then_path() {
+        let name = |uri| RouteName::parse(uri).unwrap();
+        let mut names = ["a.com.b", "a.com/x", "a.com", "a.co"].map(name);
+        names.sort();
+        let sorted = names.map(|name| name.to_string());
+        assert_eq!(sorted, ["a.co", "a.com", "a.com/x", "a.com.b"]);
     }
 
     #[test]

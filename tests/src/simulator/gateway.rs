@@ -50,7 +50,7 @@ impl Gateway {
     }
 
     pub fn save(&mut self) {
-        self.saved = registrations(self.registry.table());
+        self.saved = registrations(self.registry.table()).collect();
     }
 
     /// True: it asks to be told everything.
@@ -65,8 +65,11 @@ impl Gateway {
             return;
         };
         self.registry.register(&announcement, now);
-        let address = announcement.identity.address.to_string();
-        let names = announcement.names.iter().map(|name| name.host.to_string());
+        let address = announcement.identity.at().to_string();
+        let names = announcement
+            .names
+            .iter()
+            .map(|name| name.host().to_string());
         self.names.entry(address).or_default().extend(names);
     }
 
@@ -106,7 +109,7 @@ impl Gateway {
         names.retain(|name| {
             table.lookup(name, "/").is_some_and(|pool| {
                 let mut members = pool.members.iter();
-                members.any(|member| member.endpoint.identity.address.to_string() == address)
+                members.any(|member| member.endpoint.identity.at().to_string() == address)
             })
         });
         names.iter().cloned().collect()
@@ -120,8 +123,8 @@ impl Gateway {
             .flat_map(|pool| {
                 pool.members.iter().map(|member| {
                     (
-                        pool.name.host.to_string(),
-                        member.endpoint.identity.address.to_string(),
+                        pool.name.host().to_string(),
+                        member.endpoint.identity.at().to_string(),
                     )
                 })
             })

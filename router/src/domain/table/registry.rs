@@ -8,12 +8,16 @@
 //!   If both carry `endpoint_updated_at_ns` the later one wins (a grave keeps the time of an
 //!   unregistration for a while). But clocks are set back: what is much older did not come late.
 
+use super::tenants::Tenants;
 use super::{Endpoint, Member, Millis, Pool, RouteName, Service, Sleeper, Table};
-use crate::domain::announcement::{Address, Announcement, Identity};
+use crate::domain::announcement::Announcement;
 use crate::domain::departures::{Departure, Departures};
+#[cfg(test)]
+use crate::domain::identity::At;
+use crate::domain::identity::{Address, Identity};
 use crate::domain::route_rules::Enforced;
 use crate::domain::route_service::ServiceUrl;
-use crate::domain::tally::Tallies;
+use crate::domain::tally::{Tallies, Tally};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -68,9 +72,8 @@ pub struct Registry {
     departures: Arc<Departures>,
     /// Unregistrations that carry a time, so that an older registration cannot undo them.
     graves: HashMap<(RouteName, Address), Grave>,
-    /// Names under which instances of apps were registered at an address; some may be gone since.
-    /// (Mostly it is one name: a tree would take ten times the room.)
-    names: HashMap<Address, Vec<RouteName>>,
+    /// The names of instances of apps by their addresses.
+    tenants: Tenants,
     /// When it was last known that registrations could be heard.
     swept_at: Option<Millis>,
     /// Route services by URL, while a route has them.
@@ -114,6 +117,11 @@ impl Registry {
             .collect()
     }
 
+    #[cfg(test)]
+    pub(super) fn names_at(&self, at: At<'_>) -> &[RouteName] {
+        self.tenants.names(at)
+    }
+
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
@@ -121,26 +129,46 @@ impl Registry {
 
     /// A pool with the route service that any of its members wants: a request must not find a way past it
     /// while others are not told of it yet. The newest decides.
-    fn pool(
-        &mut self,
-        name: &RouteName,
-        members: Vec<Arc<Member>>,
-        turn: Arc<AtomicUsize>,
-        emptied: Option<Millis>,
-    ) -> Pool {
+    fn pool(&mut self, name: &RouteName, members: Vec<Member>, emptied: Option<Millis>) -> Pool {
         let wanted = members.iter().rev();
         let url = wanted
-            .filter_map(|member| member.endpoint.identity.route_service.clone())
+            .filter_map(|member| member.endpoint.identity.route_service())
             .next();
+        let service = url.and_then(|url| self.service(url));
         let rules = self.rules(name, &members);
+        let known = self.table.get(name);
         Pool {
-            name: name.clone(),
-            members,
-            turn,
+            name: known.map_or(name, |known| &known.name).clone(),
+            members: members.into(),
+            turn: AtomicUsize::new(known.map_or(0, |known| known.turn.load(Ordering::Relaxed))),
             rules,
-            service: url.and_then(|url| self.service(&url)),
+            service,
             emptied,
-            sleeper: self.sleeper(name),
+            sleeper: known.and_then(|known| known.sleeper.clone()),
+        }
+    }
+
+    /// Replaces, adds or (with `None`) removes the pool of a name. What its members counted is told even if they are gone.
+    fn put(&mut self, name: &RouteName, pool: Option<Pool>) {
+        let former = self.table.get(name).cloned();
+        let now = pool.as_ref().map_or(&[][..], |pool| &pool.members);
+        for (app, tally) in former.iter().flat_map(|former| former.tallies()) {
+            if !now.iter().any(|member| Arc::ptr_eq(&member.tally, tally)) {
+                self.tallies.keep(name, app, tally);
+            }
+        }
+        self.table.put(name, pool);
+    }
+
+    /// It is under this name no more.
+    fn leaves(&mut self, name: &RouteName, who: &Identity, why: Departure, now: Millis) {
+        self.departures.note(name, who, why, now);
+        self.unlist(name, who);
+    }
+
+    fn unlist(&mut self, name: &RouteName, who: &Identity) {
+        if who.tenant().is_some() {
+            self.tenants.remove(who.at(), name);
         }
     }
 
@@ -150,12 +178,12 @@ impl Registry {
 
     /// Those of the newest member. While they stay, so does what they are held against; a route without members
     /// keeps them: it has what it spent when the next one comes.
-    fn rules(&self, name: &RouteName, members: &[Arc<Member>]) -> Option<Arc<Enforced>> {
+    fn rules(&self, name: &RouteName, members: &[Member]) -> Option<Arc<Enforced>> {
         let known = self.table.get(name).and_then(|pool| pool.rules.as_ref());
         let Some(newest) = members.last() else {
             return known.cloned();
         };
-        let wanted = newest.endpoint.identity.rules.as_deref()?;
+        let wanted = newest.endpoint.identity.rules()?;
         match known {
             Some(known) if known.rules == *wanted => Some(known.clone()),
             Some(_) | None => Some(Arc::new(Enforced::new(wanted.clone()))),
@@ -169,23 +197,21 @@ impl Registry {
         // Both were checked when the registration was read; a host of digits and dots is an address.
         let url = ServiceUrl::parse(text)?;
         let identity = Identity::of_service(&url)?;
-        let name = RouteName {
-            host: url.host.to_string(),
-            path: String::new(),
-        };
-        let endpoint = Arc::new(Endpoint::new(self.number(), identity));
-        let member = Arc::new(Member {
-            endpoint,
-            tally: self.tallies.tally(&name, None),
+        let name = RouteName::of_host(&url.host);
+        let tally: Arc<Tally> = Arc::default();
+        self.tallies.keep(&name, None, &tally);
+        let member = Member {
+            endpoint: Arc::new(Endpoint::new(self.number(), identity)),
+            tally,
             seen: AtomicU64::new(0),
             updated_at_ns: AtomicU64::new(0),
-        });
+        };
         let service = Arc::new(Service {
             url,
             pool: Arc::new(Pool {
                 name,
-                members: vec![member],
-                turn: Arc::default(),
+                members: [member].into(),
+                turn: AtomicUsize::new(0),
                 service: None,
                 rules: None,
                 emptied: None,
@@ -203,15 +229,18 @@ impl Registry {
             return self.register_sleeper(announcement, process, now);
         }
         let mut changed = Changed::default();
+        let identity = &announcement.identity;
         // An endpoint already known under any of the names is the same target: share it.
-        let known = announcement.names.iter().filter_map(|name| {
-            let mut members = self.table.get(name)?.members.iter();
-            let same = members.find(|member| member.endpoint.is_same(&announcement.identity))?;
-            Some(same.endpoint.clone())
-        });
-        let known: Vec<Arc<Endpoint>> = known.collect();
-        let all_known = known.len() == announcement.names.len();
-        let mut endpoint = known.into_iter().next();
+        let mut endpoint: Option<Arc<Endpoint>> = None;
+        let mut all_known = true;
+        for name in &announcement.names {
+            let pool = self.table.get(name);
+            let mut members = pool.into_iter().flat_map(|pool| &pool.members);
+            match members.find(|member| member.endpoint.is_same(identity)) {
+                Some(same) => _ = endpoint.get_or_insert_with(|| same.endpoint.clone()),
+                None => all_known = false,
+            }
+        }
         if !all_known && !self.take_over(announcement, now, &mut changed) {
             changed.outdated += announcement.names.len();
             return changed;
@@ -222,17 +251,10 @@ impl Registry {
                 continue;
             }
             let pool = self.table.get(name);
-            let same_address = pool.and_then(|pool| {
-                pool.members.iter().position(|member| {
-                    member.endpoint.identity.address == announcement.identity.address
-                })
-            });
+            let same_address = pool.and_then(|pool| pool.place_of(identity));
             if let (Some(pool), Some(place)) = (pool, same_address) {
                 let member = &pool.members[place];
-                if older(
-                    announcement.updated_at_ns,
-                    member.updated_at_ns.load(Ordering::Relaxed),
-                ) {
+                if older(announcement.updated_at_ns, member.updated_at_ns()) {
                     changed.outdated += 1;
                     continue;
                 }
@@ -248,41 +270,46 @@ impl Registry {
                     continue;
                 }
             }
-            let (mut members, turn) = match pool {
-                Some(pool) => (pool.members.clone(), pool.turn.clone()),
-                None => (Vec::new(), Arc::new(AtomicUsize::new(0))),
-            };
+            let known = pool.cloned();
+            let known = known.as_ref().map_or(&[][..], |pool| &pool.members);
             let endpoint = match &endpoint {
                 Some(known) => known.clone(),
                 None => {
-                    let made = Endpoint::new(self.number(), announcement.identity.clone());
+                    let made = Endpoint::new(self.number(), identity.clone());
                     endpoint.insert(Arc::new(made)).clone()
                 }
             };
-            let tally = self
-                .tallies
-                .tally(name, announcement.identity.app.as_deref());
-            let member = Arc::new(Member {
+            let app = identity.app();
+            let of_app = known
+                .iter()
+                .find(|member| member.endpoint.identity.app() == app);
+            let member = Member {
                 endpoint,
-                tally,
+                tally: of_app.map_or_else(Arc::default, |member| member.tally.clone()),
                 seen: AtomicU64::new(now),
                 updated_at_ns: AtomicU64::new(announcement.updated_at_ns),
-            });
+            };
+            let mut members = Vec::with_capacity(known.len() + 1);
+            members.extend_from_slice(known);
             match same_address {
                 Some(place) => {
                     let former = members.remove(place);
                     let known = &former.endpoint.identity;
                     // (The same instance on other terms is no other instance.)
-                    if known.instance_id != announcement.identity.instance_id {
-                        self.departures.note(name, known, Departure::Replaced, now);
+                    match known.instance_id() == identity.instance_id() {
+                        true => self.unlist(name, known),
+                        false => self.leaves(name, known, Departure::Replaced, now),
                     }
                     changed.replaced += 1;
                 }
                 None => changed.added += 1,
             }
             members.push(member);
-            let pool = self.pool(name, members, turn, None);
-            self.table.put(name, Some(pool));
+            let pool = self.pool(name, members, None);
+            if identity.tenant().is_some() {
+                self.tenants.add(identity.at(), &pool.name);
+            }
+            self.put(name, Some(pool));
         }
         changed
     }
@@ -332,24 +359,24 @@ impl Registry {
             }
             let rest = announcement.returns.then(|| Pool {
                 sleeper: None,
-                ..self.pool(name, Vec::new(), Arc::default(), Some(now))
+                ..self.pool(name, Vec::new(), Some(now))
             });
-            self.table.put(name, rest);
+            self.put(name, rest);
         }
         changed
     }
 
     /// The pool of a name with another sleeper, or none.
     fn put_sleeper(&mut self, name: &RouteName, sleeper: Option<Arc<Sleeper>>) {
-        let (members, turn, emptied) = match self.table.get(name) {
-            Some(pool) => (pool.members.clone(), pool.turn.clone(), pool.emptied),
-            None => (Vec::new(), Arc::default(), None),
+        let (members, emptied) = match self.table.get(name) {
+            Some(pool) => (pool.members.to_vec(), pool.emptied),
+            None => (Vec::new(), None),
         };
         let pool = Pool {
             sleeper,
-            ..self.pool(name, members, turn, emptied)
+            ..self.pool(name, members, emptied)
         };
-        self.table.put(name, Some(pool));
+        self.put(name, Some(pool));
     }
 
     /// Forgets sleepers whom nobody has told of for so long.
@@ -369,7 +396,7 @@ impl Registry {
                 .get(&name)
                 .is_some_and(|pool| pool.members.is_empty());
             if empty {
-                self.table.put(&name, None);
+                self.put(&name, None);
                 changed.forgotten += 1;
             }
         }
@@ -387,41 +414,37 @@ impl Registry {
         let Some(tenant) = identity.tenant() else {
             return true;
         };
-        let mut left: Vec<(RouteName, Vec<Arc<Member>>, Arc<AtomicUsize>)> = Vec::new();
-        for name in self.names.get(&identity.address).into_iter().flatten() {
+        let mut left: Vec<(Arc<Pool>, usize)> = Vec::new();
+        for name in self.tenants.names(identity.at()) {
             let Some(pool) = self.table.get(name) else {
                 continue;
             };
             let former = pool.members.iter().position(|member| {
                 let known = &member.endpoint.identity;
-                known.address == identity.address
-                    && known.tenant().is_some_and(|other| other != tenant)
+                known.at() == identity.at() && known.tenant().is_some_and(|other| other != tenant)
             });
             let Some(place) = former else { continue };
-            let known_at = pool.members[place].updated_at_ns.load(Ordering::Relaxed);
-            if older(announcement.updated_at_ns, known_at) {
+            if older(
+                announcement.updated_at_ns,
+                pool.members[place].updated_at_ns(),
+            ) {
                 return false;
             }
             // Under its own names it replaces the former one in its place.
             if !announcement.names.contains(name) {
-                let mut members = pool.members.clone();
-                let former = members.remove(place);
-                let known = &former.endpoint.identity;
-                self.departures.note(name, known, Departure::Replaced, now);
-                left.push((name.clone(), members, pool.turn.clone()));
+                left.push((pool.clone(), place));
             }
         }
-        for (name, members, turn) in left {
+        for (pool, place) in left {
             changed.removed += 1;
+            let mut members = pool.members.to_vec();
+            let former = members.remove(place);
+            let known = &former.endpoint.identity;
+            self.leaves(&pool.name, known, Departure::Replaced, now);
             let emptied = members.is_empty().then_some(now);
-            let rest = self.pool(&name, members, turn, emptied);
-            self.table.put(&name, Some(rest));
+            let rest = self.pool(&pool.name, members, emptied);
+            self.put(&pool.name, Some(rest));
         }
-        let names = self.names.entry(identity.address.clone()).or_default();
-        let unknown = announcement.names.iter();
-        let unknown: Vec<&RouteName> = unknown.filter(|name| !names.contains(name)).collect();
-        names.reserve_exact(unknown.len());
-        names.extend(unknown.into_iter().cloned());
         true
     }
 
@@ -429,21 +452,20 @@ impl Registry {
         if self.graves.is_empty() {
             return false;
         }
-        let address = announcement.identity.address.clone();
+        let address = announcement.identity.address();
         let Some(grave) = self.graves.get(&(name.clone(), address)) else {
             return false;
         };
-        let ids = (&grave.instance_id, &announcement.identity.instance_id);
-        if matches!(ids, (Some(gone), Some(here)) if gone != here) {
+        let gone = grave.instance_id.as_deref();
+        let here = announcement.identity.instance_id();
+        if are_others(gone, here) {
             return false;
         }
         if announcement.updated_at_ns != 0 && grave.updated_at_ns != 0 {
             return announcement.updated_at_ns == grave.updated_at_ns
                 || older(announcement.updated_at_ns, grave.updated_at_ns);
         }
-        grave.instance_id.is_some()
-            && grave.instance_id == announcement.identity.instance_id
-            && now.saturating_sub(grave.since) < SHORT_GRAVE
+        gone.is_some() && gone == here && now.saturating_sub(grave.since) < SHORT_GRAVE
     }
 
     /// Removes the endpoint from each of the names. A name that loses its last endpoint is forgotten,
@@ -455,42 +477,31 @@ impl Registry {
         let mut changed = Changed::default();
         let identity = &announcement.identity;
         for name in &announcement.names {
-            let worth = announcement.updated_at_ns != 0 || identity.instance_id.is_some();
+            let worth = announcement.updated_at_ns != 0 || identity.instance_id().is_some();
             if worth && self.graves.len() < MAX_GRAVES {
                 self.graves.insert(
-                    (name.clone(), identity.address.clone()),
+                    (name.clone(), identity.address()),
                     Grave {
                         updated_at_ns: announcement.updated_at_ns,
-                        instance_id: identity.instance_id.clone(),
+                        instance_id: identity.instance_id().map(Box::from),
                         since: now,
                     },
                 );
             }
-            let Some(pool) = self.table.get(name) else {
+            let Some(pool) = self.table.get(name).cloned() else {
                 continue;
             };
-            let place = pool
-                .members
-                .iter()
-                .position(|member| member.endpoint.identity.address == identity.address);
-            let Some(place) = place else {
+            let Some(place) = pool.place_of(identity) else {
                 if pool.members.is_empty() && pool.sleeper.is_none() && !announcement.returns {
-                    self.table.put(name, None);
+                    self.put(name, None);
                     changed.forgotten += 1;
                 }
                 continue;
             };
             let member = &pool.members[place];
             let known = &member.endpoint.identity;
-            let other_instance = matches!(
-                (&known.instance_id, &identity.instance_id),
-                (Some(known), Some(gone)) if known != gone
-            );
-            if other_instance
-                || older(
-                    announcement.updated_at_ns,
-                    member.updated_at_ns.load(Ordering::Relaxed),
-                )
+            if are_others(known.instance_id(), identity.instance_id())
+                || older(announcement.updated_at_ns, member.updated_at_ns())
             {
                 changed.outdated += 1;
                 continue;
@@ -499,15 +510,14 @@ impl Registry {
                 true => Departure::ToReturn,
                 false => Departure::Unregistered,
             };
-            self.departures.note(name, known, why, now);
-            let mut members = pool.members.clone();
+            self.leaves(name, known, why, now);
+            let mut members = pool.members.to_vec();
             members.remove(place);
             changed.removed += 1;
-            let turn = pool.turn.clone();
             let emptied = (members.is_empty() && announcement.returns).then_some(now);
             let known = !members.is_empty() || emptied.is_some() || pool.sleeper.is_some();
-            let rest = known.then(|| self.pool(name, members, turn, emptied));
-            self.table.put(name, rest);
+            let rest = known.then(|| self.pool(name, members, emptied));
+            self.put(name, rest);
         }
         changed
     }
@@ -533,19 +543,9 @@ impl Registry {
         let mut changed = Changed::default();
         self.graves
             .retain(|_, grave| now.saturating_sub(grave.since) < GRAVE);
-        let table = &self.table;
-        self.names.retain(|address, names| {
-            names.retain(|name| {
-                table.get(name).is_some_and(|pool| {
-                    let mut members = pool.members.iter();
-                    members.any(|member| member.endpoint.identity.address == *address)
-                })
-            });
-            !names.is_empty()
-        });
         // One over TLS proves who it is whenever it is asked: it goes when it cannot (contract §3 row 3).
-        let is_stale = |member: &Arc<Member>| {
-            member.endpoint.identity.tls.is_none()
+        let is_stale = |member: &Member| {
+            member.endpoint.identity.tls().is_none()
                 && now.saturating_sub(member.seen()) > member.stale_after(stale_after)
         };
         let is_over = |pool: &Pool| {
@@ -554,36 +554,18 @@ impl Registry {
                     .emptied
                     .is_some_and(|since| now.saturating_sub(since) > stale_after)
         };
-        let touched: Vec<RouteName> = self
-            .table
-            .iter()
-            .filter(|pool| is_over(pool) || pool.members.iter().any(is_stale))
-            .map(|pool| pool.name.clone())
-            .collect();
-        for name in touched {
-            let Some(pool) = self.table.get(&name) else {
-                continue;
-            };
-            if is_over(pool) {
-                self.table.put(&name, None);
+        let touched = self.find(|pool| is_over(pool) || pool.members.iter().any(is_stale));
+        for pool in touched {
+            if is_over(&pool) {
+                self.put(&pool.name, None);
                 changed.forgotten += 1;
                 continue;
             }
-            let members: Vec<_> = pool
-                .members
-                .iter()
-                .filter(|member| !is_stale(member))
-                .cloned()
-                .collect();
+            let members = self.part(&pool, is_stale, Departure::Pruned, now);
             changed.removed += pool.members.len() - members.len();
-            for member in pool.members.iter().filter(|member| is_stale(member)) {
-                let known = &member.endpoint.identity;
-                self.departures.note(&name, known, Departure::Pruned, now);
-            }
             let emptied = members.is_empty().then_some(now);
-            let turn = pool.turn.clone();
-            let rest = self.pool(&name, members, turn, emptied);
-            self.table.put(&name, Some(rest));
+            let rest = self.pool(&pool.name, members, emptied);
+            self.put(&pool.name, Some(rest));
         }
         self.prune_sleepers(now, stale_after, &mut changed);
         changed
@@ -592,25 +574,13 @@ impl Registry {
     /// Removes endpoints that [left](Endpoint::leave), under all their names.
     pub fn remove(&mut self, numbers: &[u64], now: Millis) -> Changed {
         let mut changed = Changed::default();
-        let is_gone = |member: &Arc<Member>| numbers.contains(&member.endpoint.number);
-        let touched: Vec<Arc<Pool>> = self
-            .table
-            .iter()
-            .filter(|pool| pool.members.iter().any(is_gone))
-            .cloned()
-            .collect();
-        for pool in touched {
-            let mut members = pool.members.clone();
-            members.retain(|member| !is_gone(member));
+        let is_gone = |member: &Member| numbers.contains(&member.endpoint.number);
+        for pool in self.find(|pool| pool.members.iter().any(is_gone)) {
+            let members = self.part(&pool, is_gone, Departure::Unproved, now);
             changed.removed += pool.members.len() - members.len();
-            for member in pool.members.iter().filter(|member| is_gone(member)) {
-                let known = &member.endpoint.identity;
-                self.departures
-                    .note(&pool.name, known, Departure::Unproved, now);
-            }
             let emptied = members.is_empty().then_some(now);
-            let rest = self.pool(&pool.name, members, pool.turn.clone(), emptied);
-            self.table.put(&pool.name, Some(rest));
+            let rest = self.pool(&pool.name, members, emptied);
+            self.put(&pool.name, Some(rest));
         }
         changed
     }
@@ -619,28 +589,37 @@ impl Registry {
     /// expects them here.
     pub fn keep_taken(&mut self, takes: impl Fn(Option<&str>) -> bool, now: Millis) -> Changed {
         let mut changed = Changed::default();
-        let is_taken =
-            |member: &Arc<Member>| takes(member.endpoint.identity.isolation_segment.as_deref());
-        let touched: Vec<Arc<Pool>> = self
-            .table
-            .iter()
-            .filter(|pool| !pool.members.iter().all(is_taken))
-            .cloned()
-            .collect();
-        for pool in touched {
-            let (members, left): (Vec<_>, Vec<_>) =
-                pool.members.iter().cloned().partition(is_taken);
-            changed.removed += left.len();
-            for member in left {
-                let known = &member.endpoint.identity;
-                self.departures
-                    .note(&pool.name, known, Departure::Elsewhere, now);
-            }
-            let rest = (!members.is_empty())
-                .then(|| self.pool(&pool.name, members, pool.turn.clone(), None));
-            self.table.put(&pool.name, rest);
+        let is_left = |member: &Member| !takes(member.endpoint.identity.isolation_segment());
+        for pool in self.find(|pool| pool.members.iter().any(is_left)) {
+            let members = self.part(&pool, is_left, Departure::Elsewhere, now);
+            changed.removed += pool.members.len() - members.len();
+            let rest = (!members.is_empty()).then(|| self.pool(&pool.name, members, None));
+            self.put(&pool.name, rest);
         }
         changed
+    }
+
+    fn find(&self, wanted: impl Fn(&Pool) -> bool) -> Vec<Arc<Pool>> {
+        let pools = self.table.iter().filter(|pool| wanted(pool));
+        pools.cloned().collect()
+    }
+
+    /// Those of its members that do not leave it.
+    fn part(
+        &mut self,
+        pool: &Pool,
+        leaves: impl Fn(&Member) -> bool,
+        why: Departure,
+        now: Millis,
+    ) -> Vec<Member> {
+        let mut members = Vec::with_capacity(pool.members.len());
+        for member in &pool.members {
+            match leaves(member) {
+                true => self.leaves(&pool.name, &member.endpoint.identity, why, now),
+                false => members.push(member.clone()),
+            }
+        }
+        members
     }
 
     /// The bus was away: nobody could register, so nothing may count as stale because of it.
@@ -661,4 +640,9 @@ impl Registry {
 /// was overtaken.
 fn older(message: u64, known: u64) -> bool {
     message != 0 && known != 0 && message < known && known - message < OVERTAKES_NS
+}
+
+/// Whether both are told, and are not the same.
+fn are_others(one: Option<&str>, other: Option<&str>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one != other)
 }
