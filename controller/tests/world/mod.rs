@@ -508,6 +508,8 @@ pub fn droplet(app: &str, guid: &str) -> Droplet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     Run,
+    /// It runs after so long.
+    Linger(Duration),
     Crash,
 }
 
@@ -680,9 +682,13 @@ impl Agent {
         let behaviour = (self.inner.behaviour.lock().unwrap())(&start);
         self.inner.starts.lock().unwrap().push(start);
         self.tell(&id).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(match behaviour {
+            Behaviour::Linger(time) => time,
+            Behaviour::Run | Behaviour::Crash => Duration::from_millis(50),
+        })
+        .await;
         match behaviour {
-            Behaviour::Run => {
+            Behaviour::Run | Behaviour::Linger(_) => {
                 if let Some(copy) = self.inner.copies.lock().unwrap().get_mut(&id) {
                     copy.state = InstanceState::Running;
                 }
