@@ -5,6 +5,7 @@
 //! What a request said is copied when it arrives, into one text: its headers change on their way, and to hold on to
 //! them would hold on to the buffer they were read into.
 
+use super::identity::At;
 use super::log_rules::LogRules;
 use super::table::Endpoint;
 use http::header::{self, HeaderMap, HeaderName};
@@ -181,7 +182,7 @@ impl Access {
         self.served_by.as_ref()?.identity.instance_id()
     }
 
-    fn backend(&self) -> Option<super::identity::At<'_>> {
+    fn backend(&self) -> Option<At<'_>> {
         self.served_by
             .as_ref()
             .map(|endpoint| endpoint.identity.at())
@@ -195,19 +196,46 @@ impl Access {
         escaped(out, self.said.get(Said::Method).unwrap_or_default());
         out.push(' ');
         escaped(out, self.said.get(Said::Target).unwrap_or_default());
-        // Writing to a String cannot fail.
-        let _ = write!(
-            out,
-            " {}\" {} {} {} ",
-            self.protocol, self.status, self.request_bytes, self.response_bytes
-        );
+        out.push(' ');
+        out.push_str(self.protocol);
+        out.push_str("\" ");
+        for count in [
+            u64::from(self.status),
+            self.request_bytes,
+            self.response_bytes,
+        ] {
+            number(out, count);
+            out.push(' ');
+        }
         quoted(out, self.said.get(Said::Referer));
         out.push(' ');
         quoted(out, self.said.get(Said::UserAgent));
         out.push(' ');
-        shown(out, self.remote);
+        match self.remote {
+            // (As it displays itself, in a tenth of the time.)
+            Some(SocketAddr::V4(remote)) => {
+                out.push('"');
+                for (place, octet) in remote.ip().octets().into_iter().enumerate() {
+                    out.push_str(if place == 0 { "" } else { "." });
+                    number(out, octet.into());
+                }
+                out.push(':');
+                number(out, remote.port().into());
+                out.push('"');
+            }
+            remote => shown(out, remote),
+        }
         out.push(' ');
-        shown(out, self.backend());
+        match self.backend() {
+            Some(At { host, port }) => {
+                out.push('"');
+                out.push_str(host);
+                out.push(':');
+                number(out, port.into());
+                out.push('"');
+            }
+            None => shown(out, None::<At<'_>>),
+        }
         let said = |what| self.said.get(what);
         field(out, "x_forwarded_for", said(Said::ForwardedFor));
         field(out, "x_forwarded_proto", said(Said::ForwardedProto));
@@ -339,9 +367,23 @@ fn escaped(out: &mut String, value: &str) {
 
 /// Seconds to the microsecond.
 fn seconds(out: &mut String, time: Duration) {
-    let micros = (time.as_nanos() + 500) / 1000;
-    let _ = write!(out, "{}.", micros / 1_000_000);
+    let micros = time.as_secs() * 1_000_000 + u64::from(time.subsec_nanos() + 500) / 1000;
+    number(out, micros / 1_000_000);
+    out.push('.');
     digits(out, (micros % 1_000_000) as u32, 6);
+}
+
+/// A number as it displays itself: a log line has a dozen of them, and formatting is dear.
+fn number(out: &mut String, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut left = number;
+    while left > 0 || at == digits.len() {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
 }
 
 /// The last so many digits of a number.
@@ -354,6 +396,8 @@ fn digits(out: &mut String, number: u32, count: u32) {
 
 /// `2006-01-02T15:04:05.999999999Z` of nanoseconds since 1970.
 fn rfc3339(out: &mut String, unix_nanos: u128) {
+    // (Enough until 2554, and a division of half the width costs a tenth.)
+    let unix_nanos = u64::try_from(unix_nanos).unwrap_or(u64::MAX);
     let seconds = (unix_nanos / 1_000_000_000) as i64;
     let nanos = (unix_nanos % 1_000_000_000) as u32;
     let days = seconds.div_euclid(86_400);
@@ -503,6 +547,22 @@ mod tests {
         let read: serde_json::Value =
             serde_json::from_str(&written(&access(&rules, "/"))).expect("JSON");
         assert_eq!(read["status"], 200);
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_written_as_they_display_themselves() {
+        for count in [0, 7, 10, 65_535, u64::MAX] {
+            let mut out = String::new();
+            number(&mut out, count);
+            assert_eq!(out, count.to_string());
+        }
+        for peer in ["127.0.0.1:5", "10.200.0.255:65535", "[::1]:80"] {
+            let line = written(&Access {
+                remote: Some(peer.parse().expect("an address")),
+                ..Access::default()
+            });
+            assert!(line.contains(&format!(" \"{peer}\" ")), "{line}");
+        }
     }
 
     #[test]

@@ -175,6 +175,8 @@ pub struct Pool {
     pub name: RouteName,
     pub members: Box<[Member]>,
     turn: AtomicUsize,
+    /// The newest registration says how its instances are chosen. (So that requests need not look at it.)
+    says_how: bool,
     /// Where its requests go first.
     pub service: Option<Arc<Service>>,
     /// What its owner set for its requests.
@@ -225,16 +227,18 @@ impl Pool {
 
     /// What the newest registration of the name asks for.
     pub fn algorithm(&self) -> Option<Algorithm> {
-        self.members
-            .last()
-            .and_then(|member| member.endpoint.identity.algorithm())
+        self.newest()?.algorithm()
     }
 
     /// The header whose value chooses the instance, if so.
     pub fn hash(&self) -> Option<&HashBy> {
-        self.members
-            .last()
-            .and_then(|member| member.endpoint.identity.hash())
+        self.newest()?.hash()
+    }
+
+    /// Who says how instances are chosen, if anybody does.
+    fn newest(&self) -> Option<&Identity> {
+        let newest = self.members.last().filter(|_| self.says_how)?;
+        Some(&newest.endpoint.identity)
     }
 
     pub fn find_instance(&self, id: &str) -> Option<&Member> {
@@ -278,6 +282,7 @@ impl Pool {
             name,
             members: Box::default(),
             turn: AtomicUsize::new(turn),
+            says_how: false,
             service: None,
             rules: None,
             emptied: None,
@@ -317,7 +322,13 @@ impl Table {
     /// within a host the longest path that covers the request's. Both arguments are folded
     /// ([`super::uri`]).
     pub fn lookup(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
-        let within = |host: &str| self.pools(host).find(|pool| covers(pool.name.path(), path));
+        let within = |host: &str| {
+            let covering = |pool: &&Arc<Pool>| {
+                let prefix = pool.name.path_of(host);
+                prefix.is_some_and(|prefix| covers(prefix, path))
+            };
+            self.pools(host).find(covering)
+        };
         if let Some(pool) = within(host) {
             return Some(pool);
         }

@@ -110,6 +110,12 @@ impl RouteName {
         self.parts().1
     }
 
+    /// Its path, if its host is this one. (For every request: no search for where the host ends.)
+    pub(super) fn path_of(&self, host: &str) -> Option<&str> {
+        let path = self.0.strip_prefix(host)?;
+        (path.is_empty() || path.starts_with('/')).then_some(path)
+    }
+
     fn of_port(port: Port, host: &str) -> Result<RouteName, InvalidUri> {
         if host.contains('*') {
             return Err(InvalidUri::Wildcard);
@@ -181,6 +187,25 @@ pub fn covers(prefix: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_that_of_its_host_only() {
+        let name = RouteName::parse("a.example.com/b/c").expect("a route");
+        assert_eq!(name.path_of("a.example.com"), Some("/b/c"));
+        for other in [
+            "a.example.co",
+            "example.com",
+            "a.example.com.",
+            "b.example.com",
+        ] {
+            assert_eq!(name.path_of(other), None, "{other}");
+        }
+        let name = RouteName::of_host("a.example.com");
+        assert_eq!(name.path_of("a.example.com"), Some(""));
+        let name = RouteName::parse("tcp://a.example.com:6000").expect("a route");
+        assert_eq!(name.path_of(name.host()), Some(""));
+        assert_eq!(name.path_of("tcp"), None);
+    }
 
     #[test]
     fn registered_uris_are_folded() {

@@ -137,9 +137,14 @@ impl Registry {
         let service = url.and_then(|url| self.service(url));
         let rules = self.rules(name, &members);
         let known = self.table.get(name);
+        let says_how = members.last().is_some_and(|newest| {
+            let identity = &newest.endpoint.identity;
+            identity.algorithm().is_some() || identity.hash().is_some()
+        });
         Pool {
             name: known.map_or(name, |known| &known.name).clone(),
             members: members.into(),
+            says_how,
             turn: AtomicUsize::new(known.map_or(0, |known| known.turn.load(Ordering::Relaxed))),
             rules,
             service,
@@ -212,6 +217,7 @@ impl Registry {
                 name,
                 members: [member].into(),
                 turn: AtomicUsize::new(0),
+                says_how: false,
                 service: None,
                 rules: None,
                 emptied: None,

@@ -59,7 +59,7 @@ impl Node {
             depth += 1;
         };
         leaf.iter()
-            .filter(move |place| place.hash == hash && place.pool.name.host() == host)
+            .filter(move |place| place.hash == hash && place.pool.name.path_of(host).is_some())
             .map(|place| &place.pool)
     }
 
