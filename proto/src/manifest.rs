@@ -1,6 +1,18 @@
 //! The words of a manifest (contract §1.4). `yard` refuses others before anything is sent, the
 //! controller refuses them from any client: both read them here.
 
+use crate::config::value::parse_duration;
+
+/// After how many seconds without a request a process sleeps, as people write it: `10m`, or `never`, which is 0.
+pub fn sleep_after(text: &str) -> Option<u64> {
+    if text == "never" {
+        return Some(0);
+    }
+    parse_duration(text)
+        .map(|time| time.as_secs())
+        .filter(|seconds| *seconds >= 1)
+}
+
 /// Keys at the top of a manifest.
 pub const TOP: &[&str] = &[
     "version",
@@ -26,6 +38,7 @@ pub const PROCESS: &[&str] = &[
     "readiness-health-check-interval",
     "readiness-health-check-invocation-timeout",
     "readiness-health-check-type",
+    "sleep-after",
     "timeout",
     "user",
 ];
@@ -51,3 +64,17 @@ pub const APP: &[&str] = &[
     "sidecars",
     "stack",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_requests_needs_a_unit() {
+        assert_eq!(sleep_after("10m"), Some(600));
+        assert_eq!(sleep_after("never"), Some(0));
+        for text in ["", "10", "0s", "100ms", "soon"] {
+            assert_eq!(sleep_after(text), None, "{text}");
+        }
+    }
+}

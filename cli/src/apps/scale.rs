@@ -112,31 +112,14 @@ pub fn parse_megabytes(text: &str) -> Result<u64, String> {
     Ok(megabytes as u64)
 }
 
-/// `10m`, or `never`, which is 0.
 fn parse_sleep(text: &str) -> Result<u64, String> {
-    if text == "never" {
-        return Ok(0);
-    }
-    match proto::config::value::parse_duration(text) {
-        Some(time) if time.as_secs() >= 1 => Ok(time.as_secs()),
-        _ => Err(format!(
-            "{text:?} is no time: write 90s, 10m or 12h, or never"
-        )),
-    }
+    proto::manifest::sleep_after(text)
+        .ok_or_else(|| format!("{text:?} is no time: write 90s, 10m or 12h, or never"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_without_requests_needs_a_unit() {
-        assert_eq!(parse_sleep("10m"), Ok(600));
-        assert_eq!(parse_sleep("never"), Ok(0));
-        for text in ["", "10", "0s", "100ms", "soon"] {
-            assert!(parse_sleep(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn sizes_need_a_unit() {

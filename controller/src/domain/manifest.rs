@@ -75,6 +75,8 @@ pub struct ProcessManifest {
     pub health_check_interval: Option<u32>,
     /// Seconds an instance may take to become healthy.
     pub timeout: Option<u32>,
+    /// Seconds without a request after which it sleeps; 0: it never does.
+    pub sleep_after: Option<u64>,
 }
 
 /// Everything that is wrong, one sentence each.
@@ -243,6 +245,7 @@ impl ProcessManifest {
         );
         lay(&mut self.health_check_interval, over.health_check_interval);
         lay(&mut self.timeout, over.timeout);
+        lay(&mut self.sleep_after, over.sleep_after);
     }
 }
 
@@ -265,6 +268,12 @@ fn read_process(fields: &mut Fields<'_>) -> ProcessManifest {
         .megabytes("disk_quota")
         .or(fields.megabytes("disk-quota"));
     process.timeout = fields.number("timeout", 1, 86_400);
+    if let Some(text) = fields.text("sleep-after") {
+        process.sleep_after = proto::manifest::sleep_after(&text);
+        if process.sleep_after.is_none() {
+            fields.fault("'sleep-after' must be a time without requests (90s, 10m, 12h) or never");
+        }
+    }
     process.health_check_invocation_timeout =
         fields.number("health-check-invocation-timeout", 1, 3600);
     process.health_check_interval = fields.number("health-check-interval", 1, 86_400);

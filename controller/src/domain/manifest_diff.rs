@@ -97,6 +97,7 @@ fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
             health_check_invocation_timeout,
             health_check_interval,
             timeout,
+            sleep_after,
         } = process;
         let mut set =
             |key: &str, value: Option<Value>| put(format!("/processes/{kind}/{key}"), value);
@@ -127,6 +128,11 @@ fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
             health_check_interval.map(|seconds| json!(seconds)),
         );
         set("timeout", timeout.map(|seconds| json!(seconds)));
+        let sleep_after = sleep_after.map(|seconds| match seconds {
+            0 => json!("never"),
+            seconds => json!(format!("{seconds}s")),
+        });
+        set("sleep-after", sleep_after);
     }
     fields
 }
@@ -164,6 +170,19 @@ mod tests {
             ]
         );
         assert_eq!(changes[1].was, Some(json!("64M")));
+    }
+
+    #[test]
+    fn a_time_is_the_same_however_it_is_written() {
+        let current = app("{name: a, sleep-after: 600s}");
+        assert_eq!(
+            diff(0, &app("{name: a, sleep-after: 10m}"), Some(&current)),
+            []
+        );
+        let changes = diff(0, &app("{name: a, sleep-after: never}"), Some(&current));
+        assert_eq!(changes[0].path, "/applications/0/processes/web/sleep-after");
+        assert_eq!(changes[0].value, Some(json!("never")));
+        assert_eq!(changes[0].was, Some(json!("600s")));
     }
 
     #[test]

@@ -180,13 +180,16 @@ impl Ops {
         let before = process.clone();
         super::processes::change(&mut process, &settings_of(wanted))?;
         let scale = Scale {
-            yard_sleep_after_in_seconds: None,
+            yard_sleep_after_in_seconds: wanted.sleep_after,
             instances: wanted.instances,
             memory_in_mb: wanted.memory_mb,
             disk_in_mb: wanted.disk_mb,
             log_rate_limit_in_bytes_per_second: None,
         };
         self.rescale(&mut process, &scale)?;
+        if process.sleep_after.is_some() && before.sleep_after.is_none() {
+            super::processes::no_ports(connection, app).await?;
+        }
         let deploying = match kind {
             "web" => deployments::active_of_app(connection, &app.guid)
                 .await?
@@ -493,5 +496,9 @@ fn current_process(process: &Process) -> ProcessManifest {
         health_check_invocation_timeout: small(process.health_check_invocation_timeout),
         health_check_interval: small(process.health_check_interval),
         timeout: small(process.health_check_timeout),
+        sleep_after: (process.kind == "web").then(|| {
+            let seconds = process.sleep_after.unwrap_or_default();
+            u64::try_from(seconds).unwrap_or_default()
+        }),
     }
 }

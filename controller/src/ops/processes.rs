@@ -437,7 +437,7 @@ fn sleep_after(process: &mut Process, seconds: u64) -> Result<(), Refusal> {
 }
 
 /// An app that sleeps has no routes with ports: what comes there cannot be held.
-async fn no_ports(connection: &mut Connection, app: &App) -> Result<(), Refusal> {
+pub(super) async fn no_ports(connection: &mut Connection, app: &App) -> Result<(), Refusal> {
     let names = routes::names(connection, &app.guid, "web").await?;
     let port = names
         .uris

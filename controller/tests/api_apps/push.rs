@@ -316,6 +316,38 @@ async fn manifests_are_refused_at_once_or_by_their_job() {
 }
 
 #[tokio::test]
+async fn a_manifest_says_when_an_app_sleeps() {
+    let http = Http::start().await;
+    let user = http.admin().await;
+    let space = user.first("/v3/spaces").await;
+    let path = format!("/v3/spaces/{space}/actions/apply_manifest");
+    let apply = async |more: &str| {
+        let manifest = format!("applications: [{{name: a, no-route: true{more}}}]");
+        job(&user, yaml(&user, &path, &manifest).await).await
+    };
+    let sleeps = async || {
+        let found = user.get("/v3/processes?types=web").await.expect(200);
+        found["resources"][0]["yard_sleep_after_in_seconds"].clone()
+    };
+    for (more, wanted) in [
+        (", sleep-after: 10m", json!(600)),
+        // What is not mentioned stays.
+        (", memory: 64M", json!(600)),
+        (", sleep-after: never", Value::Null),
+    ] {
+        assert_eq!(apply(more).await["state"], "COMPLETE", "{more}");
+        assert_eq!(sleeps().await, wanted, "{more}");
+    }
+    let worker = ", processes: [{type: worker, sleep-after: 10m}]";
+    let failed = apply(worker).await;
+    let told = failed["errors"][0]["detail"].as_str().unwrap_or_default();
+    assert!(told.contains("Only the web process can sleep"), "{failed}");
+    let text = "applications: [{name: a, sleep-after: soon}]";
+    let told = yaml(&user, &path, text).await.refused(422);
+    assert!(told.contains("'sleep-after' must be a time"), "{told}");
+}
+
+#[tokio::test]
 async fn deployments_are_begun_and_taken_back() {
     let http = Http::start().await;
     let user = http.admin().await;

@@ -300,7 +300,7 @@ async fn a_push_goes_on_when_the_leader_is_killed() {
     second.nudge();
     eventually("the stager has the build", async || {
         match requests.lock().unwrap().is_empty() {
-            true => Err("nobody asked it"),
+            true => Err("nobody asked it".to_string()),
             false => Ok(()),
         }
     })
@@ -312,7 +312,7 @@ async fn a_push_goes_on_when_the_leader_is_killed() {
     eventually("the deployment has begun", async || {
         let new = world.process(&new.guid).await.ok_or("gone")?;
         match new.instances {
-            0 => Err("no new instance"),
+            0 => Err("no new instance".to_string()),
             _ => Ok(()),
         }
     })
