@@ -65,9 +65,9 @@ impl Ground {
         subfolder(self.folder.path(), name)
     }
 
-    async fn router(&self, name: &str) -> anyhow::Result<Router> {
+    async fn router(&self, name: &str, bus: &nats::Server) -> anyhow::Result<Router> {
         let folder = self.folder(name)?;
-        Router::start(&folder, &self.bus, &self.certificate, cores::MEASURED).await
+        Router::start(&folder, bus, &self.certificate, cores::MEASURED).await
     }
 }
 
@@ -106,8 +106,10 @@ pub fn measure(section: Section) -> anyhow::Result<Vec<Goal>> {
     cores::run_on(cores::OTHERS, move || async move {
         let mut goals = Vec::new();
         let ground = Ground::prepare().await?;
-        let router = ground.router("router").await?;
-        let small = ground.router("small").await?;
+        let router = ground.router("router", &ground.bus).await?;
+        // Of its own: on the other's it would hear of all routes, too, and take its core from it meanwhile.
+        let other_bus = nats::Server::start(Some(cores::OTHERS)).await?;
+        let small = ground.router("small", &other_bus).await?;
         let missed = match section {
             Section::Against => {
                 let beside = against::measure(&ground, &router, &mut goals);
