@@ -138,7 +138,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         table: table.clone(),
     });
     let departures = registry.departures();
-    let table_changed = Arc::new(Notify::new());
+    let ports_changed = Arc::new(Notify::new());
 
     let counters = Arc::new(Counters::default());
     let crowd = Arc::new(Crowd::default());
@@ -173,7 +173,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
         hosts: vec![address.ip().to_string()],
         registry: Arc::new(tokio::sync::Mutex::new(registry)),
         table: table.clone(),
-        table_changed: table_changed.clone(),
+        ports_changed: ports_changed.clone(),
         sleepers: sleepers.clone(),
         policy: policy.clone(),
         policy_changed,
@@ -225,7 +225,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
             })
         })
         .collect();
-    let ports = Doors::new(workers[0].clone(), address.ip(), table_changed);
+    let ports = Doors::new(workers[0].clone(), address.ip(), ports_changed);
     show(&deps, &workers, &counts);
     explain(&deps, &workers[0], &ports, departures);
     let waits = filler.clone();

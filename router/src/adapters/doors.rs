@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Doors {
     pub(super) worker: Arc<Worker>,
     address: IpAddr,
-    table_changed: Arc<Notify>,
+    ports_changed: Arc<Notify>,
     /// Why a port is not open.
     closed: Mutex<BTreeMap<Port, String>>,
     /// Clients of all ports.
@@ -109,11 +109,11 @@ impl Drop for Places {
 }
 
 impl Doors {
-    pub fn new(worker: Arc<Worker>, address: IpAddr, table_changed: Arc<Notify>) -> Arc<Doors> {
+    pub fn new(worker: Arc<Worker>, address: IpAddr, ports_changed: Arc<Notify>) -> Arc<Doors> {
         Arc::new(Doors {
             worker,
             address,
-            table_changed,
+            ports_changed,
             closed: Mutex::default(),
             crowd: Arc::default(),
             tcp: Counts::of(Transport::Tcp),
@@ -140,10 +140,9 @@ impl Doors {
             let is_time = tokio::select! {
                 () = shutdown.draining() => return Ok(()),
                 _ = look.tick() => true,
-                () = self.table_changed.notified() => false,
+                () = self.ports_changed.notified() => false,
             };
             let routes = self.worker.table.load().ports().clone();
-            // (Most changes are those of names.)
             if is_time || !Arc::ptr_eq(&routes, &seen) {
                 self.look(&routes, &mut open);
                 seen = routes;

@@ -17,6 +17,7 @@ use crate::domain::table::{Changed, Registry, Table};
 use arc_swap::ArcSwap;
 use daemon::{Bus, ComponentId, Received, Shutdown, Subscription};
 use futures_util::FutureExt;
+use metrics::Counter;
 use proto::bus::catalogue;
 use proto::bus::router::{Registration, RouterStart};
 use std::future::Future;
@@ -39,7 +40,7 @@ const FILL_QUIET: Duration = Duration::from_millis(50);
 const FILL_LONGEST: Duration = Duration::from_secs(1);
 /// Shortest time between two writes of the file; after one that took long, as many times what it took.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
-const SAVE_SHARE: u32 = 20;
+const SAVE_SHARE: u32 = 50;
 /// Whoever was slower to come back to the bus than we missed `router.start`: it is said twice.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
 /// Shortest interval at which clients may register, told to them.
@@ -51,9 +52,9 @@ pub struct Keeper {
     pub hosts: Vec<String>,
     pub registry: Arc<tokio::sync::Mutex<Registry>>,
     pub table: Arc<ArcSwap<Table>>,
-    /// The table is another one now.
-    pub table_changed: Arc<Notify>,
-    /// Who waits for a change of it too.
+    /// The routes that have ports are others now.
+    pub ports_changed: Arc<Notify>,
+    /// Who waits for a change of the table.
     pub sleepers: Arc<Sleepers>,
     pub policy: Arc<ArcSwap<Settings>>,
     /// The policy is another one now.
@@ -69,7 +70,6 @@ pub struct Keeper {
 }
 
 /// What the registry counts, for `/varz`.
-#[derive(Debug, Default)]
 pub struct RegistryCounts {
     pub registrations: AtomicU64,
     pub unregistrations: AtomicU64,
@@ -77,6 +77,23 @@ pub struct RegistryCounts {
     pub pruned: AtomicU64,
     /// On the router's clock; 0 before the first.
     pub last_update: AtomicU64,
+    register_metric: Counter,
+    unregister_metric: Counter,
+}
+
+impl Default for RegistryCounts {
+    fn default() -> RegistryCounts {
+        let messages = |action| metrics::counter!("registry_message", "action" => action);
+        RegistryCounts {
+            registrations: AtomicU64::new(0),
+            unregistrations: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            pruned: AtomicU64::new(0),
+            last_update: AtomicU64::new(0),
+            register_metric: messages("register"),
+            unregister_metric: messages("unregister"),
+        }
+    }
 }
 
 /// The two subjects in the order in which they are to be applied.
@@ -257,8 +274,13 @@ impl Keeper {
                 }
             };
             if changed.visible() {
-                self.table.store(Arc::new(registry.snapshot()));
-                self.table_changed.notify_one();
+                let table = registry.snapshot();
+                // (Most changes are those of names.)
+                let same_ports = Arc::ptr_eq(table.ports(), self.table.load().ports());
+                self.table.store(Arc::new(table));
+                if !same_ports {
+                    self.ports_changed.notify_one();
+                }
                 self.sleepers.table_changed();
                 if !dirty {
                     dirty = true;
@@ -366,7 +388,7 @@ impl Keeper {
 
     fn register(&self, registry: &mut Registry, received: &Received<Registration>) -> Changed {
         self.counts.registrations.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!("registry_message", "action" => "register").increment(1);
+        self.counts.register_metric.increment(1);
         let Some(announcement) = self.announced(received) else {
             self.counts.rejected.fetch_add(1, Ordering::Relaxed);
             metrics::counter!("registrations_rejected_total").increment(1);
@@ -388,7 +410,7 @@ impl Keeper {
 
     fn unregister(&self, registry: &mut Registry, received: &Received<Registration>) -> Changed {
         self.counts.unregistrations.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!("registry_message", "action" => "unregister").increment(1);
+        self.counts.unregister_metric.increment(1);
         let Some(announcement) = self.announced(received) else {
             return Changed::default();
         };

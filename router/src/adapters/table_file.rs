@@ -14,8 +14,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// What is written at once.
-const BUFFER: usize = 1 << 18;
 /// Form of the file; another form is not read.
 const FORM: u32 = 1;
 
@@ -106,12 +104,26 @@ fn replace(path: &Path, table: &Table) -> anyhow::Result<()> {
     };
     let fresh = path.with_extension("json.new");
     let write = || {
-        let mut file = BufWriter::with_capacity(BUFFER, File::create(&fresh)?);
+        let mut file = BufWriter::new(Courteous(File::create(&fresh)?));
         serde_json::to_writer(&mut file, &document)?;
         file.flush()
     };
     write().with_context(|| format!("cannot write {}", fresh.display()))?;
     std::fs::rename(&fresh, path).with_context(|| format!("cannot replace {}", path.display()))
+}
+
+/// Gives way before each write: where all cores are busy, whoever has a request or a registration goes first.
+struct Courteous(File);
+
+impl Write for Courteous {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::thread::yield_now();
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Reads the file into the registry (`tls`: endpoints over TLS too); returns the number of endpoints. A missing file is no error.

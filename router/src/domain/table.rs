@@ -264,8 +264,8 @@ impl Pool {
         members.position(|member| member.endpoint.identity.at() == identity.at())
     }
 
-    /// What its members counted, by app.
-    fn tallies(&self) -> impl Iterator<Item = (Option<&str>, &Arc<Tally>)> {
+    /// A member for each tally: those of the same app share it.
+    fn tallied(&self) -> impl Iterator<Item = &Member> {
         let first = |place: usize, tally: &Arc<Tally>| {
             let mut before = self.members[..place].iter();
             !before.any(|member| Arc::ptr_eq(&member.tally, tally))
@@ -273,7 +273,7 @@ impl Pool {
         let members = self.members.iter().enumerate();
         members
             .filter(move |(place, member)| first(*place, &member.tally))
-            .map(|(_, member)| (member.endpoint.identity.app(), &member.tally))
+            .map(|(_, member)| member)
     }
 
     #[cfg(test)]
@@ -313,21 +313,14 @@ pub struct Table {
 pub type Ports = BTreeMap<Port, Vec<Arc<Pool>>>;
 
 impl Table {
-    /// The pools of a host, the longest path first.
-    fn pools<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a Arc<Pool>> {
-        self.pools.of(self.hasher.hash_one(host), host)
-    }
-
     /// Finds the pool for a request: the exact host first, then wildcards from the most specific;
     /// within a host the longest path that covers the request's. Both arguments are folded
     /// ([`super::uri`]).
     pub fn lookup(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
         let within = |host: &str| {
-            let covering = |pool: &&Arc<Pool>| {
-                let prefix = pool.name.path_of(host);
-                prefix.is_some_and(|prefix| covers(prefix, path))
-            };
-            self.pools(host).find(covering)
+            let mut pools = self.pools.of(self.hasher.hash_one(host), host);
+            let (_, pool) = pools.find(|(prefix, _)| covers(prefix, path))?;
+            Some(pool)
         };
         if let Some(pool) = within(host) {
             return Some(pool);
@@ -363,12 +356,10 @@ impl Table {
         self.pools.iter()
     }
 
-    /// What its routes' instances counted: route, app and counts.
-    pub fn tallies(&self) -> impl Iterator<Item = (&RouteName, Option<&str>, &Arc<Tally>)> {
-        self.iter().flat_map(|pool| {
-            let tallies = pool.tallies();
-            tallies.map(|(app, tally)| (&pool.name, app, tally))
-        })
+    /// A member for each tally, with its route.
+    pub fn tallied(&self) -> impl Iterator<Item = (&RouteName, &Member)> {
+        self.iter()
+            .flat_map(|pool| pool.tallied().map(|member| (&pool.name, member)))
     }
 
     /// Names with at least one endpoint.
@@ -407,7 +398,10 @@ impl Table {
     }
 
     fn get(&self, name: &RouteName) -> Option<&Arc<Pool>> {
-        self.pools(name.host()).find(|pool| pool.name == *name)
+        let (host, path) = name.parts();
+        let mut pools = self.pools.of(self.hasher.hash_one(host), host);
+        let (_, pool) = pools.find(|(known, _)| *known == path)?;
+        Some(pool)
     }
 }
 

@@ -103,9 +103,10 @@ impl Tallies {
 
     /// What was counted since the last time, ordered; pairs without a request, also under way, are left out.
     pub fn take(&self, table: &Table) -> Vec<Taken> {
-        let mut found: BTreeMap<(&RouteName, Option<&str>), Sum> = BTreeMap::new();
-        for (route, app, tally) in table.tallies() {
-            found_in(&mut found, route, app, tally);
+        let mut sums = Sums::default();
+        for (route, member) in table.tallied() {
+            let app = || member.endpoint.identity.app();
+            sums.add(route, app, &member.tally);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // Looked at before the counts: who lets go in between has counted before.
@@ -114,9 +115,10 @@ impl Tallies {
             .map(|one| Arc::strong_count(&one.tally) > 1)
             .collect();
         for one in kept.iter() {
-            found_in(&mut found, &one.route, one.app.as_deref(), &one.tally);
+            sums.add(&one.route, || one.app.as_deref(), &one.tally);
         }
-        let taken = found
+        let taken = sums
+            .of
             .into_iter()
             .map(|((route, app), sum)| Taken {
                 route: route.to_string(),
@@ -142,23 +144,31 @@ struct Sum {
     seen: Vec<*const Tally>,
 }
 
-fn found_in<'a>(
-    found: &mut BTreeMap<(&'a RouteName, Option<&'a str>), Sum>,
-    route: &'a RouteName,
-    app: Option<&'a str>,
-    tally: &Arc<Tally>,
-) {
-    let (requests, errors) = tally.take();
-    let open = tally.open.load(Ordering::Relaxed);
-    if requests + open == 0 {
-        return;
-    }
-    let sum = found.entry((route, app)).or_default();
-    sum.requests += requests;
-    sum.errors += errors;
-    if !sum.seen.contains(&Arc::as_ptr(tally)) {
-        sum.seen.push(Arc::as_ptr(tally));
-        sum.open += open;
+#[derive(Default)]
+struct Sums<'a> {
+    of: BTreeMap<(&'a RouteName, Option<&'a str>), Sum>,
+}
+
+impl<'a> Sums<'a> {
+    /// Takes what it counted. Most counted nothing, and nobody asks for their app.
+    fn add(
+        &mut self,
+        route: &'a RouteName,
+        app: impl FnOnce() -> Option<&'a str>,
+        tally: &Arc<Tally>,
+    ) {
+        let (requests, errors) = tally.take();
+        let open = tally.open.load(Ordering::Relaxed);
+        if requests + open == 0 {
+            return;
+        }
+        let sum = self.of.entry((route, app())).or_default();
+        sum.requests += requests;
+        sum.errors += errors;
+        if !sum.seen.contains(&Arc::as_ptr(tally)) {
+            sum.seen.push(Arc::as_ptr(tally));
+            sum.open += open;
+        }
     }
 }
 

@@ -92,12 +92,19 @@ impl RouteName {
         RouteName(host.into())
     }
 
-    fn parts(&self) -> (&str, &str) {
+    pub(super) fn parts(&self) -> (&str, &str) {
         // No host ends with a colon: that is the one of `tcp://host:port`, which is a host as a whole.
         match self.0.find('/') {
             Some(at) if !self.0[..at].ends_with(':') => self.0.split_at(at),
             Some(_) | None => (&self.0, ""),
         }
+    }
+
+    /// Its path, if this is its host: what most names of a table are asked for.
+    pub fn path_at(&self, host: &str) -> Option<&str> {
+        let path = self.0.strip_prefix(host)?;
+        let is_whole = path.is_empty() || (path.starts_with('/') && !host.ends_with(':'));
+        is_whole.then_some(path)
     }
 
     /// Lower case, without port. A leading `*.` is kept. Of a route with a port: `tcp://host:port`.
@@ -108,12 +115,6 @@ impl RouteName {
     /// Empty, or `/a/b` without a trailing slash, lower case.
     pub fn path(&self) -> &str {
         self.parts().1
-    }
-
-    /// Its path, if its host is this one. (For every request: no search for where the host ends.)
-    pub(super) fn path_of(&self, host: &str) -> Option<&str> {
-        let path = self.0.strip_prefix(host)?;
-        (path.is_empty() || path.starts_with('/')).then_some(path)
     }
 
     fn of_port(port: Port, host: &str) -> Result<RouteName, InvalidUri> {
@@ -189,25 +190,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_that_of_its_host_only() {
-        let name = RouteName::parse("a.example.com/b/c").expect("a route");
-        assert_eq!(name.path_of("a.example.com"), Some("/b/c"));
-        for other in [
-            "a.example.co",
-            "example.com",
-            "a.example.com.",
-            "b.example.com",
-        ] {
-            assert_eq!(name.path_of(other), None, "{other}");
-        }
-        let name = RouteName::of_host("a.example.com");
-        assert_eq!(name.path_of("a.example.com"), Some(""));
-        let name = RouteName::parse("tcp://a.example.com:6000").expect("a route");
-        assert_eq!(name.path_of(name.host()), Some(""));
-        assert_eq!(name.path_of("tcp"), None);
-    }
-
-    #[test]
     fn registered_uris_are_folded() {
         let cases = [
             ("Foo.Example.COM", "foo.example.com", ""),
@@ -224,6 +206,10 @@ mod tests {
         for (uri, host, path) in cases {
             let name = RouteName::parse(uri).unwrap();
             assert_eq!((name.host(), name.path()), (host, path), "{uri}");
+            assert_eq!(name.path_at(host), Some(path));
+            for other in [&host[1..], &host[..host.len() - 1], &format!("{host}.")] {
+                assert_eq!(name.path_at(other), None);
+            }
             assert_eq!(name.to_string(), format!("{host}{path}"));
         }
     }
@@ -258,6 +244,8 @@ mod tests {
         };
         assert_eq!(name.port(), Some(port));
         assert_eq!(name.bare_host(), "tcp.example.com");
+        assert_eq!(name.path_at(name.host()), Some(""));
+        assert_eq!(name.path_at("tcp:"), None);
         assert_eq!(name.to_string(), "tcp://tcp.example.com:10101");
         assert_eq!(RouteName::parse(&name.to_string()), Ok(name.clone()));
         assert_ne!(fold_host(name.host()), name.host());

@@ -157,9 +157,11 @@ impl Registry {
     fn put(&mut self, name: &RouteName, pool: Option<Pool>) {
         let former = self.table.get(name).cloned();
         let now = pool.as_ref().map_or(&[][..], |pool| &pool.members);
-        for (app, tally) in former.iter().flat_map(|former| former.tallies()) {
-            if !now.iter().any(|member| Arc::ptr_eq(&member.tally, tally)) {
-                self.tallies.keep(name, app, tally);
+        for left in former.iter().flat_map(|former| former.tallied()) {
+            let mut now = now.iter();
+            if !now.any(|member| Arc::ptr_eq(&member.tally, &left.tally)) {
+                let app = left.endpoint.identity.app();
+                self.tallies.keep(name, app, &left.tally);
             }
         }
         self.table.put(name, pool);

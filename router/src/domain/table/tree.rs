@@ -48,8 +48,12 @@ fn child(hash: u64, depth: u32) -> usize {
 }
 
 impl Node {
-    /// The pools of a host, the longest path first.
-    pub(super) fn of<'a>(&'a self, hash: u64, host: &str) -> impl Iterator<Item = &'a Arc<Pool>> {
+    /// The pools of a host with their paths, the longest path first.
+    pub(super) fn of<'a>(
+        &'a self,
+        hash: u64,
+        host: &str,
+    ) -> impl Iterator<Item = (&'a str, &'a Arc<Pool>)> {
         let (mut node, mut depth) = (self, 0);
         let leaf = loop {
             match node {
@@ -59,8 +63,8 @@ impl Node {
             depth += 1;
         };
         leaf.iter()
-            .filter(move |place| place.hash == hash && place.pool.name.path_of(host).is_some())
-            .map(|place| &place.pool)
+            .filter(move |place| place.hash == hash)
+            .filter_map(move |place| Some((place.pool.name.path_at(host)?, &place.pool)))
     }
 
     /// Replaces, adds or (with `None`) removes the pool of a name. Says whether there was one.
@@ -214,7 +218,7 @@ mod tests {
                 if time % 50 == 0 {
                     copies.push((tree.clone(), tree.iter().count()));
                 }
-                let found: Vec<usize> = tree.of(hash, name.host()).map(|pool| pool.name.path().len()).collect();
+                let found: Vec<usize> = tree.of(hash, name.host()).map(|(path, _)| path.len()).collect();
                 let mut expected: Vec<usize> = model.keys()
                     .filter(|known| known.host() == name.host())
                     .map(|known| known.path().len())
