@@ -134,14 +134,21 @@ impl Line {
     }
 
     /// Begins a request. Its body is untouched until the head has gone out.
-    pub fn ask(&mut self, method: &Method, uri: &Uri, headers: &HeaderMap, body: RequestBody) {
+    pub fn ask<'a>(
+        &mut self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        further: impl Iterator<Item = (HeaderName, &'a str)>,
+        body: RequestBody,
+    ) {
         let framing = match (body.is_end_stream(), body.size_hint().exact()) {
             (true, _) => Framing::None,
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::Chunked,
         };
         self.out.clear();
-        request_head::write(&mut self.out, method, uri, headers, framing);
+        request_head::write(&mut self.out, method, uri, headers, further, framing);
         self.body = match framing {
             Framing::None => None,
             Framing::Length(left) => Some(Passing {

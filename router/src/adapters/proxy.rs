@@ -536,7 +536,6 @@ async fn forward(
         }
         let endpoint = member.endpoint.clone();
         exchange.with(&member);
-        forwarding::name_instance(&mut outgoing.headers, &endpoint);
         let mut fresh = false;
         let failure = loop {
             match attempt(worker, policy, &endpoint, outgoing, fresh, exchange).await {
@@ -617,14 +616,12 @@ async fn attempt(
     let Lease { connection, reused } = lease;
     let asked = match connection {
         Connection::Http1(line) => {
-            let home = (endpoint.number, worker.backends.clone());
-            let asking = ask(line, home, &outgoing, body, gate);
+            let asking = ask(line, endpoint, &worker.backends, &outgoing, body, gate);
             in_time(asking, by, &outgoing, worker, exchange).await
         }
         // (In a box: most requests need no room for it.)
         Connection::Http2(sender, turn) => {
-            let secure = endpoint.identity.tls().is_some();
-            let asking = Box::pin(ask_http2((sender, turn), &outgoing, body, gate, secure));
+            let asking = Box::pin(ask_http2((sender, turn), endpoint, &outgoing, body, gate));
             in_time(asking, by, &outgoing, worker, exchange).await
         }
     };
@@ -668,13 +665,15 @@ struct Lost {
 /// Asks on a connection of HTTP/1 that belongs to this endpoint.
 async fn ask(
     mut line: Box<Line>,
-    (number, home): (u64, Arc<Backends>),
+    endpoint: &Endpoint,
+    home: &Arc<Backends>,
     outgoing: &Outgoing,
     body: RequestBody,
     gate: Option<Arc<Gate>>,
 ) -> Result<Response<InstanceBody>, Box<Lost>> {
     let heard_before = line.heard();
-    line.ask(&outgoing.method, &outgoing.uri, &outgoing.headers, body);
+    let (method, uri, headers) = (&outgoing.method, &outgoing.uri, &outgoing.headers);
+    line.ask(method, uri, headers, forwarding::names(endpoint), body);
     let interim = || {
         if let Some(gate) = &gate {
             gate.open();
@@ -682,7 +681,8 @@ async fn ask(
     };
     match std::future::poll_fn(|cx| line.poll_head(cx, interim)).await {
         Ok(head) => {
-            let mut response = Response::new(InstanceBody::Http1(OnLine::new(line, number, home)));
+            let answer = OnLine::new(line, endpoint.number, home.clone());
+            let mut response = Response::new(InstanceBody::Http1(answer));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
             Ok(response)
@@ -702,14 +702,20 @@ async fn ask(
 /// on one is one whose answer had not begun.
 async fn ask_http2(
     (mut sender, turn): (http2::SendRequest<RequestBody>, Turn),
+    endpoint: &Endpoint,
     outgoing: &Outgoing,
     body: RequestBody,
     gate: Option<Arc<Gate>>,
-    secure: bool,
 ) -> Result<Response<InstanceBody>, Box<Lost>> {
     let mut request = Request::new(body);
     *request.method_mut() = outgoing.method.clone();
     *request.headers_mut() = outgoing.headers.clone();
+    for (name, value) in forwarding::names(endpoint) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            request.headers_mut().insert(name, value);
+        }
+    }
+    let secure = endpoint.identity.tls().is_some();
     let lost = |failure, body, silent| {
         Box::new(Lost {
             failure,

@@ -54,6 +54,10 @@ pub fn prepare_request(
     }
     headers.remove(X_CF_APP_INSTANCE);
     headers.remove(X_CF_PROCESS_INSTANCE);
+    // Never let a client's own value stand for the router's ([`names`]).
+    for name in [X_CF_APPLICATION_ID, X_CF_INSTANCE_ID, X_CF_INSTANCE_INDEX] {
+        headers.remove(name);
+    }
     append_forwarded_for(headers, &client.address);
     if !headers.contains_key(X_FORWARDED_PROTO) {
         let scheme = if client.secure { "https" } else { "http" };
@@ -65,22 +69,18 @@ pub fn prepare_request(
     headers.insert(X_VCAP_REQUEST_ID, request_id.clone());
 }
 
-/// Names the instance; called for each attempt.
-pub fn name_instance(headers: &mut HeaderMap, endpoint: &Endpoint) {
-    let mut put = |name: HeaderName, value: Option<&str>| {
-        match value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            Some(value) => {
-                headers.insert(name, value);
-            }
-            // Never let a client's own value stand for the router's.
-            None => {
-                headers.remove(name);
-            }
-        }
-    };
-    put(X_CF_APPLICATION_ID, endpoint.identity.app());
-    put(X_CF_INSTANCE_ID, endpoint.identity.instance_id());
-    put(X_CF_INSTANCE_INDEX, endpoint.identity.instance_index());
+/// What names the instance to itself, another one for each attempt.
+pub fn names(endpoint: &Endpoint) -> impl Iterator<Item = (HeaderName, &str)> {
+    let identity = &endpoint.identity;
+    let names = [
+        (X_CF_APPLICATION_ID, identity.app()),
+        (X_CF_INSTANCE_ID, identity.instance_id()),
+        (X_CF_INSTANCE_INDEX, identity.instance_index()),
+    ];
+    let is_value = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    names
+        .into_iter()
+        .filter_map(move |(name, value)| Some((name, value.filter(is_value)?)))
 }
 
 /// Makes the response's headers fit for the client.

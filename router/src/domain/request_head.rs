@@ -13,12 +13,13 @@ pub enum Framing {
     Chunked,
 }
 
-/// Writes the head. What the headers say of the framing of a body is said anew.
-pub fn write(
+/// Writes the head, with further headers. What the headers say of the framing of a body is said anew.
+pub fn write<'a>(
     out: &mut BytesMut,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
+    further: impl Iterator<Item = (HeaderName, &'a str)>,
     framing: Framing,
 ) {
     out.reserve(USUAL);
@@ -39,6 +40,9 @@ pub fn write(
         if !is_framing {
             line(out, name, value.as_bytes());
         }
+    }
+    for (name, value) in further {
+        line(out, &name, value.as_bytes());
     }
     match framing {
         Framing::None => {}
@@ -122,6 +126,7 @@ mod tests {
         method: Method,
         uri: &'static str,
         lines: &[(&str, &str)],
+        further: Option<&str>,
         framing: Framing,
     ) -> String {
         let mut headers = HeaderMap::new();
@@ -132,7 +137,16 @@ mod tests {
             );
         }
         let mut out = BytesMut::new();
-        write(&mut out, &method, &Uri::from_static(uri), &headers, framing);
+        let uri = Uri::from_static(uri);
+        let further = further.map(|value| (HeaderName::from_static("x-further"), value));
+        write(
+            &mut out,
+            &method,
+            &uri,
+            &headers,
+            further.into_iter(),
+            framing,
+        );
         String::from_utf8(out.to_vec()).expect("text")
     }
 
@@ -143,12 +157,13 @@ mod tests {
                 Method::GET,
                 "/a%20b?c=d",
                 &[("host", "x"), ("x-a", "1"), ("x-a", "2")],
+                Some("f"),
                 Framing::None
             ),
-            "GET /a%20b?c=d HTTP/1.1\r\nhost: x\r\nx-a: 1\r\nx-a: 2\r\n\r\n"
+            "GET /a%20b?c=d HTTP/1.1\r\nhost: x\r\nx-a: 1\r\nx-a: 2\r\nx-further: f\r\n\r\n"
         );
         assert_eq!(
-            written(Method::OPTIONS, "*", &[], Framing::None),
+            written(Method::OPTIONS, "*", &[], None, Framing::None),
             "OPTIONS * HTTP/1.1\r\n\r\n"
         );
     }
@@ -156,7 +171,7 @@ mod tests {
     #[test]
     fn the_framing_is_said_once() {
         let said = [("content-length", "0"), ("transfer-encoding", "chunked")];
-        let of = |framing| written(Method::POST, "/", &said, framing);
+        let of = |framing| written(Method::POST, "/", &said, None, framing);
         let head = "POST / HTTP/1.1\r\n";
         assert_eq!(
             of(Framing::None),
