@@ -11,7 +11,8 @@
 //! Absolute figures hold for the machine that the document names. A goal is a ratio to a yardstick
 //! that is measured in the same rounds, and the program says itself whether it is met.
 //!
-//! `bench parts`, `bench router`, `bench table`, `bench automation` and `bench apps` measure one section, and print it only.
+//! `bench parts`, `bench router`, `bench table`, `bench automation` and `bench apps` measure one section, and print it only;
+//! `bench reaction` measures of automation only how long it takes from an event to its action.
 
 #![expect(
     clippy::print_stdout,
@@ -35,7 +36,9 @@ use platform::Platform;
 use tests::{Cluster, Options};
 use yardsticks::bare_server;
 
-const SECTIONS: [&str; 5] = ["parts", "router", "table", "automation", "apps"];
+const SECTIONS: [&str; 6] = ["parts", "router", "table", "automation", "apps", REACTION];
+/// A part of another section: the whole has it once.
+const REACTION: &str = "reaction";
 
 fn main() -> anyhow::Result<()> {
     let only = std::env::args().nth(1);
@@ -85,14 +88,15 @@ async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result
         }
     }
     let mut failed = Ok(());
-    if wants("automation") || wants("apps") {
+    let only_reaction = only == Some(REACTION);
+    if wants("automation") || wants("apps") || only_reaction {
         let cluster = Cluster::start(Options::default()).await?;
         if wants("apps") {
             let measured = platform::measure(&cluster).await;
             failed = measured.map(|platform| document.platform = platform);
         }
-        if wants("automation") && failed.is_ok() {
-            let measured = automation::whole(&cluster).await;
+        if (wants("automation") || only_reaction) && failed.is_ok() {
+            let measured = automation::whole(&cluster, only_reaction).await;
             failed = measured.map(|goals| document.goals = goals);
         }
         if failed.is_err() {

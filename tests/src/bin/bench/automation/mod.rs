@@ -46,14 +46,16 @@ async fn libraries_are_settled(cluster: &Cluster) -> anyhow::Result<()> {
     .await
 }
 
-/// The goals of a whole cluster.
-pub async fn whole(cluster: &Cluster) -> anyhow::Result<Vec<Goal>> {
+/// The goals of a whole cluster; or only those of the way from an event to its action.
+pub async fn whole(cluster: &Cluster, only_reaction: bool) -> anyhow::Result<Vec<Goal>> {
     libraries_are_settled(cluster).await?;
     let bus = nats::Server::start(None).await?;
     let database = postgres::Server::start().await?;
     let database = database.as_ref().map_err(String::as_str);
     let api = Api::log_in(cluster, ANSWER_WITHIN).await?;
     let mut goals = reaction::measure(cluster, &api, &bus, database).await?;
-    goals.push(requests::measure(cluster, &api, database).await?);
+    if !only_reaction {
+        goals.push(requests::measure(cluster, &api, database).await?);
+    }
     Ok(goals)
 }
