@@ -30,7 +30,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// How long a slot rests before it starts a shell ahead.
-pub const AHEAD_AFTER: Duration = Duration::from_millis(5);
+pub const AHEAD_AFTER: Duration = Duration::from_millis(20);
 /// Most shells that wait.
 pub const MOST_AHEAD: usize = 4;
 
