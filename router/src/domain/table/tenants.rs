@@ -17,9 +17,13 @@ pub(super) struct Tenants {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "it is rare, and all would take the room of a vector"
+)]
 enum Names {
     One(RouteName),
-    /// Ordered. (In a box: it is rare, and all would take its room.)
+    /// Ordered.
     Many(Box<Vec<RouteName>>),
 }
 
