@@ -21,8 +21,8 @@ and the greatest of them in brackets; whether it is met follows from the median.
 const METHOD: &str = "
 - Events: a whole cluster, one event at a time, from before the request to a webhook is sent through the router. A shell action is seen to begin by a
   reader of a named pipe to which it writes first, so the reader's wake-up is in the time; a Python action reads the clock in the first line of
-  `run`. Warm: the sandbox of the pack is there, and in it a shell that waits for its command (the slot had rested for 20 ms). Cold: the sandbox
-  is not there, its files are on the agent, and so is what the agent keeps prepared for whichever pack comes. Processes are not pinned.
+  `run`. Warm: the sandbox of the pack is there. Cold: it is not, its files are on the agent, and so is what the agent keeps prepared for whichever
+  pack comes. Processes are not pinned.
 - Start of an instance: in the agent, from its command to the news that its process runs. Y: from orders to a prepared container to the same news.
 - Y of the shell: a message from one NATS client to another, an insert of one row of 1 KB into PostgreSQL, and `sh -c` from start to exit;
   the medians of each, added. Y of Python: `python3 -c 'import json,yaml'` from start to exit.
