@@ -19,6 +19,7 @@ use super::tree;
 use super::users::User;
 use crate::protocol::{Splitter, frame_json, kind};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -83,6 +84,11 @@ fn serve(mut connection: UnixStream) -> io::Result<()> {
     // Signals to the group of the host are the host's.
     nix::unistd::setsid()?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // A host that was killed before this does not end the slot any more.
+    let host = getsockopt(&connection, PeerCredentials)?.pid();
+    if nix::unistd::getppid().as_raw() != host {
+        return Ok(());
+    }
     nix::sys::prctl::set_child_subreaper(true)?;
     // Lower than it is already is not permitted everywhere; then all are taken alike.
     let _ = std::fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY);
