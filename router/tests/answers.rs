@@ -82,6 +82,19 @@ async fn an_answer_that_ends_with_its_connection_is_whole() {
 }
 
 #[tokio::test]
+async fn a_status_may_have_words_of_its_own() {
+    let router = TestRouter::start().await;
+    let text = "HTTP/1.1 404 No such shop\r\ncontent-length: 0\r\n\r\n";
+    let backend = saying(text, text.len()).await;
+    router.route("a.example.com", backend.address);
+    let answer = router.get("a.example.com", "/").await;
+    assert!(
+        answer.head.starts_with("HTTP/1.1 404 No such shop\r\n"),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_answer_whose_end_is_in_doubt_is_none() {
     for text in [
         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",

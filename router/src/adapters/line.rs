@@ -282,8 +282,10 @@ impl Line {
     /// Makes it fit for the next request, if it can be asked again: both messages ended where they should, and nothing
     /// came after.
     pub fn rests(&mut self) -> bool {
-        let done = self.is_over() && self.body.is_none() && self.out.is_empty();
-        if !done || !self.kept || self.broken.is_some() || !self.come.is_empty() {
+        // (An instance may answer before it has taken the last piece of a body.)
+        let sent = self.body.is_none() && self.out.is_empty() && self.piece.is_empty();
+        let done = self.is_over() && sent && !self.unflushed && self.broken.is_none();
+        if !done || !self.kept || !self.come.is_empty() {
             return false;
         }
         if std::mem::take(&mut self.is_large) {
@@ -401,7 +403,7 @@ impl Line {
     fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<usize, LineError>> {
         if self.come.capacity() - self.come.len() < most / 2 {
             self.come.reserve(most);
-            self.is_large |= most > KEPT;
+            self.is_large |= self.come.capacity() > KEPT;
         }
         let read = ready!(poll_read_buf(
             Pin::new(&mut self.socket),
@@ -476,6 +478,45 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Socket::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Socket::Secure(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn only_what_is_done_both_ways_is_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let socket = TcpStream::connect(address).await.expect("a connection");
+        let mut line = Line::new(Socket::Plain(socket));
+        line.answer = Answer::Over;
+        assert!(line.rests());
+        let undone: [fn(&mut Line); 8] = [
+            |line| line.answer = Answer::Length(1),
+            |line| line.kept = false,
+            |line| line.come = BytesMut::from("HTTP/1.1 200 OK"),
+            |line| line.out = BytesMut::from("rest of a head"),
+            |line| line.piece = Bytes::from_static(b"rest of a body"),
+            |line| line.unflushed = true,
+            |line| line.broken = Some(io::ErrorKind::BrokenPipe.into()),
+            |line| {
+                line.body = Some(Passing {
+                    body: RequestBody::empty(),
+                    left: None,
+                    trailers: Vec::new(),
+                });
+            },
+        ];
+        for (number, spoil) in undone.into_iter().enumerate() {
+            let socket = TcpStream::connect(address).await.expect("a connection");
+            let mut line = Line::new(Socket::Plain(socket));
+            line.answer = Answer::Over;
+            spoil(&mut line);
+            assert!(!line.rests(), "spoilt by {number}");
         }
     }
 }

@@ -46,6 +46,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
+use hyper::ext::ReasonPhrase;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -685,6 +686,12 @@ async fn ask(
             let mut response = Response::new(InstanceBody::Http1(answer));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
+            let reason = head
+                .reason
+                .and_then(|text| ReasonPhrase::try_from(text).ok());
+            if let Some(reason) = reason {
+                response.extensions_mut().insert(reason);
+            }
             Ok(response)
         }
         Err(error) => Err(Box::new(Lost {

@@ -31,6 +31,8 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct AnswerHead {
     pub status: StatusCode,
+    /// What the instance says beside its status, where that is not the usual.
+    pub reason: Option<Bytes>,
     pub headers: HeaderMap,
     pub ending: Ending,
     /// The connection may be used again after it.
@@ -121,6 +123,11 @@ fn read(bytes: Bytes, asked: &Method) -> Result<AnswerHead, Unreadable> {
         return Err(Unreadable::Status);
     };
     let status = StatusCode::from_u16(code).map_err(|_| Unreadable::Status)?;
+    let reason = answer.reason.filter(|reason| {
+        let is_usual = status.canonical_reason() == Some(reason);
+        !reason.is_empty() && !is_usual
+    });
+    let reason = reason.map(|reason| bytes.slice_ref(reason.as_bytes()));
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + SPARE);
     for line in answer.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Unreadable::Header)?;
@@ -139,6 +146,7 @@ fn read(bytes: Bytes, asked: &Method) -> Result<AnswerHead, Unreadable> {
     };
     Ok(AnswerHead {
         status,
+        reason,
         ending,
         kept: kept && ending != Ending::Close,
         headers,
@@ -233,7 +241,7 @@ mod tests {
         let head = take(&mut come, &mut 0, &Method::GET)
             .expect("readable")
             .expect("complete");
-        assert_eq!(head.status, 404);
+        assert_eq!((head.status.as_u16(), &head.reason), (404, &None));
         assert_eq!(head.ending, Ending::Length(3));
         assert!(head.kept && !head.is_interim());
         let both: Vec<_> = head.headers.get_all("x-a").iter().collect();
@@ -305,6 +313,14 @@ mod tests {
         for (lines, wanted) in cases {
             assert_eq!(ending_of(lines), wanted, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_reason_of_its_own_is_kept() {
+        let head = of("HTTP/1.1 404 No such shop\r\n\r\n", Method::GET).expect("readable");
+        assert_eq!(head.reason.as_deref(), Some(&b"No such shop"[..]));
+        let head = of("HTTP/1.1 404\r\n\r\n", Method::GET).expect("readable");
+        assert_eq!(head.reason, None);
     }
 
     #[test]
