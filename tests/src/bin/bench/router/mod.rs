@@ -26,10 +26,12 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::cluster::{free_port, free_ports};
+use tests::eventually;
 
 /// Of what is measured beside other proxies, and of what the table costs.
 const LONGEST: Duration = Duration::from_secs(300);
 const IDLE: usize = 1000;
+const FREE_WITHIN: Duration = Duration::from_secs(100);
 /// Until what a connection needed for its request only is given back.
 const SETTLES: Duration = Duration::from_secs(1);
 
@@ -47,7 +49,11 @@ impl Ground {
     async fn prepare() -> anyhow::Result<Ground> {
         let folder = tempfile::Builder::new().prefix("yard-bench-").tempdir()?;
         let bus = nats::Server::start(Some(cores::OTHERS)).await?;
-        let first_backend = free_ports(BACKENDS as u32)?;
+        // Clients that are gone hold theirs for a minute.
+        let first_backend = eventually("ports in a row", FREE_WITHIN, || async {
+            free_ports(BACKENDS as u32)
+        })
+        .await?;
         let place = subfolder(folder.path(), "instances")?;
         let mut instances = nginx::instances(&place, first_backend, cores::OTHERS)?;
         instances.listens(first_backend).await?;
