@@ -138,8 +138,8 @@ pub async fn load(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    // Looked through first: what is broken further on is of no use from its beginning.
-    let document: Document<IgnoredAny> = serde_json::from_slice(&bytes)
+    // Read to its end first: what is broken further on is of no use from its beginning.
+    let document: Document<Readable> = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is no route table", path.display()))?;
     anyhow::ensure!(
         document.form == FORM,
@@ -162,6 +162,16 @@ pub async fn load(
 
 /// Takes the registrations of a [`Document`] as they are read: all at once would take several times the room of the table.
 struct Fill<'a>(&'a mut dyn FnMut(Registration));
+
+/// Registrations that could be taken.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Readable, D::Error> {
+        Fill(&mut drop).deserialize(deserializer)?;
+        Ok(Readable)
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Fill<'_> {
     type Value = ();
@@ -261,6 +271,8 @@ mod tests {
             "{",
             &whole[..whole.len() - 2],
             &whole.replace("\"form\":1", "\"form\":2"),
+            // The last registration.
+            &whole.replace("20001", "\"20001\""),
         ] {
             std::fs::write(&path, text).unwrap();
             assert!(load(&path, &mut broken, true, 0).await.is_err(), "{text}");
