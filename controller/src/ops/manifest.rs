@@ -187,9 +187,7 @@ impl Ops {
             log_rate_limit_in_bytes_per_second: None,
         };
         self.rescale(&mut process, &scale)?;
-        if process.sleep_after.is_some() && before.sleep_after.is_none() {
-            super::processes::no_ports(connection, app).await?;
-        }
+        super::processes::may_sleep(connection, app, &before, &process).await?;
         let deploying = match kind {
             "web" => deployments::active_of_app(connection, &app.guid)
                 .await?

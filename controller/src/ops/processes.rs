@@ -269,9 +269,7 @@ impl Ops {
         let account = Account::of_space(&mut tx, &space).await?;
         let before = process.clone();
         self.rescale(&mut process, scale)?;
-        if process.sleep_after.is_some() && before.sleep_after.is_none() {
-            no_ports(&mut tx, &app).await?;
-        }
+        may_sleep(&mut tx, &app, &before, &process).await?;
         if (process.memory_mb, process.disk_mb) != (before.memory_mb, before.disk_mb) {
             self.need_room(&app, &process)?;
         }
@@ -436,8 +434,16 @@ fn sleep_after(process: &mut Process, seconds: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// An app that sleeps has no routes with ports: what comes there cannot be held.
-pub(super) async fn no_ports(connection: &mut Connection, app: &App) -> Result<(), Refusal> {
+/// Refuses to let an app sleep from now on that has routes with ports: what comes there cannot be held.
+pub(super) async fn may_sleep(
+    connection: &mut Connection,
+    app: &App,
+    before: &Process,
+    process: &Process,
+) -> Result<(), Refusal> {
+    if process.sleep_after.is_none() || before.sleep_after.is_some() {
+        return Ok(());
+    }
     let names = routes::names(connection, &app.guid, "web").await?;
     let port = names
         .uris

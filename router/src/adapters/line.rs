@@ -87,14 +87,13 @@ struct Passing {
 
 /// Where the answer is.
 enum Answer {
-    /// There is no request.
-    None,
     Head,
     Length(u64),
     Chunks(Box<Chunks>),
     Close,
     /// The instance speaks another protocol now.
     Switched,
+    /// It was handed out to its end, or there is none to come.
     Over,
 }
 
@@ -113,7 +112,7 @@ impl Line {
             broken: None,
             body: None,
             method: Method::GET,
-            answer: Answer::None,
+            answer: Answer::Over,
             kept: true,
         })
     }
@@ -222,7 +221,7 @@ impl Line {
         }
         loop {
             let most = match &mut self.answer {
-                Answer::None | Answer::Head | Answer::Switched | Answer::Over => {
+                Answer::Head | Answer::Switched | Answer::Over => {
                     return Poll::Ready(None);
                 }
                 Answer::Length(left) if !self.come.is_empty() => {
@@ -275,7 +274,7 @@ impl Line {
         match self.answer {
             Answer::Length(left) => SizeHint::with_exact(left),
             Answer::Over | Answer::Switched => SizeHint::with_exact(0),
-            Answer::None | Answer::Head | Answer::Chunks(_) | Answer::Close => SizeHint::default(),
+            Answer::Head | Answer::Chunks(_) | Answer::Close => SizeHint::default(),
         }
     }
 
@@ -294,7 +293,6 @@ impl Line {
         if self.out.capacity() > KEPT {
             self.out = BytesMut::new();
         }
-        self.answer = Answer::None;
         true
     }
 
@@ -493,7 +491,6 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let socket = TcpStream::connect(address).await.expect("a connection");
         let mut line = Line::new(Socket::Plain(socket));
-        line.answer = Answer::Over;
         assert!(line.rests());
         let undone: [fn(&mut Line); 8] = [
             |line| line.answer = Answer::Length(1),
@@ -514,7 +511,6 @@ mod tests {
         for (number, spoil) in undone.into_iter().enumerate() {
             let socket = TcpStream::connect(address).await.expect("a connection");
             let mut line = Line::new(Socket::Plain(socket));
-            line.answer = Answer::Over;
             spoil(&mut line);
             assert!(!line.rests(), "spoilt by {number}");
         }

@@ -612,18 +612,16 @@ async fn attempt(
         gate = Some(held);
     }
     let begun = Instant::now();
-    let wait = outgoing.timeout.as_millis() as Millis;
-    let by = worker.clock.now().saturating_add(wait);
     let Lease { connection, reused } = lease;
     let asked = match connection {
         Connection::Http1(line) => {
             let asking = ask(line, endpoint, &worker.backends, &outgoing, body, gate);
-            in_time(asking, by, &outgoing, worker, exchange).await
+            in_time(asking, outgoing.timeout, worker.clock, exchange).await
         }
         // (In a box: most requests need no room for it.)
         Connection::Http2(sender, turn) => {
             let asking = Box::pin(ask_http2((sender, turn), endpoint, &outgoing, body, gate));
-            in_time(asking, by, &outgoing, worker, exchange).await
+            in_time(asking, outgoing.timeout, worker.clock, exchange).await
         }
     };
     exchange.waited(begun.elapsed());
@@ -751,17 +749,17 @@ async fn ask_http2(
 /// The answer, unless it takes too long.
 async fn in_time<T>(
     asking: impl Future<Output = T>,
-    by: Millis,
-    outgoing: &Outgoing,
-    worker: &Worker,
+    timeout: Duration,
+    clock: Clock,
     exchange: &Exchange,
 ) -> Option<T> {
     match exchange.is_looked_after() {
-        true => until(by, worker.clock, asking).await,
+        true => {
+            let by = clock.now().saturating_add(timeout.as_millis() as Millis);
+            until(by, clock, asking).await
+        }
         // (In a box: most requests need no room for its timer.)
-        false => Box::pin(tokio::time::timeout(outgoing.timeout, asking))
-            .await
-            .ok(),
+        false => Box::pin(tokio::time::timeout(timeout, asking)).await.ok(),
     }
 }
 

@@ -416,13 +416,12 @@ where
     tokio::pin!(look);
     // At the second look: what hyper learnt while it was asked (that nobody wants the rest of a body) it acts on when
     // it is asked again.
-    let mut was_quiet = false;
+    let mut is_quiet = false;
     let at_once = std::future::poll_fn(|cx| {
-        let is_quiet = client.is_quiet(worker.clock.now(), 0);
-        if is_quiet && std::mem::replace(&mut was_quiet, is_quiet) {
+        let was_quiet = std::mem::replace(&mut is_quiet, client.is_quiet(worker.clock.now(), 0));
+        if is_quiet && was_quiet {
             return Poll::Ready(());
         }
-        was_quiet = is_quiet;
         if is_quiet {
             cx.waker().wake_by_ref();
         }

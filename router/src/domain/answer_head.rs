@@ -7,7 +7,7 @@
 //! end: lengths that disagree and codings other than `chunked` are errors. Of length and `chunked` the coding counts
 //! (RFC 9112 section 6.3) and the length goes. Who closes after an answer, or ends it by closing, is not asked again.
 
-use super::framing::{MAX_HEADERS, has_token, parse_length};
+use super::framing::{MAX_HEADERS, listed, lists_token, parse_length};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -136,10 +136,7 @@ fn read(bytes: Bytes, asked: &Method) -> Result<AnswerHead, Unreadable> {
         headers.append(name, value);
     }
     let ending = ending(asked, status, version, &mut headers)?;
-    let says = |what: &[u8]| {
-        let mut values = headers.get_all(header::CONNECTION).iter();
-        values.any(|value| has_token(value.as_bytes(), what))
-    };
+    let says = |what: &[u8]| lists_token(&headers, header::CONNECTION, what);
     let kept = match version {
         0 => says(b"keep-alive"),
         _ => !says(b"close"),
@@ -184,14 +181,11 @@ fn ending(
 /// Whether the body is in chunks. `identity`, which older servers say, is no coding.
 fn chunked(headers: &HeaderMap) -> Result<bool, Unreadable> {
     let mut chunked = false;
-    for value in headers.get_all(header::TRANSFER_ENCODING) {
-        for coding in value.as_bytes().split(|byte| *byte == b',') {
-            let coding = coding.trim_ascii();
-            if coding.eq_ignore_ascii_case(b"chunked") && !chunked {
-                chunked = true;
-            } else if !coding.eq_ignore_ascii_case(b"identity") || chunked {
-                return Err(Unreadable::Coding);
-            }
+    for coding in listed(headers, header::TRANSFER_ENCODING) {
+        if coding.eq_ignore_ascii_case(b"chunked") && !chunked {
+            chunked = true;
+        } else if !coding.eq_ignore_ascii_case(b"identity") || chunked {
+            return Err(Unreadable::Coding);
         }
     }
     Ok(chunked)
@@ -201,15 +195,13 @@ fn chunked(headers: &HeaderMap) -> Result<bool, Unreadable> {
 fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Unreadable> {
     let mut length = None;
     let mut times = 0;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        for text in value.as_bytes().split(|byte| *byte == b',') {
-            let said = parse_length(text.trim_ascii()).map_err(|_| Unreadable::Length)?;
-            if length.is_some_and(|length| length != said) {
-                return Err(Unreadable::Length);
-            }
-            length = Some(said);
-            times += 1;
+    for text in listed(headers, header::CONTENT_LENGTH) {
+        let said = parse_length(text).map_err(|_| Unreadable::Length)?;
+        if length.is_some_and(|length| length != said) {
+            return Err(Unreadable::Length);
         }
+        length = Some(said);
+        times += 1;
     }
     if let Some(length) = length.filter(|_| times > 1) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

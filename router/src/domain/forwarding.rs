@@ -1,6 +1,7 @@
 //! Headers on their way through: what belongs to one hop only is removed, what the router knows is
 //! added (contract §3 rows 19, 22).
 
+use super::framing::{listed, lists_token};
 use super::table::Endpoint;
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -39,10 +40,7 @@ pub fn prepare_request(
     let upgrade_to = upgrade
         .then(|| headers.get(header::UPGRADE).cloned())
         .flatten();
-    let trailers = headers
-        .get_all(header::TE)
-        .iter()
-        .any(|value| super::framing::has_token(value.as_bytes(), b"trailers"));
+    let trailers = lists_token(headers, header::TE, b"trailers");
     strip_hop_by_hop(headers);
     remove_lookalikes(headers);
     if let Some(to) = upgrade_to {
@@ -121,11 +119,8 @@ pub fn secure_location(host: &str, uri: &Uri, port: u16) -> Option<HeaderValue> 
 /// router's own statements rest on: naming them in Connection is an attempt to strip them.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        let named: Vec<HeaderName> = listed(headers, header::CONNECTION)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             .filter(|name| !is_protected(name))
             .collect();
         for name in named {
@@ -145,7 +140,8 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn is_protected(name: &HeaderName) -> bool {
+/// Framing, who asks, and what the router says itself.
+pub(super) fn is_protected(name: &HeaderName) -> bool {
     let text = name.as_str();
     matches!(
         *name,

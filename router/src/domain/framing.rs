@@ -25,6 +25,7 @@
 
 use super::chunks::{ChunkPart, step_chunk};
 use super::refusal::Fault;
+use http::header::{HeaderMap, HeaderName};
 
 /// Most headers of one request: hyper's own bound.
 pub const MAX_HEADERS: usize = 100;
@@ -229,10 +230,25 @@ pub(super) fn same_host(authority: &str, host: &str, secure: bool) -> bool {
     bare(authority) == bare(host)
 }
 
+/// What stands in a comma list.
+fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|b| *b == b',').map(<[u8]>::trim_ascii)
+}
+
 /// Whether a comma list holds the token, without regard to case.
 pub fn has_token(list: &[u8], token: &[u8]) -> bool {
-    list.split(|b| *b == b',')
-        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+    items(list).any(|item| item.eq_ignore_ascii_case(token))
+}
+
+/// What stands in the comma lists of a header, all together.
+pub(super) fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lists = headers.get_all(name).into_iter();
+    lists.flat_map(|list| items(list.as_bytes()))
+}
+
+/// The same for [`has_token`].
+pub(super) fn lists_token(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
+    listed(headers, name).any(|item| item.eq_ignore_ascii_case(token))
 }
 
 /// What to do with the bytes just fed.

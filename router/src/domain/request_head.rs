@@ -1,5 +1,7 @@
 //! A request as it is written to an instance that speaks HTTP/1.
 
+use super::forwarding::is_protected;
+use super::framing::listed;
 use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Uri};
@@ -77,36 +79,27 @@ pub fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>, announced: &
 
 /// The trailers that a request announces, without those that would change its meaning.
 pub fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(header::TRAILER).iter();
-    values
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    listed(headers, header::TRAILER)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !means_more(name))
         .collect()
 }
 
 fn means_more(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    matches!(
+    let is_of_the_message = matches!(
         *name,
-        header::HOST
-            | header::CONTENT_LENGTH
-            | header::TRANSFER_ENCODING
-            | header::TRAILER
+        header::TRAILER
             | header::TE
             | header::CONNECTION
             | header::UPGRADE
             | header::CONTENT_ENCODING
             | header::CONTENT_TYPE
             | header::CONTENT_RANGE
-            | header::AUTHORIZATION
-            | header::COOKIE
             | header::SET_COOKIE
             | header::CACHE_CONTROL
             | header::MAX_FORWARDS
-    ) || text.starts_with("x-forwarded-")
-        || text.starts_with("x-cf-")
-        || text.starts_with("x-vcap-")
+    );
+    is_of_the_message || is_protected(name)
 }
 
 fn line(out: &mut BytesMut, name: &HeaderName, value: &[u8]) {

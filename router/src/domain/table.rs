@@ -276,13 +276,17 @@ impl Pool {
             .map(|(_, member)| member)
     }
 
-    #[cfg(test)]
-    fn empty(name: RouteName, turn: usize) -> Pool {
+    /// A new one, with nothing but them.
+    fn of(name: RouteName, members: Box<[Member]>) -> Pool {
+        let says_how = members.last().is_some_and(|newest| {
+            let identity = &newest.endpoint.identity;
+            identity.algorithm().is_some() || identity.hash().is_some()
+        });
         Pool {
             name,
-            members: Box::default(),
-            turn: AtomicUsize::new(turn),
-            says_how: false,
+            members,
+            turn: AtomicUsize::new(0),
+            says_how,
             service: None,
             rules: None,
             emptied: None,

@@ -135,21 +135,16 @@ impl Registry {
             .filter_map(|member| member.endpoint.identity.route_service())
             .next();
         let service = url.and_then(|url| self.service(url));
-        let rules = self.rules(name, &members);
         let known = self.table.get(name);
-        let says_how = members.last().is_some_and(|newest| {
-            let identity = &newest.endpoint.identity;
-            identity.algorithm().is_some() || identity.hash().is_some()
-        });
+        let rules = rules(known.and_then(|known| known.rules.as_ref()), &members);
+        let name = known.map_or(name, |known| &known.name).clone();
         Pool {
-            name: known.map_or(name, |known| &known.name).clone(),
-            members: members.into(),
-            says_how,
             turn: AtomicUsize::new(known.map_or(0, |known| known.turn.load(Ordering::Relaxed))),
             rules,
             service,
             emptied,
             sleeper: known.and_then(|known| known.sleeper.clone()),
+            ..Pool::of(name, members.into())
         }
     }
 
@@ -183,20 +178,6 @@ impl Registry {
         self.table.get(name)?.sleeper.clone()
     }
 
-    /// Those of the newest member. While they stay, so does what they are held against; a route without members
-    /// keeps them: it has what it spent when the next one comes.
-    fn rules(&self, name: &RouteName, members: &[Member]) -> Option<Arc<Enforced>> {
-        let known = self.table.get(name).and_then(|pool| pool.rules.as_ref());
-        let Some(newest) = members.last() else {
-            return known.cloned();
-        };
-        let wanted = newest.endpoint.identity.rules()?;
-        match known {
-            Some(known) if known.rules == *wanted => Some(known.clone()),
-            Some(_) | None => Some(Arc::new(Enforced::new(wanted.clone()))),
-        }
-    }
-
     fn service(&mut self, text: &str) -> Option<Arc<Service>> {
         if let Some(known) = self.services.get(text).and_then(Weak::upgrade) {
             return Some(known);
@@ -215,16 +196,7 @@ impl Registry {
         };
         let service = Arc::new(Service {
             url,
-            pool: Arc::new(Pool {
-                name,
-                members: [member].into(),
-                turn: AtomicUsize::new(0),
-                says_how: false,
-                service: None,
-                rules: None,
-                emptied: None,
-                sleeper: None,
-            }),
+            pool: Arc::new(Pool::of(name, [member].into())),
         });
         self.services.retain(|_, known| known.strong_count() > 0);
         self.services.insert(text.into(), Arc::downgrade(&service));
@@ -641,6 +613,19 @@ impl Registry {
                 sleeper.seen.store(now, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// Those of the newest member. While they stay, so does what they are held against; a route without members
+/// keeps them: it has what it spent when the next one comes.
+fn rules(known: Option<&Arc<Enforced>>, members: &[Member]) -> Option<Arc<Enforced>> {
+    let Some(newest) = members.last() else {
+        return known.cloned();
+    };
+    let wanted = newest.endpoint.identity.rules()?;
+    match known {
+        Some(known) if known.rules == *wanted => Some(known.clone()),
+        Some(_) | None => Some(Arc::new(Enforced::new(wanted.clone()))),
     }
 }
 

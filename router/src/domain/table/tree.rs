@@ -176,9 +176,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicUsize;
 
     fn pool(name: &RouteName, turn: usize) -> Arc<Pool> {
-        Arc::new(Pool::empty(name.clone(), turn))
+        let empty = Pool::of(name.clone(), Box::default());
+        Arc::new(Pool {
+            turn: AtomicUsize::new(turn),
+            ..empty
+        })
     }
 
     /// Names of a few hosts; hashes that agree in many bits, and some that are the same.
