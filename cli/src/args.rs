@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::apps::{environment, lifecycle, scale, summary};
+use crate::apps::{environment, lifecycle, scale, summary, versions};
 use crate::automation::AutomationCommand;
 use crate::cluster::{down, node, status, up};
 use crate::failure::EXIT_CODES;
@@ -70,6 +70,18 @@ pub enum Command {
     Restart(lifecycle::ReplaceArgs),
     /// Stage an app's newest package again and replace what runs
     Restage(lifecycle::ReplaceArgs),
+    /// List what an app ran with, each time that changed
+    Revisions(lifecycle::OneApp),
+    /// Go back to a revision: its droplet, its variables, its start commands
+    Rollback(versions::RollbackArgs),
+    /// Show the deployments of an app, continue one that pauses, take one back
+    Deployment(versions::DeploymentArgs),
+    /// Show, save, upload and choose the droplets of an app
+    Droplet(versions::DropletArgs),
+    /// Print the manifest of an app as it is
+    Manifest(lifecycle::OneApp),
+    /// Give the source of an app to another
+    CopySource(versions::CopyArgs),
     /// Delete an app
     Delete(lifecycle::DeleteArgs),
     /// Run an action and show its result; with `--` a command, as a task of an app

@@ -31,7 +31,7 @@ mod tasks;
 mod version;
 mod why;
 
-use apps::{environment, lifecycle, list, scale, summary};
+use apps::{environment, lifecycle, list, scale, summary, versions};
 use args::{Cli, Command};
 use caller::Caller;
 use clap::{CommandFactory, Parser};
@@ -120,6 +120,12 @@ async fn run(cli: Cli) -> Outcome {
         Command::Stop(args) => lifecycle::stop(args, &out, store).await,
         Command::Restart(args) => lifecycle::restart(args, &out, store).await,
         Command::Restage(args) => lifecycle::restage(args, &out, store).await,
+        Command::Revisions(args) => versions::revisions(args, &out, store).await,
+        Command::Rollback(args) => versions::rollback(args, &out, store).await,
+        Command::Deployment(args) => versions::deployment(args, &out, store).await,
+        Command::Droplet(args) => versions::droplet(args, &out, store).await,
+        Command::Manifest(args) => versions::manifest(args, &out, store).await,
+        Command::CopySource(args) => versions::copy_source(args, &out, store).await,
         Command::Delete(args) => lifecycle::delete(args, &out, store).await,
         Command::Run(args) => run::run(*args, &out, store).await,
         Command::Tasks(args) => tasks::list(args, &out, store).await,

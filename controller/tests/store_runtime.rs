@@ -250,6 +250,7 @@ async fn process(store: &Store, app: &str, guid: &str, droplet: Option<&str>) {
         version: format!("{guid}-v"),
         droplet_guid: droplet.map(str::to_string),
         deployment_guid: None,
+        revision_guid: None,
         created_at: 1,
         updated_at: 2_500_000,
         row_version: 1,
@@ -381,6 +382,7 @@ async fn builds_and_deployments_end_once() {
 
         let before = Previous {
             droplet_guid: Some("o".into()),
+            revision: None,
             instances: 3,
             settings: Some(RunSettings {
                 memory_mb: 64,
@@ -401,6 +403,13 @@ async fn builds_and_deployments_end_once() {
             new_process_guid: "p2".into(),
             wanted_instances: 1,
             max_in_flight: 1,
+            weights: Json(vec![20]),
+            stops: Json(vec![1]),
+            stops_passed: 0,
+            options: Json::default(),
+            revision_guid: None,
+            revision_number: None,
+            environment_before: Json(None),
             step_since: 1,
             created_at: 1,
             updated_at: 1,

@@ -1,6 +1,6 @@
 //! `start`, `stop`, `restart`, `restage`, `delete`.
 
-use super::watch::{self, Watch};
+use super::watch::{self, Deployed, Watch};
 use super::{find, staging, summary};
 use crate::client::Client;
 use crate::failure::{Code, Failure, Outcome};
@@ -15,7 +15,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 pub struct OneApp {
     /// The app
-    app: String,
+    pub app: String,
 }
 
 #[derive(Debug, Args)]
@@ -31,17 +31,36 @@ pub struct StartArgs {
 pub enum How {
     /// New instances are started before old ones are stopped
     Rolling,
+    /// The same, with a pause after the first, or at the given percents
+    Canary,
     /// Stop, then start
     Restart,
+}
+
+/// In which steps instances are replaced.
+#[derive(Debug, Default, Args)]
+pub struct Steps {
+    /// How the running instances are replaced
+    #[arg(long, value_enum)]
+    strategy: Option<How>,
+    /// Where a canary pauses, in percent of the instances, for instance 20,60 (default: after the first instance)
+    #[arg(long, value_name = "PERCENTS", value_delimiter = ',')]
+    canary_steps: Vec<u32>,
+}
+
+/// What replaces what runs; nothing is named: the same, started anew.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Replacement<'a> {
+    pub droplet: Option<&'a str>,
+    pub revision: Option<&'a str>,
 }
 
 #[derive(Debug, Args)]
 pub struct ReplaceArgs {
     /// The app
     app: String,
-    /// How the running instances are replaced
-    #[arg(long, value_enum)]
-    strategy: Option<How>,
+    #[command(flatten)]
+    how: Steps,
     /// Seconds to wait until the app is up
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
@@ -90,12 +109,13 @@ pub async fn restart(args: ReplaceArgs, out: &Output, store: Store) -> Outcome {
     let client = Client::open(store)?;
     let app = find::app(&client, &args.app).await?;
     let how = if app.state == "STARTED" {
-        args.strategy.unwrap_or(How::Restart)
+        args.how.strategy.unwrap_or(How::Restart)
     } else {
         How::Restart
     };
     let within = Duration::from_secs(args.timeout.max(1));
-    replace(&client, out, &app, how, None, within).await
+    let steps = args.how.with(how)?;
+    replace(&client, out, &app, steps, None, within).await
 }
 
 pub async fn restage(args: ReplaceArgs, out: &Output, store: Store) -> Outcome {
@@ -105,12 +125,13 @@ pub async fn restage(args: ReplaceArgs, out: &Output, store: Store) -> Outcome {
     let staged = staging::stage(&client, out, &app, &package).await?;
     let runs = app.state == "STARTED" && app.relationships.current_droplet.guid().is_some();
     let how = if runs {
-        args.strategy.unwrap_or(How::Rolling)
+        args.how.strategy.unwrap_or(How::Rolling)
     } else {
         How::Restart
     };
     let within = Duration::from_secs(args.timeout.max(1));
-    replace(&client, out, &app, how, Some(&staged.droplet.guid), within).await
+    let (steps, droplet) = (args.how.with(how)?, &staged.droplet.guid);
+    replace(&client, out, &app, steps, Some(droplet), within).await
 }
 
 pub async fn delete(args: DeleteArgs, out: &Output, store: Store) -> Outcome {
@@ -170,39 +191,131 @@ pub async fn delete(args: DeleteArgs, out: &Output, store: Store) -> Outcome {
     })
 }
 
+impl Steps {
+    /// Settled: `how` is what happens.
+    fn with(self, how: How) -> Outcome<Steps> {
+        if !self.canary_steps.is_empty() && how != How::Canary {
+            return Err(Failure::usage(
+                "--canary-steps are those of --strategy canary",
+            ));
+        }
+        Ok(Steps {
+            strategy: Some(how),
+            ..self
+        })
+    }
+
+    /// As a deployment has them.
+    pub fn options(how: How, canary_steps: &[u32]) -> serde_json::Value {
+        match how {
+            How::Canary if !canary_steps.is_empty() => {
+                let steps: Vec<_> = canary_steps
+                    .iter()
+                    .map(|weight| json!({ "instance_weight": weight }))
+                    .collect();
+                json!({ "canary": { "steps": steps } })
+            }
+            _ => json!({}),
+        }
+    }
+}
+
 /// Replaces what runs: by another droplet, or by the same one started anew.
 async fn replace(
     client: &Client,
     out: &Output,
     app: &App,
-    how: How,
+    how: Steps,
     droplet: Option<&str>,
     within: Duration,
 ) -> Outcome {
+    if how.strategy != Some(How::Restart) {
+        let replacement = Replacement {
+            droplet,
+            ..Replacement::default()
+        };
+        return in_steps(client, out, app, replacement, &how, within).await;
+    }
     let watch = Watch::begin(client, out, app).await;
-    let looks = match how {
-        How::Rolling => {
-            out.say("Replacing the running instances in steps")?;
-            let mut body = json!({ "strategy": "rolling", "relationships": { "app": { "data": { "guid": app.guid } } } });
-            if let Some(droplet) = droplet {
-                body["droplet"] = json!({ "guid": droplet });
-            }
-            let deployment: Deployment = client
-                .post("/v3/deployments", &body)
-                .await
-                .map_err(|failure| failure.doing(format!("replace the app {}", app.name)))?;
-            watch.until_deployed(&deployment, within).await?;
-            watch::look(client, app).await?
-        }
+    if let Some(droplet) = droplet {
+        assign(client, app, droplet).await?;
+    }
+    out.say(format!("Restarting {}", app.name))?;
+    act(client, app, "restart").await?;
+    let looks = watch.until_up(within).await?;
+    summary::started(client, out, app, &looks).await
+}
+
+/// A droplet for an app: in steps where it runs.
+pub async fn replace_by(
+    client: &Client,
+    out: &Output,
+    app: &App,
+    droplet: &str,
+    within: Duration,
+) -> Outcome {
+    let runs = app.state == "STARTED" && app.relationships.current_droplet.guid().is_some();
+    let steps = Steps {
+        strategy: Some(if runs { How::Rolling } else { How::Restart }),
+        ..Steps::default()
+    };
+    replace(client, out, app, steps, Some(droplet), within).await
+}
+
+/// Replaces what runs by a deployment.
+pub async fn in_steps(
+    client: &Client,
+    out: &Output,
+    app: &App,
+    by: Replacement<'_>,
+    how: &Steps,
+    within: Duration,
+) -> Outcome {
+    let strategy = match how.strategy.unwrap_or(How::Rolling) {
+        How::Canary => "canary",
+        How::Rolling => "rolling",
         How::Restart => {
-            if let Some(droplet) = droplet {
-                assign(client, app, droplet).await?;
-            }
-            out.say(format!("Restarting {}", app.name))?;
-            act(client, app, "restart").await?;
-            watch.until_up(within).await?
+            return Err(Failure::usage(
+                "--strategy restart does not go back to a revision: rolling and canary do",
+            ));
         }
     };
+    let watch = Watch::begin(client, out, app).await;
+    out.say("Replacing the running instances in steps")?;
+    let kind = how.strategy.unwrap_or(How::Rolling);
+    let mut body = json!({
+        "strategy": strategy,
+        "options": Steps::options(kind, &how.canary_steps),
+        "relationships": { "app": { "data": { "guid": app.guid } } },
+    });
+    for (field, guid) in [("droplet", by.droplet), ("revision", by.revision)] {
+        if let Some(guid) = guid {
+            body[field] = json!({ "guid": guid });
+        }
+    }
+    let deployment: Deployment = client
+        .post("/v3/deployments", &body)
+        .await
+        .map_err(|failure| failure.doing(format!("replace the app {}", app.name)))?;
+    let done = watch.until_deployed(&deployment, within).await?;
+    tell_of_steps(client, out, app, done).await
+}
+
+/// What is to be done when a deployment pauses.
+pub fn paused(app: &App) -> String {
+    format!(
+        "The deployment of {0} pauses: `yard deployment continue {0}`, or `yard deployment cancel {0}`",
+        app.name
+    )
+}
+
+/// The app as it is when its deployment is done, or pauses.
+pub async fn tell_of_steps(client: &Client, out: &Output, app: &App, done: Deployed) -> Outcome {
+    let looks = watch::look(client, app).await?;
+    if done == Deployed::Paused {
+        out.say(paused(app))?;
+        return summary::show(client, out, app).await;
+    }
     summary::started(client, out, app, &looks).await
 }
 
@@ -214,7 +327,7 @@ pub async fn act(client: &Client, app: &App, action: &str) -> Outcome {
     Ok(())
 }
 
-async fn assign(client: &Client, app: &App, droplet: &str) -> Outcome {
+pub async fn assign(client: &Client, app: &App, droplet: &str) -> Outcome {
     client
         .patch(
             &format!("/v3/apps/{}/relationships/current_droplet", app.guid),
@@ -225,7 +338,7 @@ async fn assign(client: &Client, app: &App, droplet: &str) -> Outcome {
     Ok(())
 }
 
-async fn newest_package(client: &Client, app: &App) -> Outcome<String> {
+pub async fn newest_package(client: &Client, app: &App) -> Outcome<String> {
     let query = [
         ("app_guids", app.guid.as_str()),
         ("states", "READY"),

@@ -8,4 +8,5 @@ mod room;
 pub mod scale;
 pub mod staging;
 pub mod summary;
+pub mod versions;
 pub mod watch;

@@ -97,6 +97,14 @@ pub fn verdict(looks: &[Look], crashes: &[Crash]) -> Verdict {
     }
 }
 
+/// How waiting for a deployment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deployed {
+    Whole,
+    /// It waits for somebody to continue it.
+    Paused,
+}
+
 /// Why waiting ended without success.
 enum End {
     /// The app is to blame: its last log lines explain more.
@@ -216,15 +224,19 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits until a deployment is over.
-    pub async fn until_deployed(&self, deployment: &Deployment, within: Duration) -> Outcome {
+    /// Waits until a deployment is over, or pauses.
+    pub async fn until_deployed(
+        &self,
+        deployment: &Deployment,
+        within: Duration,
+    ) -> Outcome<Deployed> {
         let bar = progress::spinner(self.out, "replacing");
         let result = self.poll_deployment(deployment, within, &bar).await;
         bar.finish_and_clear();
         match result {
             Err(End::Down(what)) => Err(self.down(what).await),
             Err(End::Failed(failure)) => Err(failure),
-            Ok(()) => Ok(()),
+            Ok(done) => Ok(done),
         }
     }
 
@@ -233,7 +245,7 @@ impl<'a> Watch<'a> {
         deployment: &Deployment,
         within: Duration,
         bar: &ProgressBar,
-    ) -> Result<(), End> {
+    ) -> Result<Deployed, End> {
         let name = &self.app.name;
         let started = Instant::now();
         let path = format!("/v3/deployments/{}", deployment.guid);
@@ -245,7 +257,7 @@ impl<'a> Watch<'a> {
             let seen: Deployment = self.client.get(&path, &[]).await?;
             if seen.status.value == "FINALIZED" {
                 return match seen.status.reason.as_str() {
-                    "DEPLOYED" => Ok(()),
+                    "DEPLOYED" => Ok(Deployed::Whole),
                     "SUPERSEDED" => {
                         Err(Failure::failed(format!("another push of {name} took over")).into())
                     }
@@ -261,6 +273,9 @@ impl<'a> Watch<'a> {
                         )))
                     }
                 };
+            }
+            if seen.status.reason == "PAUSED" {
+                return Ok(Deployed::Paused);
             }
             // Taken back already: how long the old instances take to be there again is no news.
             if seen.status.reason == "CANCELING"
@@ -368,6 +383,33 @@ impl<'a> Watch<'a> {
                 why: crash_reason(&event),
             })
             .collect()
+    }
+}
+
+/// Waits until a deployment is over, however it ends.
+pub async fn until_over(
+    client: &Client,
+    out: &Output,
+    deployment: &Deployment,
+    within: Duration,
+) -> Outcome {
+    let bar = progress::spinner(out, "taking back");
+    let path = format!("/v3/deployments/{}", deployment.guid);
+    let (started, mut pace) = (Instant::now(), Pace::new());
+    loop {
+        let seen: Deployment = client.get(&path, &[]).await?;
+        if seen.status.value == "FINALIZED" {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        if started.elapsed() >= within {
+            bar.finish_and_clear();
+            return Err(Failure::failed(format!(
+                "the deployment was not taken back within {}s: it goes on being taken back",
+                within.as_secs()
+            )));
+        }
+        tokio::time::sleep(pace.step()).await;
     }
 }
 

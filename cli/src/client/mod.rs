@@ -232,6 +232,13 @@ impl Client {
         self.send(Method::PATCH, path, body).await
     }
 
+    /// A document that is no JSON.
+    pub async fn text(&self, path: &str) -> Outcome<String> {
+        let url = self.url(path, &[]);
+        let reply = self.call(Method::GET, &url, |request| request).await?;
+        Ok(String::from_utf8_lossy(&reply.body).into_owned())
+    }
+
     pub async fn delete(&self, path: &str, query: &[(&str, &str)]) -> Outcome<Reply> {
         self.call(Method::DELETE, &self.url(path, query), |request| request)
             .await

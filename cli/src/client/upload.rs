@@ -1,11 +1,12 @@
-//! Uploading an archive: a multipart body whose length is known, counted while it is sent.
+//! Uploading an archive: a multipart body whose length is known, counted while it is sent; and getting one.
 
 use super::{Client, Reply, names};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Code, Failure, Outcome};
 use futures_util::TryStreamExt;
 use proto::api::{Package, Resource};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,31 @@ impl Client {
         self.send_bits(&path, &texts, bits, sent, restart)
             .await?
             .json(&path)
+    }
+
+    /// Saves what is there as a file; gives its size. A file that is there is replaced by a whole one only.
+    pub async fn download(&self, path: &str, file: &Path) -> Outcome<u64> {
+        let url = names::with_query(&format!("{}{path}", self.target.api), &[]);
+        let response = self
+            .exchange(Method::GET, &url, |request| request.timeout(WITHIN))
+            .await?;
+        let cannot = |error| Failure::failed(format!("write {}", file.display())).because(error);
+        let folder = match file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut whole = tempfile::NamedTempFile::new_in(folder).map_err(cannot)?;
+        let mut size = 0;
+        let mut pieces = response.bytes_stream();
+        while let Some(piece) = pieces.try_next().await.map_err(|error| {
+            Failure::new(Code::Unreachable, "the download broke off").because(error)
+        })? {
+            whole.write_all(&piece).map_err(cannot)?;
+            size += piece.len() as u64;
+        }
+        let kept = whole.persist(file);
+        kept.map_err(|error| cannot(error.error))?;
+        Ok(size)
     }
 
     /// Sends an archive as the field `bits`, with these others.

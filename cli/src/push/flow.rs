@@ -3,8 +3,9 @@
 use super::archive::{self, ArchiveFault, LocalFile};
 use super::files::{self, Collected, FilesFault};
 use super::manifest::{self, AppPlan};
-use super::{Strategy, plan, request::Request};
-use crate::apps::watch::{self, Look, Watch};
+use super::{plan, request::Request};
+use crate::apps::lifecycle::{self, How, Steps};
+use crate::apps::watch::{self, Deployed, Look, Watch};
 use crate::apps::{find, staging, summary};
 use crate::client::{Bits, Client, Pace, item};
 use crate::failure::{Code, Failure, Outcome};
@@ -432,11 +433,19 @@ async fn start(
         return Ok((None, Vec::new()));
     }
     let watch = Watch::begin(client, out, app).await;
-    if runs && request.strategy != Some(Strategy::Restart) {
+    if runs && request.strategy != Some(How::Restart) {
+        let strategy = match request.strategy {
+            Some(How::Canary) => "canary",
+            _ => "rolling",
+        };
         out.say("Replacing the running instances in steps")?;
-        let deployment = deploy(client, app, droplet).await.map_err(doing)?;
-        watch.until_deployed(&deployment, request.timeout).await?;
-        return Ok((Some("rolling"), watch::look(client, app).await?));
+        let deployment = deploy(client, request, app, droplet, strategy)
+            .await
+            .map_err(doing)?;
+        if watch.until_deployed(&deployment, request.timeout).await? == Deployed::Paused {
+            out.say(lifecycle::paused(app))?;
+        }
+        return Ok((Some(strategy), watch::look(client, app).await?));
     }
     out.say("Starting")?;
     assign(client, app, droplet).await?;
@@ -448,8 +457,16 @@ async fn start(
     Ok((Some(if runs { "restart" } else { "start" }), looks))
 }
 
-async fn deploy(client: &Client, app: &App, droplet: &str) -> Outcome<Deployment> {
-    let body = json!({ "strategy": "rolling", "droplet": { "guid": droplet }, "relationships": { "app": { "data": { "guid": app.guid } } } });
+async fn deploy(
+    client: &Client,
+    request: &Request,
+    app: &App,
+    droplet: &str,
+    strategy: &str,
+) -> Outcome<Deployment> {
+    let how = request.strategy.unwrap_or(How::Rolling);
+    let options = Steps::options(how, &request.canary_steps);
+    let body = json!({ "strategy": strategy, "options": options, "droplet": { "guid": droplet }, "relationships": { "app": { "data": { "guid": app.guid } } } });
     let send = async || client.post::<_, Deployment>("/v3/deployments", &body).await;
     // The droplet is of this push: a deployment of it is ours.
     let find = async || {

@@ -18,12 +18,13 @@ mod plan;
 mod request;
 mod variables;
 
+use crate::apps::lifecycle::How;
 use crate::automation::upload;
 use crate::client::{Automation, Client};
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::targets::Store;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,18 +106,13 @@ pub struct PushArgs {
     plan: bool,
     /// How a running app is replaced
     #[arg(long, value_enum)]
-    strategy: Option<Strategy>,
+    strategy: Option<How>,
+    /// Where a canary pauses, in percent of the instances, for instance 20,60 (default: after the first instance)
+    #[arg(long, value_name = "PERCENTS", value_delimiter = ',')]
+    canary_steps: Vec<u32>,
     /// Seconds to wait until the app is up or the pack is installed
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Strategy {
-    /// New instances are started before old ones are stopped
-    Rolling,
-    /// Stop, then start
-    Restart,
 }
 
 pub async fn run(args: PushArgs, out: &Output, store: Store) -> Outcome {

@@ -55,6 +55,7 @@ fn options_of_apps(args: &PushArgs) -> Vec<&'static str> {
         ("--vars-file", !args.variables_files.is_empty()),
         ("--no-start", args.no_start),
         ("--strategy", args.strategy.is_some()),
+        ("--canary-steps", !args.canary_steps.is_empty()),
     ]
     .into_iter()
     .filter_map(|(option, given)| given.then_some(option))

@@ -4,12 +4,12 @@
 //! comparing those here with the table of contents of the package that runs. Values of variables are
 //! never shown: only that they are added or changed.
 
-use super::Strategy;
 use super::archive::LocalFile;
 use super::flow::{self, Source};
 use super::manifest::{self, AppPlan};
 use super::request::Request;
 use crate::apps::find;
+use crate::apps::lifecycle::How;
 use crate::client::Client;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{Color, Output, human};
@@ -137,7 +137,8 @@ fn strategy(request: &Request, app: Option<&App>) -> Option<&'static str> {
         return None;
     }
     Some(match app.is_some_and(flow::runs) {
-        true if request.strategy == Some(Strategy::Restart) => "restart",
+        true if request.strategy == Some(How::Restart) => "restart",
+        true if request.strategy == Some(How::Canary) => "canary",
         true => "rolling",
         false => "start",
     })

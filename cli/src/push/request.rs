@@ -2,7 +2,8 @@
 
 use super::manifest::{self, Overrides};
 use super::variables::{Variables, parse_variable};
-use super::{PushArgs, Strategy, files};
+use super::{PushArgs, files};
+use crate::apps::lifecycle::How;
 use crate::failure::{Code, Failure, Outcome};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,8 @@ pub struct Request {
     pub no_start: bool,
     /// Nothing is to be changed.
     pub plan: bool,
-    pub strategy: Option<Strategy>,
+    pub strategy: Option<How>,
+    pub canary_steps: Vec<u32>,
     pub timeout: Duration,
 }
 
@@ -53,6 +55,11 @@ fn classify(
 
 impl Request {
     pub fn read(args: &PushArgs) -> Outcome<Request> {
+        if !args.canary_steps.is_empty() && args.strategy != Some(How::Canary) {
+            return Err(Failure::usage(
+                "--canary-steps are those of --strategy canary",
+            ));
+        }
         let variables = read_variables(args)?;
         let here = PathBuf::from(".");
         let mut found = match &args.manifest {
@@ -132,6 +139,7 @@ impl Request {
             no_start: args.no_start,
             plan: args.plan,
             strategy: args.strategy,
+            canary_steps: args.canary_steps.clone(),
             timeout: Duration::from_secs(args.timeout.max(1)),
         })
     }

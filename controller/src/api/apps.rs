@@ -5,6 +5,7 @@ use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
 use super::processes::nullable;
 use super::spaces::{One, included, places, with_included};
+use super::variable_groups;
 use super::{Answer, Api, accepted_job, created, ok};
 use crate::domain::access::{Action, Actor};
 use crate::domain::times::rfc3339;
@@ -47,8 +48,6 @@ pub fn routes() -> Router<Api> {
             "/v3/apps/{guid}/relationships/current_droplet",
             get(current_droplet).patch(set_current_droplet),
         )
-        .route("/v3/apps/{guid}/revisions", get(none_of_app))
-        .route("/v3/apps/{guid}/revisions/deployed", get(none_of_app))
 }
 
 pub(super) fn present(api: &Api, row: App) -> proto::api::App {
@@ -374,8 +373,8 @@ async fn environment(
         .collect();
     Ok(ok(AppEnvironment {
         environment_variables: variables,
-        staging_env_json: BTreeMap::new(),
-        running_env_json: BTreeMap::new(),
+        staging_env_json: variable_groups::of(&api, variable_groups::STAGING),
+        running_env_json: variable_groups::of(&api, variable_groups::RUNNING),
         system_env_json: BTreeMap::from([("VCAP_SERVICES".to_string(), services)]),
         application_env_json: BTreeMap::from([("VCAP_APPLICATION".to_string(), application)]),
     }))
@@ -427,12 +426,12 @@ const FEATURES: &[(&str, &str)] = &[
     ("revisions", "Enable versioning of an application"),
 ];
 
-/// What is no feature of ours is off and stays off.
+/// Revisions are always kept.
 fn present_feature(app: &App, (name, description): &(&str, &str)) -> AppFeature {
     AppFeature {
         name: name.to_string(),
         description: description.to_string(),
-        enabled: *name == SSH && app.ssh_enabled,
+        enabled: *name != SSH || app.ssh_enabled,
     }
 }
 
@@ -493,9 +492,9 @@ async fn change_feature(
     )
     .await?;
     let feature = find_feature(&app, &name)?;
-    if wanted.enabled {
+    if !wanted.enabled {
         return Refusal::unprocessable(format!(
-            "The feature '{name}' cannot be enabled: it is not supported"
+            "The feature '{name}' cannot be disabled: it is on for every app"
         ));
     }
     Ok(ok(feature))
@@ -546,21 +545,4 @@ async fn set_current_droplet(
         .set_current_droplet(&actor, &guid, &wanted.data.guid)
         .await?;
     Ok(ok(present_current_droplet(&api, &guid, &wanted.data.guid)))
-}
-
-/// A list of what no app has here.
-async fn none_of_app(
-    State(api): State<Api>,
-    Caller(actor): Caller,
-    Path(guid): Path<String>,
-    asked: Asked,
-) -> Answer {
-    api.ops.app(&actor, &guid).await?;
-    Ok(asked.page(
-        Listing {
-            rows: Vec::<Value>::new(),
-            total: 0,
-        },
-        |row| row,
-    ))
 }

@@ -21,13 +21,9 @@ pub fn routes() -> Router<Api> {
             get(show_flag).patch(change_flag),
         )
         .route("/v3/stacks", get(list_stacks).post(refuse_stack))
-        .route("/v3/stacks/{guid}", get(show_stack))
+        .route("/v3/stacks/{guid}", get(show_stack).patch(refuse_change))
         .route("/v3/processes/{guid}/sidecars", get(empty_list))
-        .route("/v3/apps/{guid}/sidecars", get(empty_list))
-        .route(
-            "/v3/environment_variable_groups/{name}",
-            get(variable_group).patch(refuse_variable_group),
-        );
+        .route("/v3/apps/{guid}/sidecars", get(empty_list));
     for (path, one, what) in ABSENT {
         router = router.route(path, absent(what)).route(
             &format!("{path}/{{guid}}"),
@@ -58,8 +54,9 @@ fn absent(what: &'static str) -> MethodRouter<Api> {
     get(empty_list).post(move |_: Caller| async move { refuse(what) })
 }
 
+/// Clients take 422 of some of these for "it exists already", and go on.
 fn refuse(what: &str) -> Refusal {
-    Refusal::Unprocessable(format!("{what} are not supported by this platform"))
+    Refusal::BadRequest(format!("{what} are not supported by this platform"))
 }
 
 /// Whatever is asked of nothing, the answer is nothing.
@@ -199,25 +196,10 @@ async fn show_stack(State(api): State<Api>, _: Caller, Path(guid): Path<String>)
     Ok(ok(stack.ok_or(Refusal::NotFound("Stack"))?))
 }
 
+async fn refuse_change(_: Caller) -> Answer {
+    Refusal::unprocessable("A stack cannot be changed: it is the operating system of the machines")
+}
+
 async fn refuse_stack(_: Caller) -> Refusal {
     refuse("Stacks of one's own")
-}
-
-async fn variable_group(State(api): State<Api>, _: Caller, Path(name): Path<String>) -> Answer {
-    if !["running", "staging"].contains(&name.as_str()) {
-        return Err(Refusal::UnknownRequest);
-    }
-    let own = format!(
-        "{}/v3/environment_variable_groups/{name}",
-        api.ops.public_url
-    );
-    Ok(ok(
-        json!({"name": name, "var": {}, "updated_at": null, "links": {"self": {"href": own}}}),
-    ))
-}
-
-async fn refuse_variable_group(_: Caller) -> Answer {
-    Refusal::unprocessable(
-        "Environment variable groups are not supported; for stagings there is the configuration key 'staging/environment'",
-    )
 }

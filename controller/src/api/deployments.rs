@@ -7,16 +7,17 @@ use super::spaces::One;
 use super::{Answer, Api, created, ok};
 use crate::domain::times::rfc3339;
 use crate::ops::Refusal;
-use crate::store::deployments::Deployment;
+use crate::ops::deployments::{Brings, NewDeployment};
+use crate::store::deployments::{self, Deployment, Sizes};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use proto::api::{
-    DeploymentDetails, DeploymentOptions, DeploymentRelationships, DeploymentStatus, GuidRef, Link,
-    Metadata, NewProcess, ToOne,
+    CanaryOptions, CanaryProgress, CanaryStatus, CanaryStep, DeployedRevision, DeploymentDetails,
+    DeploymentOptions, DeploymentRelationships, DeploymentStatus, GuidRef, Link, Metadata,
+    NewProcess, ToOne,
 };
 use serde::Deserialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub fn routes() -> Router<Api> {
@@ -37,6 +38,13 @@ pub(super) fn present(api: &Api, row: Deployment) -> proto::api::Deployment {
             Link::to(format!("{base}/apps/{}", row.app_guid)),
         ),
     ]);
+    let total = u32::try_from(row.stops.len()).unwrap_or(u32::MAX);
+    if row.reason == deployments::PAUSED {
+        links.insert(
+            "continue".to_string(),
+            Link::post(format!("{own}/actions/continue")),
+        );
+    }
     if row.is_active() {
         links.insert(
             "cancel".to_string(),
@@ -53,11 +61,39 @@ pub(super) fn present(api: &Api, row: Deployment) -> proto::api::Deployment {
                 last_status_change: Some(rfc3339(row.updated_at)),
                 error: row.error,
             },
+            canary: (!row.stops.is_empty()).then(|| CanaryStatus {
+                steps: CanaryProgress {
+                    current: u32::try_from(row.stops_passed + 1)
+                        .unwrap_or(total)
+                        .min(total),
+                    total,
+                },
+            }),
         },
         strategy: row.strategy,
         options: DeploymentOptions {
             max_in_flight: u32::try_from(row.max_in_flight).ok(),
+            canary: (!row.weights.is_empty()).then(|| CanaryOptions {
+                steps: row
+                    .weights
+                    .iter()
+                    .map(|weight| CanaryStep {
+                        instance_weight: *weight,
+                    })
+                    .collect(),
+            }),
+            web_instances: row.options.web_instances,
+            memory_in_mb: row.options.memory_in_mb,
+            disk_in_mb: row.options.disk_in_mb,
+            log_rate_limit_in_bytes_per_second: row.options.log_rate_limit_in_bytes_per_second,
         },
+        revision: row
+            .revision_guid
+            .zip(row.revision_number)
+            .map(|(guid, number)| DeployedRevision {
+                guid,
+                version: u64::try_from(number).unwrap_or_default(),
+            }),
         droplet: Some(GuidRef {
             guid: row.droplet_guid,
         }),
@@ -81,7 +117,7 @@ pub(super) fn present(api: &Api, row: Deployment) -> proto::api::Deployment {
 struct New {
     strategy: Option<String>,
     droplet: Option<Guid>,
-    revision: Option<Value>,
+    revision: Option<Guid>,
     options: Option<Options>,
     metadata: Option<MetadataChange>,
     relationships: Relationships,
@@ -92,11 +128,11 @@ struct New {
 #[serde(deny_unknown_fields, default)]
 struct Options {
     max_in_flight: Option<u32>,
-    canary: Option<Value>,
-    web_instances: Option<Value>,
-    memory_in_mb: Option<Value>,
-    disk_in_mb: Option<Value>,
-    log_rate_limit_in_bytes_per_second: Option<Value>,
+    canary: Option<CanaryOptions>,
+    web_instances: Option<u32>,
+    memory_in_mb: Option<u64>,
+    disk_in_mb: Option<u64>,
+    log_rate_limit_in_bytes_per_second: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,53 +141,75 @@ struct Relationships {
     app: One,
 }
 
-/// How many instances may start at once; refuses what we cannot do.
-fn check(wanted: &New, options: &Options) -> Result<u32, Refusal> {
-    no_metadata("deployments", wanted.metadata.as_ref())?;
-    if let Some(strategy) = wanted.strategy.as_deref()
-        && strategy != "rolling"
-    {
-        return Refusal::unprocessable(format!(
-            "Strategy '{strategy}' is not a supported deployment strategy: 'rolling' is"
-        ));
+/// Where a canary pauses: percents that grow.
+fn weights(canary: Option<CanaryOptions>) -> Result<Vec<u32>, Refusal> {
+    let steps = canary.unwrap_or_default().steps;
+    let weights: Vec<u32> = steps.iter().map(|step| step.instance_weight).collect();
+    if weights.iter().any(|weight| !(1..=100).contains(weight)) {
+        return Refusal::unprocessable(
+            "Options canary steps instance weight must be an integer between 1 and 100 (inclusive)",
+        );
     }
-    if wanted.revision.is_some() {
-        return Refusal::unprocessable("Revisions are not supported: name a droplet");
+    if !weights.is_sorted() {
+        return Refusal::unprocessable(
+            "Options canary steps instance weight must be sorted in ascending order",
+        );
     }
-    let given = [
-        ("canary", &options.canary),
-        ("web_instances", &options.web_instances),
-        ("memory_in_mb", &options.memory_in_mb),
-        ("disk_in_mb", &options.disk_in_mb),
-        (
-            "log_rate_limit_in_bytes_per_second",
-            &options.log_rate_limit_in_bytes_per_second,
-        ),
-    ];
-    if let Some((name, _)) = given.iter().find(|(_, value)| value.is_some()) {
-        return Refusal::unprocessable(format!(
-            "Options '{name}' is not supported: 'max_in_flight' is"
-        ));
-    }
-    match options.max_in_flight.unwrap_or(1) {
-        0 => Refusal::unprocessable("Options max in flight must be an integer greater than 0"),
-        number => Ok(number),
-    }
+    Ok(weights)
 }
 
-async fn create(
-    State(api): State<Api>,
-    Caller(actor): Caller,
-    Body(mut wanted): Body<New>,
-) -> Answer {
-    let options = wanted.options.take().unwrap_or_default();
-    let max_in_flight = check(&wanted, &options)?;
-    let droplet = wanted.droplet.as_ref().map(|droplet| droplet.guid.as_str());
-    let app = &wanted.relationships.app.data.guid;
-    let row = api
-        .ops
-        .create_deployment(&actor, app, droplet, max_in_flight)
-        .await?;
+/// Refuses what we cannot do.
+fn checked(wanted: New) -> Result<(String, NewDeployment), Refusal> {
+    no_metadata("deployments", wanted.metadata.as_ref())?;
+    let options = wanted.options.unwrap_or_default();
+    let weights = match wanted.strategy.as_deref() {
+        Some(deployments::CANARY) => Some(weights(options.canary)?),
+        Some(deployments::ROLLING) | None if options.canary.is_some() => {
+            return Refusal::unprocessable("Options canary are only valid for Canary deployments");
+        }
+        Some(deployments::ROLLING) | None => None,
+        Some(other) => {
+            return Refusal::unprocessable(format!(
+                "Strategy '{other}' is not a supported deployment strategy: 'rolling' and 'canary' are"
+            ));
+        }
+    };
+    let brings = match (wanted.droplet, wanted.revision) {
+        (Some(_), Some(_)) => {
+            return Refusal::unprocessable(
+                "Cannot set both fields 'droplet' and 'revision': name one of them",
+            );
+        }
+        (Some(droplet), None) => Brings::Droplet(droplet.guid),
+        (None, Some(revision)) => Brings::Revision(revision.guid),
+        (None, None) => Brings::Same,
+    };
+    let max_in_flight = match options.max_in_flight.unwrap_or(1) {
+        0 => {
+            return Refusal::unprocessable(
+                "Options max in flight must be an integer greater than 0",
+            );
+        }
+        number => number,
+    };
+    let sizes = Sizes {
+        web_instances: options.web_instances,
+        memory_in_mb: options.memory_in_mb,
+        disk_in_mb: options.disk_in_mb,
+        log_rate_limit_in_bytes_per_second: options.log_rate_limit_in_bytes_per_second,
+    };
+    let new = NewDeployment {
+        brings,
+        max_in_flight,
+        weights,
+        sizes,
+    };
+    Ok((wanted.relationships.app.data.guid, new))
+}
+
+async fn create(State(api): State<Api>, Caller(actor): Caller, Body(wanted): Body<New>) -> Answer {
+    let (app, new) = checked(wanted)?;
+    let row = api.ops.create_deployment(&actor, &app, new).await?;
     Ok(created(present(&api, row)))
 }
 
@@ -171,11 +229,55 @@ async fn cancel(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<
     )))
 }
 
-/// Only deployments that pause could be continued, and ours do not.
 async fn resume(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
-    let row = api.ops.deployment(&actor, &guid).await?;
-    Refusal::unprocessable(format!(
-        "Cannot continue a {} deployment: deployments here never pause",
-        row.reason
-    ))
+    Ok(ok(present(
+        &api,
+        api.ops.continue_deployment(&actor, &guid).await?,
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(text: &str) -> Result<NewDeployment, Refusal> {
+        let mut document: serde_json::Value = serde_json::from_str(text).unwrap();
+        document["relationships"] = serde_json::json!({"app": {"data": {"guid": "a"}}});
+        checked(serde_json::from_value(document).unwrap()).map(|(_, new)| new)
+    }
+
+    #[test]
+    fn a_canary_pauses_where_it_is_told() {
+        assert_eq!(asked("{}").unwrap().weights, None);
+        assert_eq!(
+            asked(r#"{"strategy":"canary"}"#).unwrap().weights,
+            Some(vec![])
+        );
+        let steps = r#"{"strategy":"canary","options":{"canary":{"steps":[{"instance_weight":20},{"instance_weight":60}]}}}"#;
+        assert_eq!(asked(steps).unwrap().weights, Some(vec![20, 60]));
+        for refused in [
+            steps.replace("canary\",\"options", "rolling\",\"options"),
+            steps.replace("20", "0"),
+            steps.replace("60", "101"),
+            steps.replace("20", "80"),
+            r#"{"strategy":"blue-green"}"#.to_string(),
+            r#"{"droplet":{"guid":"d"},"revision":{"guid":"r"}}"#.to_string(),
+            r#"{"options":{"max_in_flight":0}}"#.to_string(),
+        ] {
+            assert!(asked(&refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_the_new_version_are_taken_and_null_means_nothing() {
+        let new = asked(
+            r#"{"options":{"web_instances":3,"memory_in_mb":64,"disk_in_mb":null,"canary":null}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (new.sizes.web_instances, new.sizes.memory_in_mb),
+            (Some(3), Some(64))
+        );
+        assert_eq!((new.sizes.disk_in_mb, new.max_in_flight), (None, 1));
+    }
 }

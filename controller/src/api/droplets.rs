@@ -1,23 +1,36 @@
 //! `/v3/droplets`, and the droplets of an app or a package.
 
-use super::extract::{Asked, Caller};
-use super::{Answer, Api, ok};
+use super::extract::{Asked, Body, Caller};
+use super::spaces::One;
+use super::uploads::{self, copied_from, next_part};
+use super::{Answer, Api, accepted_job_with, created, downloads, ok};
+use crate::blobs::receive;
+use crate::domain::manifest::is_process_type;
 use crate::domain::times::rfc3339;
-use crate::ops::droplets::{Of, SeenDroplet};
-use crate::ops::{HIDDEN, HIDDEN_IN_LISTS};
-use crate::store::droplets::Droplet;
+use crate::ops::droplets::{Archive, Of, SeenDroplet};
+use crate::ops::{HIDDEN, HIDDEN_IN_LISTS, Refusal};
+use crate::store::droplets::{AWAITING_UPLOAD, Droplet};
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::routing::get;
+use axum::extract::multipart::MultipartRejection;
+use axum::extract::{DefaultBodyLimit, Multipart, Path, RawQuery, State};
+use axum::routing::{get, post};
 use proto::api::{
     Checksum, DropletBuildpack, DropletRelationships, Lifecycle, Link, Metadata, ToOne,
 };
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// What bounds an uploaded droplet, as it bounds what a staging makes.
+const LARGEST: &str = "staging/disk";
+
 pub fn routes() -> Router<Api> {
+    // The bits go to disk and are bounded by a setting while they are received.
+    let upload = post(upload).layer(DefaultBodyLimit::disable());
     Router::new()
-        .route("/v3/droplets", get(list))
+        .route("/v3/droplets", get(list).post(create))
         .route("/v3/droplets/{guid}", get(show))
+        .route("/v3/droplets/{guid}/upload", upload)
+        .route("/v3/droplets/{guid}/download", get(download))
         .route("/v3/apps/{guid}/droplets", get(list_of_app))
         .route("/v3/apps/{guid}/droplets/current", get(current))
         .route("/v3/packages/{guid}/droplets", get(list_of_package))
@@ -40,6 +53,11 @@ pub(super) fn present(api: &Api, row: Droplet) -> proto::api::Droplet {
         ),
         ("app".to_string(), Link::to(app)),
     ]);
+    let own = format!("{base}/droplets/{}", row.guid);
+    match row.state.as_str() {
+        AWAITING_UPLOAD => links.insert("upload".to_string(), Link::post(format!("{own}/upload"))),
+        _ => links.insert("download".to_string(), Link::to(format!("{own}/download"))),
+    };
     if let Some(package) = &row.package_guid {
         links.insert(
             "package".to_string(),
@@ -69,7 +87,7 @@ pub(super) fn present(api: &Api, row: Droplet) -> proto::api::Droplet {
         process_types: row.process_types.0,
         checksum: Checksum {
             kind: "sha256".into(),
-            value: Some(row.sha256),
+            value: Some(row.sha256).filter(|sum| !sum.is_empty()),
         },
         buildpacks,
         stack: Some(row.stack),
@@ -130,6 +148,97 @@ async fn list_of_package(
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     Ok(ok(present_one(&api, api.ops.droplet(&actor, &guid).await?)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    relationships: Relationships,
+    process_types: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Relationships {
+    app: One,
+}
+
+async fn create(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    RawQuery(query): RawQuery,
+    Body(wanted): Body<New>,
+) -> Answer {
+    let app = &wanted.relationships.app.data.guid;
+    let processes = wanted.process_types;
+    if let Some(kind) = processes
+        .iter()
+        .flat_map(BTreeMap::keys)
+        .find(|kind| !is_process_type(kind))
+    {
+        return Refusal::unprocessable(format!("Process types: '{kind}' is none"));
+    }
+    let row = match copied_from(query.as_deref())? {
+        Some(_) if processes.is_some() => {
+            return Refusal::unprocessable(
+                "Process types are those of the source droplet: leave them out",
+            );
+        }
+        Some(source) => api.ops.copy_droplet(&actor, app, source).await?,
+        None => {
+            let processes = processes.unwrap_or_default();
+            api.ops.create_droplet(&actor, app, processes).await?
+        }
+    };
+    Ok(created(present(&api, row)))
+}
+
+async fn upload(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    multipart: Result<Multipart, MultipartRejection>,
+) -> Answer {
+    api.ops.may_upload_droplet(&actor, &guid).await?;
+    let multipart = multipart.map_err(|rejection| Refusal::BadRequest(rejection.body_text()))?;
+    let archive = receive_archive(&api, multipart).await?;
+    let ops = api.ops.clone();
+    let work = async move { ops.finish_droplet_upload(&actor, &guid, archive).await };
+    let (row, job) = uploads::finish(&api, work, "create a new droplet and upload again").await?;
+    Ok(accepted_job_with(&api, &job, present(&api, row)))
+}
+
+async fn receive_archive(api: &Api, mut multipart: Multipart) -> Result<Archive, Refusal> {
+    let folder = api.ops.upload_folder()?;
+    let path = folder.path().join("droplet.tgz");
+    let mut received = false;
+    while let Some(field) = next_part(&mut multipart).await? {
+        let name = field.name().unwrap_or_default().to_string();
+        if name != "bits" {
+            let has = "the upload of a droplet has 'bits'";
+            return Err(uploads::unknown_field(&name, has));
+        }
+        if received {
+            return Err(uploads::sent_twice(&name));
+        }
+        let limit = api.ops.settings().size(LARGEST);
+        let taken = receive(&path, field, limit).await;
+        taken.map_err(uploads::refused("droplet", LARGEST, "receiving a droplet"))?;
+        received = true;
+    }
+    if !received {
+        return Refusal::unprocessable("The upload has no field 'bits'");
+    }
+    Ok(Archive { folder, path })
+}
+
+async fn download(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
+    let key = api.ops.download_droplet(&actor, &guid).await?;
+    downloads::send(&api, &key, &format!("{guid}.tgz"), "Droplet bits").await
 }
 
 async fn current(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>) -> Answer {

@@ -84,6 +84,12 @@ fn tell(refusal: &Refusal) -> Told {
             "CF-MessageParseError",
             format!("Request invalid due to parse error: {text}"),
         ),
+        Refusal::FeatureDisabled(flag) => told(
+            S::FORBIDDEN,
+            330_002,
+            "CF-FeatureDisabled",
+            format!("Feature Disabled: {flag}"),
+        ),
         Refusal::BitsAlreadyUploaded => told(
             S::UNPROCESSABLE_ENTITY,
             150_004,

@@ -1,4 +1,4 @@
-//! Manifests: `/v3/spaces/:guid/actions/apply_manifest` and `/v3/spaces/:guid/manifest_diff`.
+//! Manifests: `/v3/spaces/:guid/actions/apply_manifest`, `/v3/spaces/:guid/manifest_diff`, `/v3/apps/:guid/manifest`.
 
 use super::extract::Caller;
 use super::{Answer, Api, accepted_job, created};
@@ -7,13 +7,16 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::routing::post;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use http::header;
 use proto::api::{ManifestChange, ManifestDiff};
 
 pub fn routes() -> Router<Api> {
     Router::new()
         .route("/v3/spaces/{guid}/actions/apply_manifest", post(apply))
         .route("/v3/spaces/{guid}/manifest_diff", post(diff))
+        .route("/v3/apps/{guid}/manifest", get(of_app))
 }
 
 pub(super) fn present(diff: Vec<ManifestChange>) -> ManifestDiff {
@@ -55,6 +58,11 @@ async fn apply(
         Err(refusal) => return Err(refusal),
     };
     Ok(accepted_job(&api, &job))
+}
+
+async fn of_app(State(api): State<Api>, Caller(actor): Caller, Path(app): Path<String>) -> Answer {
+    let text = api.ops.manifest_of(&actor, &app).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-yaml")], text).into_response())
 }
 
 async fn diff(

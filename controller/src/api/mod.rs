@@ -18,6 +18,7 @@ pub mod certificates;
 pub mod config;
 pub mod deployments;
 pub mod domains;
+pub mod downloads;
 pub mod droplets;
 pub(crate) mod errors;
 pub mod extract;
@@ -33,6 +34,7 @@ pub mod packages;
 pub mod processes;
 pub mod quotas;
 pub mod resource_matches;
+pub mod revisions;
 pub mod roles;
 pub mod root;
 pub mod route_bindings;
@@ -47,6 +49,7 @@ pub mod tasks;
 pub mod uaa;
 mod uploads;
 pub mod users;
+pub mod variable_groups;
 pub mod why;
 pub mod yard;
 
@@ -87,6 +90,7 @@ pub fn routes() -> Router<Api> {
         .merge(builds::routes())
         .merge(droplets::routes())
         .merge(deployments::routes())
+        .merge(revisions::routes())
         .merge(jobs::routes())
         .merge(tasks::routes())
         .merge(manifest::routes())
@@ -106,6 +110,7 @@ pub fn routes() -> Router<Api> {
         .merge(audit_events::routes())
         .merge(buildpacks::routes())
         .merge(catalogue::routes())
+        .merge(variable_groups::routes())
         .merge(uaa::routes())
         .merge(config::routes())
         .merge(admin_commands::routes())

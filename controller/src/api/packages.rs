@@ -1,16 +1,17 @@
 //! `/v3/packages`, the upload of their bits, and the packages of an app.
 
 use super::apps::no_metadata;
+use super::downloads;
 use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
 use super::spaces::One;
-use super::uploads::{self, PART, broken_off, next_part};
+use super::uploads::{self, PART, broken_off, copied_from, next_part};
 use super::{Answer, Api, created, ok};
 use crate::blobs::receive;
 use crate::domain::times::rfc3339;
 use crate::ops::Refusal;
 use crate::ops::upload::Upload;
-use crate::store::packages::{AWAITING_UPLOAD, Package};
+use crate::store::packages::{AWAITING_UPLOAD, Package, READY};
 use axum::Router;
 use axum::extract::multipart::{Field, MultipartRejection};
 use axum::extract::{DefaultBodyLimit, Multipart, Path, RawQuery, State};
@@ -34,6 +35,7 @@ pub fn routes() -> Router<Api> {
         .route("/v3/packages", get(list).post(create))
         .route("/v3/packages/{guid}", get(show))
         .route("/v3/packages/{guid}/upload", upload)
+        .route("/v3/packages/{guid}/download", get(download))
         .route("/v3/apps/{guid}/packages", get(list_of_app))
         .route("/yard/v1/packages/{guid}/files", get(files))
 }
@@ -49,6 +51,9 @@ pub(super) fn present(api: &Api, row: Package) -> proto::api::Package {
         ),
         ("droplets".to_string(), Link::to(format!("{own}/droplets"))),
     ]);
+    if row.state == READY {
+        links.insert("download".to_string(), Link::to(format!("{own}/download")));
+    }
     if row.state == AWAITING_UPLOAD {
         links.insert("upload".to_string(), Link::post(format!("{own}/upload")));
     }
@@ -77,7 +82,7 @@ pub(super) fn present(api: &Api, row: Package) -> proto::api::Package {
 #[serde(deny_unknown_fields)]
 struct New {
     #[serde(rename = "type")]
-    kind: String,
+    kind: Option<String>,
     relationships: Relationships,
     data: Option<Value>,
     metadata: Option<MetadataChange>,
@@ -95,23 +100,29 @@ async fn create(
     RawQuery(query): RawQuery,
     Body(wanted): Body<New>,
 ) -> Answer {
-    if query.is_some_and(|query| !query.is_empty()) {
-        return Err(Refusal::BadQuery(
-            "a package is created without any: copying packages is not supported".into(),
-        ));
-    }
     no_metadata("packages", wanted.metadata.as_ref())?;
+    let app = &wanted.relationships.app.data.guid;
+    if let Some(source) = copied_from(query.as_deref())? {
+        if wanted.kind.is_some() || wanted.data.is_some() {
+            return Refusal::unprocessable(
+                "Type and data are those of the source package: leave them out",
+            );
+        }
+        let row = api.ops.copy_package(&actor, app, source).await?;
+        return Ok(created(present(&api, row)));
+    }
+    let kind = wanted
+        .kind
+        .as_deref()
+        .ok_or_else(|| Refusal::Unprocessable("Type must be 'bits'".into()))?;
     let is_empty = wanted
         .data
         .as_ref()
         .is_none_or(|data| data.as_object().is_some_and(|data| data.is_empty()));
-    if wanted.kind == "bits" && !is_empty {
+    if kind == "bits" && !is_empty {
         return Refusal::unprocessable("Data is not supported for packages of type 'bits'");
     }
-    let row = api
-        .ops
-        .create_package(&actor, &wanted.relationships.app.data.guid, &wanted.kind)
-        .await?;
+    let row = api.ops.create_package(&actor, app, kind).await?;
     Ok(created(present(&api, row)))
 }
 
@@ -140,6 +151,15 @@ async fn files(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<S
 
 async fn show(State(api): State<Api>, Caller(actor): Caller, Path(guid): Path<String>) -> Answer {
     Ok(ok(present(&api, api.ops.package(&actor, &guid).await?)))
+}
+
+async fn download(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
+    let key = api.ops.download_package(&actor, &guid).await?;
+    downloads::send(&api, &key, &format!("{guid}.zip"), "Package bits").await
 }
 
 async fn upload(

@@ -10,6 +10,7 @@ use crate::domain::observed::{IndexState, IndexStats};
 use crate::domain::times::rfc3339;
 use crate::ops::processes::{ProcessSettings, ProcessView};
 use crate::ops::{HIDDEN_IN_LISTS, Refusal};
+use crate::store::apps::App;
 use crate::store::processes::Process;
 use axum::Router;
 use axum::extract::{Path, State};
@@ -98,7 +99,7 @@ pub(super) fn present(api: &Api, view: ProcessView) -> proto::api::Process {
         metadata: Metadata::default(),
         relationships: ProcessRelationships {
             app: ToOne::new(row.app_guid),
-            revision: None,
+            revision: row.revision_guid.map(ToOne::new),
         },
         process_instances: None,
         yard_sleep_after_in_seconds: row.sleep_after.map(positive),
@@ -170,25 +171,19 @@ async fn list(State(api): State<Api>, Caller(actor): Caller, mut asked: Asked) -
     if embed.is_empty() {
         return Ok(asked.page(listing, |view| present_listed(&api, view)));
     }
-    // As in the stats: a stopped app has no instances, whatever is still on its way out.
     let apps: BTreeSet<String> = listing
         .rows
         .iter()
         .map(|view| view.process.app_guid.clone())
         .collect();
     let apps = api.ops.list_apps(&actor, &these(&apps)).await?.rows;
-    let started: BTreeSet<String> = apps
+    let apps: BTreeMap<String, App> = apps
         .into_iter()
-        .filter(|app| app.is_started())
-        .map(|app| app.guid)
+        .map(|app| (app.guid.clone(), app))
         .collect();
     Ok(asked.page(listing, |view| {
-        let awake = view.process.asleep_since.is_none();
-        let seen = if awake && started.contains(&view.process.app_guid) {
-            (api.ops.live.stats)(&view.process)
-        } else {
-            Vec::new()
-        };
+        let app = apps.get(&view.process.app_guid);
+        let seen = app.map_or_else(Vec::new, |app| api.ops.stats_of(app, &view.process));
         let mut document = present_listed(&api, view);
         document.process_instances = Some(seen.into_iter().map(embedded).collect());
         document

@@ -11,9 +11,9 @@ use proto::api::{Info, Link, Links, Root};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The version of the v3 API we speak. Newer ones would make clients use canary steps (3.189) and
-/// embedded instances (3.211).
-pub const VERSION: &str = "3.180.0";
+/// The version of the v3 API we speak: options of routes (3.183), steps of canaries (3.189), embedded
+/// instances (3.211). Newer ones would make clients look for policies of routes (3.224).
+pub const VERSION: &str = "3.211.0";
 
 pub fn routes() -> Router<Api> {
     Router::new()

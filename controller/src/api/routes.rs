@@ -17,7 +17,7 @@ use proto::api::{
     DestinationApp, DestinationProcess, Destinations, Link, Metadata, RouteRelationships, ToOne,
 };
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn routes() -> Router<Api> {
@@ -31,6 +31,15 @@ pub fn routes() -> Router<Api> {
         .route(
             "/v3/routes/{guid}/destinations/{destination}",
             delete(unmap).merge(patch(update_destination)),
+        )
+        .route("/v3/routes/{guid}/relationships/space", patch(move_to))
+        .route(
+            "/v3/routes/{guid}/relationships/shared_spaces",
+            get(shared_spaces).post(refuse_to_share),
+        )
+        .route(
+            "/v3/routes/{guid}/relationships/shared_spaces/{space}",
+            delete(refuse_to_share),
         )
         .route("/v3/apps/{guid}/routes", get(list_of_app))
         .route("/v3/spaces/{guid}/routes", delete(remove_unmapped))
@@ -366,4 +375,37 @@ async fn update_destination(
         .update_destination(&actor, &guid, &destination, protocol)
         .await?;
     Ok(ok(present_destination(changed)))
+}
+
+/// Not a route more, but another owner.
+async fn move_to(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+    Body(wanted): Body<One>,
+) -> Answer {
+    let moved = api.ops.move_route(&actor, &guid, &wanted.data.guid).await?;
+    let route = format!("{}/v3/routes/{guid}", api.ops.public_url);
+    Ok(ok(json!({
+        "data": {"guid": moved.route.space_guid},
+        "links": {"self": {"href": format!("{route}/relationships/space")}},
+    })))
+}
+
+/// A route is in one space.
+async fn shared_spaces(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Path(guid): Path<String>,
+) -> Answer {
+    let own = api.ops.route(&actor, &guid).await?.route.guid;
+    let own = format!(
+        "{}/v3/routes/{own}/relationships/shared_spaces",
+        api.ops.public_url
+    );
+    Ok(ok(json!({"data": [], "links": {"self": {"href": own}}})))
+}
+
+async fn refuse_to_share(_: Caller) -> Refusal {
+    Refusal::FeatureDisabled("route_sharing")
 }

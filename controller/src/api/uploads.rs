@@ -11,6 +11,23 @@ use tokio::sync::oneshot;
 /// Longest wait for the next part of an upload, or of a part.
 pub const PART: Duration = Duration::from_secs(60);
 
+/// The guid of what is to be copied in place of an upload.
+pub fn copied_from(query: Option<&str>) -> Result<Option<&str>, Refusal> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else {
+        return Ok(None);
+    };
+    query
+        .strip_prefix("source_guid=")
+        .filter(|guid| !guid.contains(['&', '%', '+']))
+        .map(Some)
+        .ok_or_else(|| {
+            Refusal::BadQuery(
+                "Unknown query parameter(s). Valid parameters are: 'source_guid', what to copy"
+                    .into(),
+            )
+        })
+}
+
 /// The next part of an upload; None after the last.
 pub async fn next_part(multipart: &mut Multipart) -> Result<Option<Field<'_>>, Refusal> {
     tokio::time::timeout(PART, multipart.next_field())

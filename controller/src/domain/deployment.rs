@@ -11,6 +11,9 @@
 //!   crash limit, time-out, user ──► canceling: previous back to wanted ──(runs, or nothing newer does)──► new removed
 //! ```
 //!
+//! A *canary* is the same with stops: where a stop is reached, it pauses until somebody continues
+//! it, with at least one old instance kept beside the new ones.
+//!
 //! Invariant: new instances that run (for at least [`SETTLE`], so that every router has
 //! their routes) plus old wanted instances never number fewer than were wanted, unless the old ones did
 //! not run in the first place. The old ones are scaled in only by what has replaced them.
@@ -24,6 +27,8 @@ pub struct Rolling {
     pub phase: Phase,
     pub wanted: u32,
     pub max_in_flight: u32,
+    /// How many new instances are to be looked at before it goes on; None: it goes through.
+    pub stop_at: Option<u32>,
     /// Rows' number of the new process.
     pub new_instances: u32,
     /// The other web processes, the oldest first.
@@ -39,7 +44,21 @@ pub struct Rolling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Deploying,
+    Paused,
     Canceling,
+}
+
+/// After how many new instances a canary pauses: at each weight, in percent of those wanted, or after
+/// the first instance if no weights are given.
+pub fn stops(weights: &[u32], wanted: u32) -> Vec<u32> {
+    if weights.is_empty() {
+        return vec![1];
+    }
+    let part = |weight: u32| (u64::from(wanted) * u64::from(weight) + 50) / 100;
+    weights
+        .iter()
+        .map(|weight| u32::try_from(part(*weight)).unwrap_or(wanted).max(1))
+        .collect()
 }
 
 /// Another web process of the app.
@@ -87,6 +106,10 @@ pub enum Step {
         others: Vec<(ProcessGuid, u32)>,
         because: String,
     },
+    /// Waits from now on until somebody continues it.
+    Pause {
+        because: String,
+    },
     /// The new process is the app's web process, the others are removed.
     Finish {
         because: String,
@@ -106,26 +129,44 @@ pub enum Step {
 pub fn step(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
     match rolling.phase {
         Phase::Deploying => deploying(rolling, seen, policy, now),
+        Phase::Paused => paused(rolling, seen, policy),
         Phase::Canceling => canceling(rolling, seen, policy, now),
     }
 }
 
-fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
+/// What ends a deployment in whichever step it is.
+fn ended(rolling: &Rolling, seen: &Seen, policy: &Policy) -> Option<Step> {
     if !rolling.app_started {
-        return Step::Finish {
+        return Some(Step::Finish {
             because: "the app is stopped: nothing runs that could be replaced in steps".into(),
-        };
+        });
     }
     if rolling.wanted == 0 {
-        return Step::Finish {
+        return Some(Step::Finish {
             because: "no instances are wanted".into(),
-        };
+        });
     }
     if seen.crashes >= policy.max_crashes {
         let crash = seen.last_crash.as_deref().unwrap_or("no reason is known");
-        return Step::TakeBack {
+        return Some(Step::TakeBack {
             error: format!("the new version crashed {} times; {crash}", seen.crashes),
-        };
+        });
+    }
+    None
+}
+
+fn paused(rolling: &Rolling, seen: &Seen, policy: &Policy) -> Step {
+    ended(rolling, seen, policy).unwrap_or_else(|| Step::Wait {
+        because: format!(
+            "it pauses with {} of {} new instances: continue it, or cancel it",
+            rolling.new_instances, rolling.wanted
+        ),
+    })
+}
+
+fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> Step {
+    if let Some(step) = ended(rolling, seen, policy) {
+        return step;
     }
     let all_run = rolling.new_instances > 0 && seen.running >= rolling.new_instances;
     if !all_run && rolling.new_instances > 0 {
@@ -148,6 +189,25 @@ fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> 
             },
         };
     }
+    if let Some(stop) = rolling.stop_at.map(|stop| stop.min(rolling.wanted))
+        && stop <= rolling.new_instances
+    {
+        let keep = rolling.wanted.saturating_sub(rolling.new_instances).max(1);
+        let others = scaled_in(&rolling.others, keep);
+        let because = format!(
+            "{} new instances run, to be looked at",
+            rolling.new_instances
+        );
+        return if others.is_empty() {
+            Step::Pause { because }
+        } else {
+            Step::Scale {
+                new: rolling.new_instances,
+                others,
+                because,
+            }
+        };
+    }
     if rolling.new_instances >= rolling.wanted {
         return Step::Finish {
             because: format!("all {} new instances run", rolling.new_instances),
@@ -167,7 +227,10 @@ fn deploying(rolling: &Rolling, seen: &Seen, policy: &Policy, now: Duration) -> 
         new: rolling
             .new_instances
             .saturating_add(stride)
-            .min(rolling.wanted),
+            .min(match rolling.stop_at {
+                Some(stop) if !nothing_to_keep => stop.min(rolling.wanted),
+                _ => rolling.wanted,
+            }),
         others: scaled_in(&rolling.others, keep),
         because: if nothing_to_keep {
             "no old instance runs".to_string()
@@ -273,6 +336,7 @@ mod tests {
             phase: Phase::Deploying,
             wanted: 3,
             max_in_flight: 1,
+            stop_at: None,
             new_instances: new,
             others: vec![Other {
                 process: process("old"),
@@ -339,9 +403,118 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_stops_beside_what_runs_until_it_is_continued() {
+        let canary = |new, old, stop_at| Rolling {
+            stop_at,
+            ..rolling(new, old, old)
+        };
+        assert_eq!(
+            numbers(step(
+                &canary(0, 3, Some(1)),
+                &running(0),
+                &POLICY,
+                seconds(0)
+            )),
+            scale(1, &[])
+        );
+        // What has been replaced goes before it pauses.
+        assert_eq!(
+            numbers(step(
+                &canary(1, 3, Some(1)),
+                &running(1),
+                &POLICY,
+                seconds(1)
+            )),
+            scale(1, &[("old", 2)])
+        );
+        assert!(matches!(
+            step(&canary(1, 2, Some(1)), &running(1), &POLICY, seconds(2)),
+            Step::Pause { .. }
+        ));
+        let paused = Rolling {
+            phase: Phase::Paused,
+            ..canary(1, 2, Some(1))
+        };
+        assert_eq!(
+            step(&paused, &running(1), &POLICY, seconds(9_999)),
+            Step::Wait {
+                because: "it pauses with 1 of 3 new instances: continue it, or cancel it".into()
+            }
+        );
+        // Continued to its second stop, which is as many as are wanted: one old one stays to compare.
+        assert_eq!(
+            numbers(step(
+                &canary(1, 2, Some(3)),
+                &running(1),
+                &POLICY,
+                seconds(3)
+            )),
+            scale(2, &[])
+        );
+        assert_eq!(
+            numbers(step(
+                &canary(3, 2, Some(3)),
+                &running(3),
+                &POLICY,
+                seconds(4)
+            )),
+            scale(3, &[("old", 1)])
+        );
+        assert!(matches!(
+            step(&canary(3, 1, Some(3)), &running(3), &POLICY, seconds(5)),
+            Step::Pause { .. }
+        ));
+        // After the last stop it is a rolling one.
+        assert!(matches!(
+            step(&canary(3, 1, None), &running(3), &POLICY, seconds(6)),
+            Step::Finish { .. }
+        ));
+    }
+
+    #[test]
+    fn a_paused_canary_that_crashes_is_taken_back() {
+        let paused = Rolling {
+            phase: Phase::Paused,
+            stop_at: Some(1),
+            ..rolling(1, 2, 2)
+        };
+        let crashed = Seen {
+            crashes: 3,
+            ..Seen::default()
+        };
+        assert!(matches!(
+            step(&paused, &crashed, &POLICY, seconds(1)),
+            Step::TakeBack { .. }
+        ));
+        let stopped = Rolling {
+            app_started: false,
+            ..paused
+        };
+        assert!(matches!(
+            step(&stopped, &running(0), &POLICY, seconds(1)),
+            Step::Finish { .. }
+        ));
+    }
+
+    #[test]
+    fn weights_are_parts_of_what_is_wanted() {
+        assert_eq!(stops(&[], 8), [1]);
+        assert_eq!(stops(&[1, 25, 50, 100], 8), [1, 2, 4, 8]);
+        assert_eq!(stops(&[10, 40, 60], 4), [1, 2, 2]);
+    }
+
+    #[test]
     fn without_running_old_instances_all_start_at_once() {
         assert_eq!(
             numbers(step(&rolling(0, 3, 0), &running(0), &POLICY, seconds(0))),
+            scale(3, &[("old", 0)])
+        );
+        let canary = Rolling {
+            stop_at: Some(1),
+            ..rolling(0, 3, 0)
+        };
+        assert_eq!(
+            numbers(step(&canary, &running(0), &POLICY, seconds(0))),
             scale(3, &[("old", 0)])
         );
         let stopped = Rolling {

@@ -87,54 +87,55 @@ fn flatten(app: &AppManifest) -> BTreeMap<String, Value> {
         put(format!("/services/{name}"), Some(json!(service.name)));
     }
     for (kind, process) in &app.processes {
-        let ProcessManifest {
-            command,
-            instances,
-            memory_mb,
-            disk_mb,
-            health_check_type,
-            health_check_endpoint,
-            health_check_invocation_timeout,
-            health_check_interval,
-            timeout,
-            sleep_after,
-        } = process;
-        let mut set =
-            |key: &str, value: Option<Value>| put(format!("/processes/{kind}/{key}"), value);
-        set("command", command.as_ref().map(|command| json!(command)));
-        set("instances", instances.map(|number| json!(number)));
-        set(
-            "memory",
-            memory_mb.map(|megabytes| json!(format!("{megabytes}M"))),
-        );
-        set(
-            "disk_quota",
-            disk_mb.map(|megabytes| json!(format!("{megabytes}M"))),
-        );
-        set(
-            "health-check-type",
-            health_check_type.as_ref().map(|kind| json!(kind)),
-        );
-        set(
-            "health-check-http-endpoint",
-            health_check_endpoint.as_ref().map(|path| json!(path)),
-        );
-        set(
-            "health-check-invocation-timeout",
-            health_check_invocation_timeout.map(|seconds| json!(seconds)),
-        );
-        set(
-            "health-check-interval",
-            health_check_interval.map(|seconds| json!(seconds)),
-        );
-        set("timeout", timeout.map(|seconds| json!(seconds)));
-        let sleep_after = sleep_after.map(|seconds| match seconds {
-            0 => json!("never"),
-            seconds => json!(format!("{seconds}s")),
-        });
-        set("sleep-after", sleep_after);
+        for (key, value) in process_fields(process) {
+            put(format!("/processes/{kind}/{key}"), Some(value));
+        }
     }
     fields
+}
+
+/// What is given of a process, under the keys of manifests.
+pub fn process_fields(process: &ProcessManifest) -> Vec<(&'static str, Value)> {
+    let ProcessManifest {
+        command,
+        instances,
+        memory_mb,
+        disk_mb,
+        health_check_type,
+        health_check_endpoint,
+        health_check_invocation_timeout,
+        health_check_interval,
+        timeout,
+        sleep_after,
+    } = process;
+    let number = |number: &Option<u32>| number.map(|number| json!(number));
+    let megabytes = |number: &Option<u64>| number.map(|megabytes| json!(format!("{megabytes}M")));
+    let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
+    let fields = [
+        ("command", command.as_ref().map(|command| json!(command))),
+        ("instances", number(instances)),
+        ("memory", megabytes(memory_mb)),
+        ("disk_quota", megabytes(disk_mb)),
+        ("health-check-type", text(health_check_type)),
+        ("health-check-http-endpoint", text(health_check_endpoint)),
+        (
+            "health-check-invocation-timeout",
+            number(health_check_invocation_timeout),
+        ),
+        ("health-check-interval", number(health_check_interval)),
+        ("timeout", number(timeout)),
+        (
+            "sleep-after",
+            sleep_after.map(|seconds| match seconds {
+                0 => json!("never"),
+                seconds => json!(format!("{seconds}s")),
+            }),
+        ),
+    ];
+    fields
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect()
 }
 
 #[cfg(test)]

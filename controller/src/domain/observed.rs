@@ -141,6 +141,22 @@ pub struct IndexStats {
     pub details: Option<String>,
 }
 
+impl IndexStats {
+    /// Of an index that nothing runs for.
+    pub fn down(index: u32) -> IndexStats {
+        IndexStats {
+            index,
+            state: IndexState::Down,
+            instance: None,
+            dea: None,
+            uptime: 0.0,
+            since: None,
+            stats: None,
+            details: None,
+        }
+    }
+}
+
 impl Observed {
     /// Takes a heartbeat. Returns the instances whose state it changed, in the order of the beat.
     pub fn heartbeat(&mut self, beat: &Heartbeat, now: Duration) -> Vec<InstanceId> {
@@ -448,16 +464,7 @@ impl Observed {
                     stats: one.stats.clone(),
                     details: one.details.clone(),
                 },
-                None => IndexStats {
-                    index,
-                    state: IndexState::Down,
-                    instance: None,
-                    dea: None,
-                    uptime: 0.0,
-                    since: None,
-                    stats: None,
-                    details: None,
-                },
+                None => IndexStats::down(index),
             })
             .collect()
     }

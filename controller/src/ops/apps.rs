@@ -6,12 +6,13 @@
 
 use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
+use super::revisions;
 use super::{Ops, Refusal, buildpacks, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor};
 use crate::domain::quotas::Purpose;
 use crate::domain::{manifest, names};
 use crate::store::apps::{App, STARTED, STOPPED};
-use crate::store::droplets::Droplet;
+use crate::store::droplets::{Droplet, STAGED};
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
 use crate::store::sql::Connection;
@@ -209,10 +210,19 @@ pub async fn renew_processes(
     app: &App,
     now: i64,
 ) -> Result<(), Refusal> {
+    let revision = match revisions::content_of(connection, app).await? {
+        Some(content) => Some(
+            revisions::keep(connection, &app.guid, content, None, now)
+                .await?
+                .guid,
+        ),
+        None => None,
+    };
     for mut process in processes::of_app(connection, &app.guid).await? {
         // The newer process of a deployment runs the newer droplet already.
         if process.deployment_guid.is_none() {
             process.droplet_guid = app.current_droplet_guid.clone();
+            process.revision_guid = revision.clone();
         }
         process.version = new_guid();
         process.scaled_from = None;
@@ -461,7 +471,7 @@ impl Ops {
     ) -> Result<App, Refusal> {
         let mut tx = self.store.write("assign a droplet").await?;
         let (mut app, space) = app_for(&mut tx, actor, Action::Develop, guid).await?;
-        let droplet = Droplet::find(&mut tx, droplet).await?.filter(|droplet| droplet.app_guid == app.guid).ok_or_else(|| {
+        let droplet = Droplet::find(&mut tx, droplet).await?.filter(|droplet| droplet.app_guid == app.guid && droplet.state == STAGED).ok_or_else(|| {
             Refusal::Unprocessable("Unable to assign current droplet. Ensure the droplet exists and belongs to this app.".into())
         })?;
         let now = now();

@@ -1,18 +1,20 @@
-//! Rolling deployments, as rows: the runtime drives them.
+//! Rolling deployments and canaries, as rows: the runtime drives them.
 
 use super::apps::{app_for, owner_for};
 use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
-use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on};
+use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on, revisions};
 use crate::domain::access::{Action, Actor};
+use crate::domain::deployment;
 use crate::domain::quotas::Purpose;
 use crate::store::apps::{App, STARTED};
-use crate::store::deployments::{self, BackTo, Deployment, Previous};
-use crate::store::droplets::Droplet;
+use crate::store::deployments::{self, BackTo, Deployment, Previous, Sizes};
+use crate::store::droplets::{Droplet, STAGED};
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
 use crate::store::sql::Connection;
 use crate::store::{Json, StoreError, audit_events, facts};
+use proto::api::Scale;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -61,28 +63,45 @@ async fn previous_of(
     Ok(previous)
 }
 
+/// What a deployment is to bring.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Brings {
+    /// New instances of the same.
+    #[default]
+    Same,
+    /// The guid of a droplet.
+    Droplet(String),
+    /// The guid of a revision: its droplet, its variables, its start commands.
+    Revision(String),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewDeployment {
+    pub brings: Brings,
+    /// 0: as with 1.
+    pub max_in_flight: u32,
+    /// Of a canary: where it pauses, in percent. None: a rolling one.
+    pub weights: Option<Vec<u32>>,
+    pub sizes: Sizes,
+}
+
 impl Ops {
-    /// Begins to replace the web instances of an app. Without a droplet: by new ones of the current.
+    /// Begins to replace the web instances of an app.
     pub async fn create_deployment(
         &self,
         actor: &Actor,
         app: &str,
-        droplet: Option<&str>,
-        max_in_flight: u32,
+        wanted: NewDeployment,
     ) -> Result<Deployment, Refusal> {
-        self.telling(
-            actor,
-            self.try_create_deployment(actor, app, droplet, max_in_flight),
-        )
-        .await
+        self.telling(actor, self.try_create_deployment(actor, app, wanted))
+            .await
     }
 
     async fn try_create_deployment(
         &self,
         actor: &Actor,
         app: &str,
-        droplet: Option<&str>,
-        max_in_flight: u32,
+        new: NewDeployment,
     ) -> Result<Deployment, Refusal> {
         let mut tx = self.store.write("create deployment").await?;
         let (mut app, space) = app_for(&mut tx, actor, Action::Develop, app)
@@ -96,11 +115,17 @@ impl Ops {
             })?;
         let account = Account::of_space(&mut tx, &space).await?;
         let previous_droplet = app.current_droplet_guid.clone();
-        let droplet = match droplet {
-            Some(guid) => Droplet::find(&mut tx, guid).await?.filter(|droplet| droplet.app_guid == app.guid).ok_or_else(|| {
+        let mut revision = None;
+        let droplet = match &new.brings {
+            Brings::Revision(guid) => {
+                let (found, droplet) = revisions::to_go_back_to(&mut tx, &app, guid).await?;
+                revision = Some(found);
+                droplet
+            }
+            Brings::Droplet(guid) => Droplet::find(&mut tx, guid).await?.filter(|droplet| droplet.app_guid == app.guid && droplet.state == STAGED).ok_or_else(|| {
                 Refusal::Unprocessable("Unable to assign current droplet. Ensure the droplet exists and belongs to this app.".into())
             })?,
-            None => {
+            Brings::Same => {
                 let current = previous_droplet.clone().unwrap_or_default();
                 Droplet::find(&mut tx, &current)
                     .await?
@@ -115,13 +140,31 @@ impl Ops {
             .map(|deployment| deployment.wanted_instances);
         let back_to = deployments::supersede(&mut tx, &app.guid, now).await?;
         let web = super::apps::web_process(&mut tx, &app.guid).await?;
-        let wanted = inherited.unwrap_or(web.instances);
-
+        let mut sized = web.clone();
+        sized.instances = inherited.unwrap_or(web.instances);
+        let scale = Scale {
+            instances: new.sizes.web_instances,
+            memory_in_mb: new.sizes.memory_in_mb,
+            disk_in_mb: new.sizes.disk_in_mb,
+            log_rate_limit_in_bytes_per_second: new.sizes.log_rate_limit_in_bytes_per_second,
+            ..Scale::default()
+        };
+        self.rescale(&mut sized, &scale)?;
+        let wanted = sized.instances;
+        if sized != web {
+            self.need_room(&app, &sized)?;
+        }
         self.need_room_for_all(&mut tx, &app).await?;
 
         app.current_droplet_guid = Some(droplet.guid.clone());
         let was_started = app.is_started();
         app.state = STARTED.to_string();
+        let mut environment_before = None;
+        if let Some(revision) = &revision {
+            environment_before = Some(app.environment.0.clone());
+            app.environment = revision.environment.clone();
+            revisions::lay_command(&mut sized, revision);
+        }
         app.update(&mut tx, now).await?;
         super::processes::follow_droplet(self, &mut tx, &app, &droplet).await?;
 
@@ -132,6 +175,17 @@ impl Ops {
                 droplet: web.droplet_guid.clone().or(previous_droplet),
                 previous: previous_of(&mut tx, &app).await?,
             },
+        };
+        let content = match &revision {
+            Some(revision) => Some(revisions::content(revision)),
+            None => revisions::content_of(&mut tx, &app).await?,
+        };
+        let brought = match content {
+            Some(content) => {
+                let back_to = revision.as_ref();
+                Some(revisions::keep(&mut tx, &app.guid, content, back_to, now).await?)
+            }
+            None => None,
         };
         let guid = new_guid();
         let process = Process {
@@ -144,16 +198,24 @@ impl Ops {
             version: new_guid(),
             droplet_guid: Some(droplet.guid.clone()),
             deployment_guid: Some(guid.clone()),
+            revision_guid: brought.as_ref().map(|brought| brought.guid.clone()),
             created_at: now,
             updated_at: now,
             row_version: 1,
-            ..web.clone()
+            ..sized
         };
         process.insert(&mut tx).await?;
+        let (strategy, weights) = match new.weights {
+            Some(weights) => (deployments::CANARY, Some(weights)),
+            None => (deployments::ROLLING, None),
+        };
+        let stops = weights
+            .as_ref()
+            .map(|weights| deployment::stops(weights, u32::try_from(wanted).unwrap_or_default()));
         let deployment = Deployment {
             guid,
             app_guid: app.guid.clone(),
-            strategy: "rolling".to_string(),
+            strategy: strategy.to_string(),
             status: deployments::ACTIVE.to_string(),
             reason: deployments::DEPLOYING.to_string(),
             error: None,
@@ -163,7 +225,14 @@ impl Ops {
             previous: Json(back_to.previous),
             new_process_guid: process.guid.clone(),
             wanted_instances: wanted,
-            max_in_flight: i64::from(max_in_flight),
+            max_in_flight: i64::from(new.max_in_flight.max(1)),
+            weights: Json(weights.unwrap_or_default()),
+            stops: Json(stops.unwrap_or_default()),
+            stops_passed: 0,
+            options: Json(new.sizes),
+            revision_guid: brought.as_ref().map(|brought| brought.guid.clone()),
+            revision_number: brought.as_ref().map(|brought| brought.number),
+            environment_before: Json(environment_before),
             step_since: now,
             created_at: now,
             updated_at: now,
@@ -174,7 +243,7 @@ impl Ops {
             .settle(&mut tx, Some(&app), Purpose::Deployment)
             .await?;
         let target = on("app", &app.guid, &app.name, &space);
-        let data = json!({"deployment_guid": deployment.guid, "droplet_guid": droplet.guid, "strategy": "rolling"});
+        let data = json!({"deployment_guid": deployment.guid, "droplet_guid": droplet.guid, "strategy": strategy});
         audit_events::record(
             &mut tx,
             "audit.app.deployment.create",
@@ -190,6 +259,10 @@ impl Ops {
             if !is_web || !was_started {
                 if !is_web {
                     other.droplet_guid = Some(droplet.guid.clone());
+                    other.revision_guid = brought.as_ref().map(|brought| brought.guid.clone());
+                    if let Some(revision) = &revision {
+                        revisions::lay_command(&mut other, revision);
+                    }
                     other.version = new_guid();
                     other.update(&mut tx, now).await?;
                 }
@@ -223,8 +296,39 @@ impl Ops {
         self.nudge();
         (self.live.log)(
             &app.guid,
-            format!("Created deployment {} (rolling)", deployment.guid),
+            format!("Created deployment {} ({strategy})", deployment.guid),
         );
+        Ok(deployment)
+    }
+
+    /// Has one that pauses go on, to its next stop or to its end.
+    pub async fn continue_deployment(
+        &self,
+        actor: &Actor,
+        guid: &str,
+    ) -> Result<Deployment, Refusal> {
+        let mut tx = self.store.write("continue deployment").await?;
+        let (mut deployment, app, space) =
+            deployment_for(&mut tx, actor, Action::Develop, guid).await?;
+        if !deployment.is_active() || deployment.reason != deployments::PAUSED {
+            return Refusal::unprocessable(format!(
+                "Cannot continue a deployment with status: {} and reason: {}",
+                deployment.status, deployment.reason
+            ));
+        }
+        let now = now();
+        deployment.reason = deployments::DEPLOYING.to_string();
+        deployment.stops_passed += 1;
+        deployment.step_since = now;
+        deployment.update(&mut tx, now).await?;
+        let target = on("app", &app.guid, &app.name, &space);
+        let data = json!({"deployment_guid": deployment.guid});
+        let kind = "audit.app.deployment.continue";
+        audit_events::record(&mut tx, kind, by(actor), target, data, now).await?;
+        let changed = facts::Kind::DeploymentChanged;
+        facts::append(&mut tx, changed, &deployment.guid, json!({}), now).await?;
+        tx.commit().await?;
+        self.nudge();
         Ok(deployment)
     }
 

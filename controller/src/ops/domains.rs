@@ -10,7 +10,9 @@ use crate::store::StoreError;
 use crate::store::audit_events::{self, On};
 use crate::store::domains::{self, Domain};
 use crate::store::organizations::Organization;
-use crate::store::routes;
+use crate::store::query::Filter;
+use crate::store::routes::{self, Route};
+use crate::store::spaces::Space;
 use crate::store::sql::Connection;
 use proto::ports::Transport;
 use serde_json::json;
@@ -253,6 +255,7 @@ impl Ops {
         Ok(domain)
     }
 
+    /// Deletes it with its routes: apps are not reached under it any more.
     pub async fn delete_domain(&self, actor: &Actor, guid: &str) -> Result<(), Refusal> {
         let mut tx = self.store.write("delete domain").await?;
         let domain = Domain::find(&mut tx, guid)
@@ -264,15 +267,14 @@ impl Ops {
             Some(organization) => (Action::Manage, Object::Organization(organization)),
         };
         authorize(actor, action, &place, "Domain")?;
-        Domain::delete(&mut tx, guid)
-            .await
-            .map_err(|error| match error {
-                StoreError::Referenced { .. } => Refusal::Unprocessable(format!(
-                    "The domain '{}' still has routes: delete them first",
-                    domain.name
-                )),
-                error => error.into(),
-            })?;
+        let filter = Filter::new().equals("domain_guid", guid);
+        for route in Route::fetch(&mut tx, filter, "list the routes of a domain").await? {
+            // A route cannot outlive its space.
+            let space = Space::find(&mut tx, &route.space_guid).await?;
+            let space = space.ok_or(Refusal::NotFound("Space"))?;
+            super::routes::delete_in(&mut tx, actor, &route, &space).await?;
+        }
+        Domain::delete(&mut tx, guid).await?;
         let target = On {
             guid,
             kind: "domain",
@@ -290,6 +292,7 @@ impl Ops {
         )
         .await?;
         tx.commit().await?;
+        self.nudge();
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::manifest::{
 };
 use crate::domain::quotas::Purpose;
 use crate::domain::route_terms::HTTP1;
-use crate::domain::{manifest_diff, names};
+use crate::domain::{manifest_diff, manifest_document, names};
 use crate::store::apps::App;
 use crate::store::domains::{self, Domain};
 use crate::store::processes::{self, Process};
@@ -407,6 +407,15 @@ impl Ops {
     }
 
     /// What applying the manifest would change.
+    /// The manifest of an app as it is, as YAML.
+    pub async fn manifest_of(&self, actor: &Actor, app: &str) -> Result<String, Refusal> {
+        let mut connection = self.store.read().await?;
+        let (app, _) = apps::app_for(&mut connection, actor, Action::ReadSecrets, app).await?;
+        let manifest = current(&mut connection, &app).await?;
+        manifest_document::write(&manifest, (&app.labels, &app.annotations))
+            .map_err(Refusal::internal("writing the manifest of an app"))
+    }
+
     pub async fn diff_manifest(
         &self,
         actor: &Actor,

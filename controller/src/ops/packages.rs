@@ -168,6 +168,74 @@ impl Ops {
         }
     }
 
+    /// A package with the bits of another, for copying sources from app to app. Both have to be the actor's.
+    pub async fn copy_package(
+        &self,
+        actor: &Actor,
+        app: &str,
+        source: &str,
+    ) -> Result<Package, Refusal> {
+        let mut tx = self.store.write("copy package").await?;
+        let unfit = |refusal: Refusal, text: &str| match refusal {
+            Refusal::NotFound(_) => Refusal::Unprocessable(text.to_string()),
+            refusal => refusal,
+        };
+        let (source, from, _) = package_for(&mut tx, actor, Action::Develop, source)
+            .await
+            .map_err(|refusal| {
+                unfit(
+                    refusal,
+                    "Source package is invalid. Ensure it exists and you have access to it.",
+                )
+            })?;
+        if source.state != packages::READY {
+            return Refusal::unprocessable(format!(
+                "Source package cannot be copied: it is {}, not READY",
+                source.state
+            ));
+        }
+        let (app, space) = app_for(&mut tx, actor, Action::Develop, app)
+            .await
+            .map_err(|refusal| {
+                unfit(
+                    refusal,
+                    "App is invalid. Ensure it exists and you have access to it.",
+                )
+            })?;
+        let now = now();
+        let package = Package {
+            guid: new_guid(),
+            app_guid: app.guid.clone(),
+            created_at: now,
+            updated_at: now,
+            row_version: 1,
+            ..source.clone()
+        };
+        package.insert(&mut tx).await?;
+        let target = on("app", &app.guid, &app.name, &space);
+        let data = json!({"package_guid": package.guid, "request": {"source_package_guid": source.guid, "source_app_guid": from.guid}});
+        let kind = "audit.app.package.create";
+        audit_events::record(&mut tx, kind, by(actor), target, data, now).await?;
+        tx.commit().await?;
+        Ok(package)
+    }
+
+    /// The blob of a package, for who may push; that it was asked for stays on record.
+    pub async fn download_package(&self, actor: &Actor, guid: &str) -> Result<String, Refusal> {
+        let mut tx = self.store.write("download a package").await?;
+        let (package, app, space) = package_for(&mut tx, actor, Action::Develop, guid).await?;
+        let Some(sha256) = &package.sha256 else {
+            return Refusal::unprocessable("Package has no bits to download.");
+        };
+        let key = format!("packages/{sha256}");
+        let target = on("app", &app.guid, &app.name, &space);
+        let data = json!({"package_guid": package.guid});
+        let kind = "audit.app.package.download";
+        audit_events::record(&mut tx, kind, by(actor), target, data, now()).await?;
+        tx.commit().await?;
+        Ok(key)
+    }
+
     pub async fn package(&self, actor: &Actor, guid: &str) -> Result<Package, Refusal> {
         Ok(
             package_for(&mut *self.store.read().await?, actor, Action::Read, guid)

@@ -99,6 +99,7 @@ pub async fn create_in(
         version: new_guid(),
         droplet_guid: None,
         deployment_guid: None,
+        revision_guid: None,
         created_at: now,
         updated_at: now,
         row_version: 1,
@@ -374,13 +375,21 @@ impl Ops {
     ) -> Result<(Process, Vec<IndexStats>), Refusal> {
         let mut connection = self.store.read().await?;
         let (process, app, _) = process_for(&mut connection, actor, Action::Read, guid).await?;
-        // A stopped app has no instances, whatever is still on its way out; neither has one that sleeps.
-        let stats = if app.is_started() && process.asleep_since.is_none() {
-            (self.live.stats)(&process)
-        } else {
-            Vec::new()
-        };
+        let stats = self.stats_of(&app, &process);
         Ok((process, stats))
+    }
+
+    /// The wanted instances of a stopped app are down, whatever is still on its way out. A process that
+    /// sleeps has none.
+    pub fn stats_of(&self, app: &App, process: &Process) -> Vec<IndexStats> {
+        if process.asleep_since.is_some() {
+            Vec::new()
+        } else if app.is_started() {
+            (self.live.stats)(process)
+        } else {
+            let wanted = u32::try_from(process.instances).unwrap_or_default();
+            (0..wanted).map(IndexStats::down).collect()
+        }
     }
 
     /// Asks for one instance to be replaced.

@@ -30,6 +30,9 @@ pub enum Refusal {
     BadQuery(String),
     #[error("{0}")]
     Unparsable(String),
+    /// A feature flag is off.
+    #[error("the feature {0} is disabled")]
+    FeatureDisabled(&'static str),
     #[error("bits may be uploaded only once")]
     BitsAlreadyUploaded,
     /// The package is not acceptable: why.

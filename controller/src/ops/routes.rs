@@ -489,7 +489,7 @@ pub async fn unmap_in(
     Ok(())
 }
 
-async fn route_for(
+pub(super) async fn route_for(
     connection: &mut Connection,
     actor: &Actor,
     action: Action,
@@ -536,7 +536,7 @@ async fn views(connection: &mut Connection, rows: Vec<Route>) -> Result<Vec<Rout
         .collect()
 }
 
-async fn view(connection: &mut Connection, route: Route) -> Result<RouteView, Refusal> {
+pub(super) async fn view(connection: &mut Connection, route: Route) -> Result<RouteView, Refusal> {
     views(connection, vec![route])
         .await?
         .pop()
@@ -544,7 +544,7 @@ async fn view(connection: &mut Connection, route: Route) -> Result<RouteView, Re
 }
 
 /// Deletes a route with its destinations in the caller's transaction.
-async fn delete_in(
+pub(super) async fn delete_in(
     connection: &mut Connection,
     actor: &Actor,
     route: &Route,

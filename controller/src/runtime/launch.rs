@@ -10,7 +10,7 @@ use crate::store::process_versions::ProcessVersion;
 use crate::store::processes::Process;
 use crate::store::spaces::Space;
 use crate::store::sql::Connection;
-use crate::store::{StoreError, apps::App, routes};
+use crate::store::{Json, StoreError, apps::App, routes};
 use proto::bus::dea::{HealthCheck, HealthCheckKind, Limits, StartInstance};
 use proto::ids::{InstanceId, InvalidId, ProcessGuid, Version};
 use serde_json::{Value, json};
@@ -109,8 +109,10 @@ pub(super) async fn load(
         Some(kept) => kept_services(shared, kept.settings.services.as_deref())?,
         None => services::of_app(&shared.config.vault, connection, &app).await?,
     };
-    if let Some(kept) = kept {
-        kept.settings.0.lay_over(&mut row, &mut app);
+    match kept {
+        Some(kept) => kept.settings.0.lay_over(&mut row, &mut app),
+        // Kept with the version: its later instances start as its first.
+        None => app.environment = Json(with_everybodys(shared, app.environment.0)),
     }
     let Some(droplet_guid) = &row.droplet_guid else {
         return Err(NoLaunch::Told(
@@ -160,6 +162,17 @@ fn kept_services(shared: &Shared, sealed: Option<&str>) -> Result<Vec<Value>, No
     };
     let opened = shared.config.vault.open(sealed);
     opened.map_err(|error| NoLaunch::Told(format!("what was bound to it cannot be read: {error}")))
+}
+
+/// The variables of an app, and under them those that every app gets.
+pub(super) fn with_everybodys(
+    shared: &Shared,
+    own: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> =
+        shared.settings().environment("controller/apps/environment");
+    all.extend(own);
+    all
 }
 
 /// `NAME=value`

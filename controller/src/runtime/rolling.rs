@@ -16,8 +16,9 @@ use crate::store::deployments::{self, Deployment};
 use crate::store::facts::{self, Kind};
 use crate::store::process_versions::{self, RunSettings};
 use crate::store::processes::{self, Process};
+use crate::store::revisions::Revision;
 use crate::store::sql::Connection;
-use crate::store::{StoreError, platform_events};
+use crate::store::{Json, StoreError, platform_events};
 use automation::triggers::yard::{DeploymentFailed, DeploymentFinished, PlatformEvent};
 use proto::api::WaitingThing;
 use proto::ids::{ProcessGuid, Version};
@@ -118,6 +119,7 @@ async fn try_waiting(shared: &Shared) -> Result<Vec<WaitingThing>, StoreError> {
             ) => {
                 format!("its next step is due: {because}")
             }
+            Some(Step::Pause { because }) => format!("it is about to pause: {because}"),
             Some(Step::TakeBack { error }) => format!("it is about to be taken back: {error}"),
             None => "it is about to be ended: its process is gone".to_string(),
         };
@@ -201,6 +203,7 @@ async fn advance(
             others,
             because,
         } => scale(shared, epoch, rows, new, &others, &because).await,
+        Step::Pause { because } => pause(shared, epoch, rows, &because).await,
         Step::TakeBack { error } => take_back(shared, epoch, rows, error).await,
         Step::Finish { because } => {
             info!(
@@ -276,13 +279,14 @@ fn picture(shared: &Shared, rows: &Rows, new: &Process) -> Option<(Rolling, Seen
     let deployment = &rows.deployment;
     let canceling = deployment.reason == deployments::CANCELING;
     let rolling = Rolling {
-        phase: if canceling {
-            Phase::Canceling
-        } else {
-            Phase::Deploying
+        phase: match deployment.reason.as_str() {
+            deployments::CANCELING => Phase::Canceling,
+            deployments::PAUSED => Phase::Paused,
+            _ => Phase::Deploying,
         },
         wanted: count(rows.wanted(canceling)),
         max_in_flight: count(deployment.max_in_flight).max(1),
+        stop_at: deployment.next_stop(),
         new_instances: count(new.instances),
         others,
         previous: deployment
@@ -357,6 +361,38 @@ async fn resize(
         now,
     )
     .await?;
+    Ok(())
+}
+
+/// From now on somebody has to say how it goes on.
+async fn pause(
+    shared: &Shared,
+    epoch: i64,
+    mut rows: Rows,
+    because: &str,
+) -> Result<(), StoreError> {
+    let now = clock::unix_micros();
+    let mut tx = shared.write_as_leader("pause a deployment", epoch).await?;
+    let deployment = &mut rows.deployment;
+    deployment.reason = deployments::PAUSED.to_string();
+    deployment.step_since = now;
+    deployment.update(&mut tx, now).await?;
+    let changed = Kind::DeploymentChanged;
+    facts::append(
+        &mut tx,
+        changed,
+        &deployment.guid,
+        serde_json::json!({}),
+        now,
+    )
+    .await?;
+    tx.commit().await?;
+    let line = format!(
+        "The deployment pauses: {because}. Continue it or cancel it (deployment {})",
+        deployment.guid
+    );
+    shared.log(&rows.app.guid, SOURCE_API, false, &line);
+    info!(deployment = deployment.guid, because, "a deployment pauses");
     Ok(())
 }
 
@@ -482,6 +518,7 @@ async fn finalize(
             && !deployed
         {
             let (droplet, settings) = (previous.droplet_guid.clone(), previous.settings.clone());
+            process.revision_guid = previous.revision.clone();
             put_back(&mut tx, &mut process, droplet, settings).await?;
             // Not what it had before: a user may have scaled it since.
             process.instances = scaled_from.unwrap_or(process.instances);
@@ -496,8 +533,21 @@ async fn finalize(
     } else {
         deployment.previous_droplet_guid.clone()
     };
-    if droplet.is_some() && rows.app.current_droplet_guid != droplet {
+    let before = rows.app.clone();
+    if droplet.is_some() {
         rows.app.current_droplet_guid = droplet;
+    }
+    if let Some(environment) = deployment.environment_before.0.take()
+        && let Some(brought) = &deployment.revision_guid
+        && !deployed
+    {
+        // What a user has changed since stays.
+        let brought = Revision::find(&mut tx, brought).await?;
+        if brought.is_some_and(|brought| brought.environment == rows.app.environment) {
+            rows.app.environment = Json(environment);
+        }
+    }
+    if rows.app != before {
         rows.app.update(&mut tx, now).await?;
     }
     facts::append(

@@ -418,7 +418,7 @@ async fn compose(shared: &Shared, epoch: i64, task: &Task) -> Result<Option<RunT
     application["process_id"] = task.guid.clone().into();
     application["process_type"] = "task".into();
     let mut environment: BTreeMap<String, String> = services::variables(&services);
-    environment.extend(app.environment.0);
+    environment.extend(launch::with_everybodys(shared, app.environment.0));
     environment.insert("VCAP_APPLICATION".to_string(), application.to_string());
     environment.insert(
         "VCAP_SERVICES".to_string(),

@@ -67,6 +67,7 @@ pub async fn delete_rows(connection: &mut Connection, app: &str) -> Result<(), S
         "DELETE FROM tasks WHERE app_guid = $1",
         "DELETE FROM task_numbers WHERE app_guid = $1",
         "DELETE FROM decisions WHERE app_guid = $1",
+        "DELETE FROM revisions WHERE app_guid = $1",
         "DELETE FROM builds WHERE app_guid = $1",
         "DELETE FROM droplets WHERE app_guid = $1",
         "DELETE FROM packages WHERE app_guid = $1",

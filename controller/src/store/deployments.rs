@@ -1,4 +1,4 @@
-//! Rolling deployments.
+//! Rolling deployments and canaries.
 
 use super::process_versions::{self, RunSettings};
 use super::processes::Process;
@@ -8,10 +8,14 @@ use crate::store::sql::Connection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub const ROLLING: &str = "rolling";
+pub const CANARY: &str = "canary";
+
 pub const ACTIVE: &str = "ACTIVE";
 pub const FINALIZED: &str = "FINALIZED";
 
 pub const DEPLOYING: &str = "DEPLOYING";
+pub const PAUSED: &str = "PAUSED";
 pub const DEPLOYED: &str = "DEPLOYED";
 pub const CANCELING: &str = "CANCELING";
 pub const CANCELED: &str = "CANCELED";
@@ -21,11 +25,11 @@ row! {
     pub struct Deployment in "deployments", key guid, versioned {
         guid: String,
         app_guid: String,
-        /// `rolling`
+        /// [`ROLLING`] or [`CANARY`]
         strategy: String,
         /// [`ACTIVE`] or [`FINALIZED`]
         status: String,
-        /// [`DEPLOYING`], [`DEPLOYED`], [`CANCELING`], [`CANCELED`], [`SUPERSEDED`]
+        /// [`DEPLOYING`], [`PAUSED`], [`DEPLOYED`], [`CANCELING`], [`CANCELED`], [`SUPERSEDED`]
         reason: String,
         /// Why it was taken back.
         error: Option<String>,
@@ -39,6 +43,18 @@ row! {
         new_process_guid: String,
         wanted_instances: i64,
         max_in_flight: i64,
+        /// Of a canary: percents of the wanted instances, as they were given.
+        weights: Json<Vec<u32>>,
+        /// Of a canary: the numbers of new instances after which it pauses.
+        stops: Json<Vec<u32>>,
+        /// How many of the stops somebody has continued.
+        stops_passed: i64,
+        options: Json<Sizes>,
+        /// What it brings.
+        revision_guid: Option<String>,
+        revision_number: Option<i64>,
+        /// The app's variables before one that goes back to a revision, which brings its own.
+        environment_before: Json<Option<BTreeMap<String, String>>>,
         /// Unix microseconds: when the running step began.
         step_since: i64,
         created_at: i64,
@@ -47,11 +63,26 @@ row! {
     }
 }
 
+/// What the new process of a deployment is to have; None: what the one before it had.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_instances: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_in_mb: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_in_mb: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_rate_limit_in_bytes_per_second: Option<i64>,
+}
+
 /// A process before a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
     pub droplet_guid: Option<String>,
     pub instances: i64,
+    #[serde(default)]
+    pub revision: Option<String>,
     /// What its instances ran with; None: none had been started.
     pub settings: Option<RunSettings>,
 }
@@ -65,6 +96,7 @@ impl Previous {
     ) -> Result<Previous, StoreError> {
         Ok(Previous {
             droplet_guid: process.droplet_guid.clone(),
+            revision: process.revision_guid.clone(),
             instances: process.scaled_from.unwrap_or(process.instances),
             settings: process_versions::run_settings(connection, &process.version).await?,
         })
@@ -80,6 +112,12 @@ pub struct BackTo {
 }
 
 impl Deployment {
+    /// After how many new instances it pauses next; None: it goes through.
+    pub fn next_stop(&self) -> Option<u32> {
+        let passed = usize::try_from(self.stops_passed).unwrap_or_default();
+        self.stops.get(passed).copied()
+    }
+
     pub fn is_active(&self) -> bool {
         self.status == ACTIVE
     }

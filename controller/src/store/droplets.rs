@@ -1,4 +1,5 @@
-//! Droplets: staged, runnable results. They never change.
+//! Droplets: staged, runnable results. They never change once they are there; of one that is to be uploaded the
+//! row comes first, and its checksums are empty.
 
 use super::query::Filter;
 use super::{Json, StoreError, row};
@@ -7,6 +8,7 @@ use proto::bus::staging::UsedBuildpack;
 use std::collections::BTreeMap;
 
 pub const STAGED: &str = "STAGED";
+pub const AWAITING_UPLOAD: &str = "AWAITING_UPLOAD";
 
 row! {
     /// The archive is the blob `droplets/<sha256>`.

@@ -43,6 +43,7 @@ pub mod processes;
 pub mod query;
 pub mod quotas;
 pub mod refresh_tokens;
+pub mod revisions;
 pub mod roles;
 pub mod route_bindings;
 pub mod routes;
@@ -138,6 +139,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/0018_certificates.sql"),
     ),
     (19, "sleep", include_str!("../../migrations/0019_sleep.sql")),
+    (
+        21,
+        "canary",
+        include_str!("../../migrations/0021_canary.sql"),
+    ),
+    (
+        22,
+        "revisions",
+        include_str!("../../migrations/0022_revisions.sql"),
+    ),
 ];
 
 /// Longest wait for a connection. Writers of SQLite queue for one, so this also bounds how long

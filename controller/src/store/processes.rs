@@ -36,6 +36,8 @@ row! {
         droplet_guid: Option<String>,
         /// Set on the newer web process of a rolling deployment.
         deployment_guid: Option<String>,
+        /// What it runs; None: it was never started.
+        revision_guid: Option<String>,
         created_at: i64,
         updated_at: i64,
         row_version: i64,

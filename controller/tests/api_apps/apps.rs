@@ -128,9 +128,9 @@ async fn apps_are_made_changed_and_found() {
     check(
         Method::PATCH,
         format!("{own}/features/revisions"),
-        json!({"enabled": true}),
+        json!({"enabled": false}),
         422,
-        "cannot be enabled",
+        "cannot be disabled",
     )
     .await;
     check(

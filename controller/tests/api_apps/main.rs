@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod apps;
+mod bits;
 mod buildpacks;
 #[path = "../databases/mod.rs"]
 mod databases;
@@ -12,6 +13,7 @@ mod http;
 mod processes;
 mod push;
 mod quotas;
+mod revisions;
 mod services;
 mod ssh;
 mod steps;

@@ -188,14 +188,13 @@ async fn what_is_seen_of_instances_is_shown() {
     let stats = format!("/v3/apps/{app}/processes/web/stats");
     let embedded =
         format!("/v3/processes?space_guids={space}&embed=process_instances&per_page=5000");
+    let stopped = get(stats.clone()).await;
+    assert_eq!(stopped["resources"][0]["state"], "DOWN", "it is stopped");
+    assert_eq!(stopped["resources"][0]["instance_guid"], "");
+    let embedded_one = get(embedded.clone()).await["resources"][0]["process_instances"].clone();
     assert_eq!(
-        get(stats.clone()).await["resources"],
-        json!([]),
-        "it is stopped"
-    );
-    assert_eq!(
-        get(embedded.clone()).await["resources"][0]["process_instances"],
-        json!([])
+        embedded_one,
+        json!([{"index": 0, "state": "DOWN", "since": 0}])
     );
     user.post(&format!("/v3/apps/{app}/actions/start"), json!({}))
         .await

@@ -365,23 +365,18 @@ async fn deployments_are_begun_and_taken_back() {
     check(json!({}), "Invalid droplet").await;
     let droplet = staged(&user, &app).await;
     check(
-        json!({"strategy": "canary", "droplet": {"guid": droplet}}),
-        "Strategy 'canary' is not",
+        json!({"strategy": "blue-green", "droplet": {"guid": droplet}}),
+        "Strategy 'blue-green' is not",
     )
     .await;
     check(
         json!({"revision": {"guid": "x"}}),
-        "Revisions are not supported",
+        "The revision does not exist",
     )
     .await;
     check(
         json!({"options": {"canary": {"steps": []}}}),
-        "'canary' is not supported",
-    )
-    .await;
-    check(
-        json!({"options": {"web_instances": 3}}),
-        "'web_instances' is not supported",
+        "only valid for Canary deployments",
     )
     .await;
     check(json!({"options": {"max_in_flight": 0}}), "greater than 0").await;
@@ -389,6 +384,17 @@ async fn deployments_are_begun_and_taken_back() {
     check(
         json!({"droplet": {"guid": "none"}}),
         "Unable to assign current droplet",
+    )
+    .await;
+
+    check(
+        json!({"droplet": {"guid": droplet}, "options": {"web_instances": 100_000}}),
+        "Instances must be at most",
+    )
+    .await;
+    check(
+        json!({"droplet": {"guid": droplet}, "options": {"memory_in_mb": 0}}),
+        "Memory in mb must be greater than 0",
     )
     .await;
 

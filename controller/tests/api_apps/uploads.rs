@@ -90,7 +90,7 @@ async fn uploads_are_looked_at() {
         json!({"type": "bits", "relationships": {"app": {"data": {"guid": app}}}}),
     )
     .await
-    .expect(400);
+    .expect(422);
 }
 
 #[tokio::test]

@@ -24,12 +24,16 @@ GET /v3/apps/{guid}/environment_variables | bearer | | 200 EnvironmentVariables 
 PATCH /v3/apps/{guid}/environment_variables | bearer | ChangeVariables | 200 EnvironmentVariables | Changes variables; null takes one away
 GET /v3/apps/{guid}/features | bearer | | 200 [AppFeature] | Lists what an app could do
 GET /v3/apps/{guid}/features/{name} | bearer | | 200 AppFeature | Shows one feature
-PATCH /v3/apps/{guid}/features/{name} | bearer | Switch | 200 AppFeature | Switches a feature; of those there are, `ssh` can be switched on
+PATCH /v3/apps/{guid}/features/{name} | bearer | Switch | 200 AppFeature | Switches a feature; of those there are, `ssh` can be switched off
 GET /v3/apps/{guid}/ssh_enabled | bearer | | 200 SshEnabled | Whether developers may go inside, and if not, why
 GET /v3/apps/{guid}/relationships/current_droplet | bearer | | 200 CurrentDroplet | Names the droplet of the next start
 PATCH /v3/apps/{guid}/relationships/current_droplet | bearer | One | 200 CurrentDroplet | Sets the droplet of the next start
-GET /v3/apps/{guid}/revisions | bearer | | 200 [Nothing] | Revisions: there are none
-GET /v3/apps/{guid}/revisions/deployed | bearer | | 200 [Nothing] | Revisions: there are none
+GET /v3/apps/{guid}/revisions | bearer | | 200 [Revision] | Lists what an app ran with, each time that changed
+GET /v3/apps/{guid}/revisions/deployed | bearer | | 200 [Revision] | The revisions that instances run now
+GET /v3/apps/{guid}/manifest | bearer | | 200 yaml Manifest | The manifest of an app as it is
+GET /v3/revisions/{guid} | bearer | | 200 Revision | Shows a revision
+PATCH /v3/revisions/{guid} | bearer | UpdateRevision | 200 Revision | Changes metadata of a revision
+GET /v3/revisions/{guid}/environment_variables | bearer | | 200 EnvironmentVariables | The variables an app was started with
 GET /v3/apps/{guid}/tasks | bearer | | 200 [Task] | Lists the tasks of an app
 POST /v3/apps/{guid}/tasks | bearer | CreateTask | 202 Task | Runs a command once with the app's droplet
 GET /v3/apps/{guid}/processes | bearer | | 200 [Process] | Lists the processes of an app
@@ -52,8 +56,9 @@ GET /v3/processes/{guid}/stats | bearer | | 200 ProcessStats | What is seen of e
 DELETE /v3/processes/{guid}/instances/{index} | bearer | | 204 | Replaces one instance
 GET /v3/processes/{guid}/sidecars | bearer | | 200 [Nothing] | Sidecars: there are none
 GET /v3/packages | bearer | | 200 [Package] | Lists packages
-POST /v3/packages | bearer | CreatePackage | 201 Package | Makes a package that waits for its bits
+POST /v3/packages | bearer | CreatePackage | 201 Package | Makes a package that waits for its bits, or a copy of another
 GET /v3/packages/{guid} | bearer | | 200 Package | Shows a package
+GET /v3/packages/{guid}/download | bearer | | 200 bytes | The bits of a package, a zip
 POST /v3/packages/{guid}/upload | bearer | multipart Upload | 200 Package | Takes the bits of a package
 GET /v3/packages/{guid}/droplets | bearer | | 200 [Droplet] | Lists the droplets of a package
 POST /v3/resource_matches | bearer | ResourceMatches | 201 ResourceMatches | Which files need not be sent
@@ -61,12 +66,15 @@ GET /v3/builds | bearer | | 200 [Build] | Lists builds
 POST /v3/builds | bearer | CreateBuild | 201 Build | Stages a package
 GET /v3/builds/{guid} | bearer | | 200 Build | Shows a build
 GET /v3/droplets | bearer | | 200 [Droplet] | Lists droplets; their commands are hidden
+POST /v3/droplets | bearer | CreateDroplet | 201 Droplet | Makes a droplet that waits for its bits, or a copy of another
 GET /v3/droplets/{guid} | bearer | | 200 Droplet | Shows a droplet
+POST /v3/droplets/{guid}/upload | bearer | multipart DropletUpload | 202 job | Takes the bits of a droplet; the job tells whether they are one
+GET /v3/droplets/{guid}/download | bearer | | 200 bytes | The bits of a droplet, a gzipped tar
 GET /v3/deployments | bearer | | 200 [Deployment] | Lists deployments
 POST /v3/deployments | bearer | CreateDeployment | 201 Deployment | Replaces the instances of an app step by step
 GET /v3/deployments/{guid} | bearer | | 200 Deployment | Shows a deployment
 POST /v3/deployments/{guid}/actions/cancel | bearer | | 200 Deployment | Goes back to the instances from before
-POST /v3/deployments/{guid}/actions/continue | bearer | | refused | Deployments here never wait to be continued
+POST /v3/deployments/{guid}/actions/continue | bearer | | 200 Deployment | Has a canary that pauses go on
 GET /v3/tasks | bearer | | 200 [Task] | Lists tasks, without their commands
 GET /v3/tasks/{guid} | bearer | | 200 Task | Shows a task
 PATCH /v3/tasks/{guid} | bearer | UpdateTask | 200 Task | Changes metadata of a task
@@ -131,6 +139,10 @@ GET /v3/routes | bearer | | 200 [Route] | Lists routes
 POST /v3/routes | bearer | CreateRoute | 201 Route | Makes a route
 GET /v3/routes/{guid} | bearer | | 200 Route | Shows a route
 PATCH /v3/routes/{guid} | bearer | UpdateRoute | 200 Route | Changes metadata of a route
+PATCH /v3/routes/{guid}/relationships/space | bearer | One | 200 CurrentSpace | Gives a route that leads nowhere to another space
+GET /v3/routes/{guid}/relationships/shared_spaces | bearer | | 200 SharedSpaces | The spaces a route is shared with: there are none
+POST /v3/routes/{guid}/relationships/shared_spaces | bearer | | refused | Routes are in one space each
+DELETE /v3/routes/{guid}/relationships/shared_spaces/{space} | bearer | | refused | Routes are in one space each
 DELETE /v3/routes/{guid} | bearer | | 202 job | Deletes a route
 GET /v3/routes/{guid}/destinations | bearer | | 200 Destinations | Lists where a route leads
 POST /v3/routes/{guid}/destinations | bearer | WriteDestinations | 200 Destinations | Adds destinations
@@ -167,6 +179,7 @@ GET /v3/feature_flags | bearer | | 200 [FeatureFlag] | Lists what the platform c
 GET /v3/feature_flags/{name} | bearer | | 200 FeatureFlag | Shows one flag
 PATCH /v3/feature_flags/{name} | bearer | | refused | Flags cannot be changed
 GET /v3/stacks | bearer | | 200 [Stack] | Lists stacks
+PATCH /v3/stacks/{guid} | bearer | | refused | Stacks are as the machines are
 POST /v3/stacks | bearer | | refused | Stacks cannot be made
 GET /v3/stacks/{guid} | bearer | | 200 Stack | Shows a stack
 GET /v3/buildpacks | bearer | | 200 [Buildpack] | Lists buildpacks
@@ -176,8 +189,8 @@ GET /v3/buildpacks/{guid} | bearer | | 200 Buildpack | Shows a buildpack
 PATCH /v3/buildpacks/{guid} | bearer | UpdateBuildpack | 200 Buildpack | Changes a buildpack, or its place in the order of detection
 DELETE /v3/buildpacks/{guid} | bearer | | 202 job | Deletes a buildpack that was uploaded
 POST /v3/buildpacks/{guid}/upload | bearer | multipart BuildpackUpload | 202 job | Takes the archive of a buildpack; the job tells whether it is one
-GET /v3/environment_variable_groups/{name} | bearer | | 200 VariableGroup | Variables of all apps: there are none
-PATCH /v3/environment_variable_groups/{name} | bearer | | refused | Variable groups are not supported
+GET /v3/environment_variable_groups/{name} | bearer | | 200 VariableGroup | Variables of all apps: `running` or `staging`
+PATCH /v3/environment_variable_groups/{name} | bearer | ChangeVariables | 200 VariableGroup | Changes them; null takes one away
 GET /login | - | | 200 LoginInfo | How to log in
 POST /oauth/token | client | form Grant | 200 TokenResponse | Gives tokens for a password or a refresh token
 GET /oauth/authorize | bearer | | 302 | Gives a code for one login by SSH, in the address that is redirected to
@@ -242,6 +255,8 @@ pub const QUERIES: &[(&str, &str)] = &[
         "host:string path:string port:string",
     ),
     ("DELETE /v3/spaces/{guid}/routes", "unmapped!:boolean"),
+    ("POST /v3/packages", "source_guid:string"),
+    ("POST /v3/droplets", "source_guid:string"),
     ("GET /yard/v1/apps/{guid}/why", "limit:integer"),
     ("GET /yard/v1/router/routes", "host:string limit:integer"),
     ("GET /routing/v1/router_groups", "name:string"),

@@ -28,7 +28,7 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ("Switch", "enabled!:boolean"),
     (
         "CreatePackage",
-        "type!:string data:object metadata:MetadataChange relationships!:ToApp",
+        "type:string data:object metadata:MetadataChange relationships!:ToApp",
     ),
     (
         "CreateBuild",
@@ -36,11 +36,11 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ),
     (
         "CreateDeployment",
-        "strategy:string droplet:GuidRef revision:any options:CreateDeploymentOptions metadata:MetadataChange relationships!:ToApp",
+        "strategy:string droplet:GuidRef revision:GuidRef options:CreateDeploymentOptions metadata:MetadataChange relationships!:ToApp",
     ),
     (
         "CreateDeploymentOptions",
-        "max_in_flight:integer canary:any web_instances:any memory_in_mb:any disk_in_mb:any log_rate_limit_in_bytes_per_second:any",
+        "max_in_flight:integer? canary:CanaryOptions? web_instances:integer? memory_in_mb:integer? disk_in_mb:integer? log_rate_limit_in_bytes_per_second:integer?",
     ),
     (
         "CreateTask",
@@ -48,6 +48,8 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ),
     ("TaskTemplate", "process!:GuidRef"),
     ("UpdateTask", "metadata:MetadataChange"),
+    ("UpdateRevision", "metadata:MetadataChange"),
+    ("CreateDroplet", "process_types:map relationships!:ToApp"),
     (
         "CreateBuildpack",
         "name!:string stack:string? position:integer? enabled:boolean? locked:boolean? lifecycle:string? metadata:MetadataChange",
@@ -187,6 +189,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("SharedSpacesUsage", "usage_summary!:any links!:object"),
     ("SpaceFeatures", "features!:AppFeature[]"),
     ("CurrentDroplet", "data!:GuidRef links!:object"),
+    ("CurrentSpace", "data!:GuidRef links!:object"),
     (
         "FeatureFlag",
         "name!:string enabled!:boolean updated_at:string? custom_error_message:string? links!:object",
@@ -278,7 +281,8 @@ pub fn all() -> Map<String, Value> {
         App AppRelationships AppEnvironment EnvironmentVariables AppFeature
         AdminCommand AuditEvent AuditParty Build BuildRelationships Buildpack CreatedBy
         ConfigList ConfigEntry ConfigOverride ConfigChange ConfigChanges ConfigEdit ConfigRollback ConfigImport ConfigTree ConfigOutcome ConfigDifference ConfigHistory ConfigRevision ConfigStep ClusterStatus SeenComponent SeenAgent AgentDrain Leader WaitingThing NodeList SeenNode SeenDaemon RoleChanges RouterTables RouterTable RouterCertificates RouterCertificate RoutedName RoutedEndpoint EndpointFailure DepartedEndpoint
-        Deployment DeploymentStatus DeploymentDetails DeploymentOptions NewProcess DeploymentRelationships
+        Deployment DeploymentStatus DeploymentDetails DeploymentOptions CanaryStatus CanaryProgress CanaryOptions CanaryStep DeployedRevision NewProcess DeploymentRelationships
+        Revision RevisionProcess RevisionRelationships
         Domain DomainRelationships RouterGroup Droplet DropletBuildpack DropletRelationships
         ErrorDocument ApiError TokenError Job JobWarning ManifestDiff ManifestChange Organization
         Package PackageData PackageRelationships PackageFiles PackageFile
@@ -311,6 +315,12 @@ pub fn all() -> Map<String, Value> {
         "properties": {"bits": {"type": "string", "contentMediaType": "application/zip"}},
     });
     schemas.insert("BuildpackUpload".into(), upload);
+    let upload = json!({
+        "type": "object",
+        "required": ["bits"],
+        "properties": {"bits": {"type": "string", "contentMediaType": "application/gzip"}},
+    });
+    schemas.insert("DropletUpload".into(), upload);
     let links = json!({"type": "object", "additionalProperties": kind("Link?")});
     schemas.insert(
         "Root".into(),

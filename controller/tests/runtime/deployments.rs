@@ -4,6 +4,7 @@ use crate::world::{self, Agent, Behaviour, World, eventually, has_servers, now};
 use crate::{databases, runs};
 use controller::domain::placement::PlacementRequest;
 use controller::ops::Refusal;
+use controller::ops::deployments::{Brings, NewDeployment};
 use controller::runtime::Runtime;
 use controller::store::Json;
 use controller::store::apps::App;
@@ -47,6 +48,13 @@ pub async fn deploy(world: &World, wanted: i64) -> (Process, Deployment) {
         new_process_guid: "a-new".into(),
         wanted_instances: wanted,
         max_in_flight: 1,
+        weights: Json::default(),
+        stops: Json::default(),
+        stops_passed: 0,
+        options: Json::default(),
+        revision_guid: None,
+        revision_number: None,
+        environment_before: Json(None),
         step_since: time,
         created_at: time,
         updated_at: time,
@@ -64,6 +72,13 @@ pub async fn deploy(world: &World, wanted: i64) -> (Process, Deployment) {
     .unwrap();
     tx.commit().await.unwrap();
     (new, deployment)
+}
+
+fn bringing(droplet: &str) -> NewDeployment {
+    NewDeployment {
+        brings: Brings::Droplet(droplet.to_string()),
+        ..NewDeployment::default()
+    }
 }
 
 pub async fn ended(world: &World, runtime: &Runtime) -> Deployment {
@@ -252,7 +267,7 @@ async fn taken_back(world: &World, kind: &str) {
     runs(world, &runtime, "a").await;
     assert_eq!(world.process("a").await.unwrap().instances, 3, "{kind}");
     let deployment = ops
-        .create_deployment(&actor, "a", Some("second"), 1)
+        .create_deployment(&actor, "a", bringing("second"))
         .await
         .unwrap();
     eventually("the new version crashes", async || {
@@ -358,7 +373,11 @@ async fn a_size_that_no_agent_could_give_is_refused_before_anything_stops() {
     // The agents shrank, or the row is from before.
     world.change("a", |process| process.memory_mb = 5000).await;
     refused(ops.restart_app(&actor, "a").await.map(drop));
-    refused(ops.create_deployment(&actor, "a", None, 1).await.map(drop));
+    refused(
+        ops.create_deployment(&actor, "a", NewDeployment::default())
+            .await
+            .map(drop),
+    );
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     assert_eq!(agent.ids(), running);
     ops.stop_app(&actor, "a").await.unwrap();

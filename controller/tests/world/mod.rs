@@ -443,6 +443,7 @@ impl World {
             version: uuid::Uuid::new_v4().to_string(),
             droplet_guid: Some(format!("{guid}-droplet")),
             deployment_guid: None,
+            revision_guid: None,
             created_at: time,
             updated_at: time,
             row_version: 1,

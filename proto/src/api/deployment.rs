@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Deployment {
     pub guid: String,
     pub status: DeploymentStatus,
-    /// `rolling`
+    /// `rolling` or `canary`
     pub strategy: String,
     #[serde(default)]
     pub options: DeploymentOptions,
@@ -16,6 +16,9 @@ pub struct Deployment {
     pub droplet: Option<GuidRef>,
     #[serde(default)]
     pub previous_droplet: Option<GuidRef>,
+    /// What it brings.
+    #[serde(default)]
+    pub revision: Option<DeployedRevision>,
     #[serde(default)]
     pub new_processes: Vec<NewProcess>,
     #[serde(default)]
@@ -33,13 +36,39 @@ pub struct Deployment {
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeployedRevision {
+    pub guid: String,
+    /// Counted per app, from 1.
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentStatus {
     /// `ACTIVE` or `FINALIZED`
     pub value: String,
-    /// `DEPLOYING`, `DEPLOYED`, `CANCELING`, `CANCELED`, `SUPERSEDED`
+    /// `DEPLOYING`, `PAUSED`, `DEPLOYED`, `CANCELING`, `CANCELED`, `SUPERSEDED`
     pub reason: String,
     #[serde(default)]
     pub details: DeploymentDetails,
+    /// Of a canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CanaryStatus {
+    pub steps: CanaryProgress,
+}
+
+/// How far a canary is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CanaryProgress {
+    /// Counted from 1.
+    pub current: u32,
+    pub total: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -59,6 +88,36 @@ pub struct DeploymentDetails {
 pub struct DeploymentOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
+    /// Where a canary pauses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryOptions>,
+    /// How many instances the new version gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_instances: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_in_mb: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_in_mb: Option<u64>,
+    /// -1: without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_rate_limit_in_bytes_per_second: Option<i64>,
+}
+
+/// Without steps a canary pauses after its first instance.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CanaryOptions {
+    #[serde(default)]
+    pub steps: Vec<CanaryStep>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CanaryStep {
+    /// Percent of the instances that are to be of the new version when it pauses.
+    pub instance_weight: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -85,6 +144,9 @@ pub struct CreateDeployment {
     /// Absent: the app's current droplet, that is a restart in steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub droplet: Option<GuidRef>,
+    /// The revision to go back to, in place of a droplet: its variables and start commands too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<GuidRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<DeploymentOptions>,
     pub relationships: DeploymentRelationships,

@@ -222,6 +222,12 @@ const OTHERS: &[Key] = &[
         "Memory of an instance whose manifest names none.",
     ),
     key(
+        "controller/apps/environment",
+        Kind::Environment,
+        "{}",
+        "Environment of every instance and task that is started anew from now on; an app's own variables go before.",
+    ),
+    key(
         "controller/apps/max_instances",
         Kind::Integer {
             min: 1,

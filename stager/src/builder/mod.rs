@@ -291,6 +291,7 @@ fn pack(
         let info = serde_json::json!({
             "detected_buildpack": built.detected,
             "start_command": processes.get("web").map_or("", String::as_str),
+            "process_types": processes,
         });
         let mut archive = Archive::create(&layout.droplet_out())?;
         archive.folder(&layout.app(), "./app")?;

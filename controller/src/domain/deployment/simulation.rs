@@ -18,6 +18,8 @@ const POLICY: Policy = Policy {
 struct World {
     rows: BTreeMap<ProcessGuid, Desired>,
     rolling: Option<Rolling>,
+    /// Where it still pauses; a user continues it at once.
+    stops: Vec<u32>,
     /// Instance to (process, version, index, starts running at, dies at).
     agent: BTreeMap<String, Copy>,
     observed: Observed,
@@ -43,7 +45,14 @@ struct Copy {
 }
 
 impl World {
-    fn new(wanted: u32, max_in_flight: u32, broken: bool, slowness: u64, lose_each: u32) -> World {
+    fn new(
+        wanted: u32,
+        max_in_flight: u32,
+        stops: Vec<u32>,
+        broken: bool,
+        slowness: u64,
+        lose_each: u32,
+    ) -> World {
         let row = |name: &str, instances| Desired {
             version: version(name),
             instances,
@@ -57,6 +66,7 @@ impl World {
                 (process("new"), row("v2", 0)),
             ]),
             rolling: None,
+            stops,
             agent: BTreeMap::new(),
             observed: Observed::default(),
             ledger: Ledger::default(),
@@ -82,6 +92,7 @@ impl World {
             phase: Phase::Deploying,
             wanted,
             max_in_flight,
+            stop_at: None,
             new_instances: 0,
             others: vec![],
             previous: Some(process("old")),
@@ -243,6 +254,7 @@ impl World {
             instances: old_instances,
         };
         rolling.new_instances = instances;
+        rolling.stop_at = self.stops.first().copied();
         rolling.others = vec![Other {
             process: old_guid.clone(),
             instances: old_instances,
@@ -262,6 +274,10 @@ impl World {
                 for (process, count) in others {
                     self.rows.get_mut(&process).unwrap().instances = count;
                 }
+                rolling.step_since = now;
+            }
+            Step::Pause { .. } => {
+                self.stops.remove(0);
                 rolling.step_since = now;
             }
             Step::Finish { .. } => {
@@ -309,15 +325,19 @@ proptest! {
     #[test]
     fn converges_and_never_serves_with_fewer(
         wanted in 1u32..7, max_in_flight in 1u32..4, broken in any::<bool>(),
+        canary in any::<bool>(), weights in prop::collection::btree_set(1u32..=100, 0..4),
         slowness in 0u64..6000, lose_each in prop_oneof![Just(0u32), 2u32..5],
     ) {
-        let mut world = World::new(wanted, max_in_flight, broken, slowness, lose_each);
+        let weights: Vec<u32> = weights.into_iter().collect();
+        let at = if canary { stops(&weights, wanted) } else { Vec::new() };
+        let mut world = World::new(wanted, max_in_flight, at, broken, slowness, lose_each);
         let mut ticks = 0;
         while world.finished.is_none() && ticks < 4000 {
             world.tick();
             ticks += 1;
             prop_assert!(world.serving() >= wanted, "{} serve at {} ms", world.serving(), world.now);
         }
+        prop_assert!(broken || world.stops.is_empty(), "it went past {:?}", world.stops);
         prop_assert_eq!(world.finished, Some(if broken { "taken back" } else { "finished" }));
         for _ in 0..200 {
             world.tick();
