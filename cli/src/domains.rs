@@ -174,7 +174,7 @@ async fn group(client: &Client, name: &str) -> Outcome<GuidRef> {
 
 async fn delete(client: &Client, out: &Output, name: &str, force: bool) -> Outcome {
     let found = find::domain(client, name).await?;
-    if !force && !prompt::confirm(&format!("Delete the domain {name}?"))? {
+    if !force && !prompt::confirm(&format!("Delete the domain {name} with all its routes?"))? {
         return Err(Failure::failed(format!(
             "the domain {name} was not deleted"
         )));

@@ -99,3 +99,74 @@ async fn a_destination_has_a_protocol(admin: &User<'_>, space: &str, destination
     admin.delete(&own).await.expect(204);
     admin.delete(&format!("/v3/apps/{app}")).await.expect(202);
 }
+
+#[tokio::test]
+async fn a_route_moves_to_another_space_when_it_leads_nowhere() {
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let places = admin.places_of_routes().await;
+    let (here, organization) = (
+        admin.first("/v3/spaces").await,
+        admin.first("/v3/organizations").await,
+    );
+    let there = json!({"name": "there", "relationships": {"organization": {"data": {"guid": organization}}}});
+    let there = admin.make("/v3/spaces", there).await;
+    let app = json!({"name": "app", "relationships": {"space": {"data": {"guid": here}}}});
+    let app = admin.make("/v3/apps", app).await;
+    let route = json!({"host": "moves", "relationships": places});
+    let route = admin.make("/v3/routes", route).await;
+    let own = format!("/v3/routes/{route}");
+    let to = |space: &str| json!({"data": {"guid": space}});
+    let (path, leads) = (
+        format!("{own}/relationships/space"),
+        format!("{own}/destinations"),
+    );
+
+    let wanted = json!({"destinations": [{"app": {"guid": app}}]});
+    let made = admin.post(&leads, wanted).await.expect(200);
+    let told = admin.patch(&path, to(&there)).await.refused(422);
+    assert!(told.contains("unmap it first"), "{told}");
+    let destination = made["destinations"][0]["guid"].as_str().unwrap();
+    let one = format!("{leads}/{destination}");
+    admin
+        .send(::http::Method::DELETE, &one, None)
+        .await
+        .expect(204);
+    let told = admin.patch(&path, to("nowhere")).await.refused(422);
+    assert!(told.contains("Ensure the space exists"), "{told}");
+    let moved = admin.patch(&path, to(&there)).await.expect(200);
+    assert_eq!(moved["data"]["guid"], there);
+    let shown = admin.get(&own).await.expect(200);
+    assert_eq!(shown["relationships"]["space"]["data"]["guid"], there);
+    admin.patch(&path, to(&there)).await.expect(200);
+
+    let shared = format!("{own}/relationships/shared_spaces");
+    assert_eq!(admin.get(&shared).await.expect(200)["data"], json!([]));
+    let told = admin.post(&shared, json!({"data": [{"guid": here}]})).await;
+    assert_eq!(told.refused(403), "Feature Disabled: route_sharing");
+}
+
+#[tokio::test]
+async fn a_domain_goes_with_its_routes() {
+    let http = Http::start().await;
+    let admin = http.admin().await;
+    let space = admin.first("/v3/spaces").await;
+    let domain = admin
+        .make("/v3/domains", json!({"name": "gone.example.com"}))
+        .await;
+    let places = json!({"space": {"data": {"guid": space}}, "domain": {"data": {"guid": domain}}});
+    let route = json!({"host": "x", "relationships": places});
+    let route = admin.make("/v3/routes", route).await;
+    let path = format!("/v3/domains/{domain}");
+    admin
+        .send(::http::Method::DELETE, &path, None)
+        .await
+        .expect(202);
+    admin.get(&format!("/v3/routes/{route}")).await.expect(404);
+    admin.get(&path).await.expect(404);
+    let events = admin
+        .get("/v3/audit_events?types=audit.route.delete-request")
+        .await
+        .expect(200);
+    assert_eq!(events["resources"][0]["target"]["guid"], route.as_str());
+}

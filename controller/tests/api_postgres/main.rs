@@ -5,6 +5,8 @@
 
 #[path = "../api_apps/apps.rs"]
 mod apps;
+#[path = "../api_apps/bits.rs"]
+mod bits;
 #[path = "../databases/mod.rs"]
 mod databases;
 #[path = "../http/mod.rs"]
@@ -23,6 +25,8 @@ mod push;
 mod quotas;
 #[path = "../api_places/races.rs"]
 mod races;
+#[path = "../api_apps/revisions.rs"]
+mod revisions;
 #[path = "../api_places/route_terms.rs"]
 mod route_terms;
 #[path = "../api_apps/services.rs"]

@@ -417,3 +417,107 @@ async fn a_deployment_says_what_it_waits_for() {
         "{because}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_canary_waits_for_a_word_and_going_back_brings_the_variables_back() {
+    let test = "a_canary_waits_for_a_word_and_going_back_brings_the_variables_back";
+    if !has_servers(test) {
+        return;
+    }
+    for database in databases::each(test).await {
+        let world = World::with_store(database.store.clone()).await;
+        canary(&world, database.kind).await;
+    }
+}
+
+async fn canary(world: &World, kind: &str) {
+    let (runtime, deps) = world.controller("controller-1").await;
+    let ops = world.ops(&runtime, &deps);
+    let agent = Agent::start(world, "dea-1", 8192).await;
+    world.app("a", 2, 256).await;
+    let mut tx = world.store.write("test").await.unwrap();
+    world::droplet("a", "second").insert(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let actor = world::admin();
+    // The first revision is what it is restarted with.
+    ops.restart_app(&actor, "a").await.unwrap();
+    runs(world, &runtime, "a").await;
+    let app = async || {
+        let mut reader = world.store.read().await.unwrap();
+        App::find(&mut reader, "a").await.unwrap().unwrap()
+    };
+    let of = async |guid: &str, reason: &str| {
+        eventually(reason, async || {
+            let now = ops.deployment(&actor, guid).await.unwrap();
+            if now.reason == reason {
+                Ok(now)
+            } else {
+                Err(format!("{kind} {now:?} {}", runtime.status().await))
+            }
+        })
+        .await
+    };
+    let copies = |process: &str| {
+        let all = agent.copies();
+        all.iter()
+            .filter(|copy| copy.process.as_str() == process)
+            .count()
+    };
+    agent.fewest();
+
+    let variables = BTreeMap::from([("COLOR".to_string(), Some("green".to_string()))]);
+    ops.change_environment(&actor, "a", &variables)
+        .await
+        .unwrap();
+    let wanted = NewDeployment {
+        weights: Some(vec![50]),
+        ..bringing("second")
+    };
+    let first = ops.create_deployment(&actor, "a", wanted).await.unwrap();
+    let paused = of(&first.guid, deployments::PAUSED).await;
+    assert!(paused.is_active(), "{kind}");
+    let newer = first.new_process_guid.as_str();
+    eventually("one new beside one old", async || {
+        match (copies(newer), copies("a")) {
+            (1, 1) => Ok(()),
+            other => Err(format!("{kind} {other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(agent.fewest(), 2, "{kind}");
+    ops.continue_deployment(&actor, &first.guid).await.unwrap();
+    of(&first.guid, deployments::DEPLOYED).await;
+    assert!(agent.fewest() >= 2, "{kind}");
+    let second = world.process(newer).await.unwrap();
+    assert_eq!(
+        (second.instances, second.deployment_guid),
+        (2, None),
+        "{kind}"
+    );
+    assert_eq!(second.revision_guid, first.revision_guid, "{kind}");
+
+    // Back to the first revision, which pauses and is thought better of.
+    let all = crate::revisions_of(&ops, &actor, "a").await;
+    let numbers: Vec<i64> = all.iter().map(|one| one.number).collect();
+    assert_eq!(numbers, [1, 2], "{kind}");
+    let wanted = NewDeployment {
+        brings: Brings::Revision(all[0].guid.clone()),
+        weights: Some(vec![]),
+        ..NewDeployment::default()
+    };
+    let back = ops.create_deployment(&actor, "a", wanted).await.unwrap();
+    assert!(!app().await.environment.contains_key("COLOR"), "{kind}");
+    of(&back.guid, deployments::PAUSED).await;
+    ops.cancel_deployment(&actor, &back.guid).await.unwrap();
+    of(&back.guid, deployments::CANCELED).await;
+    let app = app().await;
+    assert_eq!(app.environment["COLOR"], "green", "{kind}");
+    assert_eq!(
+        app.current_droplet_guid.as_deref(),
+        Some("second"),
+        "{kind}"
+    );
+    let still = world.process(newer).await.unwrap();
+    assert_eq!(still.revision_guid, first.revision_guid, "{kind}");
+    assert!(agent.fewest() >= 2, "{kind}");
+}

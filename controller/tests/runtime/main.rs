@@ -45,3 +45,17 @@ pub async fn runs(world: &World, runtime: &Runtime, guid: &str) {
     })
     .await;
 }
+
+/// The oldest first.
+pub async fn revisions_of(
+    ops: &controller::ops::Ops,
+    actor: &controller::domain::access::Actor,
+    app: &str,
+) -> Vec<controller::store::revisions::Revision> {
+    let query = controller::ops::list::ListQuery {
+        order_by: Some("version".to_string()),
+        ..controller::ops::list::ListQuery::all()
+    };
+    let listed = ops.list_revisions(actor, app, &query).await.unwrap();
+    listed.rows.into_iter().map(|seen| seen.revision).collect()
+}

@@ -74,9 +74,19 @@ const SERVICE: &[&str] = &[
 const BOUND: &[&str] = &["service", "app", "name", "guid", "bound"];
 const DOMAIN: &[&str] = &["name", "guid", "protocols", "router_group", "organization"];
 const ROUTE_BOUND: &[&str] = &["service", "route", "guid", "bound"];
+const REVISION: &[&str] = &[
+    "guid",
+    "version",
+    "description",
+    "deployable",
+    "deployed",
+    "droplet",
+];
+const DEPLOYMENT: &[&str] = &["guid", "status", "strategy", "options", "revision"];
 const MAPPED: &[&str] = &["app", "url", "route", "mapped"];
 
-/// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT, COPY and PASSWORD stand for the cluster's.
+/// In an order in which each can work. HOME, DOMAIN, API, FOLDER, REPORT, COPY, DROPLET and PASSWORD stand for the
+/// cluster's, CURRENT for the droplet of the app.
 const VERBS: &[Verb] = &[
     verb("doctor --home HOME", &["ready", "findings", "install"]),
     verb(
@@ -113,6 +123,29 @@ const VERBS: &[Verb] = &[
     verb("restart spoken", APP),
     verb("restart spoken --strategy rolling", APP),
     verb("restage spoken", APP),
+    verb("revisions spoken", REVISION),
+    verb("rollback spoken", APP),
+    verb("rollback spoken --to 2 --strategy canary", APP),
+    verb("deployment continue spoken", APP),
+    verb("restart spoken --strategy canary --canary-steps 50", APP),
+    verb("deployment cancel spoken", APP),
+    verb("deployment list spoken", DEPLOYMENT),
+    verb(
+        "droplet list spoken",
+        &["guid", "state", "process_types", "buildpacks", "created_at"],
+    ),
+    verb(
+        "droplet download spoken --output DROPLET",
+        &["droplet", "file", "size_in_bytes"],
+    ),
+    verb("droplet upload spoken DROPLET", &["name", "droplet"]),
+    verb("droplet use spoken CURRENT", &["name", "droplet"]),
+    verb("manifest spoken", &["name", "manifest"]),
+    verb(
+        "copy-source spoken spoken --no-restart",
+        &["from", "to", "package"],
+    ),
+    verb("copy-source spoken spoken", APP),
     verb(
         "ssh spoken --command pwd",
         &["index", "status", "stdout", "stderr"],
@@ -285,7 +318,14 @@ pub async fn every_command_prints_one_document(cluster: &Cluster) -> anyhow::Res
     let folder = server(cluster, "spoken");
     let mut faults = Vec::new();
     for verb in VERBS {
-        let words = filled(cluster, verb.words, &folder);
+        let current = match verb.words.contains("CURRENT") {
+            true => cluster.ok(["app", "spoken", "--json"]).await?.json()?["droplet"]
+                .as_str()
+                .context("the droplet of the app")?
+                .to_string(),
+            false => String::new(),
+        };
+        let words = filled(cluster, verb.words, &folder, &current);
         let output = alone(cluster, words).await?;
         if let Err(error) = judge(&output, verb.fields) {
             faults.push(format!(
@@ -309,7 +349,7 @@ pub async fn every_command_prints_one_document(cluster: &Cluster) -> anyhow::Res
     Ok(())
 }
 
-fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
+fn filled(cluster: &Cluster, words: &str, folder: &Path, current: &str) -> Vec<String> {
     // Behind `--` it would be a word of the command.
     let (before, after) = match words.contains(" -- ") {
         true => (Some("--json"), None),
@@ -325,6 +365,8 @@ fn filled(cluster: &Cluster, words: &str, folder: &Path) -> Vec<String> {
             "API" => format!("http://{}:{}", cluster.host("api"), cluster.port),
             "FOLDER" => folder.display().to_string(),
             "REPORT" => cluster.root().join("verbs.tar.gz").display().to_string(),
+            "DROPLET" => cluster.root().join("spoken.tgz").display().to_string(),
+            "CURRENT" => current.to_string(),
             "COPY" => cluster.root().join("copied").display().to_string(),
             "PASSWORD" => cluster.home.join("admin-password").display().to_string(),
             other => other.replace(".DOMAIN", &format!(".{}", cluster.domain)),
