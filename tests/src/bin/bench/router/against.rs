@@ -1,4 +1,4 @@
-//! Ours against nginx, haproxy and Go's reverse proxy: 10,000 names, three instances each.
+//! Ours against nginx, haproxy, Go's reverse proxy and gorouter: 10,000 names, three instances each.
 
 use super::Ground;
 use super::daemon::{Router, shared};
@@ -8,7 +8,7 @@ use super::rounds::{Contender, Rounds, compare, ratios};
 use super::routes::HOSTS;
 use crate::cores;
 use crate::goal::{Goal, Measured, Reach};
-use crate::yardsticks::{go_proxy, haproxy, nginx};
+use crate::yardsticks::{go_proxy, gorouter, haproxy, nginx};
 use tests::cluster::free_port;
 
 const FEW: usize = 64;
@@ -60,10 +60,20 @@ pub async fn measure(
         Err(why) => Err(why),
     };
 
+    let port = free_port()?;
+    let (folder, bus) = (ground.folder("gorouter")?, ground.bus.url());
+    let gorouter = match gorouter::router(&folder, bus, port, cores::MEASURED)? {
+        Ok(mut gorouter) => {
+            gorouter.listens(port).await?;
+            Ok((gorouter, port))
+        }
+        Err(why) => Err(why),
+    };
+
     let load = |connections, script| Load::http1("http", connections, script);
     let few = load(FEW, &ground.scripts.small);
     let mut contenders = vec![(yardstick, &few), (ours, &few)];
-    for (process, port) in [&haproxy, &go].into_iter().flatten() {
+    for (process, port) in [&haproxy, &go, &gorouter].into_iter().flatten() {
         let port = *port;
         contenders.push((Contender { process, port }, &few));
     }
@@ -78,6 +88,11 @@ pub async fn measure(
             "the same (Y: `httputil.ReverseProxy` of Go with a map)",
             4.5,
             &go,
+        ),
+        (
+            "the same (Y: gorouter, the router of Cloud Foundry)",
+            4.5,
+            &gorouter,
         ),
     ] {
         let measured = match other {

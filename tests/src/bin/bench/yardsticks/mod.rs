@@ -3,6 +3,7 @@
 
 pub mod bare_server;
 pub mod go_proxy;
+pub mod gorouter;
 pub mod haproxy;
 pub mod nats;
 pub mod nginx;
