@@ -191,6 +191,8 @@ pub struct HeldProcess {
     pub memory_mb: u64,
     /// What replaces its instances at the moment.
     pub deployment: Option<HeldDeployment>,
+    /// It is what replaces the others.
+    pub newer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,10 +202,14 @@ pub struct HeldDeployment {
 }
 
 impl HeldDeployment {
+    /// How many of them start before as many old ones stop.
+    fn ahead(self) -> u64 {
+        self.max_in_flight.max(1).min(self.wanted)
+    }
+
     /// The most instances, old and new together, that there are at a time (see `domain::deployment`).
     fn peak(self) -> u64 {
-        self.wanted
-            .saturating_add(self.max_in_flight.max(1).min(self.wanted))
+        self.wanted.saturating_add(self.ahead())
     }
 }
 
@@ -292,12 +298,8 @@ impl Usage {
     fn add_group(&mut self, app: &str, kind: &str, group: &[&HeldProcess]) {
         let largest = group.iter().map(|one| one.memory_mb).max().unwrap_or(0);
         let held: u64 = group.iter().map(|one| one.instances).sum();
-        let peak = group
-            .iter()
-            .filter_map(|one| one.deployment)
-            .map(HeldDeployment::peak)
-            .max()
-            .unwrap_or(0);
+        let deployment = group.iter().find_map(|one| one.deployment);
+        let peak = deployment.map_or(0, HeldDeployment::peak);
         if held.max(peak) == 0 {
             return;
         }
@@ -315,10 +317,21 @@ impl Usage {
         let own = group.iter().fold(0_u64, |sum, one| {
             sum.saturating_add(one.instances.saturating_mul(one.memory_mb))
         });
-        // Those that the deployment will have beside are as large as the largest.
-        let beside = peak.saturating_sub(held).saturating_mul(largest);
+        // It may bring another size: then it holds most as it begins, or as it ends.
+        let size = |newer| {
+            let these = group.iter().filter(|one| one.newer == newer);
+            these.map(|one| one.memory_mb).max()
+        };
+        let new = size(true).unwrap_or(largest);
+        let beside = peak.saturating_sub(held).saturating_mul(new);
+        let at_its_end = deployment.map_or(0, |deployment| {
+            let old = size(false).unwrap_or(new);
+            let kept = deployment.ahead().saturating_mul(old);
+            deployment.wanted.saturating_mul(new).saturating_add(kept)
+        });
         self.instances = self.instances.saturating_add(held.max(peak));
-        self.memory_mb = self.memory_mb.saturating_add(own).saturating_add(beside);
+        let memory_mb = own.saturating_add(beside).max(at_its_end);
+        self.memory_mb = self.memory_mb.saturating_add(memory_mb);
     }
 }
 
@@ -482,6 +495,7 @@ mod tests {
             instances,
             memory_mb,
             deployment: None,
+            newer: false,
         }
     }
 
@@ -617,10 +631,38 @@ mod tests {
             };
             let new = HeldProcess {
                 deployment,
+                newer: true,
                 ..process("a", new, 100)
             };
             let usage = usage(&[old, new]);
             assert_eq!((usage.instances, usage.memory_mb), (4, 400));
+        }
+        // One that brings another size and another number.
+        for (wanted, memory_mb, held) in [
+            (3, 300, 3 * 300 + 100),
+            (3, 50, 3 * 100 + 50),
+            (10, 50, 10 * 50 + 100),
+        ] {
+            let deployment = Some(HeldDeployment {
+                wanted,
+                max_in_flight: 1,
+            });
+            let old = HeldProcess {
+                deployment,
+                ..process("a", 3, 100)
+            };
+            let new = HeldProcess {
+                deployment,
+                newer: true,
+                ..process("a", 0, memory_mb)
+            };
+            let usage = usage(&[old, new]);
+            assert!(
+                usage.memory_mb >= held,
+                "{wanted} of {memory_mb}: {}",
+                usage.memory_mb
+            );
+            assert_eq!(usage.instances, wanted + 1);
         }
         let many = HeldDeployment {
             wanted: 2,

@@ -224,7 +224,7 @@ async fn processes(
 ) -> Result<Vec<HeldProcess>, StoreError> {
     let operation = "read the processes of an organization";
     let rows = query(
-        "SELECT a.space_guid, p.app_guid, p.type, a.state, p.instances, p.memory_mb, d.wanted_instances, d.max_in_flight \
+        "SELECT a.space_guid, p.app_guid, p.type, a.state, p.instances, p.memory_mb, d.wanted_instances, d.max_in_flight, p.deployment_guid \
          FROM processes p JOIN apps a ON a.guid = p.app_guid JOIN spaces s ON s.guid = a.space_guid \
          LEFT JOIN deployments d ON d.app_guid = p.app_guid AND d.status = 'ACTIVE' AND p.type = 'web' \
          WHERE s.organization_guid = $1",
@@ -249,6 +249,7 @@ async fn processes(
                     wanted: number(wanted),
                     max_in_flight: number(in_flight.unwrap_or(1)),
                 }),
+                newer: row.try_get::<Option<String>, _>(8)?.is_some(),
             })
         })
         .collect::<Result<_, sql::Error>>()
