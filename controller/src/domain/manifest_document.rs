@@ -1,8 +1,9 @@
 //! The manifest of an app that is there: pushed with it, the app comes to be what it is.
 
-use super::manifest::AppManifest;
+use super::manifest::{AppManifest, ProcessManifest, RouteManifest};
 use super::manifest_diff::process_fields;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Labels and annotations.
@@ -10,48 +11,44 @@ pub type Metadata<'a> = (&'a BTreeMap<String, String>, &'a BTreeMap<String, Stri
 
 /// As YAML.
 pub fn write(app: &AppManifest, metadata: Metadata<'_>) -> Result<String, yaml_serde::Error> {
-    let text = yaml_serde::to_string(&json!({"applications": [document(app, metadata)]}))?;
+    let applications = Node::List(vec![document(app, metadata)]);
+    let text = yaml_serde::to_string(&Fields(vec![("applications", applications)]))?;
     Ok(format!("---\n{text}"))
 }
 
-fn document(app: &AppManifest, (labels, annotations): Metadata<'_>) -> Value {
-    let mut fields = Map::new();
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            fields.insert(key.to_string(), value);
+/// Fields in the order in which people write them.
+struct Fields(Vec<(&'static str, Node)>);
+
+enum Node {
+    Value(Value),
+    List(Vec<Fields>),
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, node)| (key, node)))
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Node::Value(value) => value.serialize(serializer),
+            Node::List(list) => list.serialize(serializer),
         }
+    }
+}
+
+fn document(app: &AppManifest, (labels, annotations): Metadata<'_>) -> Fields {
+    let mut fields = vec![("name", Node::Value(json!(app.name)))];
+    let mut put = |key, value: Option<Value>| {
+        fields.extend(value.map(|value| (key, Node::Value(value))));
     };
-    put("name", Some(json!(app.name)));
     put("stack", app.stack.as_ref().map(|stack| json!(stack)));
     let buildpacks = app.buildpacks.as_ref().filter(|names| !names.is_empty());
     put("buildpacks", buildpacks.map(|names| json!(names)));
-    put(
-        "env",
-        app.env
-            .as_ref()
-            .filter(|env| !env.is_empty())
-            .map(|env| json!(env)),
-    );
-    let routes: Vec<Value> = app
-        .routes
-        .iter()
-        .flatten()
-        .map(|route| {
-            let mut one = Map::from_iter([("route".to_string(), json!(route.url))]);
-            if let Some(protocol) = &route.protocol {
-                one.insert("protocol".to_string(), json!(protocol));
-            }
-            if let Some(options) = route.options.as_ref().filter(|all| !all.is_empty()) {
-                one.insert("options".to_string(), Value::Object(options.clone()));
-            }
-            Value::Object(one)
-        })
-        .collect();
-    // Without a word of routes a push would make one.
-    match routes.is_empty() {
-        true => put("no-route", Some(json!(true))),
-        false => put("routes", Some(Value::Array(routes))),
-    }
+    let variables = app.env.as_ref().filter(|env| !env.is_empty());
+    put("env", variables.map(|env| json!(env)));
     let services: Vec<Value> = app
         .services
         .iter()
@@ -60,35 +57,40 @@ fn document(app: &AppManifest, (labels, annotations): Metadata<'_>) -> Value {
             None => json!(service.name),
         })
         .collect();
-    put(
-        "services",
-        (!services.is_empty()).then_some(Value::Array(services)),
-    );
-    if !(labels.is_empty() && annotations.is_empty()) {
-        let mut metadata = Map::new();
-        for (key, values) in [("labels", labels), ("annotations", annotations)] {
-            if !values.is_empty() {
-                metadata.insert(key.to_string(), json!(values));
-            }
-        }
-        put("metadata", Some(Value::Object(metadata)));
-    }
-    let processes: Vec<Value> = app
-        .processes
-        .iter()
-        .map(|(kind, process)| {
-            let mut one = Map::from_iter([("type".to_string(), json!(kind))]);
-            let given = process_fields(process).into_iter();
-            // What sleeps never is not said, nor a command that is the droplet's.
-            let said = given.filter(|(key, value)| {
-                !value.is_null() && !(*key == "sleep-after" && *value == "never")
-            });
-            one.extend(said.map(|(key, value)| (key.to_string(), value)));
-            Value::Object(one)
-        })
-        .collect();
-    put("processes", Some(Value::Array(processes)));
-    Value::Object(fields)
+    put("services", (!services.is_empty()).then(|| json!(services)));
+    let given = [("labels", labels), ("annotations", annotations)];
+    let given = given.into_iter().filter(|(_, values)| !values.is_empty());
+    let metadata: BTreeMap<&str, _> = given.collect();
+    put("metadata", (!metadata.is_empty()).then(|| json!(metadata)));
+    let routes: Vec<Fields> = app.routes.iter().flatten().map(route).collect();
+    // Without a word of routes a push would make one.
+    fields.push(match routes.is_empty() {
+        true => ("no-route", Node::Value(json!(true))),
+        false => ("routes", Node::List(routes)),
+    });
+    let processes = app.processes.iter();
+    let processes = processes.map(|(kind, one)| process(kind, one)).collect();
+    fields.push(("processes", Node::List(processes)));
+    Fields(fields)
+}
+
+fn route(route: &RouteManifest) -> Fields {
+    let mut fields = vec![("route", Node::Value(json!(route.url)))];
+    let protocol = route.protocol.as_ref();
+    fields.extend(protocol.map(|protocol| ("protocol", Node::Value(json!(protocol)))));
+    let options = route.options.as_ref().filter(|options| !options.is_empty());
+    fields.extend(options.map(|options| ("options", Node::Value(json!(options)))));
+    Fields(fields)
+}
+
+fn process(kind: &str, process: &ProcessManifest) -> Fields {
+    let mut fields = vec![("type", Node::Value(json!(kind)))];
+    let given = process_fields(process).into_iter();
+    // What sleeps never is not said, nor a command that is the droplet's.
+    let said = given
+        .filter(|(key, value)| !value.is_null() && !(*key == "sleep-after" && *value == "never"));
+    fields.extend(said.map(|(key, value)| (key, Node::Value(value))));
+    Fields(fields)
 }
 
 #[cfg(test)]
@@ -117,6 +119,14 @@ mod tests {
             ..again
         };
         assert_eq!(&without, app, "{written}");
+        assert!(
+            written.starts_with("---\napplications:\n- name: shop\n  stack: host\n"),
+            "{written}"
+        );
+        assert!(
+            written.contains("- type: web\n    instances: 2\n    memory: 64M\n"),
+            "{written}"
+        );
     }
 
     #[test]
