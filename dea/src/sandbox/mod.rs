@@ -40,7 +40,7 @@ mod stack;
 
 pub use allocation::{Numbers, host_port};
 pub use config::{BadSubnet, EngineConfig, Outside, Subnet};
-pub use dea_shim::cgroup::Group;
+pub use dea_shim::cgroup::{Group, MemoryWatch};
 pub use dea_shim::protocol::{ExitStatus, Orders, Splitter};
 pub use dea_shim::session::words as session;
 pub use engine::Engine;
