@@ -46,7 +46,7 @@ pub use dea_shim::session::words as session;
 pub use engine::Engine;
 pub use error::{SandboxError, chain};
 pub use events::{Events, SandboxEvent};
-pub use handle::Sandbox;
+pub use handle::{Assigning, Sandbox};
 pub use record::write_whole;
 pub use request::{APP_PORT, ExecOutcome, Prepare, SandboxLimits, Source, Usage, VCAP};
 
