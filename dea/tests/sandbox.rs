@@ -339,7 +339,11 @@ async fn a_sandbox_prepared_for_anybody_becomes_somebodys() {
     );
     let late = sandbox.clone().assign("web-8", wanted).await;
     assert!(matches!(late, Err(SandboxError::Refused { .. })));
-    let late = sandbox.clone().begin_assign("web-8", limits()).await;
+    let more = SandboxLimits {
+        memory_mb: 41,
+        ..wanted
+    };
+    let late = sandbox.clone().begin_assign("web-8", more).await;
     let late = late
         .unwrap()
         .finish_with_droplet(yard.folder(), "/home/vcap");
