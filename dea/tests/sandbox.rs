@@ -339,9 +339,50 @@ async fn a_sandbox_prepared_for_anybody_becomes_somebodys() {
     );
     let late = sandbox.clone().assign("web-8", wanted).await;
     assert!(matches!(late, Err(SandboxError::Refused { .. })));
+    let more = SandboxLimits {
+        memory_mb: 41,
+        ..wanted
+    };
+    let late = sandbox.clone().begin_assign("web-8", more).await;
+    let late = late
+        .unwrap()
+        .finish_with_droplet(yard.folder(), "/home/vcap");
+    assert!(matches!(late.await, Err(SandboxError::Refused { .. })));
     drop((events, sandbox));
     let adopted = yard.restart().await;
     assert_eq!(adopted[0].limits(), wanted, "the next agent knows");
+    yard.finish().await;
+}
+
+#[tokio::test]
+async fn a_prepared_sandbox_gets_its_name_and_its_droplet_in_one_go() {
+    let Some(yard) = Yard::start("one go").await else {
+        return;
+    };
+    let folder = yard.folder().join("droplet");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("word"), "seen\n").unwrap();
+    for (name, ahead) in [("connected", true), ("unconnected", false)] {
+        let ready = yard.prepare(name).await;
+        if ahead {
+            ready.keep_connected().await.unwrap();
+        }
+        let assigning = ready.begin_assign("web-7", limits()).await.unwrap();
+        let given = assigning.finish_with_droplet(&folder, "/home/vcap").await;
+        let (sandbox, mounted) = given.unwrap();
+        mounted.unwrap();
+        sandbox.order(shell("hostname; cat word")).await.unwrap();
+        let mut events = sandbox.events().await.unwrap();
+        let seen = collect(&mut events).await;
+        assert_eq!(text(&seen, false), ["web-7", "seen"], "{seen:?}");
+        sandbox.destroy().await.unwrap();
+    }
+    // What cannot be mounted is told apart from what cannot be given away.
+    let ready = yard.prepare("nothing").await;
+    let assigning = ready.begin_assign("web-8", limits()).await.unwrap();
+    let gone = folder.join("gone");
+    let given = assigning.finish_with_droplet(&gone, "/home/vcap").await;
+    assert!(given.unwrap().1.is_err());
     yard.finish().await;
 }
 

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 
-from yard_host import environment, frames, processes
+from yard_host import environment, frames, processes, rehearsal
 from yard_host.execution import RESULT_HEADER, STARTED
 from yard_host.orders import DEFAULT_RESULT_LIMIT
 
@@ -45,6 +45,7 @@ def main(control, stdout, stderr):
     status = 1
     try:
         _settle(control, stdout, stderr)
+        rehearsal.rehearse()
         orders = _await_orders(control)
         if orders is None:
             os._exit(0)
@@ -187,18 +188,16 @@ def _limit(name, value):
 
 
 def _become(name):
-    import pwd
-
     try:
-        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        user = rehearsal.user(name)
     except KeyError as error:
         raise Refusal("there is no user %s" % name) from error
-    if entry.pw_uid == os.geteuid():
+    if user.uid == os.geteuid():
         return
     try:
-        os.initgroups(entry.pw_name, entry.pw_gid)
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
+        os.setgroups(user.groups)
+        os.setgid(user.gid)
+        os.setuid(user.uid)
     except OSError as error:
         raise Refusal("cannot become user %s: %s" % (name, error.strerror)) from error
     # The change of user cleared it.

@@ -74,7 +74,7 @@ pub async fn adopt_all(agent: &Arc<Agent>) -> anyhow::Result<(usize, usize)> {
 fn actions_by_sandbox(agent: &Agent) -> anyhow::Result<BTreeMap<Option<String>, Vec<Found>>> {
     let unacknowledged = agent.spool.actions();
     let mut actions: BTreeMap<Option<String>, Vec<Found>> = BTreeMap::new();
-    for found in agent.notes.found()? {
+    for found in agent.notes.take_found() {
         let place = (found.record.execution.clone(), found.record.attempt);
         if unacknowledged.contains(&place) {
             agent.notes.settle(&found.record.id());

@@ -163,9 +163,12 @@ impl Life {
                     self.max_pids = Some(ready.sandbox.limits().pids);
                     self.sandbox = Some(ready.sandbox);
                     self.droplet = Some(ready.droplet);
-                    self.listen().await;
                     self.follow_settings().await;
                     self.step(Event::SandboxReady).await;
+                    // After the orders: what happens meanwhile waits for whoever listens.
+                    if is_alive(self.machine.state()) {
+                        self.listen().await;
+                    }
                 }
                 Happening::Prepared(Err(why)) => self.step(Event::PreparationFailed(why)).await,
                 Happening::Sandbox(event) => self.hear(event).await,
@@ -544,6 +547,14 @@ async fn put_services(sandbox: &Sandbox, bindings: &[serde_json::Value]) -> Resu
             .map_err(|error| chain(&error))?;
     }
     Ok(())
+}
+
+/// Whether something of it may run.
+fn is_alive(state: &State) -> bool {
+    match state {
+        State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => true,
+        State::Born | State::Crashed { .. } | State::Stopped => false,
+    }
 }
 
 pub fn exit_of(status: ExitStatus) -> Exit {

@@ -353,9 +353,14 @@ async fn make(agent: &Arc<Agent>, shape: &Shape) -> Result<Ready, String> {
                 hosts: vec![],
             };
             let sandbox = agent.engine.prepare(wish).await;
+            let sandbox = sandbox.map_err(|error| chain(&error))?;
+            if let Err(error) = sandbox.keep_connected().await {
+                making::destroy(&sandbox).await;
+                return Err(chain(&error));
+            }
             Ok(Ready {
                 shape: shape.clone(),
-                sandbox: sandbox.map_err(|error| chain(&error))?,
+                sandbox,
                 base: None,
             })
         }

@@ -7,7 +7,7 @@ use super::pool::{self, FILES, Ready as Waiting};
 use crate::domain::environment::HOME;
 use crate::domain::pool::{Kind, Shape};
 use crate::domain::record::InstanceRecord;
-use crate::sandbox::{Prepare, Sandbox, SandboxLimits};
+use crate::sandbox::{Assigning, Prepare, Sandbox, SandboxError, SandboxLimits};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -54,40 +54,88 @@ pub async fn prepare(
             () = cancel.cancelled() => Err("it was stopped before it started".to_string()),
         }
     };
-    let (sandbox, droplet) = tokio::join!(sandbox(&agent, wish), obtaining);
-    let sandbox = sandbox?;
-    let mounted = match droplet {
-        Ok(droplet) => sandbox
-            .mount_droplet(&droplet.folder(), HOME)
-            .await
-            .map(|()| droplet)
-            .map_err(|error| chain(&error)),
-        Err(why) => Err(why),
-    };
-    match mounted {
-        Ok(droplet) => Ok(Ready { sandbox, droplet }),
+    let (place, droplet) = tokio::join!(place(&agent, wish.clone()), obtaining);
+    let place = place?;
+    let droplet = match droplet {
+        Ok(droplet) => droplet,
         Err(why) => {
-            if let Err(error) = sandbox.destroy().await {
-                tracing::warn!(instance = %record.instance, error = chain(&error), "an unused sandbox could not be removed");
-            }
-            Err(why)
+            discard(&record, place.sandbox()).await;
+            return Err(why);
+        }
+    };
+    let (sandbox, mounted) = show(&agent, place, wish, &droplet).await?;
+    match mounted {
+        Ok(()) => Ok(Ready { sandbox, droplet }),
+        Err(error) => {
+            discard(&record, &sandbox).await;
+            Err(chain(&error))
+        }
+    }
+}
+
+async fn discard(record: &InstanceRecord, sandbox: &Sandbox) {
+    if let Err(error) = sandbox.destroy().await {
+        tracing::warn!(instance = %record.instance, error = chain(&error), "an unused sandbox could not be removed");
+    }
+}
+
+/// Where an instance is to run.
+enum Place {
+    /// One that waited, on its way to be this instance's.
+    Given(Waiting, Assigning),
+    Made(Sandbox),
+}
+
+impl Place {
+    fn sandbox(&self) -> &Sandbox {
+        match self {
+            Place::Given(waiting, _) => &waiting.sandbox,
+            Place::Made(sandbox) => sandbox,
         }
     }
 }
 
 /// One that waits, or a new one.
-async fn sandbox(agent: &Agent, wish: Prepare) -> Result<Sandbox, String> {
+async fn place(agent: &Agent, wish: Prepare) -> Result<Place, String> {
     if let Some(waiting) = taken(agent, &wish) {
-        let assigned = waiting.sandbox.clone();
-        match assigned.assign(&wish.hostname, wish.limits).await {
-            Ok(sandbox) => return Ok(sandbox),
+        let given = waiting.sandbox.clone();
+        match given.begin_assign(&wish.hostname, wish.limits).await {
+            Ok(assigning) => return Ok(Place::Given(waiting, assigning)),
             Err(error) => {
                 pool::failed(Kind::Instance, &waiting.sandbox, &chain(&error)).await;
             }
         }
     }
+    make(agent, wish).await.map(Place::Made)
+}
+
+async fn make(agent: &Agent, wish: Prepare) -> Result<Sandbox, String> {
     let made = agent.prepare(wish).await;
     made.map_err(|error| chain(&error))
+}
+
+/// Shows the droplet there; in a new one, if the one that waited is of no use.
+async fn show(
+    agent: &Agent,
+    place: Place,
+    wish: Prepare,
+    droplet: &DropletUse,
+) -> Result<(Sandbox, Result<(), SandboxError>), String> {
+    let folder = droplet.folder();
+    let made = match place {
+        Place::Made(sandbox) => sandbox,
+        Place::Given(waiting, assigning) => {
+            match assigning.finish_with_droplet(&folder, HOME).await {
+                Ok(shown) => return Ok(shown),
+                Err(error) => {
+                    pool::failed(Kind::Instance, &waiting.sandbox, &chain(&error)).await;
+                    make(agent, wish).await?
+                }
+            }
+        }
+    };
+    let mounted = made.mount_droplet(&folder, HOME).await;
+    Ok((made, mounted))
 }
 
 fn taken(agent: &Agent, wish: &Prepare) -> Option<Waiting> {

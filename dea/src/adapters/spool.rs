@@ -1,10 +1,11 @@
 //! Facts on their way: written down, sent, repeated until acknowledged, then removed.
 //!
-//! Files are written with a rename, so a killed agent leaves whole ones. They are not synced: they
-//! outlive the agent, not the machine (whose instances are gone with it, which heartbeats tell).
+//! A fact is a record (see [`SpareFiles`]) of its number and its message; the record's state says which kind of
+//! fact it is. A killed agent leaves whole ones. They are not synced: they outlive the agent, not the machine
+//! (whose instances are gone with it, which heartbeats tell).
 
 use super::agent::Clock;
-use super::spare_files::SpareFiles;
+use super::spare_files::{SpareFiles, Written};
 use super::{chain, folders};
 use crate::domain::spool::{MOST, Queue};
 use crate::domain::task;
@@ -18,7 +19,8 @@ use proto::bus::staging::Acknowledged;
 use proto::bus::stream::{Ack, TaskExited};
 use proto::bus::{Payload, catalogue};
 use proto::ids::TaskId;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -35,15 +37,19 @@ pub enum Fact {
     Action(ActionExited),
 }
 
-/// Endings of the files of the spool, those that come most often first.
-const EXTENSIONS: [&str; 3] = ["action", "exited", "task"];
+/// States of records.
+const EXITED: u8 = b'e';
+const TASK: u8 = b't';
+const ACTION: u8 = b'a';
+/// Facts as earlier versions had them: files named by their numbers, by what those names end with.
+const EARLIER: [(&str, u8); 3] = [("exited", EXITED), ("task", TASK), ("action", ACTION)];
 
 impl Fact {
-    fn extension(&self) -> &'static str {
+    fn kind(&self) -> u8 {
         match self {
-            Fact::Exited(_) => "exited",
-            Fact::Task(_) => "task",
-            Fact::Action(_) => "action",
+            Fact::Exited(_) => EXITED,
+            Fact::Task(_) => TASK,
+            Fact::Action(_) => ACTION,
         }
     }
 
@@ -55,14 +61,33 @@ impl Fact {
         }
     }
 
-    fn decode(extension: &str, bytes: &[u8]) -> Option<Fact> {
-        match extension {
-            "exited" => Exited::decode(bytes).ok().map(Fact::Exited),
-            "task" => TaskExited::decode(bytes).ok().map(Fact::Task),
-            "action" => ActionExited::decode(bytes).ok().map(Fact::Action),
+    fn decode(kind: u8, bytes: &[u8]) -> Option<Fact> {
+        match kind {
+            EXITED => Exited::decode(bytes).ok().map(Fact::Exited),
+            TASK => TaskExited::decode(bytes).ok().map(Fact::Task),
+            ACTION => ActionExited::decode(bytes).ok().map(Fact::Action),
             _ => None,
         }
     }
+}
+
+/// A record's content: the number of the fact, then its message.
+fn content(number: u64, message: &[u8]) -> Vec<u8> {
+    [&number.to_be_bytes(), message].concat()
+}
+
+/// Number and fact of a record.
+fn fact_in(kind: u8, content: &[u8]) -> Option<(u64, Fact)> {
+    let (number, message) = content.split_first_chunk()?;
+    Some((u64::from_be_bytes(*number), Fact::decode(kind, message)?))
+}
+
+/// Kind, number and message of a file of an earlier version.
+fn earlier(path: &Path) -> Option<(u8, u64, Vec<u8>)> {
+    let extension = path.extension()?.to_str()?;
+    let (_, kind) = EARLIER.iter().find(|(name, _)| *name == extension)?;
+    let number = path.file_stem()?.to_str()?.parse().ok()?;
+    Some((*kind, number, std::fs::read(path).ok()?))
 }
 
 #[derive(Clone)]
@@ -71,8 +96,9 @@ pub struct Spool {
 }
 
 struct Shared {
-    folder: PathBuf,
     files: SpareFiles,
+    /// By the numbers of their facts.
+    records: Mutex<BTreeMap<u64, Written>>,
     clock: Clock,
     queue: Mutex<Queue<Fact>>,
     changed: Notify,
@@ -82,29 +108,34 @@ impl Spool {
     /// Opens the folder and takes up what an earlier agent left.
     pub fn open(folder: PathBuf, clock: Clock) -> std::io::Result<Spool> {
         folders::private(&folder)?;
-        let files = SpareFiles::open(folder.clone())?;
-        let mut queue = Queue::new(MOST);
+        let (files, left) = SpareFiles::open(folder.clone())?;
+        let (mut queue, mut records) = (Queue::new(MOST), BTreeMap::new());
+        for one in left {
+            match fact_in(one.state, &one.content) {
+                Some((number, fact)) => {
+                    queue.restore(number, fact);
+                    records.insert(number, one.written);
+                }
+                None => {
+                    tracing::warn!(file = %one.written.path().display(), "a record of the spool makes no sense and is removed");
+                    files.release(one.written)?;
+                }
+            }
+        }
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
-            let found = (|| {
-                let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
-                Some((
-                    number,
-                    Fact::decode(path.extension()?.to_str()?, &std::fs::read(&path).ok()?)?,
-                ))
-            })();
-            match found {
-                Some((number, fact)) => queue.restore(number, fact),
-                None => {
-                    tracing::warn!(file = %path.display(), "a file of the spool makes no sense and is removed");
-                    std::fs::remove_file(&path)?;
-                }
+            if let Some((kind, number, message)) = earlier(&path)
+                && let Some(fact) = Fact::decode(kind, &message)
+            {
+                records.insert(number, files.write(kind, &content(number, &message))?);
+                queue.restore(number, fact);
+                std::fs::remove_file(&path)?;
             }
         }
         Ok(Spool {
             shared: Arc::new(Shared {
-                folder,
                 files,
+                records: Mutex::new(records),
                 clock,
                 queue: Mutex::new(queue),
                 changed: Notify::new(),
@@ -183,26 +214,25 @@ impl Spool {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn write(&self, number: u64, fact: &Fact) -> std::io::Result<()> {
-        let path = self.path(number, fact.extension());
-        self.shared.files.write(&path, &fact.encode())
+    fn records(&self) -> MutexGuard<'_, BTreeMap<u64, Written>> {
+        self.shared
+            .records
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn path(&self, number: u64, extension: &str) -> PathBuf {
-        self.shared.folder.join(format!("{number}.{extension}"))
+    fn write(&self, number: u64, fact: &Fact) -> std::io::Result<()> {
+        let content = content(number, &fact.encode());
+        let written = self.shared.files.write(fact.kind(), &content)?;
+        self.records().insert(number, written);
+        Ok(())
     }
 
     fn remove(&self, number: u64) {
-        for extension in EXTENSIONS {
-            let path = self.path(number, extension);
-            match self.shared.files.retire(&path) {
-                // A number has one fact.
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(file = %path.display(), %error, "an acknowledged fact could not be removed and will be sent again");
-                }
-            }
+        let written = self.records().remove(&number);
+        let removed = written.map(|written| self.shared.files.release(written));
+        if let Some(Err(error)) = removed {
+            tracing::warn!(number, %error, "an acknowledged fact could not be removed and will be sent again");
         }
     }
 
@@ -307,14 +337,18 @@ mod tests {
         let spool = Spool::open(home.path().to_path_buf(), Clock::started()).expect("opened");
         spool.put(fact("a"));
         spool.put(fact("b"));
-        std::fs::write(home.path().join("7.making"), "cut short").expect("written");
+        // As an earlier version left it, and what is no fact.
+        std::fs::write(home.path().join("7.task"), fact("c").encode()).expect("written");
+        std::fs::write(home.path().join("8.task"), [255]).expect("written");
+        for _ in 0..2 {
+            let later = Spool::open(home.path().to_path_buf(), Clock::started()).expect("opened");
+            let due = later.queue().take_due(Duration::ZERO, 10);
+            assert_eq!(due, [(1, fact("a")), (2, fact("b")), (7, fact("c"))]);
+        }
         let later = Spool::open(home.path().to_path_buf(), Clock::started()).expect("opened");
-        assert!(!home.path().join("7.making").exists());
-        let due = later.queue().take_due(Duration::ZERO, 10);
-        assert_eq!(due, [(1, fact("a")), (2, fact("b"))]);
         assert!(later.queue().settle(1, true, Duration::ZERO));
         later.remove(1);
         let last = Spool::open(home.path().to_path_buf(), Clock::started()).expect("opened");
-        assert_eq!(last.len(), 1);
+        assert_eq!(last.len(), 2);
     }
 }

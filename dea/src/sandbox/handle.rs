@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dea_shim::cgroup::Group;
@@ -44,6 +44,8 @@ struct Shared {
     places: Places,
     /// Pid on the host of the sandbox's process 1; stays ours while the supervisor lives.
     init: i32,
+    /// A connection to the supervisor that was made ahead, until the orders.
+    kept: Mutex<Option<Control>>,
     destroyed: AtomicBool,
     /// One destroyer at a time.
     destroying: tokio::sync::Mutex<()>,
@@ -58,6 +60,7 @@ impl Sandbox {
                 record,
                 places,
                 init,
+                kept: Mutex::default(),
                 destroyed: AtomicBool::new(false),
                 destroying: tokio::sync::Mutex::new(()),
             }),
@@ -86,13 +89,33 @@ impl Sandbox {
         Control::connect(self.id(), &self.shared.places.socket).await
     }
 
+    fn kept(&self) -> MutexGuard<'_, Option<Control>> {
+        self.shared
+            .kept
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Connects to its supervisor ahead, so that what is asked until its orders does not wait for that.
+    pub async fn keep_connected(&self) -> Result<(), SandboxError> {
+        let control = self.control().await?;
+        *self.kept() = Some(control);
+        Ok(())
+    }
+
     async fn ask(
         &self,
         request: &Request,
         operation: &'static str,
         within: Duration,
     ) -> Result<Reply, SandboxError> {
-        self.control().await?.ask(request, operation, within).await
+        let kept = self.kept().take();
+        let Some(mut control) = kept else {
+            return self.control().await?.ask(request, operation, within).await;
+        };
+        let reply = control.ask(request, operation, within).await?;
+        *self.kept() = Some(control);
+        Ok(reply)
     }
 
     /// Makes a sandbox that was prepared for anybody somebody's: its name inside and its limits. The
@@ -103,6 +126,15 @@ impl Sandbox {
         hostname: &str,
         limits: SandboxLimits,
     ) -> Result<Sandbox, SandboxError> {
+        self.begin_assign(hostname, limits).await?.finish().await
+    }
+
+    /// The same, as far as telling its supervisor.
+    pub async fn begin_assign(
+        self,
+        hostname: &str,
+        limits: SandboxLimits,
+    ) -> Result<Assigning, SandboxError> {
         let mut record = self.shared.record.clone();
         let engine = self.shared.engine.clone();
         let limits = SandboxLimits {
@@ -125,24 +157,35 @@ impl Sandbox {
             cpu_shares: limits.cpu_shares,
             pids: limits.pids.max(FEWEST_PIDS),
         };
-        self.ask(&Request::Assign(assignment), "assign", ANSWER_WITHIN)
+        let kept = self.kept().take();
+        let mut control = match kept {
+            Some(control) => control,
+            None => self.control().await?,
+        };
+        control
+            .tell(&Request::Assign(assignment), "assign", ANSWER_WITHIN)
             .await?;
-        record::save(&self.shared.places, &record)?;
-        Ok(Sandbox::new(engine, record, self.shared.init))
+        Ok(Assigning {
+            sandbox: Sandbox::new(engine, record, self.shared.init),
+            former: self,
+            control,
+        })
     }
 
     /// Shows `folder` of the host at `at` with a private writable layer on the sandbox's disk.
     /// Owner 2000 there is vcap inside; any number of sandboxes may share one folder, which must
     /// not change while they do. Before the orders only.
     pub async fn mount_droplet(&self, folder: &Path, at: &str) -> Result<(), SandboxError> {
-        let request = Request::MountDroplet {
-            lower: folder.to_owned(),
-            target: inside(at)?.to_owned(),
-        };
-        if self.ask(&request, "mount droplet", MOUNT_WITHIN).await? == Reply::Copied {
+        let request = mount_request(folder, at)?;
+        let reply = self.ask(&request, "mount droplet", MOUNT_WITHIN).await?;
+        self.droplet_mounted(reply);
+        Ok(())
+    }
+
+    fn droplet_mounted(&self, reply: Reply) {
+        if reply == Reply::Copied {
             self.shared.engine.say_droplets_are_copied();
         }
-        Ok(())
     }
 
     /// Puts content at an absolute path of the sandbox, owned by vcap; missing parents are made,
@@ -256,7 +299,9 @@ impl Sandbox {
     /// Starts the program. Once per sandbox.
     pub async fn order(&self, orders: Orders) -> Result<(), SandboxError> {
         let request = Request::Order(orders);
-        self.ask(&request, "order", ANSWER_WITHIN).await.map(drop)
+        let ordered = self.ask(&request, "order", ANSWER_WITHIN).await.map(drop);
+        self.kept().take();
+        ordered
     }
 
     /// Starts a program of ours that runs nothing of anybody else until [`Sandbox::seal`]: mounts stay
@@ -371,6 +416,60 @@ impl Sandbox {
     pub fn label(&self) -> Option<String> {
         fs::read_to_string(&self.shared.places.label).ok()
     }
+}
+
+/// A sandbox whose supervisor was told whose it becomes, and has not answered yet.
+pub struct Assigning {
+    sandbox: Sandbox,
+    /// As it was prepared.
+    former: Sandbox,
+    control: Control,
+}
+
+impl Assigning {
+    pub async fn finish(mut self) -> Result<Sandbox, SandboxError> {
+        self.control.reply("assign", ANSWER_WITHIN).await?;
+        self.save(&self.sandbox)?;
+        Ok(self.assigned())
+    }
+
+    /// Shows a droplet as [`Sandbox::mount_droplet`] does, asked for before the answer about whose the sandbox is.
+    /// An error: it is nobody's, and of no use.
+    pub async fn finish_with_droplet(
+        mut self,
+        folder: &Path,
+        at: &str,
+    ) -> Result<(Sandbox, Result<(), SandboxError>), SandboxError> {
+        let request = mount_request(folder, at)?;
+        self.control
+            .tell(&request, "mount droplet", MOUNT_WITHIN)
+            .await?;
+        // The supervisor is at work meanwhile. Replacing a file takes as long as a mount.
+        self.save(&self.sandbox)?;
+        if let Err(error) = self.control.reply("assign", ANSWER_WITHIN).await {
+            self.save(&self.former)?;
+            return Err(error);
+        }
+        let mounted = self.control.reply("mount droplet", MOUNT_WITHIN).await;
+        let mounted = mounted.map(|reply| self.sandbox.droplet_mounted(reply));
+        Ok((self.assigned(), mounted))
+    }
+
+    fn save(&self, sandbox: &Sandbox) -> Result<(), SandboxError> {
+        record::save(&sandbox.shared.places, &sandbox.shared.record)
+    }
+
+    fn assigned(self) -> Sandbox {
+        *self.sandbox.kept() = Some(self.control);
+        self.sandbox
+    }
+}
+
+fn mount_request(folder: &Path, at: &str) -> Result<Request, SandboxError> {
+    Ok(Request::MountDroplet {
+        lower: folder.to_owned(),
+        target: inside(at)?.to_owned(),
+    })
 }
 
 /// Bytes in use on the file system mounted at `path`.

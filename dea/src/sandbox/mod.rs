@@ -40,13 +40,13 @@ mod stack;
 
 pub use allocation::{Numbers, host_port};
 pub use config::{BadSubnet, EngineConfig, Outside, Subnet};
-pub use dea_shim::cgroup::Group;
+pub use dea_shim::cgroup::{Group, MemoryWatch};
 pub use dea_shim::protocol::{ExitStatus, Orders, Splitter};
 pub use dea_shim::session::words as session;
 pub use engine::Engine;
 pub use error::{SandboxError, chain};
 pub use events::{Events, SandboxEvent};
-pub use handle::Sandbox;
+pub use handle::{Assigning, Sandbox};
 pub use record::write_whole;
 pub use request::{APP_PORT, ExecOutcome, Prepare, SandboxLimits, Source, Usage, VCAP};
 

@@ -62,8 +62,9 @@ use sys::process::{fork_keeping, wait_for_any};
 const VERSION: u64 = 1;
 /// Most idle slots that are kept or asked for.
 const MOST_IDLE: usize = 64;
-/// From then on what an execution prints is waited for, and its start is told.
-const WATCH_AFTER: Duration = Duration::from_millis(10);
+/// From then on what an execution prints is waited for, and its start is told. A burst of short ones is over by then,
+/// and the agent passes output on in pieces of a longer time anyway.
+const WATCH_AFTER: Duration = Duration::from_millis(25);
 /// After the end of an execution: how long its pipes may stay open in foreign hands.
 const DRAIN: Duration = Duration::from_secs(2);
 /// After an idle slot ended by itself or was of no use: pause before its replacement, so that a machine without memory is not

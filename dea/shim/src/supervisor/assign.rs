@@ -4,7 +4,9 @@
 //! and stays.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
@@ -12,6 +14,9 @@ use nix::unistd::Pid;
 use super::{Failure, Step};
 use crate::cgroup::Group;
 use crate::protocol::{Assignment, Spec};
+
+/// Of a sandbox's own files.
+const MODE: u32 = 0o644;
 
 pub(super) fn assign(
     spec: &Spec,
@@ -35,15 +40,28 @@ pub(super) fn assign(
 
 /// Writes a sandbox's own files below its root folder. Nothing but our own programs may have run
 /// there.
-pub(super) fn write_files(
-    root: &std::path::Path,
-    files: &[(String, String)],
-) -> Result<(), Failure> {
+pub(super) fn write_files(root: &Path, files: &[(String, String)]) -> Result<(), Failure> {
     for (path, content) in files {
         let path = root.join(path);
-        fs::write(&path, content).step(format!("write {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
-            .step(format!("set permissions of {}", path.display()))?;
+        write(&path, content.as_bytes()).step(format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Not by truncating what is there: a file system takes that for somebody who replaces a file, and writes it out.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    file.write_all(content)?;
+    let metadata = file.metadata()?;
+    if metadata.len() > content.len() as u64 {
+        file.set_len(content.len() as u64)?;
+    }
+    if metadata.permissions().mode() & 0o7777 != MODE {
+        file.set_permissions(fs::Permissions::from_mode(MODE))?;
     }
     Ok(())
 }

@@ -102,6 +102,24 @@ pub(super) fn bind(init: Pid, source: &Path, target: &str) -> Result<(), Failure
     attach(init, &mount, target, folder)
 }
 
+/// Of a sandbox's disk, what is written over a droplet, and what the overlay needs for that.
+fn layers(spec: &Spec) -> [PathBuf; 2] {
+    ["upper", "work"].map(|name| spec.disk_mount.join("layer").join(name))
+}
+
+/// Makes them; a droplet that comes later does not wait for it.
+pub(super) fn make_layers(spec: &Spec) -> Result<(), Failure> {
+    let layers = layers(spec);
+    for folder in &layers {
+        fs::create_dir_all(folder).step(format!("create {}", folder.display()))?;
+    }
+    let [upper, _] = &layers;
+    let owner = Some(spec.uid_base + VCAP);
+    chown(upper, owner, owner).step("change the owner of the upper layer")?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(0o755))
+        .step("set permissions of the upper layer")
+}
+
 /// Shows the shared droplet with a writable layer of the sandbox's own. `Ok(false)`: this kernel
 /// cannot, nothing was done.
 pub(super) fn mount_droplet(
@@ -116,15 +134,7 @@ pub(super) fn mount_droplet(
     if let Err(error) = set_attributes(clone.as_fd(), READ_ONLY, Some(user.as_fd())) {
         return cannot("map the droplet's owners", error);
     }
-    let layer = spec.disk_mount.join("layer");
-    let (upper, work) = (layer.join("upper"), layer.join("work"));
-    for folder in [&upper, &work] {
-        fs::create_dir_all(folder).step(format!("create {}", folder.display()))?;
-    }
-    let owner = Some(spec.uid_base + VCAP);
-    chown(&upper, owner, owner).step("change the owner of the upper layer")?;
-    fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
-        .step("set permissions of the upper layer")?;
+    let [upper, work] = layers(spec);
     match overlay(spec, &clone, &upper, &work) {
         Ok(mount) => attach(init, &mount, target, true).map(|()| true),
         Err(error) => cannot("make the overlay", error),

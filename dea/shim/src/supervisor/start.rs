@@ -32,6 +32,7 @@ pub(super) struct Started {
 
 pub(super) fn start(spec: &Spec) -> Result<Started, Failure> {
     disk::make(spec)?;
+    enter::make_layers(spec)?;
     let (connection, theirs) = UnixStream::pair().step("make a socket pair")?;
     let (stdout, stdout_inside) = output_pipe()?;
     let (stderr, stderr_inside) = output_pipe()?;

@@ -1,31 +1,43 @@
-//! Executions that were accepted and have not ended: a file for each.
+//! Executions that were accepted and have not ended: a record for each (see [`SpareFiles`]), whose state says
+//! whether it is
 //!
 //! ```text
-//!   <execution>-<attempt>.waiting    certainly not begun
-//!   <execution>-<attempt>.given      its orders were given to its host, or just about to be
-//!   <execution>-<attempt>.printed    what it printed so far, if it runs for more than a moment
+//!   waiting    certainly not begun
+//!   given      its orders were given to its host, or just about to be
 //! ```
-//! The step from the first to the second is one rename, before the orders are sent. So an agent that
-//! died tells its successor what may have begun, at the price of a few small file operations; none of
-//! them makes or removes a file (see [`SpareFiles`]).
+//! and a file `<execution>-<attempt>.printed` for what it printed so far, if it runs for more than a moment.
+//!
+//! The step from the first state to the second is one write, before the orders are sent. So an agent that
+//! died tells its successor what may have begun, at the price of three small writes.
 
-use crate::adapters::spare_files::SpareFiles;
+use crate::adapters::spare_files::{SpareFiles, Written};
 use crate::adapters::{chain, folders};
 use crate::domain::action::ActionRecord;
 use crate::domain::action_output::Printed;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 
-const WAITING: &str = "waiting";
-const GIVEN: &str = "given";
+const WAITING: u8 = b'w';
+const GIVEN: u8 = b'g';
 const PRINTED: &str = "printed";
-/// Left by an earlier version that was killed.
-const MAKING: &str = "making";
+/// The states as earlier versions had them: files of their own, by what their names end with.
+const EARLIER: [(&str, u8); 2] = [("waiting", WAITING), ("given", GIVEN)];
 
 pub struct Notes {
     folder: PathBuf,
     files: SpareFiles,
+    notes: Mutex<BTreeMap<String, Note>>,
+    found: Mutex<Vec<Found>>,
+}
+
+struct Note {
+    written: Written,
+    given: bool,
+    /// There is a file of what it printed.
+    printed: bool,
 }
 
 /// An execution that an earlier agent had.
@@ -38,32 +50,101 @@ pub struct Found {
 }
 
 impl Notes {
+    /// Takes up what an earlier agent left; each of its notes stays until it is settled.
     pub fn open(folder: PathBuf) -> io::Result<Notes> {
         folders::private(&folder)?;
-        let files = SpareFiles::open(folder.clone())?;
-        Ok(Notes { folder, files })
+        let (files, left) = SpareFiles::open(folder.clone())?;
+        let notes = Notes {
+            folder,
+            files,
+            notes: Mutex::default(),
+            found: Mutex::default(),
+        };
+        for one in left {
+            notes.find(one.state == GIVEN, &one.content, one.written)?;
+        }
+        notes.take_over_earlier()?;
+        Ok(notes)
     }
 
-    /// Ids are safe in file names: they were checked at the door.
-    fn path(&self, id: &str, state: &str) -> PathBuf {
-        self.folder.join(format!("{id}.{state}"))
+    fn notes(&self) -> MutexGuard<'_, BTreeMap<String, Note>> {
+        self.notes
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn found(&self) -> MutexGuard<'_, Vec<Found>> {
+        self.found
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn printed_path(&self, id: &str) -> PathBuf {
+        // Ids are safe in file names: they were checked at the door.
+        self.folder.join(format!("{id}.{PRINTED}"))
+    }
+
+    fn find(&self, given: bool, content: &[u8], written: Written) -> io::Result<()> {
+        let Ok(record) = serde_json::from_slice::<ActionRecord>(content) else {
+            tracing::warn!(file = %written.path().display(), "the note of an execution makes no sense and is removed");
+            return self.files.release(written);
+        };
+        let id = record.id();
+        let path = self.printed_path(&id);
+        let note = Note {
+            written,
+            given,
+            printed: path.exists(),
+        };
+        self.notes().insert(id, note);
+        self.found().push(Found {
+            record,
+            given,
+            printed: printed(&path),
+        });
+        Ok(())
+    }
+
+    /// The notes of an earlier version become such as this one writes.
+    fn take_over_earlier(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            let earlier = EARLIER.iter().find(|(name, _)| extension == Some(name));
+            if let Some((_, state)) = earlier {
+                let content = fs::read(&path)?;
+                let written = self.files.write(*state, &content)?;
+                fs::remove_file(&path)?;
+                self.find(*state == GIVEN, &content, written)?;
+            }
+        }
+        Ok(())
     }
 
     /// The execution counts as accepted when this returns.
     pub fn accept(&self, record: &ActionRecord) -> io::Result<()> {
-        let path = self.path(&record.id(), WAITING);
-        self.files.write(&path, &serde_json::to_vec(record)?)
+        let written = self.files.write(WAITING, &serde_json::to_vec(record)?)?;
+        let note = Note {
+            written,
+            given: false,
+            printed: false,
+        };
+        let earlier = self.notes().insert(record.id(), note);
+        earlier.map_or(Ok(()), |earlier| self.files.release(earlier.written))
     }
 
     /// Before its orders are sent.
     pub fn give(&self, id: &str) -> io::Result<()> {
-        match fs::rename(self.path(id, WAITING), self.path(id, GIVEN)) {
-            // It was given before, and its host did not take it.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::metadata(self.path(id, GIVEN)).map(drop)
-            }
-            outcome => outcome,
+        let mut notes = self.notes();
+        let note = notes.get_mut(id);
+        let note =
+            note.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "there is no note of it"))?;
+        // Otherwise it was given before, and its host did not take it.
+        if !note.given {
+            note.written.mark(GIVEN)?;
+            note.given = true;
         }
+        Ok(())
     }
 
     pub fn print(&self, id: &str, printed: &[Printed]) {
@@ -72,10 +153,15 @@ impl Notes {
             lines.extend(serde_json::to_vec(piece).unwrap_or_default());
             lines.push(b'\n');
         }
+        // Before the file is there, so that it never stays behind.
+        match self.notes().get_mut(id) {
+            Some(note) => note.printed = true,
+            None => return,
+        }
         let written = fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.path(id, PRINTED))
+            .open(self.printed_path(id))
             .and_then(|mut file| file.write_all(&lines));
         if let Err(error) = written {
             tracing::warn!(
@@ -88,54 +174,30 @@ impl Notes {
 
     /// Its end is in the spool.
     pub fn settle(&self, id: &str) {
-        // The note of its state last: without one, nobody looks for what it printed.
-        self.retire(id, PRINTED);
-        if !self.retire(id, GIVEN) {
-            self.retire(id, WAITING);
-        }
-    }
-
-    /// Whether the note was there.
-    fn retire(&self, id: &str, state: &str) -> bool {
-        let retired = self.files.retire(&self.path(id, state));
-        retired.unwrap_or_else(|error| {
+        let Some(note) = self.notes().remove(id) else {
+            return;
+        };
+        // The note itself last: without one, nobody looks for what it printed.
+        let removed = match note.printed {
+            true => fs::remove_file(self.printed_path(id)),
+            false => Ok(()),
+        };
+        let removed = match removed {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        };
+        if let Err(error) = removed.and(self.files.release(note.written)) {
             tracing::warn!(
                 execution = id,
                 error = chain(&error),
                 "the note of an execution could not be removed"
             );
-            false
-        })
+        }
     }
 
-    /// What an earlier agent left. The files stay until each is settled.
-    pub fn found(&self) -> io::Result<Vec<Found>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let state = path.extension().and_then(|extension| extension.to_str());
-            let given = match state {
-                Some(GIVEN) => true,
-                Some(WAITING) => false,
-                Some(MAKING) => {
-                    fs::remove_file(&path)?;
-                    continue;
-                }
-                _ => continue,
-            };
-            match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
-                Ok(Ok(record)) => found.push(Found {
-                    record,
-                    given,
-                    printed: printed(&path.with_extension(PRINTED)),
-                }),
-                Ok(Err(_)) | Err(_) => {
-                    tracing::warn!(file = %path.display(), "the note of an execution makes no sense and is removed");
-                    fs::remove_file(&path)?;
-                }
-            }
-        }
-        Ok(found)
+    /// What an earlier agent left, once.
+    pub fn take_found(&self) -> Vec<Found> {
+        std::mem::take(&mut *self.found())
     }
 }
 
@@ -171,7 +233,8 @@ mod tests {
     #[test]
     fn a_successor_finds_what_was_accepted_and_whether_it_may_have_begun() {
         let home = tempfile::tempdir().expect("a folder");
-        let notes = Notes::open(home.path().to_path_buf()).expect("opened");
+        let open = || Notes::open(home.path().to_path_buf()).expect("opened");
+        let notes = open();
         for name in ["a", "b", "c"] {
             notes.accept(&record(name)).expect("noted");
         }
@@ -193,19 +256,32 @@ mod tests {
         cut.write_all(b"{\"stream\": \"std").expect("written");
         notes.settle("c-1");
         notes.settle("never-1");
-        fs::write(home.path().join("d-1.making"), "cut").expect("written");
+        // As an earlier version left them.
+        let earlier = serde_json::to_vec(&record("d")).expect("json");
+        fs::write(home.path().join("d-1.given"), earlier).expect("written");
         fs::write(home.path().join("e-1.given"), "nonsense").expect("written");
-        let mut found = notes.found().expect("read");
-        found.sort_by_key(|one| one.record.id());
-        let told: Vec<(&str, bool, usize)> = found
-            .iter()
-            .map(|one| (one.record.execution.as_str(), one.given, one.printed.len()))
-            .collect();
-        assert_eq!(told, [("a", false, 0), ("b", true, 2)]);
-        assert_eq!(found[0].record, record("a"));
-        notes.settle("a-1");
-        notes.settle("b-1");
-        Notes::open(home.path().to_path_buf()).expect("opened");
+        let told = |mut found: Vec<Found>| {
+            found.sort_by_key(|one| one.record.id());
+            let told = found.iter().map(|one| {
+                let name = one.record.execution.clone();
+                (name, one.given, one.printed.len())
+            });
+            told.collect::<Vec<_>>()
+        };
+        let expected = [("a", false, 0), ("b", true, 2), ("d", true, 0)]
+            .map(|(name, given, printed)| (name.to_string(), given, printed));
+        let later = open();
+        let found = later.take_found();
+        assert!(found.iter().any(|one| one.record == record("a")));
+        assert_eq!(told(found), expected);
+        assert_eq!(later.take_found(), []);
+        // Nothing of it is settled yet: the next one finds it again.
+        let last = open();
+        assert_eq!(told(last.take_found()), expected);
+        for id in ["a-1", "b-1", "d-1"] {
+            last.settle(id);
+        }
+        assert_eq!(open().take_found(), []);
         assert_eq!(fs::read_dir(home.path()).expect("there").count(), 0);
     }
 }

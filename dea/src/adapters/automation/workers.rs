@@ -10,7 +10,7 @@
 //! account (caches, files in memory); with more than a little of it the worker is not used again, because the
 //! next execution would have less than it was promised.
 
-use crate::sandbox::Group;
+use crate::sandbox::{Group, MemoryWatch};
 use std::collections::VecDeque;
 use std::io;
 
@@ -21,6 +21,7 @@ const LEFT_BEHIND: u64 = 8 << 20;
 pub struct Worker {
     pub pid: i32,
     pub group: Group,
+    memory: MemoryWatch,
     /// Bytes of memory and processes that the group is limited to.
     limited_to: Option<(u64, u64)>,
     /// Kills for want of memory in its group, as far as they were counted.
@@ -41,7 +42,7 @@ impl Worker {
 
     /// Whether the kernel has killed for want of memory in its group since this was last asked.
     pub fn was_memory_killed(&mut self) -> bool {
-        let kills = self.group.memory_kills().unwrap_or(self.kills);
+        let kills = self.memory.kills().unwrap_or(self.kills);
         kills > std::mem::replace(&mut self.kills, kills)
     }
 }
@@ -125,7 +126,7 @@ impl Workers {
 
     /// A worker is idle again, unless too much is left of what it did.
     pub fn came_back(&mut self, worker: Worker) {
-        let left = worker.group.charged();
+        let left = worker.memory.charged();
         if left.is_ok_and(|left| left <= LEFT_BEHIND) {
             // The last one first: it is in the processor's caches.
             self.ready.push_front(worker);
@@ -171,14 +172,18 @@ fn attach(sandbox: &Group, pid: i32) -> io::Result<Option<Worker>> {
         return Ok(None);
     };
     let is_it = |host: &i32| inside(*host) == Some(pid);
-    let worker = |group: Group| Worker {
-        pid,
-        limited_to: None,
-        kills: group.memory_kills().unwrap_or(0),
-        group,
+    let worker = |group: Group| -> io::Result<Worker> {
+        let memory = group.watch_memory()?;
+        Ok(Worker {
+            pid,
+            limited_to: None,
+            kills: memory.kills().unwrap_or(0),
+            memory,
+            group,
+        })
     };
     if group.members()?.iter().any(is_it) {
-        return Ok(Some(worker(group)));
+        return worker(group).map(Some);
     }
     let host = sandbox.members()?.into_iter().find(is_it);
     let attached = host
@@ -188,7 +193,7 @@ fn attach(sandbox: &Group, pid: i32) -> io::Result<Option<Worker>> {
         let _ = group.remove();
         return Err(error);
     }
-    Ok(Some(worker(group)))
+    worker(group).map(Some)
 }
 
 /// The process on this machine that a sandbox was given as its program: the first inside after the
