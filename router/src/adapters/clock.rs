@@ -2,6 +2,8 @@
 //! never going back.
 
 use crate::domain::table::Millis;
+use std::cell::RefCell;
+use std::io::Write;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, Clone, Copy)]
@@ -33,4 +35,41 @@ pub fn unix_nanos() -> u128 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos())
+}
+
+/// The length of `Sun, 06 Nov 1994 08:49:37 GMT`.
+const HTTP_DATE: usize = 29;
+
+thread_local! {
+    /// The date as answers have it, of that second.
+    static DATE: RefCell<(u64, [u8; HTTP_DATE])> = const { RefCell::new((0, [0; HTTP_DATE])) };
+}
+
+/// Uses the date as answers have it, which is written once a second.
+pub fn http_date<T>(using: impl FnOnce(&[u8]) -> T) -> T {
+    let now = SystemTime::now();
+    let second = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(written, date)| {
+        if *written != second {
+            *written = second;
+            // (It fits: the form has this length whatever the date.)
+            let _ = write!(&mut date[..], "{}", httpdate::HttpDate::from(now));
+        }
+        using(&date[..])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_one_that_others_read() {
+        let said = http_date(|date| String::from_utf8_lossy(date).into_owned());
+        let read = httpdate::parse_http_date(&said).expect("a date");
+        let age = SystemTime::now().duration_since(read).expect("in the past");
+        assert!(age.as_secs() < 5, "{said}");
+    }
 }

@@ -10,7 +10,7 @@
 
 use super::bodies::{BodyError, RequestBody};
 use crate::domain::answer_head::{self, AnswerHead, Ending, Unreadable};
-use crate::domain::chunks::{BrokenChunks, Chunks, Piece};
+use crate::domain::chunks::{self, BrokenChunks, Chunks, Piece};
 use crate::domain::request_head::{self, Framing};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, Uri};
@@ -158,7 +158,7 @@ impl Line {
             Framing::Chunked => Some(Passing {
                 body,
                 left: None,
-                trailers: request_head::announced(headers),
+                trailers: chunks::announced(headers),
             }),
         };
         self.method = method.clone();
@@ -379,7 +379,7 @@ impl Line {
             }
             (Some(data), None) => {
                 if !data.is_empty() {
-                    request_head::chunk(&mut self.out, &data);
+                    chunks::chunk(&mut self.out, &data);
                 }
                 false
             }
@@ -387,7 +387,7 @@ impl Line {
             (None, Some(0)) => true,
             (None, None) => {
                 let announced = &passing.trailers;
-                request_head::last_chunk(&mut self.out, trailers.as_ref(), announced);
+                chunks::last_chunk(&mut self.out, trailers.as_ref(), announced);
                 true
             }
         };

@@ -11,7 +11,7 @@ use super::access_log::AccessLog;
 use super::answers::{health, redirect, refuse};
 use super::backends::{Backends, Connection, Lease, Turn};
 use super::blame::of_exchange;
-use super::bodies::{Gate, RequestBody, RequestProgress, ResponseBody};
+use super::bodies::{ClientBody, Gate, RequestBody, RequestProgress, ResponseBody};
 use super::choice::{Target, add_affinity, hashed, pick, target, wish};
 use super::client::ClientConnection;
 use super::clock::{Clock, unix_millis};
@@ -44,10 +44,8 @@ use daemon::Supervisor;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::ext::ReasonPhrase;
-use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -92,8 +90,8 @@ impl Worker {
 pub async fn handle(
     worker: Arc<Worker>,
     client: Arc<ClientConnection>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+    request: Request<ClientBody>,
+) -> Response<ResponseBody> {
     let number = client.request_begins();
     let exchange = Exchange::begin(worker.clone(), client.clone());
     let template = worker.error_page.of(request.headers());
@@ -101,7 +99,7 @@ pub async fn handle(
     if let Some(template) = template {
         dress(&mut response, &template);
     }
-    Ok(response)
+    response
 }
 
 /// A bug in the handling of one request must not end others. (No `async fn`: it would hold what it guards twice.)
@@ -117,30 +115,11 @@ fn guarded(
     })
 }
 
-/// An upgrade request holds the reader back until it is decided on, whatever way that happens.
-struct Undecided<'a>(Option<&'a ClientConnection>);
-
-impl Undecided<'_> {
-    fn tunnel(mut self) {
-        if let Some(client) = self.0.take() {
-            client.decide(true);
-        }
-    }
-}
-
-impl Drop for Undecided<'_> {
-    fn drop(&mut self) {
-        if let Some(client) = self.0.take() {
-            client.decide(false);
-        }
-    }
-}
-
 async fn answer(
     worker: &Arc<Worker>,
     client: &Arc<ClientConnection>,
     number: u64,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
     mut exchange: Exchange,
 ) -> Response<ResponseBody> {
     let policy = worker.policy.load_full();
@@ -158,7 +137,6 @@ async fn answer(
         return refuse(refusal, Some(exchange), Some(&id_value));
     }
     let upgrade = client.is_upgrade(number);
-    let undecided = Undecided(upgrade.then_some(&**client));
 
     // The front checked that there is exactly one Host, that it is text and that it agrees with the target.
     let host_header = request
@@ -267,7 +245,7 @@ async fn answer(
     };
 
     let version = request.version();
-    let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
+    let client_side = upgrade.then(|| client.side(&mut request));
     let expects = request
         .headers()
         .get(header::EXPECT)
@@ -389,7 +367,6 @@ async fn answer(
         worker.counters.upgrade();
         let (mut head, body) = response.into_parts();
         forwarding::prepare_response(&mut head.headers, &id_value, true);
-        undecided.tunnel();
         if let Some((socket, said)) = body.switched() {
             let joined = tunnel::join(client_side, socket, said, exchange);
             worker.tasks.spawn_once("tunnel", joined);

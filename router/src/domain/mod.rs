@@ -20,6 +20,7 @@ pub mod policy;
 pub mod ports;
 pub mod proxy_header;
 pub mod refusal;
+pub mod reply_head;
 pub mod request_head;
 pub mod route_rules;
 pub mod route_service;
