@@ -10,7 +10,7 @@
 //! passed through layers that this router has no use for. (HTTP/2 has one still: [`super::http2`].)
 //!
 //! Who waits costs next to nothing: what comes is read into room that the thread lends, and what goes out is written
-//! from room that it lends. Only what is incomplete, or is not taken, stays with the connection.
+//! from room that it lends ([`super::room`]). Only what is incomplete, or is not taken, stays with the connection.
 //!
 //! A refused head is answered by a request of our own that stands in for it, whose number is told to the handler
 //! ([`ClientConnection::refuse`]): so the answer gets its log line like any other. Nothing of the client is read as HTTP
@@ -21,6 +21,7 @@ use super::bodies::{ClientBody, ResponseBody};
 use super::client::{ClientConnection, Overdue};
 use super::clock::http_date;
 use super::proxy::{Worker, handle};
+use super::room;
 use super::server::{next_look, patience};
 use super::tunnel::{Duplex, Switched};
 use super::upload::{Giver, Wish, upload};
@@ -34,7 +35,7 @@ use daemon::Shutdown;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -43,17 +44,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
-use tokio_util::io::poll_read_buf;
+use tokio_util::sync::ReusableBoxFuture;
 
-/// What is read at once: of heads, and of bodies.
-const PIECE: usize = 16 << 10;
-const LARGE_PIECE: usize = 64 << 10;
 /// A piece of an answer up to this size is copied behind what goes before it: that is cheaper than to name two places.
 const SMALL: usize = 4 << 10;
 /// So much is gathered before it is written.
 const ENOUGH: usize = 16 << 10;
-/// Larger room is not kept by the thread.
-const KEPT: usize = 64 << 10;
+/// So many handlings are kept to be used again.
+const ANSWERED_MOST: usize = 64;
 /// After so long without a word a client is looked at less often.
 const QUIET: Duration = Duration::from_millis(400);
 /// How long, and how much, to listen to a client that is being closed on.
@@ -61,12 +59,12 @@ const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 1 << 20;
 
 thread_local! {
-    /// Room for what comes: heads and bodies apart, because a head stays as long as its request.
-    static HEADS: Cell<BytesMut> = Cell::default();
-    static BODIES: Cell<BytesMut> = Cell::default();
-    /// Room for what goes out.
-    static OUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// What requests were answered in, to be used again: it is large, and hot.
+    static ANSWERED: RefCell<Vec<Answering>> = const { RefCell::new(Vec::new()) };
 }
+
+/// A request's handling. One that has ended holds nothing.
+type Answering = ReusableBoxFuture<'static, Response<ResponseBody>>;
 
 /// How a conversation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,13 +160,11 @@ struct Turn {
     expects: bool,
     framing: Framing,
     /// None: nothing more is to be written.
-    body: Option<Box<ResponseBody>>,
+    body: Option<ResponseBody>,
     /// The answer is not whole.
     broke_off: bool,
     switches: bool,
 }
-
-type Answering = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
@@ -248,7 +244,7 @@ impl<S: Duplex + 'static> Conversation<S> {
                 return Poll::Ready(End::Over);
             }
             match self.requests.next(&mut self.come) {
-                Step::Head(asked) => self.begin(*asked),
+                Step::Head(asked) => self.begin(asked),
                 Step::Refused(fault) => self.refuse(Some(fault)),
                 Step::Nothing => {
                     if self.requests.in_head() {
@@ -305,7 +301,14 @@ impl<S: Duplex + 'static> Conversation<S> {
     }
 
     fn handle(&self, request: Request<ClientBody>) -> Answering {
-        Box::pin(handle(self.worker.clone(), self.client.clone(), request))
+        let handling = handle(self.worker.clone(), self.client.clone(), request);
+        match ANSWERED.with_borrow_mut(Vec::pop) {
+            Some(mut answered) => {
+                answered.set(handling);
+                answered
+            }
+            None => ReusableBoxFuture::new(handling),
+        }
     }
 
     /// Ready when the answer was written, and the next request may come.
@@ -314,10 +317,18 @@ impl<S: Duplex + 'static> Conversation<S> {
             let Some(turn) = &mut self.turn else {
                 return Poll::Ready(Ok(()));
             };
-            if let Some(answering) = &mut turn.answering
-                && let Poll::Ready(answer) = answering.as_mut().poll(cx)
-            {
-                self.answer(answer);
+            if let Some(mut answering) = turn.answering.take() {
+                match answering.poll(cx) {
+                    Poll::Ready(answer) => {
+                        ANSWERED.with_borrow_mut(|answered| {
+                            if answered.len() < ANSWERED_MOST {
+                                answered.push(answering);
+                            }
+                        });
+                        self.answer(answer);
+                    }
+                    Poll::Pending => turn.answering = Some(answering),
+                }
             }
             if let Poll::Ready(end) = self.poll_answer(cx) {
                 return Poll::Ready(end);
@@ -338,7 +349,6 @@ impl<S: Duplex + 'static> Conversation<S> {
         let Some(turn) = &mut self.turn else {
             return;
         };
-        turn.answering = None;
         let (head, body) = answer.into_parts();
         let size = match (body.is_end_stream(), body.size_hint().exact()) {
             (true, _) => Size::None,
@@ -354,12 +364,12 @@ impl<S: Duplex + 'static> Conversation<S> {
         };
         turn.form.keeps &= !is_last;
         if self.out.capacity() == 0 {
-            self.out = OUT.take();
+            self.out = room::borrow_out();
         }
         let written = http_date(|date| reply_head::write(&mut self.out, &reply, turn.form, date));
         turn.switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         turn.form.keeps = written.keeps;
-        turn.body = (written.framing != Framing::None).then(|| Box::new(body));
+        turn.body = (written.framing != Framing::None).then_some(body);
         turn.framing = written.framing;
     }
 
@@ -423,11 +433,11 @@ impl<S: Duplex + 'static> Conversation<S> {
                 break;
             }
             if self.out.capacity() == 0 {
-                self.out = OUT.take();
+                self.out = room::borrow_out();
             }
             let frame = match body.is_end_stream() {
                 true => None,
-                false => match Pin::new(body.as_mut()).poll_frame(cx) {
+                false => match Pin::new(body).poll_frame(cx) {
                     Poll::Ready(frame) => frame,
                     Poll::Pending => break,
                 },
@@ -505,11 +515,7 @@ impl<S: Duplex + 'static> Conversation<S> {
             }
             self.client.reader_moves();
             self.gone = 0;
-            let mut out = std::mem::take(&mut self.out);
-            out.clear();
-            if out.capacity() <= KEPT {
-                OUT.set(out);
-            }
+            room::give_back(std::mem::take(&mut self.out));
         }
         Poll::Ready(Ok(()))
     }
@@ -609,37 +615,13 @@ impl<S: Duplex + 'static> Conversation<S> {
         }
     }
 
-    /// Reads more, into room of the thread's.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        let (lent, most) = match self.requests.in_body() {
-            true => (&BODIES, LARGE_PIECE),
-            false => (&HEADS, PIECE),
-        };
-        let mut room = lent.take();
-        if room.capacity() < most / 4 {
-            room.reserve(most);
-        }
-        let read = poll_read_buf(Pin::new(&mut self.socket), cx, &mut room);
-        if let Poll::Ready(Ok(count)) = read {
-            self.ended = count == 0;
-            if self.come.is_empty() {
-                self.come = room.split();
-            } else {
-                // (Not with what it has of the thread's room: that would grow to all of it.)
-                let all = self.come.len() + count;
-                if self.come.capacity() < all {
-                    let mut grown = BytesMut::with_capacity(all.next_power_of_two());
-                    grown.extend_from_slice(&self.come);
-                    self.come = grown;
-                }
-                self.come.extend_from_slice(&room);
-                room.clear();
-            }
-        }
-        lent.set(room);
+        let most = self.requests.most();
+        let read = room::poll_read(&mut self.socket, cx, &mut self.come, most);
+        self.ended |= matches!(read, Poll::Ready(Ok(0)));
         read
     }
 

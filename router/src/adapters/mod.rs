@@ -38,6 +38,7 @@ pub mod ordered;
 pub mod packing;
 pub mod proxy;
 pub mod registry;
+pub mod room;
 pub mod route_services;
 pub mod server;
 pub mod sleepers;

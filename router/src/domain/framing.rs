@@ -281,10 +281,14 @@ pub(super) fn lists_token(headers: &HeaderMap, name: HeaderName, token: &[u8]) -
 
 /// What comes next of what a client sent.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are heads, and none is kept"
+)]
 pub enum Step {
     /// Nothing, before more has come.
     Nothing,
-    Head(Box<Asked>),
+    Head(Asked),
     /// A piece of the body.
     Data(Bytes),
     /// The chunked body is over; these came after the last of it.
@@ -336,9 +340,13 @@ impl Inspector {
         matches!(self.state, State::Head) && !self.in_head
     }
 
-    /// The body of a request is under way.
-    pub fn in_body(&self) -> bool {
-        matches!(self.state, State::Sized { .. } | State::Chunked(_))
+    /// How much may come next at most that belongs together.
+    pub fn most(&self) -> usize {
+        match self.state {
+            State::Sized { left } => usize::try_from(left).unwrap_or(usize::MAX),
+            State::Chunked(_) => usize::MAX,
+            State::Head | State::Refused(_) | State::Broken => 0,
+        }
     }
 
     /// How much of a sized body is to come.
@@ -387,7 +395,7 @@ impl Inspector {
         }
     }
 
-    fn head(&mut self, come: &mut BytesMut) -> Result<Option<Box<Asked>>, Fault> {
+    fn head(&mut self, come: &mut BytesMut) -> Result<Option<Asked>, Fault> {
         // Empty lines before a request line are tolerated by everybody; they are part of the head.
         let blank = leading_blank_lines(come);
         self.in_head = come.len() > blank;
@@ -404,7 +412,7 @@ impl Inspector {
             BodyFraming::Length(left) => State::Sized { left },
             BodyFraming::Chunked => State::Chunked(Box::new(Chunks::strict())),
         };
-        Ok(Some(Box::new(asked)))
+        Ok(Some(asked))
     }
 
     /// Behind the head that begins with so many blanks, if it is complete.

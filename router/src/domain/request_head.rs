@@ -1,6 +1,6 @@
 //! A request as it is written to an instance that speaks HTTP/1.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Uri};
 
@@ -15,7 +15,7 @@ pub enum Framing {
 
 /// Writes the head, with further headers. What the headers say of the framing of a body is said anew.
 pub fn write<'a>(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
@@ -84,7 +84,7 @@ mod tests {
                 HeaderValue::from_str(value).expect("a value"),
             );
         }
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let uri = Uri::from_static(uri);
         let further = further.map(|value| (HeaderName::from_static("x-further"), value));
         write(
@@ -95,7 +95,7 @@ mod tests {
             further.into_iter(),
             framing,
         );
-        String::from_utf8(out.to_vec()).expect("text")
+        String::from_utf8(out).expect("text")
     }
 
     #[test]
