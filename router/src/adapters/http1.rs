@@ -27,6 +27,7 @@ use super::tunnel::{Duplex, Switched};
 use super::upload::{Giver, Wish, upload};
 use crate::domain::chunks;
 use crate::domain::framing::{Asked, BodyFraming, Inspector, Step};
+use crate::domain::header_room;
 use crate::domain::refusal::Fault;
 use crate::domain::reply_head::{self, Form, Framing, Reply, Size};
 use crate::domain::table::Millis;
@@ -283,6 +284,19 @@ impl<S: Duplex + 'static> Conversation<S> {
             expects: asked.expects,
             ..Turn::of(form)
         });
+        if self.requests.breaks(&self.come) {
+            self.break_body();
+        }
+    }
+
+    /// What was passed on so far of the body must not look like a whole one.
+    fn break_body(&mut self) {
+        self.unread = true;
+        self.is_last = true;
+        self.client.break_body();
+        if let Some(turn) = &mut self.turn {
+            turn.upload = None;
+        }
     }
 
     /// Has a head answered that may not pass; `None`: it did not come in time.
@@ -325,7 +339,7 @@ impl<S: Duplex + 'static> Conversation<S> {
                                 answered.push(answering);
                             }
                         });
-                        self.answer(answer);
+                        self.answer(cx, answer);
                     }
                     Poll::Pending => turn.answering = Some(answering),
                 }
@@ -340,10 +354,10 @@ impl<S: Duplex + 'static> Conversation<S> {
     }
 
     /// Begins the answer with its head.
-    fn answer(&mut self, answer: Response<ResponseBody>) {
+    fn answer(&mut self, cx: &mut Context<'_>, answer: Response<ResponseBody>) {
         // What has come of a body that nobody wants is read, if that is all of it.
         if self.upload_is_in_vain() {
-            self.skip_body();
+            self.skip_body(cx);
         }
         let is_last = self.is_last || self.upload_is_in_vain();
         let Some(turn) = &mut self.turn else {
@@ -368,6 +382,7 @@ impl<S: Duplex + 'static> Conversation<S> {
         }
         let written = http_date(|date| reply_head::write(&mut self.out, &reply, turn.form, date));
         turn.switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        header_room::give_back(head.headers);
         turn.form.keeps = written.keeps;
         turn.body = (written.framing != Framing::None).then_some(body);
         turn.framing = written.framing;
@@ -378,12 +393,18 @@ impl<S: Duplex + 'static> Conversation<S> {
         upload.is_some_and(Giver::is_in_vain)
     }
 
-    /// Throws away what has come of the body.
-    fn skip_body(&mut self) {
+    /// Throws away what has come of the body: if that is all of it, the connection can be used again.
+    fn skip_body(&mut self, cx: &mut Context<'_>) {
+        let mut may_read = true;
         loop {
             match self.requests.next(&mut self.come) {
                 Step::Data(_) if !self.requests.between_requests() => {}
                 Step::Data(_) | Step::End(_) => break,
+                Step::Nothing if std::mem::take(&mut may_read) => {
+                    if !matches!(self.poll_read(cx), Poll::Ready(Ok(1..))) {
+                        return;
+                    }
+                }
                 Step::Nothing | Step::Head(_) | Step::Refused(_) | Step::Broken => return,
             }
         }
@@ -405,16 +426,15 @@ impl<S: Duplex + 'static> Conversation<S> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Broken)),
                 Poll::Pending => {
-                    if let Some(body) = &mut turn.body
-                        && turn.upload.is_some()
-                    {
+                    // (The last of a request's body, too, which has come from the client already.)
+                    if let Some(body) = &mut turn.body {
                         turn.broke_off |= body.pass_on(cx).is_err();
                     }
                     return Poll::Pending;
                 }
             }
             if turn.answering.is_none() && turn.body.is_none() {
-                return Poll::Ready(self.finish());
+                return Poll::Ready(self.finish(cx));
             }
             if !gathered {
                 return Poll::Pending;
@@ -538,9 +558,9 @@ impl<S: Duplex + 'static> Conversation<S> {
     }
 
     /// The answer was written.
-    fn finish(&mut self) -> Result<(), End> {
+    fn finish(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         if self.turn.as_ref().is_some_and(|turn| turn.upload.is_some()) {
-            self.skip_body();
+            self.skip_body(cx);
         }
         let Some(turn) = self.turn.take() else {
             return Ok(());
@@ -597,15 +617,16 @@ impl<S: Duplex + 'static> Conversation<S> {
                 }
                 (Step::Nothing, _) => match self.poll_read(cx) {
                     Poll::Pending => return Ok(false),
-                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(1..)) => {
+                        if self.requests.breaks(&self.come) {
+                            self.break_body();
+                            return Ok(true);
+                        }
+                    }
                     Poll::Ready(Ok(0) | Err(_)) => return Err(End::Broken),
                 },
                 (Step::Broken, _) => {
-                    // What was passed on so far must not look like a whole body.
-                    self.unread = true;
-                    self.is_last = true;
-                    self.client.break_body();
-                    turn.upload = None;
+                    self.break_body();
                     return Ok(true);
                 }
                 (Step::Head(_) | Step::Refused(_) | Step::Data(_) | Step::End(_), _) => {

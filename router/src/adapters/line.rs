@@ -276,14 +276,19 @@ impl Line {
     /// came after.
     pub fn rests(&mut self) -> bool {
         // (An instance may answer before it has taken the last piece of a body.)
-        let sent = self.body.is_none() && self.out.is_empty() && self.piece.is_empty();
-        let done = self.is_over() && sent && !self.unflushed && self.broken.is_none();
+        let done = self.is_over() && self.is_sent() && self.broken.is_none();
         if !done || !self.kept || !self.come.is_empty() {
             return false;
         }
         // (What is left of its part of the room.)
         self.come = BytesMut::new();
         true
+    }
+
+    /// The whole request has gone out, the last piece of its body too.
+    fn is_sent(&self) -> bool {
+        let is_written = self.out.is_empty() && self.piece.is_empty();
+        self.body.is_none() && is_written && !self.unflushed
     }
 
     /// The socket of an instance that switched to another protocol, and what it has said in it.
@@ -294,8 +299,7 @@ impl Line {
 
     /// Passes on what can be of the request. An instance that takes no more may have answered all the same.
     pub fn pass_on(&mut self, cx: &mut Context<'_>) -> Result<(), LineError> {
-        let is_done = self.out.is_empty() && self.body.is_none() && !self.unflushed;
-        if is_done || self.broken.is_some() {
+        if self.is_sent() || self.broken.is_some() {
             return Ok(());
         }
         loop {

@@ -203,6 +203,19 @@ impl Chunks {
         Ok(Piece::Nothing)
     }
 
+    /// Whether what has come breaks the framing before the body ends.
+    pub fn breaks(&self, come: &[u8]) -> bool {
+        let (mut part, mut rest) = (self.part, come);
+        while !rest.is_empty() {
+            match step_chunk(part, rest) {
+                Some((taken, Some(next))) => (part, rest) = (next, &rest[taken..]),
+                Some((_, None)) => return false,
+                None => return true,
+            }
+        }
+        false
+    }
+
     /// Some servers fill their sizes up with blanks.
     fn padded(&self, byte: u8) -> Result<ChunkPart, BrokenChunks> {
         match (self.part, byte) {

@@ -22,6 +22,7 @@
 //! is known: who serves the client does not ask for the next head before.
 
 use super::chunks::{Chunks, Piece};
+use super::header_room;
 use super::refusal::Fault;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -80,7 +81,7 @@ pub fn read_head(bytes: &Bytes) -> Result<Asked, Fault> {
         return Err(Fault::Connect);
     }
 
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + SPARE);
+    let mut headers = header_room::borrow(parsed.headers.len() + SPARE);
     let mut host: Option<&str> = None;
     let mut length: Option<u64> = None;
     let (mut chunked, mut expects) = (false, false);
@@ -281,10 +282,6 @@ pub(super) fn lists_token(headers: &HeaderMap, name: HeaderName, token: &[u8]) -
 
 /// What comes next of what a client sent.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most are heads, and none is kept"
-)]
 pub enum Step {
     /// Nothing, before more has come.
     Nothing,
@@ -338,6 +335,16 @@ impl Inspector {
     /// Between two requests: no byte of the next has come.
     pub fn between_requests(&self) -> bool {
         matches!(self.state, State::Head) && !self.in_head
+    }
+
+    /// Whether the body under way is broken somewhere in what has come. Asked before any of it is passed on: whoever gets
+    /// the beginning of a broken body may answer it, and that is no answer to the client's request.
+    pub fn breaks(&self, come: &[u8]) -> bool {
+        match &self.state {
+            State::Chunked(chunks) => chunks.breaks(come),
+            State::Broken => true,
+            State::Head | State::Sized { .. } | State::Refused(_) => false,
+        }
     }
 
     /// How much may come next at most that belongs together.

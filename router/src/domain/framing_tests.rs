@@ -175,6 +175,22 @@ fn broken_chunks_are_noticed() {
 }
 
 #[test]
+fn a_break_is_seen_in_all_that_has_come() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (body, breaks) in [
+        ("3\r\nab", false),
+        ("3\r\nabc\r\n0\r\n\r\nnonsense\n", false),
+        ("3\r\nabcX\r\n0\r\n\r\n", true),
+        ("3\r\nabc\r\n1\r\nd\r\n g\r\n", true),
+    ] {
+        let mut inspector = Inspector::new(1000);
+        let mut come = BytesMut::from(format!("{head}{body}").as_str());
+        assert!(matches!(inspector.next(&mut come), Step::Head(_)));
+        assert_eq!(inspector.breaks(&come), breaks, "{body:?}");
+    }
+}
+
+#[test]
 fn large_heads_are_refused_when_they_pass_the_limit() {
     let held = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(2000));
     for end in ["", "\r\n\r\n"] {

@@ -12,6 +12,7 @@ pub mod departures;
 pub mod forwarding;
 pub mod frames;
 pub mod framing;
+pub mod header_room;
 pub mod header_rules;
 pub mod http2;
 pub mod identity;
