@@ -14,9 +14,10 @@ use router::domain::announcement::Announcement;
 use router::domain::answer_head::{self, Ending};
 use router::domain::chunks::{Chunks, Piece};
 use router::domain::frames::FrameWatch;
-use router::domain::framing::{Inspector, Stop};
+use router::domain::framing::{Inspector, Step};
 use router::domain::http2::{Asked, to_http1};
 use router::domain::proxy_header::{self, Said};
+use router::domain::refusal::Fault;
 use router::domain::table::Registry;
 use support::corpus::{SMUGGLED, http1_cases};
 
@@ -70,20 +71,48 @@ fn mutated(bytes: &[u8], pieces: &[&str], random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// What is passed on of a stream that arrives in these pieces, and how it ends.
-fn inspected(bytes: &[u8], piece: usize) -> (Vec<u8>, Stop) {
+/// Why nothing more is taken of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    None,
+    HeadIncomplete,
+    Refused(Fault),
+    BrokenBody,
+}
+
+/// What is read of a stream that arrives in these pieces, and how it ends: heads and bodies as bytes, and as what they
+/// were taken for.
+fn inspected(bytes: &[u8], piece: usize) -> (Vec<u8>, Vec<String>, Stop) {
     let mut inspector = Inspector::new(16 * 1024);
-    let (mut held, mut passed, mut why) = (Vec::new(), Vec::new(), Stop::None);
+    let (mut come, mut passed, mut read) = (BytesMut::new(), Vec::new(), Vec::new());
+    let mut why = Stop::None;
     for some in bytes.chunks(piece.max(1)) {
-        held.extend_from_slice(some);
-        let verdict = inspector.feed(&held);
-        passed.extend(held.drain(..verdict.pass));
-        why = verdict.why;
-        if matches!(why, Stop::Refused(_) | Stop::BrokenBody) {
+        come.extend_from_slice(some);
+        loop {
+            let before = come.clone();
+            match inspector.next(&mut come) {
+                Step::Nothing if inspector.in_head() => why = Stop::HeadIncomplete,
+                Step::Nothing => why = Stop::None,
+                Step::Head(asked) => {
+                    passed.extend_from_slice(&before[..before.len() - come.len()]);
+                    read.push(format!("{:?} {:?}", asked.request, asked.body));
+                    continue;
+                }
+                Step::Data(data) => {
+                    passed.extend_from_slice(&data);
+                    continue;
+                }
+                Step::End(trailers) => {
+                    read.push(format!("{trailers:?}"));
+                    continue;
+                }
+                Step::Refused(fault) => return (passed, read, Stop::Refused(fault)),
+                Step::Broken => return (passed, read, Stop::BrokenBody),
+            }
             break;
         }
     }
-    (passed, why)
+    (passed, read, why)
 }
 
 /// The first head of what passed has one Host and at most one framing, to a reader that knows of no rule but lines.

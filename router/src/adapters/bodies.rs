@@ -6,6 +6,7 @@ use super::clock::Clock;
 use super::exchange::Exchange;
 use super::instance::{InstanceBody, InstanceError};
 use super::packing::Packing;
+use super::upload::Upload;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
@@ -21,11 +22,51 @@ use tokio::time::Sleep;
 /// How long a client that waits for "100 Continue" waits for the instance to say so.
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The body of a request as it comes from its client.
+#[derive(Debug)]
+pub enum ClientBody {
+    None,
+    Http1(Upload),
+    Http2(Incoming),
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            ClientBody::None => Poll::Ready(None),
+            ClientBody::Http1(body) => Pin::new(body).poll_frame(cx),
+            ClientBody::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Read),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ClientBody::None => true,
+            ClientBody::Http1(body) => body.is_end_stream(),
+            ClientBody::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ClientBody::None => SizeHint::with_exact(0),
+            ClientBody::Http1(body) => body.size_hint(),
+            ClientBody::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 /// What the router sends to an instance.
 #[derive(Debug)]
 pub struct RequestBody {
     /// `None` for a request without a body, which can be sent again.
-    inner: Option<Incoming>,
+    inner: Option<ClientBody>,
     progress: Option<Arc<RequestProgress>>,
     client: Option<(Arc<ClientConnection>, Clock)>,
     gate: Option<(Arc<Gate>, Pin<Box<Sleep>>)>,
@@ -41,6 +82,8 @@ pub enum BodyError {
     Timeout,
     #[error("the client's body is longer than its route lets in")]
     TooLong,
+    #[error("the client left before its body was complete")]
+    Cut,
     #[error("the client's body cannot be read")]
     Read(#[source] hyper::Error),
 }
@@ -91,7 +134,7 @@ impl RequestBody {
     }
 
     pub fn of(
-        body: Incoming,
+        body: ClientBody,
         progress: Arc<RequestProgress>,
         client: Arc<ClientConnection>,
         clock: Clock,
@@ -159,7 +202,7 @@ impl Body for RequestBody {
                 return Poll::Ready(Some(Err(BodyError::TooLong)));
             }
         }
-        polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::Read)))
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -202,6 +245,16 @@ pub enum ResponseBody {
     None,
 }
 
+impl ResponseBody {
+    /// The client takes nothing at the moment: what can be is passed on of a request's body that is still under way.
+    pub fn pass_on(&mut self, cx: &mut Context<'_>) -> Result<(), InstanceError> {
+        match self {
+            ResponseBody::Instance { inner, .. } => inner.pass_on(cx),
+            ResponseBody::Own { .. } | ResponseBody::None => Ok(()),
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = InstanceError;
@@ -226,13 +279,6 @@ impl Body for ResponseBody {
                 failed,
                 packing,
             } => {
-                // hyper would keep as much for a reader as the largest head may be; the front wakes us when it moves.
-                if exchange.is_held_up() {
-                    return match inner.pass_on(cx) {
-                        Ok(()) => Poll::Pending,
-                        Err(error) => Poll::Ready(Some(Err(error))),
-                    };
-                }
                 if let Some(error) = failed.take() {
                     return Poll::Ready(Some(Err(error)));
                 }

@@ -1,29 +1,27 @@
-//! What the parts that serve one client connection tell each other: the reader that checks the raw
-//! bytes ([`super::front`]), the handler of requests and the task that watches the time.
+//! What the parts that serve one client connection tell each other: who reads the client's bytes
+//! ([`super::http1`], [`super::http2`]), the handler of requests and whoever watches the time.
 //!
-//! hyper sits between them and knows nothing of it, so the link is the *number of the request* on
-//! its connection: HTTP/1 serves them in order, hence both sides count the same.
+//! The link is the *number of the request* on its connection: HTTP/1 serves them in order, hence both
+//! sides count the same.
 //!
 //! HTTP/2 serves many at once. There each request has a value of its own ([`ClientConnection::stream`]), as
 //! if it had come on a connection of its own, and [`super::streams`] knows those of one connection.
 
 use super::crowd::Place;
 use super::streams::Ticket;
+use super::tunnel::{ClientSide, Switched};
 use crate::domain::refusal::{Fault, Refusal};
 use crate::domain::table::Millis;
 use futures_util::task::AtomicWaker;
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 use std::net::SocketAddr;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::oneshot;
 
 const IDLE: u64 = 0;
 const IN_HEAD: u64 = 1;
 const BUSY: u64 = 2;
-
-const NO_DECISION: u8 = 0;
-const STAY: u8 = 1;
-const TUNNEL: u8 = 2;
 
 /// One client connection.
 #[derive(Debug)]
@@ -35,21 +33,14 @@ pub struct ClientConnection {
     pub secure: bool,
     /// The certificate it showed, in base64.
     pub certificate: Option<Box<HeaderValue>>,
-    /// Requests that hyper handed out.
+    /// Requests that reached the handler.
     served: AtomicU64,
-    /// Those of them that are over.
-    ended: AtomicU64,
-    /// No byte of a request has come that hyper was not given to its end.
-    between_requests: AtomicBool,
     /// Number of the request that stands for a refused head; 0 for none.
     refused_at: AtomicU64,
     refusal: Mutex<Option<Fault>>,
     head_timed_out: AtomicBool,
     /// Number of the last request that asks for an upgrade.
     upgrade_at: AtomicU64,
-    decision: AtomicU8,
-    /// Wakes the reader.
-    pub reader: AtomicWaker,
     /// Wakes whoever passes the request's body on.
     pub body: AtomicWaker,
     broken_body: AtomicBool,
@@ -67,6 +58,8 @@ pub struct ClientConnection {
 enum Holds {
     Connection {
         _place: Place,
+        /// Where its socket goes if the request under way makes a tunnel of it.
+        switch: Mutex<Option<oneshot::Sender<Switched>>>,
     },
     /// One request among those of an HTTP/2 connection.
     Stream(Ticket),
@@ -136,7 +129,10 @@ impl ClientConnection {
         };
         let address =
             HeaderValue::from_str(&address.to_string()).expect("an ip address is visible ASCII");
-        let holds = Holds::Connection { _place: place };
+        let holds = Holds::Connection {
+            _place: place,
+            switch: Mutex::new(None),
+        };
         ClientConnection::with(peer, address, secure, now << 2 | IDLE, holds)
     }
 
@@ -165,14 +161,10 @@ impl ClientConnection {
             certificate: None,
             address,
             served: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            between_requests: AtomicBool::new(true),
             refused_at: AtomicU64::new(0),
             refusal: Mutex::new(None),
             head_timed_out: AtomicBool::new(false),
             upgrade_at: AtomicU64::new(0),
-            decision: AtomicU8::new(NO_DECISION),
-            reader: AtomicWaker::new(),
             body: AtomicWaker::new(),
             broken_body: AtomicBool::new(false),
             body_timed_out: AtomicBool::new(false),
@@ -201,29 +193,18 @@ impl ClientConnection {
         if self.head_timed_out.load(Ordering::Acquire) {
             return Some(Refusal::HeadTimeout);
         }
-        let fault = *self
-            .refusal
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let fault = *self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         Some(fault.map_or(Refusal::Unknown, Refusal::Malformed))
     }
 
     /// Called by the reader: the head of that number may not pass.
     pub fn refuse(&self, number: u64, fault: Option<Fault>) {
-        *self
-            .refusal
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = fault;
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = fault;
         self.refused_at.store(number, Ordering::Release);
-    }
-
-    pub fn head_timed_out(&self) -> bool {
-        self.head_timed_out.load(Ordering::Acquire)
     }
 
     pub fn time_out_head(&self) {
         self.head_timed_out.store(true, Ordering::Release);
-        self.reader.wake();
     }
 
     /// Called by the reader: the head of that number asks for an upgrade.
@@ -235,19 +216,24 @@ impl ClientConnection {
         self.upgrade_at.load(Ordering::Acquire) == number
     }
 
-    /// The answer to an upgrade: from now on a tunnel, or requests again.
-    pub fn decide(&self, tunnel: bool) {
-        self.decision
-            .store(if tunnel { TUNNEL } else { STAY }, Ordering::Release);
-        self.reader.wake();
+    /// Its side of the tunnel that `request` is to become.
+    pub fn side<B>(&self, request: &mut Request<B>) -> ClientSide {
+        match &self.holds {
+            Holds::Connection { switch, .. } => {
+                let (tell, told) = oneshot::channel();
+                *switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
+                ClientSide::Http1(told)
+            }
+            Holds::Stream(_) => ClientSide::Http2(hyper::upgrade::on(request)),
+        }
     }
 
-    /// Called by the reader: takes the decision, if there is one.
-    pub fn take_decision(&self) -> Option<bool> {
-        match self.decision.swap(NO_DECISION, Ordering::AcqRel) {
-            STAY => Some(false),
-            TUNNEL => Some(true),
-            _ => None,
+    /// Gives the connection's socket to whoever waits for it.
+    pub fn switches(&self, side: Switched) {
+        if let Holds::Connection { switch, .. } = &self.holds {
+            let told = switch.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // (Whoever waited may have gone, and the socket goes too.)
+            let _ = told.map(|told| told.send(side));
         }
     }
 
@@ -288,11 +274,6 @@ impl ClientConnection {
         self.reader_awaited.end()
     }
 
-    /// Whether its socket takes no more of the answer.
-    pub fn is_awaited(&self) -> bool {
-        self.reader_awaited.has_begun()
-    }
-
     pub fn head_begins(&self, now: Millis) {
         if self.phase.load(Ordering::Relaxed) & 3 == IDLE {
             self.phase.store(now << 2 | IN_HEAD, Ordering::Relaxed);
@@ -303,23 +284,13 @@ impl ClientConnection {
         self.phase.store(now << 2 | BUSY, Ordering::Relaxed);
     }
 
-    /// Called by the reader.
-    pub fn is_between_requests(&self, is: bool) {
-        self.between_requests.store(is, Ordering::Relaxed);
-    }
-
-    /// Whether nothing is under way, either way, and has not been for so long; after a request at least.
+    /// Whether nothing is under way and has not been for so long.
     pub fn is_quiet(&self, now: Millis, since: Millis) -> bool {
         let phase = self.phase.load(Ordering::Relaxed);
-        let served = self.served.load(Ordering::Acquire);
-        let over = served > 0 && served == self.ended.load(Ordering::Acquire);
-        let idle = phase & 3 == IDLE && now.saturating_sub(phase >> 2) >= since;
-        let unread = self.reader_awaited.lasts(now, 0);
-        idle && over && !unread && self.between_requests.load(Ordering::Relaxed)
+        phase & 3 == IDLE && now.saturating_sub(phase >> 2) >= since
     }
 
     pub fn request_ends(&self, now: Millis) {
-        self.ended.fetch_add(1, Ordering::AcqRel);
         self.phase.store(now << 2 | IDLE, Ordering::Relaxed);
         if let Holds::Stream(ticket) = &self.holds {
             ticket.ends(now);

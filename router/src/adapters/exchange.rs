@@ -138,22 +138,16 @@ impl Exchange {
     }
 
     /// Its client's connection is looked at every now and then, and this request with it
-    /// ([`super::server`]). Requests on HTTP/2 are tasks of their own.
+    /// ([`super::http1`]). Requests on HTTP/2 are tasks of their own.
     pub fn is_looked_after(&self) -> bool {
         !self.client.is_stream()
     }
 
-    /// The client can take more of the answer. (Whether a connection of HTTP/1 can is its front's to know.)
+    /// The client can take more of the answer. (Whether one of HTTP/1 can is its connection's to know.)
     pub fn more_is_wanted(&self) {
         if self.client.is_stream() {
             self.client.reader_moves();
         }
-    }
-
-    /// The client takes nothing at the moment, and what was handed out last still waits for it. (Each request of HTTP/2
-    /// has a window of its own.)
-    pub fn is_held_up(&self) -> bool {
-        !self.client.is_stream() && self.client.is_awaited()
     }
 
     /// A piece of the answer was handed out.

@@ -10,7 +10,7 @@
 //! [`FrameWatch`]'s and the clock's. All of a connection's requests run in its own task.
 
 use super::answers::refuse;
-use super::bodies::ResponseBody;
+use super::bodies::{ClientBody, ResponseBody};
 use super::client::{ClientConnection, Overdue};
 use super::clock::Clock;
 use super::crew::{Crew, Inbox};
@@ -152,7 +152,8 @@ async fn serve_request(
             None
         }
     };
-    let mut answer = handle(worker, client, Request::from_parts(head, body)).await?;
+    let request = Request::from_parts(head, ClientBody::Http2(body));
+    let mut answer = handle(worker, client, request).await;
     if let Some(offer) = offer {
         answer = switched(&offer, answer);
     }

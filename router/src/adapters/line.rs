@@ -9,8 +9,9 @@
 //! may answer before it has read all.
 
 use super::bodies::{BodyError, RequestBody};
+use super::room;
 use crate::domain::answer_head::{self, AnswerHead, Ending, Unreadable};
-use crate::domain::chunks::{BrokenChunks, Chunks, Piece};
+use crate::domain::chunks::{self, BrokenChunks, Chunks, Piece};
 use crate::domain::request_head::{self, Framing};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, Uri};
@@ -21,13 +22,6 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use tokio_util::io::poll_read_buf;
-
-/// What is read at once: at first, and of a longer body.
-const PIECE: usize = 8 << 10;
-const LARGE_PIECE: usize = 64 << 10;
-/// An idle connection keeps no larger buffers.
-const KEPT: usize = 16 << 10;
 
 /// How an instance is reached.
 pub enum Socket {
@@ -56,13 +50,12 @@ pub struct Line {
     socket: Socket,
     /// What has come and was not taken yet.
     come: BytesMut,
-    /// There was much of it at once.
-    is_large: bool,
     searched: usize,
     /// How many bytes the instance has said.
     heard: u64,
-    /// What goes out first, and behind it.
-    out: BytesMut,
+    /// What goes out first, how much of it has gone, and what goes behind it.
+    out: Vec<u8>,
+    gone: usize,
     piece: Bytes,
     /// Something was written since the last flush.
     unflushed: bool,
@@ -102,10 +95,10 @@ impl Line {
         Box::new(Line {
             socket,
             come: BytesMut::new(),
-            is_large: false,
             searched: 0,
             heard: 0,
-            out: BytesMut::new(),
+            out: Vec::new(),
+            gone: 0,
             piece: Bytes::new(),
             unflushed: false,
             untouched: true,
@@ -146,7 +139,8 @@ impl Line {
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::Chunked,
         };
-        self.out.clear();
+        self.out = room::borrow_out();
+        self.gone = 0;
         request_head::write(&mut self.out, method, uri, headers, further, framing);
         self.body = match framing {
             Framing::None => None,
@@ -158,7 +152,7 @@ impl Line {
             Framing::Chunked => Some(Passing {
                 body,
                 left: None,
-                trailers: request_head::announced(headers),
+                trailers: chunks::announced(headers),
             }),
         };
         self.method = method.clone();
@@ -192,7 +186,7 @@ impl Line {
                     return Poll::Ready(Ok(head));
                 }
                 None => {
-                    if ready!(self.poll_fill(cx, PIECE))? == 0 {
+                    if ready!(self.poll_fill(cx, 0))? == 0 {
                         return Poll::Ready(Err(self.ended()));
                     }
                 }
@@ -239,7 +233,7 @@ impl Line {
                 Answer::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
                 Answer::Chunks(chunks) => match chunks.next(&mut self.come) {
                     Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Ok(Piece::Nothing) => LARGE_PIECE,
+                    Ok(Piece::Nothing) => usize::MAX,
                     Ok(Piece::End(trailers)) => {
                         self.answer = Answer::Over;
                         let trailers = trailers.map(|trailers| Ok(Frame::trailers(trailers)));
@@ -250,9 +244,9 @@ impl Line {
                 Answer::Close if !self.come.is_empty() => {
                     return Poll::Ready(Some(Ok(Frame::data(self.come.split().freeze()))));
                 }
-                Answer::Close => LARGE_PIECE,
+                Answer::Close => usize::MAX,
             };
-            match ready!(self.poll_fill(cx, most.clamp(PIECE, LARGE_PIECE))) {
+            match ready!(self.poll_fill(cx, most)) {
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(0) if matches!(self.answer, Answer::Close) => {
                     self.answer = Answer::Over;
@@ -282,18 +276,19 @@ impl Line {
     /// came after.
     pub fn rests(&mut self) -> bool {
         // (An instance may answer before it has taken the last piece of a body.)
-        let sent = self.body.is_none() && self.out.is_empty() && self.piece.is_empty();
-        let done = self.is_over() && sent && !self.unflushed && self.broken.is_none();
+        let done = self.is_over() && self.is_sent() && self.broken.is_none();
         if !done || !self.kept || !self.come.is_empty() {
             return false;
         }
-        if std::mem::take(&mut self.is_large) {
-            self.come = BytesMut::new();
-        }
-        if self.out.capacity() > KEPT {
-            self.out = BytesMut::new();
-        }
+        // (What is left of its part of the room.)
+        self.come = BytesMut::new();
         true
+    }
+
+    /// The whole request has gone out, the last piece of its body too.
+    fn is_sent(&self) -> bool {
+        let is_written = self.out.is_empty() && self.piece.is_empty();
+        self.body.is_none() && is_written && !self.unflushed
     }
 
     /// The socket of an instance that switched to another protocol, and what it has said in it.
@@ -304,8 +299,7 @@ impl Line {
 
     /// Passes on what can be of the request. An instance that takes no more may have answered all the same.
     pub fn pass_on(&mut self, cx: &mut Context<'_>) -> Result<(), LineError> {
-        let is_done = self.out.is_empty() && self.body.is_none() && !self.unflushed;
-        if is_done || self.broken.is_some() {
+        if self.is_sent() || self.broken.is_some() {
             return Ok(());
         }
         loop {
@@ -335,20 +329,25 @@ impl Line {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() || !self.piece.is_empty() {
             let socket = Pin::new(&mut self.socket);
+            let out = &self.out[self.gone..];
             let count = if self.piece.is_empty() {
-                ready!(socket.poll_write(cx, &self.out))?
-            } else if self.out.is_empty() {
+                ready!(socket.poll_write(cx, out))?
+            } else if out.is_empty() {
                 ready!(socket.poll_write(cx, &self.piece))?
             } else {
-                let both = [IoSlice::new(&self.out), IoSlice::new(&self.piece)];
+                let both = [IoSlice::new(out), IoSlice::new(&self.piece)];
                 ready!(socket.poll_write_vectored(cx, &both))?
             };
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let first = count.min(self.out.len());
-            self.out.advance(first);
+            let first = count.min(out.len());
+            self.gone += first;
             self.piece.advance(count - first);
+            if self.gone == self.out.len() {
+                self.gone = 0;
+                room::give_back(std::mem::take(&mut self.out));
+            }
             self.untouched = false;
             self.unflushed = true;
         }
@@ -379,7 +378,8 @@ impl Line {
             }
             (Some(data), None) => {
                 if !data.is_empty() {
-                    request_head::chunk(&mut self.out, &data);
+                    self.out = room::borrow_out();
+                    chunks::chunk(&mut self.out, &data);
                 }
                 false
             }
@@ -387,7 +387,7 @@ impl Line {
             (None, Some(0)) => true,
             (None, None) => {
                 let announced = &passing.trailers;
-                request_head::last_chunk(&mut self.out, trailers.as_ref(), announced);
+                chunks::last_chunk(&mut self.out, trailers.as_ref(), announced);
                 true
             }
         };
@@ -397,17 +397,9 @@ impl Line {
         Ok(true)
     }
 
-    /// Reads more, up to so much at once.
+    /// Reads more, much at once where so much is to come.
     fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<usize, LineError>> {
-        if self.come.capacity() - self.come.len() < most / 2 {
-            self.come.reserve(most);
-            self.is_large |= self.come.capacity() > KEPT;
-        }
-        let read = ready!(poll_read_buf(
-            Pin::new(&mut self.socket),
-            cx,
-            &mut self.come
-        ));
+        let read = ready!(room::poll_read(&mut self.socket, cx, &mut self.come, most));
         let count = read.map_err(|error| LineError::Broken(self.broken.take().unwrap_or(error)))?;
         self.heard += count as u64;
         Poll::Ready(Ok(count))
@@ -496,7 +488,7 @@ mod tests {
             |line| line.answer = Answer::Length(1),
             |line| line.kept = false,
             |line| line.come = BytesMut::from("HTTP/1.1 200 OK"),
-            |line| line.out = BytesMut::from("rest of a head"),
+            |line| line.out = b"rest of a head".to_vec(),
             |line| line.piece = Bytes::from_static(b"rest of a body"),
             |line| line.unflushed = true,
             |line| line.broken = Some(io::ErrorKind::BrokenPipe.into()),

@@ -1,9 +1,9 @@
 //! Sockets, bus, files: what carries out the domain's decisions.
 //!
 //! ```text
-//!   server ──accept──▶ front (checks raw bytes) ──▶ hyper ──▶ proxy ──▶ backends ──line──▶ instance
-//!                                                              │  └─▶ tunnel (upgrades)
-//!   registry ◀── bus      registry ──snapshot──▶ lookups       └─▶ exchange (log line, counters)
+//!   server ──accept──▶ http1 (strict front) ──▶ proxy ──▶ backends ──line──▶ instance
+//!                 └──▶ http2 (hyper) ─────────────▲ │  └─▶ tunnel (upgrades)
+//!   registry ◀── bus      registry ──snapshot──▶ lookups └─▶ exchange (log line, counters)
 //!   doors ── opens the ports of routes ──▶ tcp, udp (carry what comes there) ──▶ instance
 //!   traffic ──▶ bus       (what exchanges counted, each period)
 //! ```
@@ -26,8 +26,8 @@ pub mod doors;
 pub mod error_page;
 pub mod exchange;
 pub mod failures;
-pub mod front;
 pub mod fronts;
+pub mod http1;
 pub mod http2;
 pub mod instance;
 pub mod keep_alive;
@@ -38,6 +38,7 @@ pub mod ordered;
 pub mod packing;
 pub mod proxy;
 pub mod registry;
+pub mod room;
 pub mod route_services;
 pub mod server;
 pub mod sleepers;
@@ -48,3 +49,4 @@ pub mod traffic;
 pub mod trust;
 pub mod tunnel;
 pub mod udp;
+pub mod upload;

@@ -11,7 +11,7 @@ use super::access_log::AccessLog;
 use super::answers::{health, redirect, refuse};
 use super::backends::{Backends, Connection, Lease, Turn};
 use super::blame::of_exchange;
-use super::bodies::{Gate, RequestBody, RequestProgress, ResponseBody};
+use super::bodies::{ClientBody, Gate, RequestBody, RequestProgress, ResponseBody};
 use super::choice::{Target, add_affinity, hashed, pick, target, wish};
 use super::client::ClientConnection;
 use super::clock::{Clock, unix_millis};
@@ -31,6 +31,7 @@ use super::tunnel;
 use crate::domain::balance::Choice;
 use crate::domain::compression::Taker;
 use crate::domain::forwarding::{self, Client};
+use crate::domain::header_room;
 use crate::domain::header_rules::{self, Known};
 use crate::domain::http2::to_http2;
 use crate::domain::policy::Policy;
@@ -44,10 +45,8 @@ use daemon::Supervisor;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::ext::ReasonPhrase;
-use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -92,16 +91,16 @@ impl Worker {
 pub async fn handle(
     worker: Arc<Worker>,
     client: Arc<ClientConnection>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+    mut request: Request<ClientBody>,
+) -> Response<ResponseBody> {
     let number = client.request_begins();
     let exchange = Exchange::begin(worker.clone(), client.clone());
     let template = worker.error_page.of(request.headers());
-    let mut response = guarded(answer(&worker, &client, number, request, exchange)).await;
+    let mut response = guarded(answer(&worker, &client, number, &mut request, exchange)).await;
     if let Some(template) = template {
         dress(&mut response, &template);
     }
-    Ok(response)
+    response
 }
 
 /// A bug in the handling of one request must not end others. (No `async fn`: it would hold what it guards twice.)
@@ -117,30 +116,11 @@ fn guarded(
     })
 }
 
-/// An upgrade request holds the reader back until it is decided on, whatever way that happens.
-struct Undecided<'a>(Option<&'a ClientConnection>);
-
-impl Undecided<'_> {
-    fn tunnel(mut self) {
-        if let Some(client) = self.0.take() {
-            client.decide(true);
-        }
-    }
-}
-
-impl Drop for Undecided<'_> {
-    fn drop(&mut self) {
-        if let Some(client) = self.0.take() {
-            client.decide(false);
-        }
-    }
-}
-
 async fn answer(
     worker: &Arc<Worker>,
     client: &Arc<ClientConnection>,
     number: u64,
-    mut request: Request<Incoming>,
+    request: &mut Request<ClientBody>,
     mut exchange: Exchange,
 ) -> Response<ResponseBody> {
     let policy = worker.policy.load_full();
@@ -158,7 +138,6 @@ async fn answer(
         return refuse(refusal, Some(exchange), Some(&id_value));
     }
     let upgrade = client.is_upgrade(number);
-    let undecided = Undecided(upgrade.then_some(&**client));
 
     // The front checked that there is exactly one Host, that it is text and that it agrees with the target.
     let host_header = request
@@ -168,7 +147,7 @@ async fn answer(
         .unwrap_or_default();
     let host_text = host_header.to_string();
     if policy.log.enabled {
-        exchange.describe(&policy.log, &request, &host_text, id_text);
+        exchange.describe(&policy.log, request, &host_text, id_text);
     }
     let shown_host = || without_port(&host_text).to_string();
     let pool = {
@@ -267,7 +246,7 @@ async fn answer(
     };
 
     let version = request.version();
-    let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
+    let client_side = upgrade.then(|| client.side(request));
     let expects = request
         .headers()
         .get(header::EXPECT)
@@ -275,26 +254,27 @@ async fn answer(
     let taker = rules
         .filter(|rules| rules.rules.gzip)
         .and_then(|_| Taker::of(request.method(), version, request.headers()));
-    let (mut parts, body) = request.into_parts();
+    let method = std::mem::take(request.method_mut());
+    let mut uri = std::mem::take(request.uri_mut());
+    let mut headers = std::mem::take(request.headers_mut());
+    let body = std::mem::replace(request.body_mut(), ClientBody::None);
     if came_back {
-        route_services::strip(&mut parts.headers);
+        route_services::strip(&mut headers);
     }
-    let may_know = policy.headers.may_know(&parts.headers);
+    let may_know = policy.headers.may_know(&headers);
     if policy.headers.touch_requests {
         let known = Known {
             certificate: client.certificate.as_deref(),
             came_back,
         };
-        policy
-            .headers
-            .on_request(&mut parts.headers, known, || Ids {
-                trace: request_id.as_u128(),
-                span: rand::random::<u64>().max(1),
-            });
+        policy.headers.on_request(&mut headers, known, || Ids {
+            trace: request_id.as_u128(),
+            span: rand::random::<u64>().max(1),
+        });
     }
-    let pinned = detour.is_some().then(|| forwarding::pins(&parts.headers));
+    let pinned = detour.is_some().then(|| forwarding::pins(&headers));
     forwarding::prepare_request(
-        &mut parts.headers,
+        &mut headers,
         &Client {
             address: client.address.clone(),
             secure: client.secure,
@@ -308,18 +288,15 @@ async fn answer(
         Some(detour) => {
             timeout = policy.route_services.timeout;
             // Who comes back is to reach the instance that was asked for.
-            parts.headers.extend(pinned.into_iter().flatten());
+            headers.extend(pinned.into_iter().flatten());
             let to = detour.pool.clone();
-            detour.lead(&mut parts.uri, &mut parts.headers);
+            detour.lead(&mut uri, &mut headers);
             Some(to)
         }
         None => None,
     };
-    let hash = to
-        .is_none()
-        .then(|| hashed(&pool, &parts.headers))
-        .flatten();
-    exchange.forwarded(&policy.log, &parts.headers);
+    let hash = to.is_none().then(|| hashed(&pool, &headers)).flatten();
+    exchange.forwarded(&policy.log, &headers);
     let has_body = !http_body::Body::is_end_stream(&body);
     let progress = has_body.then(|| {
         let most = rules.and_then(|rules| rules.rules.body).unwrap_or(u64::MAX);
@@ -328,11 +305,11 @@ async fn answer(
     if let Some(progress) = &progress {
         exchange.body(progress.clone());
     }
-    let outgoing = Outgoing {
-        replayable: !has_body && !upgrade && is_idempotent(&parts.method, &parts.headers),
-        method: parts.method,
-        uri: origin_form(parts.uri),
-        headers: parts.headers,
+    let mut outgoing = Outgoing {
+        replayable: !has_body && !upgrade && is_idempotent(&method, &headers),
+        method,
+        uri: origin_form(uri),
+        headers,
         body: match &progress {
             Some(progress) => RequestBody::of(body, progress.clone(), client.clone(), worker.clock),
             None => RequestBody::empty(),
@@ -344,8 +321,17 @@ async fn answer(
     let host = shown_host();
     let to_pool = to.as_ref().unwrap_or(&pool);
     let time = rules.and_then(|rules| rules.rules.time);
-    let forwarding =
-        |exchange| forward(worker, &policy, to_pool, target, outgoing, exchange, &host);
+    let forwarding = |exchange| {
+        forward(
+            worker,
+            &policy,
+            to_pool,
+            target,
+            &mut outgoing,
+            exchange,
+            &host,
+        )
+    };
     let forwarded = match time {
         None => forwarding(&mut exchange).await,
         // (In a box, so that requests without the rule have no room for its timer.)
@@ -389,7 +375,6 @@ async fn answer(
         worker.counters.upgrade();
         let (mut head, body) = response.into_parts();
         forwarding::prepare_response(&mut head.headers, &id_value, true);
-        undecided.tunnel();
         if let Some((socket, said)) = body.switched() {
             let joined = tunnel::join(client_side, socket, said, exchange);
             worker.tasks.spawn_once("tunnel", joined);
@@ -454,6 +439,12 @@ struct Outgoing {
     hash: Option<u64>,
 }
 
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        header_room::give_back(std::mem::take(&mut self.headers));
+    }
+}
+
 /// Why an instance gave no answer.
 struct Failure {
     why: String,
@@ -478,11 +469,10 @@ impl From<Failure> for Refusal {
 /// How one attempt ended.
 enum Attempt {
     Answered(Response<InstanceBody>),
-    /// Nothing was sent, or it may be sent again: here it is.
-    Again(Outgoing, Failure),
+    /// Nothing was sent, or it may be sent again.
+    Again(Failure),
     /// The connection had been idle and was dead: the same instance deserves a fresh one.
     Stale {
-        outgoing: Outgoing,
         failure: Failure,
         /// The instance may have seen the request all the same.
         seen: bool,
@@ -495,7 +485,7 @@ async fn forward(
     policy: &Policy,
     pool: &Arc<Pool>,
     target: Target,
-    mut outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     exchange: &mut Exchange,
     host: &str,
 ) -> Result<(Response<InstanceBody>, Arc<Endpoint>), Refusal> {
@@ -542,22 +532,14 @@ async fn forward(
             match attempt(worker, policy, &endpoint, outgoing, fresh, exchange).await {
                 Attempt::Answered(response) => return Ok((response, endpoint)),
                 Attempt::Failed(refusal) => return Err(refusal),
-                Attempt::Stale {
-                    outgoing: again,
-                    failure,
-                    seen,
-                } => {
-                    outgoing = again;
+                Attempt::Stale { failure, seen } => {
                     fresh = true;
                     attempts += usize::from(seen);
                     if attempts > policy.max_attempts {
                         break failure;
                     }
                 }
-                Attempt::Again(again, failure) => {
-                    outgoing = again;
-                    break failure;
-                }
+                Attempt::Again(failure) => break failure,
             }
         };
         worker.set_aside(&endpoint, policy, &failure.why);
@@ -577,7 +559,7 @@ async fn attempt(
     worker: &Arc<Worker>,
     policy: &Policy,
     endpoint: &Arc<Endpoint>,
-    mut outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     fresh: bool,
     exchange: &mut Exchange,
 ) -> Attempt {
@@ -600,7 +582,7 @@ async fn attempt(
                     fault: error.fault(),
                 };
                 cannot_be_had(worker, endpoint, &failure);
-                return Attempt::Again(outgoing, failure);
+                return Attempt::Again(failure);
             }
         },
     };
@@ -615,12 +597,12 @@ async fn attempt(
     let Lease { connection, reused } = lease;
     let asked = match connection {
         Connection::Http1(line) => {
-            let asking = ask(line, endpoint, &worker.backends, &outgoing, body, gate);
+            let asking = ask(line, endpoint, &worker.backends, outgoing, body, gate);
             in_time(asking, outgoing.timeout, worker.clock, exchange).await
         }
         // (In a box: most requests need no room for it.)
         Connection::Http2(sender, turn) => {
-            let asking = Box::pin(ask_http2((sender, turn), endpoint, &outgoing, body, gate));
+            let asking = Box::pin(ask_http2((sender, turn), endpoint, outgoing, body, gate));
             in_time(asking, outgoing.timeout, worker.clock, exchange).await
         }
     };
@@ -643,12 +625,8 @@ async fn attempt(
         None => return Attempt::Failed(failure.into()),
     }
     match reused {
-        true => Attempt::Stale {
-            outgoing,
-            failure,
-            seen,
-        },
-        false => Attempt::Again(outgoing, failure),
+        true => Attempt::Stale { failure, seen },
+        false => Attempt::Again(failure),
     }
 }
 

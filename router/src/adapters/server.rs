@@ -3,11 +3,12 @@
 use super::certificates::Certificates;
 use super::client::{ClientConnection, Overdue, Patience};
 use super::client_authorities::ClientAuthorities;
-use super::front::Front;
+use super::http1;
 use super::http2;
 use super::keep_alive::watch_peer;
 use super::opening::{Announced, Opening, announced, opening};
-use super::proxy::{Worker, handle};
+use super::proxy::Worker;
+use super::tunnel::Duplex;
 use crate::domain::policy::{ClientCertificates, Policy};
 use crate::domain::table::Millis;
 use anyhow::Context;
@@ -16,20 +17,12 @@ use bytes::BytesMut;
 use daemon::{Shutdown, Supervisor};
 use futures_util::future::Either;
 use http::HeaderValue;
-use hyper::body::Incoming;
-use hyper::server::conn::http1::UpgradeableConnection;
-use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::TokioIo;
 use rustls::server::NoClientAuth;
 use rustls::server::danger::ClientCertVerifier;
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,8 +30,6 @@ use tokio_rustls::TlsAcceptor;
 const LOOK: Duration = Duration::from_secs(5);
 /// How often is looked whether the limit of clients was raised.
 const LIMIT_LOOK: Duration = Duration::from_millis(200);
-/// After so long without a word a client is waited for with as little as possible.
-const QUIET: Duration = Duration::from_millis(400);
 /// How long a connection may be idle while others wait for its place.
 const IDLE_IN_A_CROWD: Millis = 1_000;
 
@@ -331,185 +322,14 @@ fn serve_connection<S>(
     shutdown: Shutdown,
 ) -> impl Future<Output = ()> + Send
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Duplex + 'static,
 {
     match protocol {
-        Protocol::Http1 => Either::Left(serve_http1(worker, socket, begun, client, shutdown)),
+        Protocol::Http1 => Either::Left(http1::serve(worker, socket, begun, client, shutdown)),
         // In a box: what it needs must not make a connection of HTTP/1 larger.
         Protocol::Http2 => Either::Right(Box::pin(http2::serve(
             worker, socket, begun, client, shutdown,
         ))),
-    }
-}
-
-async fn serve_http1<S>(
-    worker: Arc<Worker>,
-    socket: S,
-    begun: BytesMut,
-    client: Arc<ClientConnection>,
-    shutdown: Shutdown,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let max_head = worker.policy.load().max_header_bytes;
-    let mut front = Front::new(socket, client.clone(), worker.clock, max_head, begun);
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        // The front keeps the time and the size of heads; hyper must be able to hold what it lets through.
-        .header_read_timeout(None)
-        .max_buf_size((max_head + 16 * 1024).max(64 * 1024));
-    // Many clients ask once and keep the connection. Who asks again soon is given more time.
-    let mut until_quiet = Duration::ZERO;
-    loop {
-        let (of_requests, of_client) = (worker.clone(), client.clone());
-        // Each request in a box of its own: hyper keeps room for one as long as the connection is.
-        let service = service_fn(move |request| {
-            Box::pin(handle(of_requests.clone(), of_client.clone(), request))
-        });
-        let connection = builder
-            .serve_connection(TokioIo::new(front), service)
-            .with_upgrades();
-        // In a box, so that a client who waits costs no room for it.
-        let mut connection = Box::pin(connection);
-        if !converse(
-            &worker,
-            &client,
-            connection.as_mut(),
-            &shutdown,
-            until_quiet,
-        )
-        .await
-        {
-            return;
-        }
-        until_quiet = QUIET;
-        let Some(parts) = Pin::into_inner(connection).into_parts() else {
-            return;
-        };
-        if !parts.read_buf.is_empty() {
-            // It is quiet between requests, yet there are bytes that no request took: of what, nobody knows.
-            tracing::debug!(peer = %client.peer, "a client connection is not where it should be");
-            return;
-        }
-        front = parts.io.into_inner();
-        if !wait(&worker, &client, &mut front, &shutdown).await {
-            return;
-        }
-    }
-}
-
-/// Serves requests until the client has been quiet for a while, after its first. `false`: the connection is over.
-async fn converse<C>(
-    worker: &Worker,
-    client: &ClientConnection,
-    mut connection: Pin<&mut C>,
-    shutdown: &Shutdown,
-    until_quiet: Duration,
-) -> bool
-where
-    C: Future<Output = hyper::Result<()>> + Graceful,
-{
-    let draining = shutdown.draining();
-    tokio::pin!(draining);
-    let mut is_draining = false;
-    let look = tokio::time::sleep(next_look(&worker.policy.load()).min(QUIET));
-    tokio::pin!(look);
-    // At the second look: what hyper learnt while it was asked (that nobody wants the rest of a body) it acts on when
-    // it is asked again.
-    let mut is_quiet = false;
-    let at_once = std::future::poll_fn(|cx| {
-        let was_quiet = std::mem::replace(&mut is_quiet, client.is_quiet(worker.clock.now(), 0));
-        if is_quiet && was_quiet {
-            return Poll::Ready(());
-        }
-        if is_quiet {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    });
-    tokio::pin!(at_once);
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(peer = %client.peer, %error, "a client connection broke");
-                }
-                return false;
-            }
-            () = at_once.as_mut(), if until_quiet.is_zero() && !is_draining => return true,
-            () = draining.as_mut(), if !is_draining => {
-                is_draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = look.as_mut() => {
-                let policy = worker.policy.load();
-                let now = worker.clock.now();
-                match client.overdue(now, patience(&policy, worker.crowd.is_full())) {
-                    Overdue::Fine => {}
-                    Overdue::Idle => connection.as_mut().graceful_shutdown(),
-                    Overdue::Head => client.time_out_head(),
-                    Overdue::Body => client.time_out_body(),
-                    Overdue::Reader => {
-                        tracing::debug!(peer = %client.peer, "a client does not read its answer");
-                        return false;
-                    }
-                }
-                if !is_draining && client.is_quiet(now, until_quiet.as_millis() as Millis) {
-                    return true;
-                }
-                look.as_mut().reset(tokio::time::Instant::now() + next_look(&policy).min(QUIET));
-            }
-        }
-    }
-}
-
-/// Waits for a quiet client to say something. `false`: the connection is over.
-async fn wait<S>(
-    worker: &Worker,
-    client: &ClientConnection,
-    front: &mut Front<S>,
-    shutdown: &Shutdown,
-) -> bool
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    loop {
-        let look = next_look(&worker.policy.load());
-        tokio::select! {
-            biased;
-            next = std::future::poll_fn(|cx| front.poll_next(cx)) => {
-                if matches!(next, Ok(true)) {
-                    return true;
-                }
-                break;
-            }
-            () = shutdown.draining() => break,
-            () = tokio::time::sleep(look) => {}
-        }
-        let patience = patience(&worker.policy.load(), worker.crowd.is_full());
-        if client.overdue(worker.clock.now(), patience) != Overdue::Fine {
-            break;
-        }
-    }
-    // As an end that was meant: over TLS it is said.
-    let _ = front.shutdown().await;
-    false
-}
-
-/// What can be told to end after the request under way.
-trait Graceful {
-    fn graceful_shutdown(self: Pin<&mut Self>);
-}
-
-impl<S, H, B> Graceful for UpgradeableConnection<TokioIo<Front<S>>, H>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    H: HttpService<Incoming, ResBody = B, Error = Infallible>,
-    B: http_body::Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        UpgradeableConnection::graceful_shutdown(self);
     }
 }
 

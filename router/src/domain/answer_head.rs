@@ -8,6 +8,7 @@
 //! (RFC 9112 section 6.3) and the length goes. Who closes after an answer, or ends it by closing, is not asked again.
 
 use super::framing::{MAX_HEADERS, listed, lists_token, parse_length};
+use super::header_room;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -128,15 +129,19 @@ fn read(bytes: Bytes, asked: &Method) -> Result<AnswerHead, Unreadable> {
         !reason.is_empty() && !is_usual
     });
     let reason = reason.map(|reason| bytes.slice_ref(reason.as_bytes()));
-    let mut headers = HeaderMap::with_capacity(answer.headers.len() + SPARE);
+    let mut headers = header_room::borrow(answer.headers.len() + SPARE);
+    let (mut says_coding, mut says_connection) = (false, false);
     for line in answer.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Unreadable::Header)?;
+        says_coding |= name == header::TRANSFER_ENCODING;
+        says_connection |= name == header::CONNECTION;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value))
             .map_err(|_| Unreadable::Header)?;
         headers.append(name, value);
     }
-    let ending = ending(asked, status, version, &mut headers)?;
-    let says = |what: &[u8]| lists_token(&headers, header::CONNECTION, what);
+    let chunked = says_coding && chunked(&headers)?;
+    let ending = ending(asked, status, version, chunked, &mut headers)?;
+    let says = |what: &[u8]| says_connection && lists_token(&headers, header::CONNECTION, what);
     let kept = match version {
         0 => says(b"keep-alive"),
         _ => !says(b"close"),
@@ -157,9 +162,9 @@ fn ending(
     asked: &Method,
     status: StatusCode,
     version: u8,
+    chunked: bool,
     headers: &mut HeaderMap,
 ) -> Result<Ending, Unreadable> {
-    let chunked = chunked(headers)?;
     if chunked && version == 0 {
         return Err(Unreadable::Coding);
     }

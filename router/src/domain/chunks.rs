@@ -1,8 +1,11 @@
-//! Chunked bodies: the steps through their framing, for those who judge them ([`super::framing`]), and a reader that
-//! takes them apart, for the answers of instances.
+//! Chunked bodies: the steps through their framing, and a reader that takes them apart, for the requests of clients
+//! ([`super::framing`]) and for the answers of instances; and how they are written.
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use super::forwarding::is_protected;
+use super::framing::listed;
+use super::request_head::line;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Most bytes of one chunk's size line, and of all trailers together.
 const MAX_CHUNK_LINE: usize = 4096;
@@ -12,7 +15,7 @@ const MAX_TRAILER_LINES: usize = 64;
 
 /// Where in its framing a chunked body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ChunkPart {
+enum ChunkPart {
     /// Hex digits of the size; `digits` read so far.
     Size {
         value: u64,
@@ -44,7 +47,7 @@ pub(super) enum ChunkPart {
 }
 
 impl ChunkPart {
-    pub(super) const START: ChunkPart = ChunkPart::Size {
+    const START: ChunkPart = ChunkPart::Size {
         value: 0,
         digits: 0,
         line: 0,
@@ -53,7 +56,7 @@ impl ChunkPart {
 
 /// One step through chunked framing: bytes taken and the part that follows, `None` in its place at
 /// the end of the body. `None` altogether is broken framing. `rest` is not empty.
-pub(super) fn step_chunk(part: ChunkPart, rest: &[u8]) -> Option<(usize, Option<ChunkPart>)> {
+fn step_chunk(part: ChunkPart, rest: &[u8]) -> Option<(usize, Option<ChunkPart>)> {
     let byte = rest[0];
     let next = |part| Some((1, Some(part)));
     match part {
@@ -153,6 +156,8 @@ pub struct BrokenChunks;
 pub struct Chunks {
     part: ChunkPart,
     trailers: BytesMut,
+    /// Nothing is let through that somebody could read differently.
+    is_strict: bool,
 }
 
 impl Default for Chunks {
@@ -160,11 +165,20 @@ impl Default for Chunks {
         Chunks {
             part: ChunkPart::START,
             trailers: BytesMut::new(),
+            is_strict: false,
         }
     }
 }
 
 impl Chunks {
+    /// For clients, who are not to be understood better than others would understand them.
+    pub fn strict() -> Chunks {
+        Chunks {
+            is_strict: true,
+            ..Chunks::default()
+        }
+    }
+
     /// The next piece of what has come. After the end there is none to ask for.
     pub fn next(&mut self, come: &mut BytesMut) -> Result<Piece, BrokenChunks> {
         while let Some(&first) = come.first() {
@@ -189,6 +203,19 @@ impl Chunks {
         Ok(Piece::Nothing)
     }
 
+    /// Whether what has come breaks the framing before the body ends.
+    pub fn breaks(&self, come: &[u8]) -> bool {
+        let (mut part, mut rest) = (self.part, come);
+        while !rest.is_empty() {
+            match step_chunk(part, rest) {
+                Some((taken, Some(next))) => (part, rest) = (next, &rest[taken..]),
+                Some((_, None)) => return false,
+                None => return true,
+            }
+        }
+        false
+    }
+
     /// Some servers fill their sizes up with blanks.
     fn padded(&self, byte: u8) -> Result<ChunkPart, BrokenChunks> {
         match (self.part, byte) {
@@ -199,7 +226,7 @@ impl Chunks {
                     line,
                 },
                 b' ' | b'\t',
-            ) => Ok(ChunkPart::Extension { value, line }),
+            ) if !self.is_strict => Ok(ChunkPart::Extension { value, line }),
             _ => Err(BrokenChunks),
         }
     }
@@ -219,6 +246,54 @@ impl Chunks {
         }
         (!trailers.is_empty()).then_some(trailers)
     }
+}
+
+/// One chunk of a body.
+pub fn chunk(out: &mut impl BufMut, data: &[u8]) {
+    chunk_begin(out, data.len());
+    out.put_slice(data);
+    out.put_slice(b"\r\n");
+}
+
+/// What stands before a chunk of this length. Behind it is an end of a line.
+pub fn chunk_begin(out: &mut impl BufMut, length: usize) {
+    out.put_slice(format!("{length:x}\r\n").as_bytes());
+}
+
+/// The end of a chunked body. Of the trailers those go that were announced, as the standard wants it.
+pub fn last_chunk(out: &mut impl BufMut, trailers: Option<&HeaderMap>, announced: &[HeaderName]) {
+    out.put_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        if announced.contains(name) {
+            line(out, name, value.as_bytes());
+        }
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// The trailers that a head announces, without those that would change its meaning.
+pub fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    listed(headers, header::TRAILER)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| !means_more(name))
+        .collect()
+}
+
+fn means_more(name: &HeaderName) -> bool {
+    let is_of_the_message = matches!(
+        *name,
+        header::TRAILER
+            | header::TE
+            | header::CONNECTION
+            | header::UPGRADE
+            | header::CONTENT_ENCODING
+            | header::CONTENT_TYPE
+            | header::CONTENT_RANGE
+            | header::SET_COOKIE
+            | header::CACHE_CONTROL
+            | header::MAX_FORWARDS
+    );
+    is_of_the_message || is_protected(name)
 }
 
 #[cfg(test)]
@@ -285,5 +360,29 @@ mod tests {
         ] {
             assert_eq!(read(text, 100), Err(BrokenChunks), "{text:?}");
         }
+    }
+
+    #[test]
+    fn chunks_have_their_length_before_them() {
+        let mut out = BytesMut::new();
+        chunk(&mut out, &[b'x'; 26]);
+        assert_eq!(out, format!("1a\r\n{}\r\n", "x".repeat(26)));
+    }
+
+    #[test]
+    fn only_announced_trailers_go_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "trailer",
+            HeaderValue::from_static("X-Sum, content-length, x-forwarded-for"),
+        );
+        let announced = announced(&headers);
+        assert_eq!(announced, ["x-sum"]);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("5"));
+        trailers.insert("x-other", HeaderValue::from_static("6"));
+        let mut out = BytesMut::new();
+        last_chunk(&mut out, Some(&trailers), &announced);
+        assert_eq!(&out[..], b"0\r\nx-sum: 5\r\n\r\n");
     }
 }

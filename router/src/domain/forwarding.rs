@@ -37,12 +37,15 @@ pub fn prepare_request(
     now_ms: u64,
     upgrade: bool,
 ) {
+    let marks = Marks::of(headers);
     let upgrade_to = upgrade
         .then(|| headers.get(header::UPGRADE).cloned())
         .flatten();
-    let trailers = lists_token(headers, header::TE, b"trailers");
-    strip_hop_by_hop(headers);
-    remove_lookalikes(headers);
+    let trailers = marks.one_hop && lists_token(headers, header::TE, b"trailers");
+    strip_hop_by_hop(headers, marks);
+    if marks.lookalike {
+        remove_lookalikes(headers);
+    }
     if let Some(to) = upgrade_to {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, to);
@@ -50,11 +53,13 @@ pub fn prepare_request(
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    headers.remove(X_CF_APP_INSTANCE);
-    headers.remove(X_CF_PROCESS_INSTANCE);
-    // Never let a client's own value stand for the router's ([`names`]).
-    for name in [X_CF_APPLICATION_ID, X_CF_INSTANCE_ID, X_CF_INSTANCE_INDEX] {
-        headers.remove(name);
+    if marks.of_instances {
+        headers.remove(X_CF_APP_INSTANCE);
+        headers.remove(X_CF_PROCESS_INSTANCE);
+        // Never let a client's own value stand for the router's ([`names`]).
+        for name in [X_CF_APPLICATION_ID, X_CF_INSTANCE_ID, X_CF_INSTANCE_INDEX] {
+            headers.remove(name);
+        }
     }
     append_forwarded_for(headers, &client.address);
     if !headers.contains_key(X_FORWARDED_PROTO) {
@@ -86,8 +91,8 @@ pub fn prepare_response(headers: &mut HeaderMap, request_id: &HeaderValue, switc
     let upgrade = switching
         .then(|| headers.get(header::UPGRADE).cloned())
         .flatten();
-    strip_hop_by_hop(headers);
-    // hyper chooses the coding towards the client by what that client can read.
+    strip_hop_by_hop(headers, Marks::of(headers));
+    // The coding towards the client is chosen by what that client can read.
     headers.remove(header::TRANSFER_ENCODING);
     if switching {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -115,11 +120,45 @@ pub fn secure_location(host: &str, uri: &Uri, port: u16) -> Option<HeaderValue> 
     HeaderValue::try_from(format!("https://{host}{port}{path}")).ok()
 }
 
+/// Which kinds of headers there are that are not passed on as they are. Most heads have none of most kinds, and to ask
+/// for each by its name is dearer than to look at all once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    connection: bool,
+    one_hop: bool,
+    of_instances: bool,
+    lookalike: bool,
+}
+
+impl Marks {
+    fn of(headers: &HeaderMap) -> Marks {
+        let mut marks = Marks::default();
+        for name in headers.keys() {
+            match *name {
+                header::CONNECTION => marks.connection = true,
+                header::PROXY_AUTHENTICATE
+                | header::PROXY_AUTHORIZATION
+                | header::TE
+                | header::UPGRADE => marks.one_hop = true,
+                _ => {
+                    let text = name.as_str();
+                    marks.one_hop |= *name == KEEP_ALIVE || *name == PROXY_CONNECTION;
+                    marks.of_instances |= text.starts_with("x-cf-");
+                    marks.lookalike |= text.as_bytes().contains(&b'_');
+                }
+            }
+        }
+        marks
+    }
+}
+
 /// Removes the headers of one hop, and those that Connection names, except what framing and the
 /// router's own statements rest on: naming them in Connection is an attempt to strip them.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
+fn strip_hop_by_hop(headers: &mut HeaderMap, marks: Marks) {
+    if marks.connection {
         let named: Vec<HeaderName> = listed(headers, header::CONNECTION)
+            // (It goes anyway.)
+            .filter(|name| !name.eq_ignore_ascii_case(KEEP_ALIVE.as_str().as_bytes()))
             .filter_map(|name| HeaderName::from_bytes(name).ok())
             .filter(|name| !is_protected(name))
             .collect();
@@ -127,6 +166,9 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
         headers.remove(header::CONNECTION);
+    }
+    if !marks.one_hop {
+        return;
     }
     for name in [
         KEEP_ALIVE,

@@ -2,33 +2,38 @@
 //!
 //! **Problem.** A proxy and the app behind it must agree where a request ends. If they do not, a
 //! client can hide a second request in the first ("smuggling") and have it answered to somebody
-//! else. hyper as a server lets several ambiguous heads through: repeated Content-Length,
+//! else. Readers of HTTP let several ambiguous heads through: repeated Content-Length,
 //! doubled `chunked`, no or two Hosts, bare line feeds. Once parsed into a header map the evidence is
 //! partly gone, so the check must see the raw bytes.
 //!
-//! **Approach.** [`Inspector`] stands between socket and hyper and is fed every byte. It follows
-//! the client's framing (head → body by length or chunks → next head) and lets bytes of a head
-//! pass only when the head is complete and [`check_head`] found it unambiguous. The bytes
-//! themselves are never changed: either hyper reads exactly what was judged, or it never sees it.
+//! **Approach.** [`Inspector`] takes what a client sends apart (head → body by length or chunks → next
+//! head). A head is read once, and becomes a request only if nothing in it is ambiguous; what is
+//! passed on is written anew from that request, so that nobody behind reads the raw bytes again.
 //!
 //! ```text
-//!   Head ──ok, no body──▶ Head           Head ──ok, upgrade──▶ Undecided ──▶ Tunnel | Head
-//!    │                                     (after its body, if it has one)
+//!   Head ──ok, no body──▶ Head        any head ──fault──▶ Refused (for good)
 //!    ├──ok, length──▶ Sized ──▶ Head
-//!    ├──ok, chunked─▶ Chunk* ──▶ Head      any ──fault──▶ Refused (for good)
+//!    └──ok, chunked─▶ Chunked ──▶ Head      └──fault──▶ Broken (for good)
 //! ```
 //!
 //! **What a newcomer gets wrong.** Looking at a head when its blank line arrives is not enough: a bare
 //! line feed must be refused when it is seen, or a peer that takes it for a line end reads a
 //! different head. And after an upgrade request the next bytes belong to nobody until the answer
-//! is known: they are held back.
+//! is known: who serves the client does not ask for the next head before.
 
-use super::chunks::{ChunkPart, step_chunk};
+use super::chunks::{Chunks, Piece};
+use super::header_room;
 use super::refusal::Fault;
-use http::header::{HeaderMap, HeaderName};
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri, Version};
 
-/// Most headers of one request: hyper's own bound.
+/// Most headers of one request.
 pub const MAX_HEADERS: usize = 100;
+/// What the router adds to a request.
+const SPARE: usize = 8;
+/// The longest target that can be handled.
+const MAX_TARGET: usize = u16::MAX as usize - 1;
 
 /// How the body after a head is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +43,26 @@ pub enum BodyFraming {
     Chunked,
 }
 
-/// What the inspector needs to know of an accepted head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+/// A request whose head was accepted.
+#[derive(Debug)]
+pub struct Asked {
+    pub request: Request<()>,
     pub body: BodyFraming,
     /// It asks to turn the connection into something else (not h2c, which the router ignores).
     pub upgrade: bool,
+    /// The client may ask again on this connection.
+    pub keeps: bool,
+    /// The client waits with the body until it is told to go on.
+    pub expects: bool,
 }
 
-/// Judges one complete head (request line, headers, blank line).
-pub fn check_head(bytes: &[u8]) -> Result<Head, Fault> {
+/// Reads one complete head (request line, headers, blank line), if there is one way to.
+pub fn read_head(bytes: &Bytes) -> Result<Asked, Fault> {
     check_line_ends(bytes)?;
-    let mut headers =
+    let mut lines =
         [const { std::mem::MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, &mut headers) {
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(bytes, &mut lines) {
         Ok(httparse::Status::Complete(end)) if end == bytes.len() => {}
         Ok(_) => return Err(Fault::RequestLine),
         Err(httparse::Error::HeaderName) => return Err(name_or_fold(bytes)),
@@ -63,8 +73,7 @@ pub fn check_head(bytes: &[u8]) -> Result<Head, Fault> {
         Err(httparse::Error::Version) => return Err(Fault::Version),
         Err(_) => return Err(Fault::RequestLine),
     }
-    let (Some(method), Some(target), Some(version)) =
-        (request.method, request.path, request.version)
+    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
     else {
         return Err(Fault::RequestLine);
     };
@@ -72,62 +81,82 @@ pub fn check_head(bytes: &[u8]) -> Result<Head, Fault> {
         return Err(Fault::Connect);
     }
 
+    let mut headers = header_room::borrow(parsed.headers.len() + SPARE);
     let mut host: Option<&str> = None;
     let mut length: Option<u64> = None;
-    let mut chunked = false;
+    let (mut chunked, mut expects) = (false, false);
     let mut upgrade_to: Option<&[u8]> = None;
-    let mut connection_upgrade = false;
-    for header in request.headers.iter() {
-        // Length first: most headers are none of these, and comparing case-insensitively is dear.
-        let name = header.name;
-        match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => {
+    let (mut says_upgrade, mut says_close, mut says_keep) = (false, false, false);
+    for line in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Fault::HeaderName)?;
+        match name {
+            header::HOST => {
                 if host.is_some() {
                     return Err(Fault::RepeatedHost);
                 }
-                host = Some(check_host(header.value)?);
+                host = Some(check_host(line.value)?);
             }
-            14 if name.eq_ignore_ascii_case("content-length") => {
+            header::CONTENT_LENGTH => {
                 if length.is_some() {
                     return Err(Fault::RepeatedContentLength);
                 }
-                length = Some(parse_length(header.value)?);
+                length = Some(parse_length(line.value)?);
             }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                if chunked || !header.value.eq_ignore_ascii_case(b"chunked") {
+            header::TRANSFER_ENCODING => {
+                if chunked || !line.value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Fault::TransferCoding);
                 }
                 chunked = true;
             }
-            7 if name.eq_ignore_ascii_case("upgrade") => upgrade_to = Some(header.value),
-            10 if name.eq_ignore_ascii_case("connection") => {
-                connection_upgrade |= has_token(header.value, b"upgrade");
+            header::UPGRADE => upgrade_to = Some(line.value),
+            header::CONNECTION => {
+                says_upgrade |= has_token(line.value, b"upgrade");
+                says_close |= has_token(line.value, b"close");
+                says_keep |= has_token(line.value, b"keep-alive");
             }
-            14 | 17
-                if name.eq_ignore_ascii_case("content_length")
-                    || name.eq_ignore_ascii_case("transfer_encoding") =>
-            {
-                return Err(Fault::LookalikeFraming);
+            header::EXPECT => expects = line.value.eq_ignore_ascii_case(b"100-continue"),
+            _ => {
+                if matches!(name.as_str(), "content_length" | "transfer_encoding") {
+                    return Err(Fault::LookalikeFraming);
+                }
             }
-            _ => {}
         }
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value))
+            .map_err(|_| Fault::HeaderValue)?;
+        headers.append(name, value);
     }
     let host = host.ok_or(Fault::MissingHost)?;
     check_target(method, target, host)?;
     if chunked && length.is_some() {
         return Err(Fault::LengthAndCoding);
     }
-    if chunked && version == 0 {
+    let is_old = version == 0;
+    if chunked && is_old {
         return Err(Fault::CodingInOldVersion);
     }
-    let body = match (chunked, length) {
-        (true, _) => BodyFraming::Chunked,
-        (false, Some(0) | None) => BodyFraming::None,
-        (false, Some(length)) => BodyFraming::Length(length),
-    };
-    let upgrade =
-        version == 1 && connection_upgrade && upgrade_to.is_some_and(|to| !has_token(to, b"h2c"));
-    Ok(Head { body, upgrade })
+    if target.len() > MAX_TARGET {
+        return Err(Fault::TargetTooLong);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() =
+        Method::from_bytes(method.as_bytes()).map_err(|_| Fault::RequestLine)?;
+    *request.uri_mut() =
+        Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes())).map_err(|_| Fault::Target)?;
+    *request.headers_mut() = headers;
+    if is_old {
+        *request.version_mut() = Version::HTTP_10;
+    }
+    Ok(Asked {
+        request,
+        body: match (chunked, length) {
+            (true, _) => BodyFraming::Chunked,
+            (false, Some(0) | None) => BodyFraming::None,
+            (false, Some(length)) => BodyFraming::Length(length),
+        },
+        upgrade: !is_old && says_upgrade && upgrade_to.is_some_and(|to| !has_token(to, b"h2c")),
+        keeps: !says_close && (!is_old || says_keep),
+        expects: expects && !is_old,
+    })
 }
 
 /// Every line ends with CR LF, and neither stands alone.
@@ -251,36 +280,27 @@ pub(super) fn lists_token(headers: &HeaderMap, name: HeaderName, token: &[u8]) -
     listed(headers, name).any(|item| item.eq_ignore_ascii_case(token))
 }
 
-/// What to do with the bytes just fed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
-    /// That many of the fed bytes may pass now; the rest must be kept and fed again, together with
-    /// what comes next (see [`Inspector::feed`]).
-    pub pass: usize,
-    pub why: Stop,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// Everything passes.
-    None,
-    /// A head is incomplete.
-    HeadIncomplete,
-    /// An upgrade request went through: wait for its answer.
-    Undecided,
+/// What comes next of what a client sent.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing, before more has come.
+    Nothing,
+    Head(Asked),
+    /// A piece of the body.
+    Data(Bytes),
+    /// The chunked body is over; these came after the last of it.
+    End(Option<HeaderMap>),
     /// A head may not pass. Nothing of this client passes any more.
     Refused(Fault),
     /// The body broke its framing. Nothing passes any more.
-    BrokenBody,
+    Broken,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     Head,
-    Sized { left: u64, upgrade: bool },
-    Chunked { part: ChunkPart, upgrade: bool },
-    Undecided,
-    Tunnel,
+    Sized { left: u64 },
+    Chunked(Box<Chunks>),
     Refused(Fault),
     Broken,
 }
@@ -291,10 +311,8 @@ pub struct Inspector {
     state: State,
     /// Largest head.
     limit: usize,
-    /// How far the held head was searched for its end.
+    /// How far the incomplete head was searched for its end.
     searched: usize,
-    /// Heads that passed.
-    heads: u64,
     /// Bytes of the head under way have been seen.
     in_head: bool,
 }
@@ -305,14 +323,8 @@ impl Inspector {
             state: State::Head,
             limit: max_head,
             searched: 0,
-            heads: 0,
             in_head: false,
         }
-    }
-
-    /// Heads that passed so far.
-    pub fn heads(&self) -> u64 {
-        self.heads
     }
 
     /// A head has begun and is not complete.
@@ -325,143 +337,113 @@ impl Inspector {
         matches!(self.state, State::Head) && !self.in_head
     }
 
-    pub fn is_tunnel(&self) -> bool {
-        matches!(self.state, State::Tunnel)
-    }
-
-    pub fn is_undecided(&self) -> bool {
-        matches!(self.state, State::Undecided)
-    }
-
-    /// The upgrade was answered: 101 makes a tunnel, anything else goes on with requests.
-    pub fn decide(&mut self, tunnel: bool) {
-        if let State::Undecided = self.state {
-            self.state = if tunnel { State::Tunnel } else { State::Head };
+    /// Whether the body under way is broken somewhere in what has come. Asked before any of it is passed on: whoever gets
+    /// the beginning of a broken body may answer it, and that is no answer to the client's request.
+    pub fn breaks(&self, come: &[u8]) -> bool {
+        match &self.state {
+            State::Chunked(chunks) => chunks.breaks(come),
+            State::Broken => true,
+            State::Head | State::Sized { .. } | State::Refused(_) => false,
         }
     }
 
-    /// Looks at `bytes`: what was held back last time followed by what is new.
-    pub fn feed(&mut self, bytes: &[u8]) -> Verdict {
-        let mut at = 0;
-        loop {
-            let rest = &bytes[at..];
-            match self.state {
-                State::Tunnel => {
-                    return Verdict {
-                        pass: bytes.len(),
-                        why: Stop::None,
-                    };
+    /// How much may come next at most that belongs together.
+    pub fn most(&self) -> usize {
+        match self.state {
+            State::Sized { left } => usize::try_from(left).unwrap_or(usize::MAX),
+            State::Chunked(_) => usize::MAX,
+            State::Head | State::Refused(_) | State::Broken => 0,
+        }
+    }
+
+    /// How much of a sized body is to come.
+    pub fn left(&self) -> Option<u64> {
+        match self.state {
+            State::Sized { left } => Some(left),
+            State::Head | State::Chunked(_) | State::Refused(_) | State::Broken => None,
+        }
+    }
+
+    /// Takes the next of what has come. What an incomplete head has so far stays.
+    pub fn next(&mut self, come: &mut BytesMut) -> Step {
+        match &mut self.state {
+            State::Refused(fault) => Step::Refused(*fault),
+            State::Broken => Step::Broken,
+            _ if come.is_empty() => Step::Nothing,
+            State::Head => match self.head(come) {
+                Ok(Some(asked)) => Step::Head(asked),
+                Ok(None) => Step::Nothing,
+                Err(fault) => {
+                    self.in_head = false;
+                    self.state = State::Refused(fault);
+                    Step::Refused(fault)
                 }
-                State::Undecided => {
-                    return Verdict {
-                        pass: at,
-                        why: Stop::Undecided,
-                    };
+            },
+            State::Sized { left } => {
+                let taken = come.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= taken as u64;
+                if *left == 0 {
+                    self.state = State::Head;
                 }
-                State::Refused(fault) => {
-                    return Verdict {
-                        pass: at,
-                        why: Stop::Refused(fault),
-                    };
-                }
-                State::Broken => {
-                    return Verdict {
-                        pass: at,
-                        why: Stop::BrokenBody,
-                    };
-                }
-                _ if rest.is_empty() => {
-                    return Verdict {
-                        pass: at,
-                        why: Stop::None,
-                    };
-                }
-                State::Head => match self.feed_head(rest) {
-                    HeadStep::Passed(length) => at += length,
-                    HeadStep::Incomplete => {
-                        return Verdict {
-                            pass: at,
-                            why: Stop::HeadIncomplete,
-                        };
-                    }
-                    HeadStep::Refused(fault) => self.state = State::Refused(fault),
-                },
-                State::Sized { left, upgrade } => {
-                    let taken = left.min(rest.len() as u64);
-                    at += taken as usize;
-                    self.state = if taken == left {
-                        after(upgrade)
-                    } else {
-                        State::Sized {
-                            left: left - taken,
-                            upgrade,
-                        }
-                    };
-                }
-                State::Chunked { part, upgrade } => match step_chunk(part, rest) {
-                    Some((taken, Some(part))) => {
-                        at += taken;
-                        self.state = State::Chunked { part, upgrade };
-                    }
-                    Some((taken, None)) => {
-                        at += taken;
-                        self.state = after(upgrade);
-                    }
-                    None => self.state = State::Broken,
-                },
+                Step::Data(come.split_to(taken).freeze())
             }
+            State::Chunked(chunks) => match chunks.next(come) {
+                Ok(Piece::Data(data)) => Step::Data(data),
+                Ok(Piece::Nothing) => Step::Nothing,
+                Ok(Piece::End(trailers)) => {
+                    self.state = State::Head;
+                    Step::End(trailers)
+                }
+                Err(_) => {
+                    self.state = State::Broken;
+                    Step::Broken
+                }
+            },
         }
     }
 
-    fn feed_head(&mut self, rest: &[u8]) -> HeadStep {
+    fn head(&mut self, come: &mut BytesMut) -> Result<Option<Asked>, Fault> {
         // Empty lines before a request line are tolerated by everybody; they are part of the head.
-        let blank = leading_blank_lines(rest);
-        self.in_head = rest.len() > blank;
+        let blank = leading_blank_lines(come);
+        self.in_head = come.len() > blank;
+        let Some(end) = self.end_of_head(come, blank)? else {
+            return Ok(None);
+        };
+        self.searched = 0;
+        self.in_head = false;
+        let mut head = come.split_to(end).freeze();
+        head.advance(blank);
+        let asked = read_head(&head)?;
+        self.state = match asked.body {
+            BodyFraming::None => State::Head,
+            BodyFraming::Length(left) => State::Sized { left },
+            BodyFraming::Chunked => State::Chunked(Box::new(Chunks::strict())),
+        };
+        Ok(Some(asked))
+    }
+
+    /// Behind the head that begins with so many blanks, if it is complete.
+    fn end_of_head(&mut self, bytes: &[u8], blank: usize) -> Result<Option<usize>, Fault> {
         let mut from = self.searched.max(blank);
-        while let Some(found) = memchr::memchr(b'\n', rest.get(from..).unwrap_or_default()) {
+        while let Some(found) = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default()) {
             let at = from + found;
-            if at == 0 || rest[at - 1] != b'\r' {
-                return HeadStep::Refused(Fault::BareLineFeed);
+            if at == 0 || bytes[at - 1] != b'\r' {
+                return Err(Fault::BareLineFeed);
             }
             if at + 1 > self.limit {
-                return HeadStep::Refused(Fault::TooLarge);
+                return Err(Fault::TooLarge);
             }
-            if at >= blank + 3 && &rest[at - 3..=at] == b"\r\n\r\n" {
-                self.searched = 0;
-                return match check_head(&rest[blank..=at]) {
-                    Ok(head) => {
-                        self.heads += 1;
-                        self.in_head = false;
-                        self.state = match head.body {
-                            BodyFraming::None => after(head.upgrade),
-                            BodyFraming::Length(left) => State::Sized {
-                                left,
-                                upgrade: head.upgrade,
-                            },
-                            BodyFraming::Chunked => State::Chunked {
-                                part: ChunkPart::START,
-                                upgrade: head.upgrade,
-                            },
-                        };
-                        HeadStep::Passed(at + 1)
-                    }
-                    Err(fault) => HeadStep::Refused(fault),
-                };
+            if at >= blank + 3 && &bytes[at - 3..=at] == b"\r\n\r\n" {
+                return Ok(Some(at + 1));
             }
             from = at + 1;
         }
-        if rest.len() > self.limit {
-            return HeadStep::Refused(Fault::TooLarge);
+        if bytes.len() > self.limit {
+            return Err(Fault::TooLarge);
         }
-        self.searched = rest.len();
-        HeadStep::Incomplete
+        self.searched = bytes.len();
+        Ok(None)
     }
-}
-
-enum HeadStep {
-    Passed(usize),
-    Incomplete,
-    Refused(Fault),
 }
 
 /// Bytes of `\r\n` pairs at the start (at most four are looked at: more is no request).
@@ -471,14 +453,6 @@ fn leading_blank_lines(bytes: &[u8]) -> usize {
         at += 2;
     }
     at
-}
-
-fn after(upgrade: bool) -> State {
-    if upgrade {
-        State::Undecided
-    } else {
-        State::Head
-    }
 }
 
 #[cfg(test)]

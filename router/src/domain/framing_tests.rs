@@ -3,11 +3,43 @@
 use super::*;
 use proptest::prelude::*;
 
+/// Why nothing more is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    None,
+    HeadIncomplete,
+    Refused(Fault),
+    BrokenBody,
+}
+
+/// What was read.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Read {
+    targets: Vec<String>,
+    body: Vec<u8>,
+    trailers: usize,
+}
+
+/// Takes what there is to take.
+fn take(inspector: &mut Inspector, come: &mut BytesMut, read: &mut Read) -> Stop {
+    loop {
+        match inspector.next(come) {
+            Step::Nothing if inspector.in_head() => return Stop::HeadIncomplete,
+            Step::Nothing => return Stop::None,
+            Step::Head(asked) => read.targets.push(asked.request.uri().to_string()),
+            Step::Data(data) => read.body.extend_from_slice(&data),
+            Step::End(trailers) => read.trailers += trailers.map_or(0, |trailers| trailers.len()),
+            Step::Refused(fault) => return Stop::Refused(fault),
+            Step::Broken => return Stop::BrokenBody,
+        }
+    }
+}
+
 fn judge(bytes: &[u8]) -> Result<(), Stop> {
     let mut inspector = Inspector::new(16 * 1024);
-    let verdict = inspector.feed(bytes);
-    match verdict.why {
-        Stop::None if verdict.pass == bytes.len() => Ok(()),
+    let mut come = BytesMut::from(bytes);
+    match take(&mut inspector, &mut come, &mut Read::default()) {
+        Stop::None if come.is_empty() => Ok(()),
         why => Err(why),
     }
 }
@@ -143,19 +175,29 @@ fn broken_chunks_are_noticed() {
 }
 
 #[test]
+fn a_break_is_seen_in_all_that_has_come() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (body, breaks) in [
+        ("3\r\nab", false),
+        ("3\r\nabc\r\n0\r\n\r\nnonsense\n", false),
+        ("3\r\nabcX\r\n0\r\n\r\n", true),
+        ("3\r\nabc\r\n1\r\nd\r\n g\r\n", true),
+    ] {
+        let mut inspector = Inspector::new(1000);
+        let mut come = BytesMut::from(format!("{head}{body}").as_str());
+        assert!(matches!(inspector.next(&mut come), Step::Head(_)));
+        assert_eq!(inspector.breaks(&come), breaks, "{body:?}");
+    }
+}
+
+#[test]
 fn large_heads_are_refused_when_they_pass_the_limit() {
-    let mut inspector = Inspector::new(1000);
     let held = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(2000));
-    assert_eq!(
-        inspector.feed(held.as_bytes()).why,
-        Stop::Refused(Fault::TooLarge)
-    );
-    let mut inspector = Inspector::new(1000);
-    let whole = format!("{held}\r\n\r\n");
-    assert_eq!(
-        inspector.feed(whole.as_bytes()).why,
-        Stop::Refused(Fault::TooLarge)
-    );
+    for end in ["", "\r\n\r\n"] {
+        let mut come = BytesMut::from(format!("{held}{end}").as_str());
+        let step = Inspector::new(1000).next(&mut come);
+        assert!(matches!(step, Step::Refused(Fault::TooLarge)), "{step:?}");
+    }
     let many = format!(
         "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
         "X: y\r\n".repeat(MAX_HEADERS)
@@ -167,40 +209,66 @@ fn large_heads_are_refused_when_they_pass_the_limit() {
 }
 
 #[test]
-fn after_an_upgrade_request_bytes_wait_for_the_answer() {
-    let head = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let bytes = [head.as_slice(), b"\x81\x00early"].concat();
-    let mut inspector = Inspector::new(1000);
-    assert_eq!(
-        inspector.feed(&bytes),
-        Verdict {
-            pass: head.len(),
-            why: Stop::Undecided
-        }
-    );
-    inspector.decide(true);
-    assert_eq!(
-        inspector.feed(b"\x81\x00early"),
-        Verdict {
-            pass: 7,
-            why: Stop::None
-        }
-    );
-
-    let mut inspector = Inspector::new(1000);
-    assert_eq!(inspector.feed(head).why, Stop::Undecided);
-    inspector.decide(false);
-    assert_eq!(
-        inspector.feed(b"nonsense\r\n\r\n").why,
-        Stop::Refused(Fault::RequestLine)
-    );
+fn a_target_may_not_be_longer_than_can_be_handled() {
+    let of = |length: usize| {
+        let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length));
+        read_head(&head.into()).map(|_| ())
+    };
+    assert_eq!(of(MAX_TARGET - 1), Ok(()));
+    assert_eq!(of(MAX_TARGET), Err(Fault::TargetTooLong));
 }
 
-/// Feeds in pieces, holding back what may not pass, as the socket's reader does.
-fn feed_in_pieces(bytes: &[u8], cuts: &[usize]) -> (usize, Stop, u64) {
+fn asked(text: &str) -> Asked {
+    read_head(&Bytes::copy_from_slice(text.as_bytes())).expect("a request")
+}
+
+#[test]
+fn a_head_becomes_a_request() {
+    let asked = asked(
+        "POST /a?b=%2F HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nx-a: \t2 \r\nContent-Length: 3\r\n\r\n",
+    );
+    let request = &asked.request;
+    assert_eq!(request.method(), Method::POST);
+    assert_eq!(request.uri(), "/a?b=%2F");
+    assert_eq!(request.version(), Version::HTTP_11);
+    let values: Vec<_> = request.headers().get_all("x-a").iter().collect();
+    assert_eq!(values, ["1", "2"]);
+    assert_eq!(asked.body, BodyFraming::Length(3));
+    assert!(asked.keeps && !asked.upgrade && !asked.expects);
+}
+
+#[test]
+fn what_a_client_says_of_its_connection_is_told() {
+    let of = |version: &str, lines: &str| {
+        asked(&format!("GET / HTTP/1.{version}\r\nHost: a\r\n{lines}\r\n"))
+    };
+    let keeps = [
+        ("1", "", true),
+        ("1", "Connection: x, Close\r\n", false),
+        (
+            "1",
+            "Connection: close\r\nConnection: keep-alive\r\n",
+            false,
+        ),
+        ("0", "", false),
+        ("0", "Connection: Keep-Alive\r\n", true),
+        ("0", "Connection: keep-alive, close\r\n", false),
+    ];
+    for (version, lines, kept) in keeps {
+        assert_eq!(of(version, lines).keeps, kept, "1.{version} {lines:?}");
+    }
+    let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
+    assert!(of("1", upgrade).upgrade && !of("0", upgrade).upgrade);
+    assert!(!of("1", "Upgrade: websocket\r\n").upgrade);
+    assert!(!of("1", "Connection: upgrade\r\nUpgrade: h2c\r\n").upgrade);
+    let expects = "Expect: 100-Continue\r\n";
+    assert!(of("1", expects).expects && !of("0", expects).expects);
+}
+
+/// Takes in pieces, as the socket's reader does: what was read, what is left, and why nothing more is taken.
+fn take_in_pieces(bytes: &[u8], cuts: &[usize]) -> (Read, usize, Stop) {
     let mut inspector = Inspector::new(16 * 1024);
-    let mut held: Vec<u8> = Vec::new();
-    let mut passed = 0;
+    let (mut come, mut read) = (BytesMut::new(), Read::default());
     let mut why = Stop::None;
     let mut at = 0;
     let ends = cuts
@@ -210,17 +278,15 @@ fn feed_in_pieces(bytes: &[u8], cuts: &[usize]) -> (usize, Stop, u64) {
     let mut ends: Vec<usize> = ends.collect();
     ends.sort_unstable();
     for end in ends {
-        held.extend_from_slice(&bytes[at..end]);
+        come.extend_from_slice(&bytes[at..end]);
         at = end;
-        let verdict = inspector.feed(&held);
-        passed += verdict.pass;
-        held.drain(..verdict.pass);
-        why = verdict.why;
+        why = take(&mut inspector, &mut come, &mut read);
         if matches!(why, Stop::Refused(_) | Stop::BrokenBody) {
-            break;
+            // (How much had come by then is a matter of the pieces.)
+            return (read, 0, why);
         }
     }
-    (passed, why, inspector.heads())
+    (read, come.len(), why)
 }
 
 proptest! {
@@ -237,14 +303,14 @@ proptest! {
             b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcx\r\n",
             b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc",
         ];
-        let whole = feed_in_pieces(streams[which], &[]);
-        let pieces = feed_in_pieces(streams[which], &cuts);
+        let whole = take_in_pieces(streams[which], &[]);
+        let pieces = take_in_pieces(streams[which], &cuts);
         prop_assert_eq!(whole, pieces);
     }
 
     #[test]
-    fn no_bytes_make_it_panic_or_pass_more_than_was_fed(bytes in proptest::collection::vec(any::<u8>(), 0..600), cuts in proptest::collection::vec(0usize..600, 0..6)) {
-        let (passed, _, _) = feed_in_pieces(&bytes, &cuts);
-        prop_assert!(passed <= bytes.len());
+    fn no_bytes_make_it_panic_or_give_more_than_came(bytes in proptest::collection::vec(any::<u8>(), 0..600), cuts in proptest::collection::vec(0usize..600, 0..6)) {
+        let (read, left, _) = take_in_pieces(&bytes, &cuts);
+        prop_assert!(read.body.len() + left <= bytes.len());
     }
 }

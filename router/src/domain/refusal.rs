@@ -134,6 +134,7 @@ pub enum Fault {
     Connect,
     TooLarge,
     TooManyHeaders,
+    TargetTooLong,
     OneHopHeader,
     Scheme,
 }
@@ -162,6 +163,7 @@ impl Fault {
             Fault::Connect => "CONNECT is not supported",
             Fault::TooLarge => "request line and headers are too large",
             Fault::TooManyHeaders => "too many headers",
+            Fault::TargetTooLong => "request target is too long",
             Fault::OneHopHeader => "header of one connection in an HTTP/2 request",
             Fault::Scheme => "scheme other than http and https",
         }
@@ -206,6 +208,7 @@ impl Refusal {
             Refusal::Malformed(Fault::TooLarge | Fault::TooManyHeaders) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
+            Refusal::Malformed(Fault::TargetTooLong) => StatusCode::URI_TOO_LONG,
             Refusal::Malformed(Fault::Connect) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Malformed(Fault::Version) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Refusal::Malformed(_) => StatusCode::BAD_REQUEST,

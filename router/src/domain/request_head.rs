@@ -1,8 +1,6 @@
 //! A request as it is written to an instance that speaks HTTP/1.
 
-use super::forwarding::is_protected;
-use super::framing::listed;
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Uri};
 
@@ -17,7 +15,7 @@ pub enum Framing {
 
 /// Writes the head, with further headers. What the headers say of the framing of a body is said anew.
 pub fn write<'a>(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
@@ -59,51 +57,8 @@ pub fn write<'a>(
 /// More than most heads.
 const USUAL: usize = 1024;
 
-/// One chunk of a body.
-pub fn chunk(out: &mut BytesMut, data: &[u8]) {
-    out.put_slice(format!("{:x}\r\n", data.len()).as_bytes());
-    out.put_slice(data);
-    out.put_slice(b"\r\n");
-}
-
-/// The end of a chunked body. Of the trailers those go that the request has announced, as the standard wants it.
-pub fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>, announced: &[HeaderName]) {
-    out.put_slice(b"0\r\n");
-    for (name, value) in trailers.into_iter().flatten() {
-        if announced.contains(name) {
-            line(out, name, value.as_bytes());
-        }
-    }
-    out.put_slice(b"\r\n");
-}
-
-/// The trailers that a request announces, without those that would change its meaning.
-pub fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    listed(headers, header::TRAILER)
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .filter(|name| !means_more(name))
-        .collect()
-}
-
-fn means_more(name: &HeaderName) -> bool {
-    let is_of_the_message = matches!(
-        *name,
-        header::TRAILER
-            | header::TE
-            | header::CONNECTION
-            | header::UPGRADE
-            | header::CONTENT_ENCODING
-            | header::CONTENT_TYPE
-            | header::CONTENT_RANGE
-            | header::SET_COOKIE
-            | header::CACHE_CONTROL
-            | header::MAX_FORWARDS
-    );
-    is_of_the_message || is_protected(name)
-}
-
-fn line(out: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    out.reserve(name.as_str().len() + value.len() + 4);
+/// One line of a head.
+pub(super) fn line(out: &mut impl BufMut, name: &HeaderName, value: &[u8]) {
     out.put_slice(name.as_str().as_bytes());
     out.put_slice(b": ");
     out.put_slice(value);
@@ -129,7 +84,7 @@ mod tests {
                 HeaderValue::from_str(value).expect("a value"),
             );
         }
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let uri = Uri::from_static(uri);
         let further = further.map(|value| (HeaderName::from_static("x-further"), value));
         write(
@@ -140,7 +95,7 @@ mod tests {
             further.into_iter(),
             framing,
         );
-        String::from_utf8(out.to_vec()).expect("text")
+        String::from_utf8(out).expect("text")
     }
 
     #[test]
@@ -182,29 +137,5 @@ mod tests {
             of(Framing::Chunked),
             format!("{head}transfer-encoding: chunked\r\n\r\n")
         );
-    }
-
-    #[test]
-    fn chunks_have_their_length_before_them() {
-        let mut out = BytesMut::new();
-        chunk(&mut out, &[b'x'; 26]);
-        assert_eq!(out, format!("1a\r\n{}\r\n", "x".repeat(26)));
-    }
-
-    #[test]
-    fn only_announced_trailers_go_on() {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            "trailer",
-            HeaderValue::from_static("X-Sum, content-length, x-forwarded-for"),
-        );
-        let announced = announced(&headers);
-        assert_eq!(announced, ["x-sum"]);
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-sum", HeaderValue::from_static("5"));
-        trailers.insert("x-other", HeaderValue::from_static("6"));
-        let mut out = BytesMut::new();
-        last_chunk(&mut out, Some(&trailers), &announced);
-        assert_eq!(&out[..], b"0\r\nx-sum: 5\r\n\r\n");
     }
 }
