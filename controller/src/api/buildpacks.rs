@@ -2,9 +2,8 @@
 
 use super::extract::{Asked, Body, Caller};
 use super::organizations::MetadataChange;
-use super::uploads::{self, next_part};
+use super::uploads::{self, Bits};
 use super::{Answer, Api, accepted_job, accepted_job_with, created, ok};
-use crate::blobs::receive;
 use crate::domain::times::rfc3339;
 use crate::ops::Refusal;
 use crate::ops::buildpacks::{Archive, BuildpackSettings, LARGEST};
@@ -18,6 +17,24 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 const LIFECYCLE: &str = "buildpack";
+
+const BITS: Bits = Bits {
+    noun: "buildpack",
+    setting: LARGEST,
+    operation: "receiving a buildpack",
+    fits: is_zip,
+};
+
+/// By its name: what is in it is looked at when it is there.
+fn is_zip(name: &str) -> Result<(), Refusal> {
+    if name.len() <= 255 && name.to_ascii_lowercase().ends_with(".zip") {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    Refusal::unprocessable(format!(
+        "Buildpacks are uploaded as .zip archives: '{shown}' is none by its name"
+    ))
+}
 
 pub fn routes() -> Router<Api> {
     // The archive goes to disk and is bounded by a setting while it is received.
@@ -134,47 +151,14 @@ async fn upload(
 ) -> Answer {
     api.ops.may_upload_buildpack(&actor, &guid).await?;
     let multipart = multipart.map_err(|rejection| Refusal::BadRequest(rejection.body_text()))?;
-    let archive = receive_archive(&api, multipart).await?;
+    let received = uploads::only_bits(&api, multipart, &BITS).await?;
+    let archive = Archive {
+        folder: received.folder,
+        zip: received.path,
+        filename: received.name,
+    };
     let ops = api.ops.clone();
     let work = async move { ops.finish_buildpack_upload(&actor, &guid, archive).await };
     let (row, job) = uploads::finish(&api, work, "upload the buildpack again").await?;
     Ok(accepted_job_with(&api, &job, present(&api, row)))
-}
-
-async fn receive_archive(api: &Api, mut multipart: Multipart) -> Result<Archive, Refusal> {
-    let folder = api.ops.upload_folder()?;
-    let mut received = None;
-    while let Some(field) = next_part(&mut multipart).await? {
-        let name = field.name().unwrap_or_default().to_string();
-        if name != "bits" {
-            let has = "the upload of a buildpack has 'bits'";
-            return Err(uploads::unknown_field(&name, has));
-        }
-        if received.is_some() {
-            return Err(uploads::sent_twice(&name));
-        }
-        let filename = field.file_name().unwrap_or_default().to_string();
-        if filename.len() > 255 || !filename.to_ascii_lowercase().ends_with(".zip") {
-            let shown: String = filename.chars().take(80).collect();
-            return Refusal::unprocessable(format!(
-                "Buildpacks are uploaded as .zip archives: '{shown}' is none by its name"
-            ));
-        }
-        let zip = folder.path().join("buildpack.zip");
-        let limit = api.ops.settings().size(LARGEST);
-        let taken = receive(&zip, field, limit).await;
-        taken.map_err(uploads::refused(
-            "buildpack",
-            LARGEST,
-            "receiving a buildpack",
-        ))?;
-        received = Some((zip, filename));
-    }
-    let (zip, filename) =
-        received.ok_or_else(|| Refusal::Unprocessable("The upload has no field 'bits'".into()))?;
-    Ok(Archive {
-        folder,
-        zip,
-        filename,
-    })
 }

@@ -8,14 +8,14 @@ use super::{Answer, Api, created, ok};
 use crate::domain::times::rfc3339;
 use crate::ops::Refusal;
 use crate::ops::deployments::{Brings, NewDeployment};
-use crate::store::deployments::{self, Deployment, Sizes};
+use crate::store::deployments::{self, Deployment};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use proto::api::{
     CanaryOptions, CanaryProgress, CanaryStatus, CanaryStep, DeployedRevision, DeploymentDetails,
     DeploymentOptions, DeploymentRelationships, DeploymentStatus, GuidRef, Link, Metadata,
-    NewProcess, ToOne,
+    NewProcess, Scale, ToOne,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ pub(super) fn present(api: &Api, row: Deployment) -> proto::api::Deployment {
                     })
                     .collect(),
             }),
-            web_instances: row.options.web_instances,
+            web_instances: row.options.instances,
             memory_in_mb: row.options.memory_in_mb,
             disk_in_mb: row.options.disk_in_mb,
             log_rate_limit_in_bytes_per_second: row.options.log_rate_limit_in_bytes_per_second,
@@ -192,11 +192,12 @@ fn checked(wanted: New) -> Result<(String, NewDeployment), Refusal> {
         }
         number => number,
     };
-    let sizes = Sizes {
-        web_instances: options.web_instances,
+    let sizes = Scale {
+        instances: options.web_instances,
         memory_in_mb: options.memory_in_mb,
         disk_in_mb: options.disk_in_mb,
         log_rate_limit_in_bytes_per_second: options.log_rate_limit_in_bytes_per_second,
+        ..Scale::default()
     };
     let new = NewDeployment {
         brings,
@@ -275,7 +276,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            (new.sizes.web_instances, new.sizes.memory_in_mb),
+            (new.sizes.instances, new.sizes.memory_in_mb),
             (Some(3), Some(64))
         );
         assert_eq!((new.sizes.disk_in_mb, new.max_in_flight), (None, 1));

@@ -2,9 +2,8 @@
 
 use super::extract::{Asked, Body, Caller};
 use super::spaces::One;
-use super::uploads::{self, copied_from, next_part};
+use super::uploads::{self, Bits, copied_from};
 use super::{Answer, Api, accepted_job_with, created, downloads, ok};
-use crate::blobs::receive;
 use crate::domain::manifest::is_process_type;
 use crate::domain::times::rfc3339;
 use crate::ops::droplets::{Archive, Of, SeenDroplet};
@@ -20,8 +19,13 @@ use proto::api::{
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What bounds an uploaded droplet, as it bounds what a staging makes.
-const LARGEST: &str = "staging/disk";
+const BITS: Bits = Bits {
+    noun: "droplet",
+    // As it bounds what a staging makes.
+    setting: "staging/disk",
+    operation: "receiving a droplet",
+    fits: |_| Ok(()),
+};
 
 pub fn routes() -> Router<Api> {
     // The bits go to disk and are bounded by a setting while they are received.
@@ -201,35 +205,15 @@ async fn upload(
 ) -> Answer {
     api.ops.may_upload_droplet(&actor, &guid).await?;
     let multipart = multipart.map_err(|rejection| Refusal::BadRequest(rejection.body_text()))?;
-    let archive = receive_archive(&api, multipart).await?;
+    let received = uploads::only_bits(&api, multipart, &BITS).await?;
+    let archive = Archive {
+        folder: received.folder,
+        path: received.path,
+    };
     let ops = api.ops.clone();
     let work = async move { ops.finish_droplet_upload(&actor, &guid, archive).await };
     let (row, job) = uploads::finish(&api, work, "create a new droplet and upload again").await?;
     Ok(accepted_job_with(&api, &job, present(&api, row)))
-}
-
-async fn receive_archive(api: &Api, mut multipart: Multipart) -> Result<Archive, Refusal> {
-    let folder = api.ops.upload_folder()?;
-    let path = folder.path().join("droplet.tgz");
-    let mut received = false;
-    while let Some(field) = next_part(&mut multipart).await? {
-        let name = field.name().unwrap_or_default().to_string();
-        if name != "bits" {
-            let has = "the upload of a droplet has 'bits'";
-            return Err(uploads::unknown_field(&name, has));
-        }
-        if received {
-            return Err(uploads::sent_twice(&name));
-        }
-        let limit = api.ops.settings().size(LARGEST);
-        let taken = receive(&path, field, limit).await;
-        taken.map_err(uploads::refused("droplet", LARGEST, "receiving a droplet"))?;
-        received = true;
-    }
-    if !received {
-        return Refusal::unprocessable("The upload has no field 'bits'");
-    }
-    Ok(Archive { folder, path })
 }
 
 async fn download(

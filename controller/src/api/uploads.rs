@@ -1,11 +1,13 @@
 //! Uploads in parts: what those of packages and of buildpacks have in common.
 
 use super::Api;
-use crate::blobs::ReceiveError;
+use crate::blobs::{ReceiveError, receive};
 use crate::ops::Refusal;
 use axum::extract::Multipart;
 use axum::extract::multipart::Field;
+use std::path::PathBuf;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 /// Longest wait for the next part of an upload, or of a part.
@@ -26,6 +28,54 @@ pub fn copied_from(query: Option<&str>) -> Result<Option<&str>, Refusal> {
                     .into(),
             )
         })
+}
+
+/// An archive that was sent as the only field, `bits`, and the name its sender gave it. The folder is removed with
+/// it.
+pub struct Received {
+    pub folder: TempDir,
+    pub path: PathBuf,
+    pub name: String,
+}
+
+/// What may be sent, for [`only_bits`].
+pub struct Bits {
+    pub noun: &'static str,
+    /// What bounds it.
+    pub setting: &'static str,
+    pub operation: &'static str,
+    /// Looks at the name its sender gave it, before it is read.
+    pub fits: fn(&str) -> Result<(), Refusal>,
+}
+
+/// Receives an archive that comes alone.
+pub async fn only_bits(
+    api: &Api,
+    mut multipart: Multipart,
+    bits: &Bits,
+) -> Result<Received, Refusal> {
+    let folder = api.ops.upload_folder()?;
+    let path = folder.path().join("archive");
+    let mut received = None;
+    while let Some(field) = next_part(&mut multipart).await? {
+        let field_name = field.name().unwrap_or_default().to_string();
+        if field_name != "bits" {
+            let has = format!("the upload of a {} has 'bits'", bits.noun);
+            return Err(unknown_field(&field_name, &has));
+        }
+        if received.is_some() {
+            return Err(sent_twice(&field_name));
+        }
+        let name = field.file_name().unwrap_or_default().to_string();
+        (bits.fits)(&name)?;
+        let limit = api.ops.settings().size(bits.setting);
+        let taken = receive(&path, field, limit).await;
+        taken.map_err(refused(bits.noun, bits.setting, bits.operation))?;
+        received = Some(name);
+    }
+    let name =
+        received.ok_or_else(|| Refusal::Unprocessable("The upload has no field 'bits'".into()))?;
+    Ok(Received { folder, path, name })
 }
 
 /// The next part of an upload; None after the last.

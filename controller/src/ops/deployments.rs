@@ -8,7 +8,7 @@ use crate::domain::access::{Action, Actor};
 use crate::domain::deployment;
 use crate::domain::quotas::Purpose;
 use crate::store::apps::{App, STARTED};
-use crate::store::deployments::{self, BackTo, Deployment, Previous, Sizes};
+use crate::store::deployments::{self, BackTo, Deployment, Previous};
 use crate::store::droplets::{Droplet, STAGED};
 use crate::store::processes::{self, Process};
 use crate::store::spaces::Space;
@@ -75,14 +75,15 @@ pub enum Brings {
     Revision(String),
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewDeployment {
     pub brings: Brings,
     /// 0: as with 1.
     pub max_in_flight: u32,
     /// Of a canary: where it pauses, in percent. None: a rolling one.
     pub weights: Option<Vec<u32>>,
-    pub sizes: Sizes,
+    /// What the new process is to have in place of what the one before it had.
+    pub sizes: Scale,
 }
 
 impl Ops {
@@ -142,14 +143,7 @@ impl Ops {
         let web = super::apps::web_process(&mut tx, &app.guid).await?;
         let mut sized = web.clone();
         sized.instances = inherited.unwrap_or(web.instances);
-        let scale = Scale {
-            instances: new.sizes.web_instances,
-            memory_in_mb: new.sizes.memory_in_mb,
-            disk_in_mb: new.sizes.disk_in_mb,
-            log_rate_limit_in_bytes_per_second: new.sizes.log_rate_limit_in_bytes_per_second,
-            ..Scale::default()
-        };
-        self.rescale(&mut sized, &scale)?;
+        self.rescale(&mut sized, &new.sizes)?;
         let wanted = sized.instances;
         if sized != web {
             self.need_room(&app, &sized)?;

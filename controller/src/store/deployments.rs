@@ -5,6 +5,7 @@ use super::processes::Process;
 use super::query::Filter;
 use super::{Json, StoreError, row};
 use crate::store::sql::Connection;
+use proto::api::Scale;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -49,7 +50,8 @@ row! {
         stops: Json<Vec<u32>>,
         /// How many of the stops somebody has continued.
         stops_passed: i64,
-        options: Json<Sizes>,
+        /// What the new process is to have in place of what the one before it had.
+        options: Json<Scale>,
         /// What it brings.
         revision_guid: Option<String>,
         revision_number: Option<i64>,
@@ -61,19 +63,6 @@ row! {
         updated_at: i64,
         row_version: i64,
     }
-}
-
-/// What the new process of a deployment is to have; None: what the one before it had.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sizes {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub web_instances: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_in_mb: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk_in_mb: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log_rate_limit_in_bytes_per_second: Option<i64>,
 }
 
 /// A process before a deployment.
