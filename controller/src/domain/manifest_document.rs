@@ -87,8 +87,10 @@ fn process(kind: &str, process: &ProcessManifest) -> Fields {
     let mut fields = vec![("type", Node::Value(json!(kind)))];
     let given = process_fields(process).into_iter();
     // What sleeps never is not said, nor a command that is the droplet's.
-    let said = given
-        .filter(|(key, value)| !value.is_null() && !(*key == "sleep-after" && *value == "never"));
+    let said = given.filter(|(key, value)| match *key {
+        "sleep-after" => *value != "never",
+        _ => !value.is_null(),
+    });
     fields.extend(said.map(|(key, value)| (key, Node::Value(value))));
     Fields(fields)
 }

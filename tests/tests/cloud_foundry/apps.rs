@@ -48,10 +48,7 @@ pub async fn an_app_is_pushed_changed_and_deleted(world: &World) -> anyhow::Resu
         .await?
         .has(&["http", "/"])?;
     cf.ok(&["delete", "page", "-f", "-r"]).await?;
-    cf.ok(&["app", "page"]).await.err().map_or_else(
-        || anyhow::bail!("it is still there"),
-        |error| Ok(ensure!(error.to_string().contains("not found"), "{error}")),
-    )?;
+    cf.refused(&["app", "page"], "App 'page' not found").await?;
     let routes = cf.ok(&["routes"]).await?;
     ensure!(
         !routes.text.contains("site"),

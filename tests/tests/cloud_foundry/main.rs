@@ -2,8 +2,6 @@
 //!
 //! The client is not among Debian's packages: without one (see [`client`]) all of this is skipped, by name.
 
-#![expect(clippy::print_stdout, reason = "a test runner speaks to its user")]
-
 mod apps;
 mod client;
 mod places;
