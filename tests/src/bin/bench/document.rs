@@ -34,7 +34,8 @@ const METHOD: &str = "
   rules wait for the same one; *no signs*: one trigger, and nothing by which rules could be looked up, so that each is evaluated.
 - Router: the daemon alone with a bus of its own, access log and metrics on. Each proxy has one thread, or one core, and core 0; clients (`wrk`,
   `h2load`) and backends (nginx with one worker and 16 ports, of which each name has three) share core 1. All connections are kept. The yardsticks
-  write no log. Figures are requests per second, processor time per request and p99; uploads are of 100 KB and answered when they were read.
+  write no log. gorouter, of which somebody has to name the program (`STACKYARD_BENCH_GOROUTER`), hears the same registrations and keeps its
+  connections to backends, as it would not by itself. Figures are requests per second, processor time per request and p99; uploads are of 100 KB and answered when they were read.
   nginx holds an upload in memory before it passes it on. Backends and their connections are shared by the 10,000 names, which are asked for
   in turn; the 100,000 routes beside them have three endpoints each of their own.
 - A table's memory is what the router has more of after 300,000 registrations than before. First request served: one connection asks until the answer
