@@ -2,8 +2,8 @@
 
 use crate::client::{Bits, Client, item};
 use crate::failure::{Code, Failure, Outcome};
+use crate::output::Output;
 use crate::output::table::table;
-use crate::output::{Output, human, progress};
 use crate::prompt;
 use crate::push::{archive, files};
 use crate::targets::Store;
@@ -11,7 +11,6 @@ use clap::{Args, Subcommand};
 use proto::api::Buildpack;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait for a job.
@@ -226,26 +225,14 @@ fn named_as_zip(name: &str) -> String {
 }
 
 async fn upload(client: &Client, out: &Output, guid: &str, archive: &Archive) -> Outcome {
-    out.say(format!(
-        "Uploading {} ({})",
-        archive.name,
-        human::bytes(archive.size)
-    ))?;
-    let bar = progress::upload_bar(out, archive.size);
-    let (counted, restarted) = (bar.clone(), bar.clone());
     let bits = Bits {
         archive: &archive.path,
         name: &archive.name,
         size: archive.size,
     };
-    let sent: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |bytes| counted.inc(bytes));
-    let path = format!("{ALL}/{guid}/upload");
-    let restart = move || restarted.set_position(0);
-    let uploaded = client
-        .send_bits(&path, &[], Some(bits), sent, restart)
-        .await;
-    bar.finish_and_clear();
-    client.finish(&uploaded?, WITHIN).await.map(drop)
+    client
+        .upload_alone(out, &format!("{ALL}/{guid}/upload"), bits, WITHIN)
+        .await
 }
 
 async fn find(client: &Client, name: &str) -> Outcome<Buildpack> {

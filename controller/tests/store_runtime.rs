@@ -404,7 +404,6 @@ async fn builds_and_deployments_end_once() {
             wanted_instances: 1,
             max_in_flight: 1,
             weights: Json(vec![20]),
-            stops: Json(vec![1]),
             stops_passed: 0,
             options: Json::default(),
             revision_guid: None,

@@ -88,6 +88,17 @@ impl Output {
     }
 }
 
+/// A program that is not ours, and may not be there: the one that the variable names, else that of the `PATH`.
+pub fn program_of_others(variable: &str, name: &str) -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os(variable) {
+        return Some(PathBuf::from(given));
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
 /// The folder of the programs under test.
 pub fn programs() -> PathBuf {
     let mut folder = std::env::current_exe().expect("a test knows its own path");

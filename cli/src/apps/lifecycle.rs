@@ -204,20 +204,43 @@ impl Steps {
             ..self
         })
     }
+}
 
-    /// As a deployment has them.
-    pub fn options(how: How, canary_steps: &[u32]) -> serde_json::Value {
-        match how {
-            How::Canary if !canary_steps.is_empty() => {
-                let steps: Vec<_> = canary_steps
-                    .iter()
-                    .map(|weight| json!({ "instance_weight": weight }))
-                    .collect();
-                json!({ "canary": { "steps": steps } })
-            }
-            _ => json!({}),
+impl How {
+    /// As a deployment has it; None: it is none.
+    pub fn strategy(self) -> Option<&'static str> {
+        match self {
+            How::Rolling => Some("rolling"),
+            How::Canary => Some("canary"),
+            How::Restart => None,
         }
     }
+}
+
+/// What a deployment is asked for with.
+pub fn deployment(
+    app: &App,
+    strategy: &str,
+    canary_steps: &[u32],
+    by: Replacement<'_>,
+) -> serde_json::Value {
+    let mut body = json!({
+        "strategy": strategy,
+        "relationships": { "app": { "data": { "guid": app.guid } } },
+    });
+    if !canary_steps.is_empty() {
+        let steps: Vec<_> = canary_steps
+            .iter()
+            .map(|weight| json!({ "instance_weight": weight }))
+            .collect();
+        body["options"] = json!({ "canary": { "steps": steps } });
+    }
+    for (field, guid) in [("droplet", by.droplet), ("revision", by.revision)] {
+        if let Some(guid) = guid {
+            body[field] = json!({ "guid": guid });
+        }
+    }
+    body
 }
 
 /// Replaces what runs: by another droplet, or by the same one started anew.
@@ -271,28 +294,14 @@ pub async fn in_steps(
     how: &Steps,
     within: Duration,
 ) -> Outcome {
-    let strategy = match how.strategy.unwrap_or(How::Rolling) {
-        How::Canary => "canary",
-        How::Rolling => "rolling",
-        How::Restart => {
-            return Err(Failure::usage(
-                "--strategy restart does not go back to a revision: rolling and canary do",
-            ));
-        }
+    let Some(strategy) = how.strategy.unwrap_or(How::Rolling).strategy() else {
+        return Err(Failure::usage(
+            "--strategy restart does not go back to a revision: rolling and canary do",
+        ));
     };
     let watch = Watch::begin(client, out, app).await;
     out.say("Replacing the running instances in steps")?;
-    let kind = how.strategy.unwrap_or(How::Rolling);
-    let mut body = json!({
-        "strategy": strategy,
-        "options": Steps::options(kind, &how.canary_steps),
-        "relationships": { "app": { "data": { "guid": app.guid } } },
-    });
-    for (field, guid) in [("droplet", by.droplet), ("revision", by.revision)] {
-        if let Some(guid) = guid {
-            body[field] = json!({ "guid": guid });
-        }
-    }
+    let body = deployment(app, strategy, &how.canary_steps, by);
     let deployment: Deployment = client
         .post("/v3/deployments", &body)
         .await

@@ -5,7 +5,7 @@ use super::watch::Watch;
 use super::{find, staging, summary, watch};
 use crate::client::{Bits, Client};
 use crate::failure::{Code, Failure, Outcome};
-use crate::output::{Color, Output, human, progress, table};
+use crate::output::{Color, Output, human, table};
 use crate::targets::Store;
 use clap::{Args, Subcommand};
 use proto::api::{App, Deployment, Droplet, Package, Revision};
@@ -13,9 +13,11 @@ use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
+
+/// Until the cluster has looked through a droplet.
+const UPLOADED_WITHIN: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
@@ -363,26 +365,16 @@ async fn upload(client: &Client, out: &Output, name: &str, file: &std::path::Pat
         .len();
     let body = json!({"relationships": {"app": {"data": {"guid": app.guid}}}});
     let made: Droplet = client.post("/v3/droplets", &body).await?;
-    out.say(format!(
-        "Uploading {} ({})",
-        file.display(),
-        human::bytes(size)
-    ))?;
-    let bar = progress::upload_bar(out, size);
-    let (counted, restarted) = (bar.clone(), bar.clone());
+    let shown = file.file_name().unwrap_or_default().to_string_lossy();
     let bits = Bits {
         archive: file,
-        name: "droplet.tgz",
+        name: &shown,
         size,
     };
-    let sent: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |bytes| counted.inc(bytes));
     let path = format!("/v3/droplets/{}/upload", made.guid);
-    let restart = move || restarted.set_position(0);
-    let uploaded = client
-        .send_bits(&path, &[], Some(bits), sent, restart)
-        .await;
-    bar.finish_and_clear();
-    client.finish(&uploaded?, Duration::from_secs(600)).await?;
+    client
+        .upload_alone(out, &path, bits, UPLOADED_WITHIN)
+        .await?;
     lifecycle::assign(client, &app, &made.guid).await?;
     let document = json!({"name": app.name, "droplet": made.guid});
     out.show(&document, |_| {

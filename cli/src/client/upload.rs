@@ -2,6 +2,7 @@
 
 use super::{Client, Reply, names};
 use crate::failure::{Code, Failure, Outcome};
+use crate::output::{Output, human, progress};
 use futures_util::TryStreamExt;
 use proto::api::{Package, Resource};
 use reqwest::Method;
@@ -67,6 +68,28 @@ impl Client {
         let kept = whole.persist(file);
         kept.map_err(|error| cannot(error.error))?;
         Ok(size)
+    }
+
+    /// Sends an archive alone, with a bar of what is sent, and waits until the cluster has taken it.
+    pub async fn upload_alone(
+        &self,
+        out: &Output,
+        path: &str,
+        bits: Bits<'_>,
+        within: Duration,
+    ) -> Outcome {
+        out.say(format!(
+            "Uploading {} ({})",
+            bits.name,
+            human::bytes(bits.size)
+        ))?;
+        let bar = progress::upload_bar(out, bits.size);
+        let (counted, restarted) = (bar.clone(), bar.clone());
+        let sent: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |bytes| counted.inc(bytes));
+        let restart = move || restarted.set_position(0);
+        let uploaded = self.send_bits(path, &[], Some(bits), sent, restart).await;
+        bar.finish_and_clear();
+        self.finish(&uploaded?, within).await.map(drop)
     }
 
     /// Sends an archive as the field `bits`, with these others.

@@ -4,7 +4,7 @@ use super::archive::{self, ArchiveFault, LocalFile};
 use super::files::{self, Collected, FilesFault};
 use super::manifest::{self, AppPlan};
 use super::{plan, request::Request};
-use crate::apps::lifecycle::{self, How, Steps};
+use crate::apps::lifecycle::{self, How, Replacement};
 use crate::apps::watch::{self, Deployed, Look, Watch};
 use crate::apps::{find, staging, summary};
 use crate::client::{Bits, Client, Pace, item};
@@ -433,11 +433,8 @@ async fn start(
         return Ok((None, Vec::new()));
     }
     let watch = Watch::begin(client, out, app).await;
-    if runs && request.strategy != Some(How::Restart) {
-        let strategy = match request.strategy {
-            Some(How::Canary) => "canary",
-            _ => "rolling",
-        };
+    let strategy = request.strategy.unwrap_or(How::Rolling).strategy();
+    if let Some(strategy) = strategy.filter(|_| runs) {
         out.say("Replacing the running instances in steps")?;
         let deployment = deploy(client, request, app, droplet, strategy)
             .await
@@ -464,9 +461,11 @@ async fn deploy(
     droplet: &str,
     strategy: &str,
 ) -> Outcome<Deployment> {
-    let how = request.strategy.unwrap_or(How::Rolling);
-    let options = Steps::options(how, &request.canary_steps);
-    let body = json!({ "strategy": strategy, "options": options, "droplet": { "guid": droplet }, "relationships": { "app": { "data": { "guid": app.guid } } } });
+    let by = Replacement {
+        droplet: Some(droplet),
+        ..Replacement::default()
+    };
+    let body = lifecycle::deployment(app, strategy, &request.canary_steps, by);
     let send = async || client.post::<_, Deployment>("/v3/deployments", &body).await;
     // The droplet is of this push: a deployment of it is ours.
     let find = async || {

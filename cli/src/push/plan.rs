@@ -137,9 +137,11 @@ fn strategy(request: &Request, app: Option<&App>) -> Option<&'static str> {
         return None;
     }
     Some(match app.is_some_and(flow::runs) {
-        true if request.strategy == Some(How::Restart) => "restart",
-        true if request.strategy == Some(How::Canary) => "canary",
-        true => "rolling",
+        true => request
+            .strategy
+            .unwrap_or(How::Rolling)
+            .strategy()
+            .unwrap_or("restart"),
         false => "start",
     })
 }

@@ -156,7 +156,7 @@ impl LifecycleChange {
 }
 
 /// The value of a variable as a process sees it; null takes the variable away.
-fn variable(name: &str, value: Value) -> Result<Option<String>, Refusal> {
+pub(super) fn variable(name: &str, value: Value) -> Result<Option<String>, Refusal> {
     match value {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text)),
@@ -400,8 +400,8 @@ async fn variables(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Variables {
-    var: BTreeMap<String, Value>,
+pub(super) struct Variables {
+    pub var: BTreeMap<String, Value>,
 }
 
 async fn change_variables(

@@ -38,7 +38,7 @@ pub(super) fn present(api: &Api, row: Deployment) -> proto::api::Deployment {
             Link::to(format!("{base}/apps/{}", row.app_guid)),
         ),
     ]);
-    let total = u32::try_from(row.stops.len()).unwrap_or(u32::MAX);
+    let total = u32::try_from(row.stops().len()).unwrap_or(u32::MAX);
     if row.reason == deployments::PAUSED {
         links.insert(
             "continue".to_string(),
@@ -61,7 +61,7 @@ pub(super) fn present(api: &Api, row: Deployment) -> proto::api::Deployment {
                 last_status_change: Some(rfc3339(row.updated_at)),
                 error: row.error,
             },
-            canary: (!row.stops.is_empty()).then(|| CanaryStatus {
+            canary: (total > 0).then(|| CanaryStatus {
                 steps: CanaryProgress {
                     current: u32::try_from(row.stops_passed + 1)
                         .unwrap_or(total)

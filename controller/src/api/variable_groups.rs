@@ -1,5 +1,6 @@
 //! `/v3/environment_variable_groups`: variables of every staging and of every instance. They are configuration.
 
+use super::apps::{Variables, variable};
 use super::config::cluster;
 use super::extract::{Body, Caller};
 use super::{Answer, Api, ok};
@@ -8,7 +9,6 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use proto::api::{ConfigChanges, ConfigEdit};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -53,30 +53,11 @@ async fn show(State(api): State<Api>, _: Caller, Path(name): Path<String>) -> An
     Ok(ok(present(&api, &name, &variables)))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    /// null takes one away.
-    var: BTreeMap<String, Option<Value>>,
-}
-
-/// Texts, and what reads as one; as for the variables of an app.
-fn text(name: &str, value: Value) -> Result<String, Refusal> {
-    match value {
-        Value::String(text) => Ok(text),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(value) => Ok(value.to_string()),
-        _ => Refusal::unprocessable(format!(
-            "Environment variables: the value of '{name}' must be a string"
-        )),
-    }
-}
-
 async fn update(
     State(api): State<Api>,
     Caller(actor): Caller,
     Path(name): Path<String>,
-    Body(change): Body<Change>,
+    Body(change): Body<Variables>,
 ) -> Answer {
     let path = key(&name)?;
     let edit = || ConfigEdit {
@@ -85,14 +66,13 @@ async fn update(
     };
     let mut after = of(&api, path);
     let (mut add, mut remove) = (Vec::new(), Vec::new());
-    for (variable, value) in change.var {
-        match value {
+    for (name, value) in change.var {
+        match variable(&name, value)? {
             Some(value) => {
-                let value = text(&variable, value)?;
-                add.push(format!("{variable}={value}"));
-                after.insert(variable, Value::String(value));
+                add.push(format!("{name}={value}"));
+                after.insert(name, Value::String(value));
             }
-            None if after.remove(&variable).is_some() => remove.push(variable),
+            None if after.remove(&name).is_some() => remove.push(name),
             None => {}
         }
     }

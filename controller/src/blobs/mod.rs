@@ -254,6 +254,19 @@ impl Blobs {
         .await
     }
 
+    /// Stores a file under the key that its checksum (SHA-256) has. Under a name of its own first: the checksum is
+    /// known only when it was read.
+    pub async fn keep_file(
+        &self,
+        path: &Path,
+        key: impl FnOnce(&str) -> String,
+    ) -> Result<Digests, BlobError> {
+        let incoming = format!("uploads/file-{}", uuid::Uuid::new_v4());
+        let digests = self.put_file(&incoming, path).await?;
+        self.rename(&incoming, &key(&digests.sha256)).await?;
+        Ok(digests)
+    }
+
     /// Copies a blob into a file.
     pub async fn fetch(&self, key: &str, path: &Path) -> Result<bool, BlobError> {
         let Some((_, stream)) = self.get(key).await? else {

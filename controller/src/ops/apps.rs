@@ -52,6 +52,19 @@ pub async fn app_for(
     owner_for(connection, actor, action, guid, "App").await
 }
 
+/// The app that something new is to belong to.
+pub async fn app_to_fill(
+    connection: &mut Connection,
+    actor: &Actor,
+    guid: &str,
+) -> Result<(App, Space), Refusal> {
+    app_for(connection, actor, Action::Develop, guid)
+        .await
+        .map_err(|refusal| {
+            refusal.if_missing("App is invalid. Ensure it exists and you have access to it.")
+        })
+}
+
 /// The same for what belongs to an app; `noun` is what is missing if not.
 pub async fn owner_for(
     connection: &mut Connection,

@@ -310,11 +310,7 @@ impl Ops {
             let job = self.record_job("buildpack.upload", failed).await?;
             return Ok((self.buildpack(guid).await?, job));
         }
-        // Stored under a name of its own first: the checksum is known only then.
-        let incoming = format!("uploads/buildpack-{}", new_guid());
-        let digests = self.blobs.put_file(&incoming, &archive.zip).await?;
-        let key = buildpacks::key(&digests.sha256);
-        self.blobs.rename(&incoming, &key).await?;
+        let digests = self.blobs.keep_file(&archive.zip, buildpacks::key).await?;
         let mut tx = self.store.write("finish the upload of a buildpack").await?;
         let mut buildpack = find(&mut tx, guid).await?;
         may_administer(actor)?;

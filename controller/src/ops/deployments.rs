@@ -5,7 +5,6 @@ use super::list::{Columns, ListQuery, Listing};
 use super::quotas::Account;
 use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on, revisions};
 use crate::domain::access::{Action, Actor};
-use crate::domain::deployment;
 use crate::domain::quotas::Purpose;
 use crate::store::apps::{App, STARTED};
 use crate::store::deployments::{self, BackTo, Deployment, Previous};
@@ -107,12 +106,10 @@ impl Ops {
         let mut tx = self.store.write("create deployment").await?;
         let (mut app, space) = app_for(&mut tx, actor, Action::Develop, app)
             .await
-            .map_err(|refusal| match refusal {
-                Refusal::NotFound(_) => Refusal::Unprocessable(
-                    "Unable to use app. Ensure that the app exists and you have access to it."
-                        .into(),
-                ),
-                refusal => refusal,
+            .map_err(|refusal| {
+                refusal.if_missing(
+                    "Unable to use app. Ensure that the app exists and you have access to it.",
+                )
             })?;
         let account = Account::of_space(&mut tx, &space).await?;
         let previous_droplet = app.current_droplet_guid.clone();
@@ -199,13 +196,10 @@ impl Ops {
             ..sized
         };
         process.insert(&mut tx).await?;
-        let (strategy, weights) = match new.weights {
-            Some(weights) => (deployments::CANARY, Some(weights)),
-            None => (deployments::ROLLING, None),
+        let strategy = match new.weights {
+            Some(_) => deployments::CANARY,
+            None => deployments::ROLLING,
         };
-        let stops = weights
-            .as_ref()
-            .map(|weights| deployment::stops(weights, u32::try_from(wanted).unwrap_or_default()));
         let deployment = Deployment {
             guid,
             app_guid: app.guid.clone(),
@@ -220,8 +214,7 @@ impl Ops {
             new_process_guid: process.guid.clone(),
             wanted_instances: wanted,
             max_in_flight: i64::from(new.max_in_flight.max(1)),
-            weights: Json(weights.unwrap_or_default()),
-            stops: Json(stops.unwrap_or_default()),
+            weights: Json(new.weights.unwrap_or_default()),
             stops_passed: 0,
             options: Json(new.sizes),
             revision_guid: brought.as_ref().map(|brought| brought.guid.clone()),
@@ -304,7 +297,7 @@ impl Ops {
         let mut tx = self.store.write("continue deployment").await?;
         let (mut deployment, app, space) =
             deployment_for(&mut tx, actor, Action::Develop, guid).await?;
-        if !deployment.is_active() || deployment.reason != deployments::PAUSED {
+        if deployment.reason != deployments::PAUSED {
             return Refusal::unprocessable(format!(
                 "Cannot continue a deployment with status: {} and reason: {}",
                 deployment.status, deployment.reason

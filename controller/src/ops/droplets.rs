@@ -62,21 +62,6 @@ async fn droplet_for(
     Ok((droplet, app, space))
 }
 
-async fn app_to_fill(
-    connection: &mut Connection,
-    actor: &Actor,
-    app: &str,
-) -> Result<(App, Space), Refusal> {
-    apps::app_for(connection, actor, Action::Develop, app)
-        .await
-        .map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => Refusal::Unprocessable(
-                "App is invalid. Ensure it exists and you have access to it.".into(),
-            ),
-            refusal => refusal,
-        })
-}
-
 impl Ops {
     /// A droplet whose bits are still to come.
     pub async fn create_droplet(
@@ -86,7 +71,7 @@ impl Ops {
         processes: BTreeMap<String, String>,
     ) -> Result<Droplet, Refusal> {
         let mut tx = self.store.write("create droplet").await?;
-        let (app, space) = app_to_fill(&mut tx, actor, app).await?;
+        let (app, space) = apps::app_to_fill(&mut tx, actor, app).await?;
         let now = now();
         let droplet = Droplet {
             guid: new_guid(),
@@ -125,7 +110,7 @@ impl Ops {
         if source.state != droplets::STAGED {
             return Refusal::unprocessable("Source droplet is not staged.");
         }
-        let (app, space) = app_to_fill(&mut tx, actor, app).await?;
+        let (app, space) = apps::app_to_fill(&mut tx, actor, app).await?;
         let now = now();
         let droplet = Droplet {
             guid: new_guid(),
@@ -187,11 +172,9 @@ impl Ops {
                 return Ok((self.droplet(actor, guid).await?.droplet, job));
             }
         };
-        // Stored under a name of its own first: the checksum is known only then.
-        let incoming = format!("uploads/droplet-{}", new_guid());
-        let digests = self.blobs.put_file(&incoming, &archive.path).await?;
-        self.blobs
-            .rename(&incoming, &format!("droplets/{}", digests.sha256))
+        let digests = self
+            .blobs
+            .keep_file(&archive.path, |sum| format!("droplets/{sum}"))
             .await?;
         let mut tx = self.store.write("finish the upload of a droplet").await?;
         let (mut droplet, app, space) = droplet_for(&mut tx, actor, Action::Develop, guid).await?;

@@ -1,6 +1,6 @@
 //! Packages: uploaded sources.
 
-use super::apps::{app_for, owner_for};
+use super::apps::{app_for, app_to_fill, owner_for};
 use super::list::{Columns, ListQuery, Listing};
 use super::sweep::AT_WORK;
 use super::upload::{self, Upload};
@@ -52,14 +52,7 @@ impl Ops {
             ));
         }
         let mut tx = self.store.write("create package").await?;
-        let (app, space) = app_for(&mut tx, actor, Action::Develop, app)
-            .await
-            .map_err(|refusal| match refusal {
-                Refusal::NotFound(_) => Refusal::Unprocessable(
-                    "App is invalid. Ensure it exists and you have access to it.".into(),
-                ),
-                refusal => refusal,
-            })?;
+        let (app, space) = app_to_fill(&mut tx, actor, app).await?;
         let now = now();
         let package = Package {
             guid: new_guid(),
@@ -176,15 +169,10 @@ impl Ops {
         source: &str,
     ) -> Result<Package, Refusal> {
         let mut tx = self.store.write("copy package").await?;
-        let unfit = |refusal: Refusal, text: &str| match refusal {
-            Refusal::NotFound(_) => Refusal::Unprocessable(text.to_string()),
-            refusal => refusal,
-        };
         let (source, from, _) = package_for(&mut tx, actor, Action::Develop, source)
             .await
             .map_err(|refusal| {
-                unfit(
-                    refusal,
+                refusal.if_missing(
                     "Source package is invalid. Ensure it exists and you have access to it.",
                 )
             })?;
@@ -194,14 +182,7 @@ impl Ops {
                 source.state
             ));
         }
-        let (app, space) = app_for(&mut tx, actor, Action::Develop, app)
-            .await
-            .map_err(|refusal| {
-                unfit(
-                    refusal,
-                    "App is invalid. Ensure it exists and you have access to it.",
-                )
-            })?;
+        let (app, space) = app_to_fill(&mut tx, actor, app).await?;
         let now = now();
         let package = Package {
             guid: new_guid(),

@@ -67,6 +67,14 @@ impl Refusal {
         Err(Refusal::Unprocessable(text.into()))
     }
 
+    /// The same refusal of what a request names beside its address: that it is not there is the request's fault.
+    pub fn if_missing(self, text: impl Into<String>) -> Refusal {
+        match self {
+            Refusal::NotFound(_) => Refusal::Unprocessable(text.into()),
+            refusal => refusal,
+        }
+    }
+
     /// The same, naming the application of a manifest it is about.
     pub fn of_application(self, name: &str) -> Refusal {
         let named = |text: String| format!("For application '{name}': {text}");

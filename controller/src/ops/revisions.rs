@@ -6,7 +6,7 @@ use super::{Ops, Refusal, new_guid, now, sees_secrets};
 use crate::domain::access::{Action, Actor};
 use crate::domain::revisions::{Content, changes};
 use crate::store::apps::App;
-use crate::store::droplets::{Droplet, STAGED};
+use crate::store::droplets::{self, Droplet, STAGED};
 use crate::store::processes::{self, Process};
 use crate::store::revisions::{self, Revision};
 use crate::store::sql::Connection;
@@ -248,14 +248,12 @@ async fn seen(
     rows: Vec<Revision>,
     with_commands: bool,
 ) -> Result<Vec<SeenRevision>, StoreError> {
-    let mut all = Vec::with_capacity(rows.len());
-    for revision in rows {
-        let droplet = Droplet::find(connection, &revision.droplet_guid).await?;
-        all.push(SeenRevision {
-            deployable: droplet.is_some_and(|droplet| droplet.state == STAGED),
-            revision,
-            with_commands,
-        });
-    }
-    Ok(all)
+    let named: Vec<&str> = rows.iter().map(|row| row.droplet_guid.as_str()).collect();
+    let there = droplets::staged(connection, &named).await?;
+    let all = rows.into_iter().map(|revision| SeenRevision {
+        deployable: there.contains(&revision.droplet_guid),
+        revision,
+        with_commands,
+    });
+    Ok(all.collect())
 }

@@ -30,31 +30,27 @@ impl Ops {
     ) -> Result<RouteView, Refusal> {
         let mut tx = self.store.write("move route").await?;
         let (mut route, _) = route_for(&mut tx, actor, Action::Develop, guid).await?;
-        let refused = |why: &str| {
-            Refusal::Unprocessable(format!(
-                "Unable to transfer owner of route to space '{space}'. {why}"
-            ))
-        };
+        let refused =
+            |why: &str| format!("Unable to transfer owner of route to space '{space}'. {why}");
         let target = space_for(&mut tx, actor, Action::Develop, space, "Space")
             .await
-            .map_err(|refusal| match refusal {
-                Refusal::NotFound(_) => {
-                    refused("Ensure the space exists and that you have access to it.")
-                }
-                refusal => refusal,
+            .map_err(|refusal| {
+                refusal.if_missing(refused(
+                    "Ensure the space exists and that you have access to it.",
+                ))
             })?;
         if target.guid == route.space_guid {
             return view(&mut tx, route).await;
         }
         let domain = Domain::find(&mut tx, &route.domain_guid).await?;
         if !domain.is_some_and(|domain| may_use(&domain, &target)) {
-            return Err(refused(
+            return Refusal::unprocessable(refused(
                 "The target space does not have access to the route's domain.",
             ));
         }
         let leads = routes::destinations(&mut tx, std::slice::from_ref(&route.guid)).await?;
         if !leads.is_empty() {
-            return Err(refused(
+            return Refusal::unprocessable(refused(
                 "It leads to apps of its space, which cannot share it: unmap it first.",
             ));
         }

@@ -659,11 +659,10 @@ impl Ops {
         let mut tx = self.store.write("create route").await?;
         let space = space_for(&mut tx, actor, Action::Develop, space, "Space")
             .await
-            .map_err(|refusal| match refusal {
-                Refusal::NotFound(_) => Refusal::Unprocessable(
-                    "Invalid space. Ensure that the space exists and you have access to it.".into(),
-                ),
-                refusal => refusal,
+            .map_err(|refusal| {
+                refusal.if_missing(
+                    "Invalid space. Ensure that the space exists and you have access to it.",
+                )
             })?;
         let domain = Domain::find(&mut tx, domain).await?.ok_or_else(|| {
             Refusal::Unprocessable(

@@ -75,13 +75,10 @@ pub(super) async fn process(ops: &Ops, upload: &Upload) -> Result<Digests, Refus
             ));
         }
     };
-    // Stored under a name of its own first: the checksum is known only then.
-    let incoming = format!("uploads/package-{}", super::new_guid());
-    let digests = ops.blobs.put_file(&incoming, &path).await?;
-    ops.blobs
-        .rename(&incoming, &format!("packages/{}", digests.sha256))
-        .await?;
-    Ok(digests)
+    Ok(ops
+        .blobs
+        .keep_file(&path, |sum| format!("packages/{sum}"))
+        .await?)
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

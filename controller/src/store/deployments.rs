@@ -4,6 +4,7 @@ use super::process_versions::{self, RunSettings};
 use super::processes::Process;
 use super::query::Filter;
 use super::{Json, StoreError, row};
+use crate::domain::deployment::stops;
 use crate::store::sql::Connection;
 use proto::api::Scale;
 use serde::{Deserialize, Serialize};
@@ -46,9 +47,7 @@ row! {
         max_in_flight: i64,
         /// Of a canary: percents of the wanted instances, as they were given.
         weights: Json<Vec<u32>>,
-        /// Of a canary: the numbers of new instances after which it pauses.
-        stops: Json<Vec<u32>>,
-        /// How many of the stops somebody has continued.
+        /// How many of its pauses somebody has continued.
         stops_passed: i64,
         /// What the new process is to have in place of what the one before it had.
         options: Json<Scale>,
@@ -101,10 +100,19 @@ pub struct BackTo {
 }
 
 impl Deployment {
-    /// After how many new instances it pauses next; None: it goes through.
+    /// After how many new instances it pauses; nowhere, if it is no canary.
+    pub fn stops(&self) -> Vec<u32> {
+        let wanted = u32::try_from(self.wanted_instances).unwrap_or_default();
+        match self.strategy == CANARY {
+            true => stops(&self.weights, wanted),
+            false => Vec::new(),
+        }
+    }
+
+    /// The next of these; None: it goes through.
     pub fn next_stop(&self) -> Option<u32> {
         let passed = usize::try_from(self.stops_passed).unwrap_or_default();
-        self.stops.get(passed).copied()
+        self.stops().get(passed).copied()
     }
 
     pub fn is_active(&self) -> bool {

@@ -5,7 +5,7 @@ use super::query::Filter;
 use super::{Json, StoreError, row};
 use crate::store::sql::Connection;
 use proto::bus::staging::UsedBuildpack;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const STAGED: &str = "STAGED";
 pub const AWAITING_UPLOAD: &str = "AWAITING_UPLOAD";
@@ -36,4 +36,14 @@ pub async fn of_app(connection: &mut Connection, app: &str) -> Result<Vec<Drople
         .equals("app_guid", app)
         .order("created_at", true);
     Droplet::fetch(connection, filter, "list the droplets of an app").await
+}
+
+/// Which of these there are, staged.
+pub async fn staged(
+    connection: &mut Connection,
+    guids: &[&str],
+) -> Result<BTreeSet<String>, StoreError> {
+    let filter = Filter::new().any("guid", guids).equals("state", STAGED);
+    let found = Droplet::fetch(connection, filter, "find droplets").await?;
+    Ok(found.into_iter().map(|droplet| droplet.guid).collect())
 }

@@ -49,7 +49,6 @@ pub async fn deploy(world: &World, wanted: i64) -> (Process, Deployment) {
         wanted_instances: wanted,
         max_in_flight: 1,
         weights: Json::default(),
-        stops: Json::default(),
         stops_passed: 0,
         options: Json::default(),
         revision_guid: None,

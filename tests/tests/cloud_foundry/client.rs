@@ -47,17 +47,6 @@ impl Said {
     }
 }
 
-/// Where the program is, if it is anywhere.
-pub fn program() -> Option<PathBuf> {
-    if let Some(given) = std::env::var_os("STACKYARD_TEST_CF") {
-        return Some(PathBuf::from(given));
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("cf"))
-        .find(|file| file.is_file())
-}
-
 impl Cf {
     pub fn new(cluster: &Cluster, program: PathBuf) -> anyhow::Result<Cf> {
         let root = cluster.root().join("cf");

@@ -10,6 +10,7 @@ use apps::*;
 use client::Cf;
 use places::*;
 use tests::Cluster;
+use tests::cluster::program_of_others;
 use tests::runner::{run_and_clean, skipped, suite, with_cluster};
 use tests::tests;
 
@@ -44,7 +45,7 @@ async fn log_in(cluster: &Cluster, cf: &Cf) -> anyhow::Result<()> {
 }
 
 fn main() {
-    let Some(program) = client::program() else {
+    let Some(program) = program_of_others("STACKYARD_TEST_CF", "cf") else {
         let why = "there is no cf (https://github.com/cloudfoundry/cli): put it on the PATH, or its path into STACKYARD_TEST_CF";
         skipped("every test that uses the client cf", why);
         return;

@@ -302,13 +302,7 @@ impl Automation {
 
     /// The same of a file.
     pub(super) async fn store_archive_file(&self, path: &std::path::Path) -> Result<Stored, Fault> {
-        // Under a name of its own first: the checksum is known only then.
-        let incoming = format!("uploads/pack-{}", crate::ops::new_guid());
-        let digests = self.ops.blobs.put_file(&incoming, path).await?;
-        self.ops
-            .blobs
-            .rename(&incoming, &content_key(&digests.sha256))
-            .await?;
+        let digests = self.ops.blobs.keep_file(path, content_key).await?;
         Ok(Stored {
             sha256: digests.sha256,
             size: i64::try_from(digests.size_bytes).unwrap_or(i64::MAX),

@@ -4,18 +4,8 @@
 
 use crate::router::process::Process;
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use tests::cluster::free_port;
-
-fn program() -> Option<PathBuf> {
-    if let Some(given) = std::env::var_os("STACKYARD_BENCH_GOROUTER") {
-        return Some(PathBuf::from(given));
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("gorouter"))
-        .find(|file| file.is_file())
-}
+use std::path::Path;
+use tests::cluster::{free_port, program_of_others};
 
 /// Err within Ok: there is none. `bus` is the address of its nats-server.
 pub fn router(
@@ -24,7 +14,7 @@ pub fn router(
     port: u16,
     core: usize,
 ) -> anyhow::Result<Result<Process, String>> {
-    let Some(program) = program() else {
+    let Some(program) = program_of_others("STACKYARD_BENCH_GOROUTER", "gorouter") else {
         return Ok(Err(
             "there is no gorouter: its program is named by STACKYARD_BENCH_GOROUTER".to_string(),
         ));
