@@ -39,7 +39,7 @@ use proto::roles::Wish;
 
 /// What the operator asked for. What is left open stays as the cluster has it, or takes the
 /// default when there is none yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Wanted {
     pub home: PathBuf,
     pub domain: Option<String>,

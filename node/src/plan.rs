@@ -62,6 +62,18 @@ impl Plan {
         home: &Path,
         database_file: Option<&Path>,
     ) -> anyhow::Result<Plan> {
+        let executables = Executables::find(file.joined.is_none())?;
+        Plan::lay_out(file, home, database_file, executables, &BTreeMap::new())
+    }
+
+    /// `ours`: ports that are this node's own already, whoever is seen on them.
+    fn lay_out(
+        file: ClusterFile,
+        home: &Path,
+        database_file: Option<&Path>,
+        executables: Executables,
+        ours: &BTreeMap<String, u16>,
+    ) -> anyhow::Result<Plan> {
         let joined = file.joined.is_some();
         let parts = match joined {
             // The servers are the first machine's.
@@ -90,16 +102,16 @@ impl Plan {
         let machines: Vec<String> = records.names().map(String::from).collect();
         layout::keep_cluster_file(home, &file)?;
         layout.create(&parts)?;
-        let executables = Executables::find(!joined)?;
         let programs: BTreeMap<Part, Program> = parts
             .iter()
             .map(|part| (part.clone(), program(part, &layout, &executables)))
             .collect();
         // A port stays with its owner while that runs, whoever else may want it.
         let kept = |port: &str| {
-            programs.iter().any(|(part, program)| {
+            let runs = programs.iter().any(|(part, program)| {
                 part.ports().iter().any(|own| own == port) && process::find(program).is_some()
-            })
+            });
+            ours.contains_key(port) || runs
         };
         let names = match &standing {
             None => own_names(&parts, &guests, &machines),
@@ -123,14 +135,22 @@ impl Plan {
         })
     }
 
-    /// The same machine with other daemons: what is kept stays as it is.
+    /// The same machine with other daemons: what is kept stays as it is. So do all ports: a daemon that is
+    /// started anew at this moment has no process, while the one before it may still be on its port.
     pub fn recast(&self, roles: Roles) -> anyhow::Result<Plan> {
         let file = ClusterFile {
             roles,
             ..self.file.clone()
         };
         layout::check_ports(&file)?;
-        Plan::make(file, &self.layout.home, None)
+        let executables = self.executables.clone();
+        Plan::lay_out(
+            file,
+            &self.layout.home,
+            None,
+            executables,
+            &self.chosen.ports,
+        )
     }
 
     /// The name of this machine in the cluster.
@@ -645,6 +665,7 @@ fn names_of_joined(parts: &[Part], standing: &Standing) -> Result<Names, ChoiceE
 }
 
 /// The programs that a cluster is made of.
+#[derive(Clone)]
 struct Executables {
     stackyard: PathBuf,
     nats: PathBuf,
@@ -756,4 +777,38 @@ pub fn running(layout: &Layout) -> Vec<(Part, process::Identity)> {
             process::find(&program(&part, layout, &executables)).map(|identity| (part, identity))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::cast::tests::with_deas;
+
+    #[test]
+    fn a_recast_keeps_the_ports_of_daemons_that_are_between_two_lives() {
+        let home = tempfile::tempdir().unwrap();
+        let wanted = crate::Wanted {
+            home: home.path().to_path_buf(),
+            ..crate::Wanted::default()
+        };
+        let file = ClusterFile {
+            run_folder: home.path().join("run/cluster").display().to_string(),
+            ..layout::cluster_file(&wanted).unwrap()
+        };
+        let first = Plan::lay_out(
+            file,
+            home.path(),
+            None,
+            Executables::names(),
+            &BTreeMap::new(),
+        )
+        .unwrap();
+        let before = first.chosen.port("dea-1-admin");
+
+        // The socket of a process that was killed a moment ago.
+        let _dying = std::net::TcpListener::bind(("127.0.0.1", before)).unwrap();
+        let second = first.recast(with_deas(2)).unwrap();
+        assert_eq!(second.chosen.port("dea-1-admin"), before);
+        assert_ne!(second.chosen.port("dea-2-admin"), before);
+    }
 }

@@ -198,6 +198,7 @@ impl Cluster {
             options,
             http,
         };
+        cluster.choose_ssh_port()?;
         for (name, folder) in &cluster.options.elsewhere {
             std::fs::create_dir_all(&cluster.home)?;
             std::os::unix::fs::symlink(folder, cluster.home.join(name))?;
@@ -216,6 +217,14 @@ impl Cluster {
             bail!("the cluster did not come up: {error:#}");
         }
         Ok(cluster)
+    }
+
+    /// Left to themselves, two clusters that start at once would both take the port that people expect.
+    fn choose_ssh_port(&self) -> anyhow::Result<()> {
+        let node = self.home.join("node");
+        std::fs::create_dir_all(&node)?;
+        let ports = serde_json::json!({ "ssh": free_port()? });
+        Ok(std::fs::write(node.join("ports.json"), ports.to_string())?)
     }
 
     pub async fn up(&self) -> anyhow::Result<Output> {

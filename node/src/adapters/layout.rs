@@ -105,7 +105,9 @@ impl Layout {
         files::folder(&self.node(), 0o700)?;
         files::folder(&self.node().join("bootstrap"), 0o700)?;
         files::folder(&self.home.join("logs"), 0o750)?;
-        files::folder(Path::new(RUN), 0o755)?;
+        if let Some(above) = self.run.parent() {
+            files::folder(above, 0o755)?;
+        }
         files::folder(&self.run, 0o755)?;
         for part in parts {
             let dea = matches!(
