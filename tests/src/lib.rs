@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a test runner speaks to its user")]
 #![expect(clippy::disallowed_methods, reason = "a harness has no supervisor")]
 
+pub mod agents;
 pub mod apps;
 pub mod authority;
 pub mod automation;

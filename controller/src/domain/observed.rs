@@ -15,7 +15,7 @@
 use proto::bus::dea::InstanceStats;
 use proto::bus::health::{Beat, ExitReason, Exited, Heartbeat, InstanceState};
 use proto::ids::{DeaId, InstanceId, ProcessGuid, Version};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// How long an exit is remembered against late heartbeats and repeated reports.
@@ -94,9 +94,27 @@ pub struct LostAgent {
     pub instances: Vec<Instance>,
 }
 
+#[derive(Debug, Clone, PartialEq)]
+struct Known {
+    instance: Instance,
+    /// The heartbeat that named it last.
+    named_by: u64,
+}
+
+/// What became of an entry of a beat.
+struct Taken {
+    /// The state of its instance is another one.
+    changed: bool,
+    /// The beat had not named it before.
+    first: bool,
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    instances: BTreeMap<InstanceId, Instance>,
+    /// Found for every entry of every beat, and never told in this order.
+    instances: HashMap<InstanceId, Known>,
+    /// Heartbeats taken so far.
+    beats: u64,
     by_process: BTreeMap<ProcessGuid, BTreeSet<InstanceId>>,
     /// A beat costs what its agent runs, not what the cluster runs.
     by_agent: BTreeMap<DeaId, BTreeSet<InstanceId>>,
@@ -157,6 +175,16 @@ impl IndexStats {
     }
 }
 
+/// Since when an instance runs that is seen in this state.
+fn running_since(state: InstanceState, ran: Option<Duration>, now: Duration) -> Option<Duration> {
+    match state {
+        InstanceState::Running => ran.or(Some(now)),
+        // Of the crashed too: how long it ran belongs to the record of its crash.
+        InstanceState::Evacuating | InstanceState::Crashed => ran,
+        InstanceState::Starting => None,
+    }
+}
+
 impl Observed {
     /// Takes a heartbeat. Returns the instances whose state it changed, in the order of the beat.
     pub fn heartbeat(&mut self, beat: &Heartbeat, now: Duration) -> Vec<InstanceId> {
@@ -168,47 +196,80 @@ impl Observed {
         agent.last_beat = now;
         if complete {
             agent.last_complete = Some(now);
-            let named: BTreeSet<&InstanceId> =
-                beat.droplets.iter().map(|beat| &beat.instance).collect();
-            let gone: Vec<InstanceId> = self
-                .ids_on(&beat.dea)
-                .filter(|id| !named.contains(id))
-                .cloned()
-                .collect();
-            for id in gone {
-                self.remove(&id);
-            }
         }
-        let mut changed = Vec::new();
+        self.beats += 1;
+        let (mut changed, mut named) = (Vec::new(), 0);
         for one in &beat.droplets {
             if self.exited.contains_key(&one.instance) && one.state != InstanceState::Crashed {
+                if let Some(known) = self.instances.get_mut(&one.instance) {
+                    known.named_by = self.beats;
+                }
                 continue;
             }
-            if self.take(&beat.dea, one, now) {
+            let taken = self.take(&beat.dea, one, now);
+            named += usize::from(taken.first);
+            if taken.changed {
                 changed.push(one.instance.clone());
             }
         }
-        // Everything on an agent that reports is as fresh as its report.
+        // What is mostly so: it names exactly what it had.
+        if named == self.on_agent(&beat.dea) {
+            return changed;
+        }
+        let mut gone = Vec::new();
         for id in self.by_agent.get(&beat.dea).into_iter().flatten() {
-            if let Some(instance) = self.instances.get_mut(id) {
-                instance.seen_at = now;
+            match self.instances.get_mut(id) {
+                Some(known) if complete && known.named_by != self.beats => gone.push(id.clone()),
+                // Everything on an agent that reports is as fresh as its report.
+                Some(known) => known.instance.seen_at = now,
+                None => {}
             }
+        }
+        for id in gone {
+            self.remove(&id);
         }
         changed
     }
 
-    fn take(&mut self, dea: &DeaId, beat: &Beat, now: Duration) -> bool {
-        let before = self.instances.get(&beat.instance);
+    /// Takes one entry of a beat.
+    fn take(&mut self, dea: &DeaId, beat: &Beat, now: Duration) -> Taken {
+        let named_by = self.beats;
+        let known = self.instances.get_mut(&beat.instance);
+        let first = known
+            .as_ref()
+            .is_none_or(|known| known.named_by != named_by);
+        let same = known.filter(|known| {
+            known.instance.process == beat.droplet && known.instance.dea.as_ref() == Some(dea)
+        });
+        let Some(known) = same else {
+            let changed = self.meet(dea, beat, now);
+            return Taken { changed, first };
+        };
+        known.named_by = named_by;
+        let one = &mut known.instance;
+        let changed = one.state != beat.state || one.version != beat.version;
+        one.running_since = running_since(beat.state, one.running_since, now);
+        one.state = beat.state;
+        if one.version != beat.version {
+            one.version = beat.version.clone();
+        }
+        one.index = beat.index;
+        one.state_since = beat.state_timestamp;
+        one.seen_at = now;
+        if beat.yard_stats.is_some() {
+            one.stats = beat.yard_stats.clone();
+        }
+        if beat.yard_details.is_some() {
+            one.details = beat.yard_details.clone();
+        }
+        Taken { changed, first }
+    }
+
+    /// The same of one that is new, or was elsewhere; whether its state is another one.
+    fn meet(&mut self, dea: &DeaId, beat: &Beat, now: Duration) -> bool {
+        let before = self.instance(&beat.instance);
         let changed = before
             .is_none_or(|before| before.state != beat.state || before.version != beat.version);
-        let running_since = match beat.state {
-            InstanceState::Running => before.and_then(|before| before.running_since).or(Some(now)),
-            // Of the crashed too: how long it ran belongs to the record of its crash.
-            InstanceState::Evacuating | InstanceState::Crashed => {
-                before.and_then(|before| before.running_since)
-            }
-            InstanceState::Starting => None,
-        };
         let stats = beat
             .yard_stats
             .clone()
@@ -217,6 +278,7 @@ impl Observed {
             .yard_details
             .clone()
             .or_else(|| before.and_then(|before| before.details.clone()));
+        let ran = before.and_then(|before| before.running_since);
         self.put(Instance {
             id: beat.instance.clone(),
             process: beat.droplet.clone(),
@@ -226,7 +288,7 @@ impl Observed {
             state: beat.state,
             state_since: beat.state_timestamp,
             seen_at: now,
-            running_since,
+            running_since: running_since(beat.state, ran, now),
             stats,
             details,
         });
@@ -259,7 +321,7 @@ impl Observed {
                 *of_index = of_index.saturating_add(1);
                 crashes.last = format!("instance {}: {description}", exit.index);
                 crashes.last_at = now;
-                let before = self.instances.get(&exit.instance);
+                let before = self.instance(&exit.instance);
                 let dea = exit
                     .yard_dea
                     .clone()
@@ -307,6 +369,7 @@ impl Observed {
         let stray: Vec<InstanceId> = self
             .instances
             .values()
+            .map(|known| &known.instance)
             .filter(|one| {
                 one.dea
                     .as_ref()
@@ -371,7 +434,7 @@ impl Observed {
     }
 
     pub fn instance(&self, id: &InstanceId) -> Option<&Instance> {
-        self.instances.get(id)
+        self.instances.get(id).map(|known| &known.instance)
     }
 
     pub fn has_exited(&self, id: &InstanceId) -> bool {
@@ -384,7 +447,7 @@ impl Observed {
             .get(process)
             .into_iter()
             .flatten()
-            .filter_map(|id| self.instances.get(id))
+            .filter_map(|id| self.instance(id))
     }
 
     /// Every process something was seen of.
@@ -407,7 +470,7 @@ impl Observed {
     pub fn count(&self, state: InstanceState) -> usize {
         self.instances
             .values()
-            .filter(|instance| instance.state == state)
+            .filter(|known| known.instance.state == state)
             .count()
     }
 
@@ -481,11 +544,13 @@ impl Observed {
                 .or_default()
                 .insert(instance.id.clone());
         }
-        self.instances.insert(instance.id.clone(), instance);
+        let named_by = self.beats;
+        let id = instance.id.clone();
+        self.instances.insert(id, Known { instance, named_by });
     }
 
     fn remove(&mut self, id: &InstanceId) -> Option<Instance> {
-        let instance = self.instances.remove(id)?;
+        let Known { instance, .. } = self.instances.remove(id)?;
         if let Some(ids) = self.by_process.get_mut(&instance.process) {
             ids.remove(id);
             if ids.is_empty() {

@@ -11,7 +11,7 @@
 
 use super::dispatch::{self, Action, Desired, Launch, Ledger, Settled, Sight};
 use super::observed::{LostAgent, Observed};
-use super::placement::{self, Debit, Decision, PlacementRequest, Pool};
+use super::placement::{Debit, Decision, PlacementRequest, Pool};
 use proto::bus::dea::{Advertisement, Shutdown};
 use proto::bus::health::{Exited, HealthRequest, Heartbeat, InstanceState};
 use proto::ids::{DeaId, InstanceId, ProcessGuid, Version};
@@ -403,7 +403,7 @@ impl Picture {
         now: Duration,
         randomness: u64,
     ) -> Decision {
-        let decision = placement::choose(&self.pool.view(now), request, fresh, randomness);
+        let decision = self.pool.choose(request, now, fresh, randomness);
         if let Decision::Place { dea, .. } = &decision {
             self.pool.reserve(Debit {
                 key: held.key,

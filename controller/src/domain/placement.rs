@@ -1,9 +1,10 @@
 //! Which agent gets an instance or a staging.
 //!
-//! [`choose`] looks at a view of all agents (made by [`Pool`], which takes off what is on its way
-//! already) and names one, or says what is missing and who comes closest.
+//! [`Pool`] knows all agents, takes off what is on its way already, and names one ([`Pool::choose`]), or says what
+//! is missing and who comes closest.
 
 mod pool;
+mod roster;
 
 pub use pool::{Debit, Pool, ReservationKey};
 
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// One agent as placement sees it: reservations are already taken off.
+/// One agent as status pages show it: reservations are already taken off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentView {
     pub id: DeaId,
@@ -31,25 +32,6 @@ pub struct AgentView {
     pub leaving: bool,
     /// Its heartbeats have stopped.
     pub lost: bool,
-}
-
-impl AgentView {
-    fn instances_of(&self, siblings: &BTreeSet<ProcessGuid>) -> u32 {
-        siblings
-            .iter()
-            .filter_map(|process| self.instances.get(process))
-            .sum()
-    }
-    fn fits(&self, request: &PlacementRequest) -> bool {
-        self.free_memory_mb >= request.memory_mb && self.free_disk_mb >= request.disk_mb
-    }
-    fn could_ever_fit(&self, request: &PlacementRequest) -> bool {
-        self.total_memory_mb
-            .is_none_or(|total| total >= request.memory_mb)
-            && self
-                .total_disk_mb
-                .is_none_or(|total| total >= request.disk_mb)
-    }
 }
 
 /// What is to be placed.
@@ -168,185 +150,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Chooses an agent (contract §5.1): those that advertised within `fresh`, are not leaving, have
-/// the stack and the room; of these the zones with the fewest siblings, of these the agents with
-/// the fewest siblings, of these the better half by free memory; of these one by `randomness`.
-pub fn choose(
-    view: &[AgentView],
-    request: &PlacementRequest,
-    fresh: Duration,
-    randomness: u64,
-) -> Decision {
-    let mut candidates: Vec<&AgentView> = view
-        .iter()
-        .filter(|agent| !agent.leaving && !agent.lost && agent.age <= fresh)
-        .collect();
-    candidates.sort_by(|a, b| a.id.cmp(&b.id));
-    if candidates.is_empty() {
-        let ids = |leaving: bool| {
-            let mut ids: Vec<DeaId> = view
-                .iter()
-                .filter(|agent| agent.leaving == leaving)
-                .map(|agent| agent.id.clone())
-                .collect();
-            ids.sort();
-            ids
-        };
-        return Decision::Refuse(Refusal::NoAgent {
-            silent: ids(false),
-            leaving: ids(true),
-        });
-    }
-    let with_stack: Vec<&AgentView> = candidates
-        .iter()
-        .copied()
-        .filter(|agent| agent.stacks.contains(&request.stack))
-        .collect();
-    if with_stack.is_empty() {
-        return Decision::Refuse(Refusal::NoStack {
-            stack: request.stack.clone(),
-            offered: candidates
-                .iter()
-                .flat_map(|agent| agent.stacks.iter().cloned())
-                .collect(),
-        });
-    }
-    let roomy: Vec<&AgentView> = with_stack
-        .iter()
-        .copied()
-        .filter(|agent| agent.fits(request))
-        .collect();
-    if roomy.is_empty() {
-        return Decision::Refuse(no_room(&with_stack, request));
-    }
-
-    let mut by_zone: BTreeMap<&str, u32> = BTreeMap::new();
-    // A zone counts with all of its agents, also the full ones: spreading is about failures.
-    for agent in view {
-        *by_zone.entry(agent.zone.as_str()).or_default() += agent.instances_of(&request.siblings);
-    }
-    let in_zone = |agent: &AgentView| {
-        by_zone
-            .get(agent.zone.as_str())
-            .copied()
-            .unwrap_or_default()
-    };
-    let fewest_in_zone = roomy
-        .iter()
-        .map(|agent| in_zone(agent))
-        .min()
-        .unwrap_or_default();
-    let in_best_zones: Vec<&AgentView> = roomy
-        .iter()
-        .copied()
-        .filter(|a| in_zone(a) == fewest_in_zone)
-        .collect();
-    let fewest = in_best_zones
-        .iter()
-        .map(|agent| agent.instances_of(&request.siblings))
-        .min()
-        .unwrap_or_default();
-    let mut best: Vec<&AgentView> = in_best_zones
-        .into_iter()
-        .filter(|agent| agent.instances_of(&request.siblings) == fewest)
-        .collect();
-    best.sort_by(|a, b| {
-        b.free_memory_mb
-            .cmp(&a.free_memory_mb)
-            .then_with(|| a.id.cmp(&b.id))
-    });
-    best.truncate(best.len().div_ceil(2));
-
-    let count = u64::try_from(best.len()).unwrap_or(1).max(1);
-    let index = usize::try_from(randomness % count).unwrap_or_default();
-    // `best` holds at least one: it was made from a non-empty list by minima and a half rounded up.
-    let chosen = best[index];
-    Decision::Place {
-        dea: chosen.id.clone(),
-        because: format!(
-            "{} of {} agents have room; {} has {} MB memory free and runs {} of this app",
-            roomy.len(),
-            view.len(),
-            chosen.id,
-            chosen.free_memory_mb,
-            fewest
-        ),
-    }
-}
-
-/// Why no agent could ever hold this, not even an empty one; None: one could, or none is known.
-/// Agents that are silent or shut down count: they may come back.
-pub fn never(view: &[AgentView], request: &PlacementRequest, fresh: Duration) -> Option<Refusal> {
-    let sometime = view
-        .iter()
-        .any(|agent| agent.stacks.contains(&request.stack) && agent.could_ever_fit(request));
-    if sometime {
-        return None;
-    }
-    match choose(view, request, fresh, 0) {
-        Decision::Refuse(refusal) if refusal.is_for_good() => Some(refusal),
-        Decision::Refuse(_) | Decision::Place { .. } => None,
-    }
-}
-
-/// Says which resource is short, and who comes closest.
-fn no_room(agents: &[&AgentView], request: &PlacementRequest) -> Refusal {
-    let ever = agents.iter().any(|agent| agent.could_ever_fit(request));
-    let with_memory: Vec<&AgentView> = agents
-        .iter()
-        .copied()
-        .filter(|agent| agent.free_memory_mb >= request.memory_mb)
-        .collect();
-    // When nobody could ever hold it, name the resource that makes it so.
-    let never_for_disk = !ever
-        && agents.iter().any(|agent| {
-            agent
-                .total_memory_mb
-                .is_none_or(|total| total >= request.memory_mb)
-        });
-    if with_memory.is_empty() && !never_for_disk {
-        let best = best_of(agents, |agent| {
-            (
-                agent.free_memory_mb,
-                agent.total_memory_mb.unwrap_or_default(),
-            )
-        });
-        Refusal::NoRoom {
-            what: Resource::Memory,
-            needed_mb: request.memory_mb,
-            best: best.id.clone(),
-            free_mb: best.free_memory_mb,
-            total_mb: best.total_memory_mb,
-            ever,
-        }
-    } else {
-        let among = if with_memory.is_empty() {
-            agents
-        } else {
-            &with_memory
-        };
-        let best = best_of(among, |agent| {
-            (agent.free_disk_mb, agent.total_disk_mb.unwrap_or_default())
-        });
-        Refusal::NoRoom {
-            what: Resource::Disk,
-            needed_mb: request.disk_mb,
-            best: best.id.clone(),
-            free_mb: best.free_disk_mb,
-            total_mb: best.total_disk_mb,
-            ever,
-        }
-    }
-}
-
-fn best_of<'a>(agents: &[&'a AgentView], key: impl Fn(&AgentView) -> (u64, u64)) -> &'a AgentView {
-    agents
-        .iter()
-        .copied()
-        .max_by(|a, b| key(a).cmp(&key(b)).then_with(|| b.id.cmp(&a.id)))
-        .expect("callers pass at least one agent")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,15 +208,15 @@ mod tests {
         }
     }
 
-    fn refusal(view: &[AgentView], request: &PlacementRequest) -> String {
-        match choose(view, request, FRESH, 0) {
+    fn refusal(pool: &Pool, at: Duration, request: &PlacementRequest) -> String {
+        match pool.choose(request, at, FRESH, 0) {
             Decision::Refuse(refusal) => refusal.to_string(),
             Decision::Place { dea, .. } => panic!("placed on {dea}"),
         }
     }
 
-    fn placed(view: &[AgentView], request: &PlacementRequest, randomness: u64) -> DeaId {
-        match choose(view, request, FRESH, randomness) {
+    fn placed(pool: &Pool, at: Duration, request: &PlacementRequest, randomness: u64) -> DeaId {
+        match pool.choose(request, at, FRESH, randomness) {
             Decision::Place { dea, .. } => dea,
             Decision::Refuse(refusal) => panic!("refused: {refusal}"),
         }
@@ -422,34 +225,37 @@ mod tests {
     #[test]
     fn only_what_no_known_agent_could_ever_hold_is_refused_for_good() {
         let ads = [ad("dea-1", "a", 10, 2048), ad("dea-2", "a", 900, 4096)];
-        let agents = pool(&ads).view(Duration::ZERO);
+        let agents = pool(&ads);
+        let never = |memory, at| agents.never(&request(memory), at, FRESH);
+        assert_eq!(never(4096, Duration::ZERO), None, "full, not small");
         assert_eq!(
-            never(&agents, &request(4096), FRESH),
-            None,
-            "full, not small"
-        );
-        assert_eq!(
-            never(&agents, &request(5000), FRESH).map(|refusal| refusal.to_string()),
+            never(5000, Duration::ZERO).map(|refusal| refusal.to_string()),
             Some("needs 5000 MB memory, more than any agent could ever give; the best agent, dea-2, has 900 MB free of 4096 MB".into())
         );
         // The larger agent is silent, and may come back.
-        let mut silent = agents.clone();
-        silent[1].age = Duration::from_secs(60);
-        assert_eq!(never(&silent, &request(4096), FRESH), None);
-        assert!(never(&silent, &request(5000), FRESH).is_some());
-        assert_eq!(never(&[], &request(5000), FRESH), None, "nobody knows");
+        let mut agents = agents.clone();
+        let later = Duration::from_secs(60);
+        agents.advertised(ads[0].clone(), later, FRESH);
+        assert_eq!(agents.never(&request(4096), later, FRESH), None);
+        assert!(agents.never(&request(5000), later, FRESH).is_some());
+        let nobody = Pool::default();
+        assert_eq!(
+            nobody.never(&request(5000), later, FRESH),
+            None,
+            "nobody knows"
+        );
     }
 
     #[test]
     fn a_refusal_says_what_is_needed_and_what_the_best_agent_has() {
-        let agents =
-            pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "a", 900, 2048)]).view(Duration::ZERO);
+        let agents = pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "a", 900, 2048)]);
+        let refusal = |request: &PlacementRequest| refusal(&agents, Duration::ZERO, request);
         assert_eq!(
-            refusal(&agents, &request(4096)),
+            refusal(&request(4096)),
             "needs 4096 MB memory, more than any agent could ever give; the best agent, dea-1, has 1800 MB free of 2048 MB"
         );
         assert_eq!(
-            refusal(&agents, &request(2000)),
+            refusal(&request(2000)),
             "needs 2000 MB memory; the best agent, dea-1, has 1800 MB free of 2048 MB"
         );
         let disk = PlacementRequest {
@@ -457,7 +263,7 @@ mod tests {
             ..request(100)
         };
         assert_eq!(
-            refusal(&agents, &disk),
+            refusal(&disk),
             "needs 7900 MB disk; the best agent, dea-1, has 7200 MB free of 8192 MB"
         );
         let never = PlacementRequest {
@@ -465,20 +271,17 @@ mod tests {
             ..request(100)
         };
         assert_eq!(
-            refusal(&agents, &never),
+            refusal(&never),
             "needs 9000 MB disk, more than any agent could ever give; the best agent, dea-1, has 7200 MB free of 8192 MB"
         );
         let stack = PlacementRequest {
             stack: "jammy".into(),
             ..request(100)
         };
-        assert_eq!(
-            refusal(&agents, &stack),
-            "needs stack jammy; the agents offer host"
-        );
+        assert_eq!(refusal(&stack), "needs stack jammy; the agents offer host");
         // Clients tell by these clauses that waiting is in vain.
         let in_vain = |request: &PlacementRequest| {
-            let text = refusal(&agents, request);
+            let text = refusal(request);
             proto::api::WAITS_IN_VAIN
                 .iter()
                 .any(|clause| text.contains(clause))
@@ -489,11 +292,14 @@ mod tests {
 
     #[test]
     fn without_agents_it_says_whether_any_was_ever_seen() {
-        assert_eq!(refusal(&[], &request(1)), "no agent has advertised");
+        assert_eq!(
+            refusal(&pool(&[]), Duration::ZERO, &request(1)),
+            "no agent has advertised"
+        );
         let mut agents = pool(&[ad("dea-1", "a", 1800, 2048), ad("dea-2", "a", 900, 2048)]);
         agents.leaving(goodbye("dea-2", None), Duration::ZERO);
         assert_eq!(
-            refusal(&agents.view(Duration::from_secs(11)), &request(1)),
+            refusal(&agents, Duration::from_secs(11), &request(1)),
             "no agent takes work; not heard from lately: dea-1; shutting down: dea-2"
         );
     }
@@ -504,7 +310,7 @@ mod tests {
         agents.leaving(goodbye("dea-1", None), Duration::ZERO);
         assert!(agents.advertised(ad("dea-1", "a", 1000, 2048), Duration::from_secs(1), FRESH));
         assert_eq!(
-            placed(&agents.view(Duration::from_secs(1)), &request(10), 0),
+            placed(&agents, Duration::from_secs(1), &request(10), 0),
             dea("dea-1")
         );
     }
@@ -524,13 +330,13 @@ mod tests {
         assert_eq!(view[0].instances[&process("p")], 2);
         assert_eq!(agents.drain(&dea("dea-1")), Some(drain));
         assert_eq!(
-            refusal(&view, &request(1)),
+            refusal(&agents, Duration::from_secs(3), &request(1)),
             "no agent takes work; shutting down: dea-1"
         );
         assert!(agents.advertised(ad("dea-1", "a", 1000, 2048), Duration::from_secs(4), FRESH));
         assert_eq!(agents.drain(&dea("dea-1")), None);
         assert_eq!(
-            placed(&agents.view(Duration::from_secs(4)), &request(10), 0),
+            placed(&agents, Duration::from_secs(4), &request(10), 0),
             dea("dea-1")
         );
     }
@@ -540,7 +346,7 @@ mod tests {
         let mut agents = pool(&[ad("dea-1", "a", 1800, 2048)]);
         let (one, at) = (dea("dea-1"), Duration::from_secs);
         let takes = |agents: &Pool, now| {
-            let decision = choose(&agents.view(at(now)), &request(10), FRESH, 0);
+            let decision = agents.choose(&request(10), at(now), FRESH, 0);
             matches!(decision, Decision::Place { .. })
         };
         assert!(agents.drain_ordered(&one, Some(at(8))));
@@ -568,7 +374,7 @@ mod tests {
         agents.lost(&dea("dea-1"));
         for randomness in 0..4 {
             assert_eq!(
-                placed(&agents.view(Duration::ZERO), &request(10), randomness),
+                placed(&agents, Duration::ZERO, &request(10), randomness),
                 dea("dea-2")
             );
         }
@@ -586,16 +392,15 @@ mod tests {
             crowded,
             ad("dea-2", "a", 7000, 8192),
             ad("dea-3", "b", 500, 8192),
-        ])
-        .view(Duration::ZERO);
+        ]);
         for randomness in 0..4 {
             assert_eq!(
-                placed(&agents, &request(400), randomness),
+                placed(&agents, Duration::ZERO, &request(400), randomness),
                 dea("dea-3"),
                 "the zone without the app wins"
             );
             assert_eq!(
-                placed(&agents, &request(600), randomness),
+                placed(&agents, Duration::ZERO, &request(600), randomness),
                 dea("dea-2"),
                 "then the agent without it"
             );
@@ -643,9 +448,150 @@ mod tests {
         assert_eq!(free(&agents), 600);
     }
 
+    fn fits(agent: &AgentView, request: &PlacementRequest) -> bool {
+        agent.free_memory_mb >= request.memory_mb && agent.free_disk_mb >= request.disk_mb
+    }
+
+    /// The rules of a choice as they are written, one after the other, on what status pages show.
+    fn plainly(view: &[AgentView], request: &PlacementRequest, randomness: u64) -> Option<DeaId> {
+        let siblings = |agent: &AgentView| -> u32 {
+            let of = |process| agent.instances.get(process);
+            request.siblings.iter().filter_map(of).sum()
+        };
+        let in_zone = |zone: &str| -> u32 {
+            let agents = view.iter().filter(|agent| agent.zone == zone);
+            agents.map(siblings).sum()
+        };
+        let mut agents: Vec<&AgentView> = view
+            .iter()
+            .filter(|agent| !agent.leaving && !agent.lost && agent.age <= FRESH)
+            .filter(|agent| agent.stacks.contains(&request.stack) && fits(agent, request))
+            .collect();
+        let fewest = agents.iter().map(|agent| in_zone(&agent.zone)).min()?;
+        agents.retain(|agent| in_zone(&agent.zone) == fewest);
+        let fewest = agents.iter().map(|agent| siblings(agent)).min()?;
+        agents.retain(|agent| siblings(agent) == fewest);
+        agents.sort_by(|a, b| a.id.cmp(&b.id));
+        agents.sort_by_key(|agent| std::cmp::Reverse(agent.free_memory_mb));
+        let half = agents.len().div_ceil(2);
+        Some(agents[(randomness % half as u64) as usize].id.clone())
+    }
+
+    /// Something that happens to a pool.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Advertised(usize, u64, usize, bool, u32),
+        CameUp(usize),
+        Drained(usize, bool),
+        Evacuates(usize, bool),
+        Leaves(usize, bool),
+        Lost(usize),
+        Reserved(usize, u64),
+        Seen(usize),
+        Withdrawn(usize),
+        Expired,
+        Wait(u64),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let agent = || 0usize..6;
+        let key = || 0usize..12;
+        prop_oneof![
+            4 => (agent(), 0u64..2000, 0usize..3, any::<bool>(), 0u32..3)
+                .prop_map(|(who, free, zone, jammy, runs)| Event::Advertised(who, free, zone, jammy, runs)),
+            1 => agent().prop_map(Event::CameUp),
+            1 => (agent(), any::<bool>()).prop_map(|(who, on)| Event::Drained(who, on)),
+            1 => (agent(), any::<bool>()).prop_map(|(who, on)| Event::Evacuates(who, on)),
+            1 => (agent(), any::<bool>()).prop_map(|(who, stays)| Event::Leaves(who, stays)),
+            1 => agent().prop_map(Event::Lost),
+            4 => (key(), 1u64..600).prop_map(|(key, memory)| Event::Reserved(key, memory)),
+            2 => key().prop_map(Event::Seen),
+            2 => key().prop_map(Event::Withdrawn),
+            1 => Just(Event::Expired),
+            2 => (1u64..9).prop_map(Event::Wait),
+        ]
+    }
+
+    fn happens(pool: &mut Pool, event: Event, now: &mut Duration, randomness: u64) {
+        let name = |who: usize| dea(&format!("dea-{who}"));
+        match event {
+            Event::Advertised(who, free, zone, jammy, runs) => {
+                let mut ad = ad(name(who).as_str(), ["a", "b", "c"][zone], free, 4096);
+                if jammy {
+                    ad.stacks.push("jammy".into());
+                }
+                if runs > 0 {
+                    ad.app_id_to_count.insert(process("p"), runs);
+                    ad.app_id_to_count.insert(process("q"), 1);
+                }
+                pool.advertised(ad, *now, FRESH);
+            }
+            Event::CameUp(who) => pool.came_up(&name(who)),
+            Event::Drained(who, on) => {
+                pool.drain_ordered(&name(who), on.then(|| *now + Duration::from_secs(5)));
+            }
+            Event::Evacuates(who, on) => pool.evacuates(&name(who), on),
+            Event::Leaves(who, stays) => {
+                let drain = Drain {
+                    since: 1.0,
+                    until: 2.0,
+                    left: 1,
+                };
+                let goodbye = goodbye(name(who).as_str(), stays.then_some(drain));
+                pool.leaving(goodbye, *now);
+            }
+            Event::Lost(who) => pool.lost(&name(who)),
+            Event::Reserved(key, memory_mb) => {
+                // Also on one that is not known yet.
+                let dea = match pool.choose(&request(memory_mb), *now, FRESH, randomness) {
+                    Decision::Place { dea, .. } => dea,
+                    Decision::Refuse(_) => name(5),
+                };
+                pool.reserve(Debit {
+                    key: format!("i{key}"),
+                    dea,
+                    memory_mb,
+                    disk_mb: 100,
+                    process: (key % 3 > 0).then(|| process("p")),
+                    expires_at: *now + Duration::from_secs(20),
+                });
+            }
+            Event::Seen(key) => pool.seen(&format!("i{key}")),
+            Event::Withdrawn(key) => pool.withdrawn(&format!("i{key}")),
+            Event::Expired => pool.expire(*now, Duration::from_secs(30)),
+            Event::Wait(seconds) => *now += Duration::from_secs(seconds),
+        }
+    }
+
     proptest! {
-        /// Whatever the agents and requests, the sum placed never exceeds what was free, the answer
-        /// depends on nothing but the arguments, and the order of the view does not matter.
+        /// What choices read says at every moment what the pool knows: a choice is the one that its rules make
+        /// of what status pages show.
+        #[test]
+        fn a_choice_is_what_its_rules_make_of_what_is_known(
+            events in proptest::collection::vec((event(), any::<u64>()), 1..80),
+            jammy in any::<bool>(),
+        ) {
+            let (mut pool, mut now) = (Pool::default(), Duration::ZERO);
+            for (event, randomness) in events {
+                happens(&mut pool, event, &mut now, randomness);
+                for memory in [1, 400, 1500] {
+                    let mut request = request(memory);
+                    if jammy {
+                        request.stack = "jammy".into();
+                        request.siblings.insert(process("q"));
+                    }
+                    let expected = plainly(&pool.view(now), &request, randomness);
+                    let chosen = match pool.choose(&request, now, FRESH, randomness) {
+                        Decision::Place { dea, .. } => Some(dea),
+                        Decision::Refuse(_) => None,
+                    };
+                    prop_assert_eq!(chosen, expected);
+                }
+            }
+        }
+
+        /// Whatever the agents and requests, the sum placed never exceeds what was free, and the answer
+        /// depends on nothing but the arguments.
         #[test]
         fn never_overcommits_and_is_deterministic(
             sizes in proptest::collection::vec((0u64..4000, 0usize..3), 1..8),
@@ -656,23 +602,30 @@ mod tests {
                 .map(|(i, (memory, zone))| ad(&format!("dea-{i}"), zones[*zone], *memory, 4096)).collect();
             let mut pool = pool(&ads);
             let mut given: BTreeMap<DeaId, u64> = BTreeMap::new();
+            let mut debits: Vec<Debit> = Vec::new();
             for (i, (memory, randomness)) in requests.into_iter().enumerate() {
-                let view = pool.view(Duration::ZERO);
-                let mut reversed = view.clone();
-                reversed.reverse();
                 let request = request(memory);
-                let decision = choose(&view, &request, FRESH, randomness);
-                prop_assert_eq!(&decision, &choose(&reversed, &request, FRESH, randomness));
+                let decision = pool.choose(&request, Duration::ZERO, FRESH, randomness);
+                let mut reversed = Pool::default();
+                for view in ads.iter().rev() {
+                    reversed.advertised(view.clone(), Duration::ZERO, FRESH);
+                }
+                for debit in &debits {
+                    reversed.reserve(Debit::clone(debit));
+                }
+                prop_assert_eq!(&decision, &reversed.choose(&request, Duration::ZERO, FRESH, randomness));
                 match decision {
                     Decision::Place { dea, .. } => {
                         *given.entry(dea.clone()).or_default() += memory;
-                        pool.reserve(Debit {
+                        debits.push(Debit {
                             key: format!("i{i}"), dea, memory_mb: memory, disk_mb: 100,
                             process: Some(process("p")), expires_at: Duration::from_secs(60),
                         });
+                        pool.reserve(debits[debits.len() - 1].clone());
                     }
                     Decision::Refuse(_) => {
-                        prop_assert!(view.iter().all(|agent| !agent.fits(&request)), "refused although somebody has room");
+                        let view = pool.view(Duration::ZERO);
+                        prop_assert!(!view.iter().any(|agent| fits(agent, &request)), "refused although somebody has room");
                     }
                 }
             }
@@ -689,7 +642,7 @@ mod tests {
                 .map(|i| ad(&format!("dea-{i}"), &format!("z{}", i % zones), 100_000, 100_000)).collect();
             let mut pool = pool(&ads);
             for i in 0..wanted {
-                let dea = placed(&pool.view(Duration::ZERO), &request(100), seed.rotate_left(i));
+                let dea = placed(&pool, Duration::ZERO, &request(100), seed.rotate_left(i));
                 pool.reserve(Debit {
                     key: format!("i{i}"), dea, memory_mb: 100, disk_mb: 100,
                     process: Some(process("p")), expires_at: Duration::from_secs(60),

@@ -44,7 +44,7 @@ mod traffic;
 
 use crate::blobs::Blobs;
 use crate::domain::observed::{IndexState, IndexStats, ProcessScope};
-use crate::domain::placement::{self, PlacementRequest};
+use crate::domain::placement::PlacementRequest;
 use crate::store::{Store, StoreError, Tx, leadership};
 use crate::vault::Vault;
 use challenges::Challenges;
@@ -217,8 +217,8 @@ impl Runtime {
         if !state.picture.is_warm(now, fresh) {
             return None;
         }
-        placement::never(&state.picture.pool.view(now), request, fresh)
-            .map(|refusal| refusal.to_string())
+        let refusal = state.picture.pool.never(request, now, fresh);
+        refusal.map(|refusal| refusal.to_string())
     }
 
     /// Why instances of a process are not placed.

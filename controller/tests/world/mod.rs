@@ -24,7 +24,7 @@ use controller::store::processes::{self, Process};
 use controller::store::routes::{Destination, Route};
 use controller::store::{Json, Store, organizations::Organization, quotas, spaces::Space};
 use controller::vault::Vault;
-use daemon::{Bus, Cluster, ComponentId, Deps, Role, Sockets, StoreConfig};
+use daemon::{Bus, BusConfig, Cluster, ComponentId, Deps, Role, Sockets, StoreConfig};
 use proto::bus::catalogue;
 use proto::bus::dea::{Advertisement, Hello, PlacementProperties, StartInstance, UpdateInstances};
 use proto::bus::health::{Beat, ExitReason, Exited, Heartbeat, InstanceState};
@@ -204,8 +204,12 @@ impl World {
         .unwrap();
     }
 
+    pub fn bus_of(&self, user: &str) -> BusConfig {
+        self.nats.config(user)
+    }
+
     pub async fn connect(&self, user: &str) -> Bus {
-        let bus = Bus::connect(&self.nats.config(user), &ComponentId::new(user).unwrap())
+        let bus = Bus::connect(&self.bus_of(user), &ComponentId::new(user).unwrap())
             .await
             .unwrap();
         let mut status = bus.status();

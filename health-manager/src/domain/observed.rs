@@ -53,7 +53,8 @@ pub struct Agent {
     pub last_complete: Option<Millis>,
     /// How often it says to beat.
     pub period: Millis,
-    pub instances: BTreeSet<(ProcessGuid, InstanceId)>,
+    /// What it has, each with the heartbeat that named it last.
+    pub instances: BTreeMap<(ProcessGuid, InstanceId), u64>,
 }
 
 impl Agent {
@@ -91,6 +92,8 @@ pub struct Observed {
     pub agents: BTreeMap<DeaId, Agent>,
     pub processes: BTreeMap<ProcessGuid, BTreeMap<InstanceId, Seen>>,
     ended: BTreeMap<InstanceId, Millis>,
+    /// Heartbeats taken in so far.
+    beats: u64,
 }
 
 /// When a beat was heard, and when its agent had last named everything it had.
@@ -126,48 +129,54 @@ impl Observed {
                 last_beat: now,
                 last_complete: None,
                 period: 0,
-                instances: BTreeSet::new(),
+                instances: BTreeMap::new(),
             });
         agent.last_beat = now;
         if let Some(seconds) = beat.yard_period {
             agent.period = (seconds.clamp(0.0, MAX_PERIOD) * 1000.0) as Millis;
         }
-        let mut unnamed = BTreeSet::new();
         let complete_before = agent.last_complete.unwrap_or(0);
         if complete {
             agent.last_complete = Some(now);
-            unnamed = std::mem::take(&mut agent.instances);
         }
+        let mut held = std::mem::take(&mut agent.instances);
+        self.beats += 1;
+        let heard = Heard {
+            now,
+            unix,
+            complete_before,
+        };
         for one in &beat.droplets {
             let key = (one.droplet.clone(), one.instance.clone());
-            unnamed.remove(&key);
-            let heard = Heard {
-                now,
-                unix,
-                complete_before,
-            };
-            self.take_in(&beat.dea, one, key, heard, &mut change);
+            match self.take_in(&beat.dea, one, &key, heard, &mut change) {
+                true => _ = held.insert(key, self.beats),
+                false => _ = held.remove(&key),
+            }
         }
-        for (process, instance) in unnamed {
-            self.lose(
-                process,
-                instance,
-                &beat.dea,
-                LossReason::Vanished,
-                &mut change,
-            );
+        let named = |by: u64| !complete || by == self.beats;
+        let gone = held.iter().filter(|(_, by)| !named(**by));
+        let gone: Vec<(ProcessGuid, InstanceId)> = gone.map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            held.remove(&key);
+            let (process, instance) = key;
+            let why = LossReason::Vanished;
+            self.lose(process, instance, &beat.dea, why, &mut change);
+        }
+        if let Some(agent) = self.agents.get_mut(&beat.dea) {
+            agent.instances = held;
         }
         change
     }
 
+    /// False: it has ended, whatever the beat says.
     fn take_in(
         &mut self,
         dea: &DeaId,
         one: &Beat,
-        key: (ProcessGuid, InstanceId),
+        key: &(ProcessGuid, InstanceId),
         heard: Heard,
         change: &mut Change,
-    ) {
+    ) -> bool {
         let Heard {
             now,
             unix,
@@ -179,7 +188,7 @@ impl Observed {
             .map(|at| *at = now)
             .is_some();
         if known_end && one.state != InstanceState::Crashed {
-            return;
+            return false;
         }
         let age = ((unix - one.state_timestamp).max(0.0) * 1000.0) as Millis;
         let fresh = Seen {
@@ -210,13 +219,13 @@ impl Observed {
                 crashed: Some((fresh.since.max(alive), one.state_timestamp)),
             });
         }
-        let all = self.processes.entry(key.0.clone()).or_default();
-        match all.get_mut(&key.1) {
+        let known = self.processes.get_mut(&key.0);
+        match known.and_then(|all| all.get_mut(&key.1)) {
             Some(seen) => {
                 if seen.dea != *dea {
                     // An agent that came back under another name brought it along.
                     if let Some(former) = self.agents.get_mut(&seen.dea) {
-                        former.instances.remove(&key);
+                        former.instances.remove(key);
                     }
                     seen.dea = dea.clone();
                 }
@@ -231,13 +240,12 @@ impl Observed {
                 seen.last_seen = now;
             }
             None => {
+                let all = self.processes.entry(key.0.clone()).or_default();
                 all.insert(key.1.clone(), fresh);
                 change.processes.insert(key.0.clone());
             }
         }
-        if let Some(agent) = self.agents.get_mut(dea) {
-            agent.instances.insert(key);
-        }
+        true
     }
 
     /// An instance ended. `None` if that was known already; else what was known of it.
@@ -253,12 +261,14 @@ impl Observed {
             .processes
             .get_mut(process)
             .and_then(|all| all.remove(instance));
+        if self.processes.get(process).is_some_and(BTreeMap::is_empty) {
+            self.processes.remove(process);
+        }
         if let Some(seen) = &seen
             && let Some(agent) = self.agents.get_mut(&seen.dea)
         {
             agent.instances.remove(&(process.clone(), instance.clone()));
         }
-        self.processes.retain(|_, all| !all.is_empty());
         (!known).then_some(seen)
     }
 
@@ -308,7 +318,7 @@ impl Observed {
             let Some(agent) = self.agents.remove(dea) else {
                 continue;
             };
-            for (process, instance) in agent.instances {
+            for (process, instance) in agent.instances.into_keys() {
                 self.lose(process, instance, dea, LossReason::AgentLost, &mut change);
             }
         }

@@ -16,10 +16,11 @@
 //! an agent that begins to be emptied gets nothing from the order on ([`Pool::drain_ordered`]), or from the
 //! first beat that calls an instance EVACUATING, which comes before its goodbye.
 
-use super::AgentView;
+use super::roster::{Entry, Roster};
+use super::{AgentView, Decision, PlacementRequest, Refusal};
 use proto::bus::dea::{Advertisement, Drain, PlacementProperties, Shutdown};
 use proto::ids::{DeaId, ProcessGuid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What a reservation is known by: the id of the instance or of the build.
@@ -49,6 +50,15 @@ struct Agent {
     evacuates: bool,
     /// It was told to be emptied, and until then its goodbye may be on the way.
     goodbye_due: Option<Duration>,
+    held: Held,
+}
+
+/// What is reserved on an agent.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Held {
+    keys: BTreeSet<ReservationKey>,
+    memory_mb: u64,
+    disk_mb: u64,
 }
 
 impl Agent {
@@ -61,7 +71,18 @@ impl Agent {
             lost: false,
             evacuates: false,
             goodbye_due: None,
+            held: Held::default(),
         }
+    }
+
+    fn free_memory_mb(&self) -> u64 {
+        let offered = self.advertisement.available_memory;
+        offered.saturating_sub(self.held.memory_mb)
+    }
+
+    fn free_disk_mb(&self) -> u64 {
+        let offered = self.advertisement.available_disk;
+        offered.saturating_sub(self.held.disk_mb)
     }
 }
 
@@ -70,6 +91,8 @@ impl Agent {
 pub struct Pool {
     agents: BTreeMap<DeaId, Agent>,
     reservations: BTreeMap<ReservationKey, Reservation>,
+    /// The same as choices read it.
+    roster: Roster,
 }
 
 /// What to hold on an agent until it shows it itself.
@@ -96,37 +119,162 @@ impl Pool {
         let appeared = self.agents.get(&id).is_none_or(|known| {
             known.leaving || known.lost || now.saturating_sub(known.advertised_at) > fresh
         });
-        self.reservations
-            .retain(|_, reservation| !(reservation.dea == id && reservation.seen));
+        self.release_where(&id, |reservation| reservation.seen);
         let mut agent = Agent::new(advertisement, now);
-        if let Some(known) = self.agents.get(&id) {
+        if let Some(known) = self.agents.get_mut(&id) {
             // It may have been written before the order, or before the beat.
             (agent.evacuates, agent.goodbye_due) = (known.evacuates, known.goodbye_due);
+            agent.held = std::mem::take(&mut known.held);
         }
-        self.agents.insert(id, agent);
+        self.put(id, agent);
         appeared
+    }
+
+    /// Takes in what is now known of an agent.
+    fn put(&mut self, id: DeaId, agent: Agent) {
+        if !self.enter(id.clone(), agent) {
+            return;
+        }
+        let reserved = self.reservations.iter();
+        let keys: Vec<ReservationKey> = reserved
+            .filter(|(_, reservation)| reservation.dea == id)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in keys {
+            self.hold(&key);
+        }
+    }
+
+    /// True: it was not known, and nothing is held on it yet.
+    fn enter(&mut self, id: DeaId, agent: Agent) -> bool {
+        let after = agent.advertisement.app_id_to_count.clone();
+        let before = self.agents.insert(id.clone(), agent);
+        self.show(&id);
+        let is_new = before.is_none();
+        let before = before.map(|before| before.advertisement.app_id_to_count);
+        self.recount(&id, &before.unwrap_or_default(), &after);
+        is_new
+    }
+
+    fn show(&mut self, dea: &DeaId) {
+        let Some(agent) = self.agents.get(dea) else {
+            return;
+        };
+        let ad = &agent.advertisement;
+        self.roster.write(Entry {
+            id: dea,
+            zone: &ad.placement_properties.zone,
+            stacks: &ad.stacks,
+            free_memory_mb: agent.free_memory_mb(),
+            free_disk_mb: agent.free_disk_mb(),
+            total_memory_mb: ad.yard_total_memory,
+            total_disk_mb: ad.yard_total_disk,
+            advertised_at: agent.advertised_at,
+            leaving: agent.leaving || agent.evacuates,
+            leaving_until: agent.goodbye_due,
+            lost: agent.lost,
+        });
+    }
+
+    fn recount(
+        &mut self,
+        dea: &DeaId,
+        before: &BTreeMap<ProcessGuid, u32>,
+        after: &BTreeMap<ProcessGuid, u32>,
+    ) {
+        if before == after {
+            return;
+        }
+        for (process, count) in before {
+            if !after.contains_key(process) {
+                self.roster.count(dea, process, 0, *count);
+            }
+        }
+        for (process, count) in after {
+            let former = before.get(process).copied().unwrap_or_default();
+            if former != *count {
+                self.roster.count(dea, process, *count, former);
+            }
+        }
+    }
+
+    /// Takes a reservation off what its agent has, if that is known.
+    fn hold(&mut self, key: &str) {
+        let Some(reservation) = self.reservations.get(key) else {
+            return;
+        };
+        let dea = reservation.dea.clone();
+        let Some(agent) = self.agents.get_mut(&dea) else {
+            return;
+        };
+        if agent.held.keys.insert(key.to_owned()) {
+            agent.held.memory_mb = agent.held.memory_mb.saturating_add(reservation.memory_mb);
+            agent.held.disk_mb = agent.held.disk_mb.saturating_add(reservation.disk_mb);
+            if let Some(process) = &reservation.process {
+                self.roster.count(&dea, process, 1, 0);
+            }
+        }
+        self.show(&dea);
+    }
+
+    fn release(&mut self, key: &str) {
+        let Some(reservation) = self.reservations.remove(key) else {
+            return;
+        };
+        let dea = &reservation.dea;
+        if let Some(agent) = self.agents.get_mut(dea)
+            && agent.held.keys.remove(key)
+        {
+            agent.held.memory_mb = agent.held.memory_mb.saturating_sub(reservation.memory_mb);
+            agent.held.disk_mb = agent.held.disk_mb.saturating_sub(reservation.disk_mb);
+            if let Some(process) = &reservation.process {
+                self.roster.count(dea, process, 0, 1);
+            }
+        }
+        self.show(dea);
+    }
+
+    fn release_where(&mut self, dea: &DeaId, is_it: impl Fn(&Reservation) -> bool) {
+        let held = self.agents.get(dea).into_iter();
+        let keys: Vec<ReservationKey> = held
+            .flat_map(|agent| &agent.held.keys)
+            .filter(|key| self.reservations.get(*key).is_some_and(&is_it))
+            .cloned()
+            .collect();
+        for key in keys {
+            self.release(&key);
+        }
+    }
+
+    /// Changes what is known of an agent; false: it is not known.
+    fn change(&mut self, dea: &DeaId, change: impl FnOnce(&mut Agent)) -> bool {
+        let known = self.agents.get_mut(dea).map(change).is_some();
+        self.show(dea);
+        known
     }
 
     /// An agent came up anew: what was on its way to its predecessor never arrived.
     pub fn came_up(&mut self, dea: &DeaId) {
-        self.reservations
-            .retain(|_, reservation| reservation.dea != *dea);
-        if let Some(agent) = self.agents.get_mut(dea) {
+        self.release_where(dea, |_| true);
+        self.change(dea, |agent| {
             (agent.evacuates, agent.goodbye_due) = (false, None);
-        }
+        });
     }
 
     /// An agent is told to be emptied; its goodbye is awaited until `due`. None: it is to take work, or was not
     /// reached. False: it is not known.
     pub fn drain_ordered(&mut self, dea: &DeaId, due: Option<Duration>) -> bool {
-        let agent = self.agents.get_mut(dea);
-        agent.map(|agent| agent.goodbye_due = due).is_some()
+        self.change(dea, |agent| agent.goodbye_due = due)
     }
 
     /// Whether the beats of an agent call an instance EVACUATING.
     pub fn evacuates(&mut self, dea: &DeaId, evacuates: bool) {
-        if let Some(agent) = self.agents.get_mut(dea) {
-            agent.evacuates = evacuates;
+        let changes = self
+            .agents
+            .get(dea)
+            .is_some_and(|agent| agent.evacuates != evacuates);
+        if changes {
+            self.change(dea, |agent| agent.evacuates = evacuates);
         }
     }
 
@@ -134,21 +282,20 @@ impl Pool {
     /// again in place of its advertisements: also to a controller that never heard one.
     pub fn leaving(&mut self, goodbye: Shutdown, now: Duration) {
         let drain = goodbye.yard_drain;
+        let known = self.agents.get(&goodbye.id).cloned();
+        let unheard = || drain.map(|_| Agent::new(nothing_offered(&goodbye), now));
+        let Some(mut agent) = known.or_else(unheard) else {
+            return;
+        };
+        agent.leaving = true;
+        agent.drain = drain;
+        agent.goodbye_due = None;
+        agent.advertisement.app_id_to_count = goodbye.app_id_to_count;
         if drain.is_some() {
-            self.agents
-                .entry(goodbye.id.clone())
-                .or_insert_with(|| Agent::new(nothing_offered(&goodbye), now));
+            agent.advertised_at = now;
+            agent.lost = false;
         }
-        if let Some(agent) = self.agents.get_mut(&goodbye.id) {
-            agent.leaving = true;
-            agent.drain = drain;
-            agent.goodbye_due = None;
-            agent.advertisement.app_id_to_count = goodbye.app_id_to_count;
-            if drain.is_some() {
-                agent.advertised_at = now;
-                agent.lost = false;
-            }
-        }
+        self.put(goodbye.id, agent);
     }
 
     /// Whether it was last heard to offer what it has.
@@ -163,9 +310,7 @@ impl Pool {
 
     /// Its heartbeats have stopped: nothing is placed there before it advertises again.
     pub fn lost(&mut self, dea: &DeaId) {
-        if let Some(agent) = self.agents.get_mut(dea) {
-            agent.lost = true;
-        }
+        self.change(dea, |agent| agent.lost = true);
     }
 
     /// Takes a choice off what the agent has. The same key again replaces the former reservation.
@@ -178,8 +323,9 @@ impl Pool {
             process,
             expires_at,
         } = debit;
+        self.release(&key);
         self.reservations.insert(
-            key,
+            key.clone(),
             Reservation {
                 dea,
                 memory_mb,
@@ -189,6 +335,7 @@ impl Pool {
                 seen: false,
             },
         );
+        self.hold(&key);
     }
 
     /// The agent has shown that it holds this: from its next advertisement on it counts it itself.
@@ -200,15 +347,60 @@ impl Pool {
 
     /// It will not come: refused, ended, or never sent.
     pub fn withdrawn(&mut self, key: &str) {
-        self.reservations.remove(key);
+        self.release(key);
     }
 
     /// Drops what expired, and agents not heard from for `forget_after`.
     pub fn expire(&mut self, now: Duration, forget_after: Duration) {
-        self.reservations
-            .retain(|_, reservation| reservation.expires_at > now);
+        let expired: Vec<ReservationKey> = self
+            .reservations
+            .iter()
+            .filter(|(_, reservation)| reservation.expires_at <= now)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in expired {
+            self.release(&key);
+        }
+        let known = self.agents.len();
         self.agents
             .retain(|_, agent| now.saturating_sub(agent.advertised_at) <= forget_after);
+        if self.agents.len() != known {
+            self.write_roster_anew();
+        }
+    }
+
+    /// Its rows are never taken out one by one: their places are what everything else is known by.
+    fn write_roster_anew(&mut self) {
+        self.roster = Roster::default();
+        for (dea, mut agent) in std::mem::take(&mut self.agents) {
+            agent.held = Held::default();
+            self.enter(dea, agent);
+        }
+        let keys: Vec<ReservationKey> = self.reservations.keys().cloned().collect();
+        for key in keys {
+            self.hold(&key);
+        }
+    }
+
+    /// Chooses an agent, or says why none. Those that have not advertised within `fresh` are not asked.
+    pub fn choose(
+        &self,
+        request: &PlacementRequest,
+        now: Duration,
+        fresh: Duration,
+        randomness: u64,
+    ) -> Decision {
+        self.roster.choose(request, now, fresh, randomness)
+    }
+
+    /// Why no agent could ever hold this, not even an empty one; None: one could, or none is known.
+    pub fn never(
+        &self,
+        request: &PlacementRequest,
+        now: Duration,
+        fresh: Duration,
+    ) -> Option<Refusal> {
+        self.roster.never(request, now, fresh)
     }
 
     /// The agents that advertised within `ttl`.
@@ -221,27 +413,18 @@ impl Pool {
 
     /// Every agent, with reservations taken off.
     pub fn view(&self, now: Duration) -> Vec<AgentView> {
-        let mut held: BTreeMap<&DeaId, Vec<&Reservation>> = BTreeMap::new();
-        for reservation in self.reservations.values() {
-            held.entry(&reservation.dea).or_default().push(reservation);
-        }
-        self.agents
-            .iter()
-            .map(|(dea, agent)| {
-                let held = held.get(dea).map_or(&[][..], Vec::as_slice);
-                Self::view_of(agent, held, now)
-            })
-            .collect()
+        let agents = self.agents.values();
+        agents.map(|agent| self.view_of(agent, now)).collect()
     }
 
-    fn view_of(agent: &Agent, held: &[&Reservation], now: Duration) -> AgentView {
+    fn view_of(&self, agent: &Agent, now: Duration) -> AgentView {
         let ad = &agent.advertisement;
         let mut view = AgentView {
             id: ad.id.clone(),
             zone: ad.placement_properties.zone.clone(),
             stacks: ad.stacks.iter().cloned().collect(),
-            free_memory_mb: ad.available_memory,
-            free_disk_mb: ad.available_disk,
+            free_memory_mb: agent.free_memory_mb(),
+            free_disk_mb: agent.free_disk_mb(),
             total_memory_mb: ad.yard_total_memory,
             total_disk_mb: ad.yard_total_disk,
             instances: ad.app_id_to_count.clone(),
@@ -251,9 +434,8 @@ impl Pool {
                 || agent.goodbye_due.is_some_and(|due| due > now),
             lost: agent.lost,
         };
-        for reservation in held {
-            view.free_memory_mb = view.free_memory_mb.saturating_sub(reservation.memory_mb);
-            view.free_disk_mb = view.free_disk_mb.saturating_sub(reservation.disk_mb);
+        let held = agent.held.keys.iter();
+        for reservation in held.filter_map(|key| self.reservations.get(key)) {
             if let Some(process) = &reservation.process {
                 *view.instances.entry(process.clone()).or_default() += 1;
             }

@@ -23,6 +23,13 @@ const METHOD: &str = "
   reader of a named pipe to which it writes first, so the reader's wake-up is in the time; a Python action reads the clock in the first line of
   `run`. Warm: the sandbox of the pack is there. Cold: it is not, its files are on the agent, and so is what the agent keeps prepared for whichever
   pack comes. Processes are not pinned.
+- Placements in memory: one thread, on core 0; Y looks at every agent for every instance. From end to end: a controller with SQLite between a real bus
+  and a real cluster store, from the change of an app's number of instances to the last command received and the last reason on record; Y: the
+  same records through the same store, by 64 callers that each wait for theirs to be on disk.
+- Heartbeats: 1,000 agents with 100 instances each, read and taken in, on core 0; Y reads the same into a map. Memory: what a process has more after
+  the first round.
+- Recovery: whole clusters, with an app that listens as soon as it runs. The router's own table is looked at about every millisecond. The agent that
+  is lost is killed with everything it ran, and does not come back.
 - Start of an instance: in the agent, from its command to the news that its process runs. Y: from orders to a prepared container to the same news.
 - Y of the shell: a message from one NATS client to another, an insert of one row of 1 KB into PostgreSQL, and `sh -c` from start to exit;
   the medians of each, added. Y of Python: `python3 -c 'import json,yaml'` from start to exit.

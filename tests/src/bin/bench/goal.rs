@@ -17,12 +17,14 @@ pub enum Reach {
     BelowMilliseconds(f64),
     /// The same in megabytes.
     BelowMegabytes(f64),
+    /// Ours is at most so many, whatever the yardstick.
+    AtMostCount(f64),
 }
 
 impl Reach {
     fn is_met(self, value: f64) -> bool {
         match self {
-            Reach::AtMost(most) => value <= most,
+            Reach::AtMost(most) | Reach::AtMostCount(most) => value <= most,
             Reach::AtLeast(least) => value >= least,
             Reach::BelowMilliseconds(most) | Reach::BelowMegabytes(most) => value < most,
         }
@@ -34,6 +36,7 @@ impl Reach {
             Reach::AtLeast(least) => format!("at least {least} Y"),
             Reach::BelowMilliseconds(most) => format!("under {most} ms"),
             Reach::BelowMegabytes(most) => format!("under {most} MB"),
+            Reach::AtMostCount(most) => format!("at most {most}"),
         }
     }
 }
@@ -82,7 +85,9 @@ impl Goal {
 
     fn ratio(&self, rounds: &[f64]) -> String {
         match self.reach {
-            Reach::BelowMilliseconds(_) | Reach::BelowMegabytes(_) => "–".to_string(),
+            Reach::BelowMilliseconds(_) | Reach::BelowMegabytes(_) | Reach::AtMostCount(_) => {
+                "–".to_string()
+            }
             Reach::AtMost(_) | Reach::AtLeast(_) => {
                 let (low, high) = range(rounds);
                 format!("**{:.2}** ({low:.2} – {high:.2})", median(rounds))

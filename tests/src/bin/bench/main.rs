@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   platform/    apps on a whole cluster: figures that stand alone
+//!   recovery/    goals: what comes back after something died, and how soon
+//!   control/     goals: the parts of the control plane, for a large cluster
 //!   automation/  goals: ours beside a yardstick, in turns
 //!   router/      goals: ours beside other proxies
 //!   yardsticks/  the pieces alone: bus, database, processes, proxies
@@ -11,7 +13,8 @@
 //! Absolute figures hold for the machine that the document names. A goal is a ratio to a yardstick
 //! that is measured in the same rounds, and the program says itself whether it is met.
 //!
-//! `bench parts`, `bench router`, `bench table`, `bench automation` and `bench apps` measure one section, and print it only;
+//! `bench parts`, `bench control`, `bench router`, `bench table`, `bench automation`, `bench apps` and `bench recovery`
+//! measure one section, and print it only;
 //! `bench reaction` measures of automation only how long it takes from an event to its action.
 
 #![expect(
@@ -20,12 +23,15 @@
 )]
 
 mod automation;
+mod control;
 mod cores;
 mod document;
+mod examples;
 mod figure;
 mod goal;
 mod machine;
 mod platform;
+mod recovery;
 mod router;
 mod statistics;
 mod yardsticks;
@@ -36,7 +42,16 @@ use platform::Platform;
 use tests::{Cluster, Options};
 use yardsticks::bare_server;
 
-const SECTIONS: [&str; 6] = ["parts", "router", "table", "automation", "apps", REACTION];
+const SECTIONS: [&str; 8] = [
+    "parts",
+    "control",
+    "router",
+    "table",
+    "automation",
+    "apps",
+    "recovery",
+    REACTION,
+];
 /// A part of another section: the whole has it once.
 const REACTION: &str = "reaction";
 
@@ -78,6 +93,9 @@ async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result
     if wants("parts") {
         parts.extend(automation::parts().await?);
     }
+    if wants("control") {
+        parts.extend(control::measure().await?);
+    }
     let mut proxies_failed = Ok(());
     for section in router::Section::ALL {
         if wants(section.name()) && proxies_failed.is_ok() {
@@ -105,5 +123,9 @@ async fn measure(only: Option<&str>) -> anyhow::Result<(Document, anyhow::Result
         failed = failed.and(cluster.destroy().await);
     }
     document.goals.extend(parts);
+    if wants("recovery") && failed.is_ok() {
+        let measured = recovery::measure().await;
+        failed = measured.map(|goals| document.goals.extend(goals));
+    }
     Ok((document, failed.and(proxies_failed)))
 }

@@ -2,7 +2,6 @@
 //! executions a whole cluster takes in and carries out ([`requests`]), and how much the parts do in
 //! a second ([`parts`]).
 
-mod examples;
 mod parts;
 mod pipe;
 mod reaction;

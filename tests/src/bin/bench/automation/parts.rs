@@ -1,6 +1,6 @@
 //! What the parts take alone: a start in the agent, its actions, the engine with its store, the rules.
 
-use super::examples::{number, run};
+use crate::examples::{number, numbers, run};
 use crate::goal::{Goal, Measured, Reach};
 use crate::statistics::median;
 use crate::yardsticks::{nats, postgres};
@@ -77,11 +77,7 @@ async fn actions() -> anyhow::Result<Vec<Goal>> {
 /// The program measures the store's own event and all followers in turns.
 async fn settings() -> anyhow::Result<Vec<Goal>> {
     let document = run("settings_bench", &[], None).await?;
-    let list = |name: &str| -> anyhow::Result<Vec<f64>> {
-        let values = document[name].as_array();
-        let values = values.with_context(|| format!("the document has no {name}: {document}"))?;
-        Ok(values.iter().filter_map(Value::as_f64).collect())
-    };
+    let list = |name| numbers(&document, name);
     let (events, applied, slowest) = (
         list("event_ms")?,
         list("applied_ms")?,

@@ -59,3 +59,10 @@ pub fn number(document: &Value, pointer: &str) -> anyhow::Result<f64> {
         .and_then(Value::as_f64)
         .with_context(|| format!("the document has no number {pointer}: {document}"))
 }
+
+/// A list of numbers of such a document.
+pub fn numbers(document: &Value, name: &str) -> anyhow::Result<Vec<f64>> {
+    let values = document[name].as_array();
+    let values = values.with_context(|| format!("the document has no {name}: {document}"))?;
+    Ok(values.iter().filter_map(Value::as_f64).collect())
+}
