@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 pub async fn measure(cluster: &Cluster) -> anyhow::Result<Vec<Goal>> {
     // The lost one does not come back before it is over.
-    let rests = ["config", "set", "node/restart/first_delay", "5m"];
+    let rests = ["config", "set", "node/restart/first_delay", "1m"];
     cluster.ok(rests).await?;
     let source = folder(cluster, APP, 0)?.display().to_string();
     let words = ["push", APP, "--path", &source, "--memory", "16M"];
