@@ -495,13 +495,13 @@ async fn forward(
     while attempts < policy.max_attempts {
         attempts += 1;
         let member = match (&target, tried.is_empty()) {
-            (Target::Only(member), true) => member.clone(),
+            (Target::Only(member), true) => member,
             (Target::Only(_), false) => break,
             (Target::Rather(member), true)
                 if !member.endpoint.is_set_aside(worker.clock.now())
                     && !policy.is_full(&member.endpoint) =>
             {
-                member.clone()
+                member
             }
             (Target::Any | Target::Rather(_), _) => {
                 match pick(worker, policy, pool, &tried, outgoing.hash) {
@@ -526,7 +526,7 @@ async fn forward(
             worker.counters.retry();
         }
         let endpoint = member.endpoint.clone();
-        exchange.with(&member);
+        exchange.with(member);
         let mut fresh = false;
         let failure = loop {
             match attempt(worker, policy, &endpoint, outgoing, fresh, exchange).await {
