@@ -4,7 +4,6 @@
 
 use super::bodies::RequestProgress;
 use super::client::ClientConnection;
-use super::clock::unix_nanos;
 use super::proxy::Worker;
 use crate::domain::access_line::Access;
 use crate::domain::log_rules::LogRules;
@@ -60,15 +59,16 @@ impl Exchange {
         request: &http::Request<B>,
         host: &str,
         request_id: &str,
+        arrived: u128,
     ) {
-        let (peer, now) = (self.client.peer, unix_nanos());
-        let access = Access::of(rules, request, host, request_id, peer, now);
+        let peer = self.client.peer;
+        let access = Access::of(rules, request, host, request_id, peer, arrived);
         self.log = Some(Box::new(access));
     }
 
     /// Notes a request of which nothing can be said but who sent it.
-    pub fn describe_unreadable(&mut self, rules: &LogRules, request_id: &str) {
-        let access = Access::unreadable(rules, request_id, self.client.peer, unix_nanos());
+    pub fn describe_unreadable(&mut self, rules: &LogRules, request_id: &str, arrived: u128) {
+        let access = Access::unreadable(rules, request_id, self.client.peer, arrived);
         self.log = Some(Box::new(access));
     }
 
