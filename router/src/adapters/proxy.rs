@@ -121,7 +121,7 @@ async fn answer(
     client: &Arc<ClientConnection>,
     number: u64,
     request: &mut Request<ClientBody>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
     let policy = worker.policy.load_full();
     exchange.measured(policy.measured_apps);
