@@ -28,6 +28,8 @@ const REST: Duration = Duration::from_millis(50);
 const MAX_BYTES: u64 = 128 << 20;
 /// Most lines a second that go to the logs of apps, all together.
 const STREAM_RATE: u32 = 1000;
+/// How large the little text grows.
+const LATEST_BYTES: usize = 8 << 10;
 /// A text that grew larger is not kept for the next lines.
 const KEPT_BYTES: usize = 1 << 20;
 
@@ -45,7 +47,9 @@ struct Shared {
 /// What the writer has not taken yet.
 #[derive(Default)]
 struct Waiting {
-    text: String,
+    text: Vec<u8>,
+    /// What goes behind it.
+    latest: Vec<u8>,
     lines: u64,
     /// For the logs of apps.
     of_apps: Vec<LogLine>,
@@ -58,7 +62,7 @@ struct Waiting {
 
 thread_local! {
     /// Where a line is written before it is added to the others: no one waits for another's.
-    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl AccessLog {
@@ -96,7 +100,7 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, access: &Access, line: &str) {
+    fn add(&self, access: &Access, line: &[u8]) {
         let is_first = {
             let mut waiting = self.waiting();
             let is_first = waiting.lines == 0;
@@ -105,11 +109,10 @@ impl Shared {
             {
                 waiting.of_apps.push(of_app(app, access, line));
             }
-            if waiting.text.len() + line.len() > WAITING_BYTES {
-                self.counters.log_lost_metric.increment(1);
+            if waiting.has_room(line) {
+                waiting.put(line);
             } else {
-                waiting.text.push_str(line);
-                waiting.lines += 1;
+                self.counters.log_lost_metric.increment(1);
             }
             is_first
         };
@@ -120,7 +123,7 @@ impl Shared {
 
     async fn run(self: Arc<Self>, path: PathBuf, shutdown: Shutdown) -> anyhow::Result<()> {
         let mut log = in_a_thread(move || LogFile::open(path)).await?;
-        let mut text = String::new();
+        let mut text = Vec::new();
         loop {
             tokio::select! {
                 () = self.filled.notified() => {}
@@ -128,6 +131,7 @@ impl Shared {
             }
             let (lines, of_apps, withheld) = {
                 let mut waiting = self.waiting();
+                waiting.put_latest();
                 std::mem::swap(&mut text, &mut waiting.text);
                 (
                     std::mem::take(&mut waiting.lines),
@@ -144,7 +148,7 @@ impl Shared {
                 }
             }
             let written = in_a_thread(move || {
-                log.write(text.as_bytes())?;
+                log.write(&text)?;
                 text.clear();
                 text.shrink_to(KEPT_BYTES);
                 Ok((log, text))
@@ -161,6 +165,24 @@ impl Shared {
 }
 
 impl Waiting {
+    fn has_room(&self, line: &[u8]) -> bool {
+        self.text.len() + self.latest.len() + line.len() <= WAITING_BYTES
+    }
+
+    fn put(&mut self, line: &[u8]) {
+        self.lines += 1;
+        if self.latest.len() + line.len() > LATEST_BYTES {
+            self.put_latest();
+        }
+        self.latest.extend_from_slice(line);
+    }
+
+    fn put_latest(&mut self) {
+        self.text.extend_from_slice(&self.latest);
+        self.latest.clear();
+        self.latest.shrink_to(LATEST_BYTES);
+    }
+
     /// Whether one more line of this second goes to the log of its app. If not, it is counted.
     fn streams(&mut self, app: &str, second: u64) -> bool {
         if self.second != second {
@@ -183,13 +205,13 @@ impl Waiting {
 }
 
 /// A line as it goes to the log of its app.
-fn of_app(app: &str, access: &Access, line: &str) -> LogLine {
+fn of_app(app: &str, access: &Access, line: &[u8]) -> LogLine {
     LogLine {
         timestamp: i64::try_from(super::clock::unix_nanos()).unwrap_or(i64::MAX),
         source: app.to_string(),
         instance: access.index().unwrap_or("0").to_string(),
         source_type: "RTR".to_string(),
-        payload: line.trim_end().as_bytes().to_vec(),
+        payload: line.trim_ascii_end().to_vec(),
         ..LogLine::default()
     }
 }

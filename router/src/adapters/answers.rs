@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 /// Sends the client to the entrance for TLS.
 pub fn redirect(
     location: HeaderValue,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     request_id: &HeaderValue,
 ) -> Response<ResponseBody> {
     let status = StatusCode::PERMANENT_REDIRECT;
@@ -24,7 +24,7 @@ pub fn redirect(
 }
 
 /// Whether the router takes requests, for a load balancer that asks at the entrance.
-pub fn health(is_ending: bool, mut exchange: Exchange) -> Response<ResponseBody> {
+pub fn health(is_ending: bool, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
     let (status, text) = match is_ending {
         false => (StatusCode::OK, "ok\n"),
         true => (StatusCode::SERVICE_UNAVAILABLE, "the router ends\n"),
@@ -49,7 +49,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 fn own(
     status: StatusCode,
     text: Option<Bytes>,
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
 ) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Own { text, exchange });
     *response.status_mut() = status;
@@ -59,7 +59,7 @@ fn own(
 /// Says why there is no other answer.
 pub fn refuse(
     refusal: Refusal,
-    mut exchange: Option<Exchange>,
+    mut exchange: Option<Box<Exchange>>,
     request_id: Option<&HeaderValue>,
 ) -> Response<ResponseBody> {
     let code = refusal.code();

@@ -229,12 +229,12 @@ pub enum ResponseBody {
     /// A text of the router's own.
     Own {
         text: Option<Bytes>,
-        exchange: Option<Exchange>,
+        exchange: Option<Box<Exchange>>,
     },
     /// An instance's answer.
     Instance {
         inner: InstanceBody,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         complete: bool,
         /// It broke off, which is not told yet.
         failed: Option<InstanceError>,

@@ -2,7 +2,7 @@
 //! [`crate::domain::balance`] chooses.
 
 use super::proxy::Worker;
-use crate::domain::balance::{Candidate, Choice, choose, choose_by_hash, stable_hash};
+use crate::domain::balance::{Algorithm, Candidate, Choice, choose, choose_by_hash, stable_hash};
 use crate::domain::forwarding::Pin;
 use crate::domain::policy::Policy;
 use crate::domain::sticky::{KeptWish, StickyRules, Wish};
@@ -58,13 +58,13 @@ pub fn hashed(pool: &Pool, headers: &HeaderMap) -> Option<u64> {
     Some(stable_hash(value.as_bytes()))
 }
 
-pub fn pick(
+pub fn pick<'a>(
     worker: &Worker,
     policy: &Policy,
-    pool: &Pool,
+    pool: &'a Pool,
     tried: &[u64],
     hash: Option<u64>,
-) -> Result<Member, Choice> {
+) -> Result<&'a Member, Choice> {
     let now = worker.clock.now();
     let look = |place: usize| {
         let endpoint = &pool.members[place].endpoint;
@@ -74,6 +74,7 @@ pub fn pick(
             tried: endpoint.is_gone() || tried.contains(&endpoint.number),
         }
     };
+    let algorithm = pool.algorithm().unwrap_or(policy.algorithm);
     let choose = |look: &dyn Fn(usize) -> Candidate| match hash {
         Some(value) => choose_by_hash(
             pool.members.len(),
@@ -86,10 +87,14 @@ pub fn pick(
         None => choose(
             pool.members.len(),
             look,
-            pool.algorithm().unwrap_or(policy.algorithm),
+            algorithm,
             policy.max_per_endpoint,
             rand::random(),
-            pool.turn(),
+            // (Who goes by nothing of the pool's has no need to write to it.)
+            match algorithm {
+                Algorithm::RoundRobin => pool.turn(),
+                Algorithm::RandomOfTwo | Algorithm::LeastConnection | Algorithm::Hash => 0,
+            },
         ),
     };
     // One nearby that is well, or anyone.
@@ -103,7 +108,7 @@ pub fn pick(
             }
         };
         if let Choice::Take { place, .. } = choose(&near) {
-            return Ok(pool.members[place].clone());
+            return Ok(&pool.members[place]);
         }
     }
     match choose(&look) {
@@ -116,7 +121,7 @@ pub fn pick(
                     member.endpoint.set_aside(0);
                 }
             }
-            Ok(pool.members[place].clone())
+            Ok(&pool.members[place])
         }
         other => Err(other),
     }

@@ -45,6 +45,11 @@ pub fn unix_nanos() -> u128 {
         .map_or(0, |since| since.as_nanos())
 }
 
+/// The milliseconds in nanoseconds. (Of those since 1970 there are 64 bits until 2554.)
+pub fn millis_of(nanos: u128) -> u64 {
+    u64::try_from(nanos).unwrap_or(u64::MAX) / 1_000_000
+}
+
 /// The length of `Sun, 06 Nov 1994 08:49:37 GMT`.
 const HTTP_DATE: usize = 29;
 

@@ -4,7 +4,6 @@
 
 use super::bodies::RequestProgress;
 use super::client::ClientConnection;
-use super::clock::unix_nanos;
 use super::proxy::Worker;
 use crate::domain::access_line::Access;
 use crate::domain::log_rules::LogRules;
@@ -27,16 +26,17 @@ pub struct Exchange {
     in_flight: Option<InFlight>,
     present: Option<Present>,
     open: Option<Open>,
-    log: Option<Box<Access>>,
+    log: Option<Access>,
     broke_off: bool,
     /// How many apps have a histogram of their own; 0: it is not measured.
     measured_apps: usize,
 }
 
 impl Exchange {
-    pub fn begin(worker: Arc<Worker>, client: Arc<ClientConnection>) -> Exchange {
+    /// (In a box: it goes from hand to hand, and is large.)
+    pub fn begin(worker: Arc<Worker>, client: Arc<ClientConnection>) -> Box<Exchange> {
         worker.counters.request();
-        Exchange {
+        Box::new(Exchange {
             worker,
             client,
             started: Instant::now(),
@@ -50,7 +50,7 @@ impl Exchange {
             log: None,
             broke_off: false,
             measured_apps: 0,
-        }
+        })
     }
 
     /// Notes what the log line needs of the request as the client sent it.
@@ -60,16 +60,17 @@ impl Exchange {
         request: &http::Request<B>,
         host: &str,
         request_id: &str,
+        arrived: u128,
     ) {
-        let (peer, now) = (self.client.peer, unix_nanos());
-        let access = Access::of(rules, request, host, request_id, peer, now);
-        self.log = Some(Box::new(access));
+        let peer = self.client.peer;
+        let access = Access::of(rules, request, host, request_id, peer, arrived);
+        self.log = Some(access);
     }
 
     /// Notes a request of which nothing can be said but who sent it.
-    pub fn describe_unreadable(&mut self, rules: &LogRules, request_id: &str) {
-        let access = Access::unreadable(rules, request_id, self.client.peer, unix_nanos());
-        self.log = Some(Box::new(access));
+    pub fn describe_unreadable(&mut self, rules: &LogRules, request_id: &str, arrived: u128) {
+        let access = Access::unreadable(rules, request_id, self.client.peer, arrived);
+        self.log = Some(access);
     }
 
     /// Notes the headers that the router completed.
@@ -177,7 +178,7 @@ impl Drop for Exchange {
             self.worker.latencies.record(app, took, self.measured_apps);
         }
         self.client.request_ends(self.worker.clock.now());
-        let Some(mut log) = self.log.take() else {
+        let Some(log) = &mut self.log else {
             return;
         };
         // A client that left before there was an answer, as gorouter notes it.
@@ -194,6 +195,6 @@ impl Drop for Exchange {
         }
         let served_by = self.in_flight.as_ref();
         log.served_by = served_by.map(|in_flight| in_flight.endpoint().clone());
-        self.worker.log.write(&log);
+        self.worker.log.write(log);
     }
 }

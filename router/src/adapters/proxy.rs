@@ -14,7 +14,7 @@ use super::blame::of_exchange;
 use super::bodies::{ClientBody, Gate, RequestBody, RequestProgress, ResponseBody};
 use super::choice::{Target, add_affinity, hashed, pick, target, wish};
 use super::client::ClientConnection;
-use super::clock::{Clock, unix_millis};
+use super::clock::{Clock, millis_of, unix_nanos};
 use super::condemned::Condemned;
 use super::counters::Counters;
 use super::crowd::Crowd;
@@ -121,39 +121,38 @@ async fn answer(
     client: &Arc<ClientConnection>,
     number: u64,
     request: &mut Request<ClientBody>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
     let policy = worker.policy.load_full();
     exchange.measured(policy.measured_apps);
+    let arrived = unix_nanos();
     let request_id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     let mut id_text = [0u8; uuid::fmt::Hyphenated::LENGTH];
     let id_text: &str = request_id.hyphenated().encode_lower(&mut id_text);
-    let id_value = HeaderValue::from_str(id_text).expect("a uuid is visible ASCII");
+    let id_value = header_room::value(|out| out.extend_from_slice(id_text.as_bytes()))
+        .expect("a uuid is visible ASCII");
 
     if let Some(refusal) = client.refusal_of(number) {
         worker.counters.bad_request();
         if policy.log.enabled {
-            exchange.describe_unreadable(&policy.log, id_text);
+            exchange.describe_unreadable(&policy.log, id_text, arrived);
         }
         return refuse(refusal, Some(exchange), Some(&id_value));
     }
     let upgrade = client.is_upgrade(number);
 
     // The front checked that there is exactly one Host, that it is text and that it agrees with the target.
-    let host_header = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    let host_text = host_header.to_string();
+    let host_value = request.headers().get(header::HOST).cloned();
+    let host_text = host_value.as_ref().and_then(|host| host.to_str().ok());
+    let host_text = host_text.unwrap_or_default();
     if policy.log.enabled {
-        exchange.describe(&policy.log, request, &host_text, id_text);
+        exchange.describe(&policy.log, request, host_text, id_text, arrived);
     }
-    let shown_host = || without_port(&host_text).to_string();
+    let shown_host = || without_port(host_text).to_string();
     let pool = {
         let table = worker.table.load();
         table
-            .lookup(&fold_host(&host_text), &fold_path(request.uri().path()))
+            .lookup(&fold_host(host_text), &fold_path(request.uri().path()))
             .cloned()
     };
     let Some(mut pool) = pool else {
@@ -171,14 +170,14 @@ async fn answer(
     if let Some(port) = worker.tls_port.filter(|_| policy.tls_redirect)
         && !client.secure
         && leads_to_apps(&pool)
-        && let Some(location) = forwarding::secure_location(&host_text, request.uri(), port)
+        && let Some(location) = forwarding::secure_location(host_text, request.uri(), port)
     {
         return redirect(location, exchange, &id_value);
     }
     if pool.sleeper().is_some() {
         // (In a box: other requests need no room for it.)
         let path = request.uri().path();
-        let waking = Box::pin(sleepers::awake(worker, &policy, &pool, &host_text, path));
+        let waking = Box::pin(sleepers::awake(worker, &policy, &pool, host_text, path));
         match waking.await {
             Ok(awake) => pool = awake,
             Err(refusal) => return refuse(refusal, Some(exchange), Some(&id_value)),
@@ -200,7 +199,7 @@ async fn answer(
             method: request.method(),
             uri: request.uri(),
             headers: request.headers(),
-            host: &host_text,
+            host: host_text,
             secure: client.secure,
             upgrade,
         };
@@ -275,12 +274,12 @@ async fn answer(
     let pinned = detour.is_some().then(|| forwarding::pins(&headers));
     forwarding::prepare_request(
         &mut headers,
-        &Client {
-            address: client.address.clone(),
+        Client {
+            address: &client.address,
             secure: client.secure,
         },
         &id_value,
-        unix_millis(),
+        millis_of(arrived),
         upgrade,
     );
     let mut timeout = policy.response_timeout;
@@ -495,13 +494,13 @@ async fn forward(
     while attempts < policy.max_attempts {
         attempts += 1;
         let member = match (&target, tried.is_empty()) {
-            (Target::Only(member), true) => member.clone(),
+            (Target::Only(member), true) => member,
             (Target::Only(_), false) => break,
             (Target::Rather(member), true)
                 if !member.endpoint.is_set_aside(worker.clock.now())
                     && !policy.is_full(&member.endpoint) =>
             {
-                member.clone()
+                member
             }
             (Target::Any | Target::Rather(_), _) => {
                 match pick(worker, policy, pool, &tried, outgoing.hash) {
@@ -526,7 +525,7 @@ async fn forward(
             worker.counters.retry();
         }
         let endpoint = member.endpoint.clone();
-        exchange.with(&member);
+        exchange.with(member);
         let mut fresh = false;
         let failure = loop {
             match attempt(worker, policy, &endpoint, outgoing, fresh, exchange).await {

@@ -53,7 +53,12 @@ impl ClientSide {
 }
 
 /// Joins the two sides once the client has switched; the instance has, and has `said` this already.
-pub async fn join(client: ClientSide, mut instance: Socket, said: Bytes, mut exchange: Exchange) {
+pub async fn join(
+    client: ClientSide,
+    mut instance: Socket,
+    said: Bytes,
+    mut exchange: Box<Exchange>,
+) {
     let Some(mut client) = client.switched().await else {
         return;
     };

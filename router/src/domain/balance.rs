@@ -81,16 +81,29 @@ pub fn choose(
     if count == 0 {
         return Choice::Empty;
     }
-    if algorithm == Algorithm::RoundRobin {
-        // Mostly all are well, and then nobody else needs to be looked at: in a large table each look waits for memory.
-        let place = turn % count;
-        let next = look(place);
-        if !next.tried && !next.set_aside && (limit == 0 || next.in_flight < limit) {
-            return Choice::Take {
-                place,
-                all_set_aside: false,
+    // Mostly all are well, and then nobody else needs to be looked at: in a large table each look waits for memory.
+    let well = |candidate: Candidate| {
+        !candidate.tried && !candidate.set_aside && (limit == 0 || candidate.in_flight < limit)
+    };
+    let at_once = match algorithm {
+        Algorithm::RoundRobin => Some(turn % count).filter(|place| well(look(*place))),
+        Algorithm::RandomOfTwo | Algorithm::Hash if count > 1 => {
+            let (first, other) = two_of(random, count);
+            let (a, b) = (look(first), look(other));
+            let better = if b.in_flight < a.in_flight {
+                other
+            } else {
+                first
             };
+            (well(a) && well(b)).then_some(better)
         }
+        Algorithm::RandomOfTwo | Algorithm::Hash | Algorithm::LeastConnection => None,
+    };
+    if let Some(place) = at_once {
+        return Choice::Take {
+            place,
+            all_set_aside: false,
+        };
     }
     let mut healthy = 0;
     let mut set_aside = 0;
@@ -142,11 +155,10 @@ pub fn choose(
         Algorithm::RoundRobin => nth(turn % many),
         // (A request without the header that is hashed.)
         Algorithm::RandomOfTwo | Algorithm::Hash => {
-            let first = (random as u32) as usize % many;
             if many == 1 {
-                nth(first)
+                nth(0)
             } else {
-                let other = (first + 1 + (random >> 32) as usize % (many - 1)) % many;
+                let (first, other) = two_of(random, many);
                 let (a, b) = (nth(first), nth(other));
                 if look(b).in_flight < look(a).in_flight {
                     b
@@ -169,6 +181,13 @@ pub fn choose(
         place,
         all_set_aside,
     }
+}
+
+/// Two different ones of so many (at least two).
+fn two_of(random: u64, many: usize) -> (usize, usize) {
+    let first = (random as u32) as usize % many;
+    let other = (first + 1 + (random >> 32) as usize % (many - 1)) % many;
+    (first, other)
 }
 
 /// FNV-1a with a final mix: the same on every router and in every version.
@@ -329,6 +348,30 @@ mod tests {
     fn nobody_is_said_so() {
         for algorithm in ALL {
             assert_eq!(pick(&[], algorithm, 0, 7, 0), Choice::Empty);
+        }
+    }
+
+    #[test]
+    fn where_all_are_well_few_are_looked_at() {
+        for (algorithm, most, place) in [
+            (Algorithm::RandomOfTwo, 2, 90),
+            (Algorithm::RoundRobin, 1, 5),
+        ] {
+            let looks = std::cell::Cell::new(0);
+            let look = |place: usize| {
+                looks.set(looks.get() + 1);
+                free(place)
+            };
+            let chosen = choose(100, look, algorithm, 0, 7 << 32 | 90, 5);
+            let all_set_aside = false;
+            assert_eq!(
+                chosen,
+                Choice::Take {
+                    place,
+                    all_set_aside
+                }
+            );
+            assert_eq!(looks.get(), most, "{algorithm:?}");
         }
     }
 

@@ -1,10 +1,12 @@
 //! Headers on their way through: what belongs to one hop only is removed, what the router knows is
 //! added (contract §3 rows 19, 22).
 
+use super::decimal::number;
 use super::framing::{listed, lists_token};
+use super::header_room;
 use super::table::Endpoint;
 use http::Uri;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -21,10 +23,10 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// What the client of this request is to the router.
-#[derive(Debug, Clone)]
-pub struct Client {
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
     /// Its ip address, as it is appended to X-Forwarded-For.
-    pub address: HeaderValue,
+    pub address: &'a HeaderValue,
     /// It came over TLS.
     pub secure: bool,
 }
@@ -32,7 +34,7 @@ pub struct Client {
 /// Makes the request's headers fit for the backend. `upgrade` keeps what asks for a tunnel.
 pub fn prepare_request(
     headers: &mut HeaderMap,
-    client: &Client,
+    client: Client<'_>,
     request_id: &HeaderValue,
     now_ms: u64,
     upgrade: bool,
@@ -61,13 +63,17 @@ pub fn prepare_request(
             headers.remove(name);
         }
     }
-    append_forwarded_for(headers, &client.address);
-    if !headers.contains_key(X_FORWARDED_PROTO) {
+    append_forwarded_for(headers, client.address);
+    // (To look for a name and to put it there are one search.)
+    if let Entry::Vacant(proto) = headers.entry(X_FORWARDED_PROTO) {
         let scheme = if client.secure { "https" } else { "http" };
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        proto.insert(HeaderValue::from_static(scheme));
     }
-    if !headers.contains_key(X_REQUEST_START) {
-        headers.insert(X_REQUEST_START, HeaderValue::from(now_ms));
+    if let Entry::Vacant(start) = headers.entry(X_REQUEST_START)
+        // (Digits are a value.)
+        && let Ok(now) = header_room::value(|out| number(out, now_ms))
+    {
+        start.insert(now);
     }
     headers.insert(X_VCAP_REQUEST_ID, request_id.clone());
 }
@@ -100,8 +106,8 @@ pub fn prepare_response(headers: &mut HeaderMap, request_id: &HeaderValue, switc
             headers.insert(header::UPGRADE, upgrade);
         }
     }
-    if !headers.contains_key(X_VCAP_REQUEST_ID) {
-        headers.insert(X_VCAP_REQUEST_ID, request_id.clone());
+    if let Entry::Vacant(id) = headers.entry(X_VCAP_REQUEST_ID) {
+        id.insert(request_id.clone());
     }
 }
 
@@ -143,13 +149,17 @@ impl Marks {
                 _ => {
                     let text = name.as_str();
                     marks.one_hop |= *name == KEEP_ALIVE || *name == PROXY_CONNECTION;
-                    marks.of_instances |= text.starts_with("x-cf-");
+                    marks.of_instances |= is_of_instances(name);
                     marks.lookalike |= text.as_bytes().contains(&b'_');
                 }
             }
         }
         marks
     }
+}
+
+fn is_of_instances(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-cf-")
 }
 
 /// Removes the headers of one hop, and those that Connection names, except what framing and the
@@ -215,18 +225,21 @@ fn remove_lookalikes(headers: &mut HeaderMap) {
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
-    if !headers.contains_key(X_FORWARDED_FOR) {
-        headers.insert(X_FORWARDED_FOR, address.clone());
-        return;
-    }
+    let mut said = match headers.entry(X_FORWARDED_FOR) {
+        Entry::Vacant(nobody) => {
+            nobody.insert(address.clone());
+            return;
+        }
+        Entry::Occupied(said) => said,
+    };
     let mut joined = Vec::with_capacity(64);
-    for value in headers.get_all(X_FORWARDED_FOR) {
+    for value in said.iter() {
         joined.extend_from_slice(value.as_bytes());
         joined.extend_from_slice(b", ");
     }
     joined.extend_from_slice(address.as_bytes());
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
-        headers.insert(X_FORWARDED_FOR, value);
+        said.insert(value);
     }
 }
 
@@ -252,6 +265,10 @@ pub struct UnreadablePin;
 
 /// Reads `X-Cf-App-Instance` or `X-Cf-Process-Instance`.
 pub fn pin(headers: &HeaderMap) -> Result<Option<Pin>, UnreadablePin> {
+    // Most requests have no such header: to see that is cheaper than to look for each by its name.
+    if !headers.keys().any(is_of_instances) {
+        return Ok(None);
+    }
     let split = |value: &HeaderValue| {
         let text = value.to_str().map_err(|_| UnreadablePin)?;
         let (guid, index) = match text.split_once(':') {
@@ -313,12 +330,12 @@ mod tests {
     ) -> HeaderMap {
         let mut headers = map(lines);
         let client = Client {
-            address: HeaderValue::from_static("10.1.1.1"),
+            address: &HeaderValue::from_static("10.1.1.1"),
             secure,
         };
         prepare_request(
             &mut headers,
-            &client,
+            client,
             &HeaderValue::from_static("id-1"),
             1700,
             upgrade,

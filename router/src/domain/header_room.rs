@@ -1,14 +1,20 @@
 //! Maps of headers that are used again by their thread. One has room for a dozen or more, which is dear to ask of the
-//! allocator for each request and each answer; what it held is gone when it is lent again.
+//! allocator for each request and each answer; what it held is gone when it is lent again. The values that the router
+//! itself puts into them are small parts of common room.
 
-use http::HeaderMap;
+use bytes::BytesMut;
+use http::header::InvalidHeaderValue;
+use http::{HeaderMap, HeaderValue};
 use std::cell::RefCell;
 
 /// So many are kept, and none with more room.
 const MOST: usize = 64;
 const LARGEST: usize = 48;
+/// How much room is made at once for values. (Little: as long as one of them is held, all of it is.)
+const VALUES_ROOM: usize = 1 << 10;
 
 thread_local! {
+    static VALUES: RefCell<BytesMut> = RefCell::default();
     static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -34,10 +40,20 @@ pub fn give_back(mut map: HeaderMap) {
     });
 }
 
+/// A value of a header.
+pub fn value(write: impl FnOnce(&mut BytesMut)) -> Result<HeaderValue, InvalidHeaderValue> {
+    VALUES.with_borrow_mut(|room| {
+        if room.capacity() < VALUES_ROOM / 16 {
+            room.reserve(VALUES_ROOM);
+        }
+        write(room);
+        HeaderValue::from_maybe_shared(room.split().freeze())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use http::header::{HOST, VIA};
 
     #[test]
@@ -54,5 +70,18 @@ mod tests {
         assert!(borrow(5).capacity() >= 5);
         give_back(HeaderMap::with_capacity(LARGEST * 2));
         assert!(borrow(1).capacity() <= LARGEST);
+    }
+
+    #[test]
+    fn values_share_their_room() {
+        let of = |text: &'static str| value(|out| out.extend_from_slice(text.as_bytes()));
+        let values: Vec<_> = ["a", "", "b c", "\u{7f}"].map(of).into_iter().collect();
+        assert_eq!(values[0].as_ref().expect("a value"), "a");
+        assert_eq!(values[1].as_ref().expect("a value"), "");
+        assert_eq!(values[2].as_ref().expect("a value"), "b c");
+        assert!(values[3].is_err());
+        let long = "x".repeat(3 * VALUES_ROOM);
+        let written = value(|out| out.extend_from_slice(long.as_bytes()));
+        assert_eq!(written.expect("a value"), long.as_str());
     }
 }

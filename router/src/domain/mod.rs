@@ -8,6 +8,7 @@ pub mod answer_head;
 pub mod balance;
 pub mod chunks;
 pub mod compression;
+pub mod decimal;
 pub mod departures;
 pub mod forwarding;
 pub mod frames;

@@ -3,6 +3,7 @@
 //! What its headers say of the framing of its body and of the connection is said anew: only who writes it knows.
 
 use super::chunks::announced;
+use super::decimal::number;
 use super::request_head::line;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
@@ -180,9 +181,9 @@ fn says_close(headers: &HeaderMap) -> bool {
 }
 
 fn said_length(out: &mut Vec<u8>, length: u64) {
-    use std::io::Write;
-    // (Into a Vec it cannot fail.)
-    let _ = write!(out, "content-length: {length}\r\n");
+    out.extend_from_slice(b"content-length: ");
+    number(out, length);
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

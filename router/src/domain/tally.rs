@@ -49,6 +49,11 @@ impl Drop for Open {
 }
 
 impl Tally {
+    /// Fetches it from memory.
+    pub(super) fn expect_use(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
     fn count(&self, status: u16) {
         let errors = if status >= 500 { ONE_ERROR } else { 0 };
         self.counts.fetch_add(1 + errors, Ordering::Relaxed);

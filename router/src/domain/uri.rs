@@ -18,10 +18,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RouteName(Arc<str>);
 
-/// By host, then by path.
+/// By host, then by path, segment by segment: what ends a host or a segment comes before all else. (Where the parts are
+/// need not be looked for, which is what a report of all routes would spend its time with.)
 impl Ord for RouteName {
     fn cmp(&self, other: &RouteName) -> Ordering {
-        self.parts().cmp(&other.parts())
+        self.ranks().cmp(other.ranks())
     }
 }
 
@@ -90,6 +91,12 @@ impl RouteName {
     /// A host without a path.
     pub fn of_host(host: &str) -> RouteName {
         RouteName(host.into())
+    }
+
+    /// Of each of its bytes. (No name holds a byte of 0.)
+    fn ranks(&self) -> impl Iterator<Item = u8> {
+        let bytes = self.0.bytes();
+        bytes.map(|byte| if byte == b'/' { 0 } else { byte })
     }
 
     pub(super) fn parts(&self) -> (&str, &str) {

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 const BITS: u32 = 4;
 const WIDTH: usize = 1 << BITS;
-/// Beyond, a leaf is split.
-const MOST: usize = 8;
-/// With fewer below a branch it is one leaf again.
-const LEAST: usize = 3;
+/// Beyond, a leaf is split. (A request waits for each branch on its way to come from memory, and sees at once about where
+/// in a leaf its host is; a change copies the leaf, which costs what three branches do.)
+const MOST: usize = 64;
+/// With no more below a branch it is one leaf again.
+const LEAST: usize = 24;
 
 #[derive(Debug, Clone)]
 pub(super) enum Node {
@@ -62,8 +63,17 @@ impl Node {
             }
             depth += 1;
         };
-        leaf.iter()
-            .filter(move |place| place.hash == hash)
+        let places = &leaf[first_of(leaf, hash)..];
+        let is_of_host = move |place: &&Place| place.hash == hash;
+        // (Where a host has several routes most of them are not meant.)
+        if let Some(only) = places.first().filter(is_of_host)
+            && places.get(1).filter(is_of_host).is_none()
+        {
+            only.pool.expect_use();
+        }
+        places
+            .iter()
+            .take_while(is_of_host)
             .filter_map(move |place| Some((place.pool.name.path_at(host)?, &place.pool)))
     }
 
@@ -110,6 +120,19 @@ impl Node {
             leaf: [].iter(),
         }
     }
+}
+
+/// Where the places of a hash begin, or would. Hashes are spread evenly, so it is near where the hash is among all.
+fn first_of(leaf: &[Place], hash: u64) -> usize {
+    let guess = (u128::from(hash) * leaf.len() as u128) >> u64::BITS;
+    let mut at = guess as usize;
+    while at > 0 && leaf[at - 1].hash >= hash {
+        at -= 1;
+    }
+    while at < leaf.len() && leaf[at].hash < hash {
+        at += 1;
+    }
+    at
 }
 
 /// These in one leaf or, if they are too many, below a branch. (Where all have the same hash no branch would part them.)
