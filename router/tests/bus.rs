@@ -10,9 +10,10 @@ use daemon::{Bootstrap, Bus, Cluster, ComponentId, Deps, Role, Running, Sockets}
 use proto::bus::catalogue;
 use proto::bus::router::{Registration, RouterStart};
 use servers::{Etcd, Nats, has};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::*;
 use tokio::net::TcpStream;
 
@@ -306,6 +307,59 @@ async fn nobody_is_pruned_while_the_bus_is_away() {
     nats.up();
     daemon.until("a.example.com", 503).await;
     daemon.until("a.example.com", 404).await;
+    daemon.running.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_instances_of_a_silent_agent_come_last() {
+    let test = "the_instances_of_a_silent_agent_come_last";
+    if !has(test, "nats-server") || !has(test, "etcd") {
+        return;
+    }
+    let (nats, folder) = (nats(), tempfile::tempdir().unwrap());
+    let etcd = Etcd::start();
+    let cluster = Cluster::connect(&etcd.config("")).await.unwrap();
+    // Overdue after a quarter of it.
+    set(&cluster, "router/prune/stale_after", "\"8s\"").await;
+    let daemon = router_with(&nats, folder.path(), &etcd.endpoint()).await;
+    let tool = tool(&nats).await;
+    let (one, two) = (Backend::saying("one").await, Backend::saying("two").await);
+    let host = "a.example.com";
+    let who = async || {
+        let mut said = BTreeSet::new();
+        for _ in 0..8 {
+            said.insert(daemon.get(host).await.body);
+        }
+        Vec::from_iter(said)
+    };
+    let both = async || {
+        eventually(SOON, async || match who().await {
+            said if said == ["one", "two"] => Ok(()),
+            said => Err(format!("{said:?}")),
+        })
+        .await;
+    };
+    daemon.registers(&tool, host, one.address).await;
+    daemon.registers(&tool, host, two.address).await;
+    both().await;
+    let silent = Instant::now();
+    while silent.elapsed() < Duration::from_millis(2500) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        daemon.registers(&tool, host, two.address).await;
+    }
+    assert_eq!(
+        who().await,
+        ["two"],
+        "the other was not registered for 2.5 s"
+    );
+    daemon.registers(&tool, host, one.address).await;
+    both().await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(
+        who().await,
+        ["one", "two"],
+        "if all are silent nobody is avoided"
+    );
     daemon.running.stop(Duration::from_secs(5)).await;
 }
 

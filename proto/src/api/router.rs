@@ -71,7 +71,8 @@ pub struct RoutedEndpoint {
     /// Whether it is reached over TLS.
     pub tls: bool,
     /// `serving`; `set_aside`: others are tried first, after it failed; `full`: it has as many requests as it may;
-    /// `stale`: it is kept because the bus is away; `leaving`: nobody is sent there any more
+    /// `overdue`: others are tried first, because its agent has not registered it again; `stale`: it is kept because
+    /// the bus is away; `leaving`: nobody is sent there any more
     pub state: String,
     /// Why it is not serving.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -74,6 +74,14 @@ pub fn pick<'a>(
             tried: endpoint.is_gone() || tried.contains(&endpoint.number),
         }
     };
+    let overdue = |place: usize| pool.members[place].is_overdue(now, policy.overdue_after());
+    let punctual = |place: usize| {
+        let candidate = look(place);
+        Candidate {
+            set_aside: candidate.set_aside || overdue(place),
+            ..candidate
+        }
+    };
     let algorithm = pool.algorithm().unwrap_or(policy.algorithm);
     let choose = |look: &dyn Fn(usize) -> Candidate| match hash {
         Some(value) => choose_by_hash(
@@ -101,7 +109,7 @@ pub fn pick<'a>(
     if let Some(zone) = policy.zone.as_deref().filter(|_| tried.is_empty()) {
         let near = |place: usize| {
             let elsewhere = pool.members[place].endpoint.identity.zone() != Some(zone);
-            let candidate = look(place);
+            let candidate = punctual(place);
             Candidate {
                 tried: candidate.tried || candidate.set_aside || elsewhere,
                 ..candidate
@@ -111,7 +119,21 @@ pub fn pick<'a>(
             return Ok(&pool.members[place]);
         }
     }
-    match choose(&look) {
+    let chosen = choose(&look);
+    // The instances of an agent that fell silent come last. (All are overdue while the bus is away: then none is.)
+    if let Choice::Take {
+        place,
+        all_set_aside: false,
+    } = chosen
+        && overdue(place)
+        && let Choice::Take {
+            place,
+            all_set_aside: false,
+        } = choose(&punctual)
+    {
+        return Ok(&pool.members[place]);
+    }
+    match chosen {
         Choice::Take {
             place,
             all_set_aside,

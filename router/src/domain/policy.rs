@@ -235,6 +235,12 @@ impl Policy {
     pub fn set_aside_for(&self) -> Millis {
         self.stale_after / 4
     }
+
+    /// After this long without a registration an endpoint is chosen last: one and a half of the periods at which
+    /// agents register.
+    pub fn overdue_after(&self) -> Millis {
+        self.stale_after / 4
+    }
 }
 
 #[cfg(test)]

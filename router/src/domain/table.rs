@@ -160,6 +160,11 @@ impl Member {
         self.updated_at_ns.load(Ordering::Relaxed)
     }
 
+    /// It was not registered again when it should have been: its agent may be gone.
+    pub fn is_overdue(&self, now: Millis, overdue_after: Millis) -> bool {
+        now.saturating_sub(self.seen()) > overdue_after
+    }
+
     /// The time after which it is stale, given the router's own threshold.
     pub fn stale_after(&self, default: Millis) -> Millis {
         self.endpoint

@@ -127,12 +127,14 @@ async fn replaced(cluster: &Cluster) -> anyhow::Result<Goal> {
     let watcher = push(cluster, app, 1).await?;
     let (mut times, mut own, mut beyond) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..REPLACEMENTS {
-        let before = settled(&watcher, 1).await?;
+        settled(&watcher, 1).await?;
+        let before = watcher.ask().await;
+        ensure!(before.is_some(), "it does not answer");
         let started = starts(cluster).await?;
         let begun = kill_one(cluster)?;
         let answers = watcher.until("a replacement answers", begun, async |watcher| {
             let answered = watcher.ask().await;
-            Ok(answered.is_some_and(|instance| !before.contains(&instance)))
+            Ok(answered.is_some() && answered != before)
         });
         let took = answers.await?;
         let after = starts(cluster).await?;
