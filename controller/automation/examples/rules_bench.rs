@@ -8,7 +8,8 @@
 //!   equality that 20 of them share, 8 % by beginnings, parts and ends of texts, 2 % have a template
 //!   that reads the datastore;
 //! - *no signs*: one trigger and nothing to look up: regular expressions without a fixed text,
-//!   `nequals`, bounds that half of the rules pass. Every rule has to be evaluated for most events.
+//!   `nequals`, bounds that half of the rules pass. What the rules ask has to be evaluated for most
+//!   events: some 300 different criteria.
 //!
 //! One event in ten misses the keys that most rules look at or has another kind of value there, so
 //! that rules fail, in words. Parameters of actions are not rendered. Each set is judged with the

@@ -87,7 +87,7 @@ pub(super) struct Checked<'a> {
     pub pattern: Cow<'a, Value>,
 }
 
-static NULL: Value = Value::Null;
+pub(super) static NULL: Value = Value::Null;
 
 impl Criteria {
     pub(super) fn compile(criteria: &Map<String, Value>, root: &'static str) -> Self {
@@ -301,8 +301,11 @@ impl Criterion {
     }
 }
 
+/// Before the fault of a comparison.
+pub(super) const PROBLEM: &str = "There might be a problem with the criteria in rule ";
+
 fn problem_with(rule: &str) -> String {
-    format!("There might be a problem with the criteria in rule {rule}")
+    format!("{PROBLEM}{rule}")
 }
 
 impl Check {

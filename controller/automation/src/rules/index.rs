@@ -6,12 +6,13 @@
 //!              equal text or number: hash     beginning or end: hash of so many bytes
 //!              part, literal of a regular expression: one walk of an automaton over the text
 //!              above or below: search in a sorted list
+//!              anything else: one evaluation for all rules that ask the same ([`super::questions`])
 //!          ─► marks: the rules that are worth evaluating
 //! ```
 //!
 //! The index may mark too many rules, never too few: what it marks is evaluated as if there were no
 //! index, and what it does not mark neither matches nor fails ([`super::signs`]). Rules without
-//! signs (patterns that are templates, searches, `nequals`) are always marked.
+//! signs (patterns that are templates, searches) are always marked.
 //!
 //! What a newcomer gets wrong: a rule whose criterion cannot be applied to a value of that type has
 //! failed, which is on record. So every probe also keeps which of its rules need a text, a number
@@ -26,6 +27,7 @@ use serde_json::Value;
 use super::CompiledRule;
 use super::path::Path;
 use super::python::Exact;
+use super::questions::{Answer, Answers, OfRules, Question};
 use super::signs::{Choice, Letters, Sign, Test, choices};
 use crate::python_regex::LONGEST_INDEXED_TEXT;
 
@@ -45,12 +47,17 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn new<'r>(rules: impl ExactSizeIterator<Item = &'r CompiledRule>) -> Self {
+    pub(super) fn new<'r>(
+        rules: impl ExactSizeIterator<Item = &'r CompiledRule>,
+        questions: &OfRules,
+    ) -> Self {
         let count = rules.len();
         // A rule that is switched off is worth nothing; a rule without criteria has no choices.
-        let of_rules: Vec<Option<Vec<Choice>>> = rules
-            .map(|rule| rule.enabled.then(|| choices(&rule.criteria)))
-            .collect();
+        let choices = |(position, rule): (Position, &CompiledRule)| {
+            let choices = || choices(&rule.criteria, &questions[position]);
+            rule.enabled.then(choices)
+        };
+        let of_rules: Vec<Option<Vec<Choice>>> = rules.enumerate().map(choices).collect();
         let mut sharing: HashMap<&Sign, usize> = HashMap::new();
         for sign in of_rules.iter().flatten().flatten().flatten() {
             *sharing.entry(sign).or_default() += 1;
@@ -63,10 +70,12 @@ impl Index {
                 continue;
             };
             let cost = |choice: &&Choice| -> usize {
-                choice
-                    .iter()
-                    .map(|sign| expected(sign, sharing[sign], count))
-                    .sum()
+                let marks = |sign: &Sign| expected(sign, sharing[sign], count);
+                match choice.as_slice() {
+                    [one] => marks(one),
+                    // One rule is marked once, however many of its signs show.
+                    several => several.iter().map(marks).sum::<usize>().min(count - 1),
+                }
             };
             let Some(best) = choices.iter().min_by_key(cost) else {
                 always.mark(position);
@@ -89,10 +98,18 @@ impl Index {
     }
 
     /// The rules that are worth evaluating, in their order.
-    pub(super) fn candidates(&self, payload: &Value) -> impl Iterator<Item = Position> + use<> {
+    pub(super) fn candidates<R: AsRef<CompiledRule>>(
+        &self,
+        answers: &mut Answers<'_, R>,
+    ) -> impl Iterator<Item = Position> + use<R> {
         let mut marks = self.always.clone();
         for probe in &self.probes {
-            probe.mark(payload, &mut marks);
+            probe.mark(answers.payload(), &mut marks);
+            for (question, positions) in &probe.questions {
+                if answers.ask(*question) != Answer::No {
+                    marks.mark_all(positions);
+                }
+            }
         }
         marks.into_positions()
     }
@@ -113,6 +130,8 @@ fn expected(sign: &Sign, sharing: usize, count: usize) -> usize {
         Test::Absent => count / 4,
         Test::Above(_) | Test::Below(_) => count / 2,
         Test::Present => count * 3 / 4,
+        // It is evaluated once for all that share it; of the answers to it nothing is known.
+        Test::Passes(_) => count.div_ceil(2) + count.div_ceil(2 * sharing),
     }
 }
 
@@ -186,6 +205,7 @@ struct Probe {
     members: HashMap<String, Vec<Position>>,
     present: Vec<Position>,
     absent: Vec<Position>,
+    questions: BTreeMap<Question, Vec<Position>>,
     needs_text: Vec<Position>,
     /// Of text not too long for the literals of a regular expression to tell anything.
     needs_short_text: Vec<Position>,
@@ -205,6 +225,7 @@ impl Probe {
             members: HashMap::new(),
             present: Vec::new(),
             absent: Vec::new(),
+            questions: BTreeMap::new(),
             needs_text: Vec::new(),
             needs_short_text: Vec::new(),
             needs_number: Vec::new(),
@@ -236,7 +257,8 @@ impl Probe {
             | Test::Below(_)
             | Test::Contains(_)
             | Test::Present
-            | Test::Absent => &mut self.as_they_are,
+            | Test::Absent
+            | Test::Passes(_) => &mut self.as_they_are,
         };
         match test {
             Test::Is(letters, text) => {
@@ -279,6 +301,7 @@ impl Probe {
             }
             Test::Present => self.present.push(position),
             Test::Absent => self.absent.push(position),
+            Test::Passes(question) => self.questions.entry(*question).or_default().push(position),
         }
     }
 

@@ -9,9 +9,9 @@
 //! A rule is compiled when it is registered: paths, expressions and nested criteria are made ready.
 //! The shell keeps the [`TriggerRules`] of each trigger by its ref. They evaluate only the rules
 //! that the payload shows a sign of, found in an index; the answer is that of [`dispatch`], which
-//! evaluates all of them, and a property test holds the two together. A rule that is evaluated and
-//! does not match costs a few walks into the payload: nothing is allocated unless a pattern is a
-//! template or case is ignored (`examples/rules_bench.rs` measures it).
+//! evaluates all of them, and a property test holds the two together. What several rules ask is
+//! evaluated once for all of them; it costs a walk into the payload, and nothing is allocated unless
+//! a pattern is a template or case is ignored (`examples/rules_bench.rs` measures it).
 //!
 //! What a newcomer gets wrong: a criterion that fails (a bad expression, text compared with a
 //! number) does not stop the rule from being evaluated. It does not match, and its text is a
@@ -25,6 +25,7 @@ mod index;
 mod operator;
 mod path;
 mod python;
+mod questions;
 mod signs;
 mod templates;
 #[cfg(test)]
@@ -41,7 +42,7 @@ pub use templates::Templates;
 pub use trigger_rules::TriggerRules;
 
 use crate::spec::{Rule, RuleKind};
-use criteria::{Criteria, Entry, Evaluation, TRIGGER};
+use criteria::{Criteria, Entry, Evaluation, PROBLEM, TRIGGER};
 
 /// Renders templates of patterns and parameters.
 pub trait Renderer {
@@ -165,10 +166,28 @@ impl CompiledRule {
     }
 
     fn failure_text(&self, instance: &str, failure: &str) -> String {
-        format!(
-            "Failed to match rule \"{}\" against trigger instance \"{instance}\": {failure}",
-            self.reference
-        )
+        self.failure_of(instance, [failure, "", "", ""])
+    }
+
+    /// The same for the fault of a comparison.
+    fn fault_text(&self, instance: &str, fault: &str) -> String {
+        self.failure_of(instance, [PROBLEM, &self.reference, ": ", fault])
+    }
+
+    /// Put together without the machinery of formats: one event may make a thousand of these.
+    fn failure_of(&self, instance: &str, [first, second, third, fourth]: [&str; 4]) -> String {
+        [
+            "Failed to match rule \"",
+            &self.reference,
+            "\" against trigger instance \"",
+            instance,
+            "\": ",
+            first,
+            second,
+            third,
+            fourth,
+        ]
+        .concat()
     }
 }
 
@@ -276,37 +295,38 @@ pub fn dispatch<R: AsRef<CompiledRule>>(
     now_millis: i64,
     renderer: &dyn Renderer,
 ) -> Dispatch {
-    dispatch_at(rules, 0..rules.len(), instance, now_millis, renderer)
+    let kind = |position: usize| rules[position].as_ref().kind;
+    let mut texts = Vec::new();
+    dispatch_at(0..rules.len(), kind, |position, failures| {
+        let rule = rules[position].as_ref();
+        let matched = rule.matches(instance, now_millis, renderer, &mut texts);
+        failures.extend(texts.drain(..).map(|text| (position, text)));
+        matched
+    })
 }
 
-/// The same with the rules at these places alone.
-fn dispatch_at<R: AsRef<CompiledRule>>(
-    rules: &[R],
+/// The same with the rules at these places alone; `matches` tells whether one does, and adds its failures.
+fn dispatch_at(
     positions: impl Iterator<Item = usize>,
-    instance: Instance<'_>,
-    now_millis: i64,
-    renderer: &dyn Renderer,
+    kind: impl Fn(usize) -> RuleKind,
+    mut matches: impl FnMut(usize, &mut Vec<(usize, String)>) -> bool,
 ) -> Dispatch {
     let mut dispatch = Dispatch::default();
     let mut backstops = Vec::new();
-    let mut texts = Vec::new();
-    let mut consider = |position: usize, rule: &CompiledRule, dispatch: &mut Dispatch| {
-        if rule.matches(instance, now_millis, renderer, &mut texts) {
+    let mut consider = |position: usize, dispatch: &mut Dispatch| {
+        if matches(position, &mut dispatch.failures) {
             dispatch.matched.push(position);
         }
-        let failures = texts.drain(..).map(|text| (position, text));
-        dispatch.failures.extend(failures);
     };
     for position in positions {
-        let rule = rules[position].as_ref();
-        match rule.kind {
-            RuleKind::Standard => consider(position, rule, &mut dispatch),
-            RuleKind::Backstop => backstops.push((position, rule)),
+        match kind(position) {
+            RuleKind::Standard => consider(position, &mut dispatch),
+            RuleKind::Backstop => backstops.push(position),
         }
     }
     if dispatch.matched.is_empty() {
-        for (position, rule) in backstops {
-            consider(position, rule, &mut dispatch);
+        for position in backstops {
+            consider(position, &mut dispatch);
         }
     }
     dispatch

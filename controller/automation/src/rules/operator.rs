@@ -13,7 +13,7 @@ use crate::python_regex::{Flags, PythonRegex};
 
 macro_rules! operators {
     ($($variant:ident $($name:literal)|+),+ $(,)?) => {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Operator { $($variant),+ }
 
         impl Operator {

@@ -12,6 +12,7 @@ use super::criteria::{Check, Criteria, Criterion, Entry};
 use super::operator::{Comparison, Operator, Ready};
 use super::path::Path;
 use super::python::Exact;
+use super::questions::Question;
 
 /// One thing that a payload may show.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +38,8 @@ pub(super) enum Test {
     Holds(Letters, Vec<u8>),
     Present,
     Absent,
+    /// The answer to this question is not no.
+    Passes(Question),
 }
 
 /// How letters of a text are compared.
@@ -50,23 +53,37 @@ pub(super) enum Letters {
 /// Signs of which a payload must show at least one. None at all: no payload does.
 pub(super) type Choice = Vec<Sign>;
 
-/// Every choice of signs that follows from criteria; each alone suffices.
-pub(super) fn choices(criteria: &Criteria) -> Vec<Choice> {
+/// Every choice of signs that follows from criteria; each alone suffices. `questions`: what their entries ask,
+/// as far as others could ask it.
+pub(super) fn choices(criteria: &Criteria, questions: &[Option<Question>]) -> Vec<Choice> {
     let mut choices = Vec::new();
-    for entry in criteria.entries() {
-        choices.extend(match entry {
-            Entry::One(criterion) => of_criterion(criterion),
-            Entry::Any(groups) => groups
-                .iter()
-                .map(|group| self::choices(group).into_iter().min_by_key(Vec::len))
-                .collect::<Option<Vec<_>>>()
-                .map(|groups| groups.concat()),
-        });
+    for (place, entry) in criteria.entries().iter().enumerate() {
+        let question = questions.get(place).copied().flatten();
+        match entry {
+            Entry::One(criterion) => {
+                choices.extend(of_criterion(criterion));
+                // At least it can be asked once for all rules that want to know.
+                choices.extend(question.and_then(|question| asking(criterion, question)));
+            }
+            Entry::Any(groups) => choices.extend(
+                groups
+                    .iter()
+                    .map(|group| self::choices(group, &[]).into_iter().min_by_key(Vec::len))
+                    .collect::<Option<Vec<_>>>()
+                    .map(|groups| groups.concat()),
+            ),
+        }
         if !entry.never_fails() {
             break;
         }
     }
     choices
+}
+
+fn asking(criterion: &Criterion, question: Question) -> Option<Choice> {
+    let path = criterion.path.as_ref().ok()?.clone()?;
+    let test = Test::Passes(question);
+    Some(vec![Sign { path, test }])
 }
 
 fn of_criterion(criterion: &Criterion) -> Option<Choice> {

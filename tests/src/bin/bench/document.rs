@@ -38,7 +38,7 @@ const METHOD: &str = "
   Processes are not pinned; clients, servers and database share the machine.
 - Shell actions: agent and sandboxes on core 0, and on the same core in turn a loop that starts `sh -c true`.
 - Rules: one thread; it, and in turn nats-server with its two clients, on core 0. *spread*: 100 triggers with 10 rules each; *one trigger*: all
-  rules wait for the same one; *no signs*: one trigger, and nothing by which rules could be looked up, so that each is evaluated.
+  rules wait for the same one; *no signs*: one trigger, and nothing by which rules could be looked up, so that what they ask is evaluated.
 - Router: the daemon alone with a bus of its own, access log and metrics on. Each proxy has one thread, or one core, and core 0; clients (`wrk`,
   `h2load`) and backends (nginx with one worker and 16 ports, of which each name has three) share core 1. All connections are kept. The yardsticks
   write no log. gorouter, of which somebody has to name the program (`STACKYARD_BENCH_GOROUTER`), hears the same registrations and keeps its
