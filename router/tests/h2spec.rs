@@ -35,7 +35,11 @@ async fn the_entrance_conforms_to_http2() {
     let output = match tokio::time::timeout(Duration::from_secs(300), run).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("SKIPPED: the_entrance_conforms_to_http2: h2spec is not there");
+            // Not by the macro, whose output the test harness hides.
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("SKIPPED: the_entrance_conforms_to_http2: h2spec is not there\n"),
+            );
             return;
         }
         other => panic!("h2spec did not run: {other:?}"),
