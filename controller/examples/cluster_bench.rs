@@ -47,28 +47,11 @@ fn main() {
 }
 
 fn beats() -> serde_json::Value {
-    let beats = heartbeats::round();
     let mut picture = Picture::default();
-    let take = |picture: &mut Picture, round: usize| {
-        let now = Duration::from_secs(10 * round as u64);
-        let begun = Instant::now();
-        for beat in &beats {
-            let beat = Heartbeat::decode(beat.as_bytes()).unwrap();
-            picture.beat(&beat, now);
-        }
-        begun.elapsed().as_secs_f64() * 1000.0
-    };
-    let before = memory::megabytes();
-    let first_ms = take(&mut picture, 0);
-    let memory_mb = memory::megabytes() - before;
-    let mut seen = heartbeats::Seen::default();
-    seen.take(&beats);
-    let (mut yardstick, mut ours) = (Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
-        yardstick.push(seen.take(&beats) * 1000.0);
-        ours.push(take(&mut picture, round));
-    }
-    json!({ "yardstick_ms": yardstick, "ours_ms": ours, "first_ms": first_ms, "memory_mb": memory_mb })
+    heartbeats::measure(|round, beat| {
+        let beat = Heartbeat::decode(beat.as_bytes()).unwrap();
+        picture.beat(&beat, Duration::from_secs(10 * round));
+    })
 }
 
 fn scans() -> serde_json::Value {

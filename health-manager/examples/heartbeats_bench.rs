@@ -23,35 +23,15 @@ use proto::bus::Payload;
 use proto::bus::health::Heartbeat;
 use proto::config::Settings;
 use serde_json::json;
-use std::time::Instant;
-
-const ROUNDS: usize = 7;
 
 fn main() {
-    let beats = heartbeats::round();
     let (mut world, policy) = (World::default(), Policy::read(&Settings::default()));
-    let take = |world: &mut World, round: u64| {
+    let measured = heartbeats::measure(|round, beat| {
+        let beat = Heartbeat::decode(beat.as_bytes()).unwrap();
         let (now, unix) = (10_000 * round, 1_700_000_100.0 + 10.0 * round as f64);
-        let begun = Instant::now();
-        for beat in &beats {
-            let beat = Heartbeat::decode(beat.as_bytes()).unwrap();
-            world.heartbeat(&beat, now, unix, &policy);
-        }
-        begun.elapsed().as_secs_f64() * 1000.0
-    };
-    let before = memory::megabytes();
-    let first_ms = take(&mut world, 0);
-    let memory_mb = memory::megabytes() - before;
-    let mut seen = heartbeats::Seen::default();
-    seen.take(&beats);
-    let (mut yardstick, mut ours) = (Vec::new(), Vec::new());
-    for round in 1..=ROUNDS as u64 {
-        yardstick.push(seen.take(&beats) * 1000.0);
-        ours.push(take(&mut world, round));
-    }
-    let document = json!({ "heartbeats": {
-        "yardstick_ms": yardstick, "ours_ms": ours, "first_ms": first_ms, "memory_mb": memory_mb
-    } });
+        world.heartbeat(&beat, now, unix, &policy);
+    });
+    let document = json!({ "heartbeats": measured });
     match std::env::args().any(|word| word == "--json") {
         true => println!("{document}"),
         false => println!("{document:#}"),

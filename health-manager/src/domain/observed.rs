@@ -153,12 +153,8 @@ impl Observed {
                 false => _ = held.remove(&key),
             }
         }
-        let named = |by: u64| !complete || by == self.beats;
-        let gone = held.iter().filter(|(_, by)| !named(**by));
-        let gone: Vec<(ProcessGuid, InstanceId)> = gone.map(|(key, _)| key.clone()).collect();
-        for key in gone {
-            held.remove(&key);
-            let (process, instance) = key;
+        let this = self.beats;
+        for ((process, instance), _) in held.extract_if(.., |_, by| complete && *by != this) {
             let why = LossReason::Vanished;
             self.lose(process, instance, &beat.dea, why, &mut change);
         }

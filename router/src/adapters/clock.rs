@@ -33,9 +33,7 @@ fn coarse(clock: ClockId) -> Duration {
 
 /// Milliseconds since 1970, for humans and headers.
 pub fn unix_millis() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
+    millis_of(unix_nanos())
 }
 
 /// Nanoseconds since 1970.

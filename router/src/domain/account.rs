@@ -145,12 +145,12 @@ fn endpoint(member: &Member, name: &RouteName, look: &Look<'_>) -> RoutedEndpoin
         )
     } else if endpoint.is_set_aside(now) {
         ("set_aside", failed())
-    } else if member.is_overdue(now, look.policy.overdue_after()) && ttl != Some(0) {
+    } else if ttl == Some(0) {
+        ("stale", Some("it was not registered again".to_string()))
+    } else if member.is_overdue(now, look.policy.overdue_after()) {
         let silent = seconds(now.saturating_sub(member.seen()));
         let because = format!("it was not registered for {silent:.0} s: others come first");
         ("overdue", Some(because))
-    } else if ttl == Some(0) {
-        ("stale", Some("it was not registered again".to_string()))
     } else {
         ("serving", None)
     };

@@ -16,7 +16,7 @@
 //! an agent that begins to be emptied gets nothing from the order on ([`Pool::drain_ordered`]), or from the
 //! first beat that calls an instance EVACUATING, which comes before its goodbye.
 
-use super::roster::{Entry, Roster};
+use super::roster::{Facts, Roster};
 use super::{AgentView, Decision, PlacementRequest, Refusal};
 use proto::bus::dea::{Advertisement, Drain, PlacementProperties, Shutdown};
 use proto::ids::{DeaId, ProcessGuid};
@@ -135,14 +135,14 @@ impl Pool {
         if !self.enter(id.clone(), agent) {
             return;
         }
-        let reserved = self.reservations.iter();
-        let keys: Vec<ReservationKey> = reserved
-            .filter(|(_, reservation)| reservation.dea == id)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in keys {
+        for key in self.keys_where(|reservation| reservation.dea == id) {
             self.hold(&key);
         }
+    }
+
+    fn keys_where(&self, is_it: impl Fn(&Reservation) -> bool) -> Vec<ReservationKey> {
+        let found = self.reservations.iter().filter(|(_, one)| is_it(one));
+        found.map(|(key, _)| key.clone()).collect()
     }
 
     /// True: it was not known, and nothing is held on it yet.
@@ -161,10 +161,8 @@ impl Pool {
             return;
         };
         let ad = &agent.advertisement;
-        self.roster.write(Entry {
-            id: dea,
-            zone: &ad.placement_properties.zone,
-            stacks: &ad.stacks,
+        let facts = Facts {
+            id: dea.clone(),
             free_memory_mb: agent.free_memory_mb(),
             free_disk_mb: agent.free_disk_mb(),
             total_memory_mb: ad.yard_total_memory,
@@ -173,7 +171,9 @@ impl Pool {
             leaving: agent.leaving || agent.evacuates,
             leaving_until: agent.goodbye_due,
             lost: agent.lost,
-        });
+        };
+        self.roster
+            .write(facts, &ad.placement_properties.zone, &ad.stacks);
     }
 
     fn recount(
@@ -352,13 +352,7 @@ impl Pool {
 
     /// Drops what expired, and agents not heard from for `forget_after`.
     pub fn expire(&mut self, now: Duration, forget_after: Duration) {
-        let expired: Vec<ReservationKey> = self
-            .reservations
-            .iter()
-            .filter(|(_, reservation)| reservation.expires_at <= now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in expired {
+        for key in self.keys_where(|reservation| reservation.expires_at <= now) {
             self.release(&key);
         }
         let known = self.agents.len();
@@ -376,8 +370,7 @@ impl Pool {
             agent.held = Held::default();
             self.enter(dea, agent);
         }
-        let keys: Vec<ReservationKey> = self.reservations.keys().cloned().collect();
-        for key in keys {
+        for key in self.keys_where(|_| true) {
             self.hold(&key);
         }
     }

@@ -6,13 +6,14 @@
 
 use super::{Decision, PlacementRequest, Refusal, Resource};
 use proto::ids::{DeaId, ProcessGuid};
+use std::borrow::Borrow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// One agent, what is held on it taken off.
+/// What a choice asks of one agent; what is held on it is taken off.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row {
+pub(super) struct Facts {
     pub id: DeaId,
     pub free_memory_mb: u64,
     pub free_disk_mb: u64,
@@ -26,28 +27,18 @@ pub(super) struct Row {
     pub leaving_until: Option<Duration>,
     /// Its heartbeats have stopped.
     pub lost: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    facts: Facts,
     zone: u32,
     stacks: u32,
     /// Its place among all agents by name.
     rank: u32,
 }
 
-/// What is written into a row.
-pub(super) struct Entry<'a> {
-    pub id: &'a DeaId,
-    pub zone: &'a str,
-    pub stacks: &'a [String],
-    pub free_memory_mb: u64,
-    pub free_disk_mb: u64,
-    pub total_memory_mb: Option<u64>,
-    pub total_disk_mb: Option<u64>,
-    pub advertised_at: Duration,
-    pub leaving: bool,
-    pub leaving_until: Option<Duration>,
-    pub lost: bool,
-}
-
-impl Row {
+impl Facts {
     fn is_leaving(&self, now: Duration) -> bool {
         self.leaving || self.leaving_until.is_some_and(|until| until > now)
     }
@@ -70,11 +61,15 @@ impl Row {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Numbered<T>(Vec<T>);
 
-impl<T: PartialEq> Numbered<T> {
-    fn number(&mut self, is_it: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
-        let known = self.0.iter().position(is_it);
+impl<T> Numbered<T> {
+    fn number<B>(&mut self, text: &B) -> u32
+    where
+        T: Borrow<B>,
+        B: PartialEq + ToOwned<Owned = T> + ?Sized,
+    {
+        let known = self.0.iter().position(|known| known.borrow() == text);
         let place = known.unwrap_or_else(|| {
-            self.0.push(make());
+            self.0.push(text.to_owned());
             self.0.len() - 1
         });
         u32::try_from(place).unwrap_or(u32::MAX)
@@ -100,47 +95,29 @@ fn at<T>(all: &[T], number: u32) -> &T {
 }
 
 impl Roster {
-    pub(super) fn write(&mut self, entry: Entry<'_>) {
-        let zone = self
-            .zones
-            .number(|known| known == entry.zone, || entry.zone.to_owned());
-        let stacks = self
-            .stacks
-            .number(|known| known == entry.stacks, || entry.stacks.to_vec());
-        let known = self.slots.get(entry.id).copied();
-        let rank = match known {
-            Some(slot) => at(&self.rows, slot).rank,
-            None => self.make_room(entry.id),
-        };
-        let row = Row {
-            id: entry.id.clone(),
-            free_memory_mb: entry.free_memory_mb,
-            free_disk_mb: entry.free_disk_mb,
-            total_memory_mb: entry.total_memory_mb,
-            total_disk_mb: entry.total_disk_mb,
-            advertised_at: entry.advertised_at,
-            leaving: entry.leaving,
-            leaving_until: entry.leaving_until,
-            lost: entry.lost,
+    pub(super) fn write(&mut self, facts: Facts, zone: &str, stacks: &[String]) {
+        let (zone, stacks) = (self.zones.number(zone), self.stacks.number(stacks));
+        if let Some(slot) = self.slots.get(&facts.id) {
+            let row = &mut self.rows[*slot as usize];
+            (row.facts, row.zone, row.stacks) = (facts, zone, stacks);
+            return;
+        }
+        let rank = self.make_room(&facts.id);
+        let slot = Slot::try_from(self.rows.len()).unwrap_or(Slot::MAX);
+        self.slots.insert(facts.id.clone(), slot);
+        self.rows.push(Row {
+            facts,
             zone,
             stacks,
             rank,
-        };
-        match known {
-            Some(slot) => self.rows[slot as usize] = row,
-            None => {
-                let slot = Slot::try_from(self.rows.len()).unwrap_or(Slot::MAX);
-                self.slots.insert(entry.id.clone(), slot);
-                self.rows.push(row);
-            }
-        }
+        });
     }
 
     /// The rank of a newcomer; those behind it move on.
     fn make_room(&mut self, newcomer: &DeaId) -> u32 {
         let mut rank = 0;
         for row in &mut self.rows {
-            match row.id < *newcomer {
+            match row.facts.id < *newcomer {
                 true => rank += 1,
                 false => row.rank += 1,
             }
@@ -185,7 +162,9 @@ impl Roster {
         let mut best: Vec<(Reverse<u64>, u32, usize)> = Vec::with_capacity(self.rows.len());
         let mut roomy = 0;
         for (slot, row) in self.rows.iter().enumerate() {
-            if !(row.is_usable(now, fresh) && *at(&has_stack, row.stacks) && row.fits(request)) {
+            let facts = &row.facts;
+            if !(facts.is_usable(now, fresh) && *at(&has_stack, row.stacks) && facts.fits(request))
+            {
                 continue;
             }
             roomy += 1;
@@ -195,7 +174,7 @@ impl Roster {
                 best.clear();
             }
             if crowd == fewest {
-                best.push((Reverse(row.free_memory_mb), row.rank, slot));
+                best.push((Reverse(facts.free_memory_mb), row.rank, slot));
             }
         }
         if best.is_empty() {
@@ -204,7 +183,7 @@ impl Roster {
         let half = best.len().div_ceil(2);
         let place = (randomness % half as u64) as usize;
         let (_, (_, _, slot), _) = best.select_nth_unstable(place);
-        let chosen = &self.rows[*slot];
+        let chosen = &self.rows[*slot].facts;
         Decision::Place {
             dea: chosen.id.clone(),
             because: format!(
@@ -227,7 +206,7 @@ impl Roster {
     ) -> Option<Refusal> {
         let has_stack = self.with_stack(&request.stack);
         let mut rows = self.rows.iter();
-        if rows.any(|row| *at(&has_stack, row.stacks) && row.could_ever_fit(request)) {
+        if rows.any(|row| *at(&has_stack, row.stacks) && row.facts.could_ever_fit(request)) {
             return None;
         }
         Some(self.refusal(request, now, fresh)).filter(Refusal::is_for_good)
@@ -264,12 +243,14 @@ impl Roster {
         let usable: Vec<&Row> = all
             .iter()
             .copied()
-            .filter(|row| row.is_usable(now, fresh))
+            .filter(|row| row.facts.is_usable(now, fresh))
             .collect();
         if usable.is_empty() {
             let ids = |leaving: bool| {
-                let found = all.iter().filter(|row| row.is_leaving(now) == leaving);
-                found.map(|row| row.id.clone()).collect()
+                let found = all
+                    .iter()
+                    .filter(|row| row.facts.is_leaving(now) == leaving);
+                found.map(|row| row.facts.id.clone()).collect()
             };
             return Refusal::NoAgent {
                 silent: ids(false),
@@ -277,10 +258,10 @@ impl Roster {
             };
         }
         let has_stack = self.with_stack(&request.stack);
-        let with_stack: Vec<&Row> = usable
+        let with_stack: Vec<&Facts> = usable
             .iter()
-            .copied()
             .filter(|row| *at(&has_stack, row.stacks))
+            .map(|row| &row.facts)
             .collect();
         if with_stack.is_empty() {
             let lists = usable.iter().map(|row| at(&self.stacks.0, row.stacks));
@@ -300,9 +281,9 @@ struct Siblings {
 }
 
 /// Says which resource is short, and who comes closest.
-fn no_room(agents: &[&Row], request: &PlacementRequest) -> Refusal {
+fn no_room(agents: &[&Facts], request: &PlacementRequest) -> Refusal {
     let ever = agents.iter().any(|agent| agent.could_ever_fit(request));
-    let with_memory: Vec<&Row> = agents
+    let with_memory: Vec<&Facts> = agents
         .iter()
         .copied()
         .filter(|agent| agent.free_memory_mb >= request.memory_mb)
@@ -349,7 +330,7 @@ fn no_room(agents: &[&Row], request: &PlacementRequest) -> Refusal {
     }
 }
 
-fn best_of<'a>(agents: &[&'a Row], key: impl Fn(&Row) -> (u64, u64)) -> &'a Row {
+fn best_of<'a>(agents: &[&'a Facts], key: impl Fn(&Facts) -> (u64, u64)) -> &'a Facts {
     agents
         .iter()
         .copied()

@@ -16,6 +16,12 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
+/// Of each round, so many yardsticks.
+pub fn ratios(ours: &[f64], yardstick: &[f64]) -> Vec<f64> {
+    let rounds = ours.iter().zip(yardstick);
+    rounds.map(|(ours, yardstick)| ours / yardstick).collect()
+}
+
 /// The least and the greatest.
 pub fn range(values: &[f64]) -> (f64, f64) {
     values

@@ -2,7 +2,7 @@
 
 use crate::examples::{number, numbers, run};
 use crate::goal::{Goal, Measured, Reach};
-use crate::statistics::median;
+use crate::statistics::{median, ratios};
 use crate::yardsticks::{nats, postgres};
 use anyhow::Context;
 use serde_json::Value;
@@ -144,11 +144,10 @@ async fn executions() -> anyhow::Result<Vec<Goal>> {
         ),
     ] {
         let ours = values(pointer)?;
-        let ratios = ours.iter().zip(&inserts);
         let measured = Measured {
             yardstick: format!("{:.0}/s", median(&inserts)),
             ours: format!("{:.0}/s", median(&ours)),
-            rounds: ratios.map(|(ours, inserts)| ours / inserts).collect(),
+            rounds: ratios(&ours, &inserts),
         };
         goals.push(Goal {
             what: what.into(),
@@ -201,11 +200,7 @@ async fn rules() -> anyhow::Result<Vec<Goal>> {
         measured: Ok(Measured {
             yardstick: format!("{:.0}/s", median(&messages)),
             ours: format!("{:.0}/s", median(&ours)),
-            rounds: ours
-                .iter()
-                .zip(&messages)
-                .map(|(ours, messages)| ours / messages)
-                .collect(),
+            rounds: ratios(&ours, &messages),
         }),
     });
     Ok(goals.collect())

@@ -2,7 +2,7 @@
 
 use crate::examples::{number, numbers, run};
 use crate::goal::{Goal, Measured, Reach};
-use crate::statistics::median;
+use crate::statistics::{median, ratios};
 use anyhow::Context;
 use serde_json::Value;
 
@@ -32,11 +32,6 @@ pub async fn measure() -> anyhow::Result<Vec<Goal>> {
         goals.extend(heartbeats(who, &document["heartbeats"])?);
     }
     Ok(goals)
-}
-
-fn ratios(ours: &[f64], yardstick: &[f64]) -> Vec<f64> {
-    let rounds = ours.iter().zip(yardstick);
-    rounds.map(|(ours, yardstick)| ours / yardstick).collect()
 }
 
 fn rates(what: &str, least: f64, document: &Value) -> anyhow::Result<Goal> {

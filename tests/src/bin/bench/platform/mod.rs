@@ -5,6 +5,8 @@ mod idle;
 mod pushes;
 mod starts;
 
+pub use starts::starts_sum;
+
 use crate::figure::Figure;
 use std::path::PathBuf;
 use tests::Cluster;

@@ -3,6 +3,7 @@
 
 use super::server::{PROGRAM, Watcher, folder};
 use crate::goal::{Goal, Measured, Reach};
+use crate::platform::starts_sum;
 use crate::statistics::{median, quantile};
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -107,21 +108,6 @@ async fn forgotten(cluster: &Cluster) -> anyhow::Result<Vec<Goal>> {
     ])
 }
 
-/// Sum (milliseconds) and count of the agent's own measure of starts.
-async fn starts(cluster: &Cluster) -> anyhow::Result<(f64, f64)> {
-    let text = cluster.status_text("dea-1", "/metrics").await?;
-    let value = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name));
-        let word = line.and_then(|line| line.split_whitespace().last());
-        word.and_then(|word| word.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
-    Ok((
-        value("dea_instance_start_seconds_sum") * 1000.0,
-        value("dea_instance_start_seconds_count"),
-    ))
-}
-
 async fn replaced(cluster: &Cluster) -> anyhow::Result<Goal> {
     let app = "single";
     let watcher = push(cluster, app, 1).await?;
@@ -130,19 +116,19 @@ async fn replaced(cluster: &Cluster) -> anyhow::Result<Goal> {
         settled(&watcher, 1).await?;
         let before = watcher.ask().await;
         ensure!(before.is_some(), "it does not answer");
-        let started = starts(cluster).await?;
+        let started = starts_sum(cluster).await?;
         let begun = kill_one(cluster)?;
         let answers = watcher.until("a replacement answers", begun, async |watcher| {
             let answered = watcher.ask().await;
             Ok(answered.is_some() && answered != before)
         });
         let took = answers.await?;
-        let after = starts(cluster).await?;
+        let after = starts_sum(cluster).await?;
         ensure!(
             after.1 == started.1 + 1.0,
             "one start: {started:?}, {after:?}"
         );
-        let start = after.0 - started.0;
+        let start = (after.0 - started.0) * 1000.0;
         times.push(took);
         own.push(start);
         beyond.push(took - start);

@@ -1,11 +1,15 @@
-//! A round of heartbeats as somebody would read it who only wants to know who lives.
+//! A round of heartbeats as somebody would read it who only wants to know who lives, and in turns with that as somebody
+//! else does.
 
+use super::memory;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Instant;
 
-pub const AGENTS: usize = 1000;
+const ROUNDS: u64 = 7;
+const AGENTS: usize = 1000;
 /// Of each agent.
-pub const INSTANCES: usize = 100;
+const INSTANCES: usize = 100;
 
 #[derive(serde::Deserialize)]
 struct Heartbeat<'a> {
@@ -20,8 +24,31 @@ struct Instance<'a> {
     index: u32,
 }
 
+/// Times of rounds, which `take` takes in by their number, and what a process has more in memory after the first.
+pub fn measure(mut take: impl FnMut(u64, &str)) -> Value {
+    let beats = round();
+    let mut timed = |round| {
+        let begun = Instant::now();
+        for beat in &beats {
+            take(round, beat);
+        }
+        begun.elapsed().as_secs_f64() * 1000.0
+    };
+    let before = memory::megabytes();
+    let first_ms = timed(0);
+    let memory_mb = memory::megabytes() - before;
+    let mut seen = Seen::default();
+    seen.take(&beats);
+    let (mut yardstick, mut ours) = (Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        yardstick.push(seen.take(&beats) * 1000.0);
+        ours.push(timed(round));
+    }
+    json!({ "yardstick_ms": yardstick, "ours_ms": ours, "first_ms": first_ms, "memory_mb": memory_mb })
+}
+
 /// The beats of all agents, as agents of Cloud Foundry write them. Four instances a process.
-pub fn round() -> Vec<String> {
+fn round() -> Vec<String> {
     let instance = |number: usize| {
         let (process, index) = (number / 4, number % 4);
         format!(
@@ -41,14 +68,14 @@ pub fn round() -> Vec<String> {
 
 /// When each instance was last seen.
 #[derive(Default)]
-pub struct Seen {
+struct Seen {
     instances: HashMap<Box<str>, (Box<str>, u32, u64)>,
     rounds: u64,
 }
 
 impl Seen {
     /// Reads the beats and takes them in; seconds that it took.
-    pub fn take(&mut self, beats: &[String]) -> f64 {
+    fn take(&mut self, beats: &[String]) -> f64 {
         self.rounds += 1;
         let now = self.rounds;
         let begun = Instant::now();
