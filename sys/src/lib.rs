@@ -10,6 +10,7 @@ pub mod launch;
 pub mod loop_device;
 pub mod mount;
 pub mod netlink;
+pub mod packet_filter;
 pub mod path;
 pub mod pidfd;
 pub mod process;

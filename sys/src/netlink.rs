@@ -1,4 +1,5 @@
-//! A route-netlink client just large enough for a veth pair, its addresses and routes.
+//! A netlink client just large enough for a veth pair, its addresses and routes; and for
+//! [`crate::packet_filter`].
 //!
 //! A netlink socket belongs to the network namespace of the thread that opened it, for ever: the
 //! supervisor enters a sandbox's namespace for the moment of opening, and configures it from
@@ -52,20 +53,25 @@ pub struct Netlink {
 }
 
 /// A message under construction: header, fixed part, attributes.
-struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
-    fn new(kind: u16, flags: u16, fixed: &[u8]) -> Message {
+    /// One that is to be acknowledged.
+    pub(crate) fn new(kind: u16, flags: u16, fixed: &[u8]) -> Message {
+        Message::unanswered(kind, ACK | flags, fixed)
+    }
+
+    pub(crate) fn unanswered(kind: u16, flags: u16, fixed: &[u8]) -> Message {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&0u32.to_ne_bytes());
         bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(&(REQUEST | ACK | flags).to_ne_bytes());
+        bytes.extend_from_slice(&(REQUEST | flags).to_ne_bytes());
         bytes.extend_from_slice(&[0; 8]);
         bytes.extend_from_slice(fixed);
         Message(bytes)
     }
 
-    fn attribute(&mut self, kind: u16, value: &[u8]) -> &mut Message {
+    pub(crate) fn attribute(&mut self, kind: u16, value: &[u8]) -> &mut Message {
         self.0
             .extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -76,13 +82,13 @@ impl Message {
         self
     }
 
-    fn name(&mut self, kind: u16, name: &str) -> &mut Message {
+    pub(crate) fn name(&mut self, kind: u16, name: &str) -> &mut Message {
         let mut bytes = name.as_bytes().to_vec();
         bytes.push(0);
         self.attribute(kind, &bytes)
     }
 
-    fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Message)) -> &mut Message {
+    pub(crate) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Message)) -> &mut Message {
         let start = self.0.len();
         self.0.extend_from_slice(&[0, 0]);
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -125,11 +131,15 @@ fn route_header(prefix: u8, scope: u8, kind: u8, flags: u32) -> [u8; 12] {
 impl Netlink {
     /// Opens a socket in the network namespace that the calling thread is in.
     pub fn open() -> io::Result<Netlink> {
+        Netlink::open_for(SockProtocol::NetlinkRoute)
+    }
+
+    pub(crate) fn open_for(protocol: SockProtocol) -> io::Result<Netlink> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
             SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
+            protocol,
         )?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(5, 0))?;
         Ok(Netlink {
@@ -140,8 +150,21 @@ impl Netlink {
 
     /// Sends a request and waits for its acknowledgement; returns the answer that came before it.
     fn call(&mut self, message: Message) -> io::Result<Vec<u8>> {
-        self.sequence += 1;
-        let bytes = message.finish(self.sequence);
+        self.call_all([message])
+    }
+
+    /// Sends requests in one piece, of which one is acknowledged, and waits for that or for the failure of any.
+    pub(crate) fn call_all<const COUNT: usize>(
+        &mut self,
+        messages: [Message; COUNT],
+    ) -> io::Result<Vec<u8>> {
+        let first = self.sequence + 1;
+        let mut bytes = Vec::new();
+        for message in messages {
+            self.sequence += 1;
+            bytes.extend_from_slice(&message.finish(self.sequence));
+        }
+        let ours = first..=self.sequence;
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
         let mut answer = Vec::new();
         let mut buffer = vec![0u8; 32 * 1024];
@@ -150,7 +173,7 @@ impl Netlink {
             let mut rest = &buffer[..length];
             while let Some((header, body, next)) = split_message(rest) {
                 rest = next;
-                if header.sequence != self.sequence {
+                if !ours.contains(&header.sequence) {
                     continue;
                 }
                 if header.kind == libc::NLMSG_ERROR as u16 {

@@ -305,7 +305,7 @@ impl Inner {
 
         let open_port = async {
             match record.host_port {
-                Some(port) => nft(&firewall::open_port(&self.config, port, record.address)).await,
+                Some(port) => firewall::open_port(&self.config, port, record.address).await,
                 None => Ok(()),
             }
         };

@@ -18,10 +18,16 @@
 //! Refusals are answered, not dropped: a program that tries what is forbidden fails at once
 //! instead of hanging.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
+use sys::packet_filter::Map;
+
 use super::allocation::interface_stem;
-use super::{APP_PORT, EngineConfig};
+use super::{APP_PORT, EngineConfig, SandboxError};
+
+/// The map of the table that leads host ports to sandboxes.
+const PORTS: &str = "ports";
 
 /// The text that makes or refreshes the table.
 pub fn table(config: &EngineConfig) -> String {
@@ -45,7 +51,7 @@ pub fn table(config: &EngineConfig) -> String {
     let (led_in, let_in) = outside_rules(config);
     format!(
         "add table inet {name}
-add map inet {name} ports {{ type inet_service : ipv4_addr . inet_service ; }}
+add map inet {name} {PORTS} {{ type inet_service : ipv4_addr . inet_service ; }}
 add chain inet {name} prerouting {{ type nat hook prerouting priority dstnat ; policy accept ; }}
 add chain inet {name} output {{ type nat hook output priority -100 ; policy accept ; }}
 add chain inet {name} postrouting {{ type nat hook postrouting priority srcnat ; policy accept ; }}
@@ -60,10 +66,10 @@ flush chain inet {name} input
 flush chain inet {name} forward
 flush chain inet {name} host
 flush chain inet {name} outside
-{redirects}{led_in}add rule inet {name} prerouting ip daddr {gateway} dnat ip to tcp dport map @ports
-add rule inet {name} prerouting ip daddr {gateway} dnat ip to udp dport map @ports
-add rule inet {name} output ip daddr {gateway} dnat ip to tcp dport map @ports
-add rule inet {name} output ip daddr {gateway} dnat ip to udp dport map @ports
+{redirects}{led_in}add rule inet {name} prerouting ip daddr {gateway} dnat ip to tcp dport map @{PORTS}
+add rule inet {name} prerouting ip daddr {gateway} dnat ip to udp dport map @{PORTS}
+add rule inet {name} output ip daddr {gateway} dnat ip to tcp dport map @{PORTS}
+add rule inet {name} output ip daddr {gateway} dnat ip to udp dport map @{PORTS}
 add rule inet {name} postrouting ip saddr {subnet} oifname != \"{stem}*\" masquerade
 add rule inet {name} input iifname \"{stem}*\" goto host
 add rule inet {name} host ct state established,related accept
@@ -98,7 +104,7 @@ fn outside_rules(config: &EngineConfig) -> (String, String) {
     let routers = routers.join(", ");
     let led_in = ["tcp", "udp"].map(|protocol| {
         format!(
-            "add rule inet {name} prerouting ip saddr {{ {routers} }} ip daddr {address} dnat ip to {protocol} dport map @ports\n"
+            "add rule inet {name} prerouting ip saddr {{ {routers} }} ip daddr {address} dnat ip to {protocol} dport map @{PORTS}\n"
         )
     });
     let let_in = format!(
@@ -130,22 +136,59 @@ pub fn remove_table(config: &EngineConfig) -> String {
     format!("add table inet {name}\ndelete table inet {name}\n")
 }
 
-pub fn open_port(config: &EngineConfig, port: u16, address: Ipv4Addr) -> String {
-    let name = &config.nft_table;
-    format!("add element inet {name} ports {{ {port} : {address} . {APP_PORT} }}\n")
+/// Leads a host port to a sandbox. Without `nft`, which would be a good part of a start.
+pub async fn open_port(
+    config: &EngineConfig,
+    port: u16,
+    address: Ipv4Addr,
+) -> Result<(), SandboxError> {
+    change(config, "open a port", move |ports| {
+        let mut value = [0; 8];
+        value[..4].copy_from_slice(&address.octets());
+        value[4..6].copy_from_slice(&APP_PORT.to_be_bytes());
+        ports.add(&port.to_be_bytes(), &value)
+    })
+    .await
 }
 
-pub fn close_port(config: &EngineConfig, port: u16) -> String {
-    let name = &config.nft_table;
-    format!("delete element inet {name} ports {{ {port} }}\n")
+/// It may be closed already.
+pub async fn close_port(config: &EngineConfig, port: u16) -> Result<(), SandboxError> {
+    change(config, "close a port", move |ports| {
+        match ports.delete(&port.to_be_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        }
+    })
+    .await
+}
+
+/// Changes the map of ports.
+async fn change(
+    config: &EngineConfig,
+    operation: &str,
+    work: impl FnOnce(Map<'_>) -> io::Result<()> + Send + 'static,
+) -> Result<(), SandboxError> {
+    let table = config.nft_table.clone();
+    // The kernel may be busy with somebody else's table.
+    let changed = tokio::task::spawn_blocking(move || {
+        work(Map {
+            table: &table,
+            map: PORTS,
+        })
+    });
+    let changed = changed.await.unwrap_or_else(|error| Err(error.into()));
+    changed.map_err(|source| SandboxError::System {
+        operation: operation.to_owned(),
+        source,
+    })
 }
 
 /// Replaces all ports at once.
 pub fn replace_ports(config: &EngineConfig, ports: &[(u16, Ipv4Addr)]) -> String {
     let name = &config.nft_table;
-    let mut text = format!("flush map inet {name} ports\n");
+    let mut text = format!("flush map inet {name} {PORTS}\n");
     for (port, address) in ports {
-        text += &open_port(config, *port, *address);
+        text += &format!("add element inet {name} {PORTS} {{ {port} : {address} . {APP_PORT} }}\n");
     }
     text
 }

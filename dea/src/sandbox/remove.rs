@@ -17,9 +17,9 @@ use sys::netlink::Netlink;
 use tokio::process::Command;
 
 use super::control::Control;
-use super::program::{nft, run};
+use super::program::run;
 use super::record::{Places, Record, places};
-use super::{EngineConfig, SandboxError, firewall};
+use super::{EngineConfig, SandboxError, chain, firewall};
 
 /// A supervisor that holds its lock listens after this, or is stuck.
 const LISTENING_WITHIN: Duration = Duration::from_secs(5);
@@ -55,9 +55,10 @@ async fn remove_once(
 ) -> Result<(), SandboxError> {
     let places = places(config, id);
     end_processes(config, id, &places).await;
-    if let Some(port) = record.and_then(|record| record.host_port) {
-        // Not there if the preparation failed early.
-        let _ = nft(&firewall::close_port(config, port)).await;
+    if let Some(port) = record.and_then(|record| record.host_port)
+        && let Err(error) = firewall::close_port(config, port).await
+    {
+        tracing::warn!(sandbox = id, error = %chain(&error), "a port could not be closed");
     }
     let group = remove_group(&places.cgroup).await;
     let interface = record.map(|record| record.interface(config));

@@ -31,6 +31,8 @@ const METHOD: &str = "
 - Recovery: whole clusters, with an app that listens as soon as it runs. The router's own table is looked at about every millisecond. The agent that
   is lost is killed with everything it ran, and does not come back.
 - Start of an instance: in the agent, from its command to the news that its process runs. Y: from orders to a prepared container to the same news.
+  Without the pool, Y: a copy of the disk, loop device and mount, the droplet over it, the runtime's `create` and `start` with the configuration of a
+  real instance, and the pair of network interfaces, until `start` ends; processor time until the program inside waits, everybody's together.
 - Y of the shell: a message from one NATS client to another, an insert of one row of 1 KB into PostgreSQL, and `sh -c` from start to exit;
   the medians of each, added. Y of Python: `python3 -c 'import json,yaml'` from start to exit.
 - Executions: SQLite in WAL mode with `synchronous = FULL`. An execution is on the disk before it is answered or acted on, and so is its end; those of
