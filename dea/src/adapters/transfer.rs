@@ -1,7 +1,7 @@
 //! Files from and to signed URLs: streamed, bounded, with checksums.
 //!
-//! A failed connection is tried a few times within seconds (the controller may be just
-//! restarting); everything else fails at once and is somebody's next round.
+//! A connection that fails, or breaks on the way, is tried a few times within seconds (the controller may be just
+//! restarting, or end while it serves); everything else fails at once and is somebody's next round.
 
 use futures_util::StreamExt;
 use sha1::Sha1;
@@ -103,7 +103,29 @@ pub async fn fetch(
     }
 }
 
+/// From the beginning, if the server went away on the way.
 async fn fetch_within(
+    web: &reqwest::Client,
+    what: &str,
+    url: &str,
+    to: &Path,
+    expected: &Expected,
+    most: u64,
+) -> Result<Fetched, TransferError> {
+    for _ in 1..ATTEMPTS {
+        match fetch_once(web, what, url, to, expected, most).await {
+            // Nobody was there, again and again: that was tried often enough.
+            Err(TransferError::Fetch { source, .. }) if !source.is_connect() => {
+                tracing::debug!(what, error = %source, "a fetch broke off and is tried again");
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    fetch_once(web, what, url, to, expected, most).await
+}
+
+async fn fetch_once(
     web: &reqwest::Client,
     what: &str,
     url: &str,
@@ -332,6 +354,46 @@ mod tests {
         for text in ["0", "zz", "é0"] {
             assert_eq!(unhex(text), None);
         }
+    }
+
+    /// Serves a file, and first, so often, only its half.
+    fn breaks(times: usize) -> String {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/x", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || {
+            for (turn, stream) in listener.incoming().enumerate() {
+                let Ok(mut stream) = stream else { return };
+                let _ = stream.read(&mut [0; 1024]);
+                let body = if turn < times { "abc" } else { "abcdef" };
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        url
+    }
+
+    async fn fetched(times: usize) -> (Result<Fetched, TransferError>, String) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let to = folder.path().join("x");
+        let expected = Expected {
+            sha1: Some("1f8ac10f23c5b5bc1167bda84b833e5c057a77d2".to_string()),
+            sha256: None,
+        };
+        let web = client().expect("a client");
+        let outcome = fetch(&web, "x", &breaks(times), &to, &expected, 100).await;
+        (outcome, std::fs::read_to_string(&to).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_breaks_off_begins_again_but_not_for_ever() {
+        let (outcome, content) = fetched(2).await;
+        assert_eq!(outcome.expect("fetched"), Fetched::Stored);
+        assert_eq!(content, "abcdef");
+        let (outcome, _) = fetched(1000).await;
+        assert!(matches!(outcome, Err(TransferError::Fetch { .. })));
     }
 
     #[tokio::test]
