@@ -69,10 +69,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("epochs.json");
         let mut first = KeptEpochs::open(file.clone());
-        assert_eq!(first.check(Command::Stop, Some(7)), Ok(()));
+        assert_eq!(first.check(Command::Task, Some(7)), Ok(()));
         first.seen(Command::Start, Some(5));
         let mut again = KeptEpochs::open(file.clone());
-        assert!(again.check(Command::Stop, Some(6)).is_err());
+        assert!(again.check(Command::Task, Some(6)).is_err());
         assert!(again.check(Command::Start, Some(4)).is_err());
         assert_eq!(again.check(Command::Start, Some(5)), Ok(()));
         std::fs::write(&file, "{").expect("written");

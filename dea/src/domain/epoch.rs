@@ -1,6 +1,7 @@
 //! Commands carry the leadership epoch they were planned in. A leader that was replaced while its
 //! command was on the way must not undo what the new one ordered: an older epoch than the newest
-//! seen, of the same kind of command, is refused. Commands without one (a stranger's, a tool's)
+//! seen, of the same kind of command, is refused. Starts, stops and updates of instances are one kind: a start that
+//! comes late must not follow the stop of somebody later. Commands without an epoch (a stranger's, a tool's)
 //! pass. What was seen outlives the agent's process: a leader that stood still may send its commands after
 //! the agent was restarted.
 
@@ -18,6 +19,16 @@ pub enum Command {
     Sensor,
 }
 
+impl Command {
+    /// What the same leader orders, and in which an order undoes another one.
+    fn kind(self) -> Command {
+        match self {
+            Command::Start | Command::Stop | Command::Update => Command::Start,
+            other => other,
+        }
+    }
+}
+
 /// Newest epoch seen of each kind of command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epochs(BTreeMap<Command, i64>);
@@ -33,7 +44,7 @@ pub struct Outdated {
 impl Epochs {
     pub fn check(&mut self, command: Command, epoch: Option<i64>) -> Result<(), Outdated> {
         let Some(given) = epoch else { return Ok(()) };
-        let newest = self.0.entry(command).or_insert(given);
+        let newest = self.0.entry(command.kind()).or_insert(given);
         if given < *newest {
             return Err(Outdated {
                 given,
@@ -47,7 +58,7 @@ impl Epochs {
     /// A command of this epoch was followed in an earlier life.
     pub fn seen(&mut self, command: Command, epoch: Option<i64>) {
         if let Some(epoch) = epoch {
-            let newest = self.0.entry(command).or_insert(epoch);
+            let newest = self.0.entry(command.kind()).or_insert(epoch);
             *newest = epoch.max(*newest);
         }
     }
@@ -69,10 +80,26 @@ mod tests {
                 newest: 5
             })
         );
-        assert_eq!(epochs.check(Command::Stop, Some(4)), Ok(()));
+        assert_eq!(epochs.check(Command::Task, Some(4)), Ok(()));
         assert_eq!(epochs.check(Command::Start, None), Ok(()));
         assert_eq!(epochs.check(Command::Start, Some(6)), Ok(()));
         assert!(epochs.check(Command::Start, Some(5)).is_err());
+    }
+
+    #[test]
+    fn a_late_start_does_not_follow_a_later_leaders_stop() {
+        for (first, late) in [
+            (Command::Stop, Command::Start),
+            (Command::Start, Command::Stop),
+            (Command::Update, Command::Start),
+        ] {
+            let mut epochs = Epochs::default();
+            assert_eq!(epochs.check(first, Some(5)), Ok(()));
+            assert!(
+                epochs.check(late, Some(4)).is_err(),
+                "{late:?} after {first:?}"
+            );
+        }
     }
 
     #[test]
