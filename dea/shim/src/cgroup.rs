@@ -36,6 +36,10 @@ const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 /// The range of processor shares in version 1.
 const FEWEST_SHARES: u64 = 2;
 const MOST_SHARES: u64 = 262_144;
+/// What a process of the usual niceness weighs beside groups: in shares, and in version 2's own unit.
+const SHARES_OF_A_PROCESS: u64 = 1024;
+const WEIGHT_OF_A_PROCESS: u64 = 100;
+const MOST_WEIGHT: u64 = 10_000;
 /// What limits a part of a sandbox ([`Group::below`]).
 const BELOW: [&str; 2] = ["memory", "pids"];
 
@@ -269,6 +273,30 @@ impl Group {
                 let weight = 1 + (shares - FEWEST_SHARES) * 9999 / (MOST_SHARES - FEWEST_SHARES);
                 self.write("cpu", "cpu.weight", &weight.to_string())
             }
+        }
+    }
+
+    /// The weight of so many processes beside the processes of the machine. The group is made if it is not there.
+    pub fn weigh_as_processes(&self, count: u64) -> io::Result<()> {
+        match self.version {
+            Version::One => {
+                std::fs::create_dir_all(self.file("cpu", ""))?;
+                self.share_processor(SHARES_OF_A_PROCESS.saturating_mul(count))
+            }
+            Version::Two => {
+                let weight = (WEIGHT_OF_A_PROCESS * count).min(MOST_WEIGHT);
+                self.write("cpu", "cpu.weight", &weight.to_string())
+            }
+        }
+    }
+
+    /// Runs only when no group beside it wants to, or no more; then with these shares, which the kernel forgets
+    /// meanwhile. Kernels before 5.15 cannot (`NotFound`).
+    pub fn yield_processor(&self, yields: bool, shares: u64) -> io::Result<()> {
+        self.write("cpu", "cpu.idle", if yields { "1" } else { "0" })?;
+        match yields {
+            true => Ok(()),
+            false => self.share_processor(shares),
         }
     }
 
@@ -586,6 +614,39 @@ mod tests {
             ("yard/web-1/pids.max", "100"),
         ] {
             assert_eq!(tree.read(file), content, "{file}");
+        }
+    }
+
+    #[test]
+    fn who_yields_gets_its_shares_back_after() {
+        for (tree, idle, shares, expected) in [
+            (
+                one(),
+                "cpu/yard/web-1/cpu.idle",
+                "cpu/yard/web-1/cpu.shares",
+                "64",
+            ),
+            (two(), "yard/web-1/cpu.idle", "yard/web-1/cpu.weight", "3"),
+        ] {
+            let group = tree.group();
+            group.yield_processor(true, 64).unwrap();
+            assert_eq!(tree.read(idle), "1");
+            assert_ne!(tree.read(shares), expected);
+            group.yield_processor(false, 64).unwrap();
+            assert_eq!(tree.read(idle), "0");
+            assert_eq!(tree.read(shares), expected);
+        }
+    }
+
+    #[test]
+    fn instances_together_weigh_as_processes_do() {
+        let tree = one();
+        Group::at(&tree.0, "/new").weigh_as_processes(2).unwrap();
+        assert_eq!(tree.read("cpu/new/cpu.shares"), "2048");
+        let tree = two();
+        for (count, weight) in [(2, "200"), (1000, "10000")] {
+            tree.group().weigh_as_processes(count).unwrap();
+            assert_eq!(tree.read("yard/web-1/cpu.weight"), weight);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod commands;
 pub mod droplets;
 pub mod epochs;
 pub mod evacuation;
+pub mod fairness;
 pub mod farewell;
 pub mod folders;
 pub mod health;

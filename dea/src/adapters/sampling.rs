@@ -52,7 +52,8 @@ pub async fn sweep(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> 
     }
 }
 
-fn alive(agent: &Agent) -> Vec<(InstanceId, Sandbox)> {
+/// Instances that run or begin to.
+pub fn alive(agent: &Agent) -> Vec<(InstanceId, Sandbox)> {
     let table = agent.table();
     table
         .instances

@@ -10,8 +10,8 @@ use super::epochs::KeptEpochs;
 use super::inside::{self, Inside};
 use super::spool::Spool;
 use super::{
-    adoption, advertise, evacuation, farewell, folders, heartbeat, machine, names, pool, routes,
-    sampling, transfer,
+    adoption, advertise, evacuation, fairness, farewell, folders, heartbeat, machine, names, pool,
+    routes, sampling, transfer,
 };
 use crate::Config;
 use crate::sandbox::{Engine, EngineConfig, Sandbox, VCAP};
@@ -87,6 +87,7 @@ pub async fn start(config: Config, deps: Deps) -> anyhow::Result<Running> {
     spawn(&agent, "routes", routes::run);
     spawn(&agent, "sampling", sampling::run);
     spawn(&agent, "sweeping", sampling::sweep);
+    spawn(&agent, "fairness", fairness::run);
     spawn(&agent, "farewell", farewell::run);
     spawn(&agent, "evacuation", evacuation::run);
     spawn(&agent, "spool", |agent, shutdown| async move {

@@ -6,7 +6,7 @@
 //!                      environment, launcher │
 //!   stop / find ────► selection              │        spool (facts not yet acknowledged)
 //!   dea.discover ───► discover               │        dns   (questions from the sandboxes)
-//!                          pool (sandboxes prepared ahead)
+//!                          pool (sandboxes prepared ahead), fairness (who yields the processors)
 //! ```
 
 pub mod action;
@@ -19,6 +19,7 @@ pub mod dns;
 pub mod environment;
 pub mod epoch;
 pub mod evacuation;
+pub mod fairness;
 pub mod instance;
 pub mod launcher;
 pub mod line_rate;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use dea_shim::cgroup::{Version, detect};
+use dea_shim::cgroup::{Group, Version, detect};
 use dea_shim::protocol::{NetworkSpec, Reply, Request, Spec};
 use dea_shim::supervisor::Outcome;
 use tokio::process::Command;
@@ -196,6 +196,11 @@ impl Engine {
     pub async fn close(self) {
         self.destroy_all().await;
         host::take_back(&self.inner.config).await;
+    }
+
+    /// The control group of all sandboxes.
+    pub fn group(&self) -> Group {
+        Group::new(&self.inner.config.cgroup_parent)
     }
 
     /// Tries again to remove what could not be removed. Whoever holds the engine calls it now and

@@ -28,6 +28,7 @@ pub(super) async fn prepare(config: &EngineConfig) -> Result<u32, SandboxError> 
     if let Err(unusable) = cgroup::prepare(&config.cgroup_parent) {
         return prerequisite(chain(&unusable));
     }
+    weigh(config);
     make_folders(config)?;
     make_gateway(config)?;
     nft(&firewall::table(config)).await?;
@@ -42,6 +43,16 @@ pub(super) async fn prepare(config: &EngineConfig) -> Result<u32, SandboxError> 
         );
     }
     Ok(default_mtu())
+}
+
+/// Instances together weigh on each processor as much as a process of the machine's own, however many processors
+/// there are: by default they would share the weight of a single one.
+fn weigh(config: &EngineConfig) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let weighed = Group::new(&config.cgroup_parent).weigh_as_processes(processors as u64);
+    if let Err(error) = weighed {
+        tracing::warn!(error = %error, "instances have little weight beside other processes");
+    }
 }
 
 fn prerequisite<T>(text: String) -> Result<T, SandboxError> {

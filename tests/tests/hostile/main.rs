@@ -134,7 +134,8 @@ async fn neighbour(cluster: Cluster) -> Result<Yard, (Cluster, anyhow::Error)> {
                 "--path",
                 &path,
                 "--memory",
-                "64M",
+                // A share of the processors that is enough for what it is asked.
+                "512M",
                 "-b",
                 "binary",
             ])

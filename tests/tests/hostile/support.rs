@@ -64,6 +64,8 @@ def burn(seconds):
     return {"reason": None}
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are written apart: the second must not wait until the first is acknowledged.
+    disable_nagle_algorithm = True
     def answer(self, text, status=200):
         body = text.encode()
         self.send_response(status); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
