@@ -315,7 +315,11 @@ mod tests {
                     &b"n: v\r\n\r\n"[..],
                     &mut read.0,
                 ),
-                (b"HTTP/1.1 200 OK\r\nn: v", b"v\r\n\r\n", &mut read.1),
+                (
+                    &b"HTTP/1.1 200 OK\r\nn: v"[..],
+                    &b"v\r\n\r\n"[..],
+                    &mut read.1,
+                ),
             ] {
                 let mut come = BytesMut::from(begin);
                 come.put_u8(byte);
