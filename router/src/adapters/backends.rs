@@ -29,6 +29,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -104,6 +105,29 @@ impl Drop for Turn {
     }
 }
 
+/// By the numbers of their endpoints.
+type Shard = HashMap<u64, Kept, BuildHasherDefault<ByNumber>>;
+
+/// Numbers of endpoints are counted, not chosen by anybody: a multiplication spreads them.
+#[derive(Default)]
+struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// The connections to one endpoint that can be used.
 #[derive(Default)]
 struct Kept {
@@ -137,7 +161,7 @@ impl Kept {
 
 /// The connections of one worker.
 pub struct Backends {
-    shards: Vec<Mutex<HashMap<u64, Kept>>>,
+    shards: Vec<Mutex<Shard>>,
     tasks: Supervisor,
     clock: Clock,
     trust: Arc<Trust>,
@@ -199,7 +223,7 @@ impl Backends {
         })
     }
 
-    fn shard(&self, number: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Kept>> {
+    fn shard(&self, number: u64) -> std::sync::MutexGuard<'_, Shard> {
         self.shards[number as usize % SHARDS]
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -7,6 +7,8 @@ use super::exchange::Exchange;
 use super::instance::{InstanceBody, InstanceError};
 use super::packing::Packing;
 use super::upload::Upload;
+use crate::domain::answer_lines::Lines;
+use crate::domain::request_id::RequestId;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
@@ -240,12 +242,23 @@ pub enum ResponseBody {
         failed: Option<InstanceError>,
         /// It is packed on its way.
         packing: Option<Box<Packing>>,
+        /// Its lines pass as they are, with this number of the request.
+        passes: Option<RequestId>,
     },
     /// A tunnel begins: nothing is left to say.
     None,
 }
 
 impl ResponseBody {
+    /// The lines of an instance's answer that pass as they are, and the number of its request.
+    pub fn passed(&mut self) -> Option<(&mut Lines, RequestId)> {
+        let ResponseBody::Instance { inner, passes, .. } = self else {
+            return None;
+        };
+        let id = passes.take()?;
+        Some((inner.lines()?, id))
+    }
+
     /// The client takes nothing at the moment: what can be is passed on of a request's body that is still under way.
     pub fn pass_on(&mut self, cx: &mut Context<'_>) -> Result<(), InstanceError> {
         match self {
@@ -278,6 +291,7 @@ impl Body for ResponseBody {
                 complete,
                 failed,
                 packing,
+                ..
             } => {
                 if let Some(error) = failed.take() {
                     return Poll::Ready(Some(Err(error)));

@@ -6,6 +6,7 @@ use super::bodies::RequestProgress;
 use super::client::ClientConnection;
 use super::proxy::Worker;
 use crate::domain::access_line::Access;
+use crate::domain::forwarding::Own;
 use crate::domain::log_rules::LogRules;
 use crate::domain::route_rules::Present;
 use crate::domain::table::{InFlight, Member};
@@ -73,10 +74,10 @@ impl Exchange {
         self.log = Some(access);
     }
 
-    /// Notes the headers that the router completed.
-    pub fn forwarded(&mut self, rules: &LogRules, headers: &HeaderMap) {
+    /// Notes the headers as they are sent, with those of the router's own that are not among them.
+    pub fn forwarded(&mut self, rules: &LogRules, headers: &HeaderMap, own: Option<&Own<'_>>) {
         if let Some(log) = &mut self.log {
-            log.forwarded(rules, headers);
+            log.forwarded(rules, headers, own);
         }
     }
 

@@ -29,7 +29,7 @@ use crate::domain::chunks;
 use crate::domain::framing::{Asked, BodyFraming, Inspector, Step};
 use crate::domain::header_room;
 use crate::domain::refusal::Fault;
-use crate::domain::reply_head::{self, Form, Framing, Reply, Size};
+use crate::domain::reply_head::{self, Form, Framing, Passed, Reply, Size};
 use crate::domain::table::Millis;
 use bytes::{Buf, Bytes, BytesMut};
 use daemon::Shutdown;
@@ -363,17 +363,22 @@ impl<S: Duplex + 'static> Conversation<S> {
         let Some(turn) = &mut self.turn else {
             return;
         };
-        let (head, body) = answer.into_parts();
+        let (head, mut body) = answer.into_parts();
         let size = match (body.is_end_stream(), body.size_hint().exact()) {
             (true, _) => Size::None,
             (false, Some(length)) => Size::Exactly(length),
             (false, None) => Size::Unknown,
         };
         let reason = head.extensions.get::<ReasonPhrase>();
+        let mut passed = body.passed();
         let reply = Reply {
             status: head.status,
             reason: reason.map(ReasonPhrase::as_bytes),
             headers: &head.headers,
+            passed: passed.as_ref().map(|(lines, id)| Passed {
+                lines,
+                request_id: id.as_bytes(),
+            }),
             size,
         };
         turn.form.keeps &= !is_last;
@@ -381,6 +386,10 @@ impl<S: Duplex + 'static> Conversation<S> {
             self.out = room::borrow_out();
         }
         let written = http_date(|date| reply_head::write(&mut self.out, &reply, turn.form, date));
+        // (They hold the room that they were read into.)
+        if let Some((lines, _)) = &mut passed {
+            lines.forget();
+        }
         turn.switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         header_room::give_back(head.headers);
         turn.form.keeps = written.keeps;

@@ -3,6 +3,7 @@
 
 use super::backends::{Backends, Turn};
 use super::line::{Line, LineError, Socket};
+use crate::domain::answer_lines::Lines;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -61,6 +62,14 @@ impl InstanceBody {
     pub fn switched(self) -> Option<(Socket, Bytes)> {
         match self {
             InstanceBody::Http1(mut answer) => answer.line.take()?.switched(),
+            InstanceBody::Http2 { .. } => None,
+        }
+    }
+
+    /// The headers of the answer, unless they are with it already.
+    pub fn lines(&mut self) -> Option<&mut Lines> {
+        match self {
+            InstanceBody::Http1(answer) => Some(&mut answer.line.as_mut()?.lines),
             InstanceBody::Http2 { .. } => None,
         }
     }

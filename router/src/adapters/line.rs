@@ -11,6 +11,7 @@
 use super::bodies::{BodyError, RequestBody};
 use super::room;
 use crate::domain::answer_head::{self, AnswerHead, Ending, Unreadable};
+use crate::domain::answer_lines::Lines;
 use crate::domain::chunks::{self, BrokenChunks, Chunks, Piece};
 use crate::domain::request_head::{self, Framing};
 use bytes::{Buf, Bytes, BytesMut};
@@ -66,6 +67,8 @@ pub struct Line {
     body: Option<Passing>,
     method: Method,
     answer: Answer,
+    /// The headers of the answer, until they were passed on.
+    pub lines: Lines,
     /// The instance does not close after this answer.
     kept: bool,
 }
@@ -106,6 +109,7 @@ impl Line {
             body: None,
             method: Method::GET,
             answer: Answer::Over,
+            lines: Lines::default(),
             kept: true,
         })
     }
@@ -126,12 +130,12 @@ impl Line {
     }
 
     /// Begins a request. Its body is untouched until the head has gone out.
-    pub fn ask<'a>(
+    pub fn ask(
         &mut self,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-        further: impl Iterator<Item = (HeaderName, &'a str)>,
+        further: impl FnOnce(&mut Vec<u8>),
         body: RequestBody,
     ) {
         let framing = match (body.is_end_stream(), body.size_hint().exact()) {
@@ -178,7 +182,8 @@ impl Line {
     ) -> Poll<Result<AnswerHead, LineError>> {
         loop {
             self.pass_on(cx)?;
-            let head = answer_head::take(&mut self.come, &mut self.searched, &self.method);
+            let (come, searched) = (&mut self.come, &mut self.searched);
+            let head = answer_head::take(come, searched, &self.method, &mut self.lines);
             match head.map_err(LineError::Unreadable)? {
                 Some(head) if head.is_interim() => interim(),
                 Some(head) => {
@@ -282,6 +287,7 @@ impl Line {
         }
         // (What is left of its part of the room.)
         self.come = BytesMut::new();
+        self.lines.forget();
         true
     }
 

@@ -30,12 +30,14 @@ use super::sleepers::{self, Sleepers};
 use super::tunnel;
 use crate::domain::balance::Choice;
 use crate::domain::compression::Taker;
-use crate::domain::forwarding::{self, Client};
+use crate::domain::forwarding::{self, Client, Own};
 use crate::domain::header_room;
 use crate::domain::header_rules::{self, Known};
 use crate::domain::http2::to_http2;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{EndpointFault, Refusal};
+use crate::domain::request_head;
+use crate::domain::request_id::RequestId;
 use crate::domain::route_service::Seals;
 use crate::domain::table::{Endpoint, Millis, Pool, Table};
 use crate::domain::trace_context::Ids;
@@ -126,18 +128,15 @@ async fn answer(
     let policy = worker.policy.load_full();
     exchange.measured(policy.measured_apps);
     let arrived = unix_nanos();
-    let request_id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-    let mut id_text = [0u8; uuid::fmt::Hyphenated::LENGTH];
-    let id_text: &str = request_id.hyphenated().encode_lower(&mut id_text);
-    let id_value = header_room::value(|out| out.extend_from_slice(id_text.as_bytes()))
-        .expect("a uuid is visible ASCII");
+    let random = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let id = RequestId::of(random);
 
     if let Some(refusal) = client.refusal_of(number) {
         worker.counters.bad_request();
         if policy.log.enabled {
-            exchange.describe_unreadable(&policy.log, id_text, arrived);
+            exchange.describe_unreadable(&policy.log, id.as_str(), arrived);
         }
-        return refuse(refusal, Some(exchange), Some(&id_value));
+        return refuse(refusal, Some(exchange), Some(&id.value()));
     }
     let upgrade = client.is_upgrade(number);
 
@@ -146,9 +145,9 @@ async fn answer(
     let host_text = host_value.as_ref().and_then(|host| host.to_str().ok());
     let host_text = host_text.unwrap_or_default();
     if policy.log.enabled {
-        exchange.describe(&policy.log, request, host_text, id_text, arrived);
+        exchange.describe(&policy.log, request, host_text, id.as_str(), arrived);
     }
-    let shown_host = || without_port(host_text).to_string();
+    let host = without_port(host_text);
     let pool = {
         let table = worker.table.load();
         table
@@ -161,9 +160,11 @@ async fn answer(
         }
         worker.counters.bad_request();
         return refuse(
-            Refusal::UnknownRoute { host: shown_host() },
+            Refusal::UnknownRoute {
+                host: host.to_string(),
+            },
             Some(exchange),
-            Some(&id_value),
+            Some(&id.value()),
         );
     };
     // Not the cluster's own names: an operator's command must not be locked out by a certificate.
@@ -172,7 +173,7 @@ async fn answer(
         && leads_to_apps(&pool)
         && let Some(location) = forwarding::secure_location(host_text, request.uri(), port)
     {
-        return redirect(location, exchange, &id_value);
+        return redirect(location, exchange, &id.value());
     }
     if pool.sleeper().is_some() {
         // (In a box: other requests need no room for it.)
@@ -180,7 +181,7 @@ async fn answer(
         let waking = Box::pin(sleepers::awake(worker, &policy, &pool, host_text, path));
         match waking.await {
             Ok(awake) => pool = awake,
-            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id_value)),
+            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id.value())),
         }
     }
     let pin = match forwarding::pin(request.headers()) {
@@ -189,7 +190,7 @@ async fn answer(
             return refuse(
                 Refusal::MalformedInstanceHeader,
                 Some(exchange),
-                Some(&id_value),
+                Some(&id.value()),
             );
         }
     };
@@ -205,7 +206,7 @@ async fn answer(
         };
         match route_services::way(worker, &policy, &pool, service, &asked) {
             Ok(found) => way = Some(found),
-            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id_value)),
+            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id.value())),
         }
     }
     let came_back = matches!(way, Some(Way::Past));
@@ -219,7 +220,7 @@ async fn answer(
         };
         match admitted {
             Ok(present) => exchange.present(present),
-            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id_value)),
+            Err(refusal) => return refuse(refusal, Some(exchange), Some(&id.value())),
         }
     }
     let detour = match way {
@@ -238,9 +239,9 @@ async fn answer(
             let refusal = Refusal::UnknownInstance {
                 instance,
                 guid,
-                host: shown_host(),
+                host: host.to_string(),
             };
-            return refuse(refusal, Some(exchange), Some(&id_value));
+            return refuse(refusal, Some(exchange), Some(&id.value()));
         }
     };
 
@@ -267,21 +268,27 @@ async fn answer(
             came_back,
         };
         policy.headers.on_request(&mut headers, known, || Ids {
-            trace: request_id.as_u128(),
+            trace: random.as_u128(),
             span: rand::random::<u64>().max(1),
         });
     }
     let pinned = detour.is_some().then(|| forwarding::pins(&headers));
-    forwarding::prepare_request(
+    let own = forwarding::prepare_request(
         &mut headers,
         Client {
             address: &client.address,
             secure: client.secure,
         },
-        &id_value,
+        id,
         millis_of(arrived),
         upgrade,
     );
+    // Who looks at any header of the request has to see these too.
+    let looks = detour.is_some() || pool.hash().is_some() || !policy.log.headers.is_empty();
+    if looks {
+        own.put_into(&mut headers);
+    }
+    let own = (!looks).then_some(own);
     let mut timeout = policy.response_timeout;
     let to = match detour {
         Some(detour) => {
@@ -295,7 +302,7 @@ async fn answer(
         None => None,
     };
     let hash = to.is_none().then(|| hashed(&pool, &headers)).flatten();
-    exchange.forwarded(&policy.log, &headers);
+    exchange.forwarded(&policy.log, &headers, own.as_ref());
     let has_body = !http_body::Body::is_end_stream(&body);
     let progress = has_body.then(|| {
         let most = rules.and_then(|rules| rules.rules.body).unwrap_or(u64::MAX);
@@ -309,6 +316,7 @@ async fn answer(
         method,
         uri: origin_form(uri),
         headers,
+        own,
         body: match &progress {
             Some(progress) => RequestBody::of(body, progress.clone(), client.clone(), worker.clock),
             None => RequestBody::empty(),
@@ -317,7 +325,6 @@ async fn answer(
         timeout,
         hash,
     };
-    let host = shown_host();
     let to_pool = to.as_ref().unwrap_or(&pool);
     let time = rules.and_then(|rules| rules.rules.time);
     let forwarding = |exchange| {
@@ -328,7 +335,7 @@ async fn answer(
             target,
             &mut outgoing,
             exchange,
-            &host,
+            host,
         )
     };
     let forwarded = match time {
@@ -338,7 +345,17 @@ async fn answer(
             .await
             .unwrap_or(Err(Refusal::TimeLimit)),
     };
-    let (response, endpoint) = match forwarded {
+    // (An answer on HTTP/2 has a map whatever it says.)
+    let may_pass = !client.is_stream()
+        && taker.is_none()
+        && wish.is_none()
+        && !may_know
+        && !policy.headers.touch_responses();
+    let forwarded = forwarded.and_then(|(mut response, endpoint)| {
+        let passes = passes(&mut response, may_pass)?;
+        Ok((response, endpoint, passes))
+    });
+    let (response, endpoint, passes) = match forwarded {
         Ok(answer) => answer,
         Err(refusal) => {
             let refusal = if exchange.body_is_too_long() {
@@ -356,7 +373,7 @@ async fn answer(
             ) {
                 worker.counters.bad_gateway();
             }
-            return refuse(refusal, Some(exchange), Some(&id_value));
+            return refuse(refusal, Some(exchange), Some(&id.value()));
         }
     };
     exchange.answered(response.status().as_u16());
@@ -368,12 +385,12 @@ async fn answer(
             return refuse(
                 Failure::broken("unexpected 101 from the instance").into(),
                 Some(exchange),
-                Some(&id_value),
+                Some(&id.value()),
             );
         };
         worker.counters.upgrade();
         let (mut head, body) = response.into_parts();
-        forwarding::prepare_response(&mut head.headers, &id_value, true);
+        forwarding::prepare_response(&mut head.headers, &id.value(), true);
         if let Some((socket, said)) = body.switched() {
             let joined = tunnel::join(client_side, socket, said, exchange);
             worker.tasks.spawn_once("tunnel", joined);
@@ -383,7 +400,19 @@ async fn answer(
 
     let (mut head, body) = response.into_parts();
     head.version = version.min(Version::HTTP_11);
-    forwarding::prepare_response(&mut head.headers, &id_value, false);
+    let complete = http_body::Body::is_end_stream(&body);
+    if passes {
+        let body = ResponseBody::Instance {
+            inner: body,
+            exchange,
+            complete,
+            failed: None,
+            packing: None,
+            passes: Some(id),
+        };
+        return Response::from_parts(head, body);
+    }
+    forwarding::prepare_response(&mut head.headers, &id.value(), false);
     if to.is_none() {
         add_affinity(
             &policy.sticky,
@@ -398,7 +427,6 @@ async fn answer(
         let address = endpoint.identity.at().to_string();
         header_rules::tell(&mut head.headers, &worker.shown_address, &address);
     }
-    let complete = http_body::Body::is_end_stream(&body);
     let packing = taker
         .filter(|taker| !complete && taker.prepare(head.status, &mut head.headers))
         .map(|_| Packing::begin());
@@ -410,8 +438,23 @@ async fn answer(
             complete,
             failed: None,
             packing,
+            passes: None,
         },
     )
+}
+
+/// Whether the answer's lines are to pass as they are. If not, its headers are put where they can be looked at.
+fn passes(response: &mut Response<InstanceBody>, may_pass: bool) -> Result<bool, Refusal> {
+    let Some(lines) = response.body_mut().lines() else {
+        return Ok(false);
+    };
+    if may_pass && lines.may_pass() {
+        return Ok(true);
+    }
+    let headers = lines.to_map().map_err(Failure::broken)?;
+    lines.forget();
+    *response.headers_mut() = headers;
+    Ok(false)
 }
 
 /// For a load balancer; asked where no route is, so that routes pay nothing for it.
@@ -424,10 +467,12 @@ fn asks_for_health(policy: &Policy, headers: &HeaderMap) -> bool {
 }
 
 /// A request that was made ready and not sent yet.
-struct Outgoing {
+struct Outgoing<'a> {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+    /// What the router says besides, if it is not among them.
+    own: Option<Own<'a>>,
     body: RequestBody,
     /// May be sent again although an instance may have seen it.
     replayable: bool,
@@ -438,7 +483,7 @@ struct Outgoing {
     hash: Option<u64>,
 }
 
-impl Drop for Outgoing {
+impl Drop for Outgoing<'_> {
     fn drop(&mut self) {
         header_room::give_back(std::mem::take(&mut self.headers));
     }
@@ -484,7 +529,7 @@ async fn forward(
     policy: &Policy,
     pool: &Arc<Pool>,
     target: Target,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     exchange: &mut Exchange,
     host: &str,
 ) -> Result<(Response<InstanceBody>, Arc<Endpoint>), Refusal> {
@@ -558,7 +603,7 @@ async fn attempt(
     worker: &Arc<Worker>,
     policy: &Policy,
     endpoint: &Arc<Endpoint>,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     fresh: bool,
     exchange: &mut Exchange,
 ) -> Attempt {
@@ -597,6 +642,8 @@ async fn attempt(
     let asked = match connection {
         Connection::Http1(line) => {
             let asking = ask(line, endpoint, &worker.backends, outgoing, body, gate);
+            // (Not handed on: each layer would hold it twice.)
+            let asking = std::pin::pin!(asking);
             in_time(asking, outgoing.timeout, worker.clock, exchange).await
         }
         // (In a box: most requests need no room for it.)
@@ -643,13 +690,21 @@ async fn ask(
     mut line: Box<Line>,
     endpoint: &Endpoint,
     home: &Arc<Backends>,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     body: RequestBody,
     gate: Option<Arc<Gate>>,
 ) -> Result<Response<InstanceBody>, Box<Lost>> {
     let heard_before = line.heard();
     let (method, uri, headers) = (&outgoing.method, &outgoing.uri, &outgoing.headers);
-    line.ask(method, uri, headers, forwarding::names(endpoint), body);
+    let further = |out: &mut Vec<u8>| {
+        if let Some(own) = &outgoing.own {
+            own.write(out);
+        }
+        for (name, value) in forwarding::names(endpoint) {
+            request_head::line(out, &name, value.as_bytes());
+        }
+    };
+    line.ask(method, uri, headers, further, body);
     let interim = || {
         if let Some(gate) = &gate {
             gate.open();
@@ -660,7 +715,6 @@ async fn ask(
             let answer = OnLine::new(line, endpoint.number, home.clone());
             let mut response = Response::new(InstanceBody::Http1(answer));
             *response.status_mut() = head.status;
-            *response.headers_mut() = head.headers;
             let reason = head
                 .reason
                 .and_then(|text| ReasonPhrase::try_from(text).ok());
@@ -685,13 +739,16 @@ async fn ask(
 async fn ask_http2(
     (mut sender, turn): (http2::SendRequest<RequestBody>, Turn),
     endpoint: &Endpoint,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     body: RequestBody,
     gate: Option<Arc<Gate>>,
 ) -> Result<Response<InstanceBody>, Box<Lost>> {
     let mut request = Request::new(body);
     *request.method_mut() = outgoing.method.clone();
     *request.headers_mut() = outgoing.headers.clone();
+    if let Some(own) = &outgoing.own {
+        own.put_into(request.headers_mut());
+    }
     for (name, value) in forwarding::names(endpoint) {
         if let Ok(value) = HeaderValue::from_str(value) {
             request.headers_mut().insert(name, value);
@@ -725,7 +782,7 @@ async fn ask_http2(
 
 /// The answer, unless it takes too long.
 async fn in_time<T>(
-    asking: impl Future<Output = T>,
+    asking: impl Future<Output = T> + Unpin,
     timeout: Duration,
     clock: Clock,
     exchange: &Exchange,
@@ -742,14 +799,16 @@ async fn in_time<T>(
 
 /// What comes by then; else whoever looks at the client's time wakes this, a moment later. A timer for each request
 /// would cost more than all else that is done for its time.
-async fn until<T>(by: Millis, clock: Clock, coming: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(coming);
-    std::future::poll_fn(|cx| match coming.as_mut().poll(cx) {
+fn until<T>(
+    by: Millis,
+    clock: Clock,
+    mut coming: impl Future<Output = T> + Unpin,
+) -> impl Future<Output = Option<T>> {
+    std::future::poll_fn(move |cx| match coming.poll_unpin(cx) {
         Poll::Ready(come) => Poll::Ready(Some(come)),
         Poll::Pending if clock.now() >= by => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     })
-    .await
 }
 
 /// No connection. Who must prove who he is and cannot goes from the table: registrations of such

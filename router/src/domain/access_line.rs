@@ -6,6 +6,7 @@
 //! them would hold on to the buffer they were read into.
 
 use super::decimal::{digits, number};
+use super::forwarding::{Own, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use super::identity::At;
 use super::log_rules::LogRules;
 use super::table::Endpoint;
@@ -68,6 +69,8 @@ struct Texts {
 thread_local! {
     /// Room for texts, to be used again by the thread.
     static ROOM: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// The second of the last line, and how it is written: many lines are of the same.
+    static SECOND: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
 }
 
 impl Drop for Texts {
@@ -115,10 +118,15 @@ impl Texts {
 
     fn put_header(&mut self, what: Said, headers: &HeaderMap, name: HeaderName) {
         if let Some(value) = headers.get(name) {
-            self.put(what, |out| {
-                out.push_str(&String::from_utf8_lossy(value.as_bytes()))
-            });
+            self.put_text(what, value.as_bytes());
         }
+    }
+
+    fn put_text(&mut self, what: Said, text: &[u8]) {
+        self.put(what, |out| match std::str::from_utf8(text) {
+            Ok(text) => out.push_str(text),
+            Err(_) => out.push_str(&String::from_utf8_lossy(text)),
+        });
     }
 }
 
@@ -184,15 +192,19 @@ impl Access {
         }
     }
 
-    /// Notes the headers that the router completed.
-    pub fn forwarded(&mut self, rules: &LogRules, headers: &HeaderMap) {
-        use super::forwarding::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
+    /// Notes the headers as they are sent, with those of the router's own that are not among them.
+    pub fn forwarded(&mut self, rules: &LogRules, headers: &HeaderMap, own: Option<&Own<'_>>) {
+        let said = &mut self.said;
         if rules.forwarded_for {
-            self.said
-                .put_header(Said::ForwardedFor, headers, X_FORWARDED_FOR);
+            match own.and_then(Own::forwarded_for) {
+                Some(address) => said.put_text(Said::ForwardedFor, address),
+                None => said.put_header(Said::ForwardedFor, headers, X_FORWARDED_FOR),
+            }
         }
-        self.said
-            .put_header(Said::ForwardedProto, headers, X_FORWARDED_PROTO);
+        match own.and_then(Own::proto) {
+            Some(proto) => said.put(Said::ForwardedProto, |out| out.push_str(proto)),
+            None => said.put_header(Said::ForwardedProto, headers, X_FORWARDED_PROTO),
+        }
         self.extra = rules.extra(headers);
     }
 
@@ -411,8 +423,22 @@ fn seconds(out: &mut Vec<u8>, time: Duration) {
 fn rfc3339(out: &mut Vec<u8>, unix_nanos: u128) {
     // (Enough until 2554, and a division of half the width costs a tenth.)
     let unix_nanos = u64::try_from(unix_nanos).unwrap_or(u64::MAX);
-    let seconds = (unix_nanos / 1_000_000_000) as i64;
-    let nanos = (unix_nanos % 1_000_000_000) as u32;
+    let (second, nanos) = (unix_nanos / 1_000_000_000, unix_nanos % 1_000_000_000);
+    SECOND.with_borrow_mut(|(written, text)| {
+        // (At the beginning none is written.)
+        if *written != second || text.is_empty() {
+            *written = second;
+            text.clear();
+            date_and_time(text, second as i64);
+        }
+        out.extend_from_slice(text);
+    });
+    digits(out, nanos as u32, 9);
+    out.push(b'Z');
+}
+
+/// `2006-01-02T15:04:05.` of seconds since 1970.
+fn date_and_time(out: &mut Vec<u8>, seconds: i64) {
     let days = seconds.div_euclid(86_400);
     let of_day = seconds.rem_euclid(86_400);
     // Days to a date in the proleptic Gregorian calendar, counting years from March.
@@ -438,7 +464,6 @@ fn rfc3339(out: &mut Vec<u8>, unix_nanos: u128) {
         (of_day / 3600, 2, b':'),
         (of_day / 60 % 60, 2, b':'),
         (of_day % 60, 2, b'.'),
-        (nanos, 9, b'Z'),
     ];
     for (number, width, behind) in parts {
         digits(out, number, width);
@@ -486,7 +511,7 @@ mod tests {
         let headers = request.headers_mut();
         headers.insert("x-forwarded-for", HeaderValue::from_static("127.0.0.1"));
         headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
-        access.forwarded(rules, headers);
+        access.forwarded(rules, headers, None);
         Access {
             status: 200,
             response_bytes: 5,

@@ -7,10 +7,9 @@
 //! end: lengths that disagree and codings other than `chunked` are errors. Of length and `chunked` the coding counts
 //! (RFC 9112 section 6.3) and the length goes. Who closes after an answer, or ends it by closing, is not asked again.
 
-use super::framing::{MAX_HEADERS, listed, lists_token, parse_length};
-use super::header_room;
+use super::answer_lines::{Lengths, Lines, What};
+use super::framing::{MAX_HEADERS, parse_length};
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 /// The largest head.
@@ -34,7 +33,6 @@ pub struct AnswerHead {
     pub status: StatusCode,
     /// What the instance says beside its status, where that is not the usual.
     pub reason: Option<Bytes>,
-    pub headers: HeaderMap,
     pub ending: Ending,
     /// The connection may be used again after it.
     pub kept: bool,
@@ -64,11 +62,13 @@ pub enum Unreadable {
     Coding,
 }
 
-/// Takes the head that `come` begins with, if it is complete. `searched` is how far was looked for its end, 0 at first.
+/// Takes the head that `come` begins with, if it is complete, and its headers into `lines`. `searched` is how far was
+/// looked for its end, 0 at first.
 pub fn take(
     come: &mut BytesMut,
     searched: &mut usize,
     asked: &Method,
+    lines: &mut Lines,
 ) -> Result<Option<AnswerHead>, Unreadable> {
     let Some(end) = end_of(come, searched) else {
         return if come.len() > MAX_HEAD {
@@ -81,7 +81,7 @@ pub fn take(
     if end > MAX_HEAD {
         return Err(Unreadable::TooLarge);
     }
-    read(come.split_to(end).freeze(), asked).map(Some)
+    read(come.split_to(end).freeze(), asked, lines).map(Some)
 }
 
 /// Behind the first empty line that is not at the beginning.
@@ -106,14 +106,14 @@ fn end_of(bytes: &[u8], searched: &mut usize) -> Option<usize> {
     None
 }
 
-fn read(bytes: Bytes, asked: &Method) -> Result<AnswerHead, Unreadable> {
-    let mut lines =
+fn read(bytes: Bytes, asked: &Method, lines: &mut Lines) -> Result<AnswerHead, Unreadable> {
+    let mut parsed_lines =
         [const { std::mem::MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
         &mut answer,
         &bytes,
-        &mut lines,
+        &mut parsed_lines,
     );
     match parsed {
         Ok(httparse::Status::Complete(end)) if end == bytes.len() => {}
@@ -129,49 +129,46 @@ fn read(bytes: Bytes, asked: &Method) -> Result<AnswerHead, Unreadable> {
         !reason.is_empty() && !is_usual
     });
     let reason = reason.map(|reason| bytes.slice_ref(reason.as_bytes()));
-    let mut headers = header_room::borrow(answer.headers.len() + SPARE);
-    let (mut says_coding, mut says_connection) = (false, false);
-    for line in answer.headers.iter() {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Unreadable::Header)?;
-        says_coding |= name == header::TRANSFER_ENCODING;
-        says_connection |= name == header::CONNECTION;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value))
-            .map_err(|_| Unreadable::Header)?;
-        headers.append(name, value);
-    }
-    let chunked = says_coding && chunked(&headers)?;
-    let ending = ending(asked, status, version, chunked, &mut headers)?;
-    let says = |what: &[u8]| says_connection && lists_token(&headers, header::CONNECTION, what);
+    lines.take(bytes.clone(), answer.headers)?;
+    let chunked = chunked(lines)?;
+    let ending = ending(asked, status, version, chunked, lines)?;
+    let says = |what: &[u8]| {
+        let mut said = lines.listed(What::Connection);
+        said.any(|item| item.eq_ignore_ascii_case(what))
+    };
     let kept = match version {
         0 => says(b"keep-alive"),
         _ => !says(b"close"),
     };
+    // (What headers say of a body that does not follow, or of a switch, is not said anew.)
+    if asked == Method::HEAD || status == StatusCode::SWITCHING_PROTOCOLS {
+        lines.need_thought();
+    }
     Ok(AnswerHead {
         status,
         reason,
         ending,
         kept: kept && ending != Ending::Close,
-        headers,
     })
 }
-
-/// What the router adds to an answer.
-const SPARE: usize = 4;
 
 fn ending(
     asked: &Method,
     status: StatusCode,
     version: u8,
     chunked: bool,
-    headers: &mut HeaderMap,
+    lines: &mut Lines,
 ) -> Result<Ending, Unreadable> {
     if chunked && version == 0 {
         return Err(Unreadable::Coding);
     }
-    if chunked {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    let length = length(headers)?;
+    let length = match chunked {
+        true => {
+            lines.lengths(Lengths::None);
+            None
+        }
+        false => length(lines)?,
+    };
     let bare = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     Ok(match length {
@@ -184,9 +181,9 @@ fn ending(
 }
 
 /// Whether the body is in chunks. `identity`, which older servers say, is no coding.
-fn chunked(headers: &HeaderMap) -> Result<bool, Unreadable> {
+fn chunked(lines: &Lines) -> Result<bool, Unreadable> {
     let mut chunked = false;
-    for coding in listed(headers, header::TRANSFER_ENCODING) {
+    for coding in lines.listed(What::Coding) {
         if coding.eq_ignore_ascii_case(b"chunked") && !chunked {
             chunked = true;
         } else if !coding.eq_ignore_ascii_case(b"identity") || chunked {
@@ -197,10 +194,10 @@ fn chunked(headers: &HeaderMap) -> Result<bool, Unreadable> {
 }
 
 /// The length, said once or more times but the same; said once then.
-fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Unreadable> {
+fn length(lines: &mut Lines) -> Result<Option<u64>, Unreadable> {
     let mut length = None;
     let mut times = 0;
-    for text in listed(headers, header::CONTENT_LENGTH) {
+    for text in lines.listed(What::Length) {
         let said = parse_length(text).map_err(|_| Unreadable::Length)?;
         if length.is_some_and(|length| length != said) {
             return Err(Unreadable::Length);
@@ -209,7 +206,7 @@ fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Unreadable> {
         times += 1;
     }
     if let Some(length) = length.filter(|_| times > 1) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        lines.lengths(Lengths::Once(length));
     }
     Ok(length)
 }
@@ -217,12 +214,17 @@ fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Unreadable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
 
     fn of(text: &str, asked: Method) -> Result<AnswerHead, Unreadable> {
-        let mut come = BytesMut::from(text);
-        let head = take(&mut come, &mut 0, &asked)?.expect("a complete head");
+        with_headers(text, asked).map(|(head, _)| head)
+    }
+
+    fn with_headers(text: &str, asked: Method) -> Result<(AnswerHead, HeaderMap), Unreadable> {
+        let (mut come, mut lines) = (BytesMut::from(text), Lines::default());
+        let head = take(&mut come, &mut 0, &asked, &mut lines)?.expect("a complete head");
         assert!(come.is_empty(), "{come:?} is left");
-        Ok(head)
+        Ok((head, lines.to_map()?))
     }
 
     fn ending_of(lines: &str) -> Result<(Ending, bool), Unreadable> {
@@ -235,13 +237,15 @@ mod tests {
         let mut come = BytesMut::from(
             "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\nX-A: 1\r\nx-a: 2\r\n\r\nabc",
         );
-        let head = take(&mut come, &mut 0, &Method::GET)
+        let mut lines = Lines::default();
+        let head = take(&mut come, &mut 0, &Method::GET, &mut lines)
             .expect("readable")
             .expect("complete");
         assert_eq!((head.status.as_u16(), &head.reason), (404, &None));
         assert_eq!(head.ending, Ending::Length(3));
         assert!(head.kept && !head.is_interim());
-        let both: Vec<_> = head.headers.get_all("x-a").iter().collect();
+        let headers = lines.to_map().expect("headers");
+        let both: Vec<_> = headers.get_all("x-a").iter().collect();
         assert_eq!(both, ["1", "2"]);
         assert_eq!(&come[..], b"abc");
     }
@@ -256,7 +260,13 @@ mod tests {
             let (mut come, mut searched) = (BytesMut::new(), 0);
             for (at, byte) in text.bytes().enumerate() {
                 come.extend_from_slice(&[byte]);
-                let head = take(&mut come, &mut searched, &Method::GET).expect("readable");
+                let head = take(
+                    &mut come,
+                    &mut searched,
+                    &Method::GET,
+                    &mut Lines::default(),
+                );
+                let head = head.expect("readable");
                 assert_eq!(head.is_some(), at + 1 == text.len(), "{text:?} at {at}");
             }
             assert_eq!(searched, 0);
@@ -323,17 +333,17 @@ mod tests {
     #[test]
     fn a_length_is_said_once() {
         let twice = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\n";
-        let head = of(twice, Method::GET).expect("readable");
-        assert_eq!(head.headers.get_all("content-length").iter().count(), 1);
+        let (_, headers) = with_headers(twice, Method::GET).expect("readable");
+        assert_eq!(headers.get_all("content-length").iter().count(), 1);
         let coded = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n";
-        let head = of(coded, Method::GET).expect("readable");
-        assert!(!head.headers.contains_key("content-length"));
+        let (_, headers) = with_headers(coded, Method::GET).expect("readable");
+        assert!(!headers.contains_key("content-length"));
     }
 
     #[test]
     fn some_answers_have_no_body_whatever_they_say() {
         let of = |status: &str, asked| {
-            of(
+            with_headers(
                 &format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\n"),
                 asked,
             )
@@ -345,13 +355,13 @@ mod tests {
             "204 No Content",
             "304 Not Modified",
         ] {
-            assert_eq!(of(status, Method::GET).ending, Ending::None, "{status}");
+            assert_eq!(of(status, Method::GET).0.ending, Ending::None, "{status}");
         }
-        let head = of("200 OK", Method::HEAD);
+        let (head, headers) = of("200 OK", Method::HEAD);
         assert_eq!(head.ending, Ending::None);
-        assert_eq!(head.headers["content-length"], "5");
-        assert!(of("100 Continue", Method::GET).is_interim());
-        assert!(!of("101 Switching Protocols", Method::GET).is_interim());
+        assert_eq!(headers["content-length"], "5");
+        assert!(of("100 Continue", Method::GET).0.is_interim());
+        assert!(!of("101 Switching Protocols", Method::GET).0.is_interim());
     }
 
     #[test]
@@ -391,12 +401,12 @@ mod tests {
         let mut long = BytesMut::from("HTTP/1.1 200 OK\r\nx: ");
         long.resize(MAX_HEAD + 1, b'x');
         assert_eq!(
-            take(&mut long, &mut 0, &Method::GET).map(|_| ()),
+            take(&mut long, &mut 0, &Method::GET, &mut Lines::default()).map(|_| ()),
             Err(Unreadable::TooLarge)
         );
         long.extend_from_slice(b"\r\n\r\n");
         assert_eq!(
-            take(&mut long, &mut 0, &Method::GET).map(|_| ()),
+            take(&mut long, &mut 0, &Method::GET, &mut Lines::default()).map(|_| ()),
             Err(Unreadable::TooLarge)
         );
     }

@@ -2,17 +2,31 @@
 
 use bytes::BufMut;
 
+/// 00 to 99.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
+
 /// A number as it displays itself.
 pub fn number(out: &mut impl BufMut, number: u64) {
     let mut text = [0; 20];
     let mut at = text.len();
     let mut left = number;
-    while left > 0 || at == text.len() {
-        at -= 1;
-        text[at] = b'0' + (left % 10) as u8;
-        left /= 10;
+    while left >= 100 {
+        at -= 2;
+        text[at..at + 2].copy_from_slice(&PAIRS[(left % 100) as usize]);
+        left /= 100;
     }
-    out.put_slice(&text[at..]);
+    at -= 2;
+    text[at..at + 2].copy_from_slice(&PAIRS[left as usize]);
+    let begin = at + usize::from(left < 10);
+    out.put_slice(&text[begin..]);
 }
 
 /// The last so many digits of a number, nine at most.
@@ -32,7 +46,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_they_display_themselves() {
-        for count in [0, 7, 10, 65_535, u64::MAX] {
+        for count in [0, 7, 10, 99, 100, 109, 65_535, 100_000, u64::MAX] {
             let mut out = Vec::new();
             number(&mut out, count);
             assert_eq!(out, count.to_string().as_bytes());

@@ -3,7 +3,8 @@
 
 use super::decimal::number;
 use super::framing::{listed, lists_token};
-use super::header_room;
+use super::request_head::line;
+use super::request_id::RequestId;
 use super::table::Endpoint;
 use http::Uri;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
@@ -31,14 +32,66 @@ pub struct Client<'a> {
     pub secure: bool,
 }
 
-/// Makes the request's headers fit for the backend. `upgrade` keeps what asks for a tunnel.
-pub fn prepare_request(
+/// What the router itself says of a request beside what its client said. It is written behind that: most heads have
+/// nothing of it, and to put it into a map first would cost more than to write all of the head.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'a> {
+    /// None: it is among the client's, with what that said.
+    forwarded_for: Option<&'a HeaderValue>,
+    /// None: the client said it.
+    proto: Option<&'static str>,
+    start: Option<u64>,
+    id: RequestId,
+}
+
+impl Own<'_> {
+    pub fn forwarded_for(&self) -> Option<&[u8]> {
+        self.forwarded_for.map(HeaderValue::as_bytes)
+    }
+
+    pub fn proto(&self) -> Option<&'static str> {
+        self.proto
+    }
+
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if let Some(address) = self.forwarded_for {
+            line(out, &X_FORWARDED_FOR, address.as_bytes());
+        }
+        if let Some(proto) = self.proto {
+            line(out, &X_FORWARDED_PROTO, proto.as_bytes());
+        }
+        if let Some(start) = self.start {
+            out.extend_from_slice(b"x-request-start: ");
+            number(out, start);
+            out.extend_from_slice(b"\r\n");
+        }
+        line(out, &X_VCAP_REQUEST_ID, self.id.as_bytes());
+    }
+
+    /// For whoever looks at all headers together.
+    pub fn put_into(&self, headers: &mut HeaderMap) {
+        if let Some(address) = self.forwarded_for {
+            headers.insert(X_FORWARDED_FOR, address.clone());
+        }
+        if let Some(proto) = self.proto {
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        }
+        if let Some(start) = self.start {
+            headers.insert(X_REQUEST_START, HeaderValue::from(start));
+        }
+        headers.insert(X_VCAP_REQUEST_ID, self.id.value());
+    }
+}
+
+/// Makes the request's headers fit for the backend, and says what the router has to add. `upgrade` keeps what asks for a
+/// tunnel.
+pub fn prepare_request<'a>(
     headers: &mut HeaderMap,
-    client: Client<'_>,
-    request_id: &HeaderValue,
+    client: Client<'a>,
+    id: RequestId,
     now_ms: u64,
     upgrade: bool,
-) {
+) -> Own<'a> {
     let marks = Marks::of(headers);
     let upgrade_to = upgrade
         .then(|| headers.get(header::UPGRADE).cloned())
@@ -63,19 +116,19 @@ pub fn prepare_request(
             headers.remove(name);
         }
     }
-    append_forwarded_for(headers, client.address);
-    // (To look for a name and to put it there are one search.)
-    if let Entry::Vacant(proto) = headers.entry(X_FORWARDED_PROTO) {
-        let scheme = if client.secure { "https" } else { "http" };
-        proto.insert(HeaderValue::from_static(scheme));
+    if marks.request_id {
+        headers.remove(X_VCAP_REQUEST_ID);
     }
-    if let Entry::Vacant(start) = headers.entry(X_REQUEST_START)
-        // (Digits are a value.)
-        && let Ok(now) = header_room::value(|out| number(out, now_ms))
-    {
-        start.insert(now);
+    let appended = marks.forwarded_for && append_forwarded_for(headers, client.address);
+    let says_proto = marks.forwarded_proto && headers.contains_key(X_FORWARDED_PROTO);
+    let says_start = marks.request_start && headers.contains_key(X_REQUEST_START);
+    let scheme = if client.secure { "https" } else { "http" };
+    Own {
+        forwarded_for: (!appended).then_some(client.address),
+        proto: (!says_proto).then_some(scheme),
+        start: (!says_start).then_some(now_ms),
+        id,
     }
-    headers.insert(X_VCAP_REQUEST_ID, request_id.clone());
 }
 
 /// What names the instance to itself, another one for each attempt.
@@ -86,7 +139,11 @@ pub fn names(endpoint: &Endpoint) -> impl Iterator<Item = (HeaderName, &str)> {
         (X_CF_INSTANCE_ID, identity.instance_id()),
         (X_CF_INSTANCE_INDEX, identity.instance_index()),
     ];
-    let is_value = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    // (All are looked at: many at once, which costs less than to stop at the first.)
+    let is_value = |text: &&str| {
+        let bytes = text.bytes();
+        bytes.fold(true, |all, byte| all & matches!(byte, b' '..=b'~'))
+    };
     names
         .into_iter()
         .filter_map(move |(name, value)| Some((name, value.filter(is_value)?)))
@@ -134,6 +191,11 @@ struct Marks {
     one_hop: bool,
     of_instances: bool,
     lookalike: bool,
+    /// What the router says itself.
+    forwarded_for: bool,
+    forwarded_proto: bool,
+    request_start: bool,
+    request_id: bool,
 }
 
 impl Marks {
@@ -150,7 +212,18 @@ impl Marks {
                     let text = name.as_str();
                     marks.one_hop |= *name == KEEP_ALIVE || *name == PROXY_CONNECTION;
                     marks.of_instances |= is_of_instances(name);
-                    marks.lookalike |= text.as_bytes().contains(&b'_');
+                    marks.lookalike |= text.bytes().fold(false, |any, byte| any | (byte == b'_'));
+                    match text.len() {
+                        15 => {
+                            marks.forwarded_for |= *name == X_FORWARDED_FOR;
+                            marks.request_start |= *name == X_REQUEST_START;
+                        }
+                        17 => {
+                            marks.forwarded_proto |= *name == X_FORWARDED_PROTO;
+                            marks.request_id |= *name == X_VCAP_REQUEST_ID;
+                        }
+                        _ => {}
+                    }
                 }
             }
         }
@@ -224,13 +297,10 @@ fn remove_lookalikes(headers: &mut HeaderMap) {
     }
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
-    let mut said = match headers.entry(X_FORWARDED_FOR) {
-        Entry::Vacant(nobody) => {
-            nobody.insert(address.clone());
-            return;
-        }
-        Entry::Occupied(said) => said,
+/// Behind those who are said to have forwarded it already, if there are any.
+fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) -> bool {
+    let Entry::Occupied(mut said) = headers.entry(X_FORWARDED_FOR) else {
+        return false;
     };
     let mut joined = Vec::with_capacity(64);
     for value in said.iter() {
@@ -241,6 +311,7 @@ fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         said.insert(value);
     }
+    true
 }
 
 /// The headers that name an instance, as they are.
@@ -319,6 +390,10 @@ mod tests {
         headers
     }
 
+    fn id() -> RequestId {
+        RequestId::of(uuid::Uuid::from_u128(1))
+    }
+
     fn prepared(lines: &[(&'static str, &'static str)], upgrade: bool) -> HeaderMap {
         prepared_for(false, lines, upgrade)
     }
@@ -333,13 +408,8 @@ mod tests {
             address: &HeaderValue::from_static("10.1.1.1"),
             secure,
         };
-        prepare_request(
-            &mut headers,
-            client,
-            &HeaderValue::from_static("id-1"),
-            1700,
-            upgrade,
-        );
+        let own = prepare_request(&mut headers, client, id(), 1700, upgrade);
+        own.put_into(&mut headers);
         headers
     }
 
@@ -368,7 +438,7 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "10.1.1.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-request-start"], "1700");
-        assert_eq!(headers["x-vcap-request-id"], "id-1");
+        assert_eq!(headers["x-vcap-request-id"], id().as_str());
 
         let headers = prepared(
             &[

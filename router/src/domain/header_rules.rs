@@ -147,6 +147,10 @@ impl HeaderRules {
         })
     }
 
+    pub fn touch_responses(&self) -> bool {
+        !self.add.is_empty() || !self.remove.is_empty()
+    }
+
     pub fn on_response(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);

@@ -2,6 +2,7 @@
 //!
 //! What its headers say of the framing of its body and of the connection is said anew: only who writes it knows.
 
+use super::answer_lines::Lines;
 use super::chunks::announced;
 use super::decimal::number;
 use super::request_head::line;
@@ -87,7 +88,17 @@ pub struct Reply<'a> {
     /// The words beside the status, where they are not the usual ones.
     pub reason: Option<&'a [u8]>,
     pub headers: &'a HeaderMap,
+    /// What an instance said, where that passes as it is; there are no other headers then.
+    pub passed: Option<Passed<'a>>,
     pub size: Size,
+}
+
+/// Lines that pass as they are.
+#[derive(Clone, Copy)]
+pub struct Passed<'a> {
+    pub lines: &'a Lines,
+    /// Said where they do not say one.
+    pub request_id: &'a [u8],
 }
 
 /// Writes the head; `date` is said if the answer has none.
@@ -110,7 +121,8 @@ pub fn write(out: &mut Vec<u8>, reply: &Reply<'_>, form: Form, date: &[u8]) -> W
     }
     let chunked = matches!(framing, Framing::Chunked(_));
     let mut length_said = false;
-    let mut date_said = false;
+    let passed = reply.passed.as_ref();
+    let mut date_said = passed.is_some_and(|passed| passed.lines.write(out, passed.request_id));
     for (name, value) in reply.headers {
         match *name {
             header::CONTENT_LENGTH => {
@@ -215,6 +227,7 @@ mod tests {
             status: StatusCode::from_u16(status).expect("a status"),
             reason: None,
             headers: &headers,
+            passed: None,
             size,
         };
         let mut out = Vec::new();

@@ -13,13 +13,13 @@ pub enum Framing {
     Chunked,
 }
 
-/// Writes the head, with further headers. What the headers say of the framing of a body is said anew.
-pub fn write<'a>(
+/// Writes the head, with further lines. What the headers say of the framing of a body is said anew.
+pub fn write(
     out: &mut Vec<u8>,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
-    further: impl Iterator<Item = (HeaderName, &'a str)>,
+    further: impl FnOnce(&mut Vec<u8>),
     framing: Framing,
 ) {
     out.reserve(USUAL);
@@ -41,9 +41,7 @@ pub fn write<'a>(
             line(out, name, value.as_bytes());
         }
     }
-    for (name, value) in further {
-        line(out, &name, value.as_bytes());
-    }
+    further(out);
     match framing {
         Framing::None => {}
         Framing::Length(length) => {
@@ -58,7 +56,7 @@ pub fn write<'a>(
 const USUAL: usize = 1024;
 
 /// One line of a head.
-pub(super) fn line(out: &mut impl BufMut, name: &HeaderName, value: &[u8]) {
+pub fn line(out: &mut impl BufMut, name: &HeaderName, value: &[u8]) {
     out.put_slice(name.as_str().as_bytes());
     out.put_slice(b": ");
     out.put_slice(value);
@@ -86,13 +84,16 @@ mod tests {
         }
         let mut out = Vec::new();
         let uri = Uri::from_static(uri);
-        let further = further.map(|value| (HeaderName::from_static("x-further"), value));
         write(
             &mut out,
             &method,
             &uri,
             &headers,
-            further.into_iter(),
+            |out| {
+                if let Some(value) = further {
+                    line(out, &HeaderName::from_static("x-further"), value.as_bytes());
+                }
+            },
             framing,
         );
         String::from_utf8(out).expect("text")
