@@ -216,9 +216,7 @@ impl Filter {
 
     pub fn bind(&self, mut statement: Statement) -> Statement {
         // Each combination of filters is its own text: keeping all prepared would fill the cache.
-        statement = statement
-            .kept(self.is_kept)
-            .long(self.window.is_some());
+        statement = statement.kept(self.is_kept).long(self.window.is_some());
         for value in &self.values {
             statement = statement.bind(value.clone());
         }
