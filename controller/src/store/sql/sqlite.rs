@@ -14,7 +14,6 @@ use sqlx::migrate::Migrator;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const READERS: usize = 8;
@@ -263,16 +262,9 @@ impl Lent {
         Ok(())
     }
 
-    /// Waits for the disk where it stands: a turn to another thread and back takes as long as the disk does.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let commit = |connection: &rusqlite::Connection| connection.execute_batch("COMMIT");
-        let several_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-        if !several_threads {
-            return self.elsewhere(commit).await;
-        }
-        let connection = self.connection.as_ref().ok_or(Error::Interrupted)?;
-        // Whatever else this thread would do is given to another one meanwhile.
-        Ok(tokio::task::block_in_place(|| commit(connection))?)
+        self.elsewhere(|connection| connection.execute_batch("COMMIT"))
+            .await
     }
 
     pub async fn execute(&mut self, statement: Statement) -> Result<Done, Error> {
