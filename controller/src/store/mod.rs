@@ -65,7 +65,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 pub(crate) use row::row;
-pub use row::{Column, Json};
+pub use row::{Column, Json, SharedJson};
 
 /// The migrations, in order. A published one is never edited.
 const MIGRATIONS: &[(i64, &str, &str)] = &[

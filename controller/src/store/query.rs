@@ -13,6 +13,7 @@ pub struct Filter {
     values: Vec<Value>,
     order: String,
     window: Option<(i64, i64)>,
+    is_kept: bool,
 }
 
 impl Filter {
@@ -175,6 +176,12 @@ impl Filter {
         self
     }
 
+    /// It has the same text each time and is often needed: the statement stays prepared.
+    pub fn kept(mut self) -> Filter {
+        self.is_kept = true;
+        self
+    }
+
     pub fn window(mut self, limit: i64, offset: i64) -> Filter {
         self.window = Some((limit, offset));
         self
@@ -187,6 +194,7 @@ impl Filter {
             values: self.values.clone(),
             order: String::new(),
             window: None,
+            is_kept: self.is_kept,
         }
     }
 
@@ -207,8 +215,8 @@ impl Filter {
     }
 
     pub fn bind(&self, mut statement: Statement) -> Statement {
-        // Each combination of filters is its own text: keeping them prepared would fill the cache.
-        statement = statement.kept(false).long(self.window.is_some());
+        // Each combination of filters is its own text: keeping all prepared would fill the cache.
+        statement = statement.kept(self.is_kept).long(self.window.is_some());
         for value in &self.values {
             statement = statement.bind(value.clone());
         }

@@ -7,6 +7,7 @@
 use super::StoreError;
 use super::sql::{Connection, Error, Row, Statement, query};
 use serde::{Serialize, de::DeserializeOwned};
+use std::sync::Arc;
 
 /// A type a column can hold.
 pub trait Column: Sized {
@@ -97,6 +98,33 @@ impl<T: Serialize + DeserializeOwned> Column for Json<T> {
         // Maps with text keys, lists and texts: nothing here can fail to serialize. JSON escapes NUL.
         statement
             .bind(serde_json::to_string(&self.0).expect("JSON columns hold maps with text keys"))
+    }
+}
+
+/// JSON that stays as it was written: copies of its row have it in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SharedJson(Arc<serde_json::Value>);
+
+impl From<serde_json::Value> for SharedJson {
+    fn from(value: serde_json::Value) -> SharedJson {
+        SharedJson(Arc::new(value))
+    }
+}
+
+impl std::ops::Deref for SharedJson {
+    type Target = serde_json::Value;
+    fn deref(&self) -> &serde_json::Value {
+        &self.0
+    }
+}
+
+impl Column for SharedJson {
+    fn get(row: &Row, column: &str) -> Result<Self, Error> {
+        Json::<serde_json::Value>::get(row, column).map(|Json(value)| value.into())
+    }
+    fn bind(&self, statement: Statement) -> Statement {
+        // JSON escapes NUL.
+        statement.bind(self.0.to_string())
     }
 }
 

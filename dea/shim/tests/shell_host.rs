@@ -226,6 +226,73 @@ fn one_slot_starts_one_program_after_the_other_and_nothing_of_one_meets_the_next
     eventually("the slot ends", || (!is_there(pid)).then_some(()));
 }
 
+/// The shell that waits in a slot.
+fn waiting_shell(slot: &Value) -> i32 {
+    let path = format!("/proc/{slot}/task/{slot}/children");
+    eventually("a shell waits", || {
+        std::fs::read_to_string(&path).ok()?.trim().parse().ok()
+    })
+}
+
+#[test]
+fn a_shell_that_waited_for_its_command_is_like_any_other() {
+    let host = Host::start("ahead", &[]);
+    let mut client = host.connect();
+    client.hear();
+    let script = "echo $0 $# $- ${yard_gate-unset} $A; pwd; ulimit -n; umask; set; env | sort; ls /proc/self/fd; \
+        readlink /proc/self/fd/0; echo err >&2; nonsense; cat; exit 7";
+    let order = |value: &str| {
+        json!({"command": script, "cwd": "/usr", "env": {
+            "A": value, "PATH": "/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8"}})
+    };
+    let (first, stdout, stderr) = client.result("a", order("it's $HOME"));
+    let slot = first["pid"].clone();
+    waiting_shell(&slot);
+    let mut again = order("it's $HOME");
+    again["worker"] = slot.clone();
+    let (second, same_stdout, same_stderr) = client.result("b", again);
+    assert_eq!(
+        (&second["status"], &first["status"]),
+        (&json!(7), &json!(7))
+    );
+    assert_eq!((&same_stdout, &same_stderr), (&stdout, &stderr));
+    assert!(
+        stdout.starts_with("/bin/sh 0 unset it's $HOME\n/usr\n"),
+        "{stdout}"
+    );
+    // Each has its own: nothing of the one before is left, and it was the shell that waited.
+    let shell = waiting_shell(&slot);
+    let own = json!({"command": "echo $$ $A $B", "cwd": "/usr", "env": {"B": "2"}, "worker": slot});
+    let (_, stdout, _) = client.result("c", own);
+    assert_eq!(stdout, format!("{shell} 2\n"));
+    // What it does not fit, and what became of it, is nobody's matter.
+    let shell = waiting_shell(&slot);
+    let other = json!({"command": "echo $$; pwd", "cwd": "/tmp", "env": {}, "worker": slot});
+    let (_, stdout, _) = client.result("d", other.clone());
+    assert!(stdout.ends_with("\n/tmp\n") && stdout != format!("{shell}\n/tmp\n"));
+    assert!(!is_there(shell));
+    let shell = waiting_shell(&slot);
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(shell),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    eventually("it is dead", || {
+        let status = std::fs::read_to_string(format!("/proc/{shell}/stat")).ok()?;
+        status.contains(") Z ").then_some(())
+    });
+    let (exited, stdout, _) = client.result("e", other);
+    assert_eq!(
+        (&exited["status"], stdout.lines().count()),
+        (&json!(0), 2),
+        "{exited}"
+    );
+    // A slot that goes takes it along.
+    let shell = waiting_shell(&slot);
+    client.ask(json!({"request": "retire", "worker": slot}));
+    eventually("the shell ends", || (!is_there(shell)).then_some(()));
+}
+
 #[test]
 fn a_program_runs_as_the_user_it_was_ordered_to() {
     if !nix::unistd::geteuid().is_root() {

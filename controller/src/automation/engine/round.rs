@@ -735,8 +735,13 @@ impl Round {
             .map(|start| Orders::prepare(&self.automation, start))
             .collect();
         self.tx.commit().await?;
+        let has_orders = !orders.is_empty();
         for orders in orders {
             orders.send();
+        }
+        if has_orders {
+            // The agents first: whoever waits for an answer would take the processor from what it leads to.
+            tokio::task::yield_now().await;
         }
         for after in self.after {
             match after {

@@ -29,7 +29,7 @@ use crate::store::automation::traces::Trace;
 use crate::store::automation::trigger_instances::{self, TriggerInstance};
 use crate::store::{Json, StoreError};
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Trigger instances in one transaction.
 const BATCH: i64 = 100;
@@ -39,6 +39,10 @@ const BATCH_SIZE: i64 = 16 << 20;
 const BATCHES: usize = 10;
 /// What comes from outside waits this long for its rules; then it is recorded without them.
 const JUDGED_WITHIN: Duration = Duration::from_millis(200);
+/// Trigger instances that are judged where the task stands that brings them, and the size of their payloads, if
+/// the last ones of their triggers were quick.
+const JUDGED_HERE: usize = 4;
+const LARGEST_JUDGED_HERE: usize = 16 << 10;
 /// The gauge of what waits counts no further.
 const COUNTED: i64 = 100_000;
 
@@ -105,9 +109,14 @@ async fn judge(
         .settings()
         .bool("automation/rules/record_mismatches");
     let engine = automation.expressions.clone();
-    let judged = tokio::task::spawn_blocking(move || {
+    let is_quick = rows.len() <= JUDGED_HERE
+        && rows.iter().all(|row| {
+            set.was_quick(&row.trigger_ref) && has_at_most(LARGEST_JUDGED_HERE, &row.payload)
+        });
+    let judge = move || {
         rows.into_iter()
             .map(|row| {
+                let begun = Instant::now();
                 let Some(candidates) = set.of(&row.trigger_ref) else {
                     return (row, Vec::new());
                 };
@@ -121,11 +130,33 @@ async fn judge(
                     .into_iter()
                     .map(decided)
                     .collect();
+                set.took(&row.trigger_ref, begun.elapsed());
                 (row, decisions)
             })
             .collect()
-    });
+    };
+    if is_quick {
+        // A turn to another thread and back takes longer.
+        return Ok(judge());
+    }
+    let judged = tokio::task::spawn_blocking(judge);
     judged.await.map_err(Fault::internal("judging rules"))
+}
+
+/// Whether a value has at most so many entries and bytes of text together.
+fn has_at_most(size: usize, value: &Value) -> bool {
+    fn rest(size: usize, value: &Value) -> Option<usize> {
+        let size = size.checked_sub(1)?;
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Some(size),
+            Value::String(text) => size.checked_sub(text.len()),
+            Value::Array(values) => values.iter().try_fold(size, rest),
+            Value::Object(entries) => entries.iter().try_fold(size, |size, (name, value)| {
+                rest(size.checked_sub(name.len())?, value)
+            }),
+        }
+    }
+    rest(size, value).is_some()
 }
 
 fn decided(judgement: Judgement<'_>) -> Decision {
@@ -351,4 +382,19 @@ async fn run(
         ..Wanted::default()
     };
     round.accept(wanted).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_small_by_its_entries_and_its_texts() {
+        let payload = json!({"name": "text", "list": [1, null, true]});
+        // Six values, and the letters of two names and a text.
+        let exact = 6 + 4 + 4 + 4;
+        assert!(has_at_most(exact, &payload));
+        assert!(!has_at_most(exact - 1, &payload));
+        assert!(!has_at_most(0, &Value::Null));
+    }
 }

@@ -220,7 +220,7 @@ async fn account(
 
 /// Roles of automation of a user.
 pub async fn roles_of(connection: &mut Connection, username: &str) -> Result<Vec<String>, Fault> {
-    let filter = Filter::new().equals("username", username);
+    let filter = Filter::new().equals("username", username).kept();
     let found =
         role_assignments::RoleAssignment::fetch(connection, filter, "roles of a user").await?;
     Ok(found.into_iter().map(|row| row.role).collect())
@@ -304,7 +304,7 @@ impl Automation {
                 (row.user_guid, by)
             }
             Shown::ApiKey(key) => {
-                let filter = Filter::new().equals("key_hash", &key_hash(&key));
+                let filter = Filter::new().equals("key_hash", &key_hash(&key)).kept();
                 let row = api_keys::ApiKey::fetch(&mut connection, filter, "find an API key")
                     .await?
                     .pop()

@@ -277,6 +277,20 @@ impl Automation {
             None => traces::join(connection, &mut context, &id, now).await?,
         };
         let rule_id = wanted.because.rule.as_ref().map(|(_, id)| id.clone());
+        let rule = &wanted.because.rule;
+        // Not with `json!`, which copies what it is given.
+        let document = Map::from_iter([
+            ("action".to_string(), present_resource(&prepared.action)),
+            ("notify".to_string(), wanted.notify.unwrap_or_default()),
+            (
+                "rule".to_string(),
+                json!(
+                    rule.as_ref()
+                        .map(|(reference, id)| json!({"ref": reference, "id": id}))
+                ),
+            ),
+            ("delay".to_string(), json!(wanted.delay)),
+        ]);
         let mut row = Execution {
             id,
             liveaction_id: new_id(),
@@ -296,12 +310,7 @@ impl Automation {
             trigger_type: wanted.because.trigger_type,
             parameters: Json(self.seal(&prepared.schema, &live)),
             context: Json(Value::Object(context)),
-            document: Json(json!({
-                "action": present_resource(&prepared.action),
-                "notify": wanted.notify,
-                "rule": wanted.because.rule.map(|(reference, id)| json!({"ref": reference, "id": id})),
-                "delay": wanted.delay,
-            })),
+            document: Value::Object(document).into(),
             life: Json(life.clone()),
             result_size: 0,
             result: None,

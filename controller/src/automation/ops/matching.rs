@@ -14,11 +14,16 @@ use automation::spec;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A value in the record of an enforcement is cut at this many bytes.
 const LONGEST_RECORDED: usize = 1024;
 /// Criteria that are recorded of one enforcement.
 const MOST_RECORDED: usize = 100;
+
+/// What takes no longer than this is done where it is asked for.
+const QUICK: Duration = Duration::from_micros(500);
 
 /// A rule and what its templates read.
 #[derive(Debug)]
@@ -75,6 +80,8 @@ struct OfTrigger {
     rules: TriggerRules<Ready>,
     /// Everything they may read of the datastore.
     references: References,
+    /// Microseconds that the last judging took.
+    took: AtomicU64,
 }
 
 impl OfTrigger {
@@ -100,6 +107,7 @@ impl OfTrigger {
             revision,
             rules: TriggerRules::new(rules),
             references,
+            took: AtomicU64::new(u64::MAX),
         }
     }
 }
@@ -121,6 +129,23 @@ impl RuleSet {
     /// The rules of a trigger, if it has any.
     pub fn of(&self, trigger: &str) -> Option<&TriggerRules<Ready>> {
         self.by_trigger.get(trigger).map(|found| &found.rules)
+    }
+
+    /// Whether the rules of a trigger were judged so quickly the last time that the next time is not worth a turn to
+    /// another thread.
+    pub fn was_quick(&self, trigger: &str) -> bool {
+        let took = |found: &Arc<OfTrigger>| found.took.load(Ordering::Relaxed);
+        self.by_trigger
+            .get(trigger)
+            .is_none_or(|found| took(found) <= QUICK.as_micros() as u64)
+    }
+
+    /// Notes how long the rules of a trigger took to be judged.
+    pub fn took(&self, trigger: &str, took: Duration) {
+        if let Some(found) = self.by_trigger.get(trigger) {
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            found.took.store(took, Ordering::Relaxed);
+        }
     }
 
     /// Everything the rules of these triggers may read of the datastore.

@@ -31,10 +31,10 @@ pub fn hook_of(trigger: &Trigger) -> &str {
 }
 
 async fn of_hook(connection: &mut Connection, hook: &str) -> Result<Vec<Trigger>, Fault> {
-    let filter =
-        Filter::new()
-            .equals("type_ref", WEBHOOK)
-            .order_by("reference", "reference", false);
+    let filter = Filter::new()
+        .equals("type_ref", WEBHOOK)
+        .order_by("reference", "reference", false)
+        .kept();
     let mut found = Trigger::fetch(connection, filter, "find webhooks").await?;
     found.retain(|trigger| hook_of(trigger) == normalized(hook));
     Ok(found)

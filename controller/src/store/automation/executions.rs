@@ -3,7 +3,7 @@
 use crate::store::query::Filter;
 use crate::store::row::{Column as _, Rewrite};
 use crate::store::sql::{Connection, query};
-use crate::store::{Json, StoreError, row};
+use crate::store::{Json, SharedJson, StoreError, row};
 use automation::execution::{Execution as Life, Status};
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ row! {
         parameters: Json<Value>,
         context: Json<Value>,
         /// Action and runner as they were, notify.
-        document: Json<Value>,
+        document: SharedJson,
         life: Json<Life>,
         /// None: none yet, or in the blob store.
         result: Option<String>,

@@ -24,11 +24,13 @@
 //! | file | subject |
 //! |---|---|
 //! | [`slot`] | the process that stays in a control group |
+//! | [`ahead`] | a shell that waits in a slot for its command |
 //! | [`execution`] | what an execution printed, how it ends |
 //! | `requests`, [`orders`] | what a client may ask, what a run may contain |
 //! | [`mailbox`], [`crate::frames`] | events on their way to the client |
 //! | [`tree`], [`users`] | processes, users of the sandbox |
 
+pub mod ahead;
 pub mod execution;
 pub mod mailbox;
 pub mod orders;
@@ -36,28 +38,29 @@ mod requests;
 pub mod slot;
 pub mod tree;
 pub mod users;
+mod worker;
 
 use crate::frames::Decoder;
-use crate::protocol::{Splitter, kind};
+use crate::protocol::kind;
+use ahead::{AHEAD_AFTER, MOST_AHEAD};
 use execution::{Execution, Stream};
 use mailbox::{HIGH, LOW, Mailbox};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt::PeerCredentials};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::{Map, Value, json};
 use slot::Report;
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 use sys::process::{fork_keeping, wait_for_any};
+use worker::Worker;
 
 const VERSION: u64 = 1;
 /// Most idle slots that are kept or asked for.
@@ -105,24 +108,6 @@ impl Asked {
     }
 }
 
-struct Worker {
-    pid: i32,
-    control: UnixStream,
-    /// Of its order, what its connection did not take at once.
-    outgoing: Vec<u8>,
-    awaits_writable: bool,
-    splitter: Splitter,
-    execution: Option<Execution>,
-    /// Read ends of stdout and stderr, until they have ended.
-    pipes: [Option<File>; 2],
-    watched: bool,
-    watch_at: Option<Instant>,
-    report: Option<Report>,
-    drain_until: Option<Instant>,
-    /// The process has ended.
-    gone: bool,
-}
-
 struct Client {
     stream: UnixStream,
     decoder: Decoder,
@@ -144,6 +129,8 @@ pub struct Host {
     running: BTreeMap<String, i32>,
     wanted_idle: usize,
     refill_after: Instant,
+    /// When slots have rested long enough to start shells ahead.
+    ahead_at: Option<Instant>,
     most_running: usize,
     /// Output is read; not, while too much of it waits for the client.
     reading: bool,
@@ -185,6 +172,7 @@ pub fn run(asked: Asked) -> io::Result<i32> {
         running: BTreeMap::new(),
         wanted_idle: asked.idle,
         refill_after: Instant::now(),
+        ahead_at: None,
         most_running: asked.most_running,
         reading: true,
         stopping: false,
@@ -277,10 +265,14 @@ impl Host {
             .filter_map(of_worker)
             .chain(self.flush_at)
             .chain(refill)
+            .chain(self.ahead_at)
             .min()
     }
 
     fn time_passed(&mut self, now: Instant) {
+        if self.ahead_at.is_some_and(|at| at <= now) {
+            self.start_ahead();
+        }
         let pids: Vec<i32> = self.running.values().copied().collect();
         for pid in pids {
             let Some(worker) = self.workers.get_mut(&pid) else {
@@ -465,6 +457,24 @@ impl Host {
                     self.announce("worker", pid);
                 }
                 None => self.refill_after = now + REFILL_PAUSE,
+            }
+        }
+    }
+
+    /// Has the slots that rest the shortest start shells that wait: their agent takes the last one first.
+    fn start_ahead(&mut self) {
+        self.ahead_at = None;
+        let mut there = self
+            .workers
+            .values()
+            .filter(|worker| worker.ahead.is_some())
+            .count();
+        for pid in self.idle.iter().rev().take(MOST_AHEAD) {
+            let Some(worker) = self.workers.get_mut(pid) else {
+                continue;
+            };
+            if there < MOST_AHEAD && !self.stopping {
+                there += usize::from(worker.start_ahead());
             }
         }
     }
@@ -679,6 +689,7 @@ impl Host {
         worker.rest();
         if reusable {
             self.idle.push_back(pid);
+            self.ahead_at = Some(now + AHEAD_AFTER);
         } else {
             self.workers.remove(&pid);
         }
@@ -766,73 +777,4 @@ fn timeout(pause: Option<Duration>) -> EpollTimeout {
     };
     let milliseconds = pause.as_nanos().div_ceil(1_000_000);
     EpollTimeout::from(u16::try_from(milliseconds).unwrap_or(u16::MAX))
-}
-
-impl Worker {
-    fn new(pid: i32, control: UnixStream) -> Worker {
-        Worker {
-            pid,
-            control,
-            outgoing: Vec::new(),
-            awaits_writable: false,
-            splitter: Splitter::default(),
-            execution: None,
-            pipes: [None, None],
-            watched: false,
-            watch_at: None,
-            report: None,
-            drain_until: None,
-            gone: false,
-        }
-    }
-
-    /// Hands the order over; the event of its start.
-    fn begin(&mut self, run: &orders::Run, order: &[u8]) -> io::Result<Value> {
-        let (stdout, stdout_writer) = pipe()?;
-        let (stderr, stderr_writer) = pipe()?;
-        let mut given = vec![stdout_writer.as_raw_fd(), stderr_writer.as_raw_fd()];
-        let command = run.command.as_deref().map(hidden).transpose()?;
-        given.extend(command.as_ref().map(AsRawFd::as_raw_fd));
-        let rights = [ControlMessage::ScmRights(&given)];
-        let flags = MsgFlags::MSG_NOSIGNAL;
-        let parts = [IoSlice::new(order)];
-        let sent = sendmsg::<()>(self.control.as_raw_fd(), &parts, &rights, flags, None)?;
-        self.outgoing.extend_from_slice(&order[sent..]);
-        self.pipes = [Some(stdout), Some(stderr)];
-        let now = Instant::now();
-        self.watch_at = Some(now + WATCH_AFTER);
-        let execution = self.execution.insert(Execution::new(run, self.pid, now));
-        Ok(execution.started())
-    }
-
-    fn send(&mut self) -> io::Result<()> {
-        let sent = match self.control.write(&self.outgoing) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            outcome => outcome?,
-        };
-        self.outgoing.drain(..sent);
-        Ok(())
-    }
-
-    /// As it was before its execution.
-    fn rest(&mut self) {
-        self.pipes = [None, None];
-        (self.watched, self.watch_at, self.drain_until) = (false, None, None);
-    }
-}
-
-fn pipe() -> io::Result<(File, OwnedFd)> {
-    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
-    nix::fcntl::fcntl(reader.as_fd(), flags)?;
-    Ok((File::from(reader), writer))
-}
-
-/// The command in a memory file, which the shell reads as it reads a script. The first thing the script does
-/// is to close the descriptor (the shell has its own by then), so that its children do not get the text.
-fn hidden(command: &str) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create(c"command", MFdFlags::MFD_CLOEXEC)?);
-    let text = format!("exec {}<&-;{command}\n", slot::COMMAND_DESCRIPTOR);
-    file.write_all(text.as_bytes())?;
-    Ok(OwnedFd::from(file))
 }

@@ -1,5 +1,6 @@
 //! What a client may ask of the host, one function for each request.
 
+use super::slot::Word;
 use super::{Host, MOST_IDLE, REFILL_PAUSE, WATCH_AFTER, begin_stop, orders};
 use crate::protocol::{self, frame_json, kind};
 use serde_json::{Map, Value, json};
@@ -52,7 +53,7 @@ impl Host {
             Ok(run) => run,
             Err(problems) => return self.refuse(body, "invalid", &problems),
         };
-        let order = frame_json(kind::SLOT, &run.order);
+        let order = frame_json(kind::SLOT, &Word::Run(&run.order));
         if order.len() > protocol::FRAME_LIMIT {
             let problem = "environment and arguments are too long".to_string();
             return self.refuse(body, "invalid", &[problem]);

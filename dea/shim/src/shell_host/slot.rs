@@ -1,7 +1,7 @@
 //! A slot: the process that stays in a control group and starts one program after the other there.
 //!
 //! ```text
-//!   host ──order, descriptors──▶ slot ──launch──▶ program ──forks──▶ …
+//!   host ──word, descriptors───▶ slot ──launch──▶ program ──forks──▶ …
 //!        ◀──────ended───────────      ◀─────── orphans ────────────┘
 //! ```
 //! Why it exists: moving a process into a control group makes the kernel wait for all processors (7 to 15 ms
@@ -14,6 +14,7 @@
 //!
 //! It is a child of the host and of its making, but shares nothing with it besides its connection.
 
+use super::ahead;
 use super::orders::LIMITS;
 use super::tree;
 use super::users::User;
@@ -29,16 +30,36 @@ use std::os::unix::net::UnixStream;
 use sys::launch::{Failure, Identity, Launch, Step, launch};
 use sys::process::{receive_with_descriptors, reset_signals, wait_for_any};
 
-const SHELL: &str = "/bin/sh";
+pub const SHELL: &str = "/bin/sh";
 /// One digit: some shells can close no higher one.
 pub const COMMAND_DESCRIPTOR: i32 = 9;
+/// Of a shell that waits.
+pub const GATE_DESCRIPTOR: i32 = 8;
 /// Above that of the host, which is started with 500: the kernel takes programs before the host. They have it
 /// from their slot, because setting it costs as much as ten other system calls; of both the kernel takes the
 /// larger.
 const OUT_OF_MEMORY: &str = "800";
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What a slot is to start. Its standard output, standard error and command come as descriptors.
+/// What a slot is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Word<O = Order> {
+    /// Start this. Standard output, standard error and the command come as descriptors.
+    Run(O),
+    /// Start a shell that waits for its command; as above, and the gate.
+    Wait(Surroundings),
+    /// The shell that waits has its command: tell its end.
+    Begun,
+}
+
+/// Of a shell that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surroundings {
+    pub user: Option<User>,
+    pub folder: String,
+}
+
+/// What a slot is to start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     /// The program first. `None`: a text for the shell, which comes in a file of its own: it may hold secrets,
@@ -68,6 +89,17 @@ struct Refusal {
     text: String,
 }
 
+/// What came with a word.
+struct Given {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    command: Option<OwnedFd>,
+    gate: Option<OwnedFd>,
+}
+
+/// A program that was started, or why not and where to say so.
+type Started = Result<i32, (Refusal, OwnedFd)>;
+
 /// The whole life of a slot; its exit status.
 pub fn live(connection: OwnedFd) -> i32 {
     match serve(UnixStream::from(connection)) {
@@ -96,39 +128,82 @@ fn serve(mut connection: UnixStream) -> io::Result<()> {
     let mut splitter = Splitter::default();
     let mut buffer = vec![0; 64 << 10];
     let mut descriptors = Vec::new();
+    let mut waiting: Option<Started> = None;
     loop {
         // The host closes its end: the slot is not wanted any more.
-        let (length, received) = receive_with_descriptors(connection.as_fd(), &mut buffer, 3)?;
+        let (length, received) = receive_with_descriptors(connection.as_fd(), &mut buffer, 4)?;
         if length == 0 {
             return Ok(());
         }
         descriptors.extend(received);
         splitter.push(&buffer[..length]);
-        while let Some(order) = splitter.next_json(kind::SLOT).map_err(io::Error::other)? {
-            let report = carry_out(&order, std::mem::take(&mut descriptors), &null)?;
+        while let Some(word) = splitter.next_json(kind::SLOT).map_err(io::Error::other)? {
+            let started = match word {
+                Word::Run(order) => {
+                    end_waiting(waiting.take())?;
+                    start(&order, given(&mut descriptors)?, &null)
+                }
+                Word::Wait(surroundings) => {
+                    end_waiting(waiting.take())?;
+                    let order = waiting_shell(surroundings);
+                    waiting = Some(start(&order, given(&mut descriptors)?, &null));
+                    continue;
+                }
+                Word::Begun => waiting
+                    .take()
+                    .ok_or_else(|| io::Error::other("no shell was started ahead"))?,
+            };
+            let report = follow(started)?;
             connection.write_all(&frame_json(kind::SLOT, &report))?;
         }
     }
 }
 
-fn carry_out(order: &Order, descriptors: Vec<OwnedFd>, null: &File) -> io::Result<Report> {
-    let mut given = descriptors.into_iter();
+fn given(descriptors: &mut Vec<OwnedFd>) -> io::Result<Given> {
+    let mut given = std::mem::take(descriptors).into_iter();
     let (Some(stdout), Some(stderr)) = (given.next(), given.next()) else {
         return Err(io::Error::other("an order came without its descriptors"));
     };
-    let command = given.next();
-    let outcome = begin(
-        order,
-        null.as_fd(),
-        stdout.as_fd(),
-        stderr.as_fd(),
-        command.as_ref(),
-    );
-    // Whoever reads them waits for the end of all writers.
-    drop((stdout, command));
-    let program = match outcome {
+    Ok(Given {
+        stdout,
+        stderr,
+        command: given.next(),
+        gate: given.next(),
+    })
+}
+
+fn waiting_shell(surroundings: Surroundings) -> Order {
+    Order {
+        arguments: Some(ahead::waits().to_vec()),
+        environment: Some(Vec::new()),
+        folder: surroundings.folder,
+        user: surroundings.user.map(Ok),
+        limits: Vec::new(),
+    }
+}
+
+/// The shell that waits is of no use.
+fn end_waiting(waiting: Option<Started>) -> io::Result<()> {
+    match waiting {
+        None | Some(Err(_)) => Ok(()),
+        Some(Ok(shell)) => {
+            tree::send(shell, Signal::SIGKILL);
+            clear()
+        }
+    }
+}
+
+fn start(order: &Order, given: Given, null: &File) -> Started {
+    // Whoever reads them waits for the end of all writers: here they are closed with this function.
+    let outcome = begin(order, null.as_fd(), &given);
+    outcome.map_err(|refusal| (refusal, given.stderr))
+}
+
+/// Waits for its end, and ends what it left.
+fn follow(started: Started) -> io::Result<Report> {
+    let program = match started {
         Ok(program) => program,
-        Err(Refusal { status, text }) => {
+        Err((Refusal { status, text }, stderr)) => {
             let _ = writeln!(File::from(stderr), "{text}");
             return Ok(Report {
                 status: Some(status),
@@ -138,7 +213,6 @@ fn carry_out(order: &Order, descriptors: Vec<OwnedFd>, null: &File) -> io::Resul
             });
         }
     };
-    drop(stderr);
     let ended = loop {
         match wait_for_any(true)? {
             Some(ended) if ended.pid == program => break ended,
@@ -173,13 +247,7 @@ fn clear() -> io::Result<()> {
     }
 }
 
-fn begin(
-    order: &Order,
-    null: BorrowedFd<'_>,
-    stdout: BorrowedFd<'_>,
-    stderr: BorrowedFd<'_>,
-    command: Option<&OwnedFd>,
-) -> Result<i32, Refusal> {
+fn begin(order: &Order, null: BorrowedFd<'_>, given: &Given) -> Result<i32, Refusal> {
     let refusal = |text| Refusal { status: 1, text };
     let user = match &order.user {
         Some(Err(name)) => return Err(refusal(format!("there is no user {name}"))),
@@ -210,8 +278,18 @@ fn begin(
         .iter()
         .filter_map(|(name, limit)| Some((resource(name)?, *limit)))
         .collect();
-    let mut descriptors = vec![(null, 0), (stdout, 1), (stderr, 2)];
-    descriptors.extend(command.map(|command| (command.as_fd(), COMMAND_DESCRIPTOR)));
+    let mut descriptors = vec![
+        (null, 0),
+        (given.stdout.as_fd(), 1),
+        (given.stderr.as_fd(), 2),
+    ];
+    // The highest number first: it is none of ours.
+    let further = [
+        (&given.command, COMMAND_DESCRIPTOR),
+        (&given.gate, GATE_DESCRIPTOR),
+    ];
+    let further = further.into_iter();
+    descriptors.extend(further.filter_map(|(one, number)| Some((one.as_ref()?.as_fd(), number))));
     let launched = launch(Launch {
         files: &borrowed(&files),
         arguments: &borrowed(&arguments),

@@ -1,7 +1,8 @@
 //! What the agent is told to do with actions: `yard.dea.{id}.action.run` and `.action.stop`.
 //!
 //! An answer "accepted" is a promise that the end will be told, so the execution is written down
-//! before it. "Refused" says that certainly nothing began.
+//! before it. "Refused" says that certainly nothing began. The answer is not urgent: the host of the sandbox is told
+//! first, since what an answer makes others do takes the processor from what was asked for.
 
 use super::making;
 use super::unit::{self, MOST_RUNNING, NewAction, PackCommand};
@@ -27,32 +28,47 @@ impl Agent {
     }
 }
 
+/// Who wants an action run, and waits for an answer.
+pub type Asker = Arc<Received<()>>;
+
+/// Since when an execution is here.
+enum Taken {
+    /// Its unit answers, once its host has been told.
+    Now,
+    Before,
+}
+
 fn run(agent: &Arc<Agent>, received: Received<RunAction>) {
-    let reply = match accept(agent, &received.message) {
-        Ok(()) => RunActionReply {
-            accepted: true,
-            reason: String::new(),
-        },
+    let (message, from) = received.open();
+    let from = Arc::new(from);
+    match accept(agent, &message, &from) {
+        Ok(Taken::Now) => {}
+        Ok(Taken::Before) => answer(agent, from, Ok(())),
         Err(reason) => {
-            received.ignore(
+            from.ignore(
                 "refused",
-                format_args!("execution {}: {reason}", received.message.execution),
+                format_args!("execution {}: {reason}", message.execution),
             );
-            RunActionReply {
-                accepted: false,
-                reason,
-            }
+            answer(agent, from, Err(reason));
         }
+    }
+}
+
+/// Says that an execution is taken, or why not.
+pub fn answer(agent: &Arc<Agent>, from: Asker, taken: Result<(), String>) {
+    let reply = RunActionReply {
+        accepted: taken.is_ok(),
+        reason: taken.err().unwrap_or_default(),
     };
     agent.tasks.spawn_once("answer", async move {
-        if let Err(error) = received.respond(&reply).await {
+        if let Err(error) = from.respond(&reply).await {
             tracing::warn!(%error, "whoever wants an action run was not answered");
         }
     });
 }
 
 /// Takes an execution, or says why not.
-fn accept(agent: &Arc<Agent>, request: &RunAction) -> Result<(), String> {
+fn accept(agent: &Arc<Agent>, request: &RunAction, from: &Asker) -> Result<Taken, String> {
     let (key, orders) = action::understand(request)?;
     let id = action::id(&request.execution, request.attempt);
     let place = (request.execution.clone(), request.attempt);
@@ -69,7 +85,7 @@ fn accept(agent: &Arc<Agent>, request: &RunAction) -> Result<(), String> {
         return Err("it was stopped before it came".to_string());
     }
     if unacknowledged || table.actions.contains_key(&place) || table.ended_actions.knows(&id) {
-        return Ok(());
+        return Ok(Taken::Before);
     }
     if let Some(newest) = table.newest_attempt(&request.execution) {
         if newest > request.attempt {
@@ -101,7 +117,11 @@ fn accept(agent: &Arc<Agent>, request: &RunAction) -> Result<(), String> {
     let Some(entry) = table.packs.get_mut(&sandbox) else {
         return Err("its sandbox is gone".to_string());
     };
-    let command = PackCommand::Run(Box::new(NewAction { record, orders }));
+    let command = PackCommand::Run(Box::new(NewAction {
+        record,
+        orders,
+        from: from.clone(),
+    }));
     if entry.commands.try_send(command).is_err() {
         agent.notes.settle(&id);
         return Err("its sandbox takes no more commands".to_string());
@@ -109,9 +129,7 @@ fn accept(agent: &Arc<Agent>, request: &RunAction) -> Result<(), String> {
     entry.running += 1;
     entry.warm.idle_since = None;
     table.actions.insert(place, sandbox);
-    drop(table);
-    agent.nudges.report.notify_one();
-    Ok(())
+    Ok(Taken::Now)
 }
 
 /// Begins to make a sandbox for this pack.

@@ -22,6 +22,7 @@ mod sides;
 use super::host::{Broken, HostConnection};
 use super::making::{self, Made};
 use super::notes::Found;
+use super::requests::{self, Asker};
 use crate::adapters::agent::{Agent, PackEntry};
 use crate::adapters::chain;
 use crate::adapters::droplets::DropletUse;
@@ -75,6 +76,7 @@ pub enum PackCommand {
 pub struct NewAction {
     pub record: ActionRecord,
     pub orders: Map<String, Value>,
+    pub from: Asker,
 }
 
 pub struct Unit {
@@ -95,6 +97,8 @@ pub struct Unit {
     /// It has a host for shell actions; one that an older agent made has none.
     has_shell_host: bool,
     executions: BTreeMap<String, Execution>,
+    /// Who waits to hear that executions are taken.
+    unanswered: Vec<Asker>,
     /// Ended, and their ends not in the spool yet.
     concluding: BTreeSet<String>,
     over: bool,
@@ -202,6 +206,7 @@ impl Unit {
             shell: Side::default(),
             has_shell_host: true,
             executions: BTreeMap::new(),
+            unanswered: Vec::new(),
             concluding: BTreeSet::new(),
             over: false,
         }
@@ -235,6 +240,7 @@ impl Unit {
                 Happening::TimePassed => self.time_passed().await,
             }
             self.dispatch();
+            self.answer();
             if self.is_done() {
                 self.leave().await;
             }
@@ -280,6 +286,7 @@ impl Unit {
     fn obey(&mut self, command: PackCommand) {
         match command {
             PackCommand::Run(action) => {
+                self.unanswered.push(action.from);
                 let host = self.host_for(&action.record);
                 let now = self.agent.now().uptime;
                 let mut execution = Execution::new(action.record, action.orders, host);
@@ -309,6 +316,17 @@ impl Unit {
             PackCommand::Shutdown => self.shut_down(),
             PackCommand::Leave => {}
         }
+    }
+
+    /// Tells who waits for it that executions are taken, and the report that there are more.
+    fn answer(&mut self) {
+        if self.unanswered.is_empty() {
+            return;
+        }
+        for from in self.unanswered.drain(..) {
+            requests::answer(&self.agent, from, Ok(()));
+        }
+        self.agent.nudges.report.notify_one();
     }
 
     fn shut_down(&mut self) {

@@ -21,8 +21,8 @@ and the greatest of them in brackets; whether it is met follows from the median.
 const METHOD: &str = "
 - Events: a whole cluster, one event at a time, from before the request to a webhook is sent through the router. A shell action is seen to begin by a
   reader of a named pipe to which it writes first, so the reader's wake-up is in the time; a Python action reads the clock in the first line of
-  `run`. Warm: the sandbox of the pack is there. Cold: it is not, its files are on the agent, and so is what the agent keeps prepared for whichever
-  pack comes. Processes are not pinned.
+  `run`. Warm: the sandbox of the pack is there, and in it a shell that waits for its command (its slot had rested for 20 ms). Cold: the sandbox
+  is not there, its files are on the agent, and so is what the agent keeps prepared for whichever pack comes. Processes are not pinned.
 - Placements in memory: one thread, on core 0; Y looks at every agent for every instance. From end to end: a controller with SQLite between a real bus
   and a real cluster store, from the change of an app's number of instances to the last command received and the last reason on record; Y: the
   same records through the same store, by 64 callers that each wait for theirs to be on disk.

@@ -20,7 +20,8 @@ impl Round {
         }
         let filter = Filter::new()
             .equals("resource_ref", action)
-            .equals_number("enabled", 1);
+            .equals_number("enabled", 1)
+            .kept();
         let rows = PolicyRow::fetch(&mut self.tx, filter, "policies of an action").await?;
         let mut found = Vec::new();
         for row in rows {
