@@ -15,6 +15,9 @@ pub struct Config {
     /// Set where routers are on other machines than this agent.
     #[serde(default)]
     pub outside: Option<Outside>,
+    /// Where to call the SSH proxy; set where it is on another machine and cannot call here.
+    #[serde(default)]
+    pub ssh_calls: Option<SocketAddr>,
     /// Start of the names of this agent's network interfaces (at most 8 characters).
     pub interface_prefix: String,
     #[serde(default = "default_zone")]

@@ -10,7 +10,7 @@ use anyhow::Context;
 use daemon::{AdminConfig, Bootstrap, BusConfig, ClusterIdentity, Role, StoreConfig};
 use proto::config::Owner;
 use proto::ids::ComponentId;
-use proto::join::{Login, ROUTER, Standing};
+use proto::join::{Login, ROUTER, SSH_CALLS, Standing};
 use proto::node::ClusterFile;
 use proto::roles::{FIRST_MACHINE, NODES, Roles};
 use serde_json::{Value, json};
@@ -229,6 +229,7 @@ impl Plan {
         }
         if self.file.roles.count(Role::SshProxy) > 0 {
             sockets.push(("ssh".to_string(), self.ssh()));
+            sockets.push((SSH_CALLS.to_string(), self.local(SSH_CALLS)));
         }
         for index in self.file.roles.numbers(Role::Controller) {
             let name = numbered(API, index);
@@ -332,6 +333,9 @@ impl Plan {
             .collect();
         if self.file.roles.has(Role::Router, 1) {
             services.insert(ROUTER.to_string(), self.file.port);
+        }
+        if self.file.roles.has(Role::SshProxy, 1) {
+            services.insert(SSH_CALLS.to_string(), self.chosen.port(SSH_CALLS));
         }
         services
     }
@@ -562,6 +566,7 @@ impl Plan {
                             "ports": ports.len(),
                         })
                     }),
+                    "ssh_calls": self.file.joined.as_ref().map(|_| self.local(SSH_CALLS)),
                     "memory_mb": self.memory_mb(),
                     "disk_mb": null,
                     "router_address": self.router_here(),
@@ -583,6 +588,7 @@ impl Plan {
             Role::SshProxy => json!({
                 "address": self.ssh(),
                 "socket": "ssh",
+                "calls": self.local(SSH_CALLS),
                 "controller_url": format!("http://{}", self.local("api")),
                 "host_key_file": self.layout.home.join("ssh-host-key"),
                 "fingerprint_file": self.ssh_fingerprint(),
@@ -644,8 +650,11 @@ fn own_names(parts: &[Part], guests: &Roles, machines: &[String]) -> Names {
     }
 }
 
+/// Services of the first machine that a machine which joined has at ports of its own.
+const OWN_PORTS: [&str; 2] = [ROUTER, SSH_CALLS];
+
 /// The same on a machine that joined. The controllers name their ports in addresses that they give out, so these are
-/// the same here; the router's is not, because people may run something of theirs at it.
+/// the same here; those of the router and the SSH proxy are not, because people may run something of theirs at them.
 fn names_of_joined(parts: &[Part], standing: &Standing) -> Result<Names, ChoiceError> {
     let given_secrets = secrets(standing);
     for daemon in parts.iter().filter_map(Part::component) {
@@ -654,12 +663,14 @@ fn names_of_joined(parts: &[Part], standing: &Standing) -> Result<Names, ChoiceE
         }
     }
     let mut ports: Vec<String> = parts.iter().flat_map(Part::ports).collect();
-    ports.push(ROUTER.to_string());
+    ports.extend(OWN_PORTS.map(str::to_string));
     let services = standing.services.clone().into_iter();
     Ok(Names {
         ports,
         secrets: vec!["status".to_string()],
-        given_ports: services.filter(|(name, _)| name != ROUTER).collect(),
+        given_ports: services
+            .filter(|(name, _)| !OWN_PORTS.contains(&name.as_str()))
+            .collect(),
         given_secrets,
     })
 }

@@ -4,6 +4,9 @@
 //! ssh-proxy ── Hello{ticket}, Open, Input… ──▶ agent ──▶ sandbox
 //!           ◀── Opened, Output…, Ended ──────
 //! ```
+//! The proxy connects. An agent on another machine, which it cannot reach, connects to the proxy instead and says
+//! Called{ticket} first, so that the proxy knows which session it is for; then all goes on as above.
+//!
 //! A message is a length (u32, big endian), a kind (one byte) and a body: JSON, except the users' own bytes,
 //! which travel as they are. The ticket is what the controller told the agent over the bus a moment before
 //! ([`crate::bus::dea::EnterInstance`]); without one of its tickets an agent says nothing and hangs up.
@@ -63,6 +66,10 @@ pub enum ToInstance {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromInstance {
+    /// The first message of an agent that connected itself.
+    Called {
+        ticket: String,
+    },
     Opened,
     /// Nothing was opened; the last message.
     Refused {
@@ -97,6 +104,7 @@ enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum News {
+    Called { ticket: String },
     Opened,
     Refused { problem: String },
     OutputEnded,
@@ -173,6 +181,7 @@ impl FromInstance {
         words(&match self {
             FromInstance::Output(bytes) => return message(OUTPUT, &bytes),
             FromInstance::Errors(bytes) => return message(ERRORS, &bytes),
+            FromInstance::Called { ticket } => News::Called { ticket },
             FromInstance::Opened => News::Opened,
             FromInstance::Refused { problem } => News::Refused { problem },
             FromInstance::OutputEnded => News::OutputEnded,
@@ -189,6 +198,7 @@ impl FromInstance {
             OUTPUT => FromInstance::Output(body),
             ERRORS => FromInstance::Errors(body),
             WORDS => match read(&body)? {
+                News::Called { ticket } => FromInstance::Called { ticket },
                 News::Opened => FromInstance::Opened,
                 News::Refused { problem } => FromInstance::Refused { problem },
                 News::OutputEnded => FromInstance::OutputEnded,
@@ -277,6 +287,7 @@ mod tests {
     #[test]
     fn answers_survive_the_way() {
         let sent = [
+            FromInstance::Called { ticket: "t".into() },
             FromInstance::Opened,
             FromInstance::Refused {
                 problem: "no".into(),

@@ -26,6 +26,8 @@ pub const GATE_PORT: u16 = 7443;
 pub const LONGEST_LINE: u64 = 256 * 1024;
 /// The router as the sandboxes of a joined machine reach it; other services have the names of their ports.
 pub const ROUTER: &str = "router";
+/// Where agents call the SSH proxy.
+pub const SSH_CALLS: &str = "ssh-calls";
 
 const FORM: &str = "yard-join-1";
 

@@ -60,6 +60,7 @@ samples! {
     "dea.id.start": StartInstance,
     "yard.dea.id.enter": EnterInstance,
     "yard.dea.id.enter.reply": EnterReply,
+    "yard.dea.id.enter.reply.calls": EnterReply,
     "dea.stop": StopInstances,
     "dea.update": UpdateInstances,
     "dea.find.droplet": FindInstances,

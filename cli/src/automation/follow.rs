@@ -285,15 +285,51 @@ pub fn last_words(execution: &Value) -> Vec<String> {
     .iter()
     .filter_map(|place| text(execution, place))
     .find(|words| !words.trim().is_empty())
+    .or_else(|| messages(&execution["result"]["errors"]))
     .or_else(|| text(execution, "result").filter(|words| words != "{}"))
     .map(|words| words.lines().map(str::to_string).collect())
     .unwrap_or_default()
+}
+
+/// What the controller's own actions, and workflows, say of what went wrong: a list of errors with a message each.
+fn messages(errors: &Value) -> Option<String> {
+    let messages: Vec<&str> = errors
+        .as_array()?
+        .iter()
+        .filter_map(|error| error["message"].as_str())
+        .collect();
+    (!messages.is_empty()).then(|| messages.join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_a_failed_action_said_last_is_found_in_every_shape_of_results() {
+        let check = |result: Value, expected: &[&str]| {
+            assert_eq!(
+                last_words(&json!({ "result": result })),
+                expected,
+                "{result}"
+            );
+        };
+        check(
+            json!({ "stderr": "a\nb", "errors": [{ "message": "c" }] }),
+            &["a", "b"],
+        );
+        check(
+            json!({ "output": null, "errors": [{ "message": "no index", "type": "error" }] }),
+            &["no index"],
+        );
+        check(
+            json!({ "errors": [{ "message": "one" }, { "message": "two" }] }),
+            &["one", "two"],
+        );
+        check(json!({ "errors": [] }), &["{\"errors\":[]}"]);
+        check(json!({}), &[]);
+    }
 
     #[test]
     fn every_end_but_success_is_a_failure() {

@@ -83,8 +83,21 @@ fn ttl(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a time from 1s to 7d, for instance 30m".to_string())
 }
 
+/// The cluster of this machine, if it is its first one: the others know none of those that joined.
+fn first_machine(home: Option<&Path>) -> Outcome<ClusterFile> {
+    let (cluster, _) = cluster_of(home)?;
+    match &cluster.joined {
+        None => Ok(cluster),
+        Some(joined) => Err(Failure::failed(format!(
+            "this machine joined its cluster, as {}: only the first machine gives tokens and removes machines",
+            cluster.machine
+        ))
+        .fix(format!("the same there: its gate is at {}", joined.gate))),
+    }
+}
+
 pub async fn token(args: TokenArgs, out: &Output) -> Outcome {
-    let (cluster, _) = cluster_of(args.home.as_deref())?;
+    let cluster = first_machine(args.home.as_deref())?;
     let request = NodeRequest::Token {
         roles: args.roles,
         ttl_s: args.ttl.as_secs(),
@@ -198,7 +211,7 @@ pub async fn leave(args: LeaveArgs, out: &Output) -> Outcome {
 }
 
 pub async fn remove(args: RemoveArgs, out: &Output) -> Outcome {
-    let (cluster, _) = cluster_of(args.home.as_deref())?;
+    let cluster = first_machine(args.home.as_deref())?;
     let request = NodeRequest::Remove {
         machine: args.machine.clone(),
         force: args.force,

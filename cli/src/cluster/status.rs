@@ -27,6 +27,9 @@ struct Whole {
     api: Option<String>,
     /// Everything is ready, as far as can be seen.
     healthy: bool,
+    /// The name of this machine, where it joined the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joined_as: Option<String>,
     cluster: Option<ClusterStatus>,
     node: Option<NodeStatus>,
     /// Why a part is missing.
@@ -35,11 +38,12 @@ struct Whole {
 
 pub async fn run(args: StatusArgs, out: &Output, store: Store) -> Outcome {
     let mut problems = Vec::new();
-    let node = match node(args.home.as_deref()).await {
-        Ok(node) => node,
+    let (node, joined_as) = match node(args.home.as_deref()).await {
+        Ok(Some((node, joined_as))) => (Some(node), joined_as),
+        Ok(None) => (None, None),
         Err(failure) => {
             problems.push(format!("node: {}", failure.what));
-            None
+            (None, None)
         }
     };
     let (api, cluster, failure) = match Client::open(store) {
@@ -53,9 +57,17 @@ pub async fn run(args: StatusArgs, out: &Output, store: Store) -> Outcome {
         if node.is_none() {
             return Err(failure);
         }
-        problems.push(format!("API: {}", failure.what));
+        problems.push(match joined_as {
+            None => format!("API: {}", failure.what),
+            // Nobody needs to log in there, and the names of the cluster need not be known.
+            Some(_) => format!(
+                "of the other machines nothing can be told here: {}",
+                failure.what
+            ),
+        });
     }
-    let healthy = problems.iter().all(|problem| problem.starts_with("node:"))
+    let healthy = (joined_as.is_some()
+        || problems.iter().all(|problem| problem.starts_with("node:")))
         && node.as_ref().is_none_or(|node| {
             node.components
                 .iter()
@@ -67,6 +79,7 @@ pub async fn run(args: StatusArgs, out: &Output, store: Store) -> Outcome {
     let whole = Whole {
         api,
         healthy,
+        joined_as,
         cluster,
         node,
         problems,
@@ -77,12 +90,16 @@ pub async fn run(args: StatusArgs, out: &Output, store: Store) -> Outcome {
     if whole.healthy {
         Ok(())
     } else {
-        Err(Failure::failed("the cluster is not healthy"))
+        let what = match (&whole.joined_as, &whole.cluster) {
+            (Some(_), None) => "this machine is not healthy",
+            _ => "the cluster is not healthy",
+        };
+        Err(Failure::failed(what))
     }
 }
 
-/// None: this machine has no cluster, or it is not running.
-async fn node(given: Option<&std::path::Path>) -> Outcome<Option<NodeStatus>> {
+/// None: this machine has no cluster. With the name of the machine, if it joined one.
+async fn node(given: Option<&std::path::Path>) -> Outcome<Option<(NodeStatus, Option<String>)>> {
     let home = home::resolve(given)?;
     match home::read_cluster(&home)? {
         Some(cluster) => {
@@ -92,12 +109,14 @@ async fn node(given: Option<&std::path::Path>) -> Outcome<Option<NodeStatus>> {
                 Duration::from_secs(5),
             )
             .await?;
-            status.map(Some).ok_or_else(|| {
+            let status = status.ok_or_else(|| {
                 Failure::new(
                     Code::Unreachable,
                     format!("the cluster in {} is not running", home.display()),
                 )
-            })
+            })?;
+            let joined_as = cluster.joined.is_some().then_some(cluster.machine);
+            Ok(Some((status, joined_as)))
         }
         None => Ok(None),
     }
@@ -109,7 +128,10 @@ fn render(whole: &Whole, out: &Output, now: OffsetDateTime) -> String {
     } else {
         out.paint(Color::Bad, "not healthy")
     };
-    let mut rows = vec![("cluster", verdict)];
+    let mut rows = match (&whole.joined_as, &whole.cluster) {
+        (Some(machine), None) => vec![("machine", format!("{machine}, {verdict}"))],
+        _ => vec![("cluster", verdict)],
+    };
     if let Some(api) = &whole.api {
         rows.push(("api", api.clone()));
     }

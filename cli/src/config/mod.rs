@@ -221,14 +221,18 @@ async fn get(client: &Client, key: &str) -> Outcome<ConfigEntry> {
 
 /// Unknown keys are told at once, with what was perhaps meant.
 fn check_key(key: &str) -> Outcome {
-    if Key::find(key).is_some() {
-        return Ok(());
+    match Key::find(key) {
+        Some(_) => Ok(()),
+        None => Err(no_key(key)),
     }
-    let last = key.rsplit('/').next().unwrap_or(key);
+}
+
+fn no_key(key: &str) -> Failure {
+    let last = format!("/{}", key.rsplit('/').next().unwrap_or(key));
     let near: Vec<&str> = proto::config::KEYS
         .iter()
         .map(|known| known.path)
-        .filter(|path| path.starts_with(key) || path.ends_with(last))
+        .filter(|path| path.starts_with(key) || path.ends_with(&last))
         .take(5)
         .collect();
     let fix = if near.is_empty() {
@@ -236,14 +240,19 @@ fn check_key(key: &str) -> Outcome {
     } else {
         near.join(", ")
     };
-    Err(Failure::new(
+    Failure::new(
         Code::NotFound,
         format!("there is no configuration key {key}"),
     )
-    .fix(fix))
+    .fix(fix)
 }
 
 async fn watch(client: &Client, out: &Output, prefix: &str) -> Outcome {
+    let keys = || proto::config::KEYS.iter();
+    if !keys().any(|key| key.path.starts_with(prefix)) {
+        // It would wait for ever.
+        return Err(no_key(prefix));
+    }
     let mut stream = client.config_stream().await?;
     while let Some(data) = stream.next_data().await {
         let Ok(value) = serde_json::from_str::<Value>(&data) else {

@@ -105,8 +105,10 @@ pub async fn run(args: CopyArgs, out: &Output, store: Store) -> Outcome {
 
 /// The name a copy has if the target takes it in.
 fn own_name(path: &Path) -> Outcome<String> {
-    let whole = std::fs::canonicalize(path)
-        .map_err(|error| Failure::failed(format!("read {}", path.display())).because(error))?;
+    let whole = std::fs::canonicalize(path).map_err(|error| {
+        let failure = Failure::failed(format!("read {}: {error}", path.display()));
+        failure.because(error)
+    })?;
     whole
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
@@ -115,8 +117,9 @@ fn own_name(path: &Path) -> Outcome<String> {
 
 async fn copy_in(inside: &super::connection::Inside, from: &Path, to: &str) -> Outcome<u64> {
     let name = own_name(from)?;
-    let failed =
-        |error: std::io::Error| Failure::failed(format!("read {}", from.display())).because(error);
+    let failed = |error: std::io::Error| {
+        Failure::failed(format!("read {}: {error}", from.display())).because(error)
+    };
     let archive = pack(from).map_err(failed)?;
     let size = archive.metadata().map_err(failed)?.len();
     let (sender, receiver) = mpsc::channel(4);

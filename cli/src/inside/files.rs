@@ -50,6 +50,8 @@ enum Found {
 /// Comes before what is ours: start scripts of the app may print what they like.
 pub(super) const BEGIN: &[u8] = b"\0yard\0";
 const MISSING: u32 = 66;
+/// Of a shell that does not find a program.
+const NOT_FOUND: u32 = 127;
 
 fn question(path: &str) -> String {
     let path = quoted(path);
@@ -80,8 +82,15 @@ fn read(done: &Done, path: &str) -> Outcome<Found> {
         Failure::failed(format!("list {path}: {}", done.errors.trim()))
             .fix("the app's stack needs bash and GNU find")
     };
-    if done.status != 0 {
+    // What the stack lacks its shell does not find.
+    if done.status == NOT_FOUND {
         return Err(odd());
+    }
+    if done.status != 0 {
+        let told = done.errors.trim();
+        return Err(Failure::failed(format!(
+            "read {path} in the instance: {told}"
+        )));
     }
     match after_mark(&done.output).ok_or_else(odd)? {
         [b'f', content @ ..] => Ok(Found::File(content.to_vec())),

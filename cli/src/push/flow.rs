@@ -212,7 +212,7 @@ async fn push_app(
             watch::describe(out, &looks)
         ))?;
     }
-    tell(out, app, &places, strategy.is_some())?;
+    tell(out, app, &places, strategy.is_some(), &looks)?;
     Ok(Pushed {
         name: app.name.clone(),
         guid: app.guid.clone(),
@@ -233,11 +233,23 @@ async fn push_app(
     })
 }
 
-fn tell(out: &Output, app: &App, places: &summary::Places, started: bool) -> Outcome {
+fn tell(
+    out: &Output,
+    app: &App,
+    places: &summary::Places,
+    started: bool,
+    looks: &[Look],
+) -> Outcome {
     let name = out.paint(Color::Strong, &app.name);
     if !started {
         return out.say(format!(
             "\n{name} is staged and not started: `yard start {}`",
+            app.name
+        ));
+    }
+    if looks.iter().all(|look| look.wanted == 0) {
+        return out.say(format!(
+            "\n{name} is started, and is to have no instance: `yard scale {} --instances 1`",
             app.name
         ));
     }

@@ -22,8 +22,8 @@ pub fn routes() -> Router<Api> {
         )
         .route("/v3/stacks", get(list_stacks).post(refuse_stack))
         .route("/v3/stacks/{guid}", get(show_stack).patch(refuse_change))
-        .route("/v3/processes/{guid}/sidecars", get(empty_list))
-        .route("/v3/apps/{guid}/sidecars", get(empty_list));
+        .route("/v3/processes/{guid}/sidecars", get(sidecars_of_process))
+        .route("/v3/apps/{guid}/sidecars", get(sidecars_of_app));
     for (path, one, what) in ABSENT {
         router = router.route(path, absent(what)).route(
             &format!("{path}/{{guid}}"),
@@ -60,6 +60,26 @@ fn refuse(what: &str) -> Refusal {
 }
 
 /// Whatever is asked of nothing, the answer is nothing.
+async fn sidecars_of_app(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(guid): Path<String>,
+    asked: Asked,
+) -> Answer {
+    api.ops.app(&caller.0, &guid).await?;
+    empty_list(caller, asked).await
+}
+
+async fn sidecars_of_process(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(guid): Path<String>,
+    asked: Asked,
+) -> Answer {
+    api.ops.process(&caller.0, &guid).await?;
+    empty_list(caller, asked).await
+}
+
 async fn empty_list(_: Caller, asked: Asked) -> Answer {
     Ok(asked.page(
         Listing {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod deployment;
 pub mod dispatch;
 pub mod droplet_archive;
+pub mod labels;
 pub mod manifest;
 pub mod manifest_diff;
 pub mod manifest_document;

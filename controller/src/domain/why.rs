@@ -467,20 +467,22 @@ impl<'a> Sorted<'a> {
 
     /// What began the version of an instance, or brought its index.
     fn origin(&self, first: &Decision) -> Vec<Cause> {
-        let deployment = self
-            .deployments
-            .iter()
-            .copied()
-            .find(|it| it.new_process == first.slot.process && it.begun_at <= first.at);
-        if let Some(deployment) = deployment {
-            return self.deployment_causes(deployment);
-        }
         let begun = self
             .deeds
             .iter()
             .copied()
             .rev()
             .find(|deed| deed.at <= first.at && deed.act.starts(&first.slot));
+        let deployment = self
+            .deployments
+            .iter()
+            .copied()
+            .find(|it| it.new_process == first.slot.process && it.begun_at <= first.at)
+            // The process outlives its deployment: what was begun anew once that was over has another cause.
+            .filter(|it| !begun.is_some_and(|deed| it.ended_at.is_some_and(|end| deed.at >= end)));
+        if let Some(deployment) = deployment {
+            return self.deployment_causes(deployment);
+        }
         let Some(begun) = begun else {
             return vec![said(first)];
         };

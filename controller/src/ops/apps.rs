@@ -4,13 +4,13 @@
 //! instances to take effect (environment, memory, droplet, command) waits for the next start or
 //! restart, which gives every process a new version.
 
-use super::list::{Columns, ListQuery, Listing};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
 use super::quotas::Account;
 use super::revisions;
 use super::{Ops, Refusal, buildpacks, by, new_guid, now, of_spaces_in_sight, on, space_for};
 use crate::domain::access::{Action, Actor};
 use crate::domain::quotas::Purpose;
-use crate::domain::{manifest, names};
+use crate::domain::{labels, manifest, names};
 use crate::store::apps::{App, STARTED, STOPPED};
 use crate::store::droplets::{Droplet, STAGED};
 use crate::store::processes::{self, Process};
@@ -26,7 +26,13 @@ const COLUMNS: Columns = Columns {
         ("names", "name"),
         ("space_guids", "space_guid"),
     ],
-    others: &["organization_guids", "lifecycle_type", "stacks", "include"],
+    others: &[
+        "organization_guids",
+        "lifecycle_type",
+        "stacks",
+        "include",
+        LABEL_SELECTOR,
+    ],
     orders: &[("name", "name"), ("state", "state")],
 };
 
@@ -90,23 +96,38 @@ pub fn check_stack(stack: &str) -> Result<(), Refusal> {
     ))
 }
 
-pub fn lay_metadata(
+/// Lays changes of labels over those there are. None as a value takes the key away, also one that could not be made now.
+pub fn lay_labels(
     labels: &mut BTreeMap<String, String>,
     changes: &BTreeMap<String, Option<String>>,
 ) -> Result<(), Refusal> {
+    lay(labels, changes, labels::check_label)
+}
+
+pub fn lay_annotations(
+    annotations: &mut BTreeMap<String, String>,
+    changes: &BTreeMap<String, Option<String>>,
+) -> Result<(), Refusal> {
+    lay(annotations, changes, labels::check_annotation)
+}
+
+fn lay(
+    kept: &mut BTreeMap<String, String>,
+    changes: &BTreeMap<String, Option<String>>,
+    check: fn(&str, &str) -> Result<(), labels::Invalid>,
+) -> Result<(), Refusal> {
     for (key, value) in changes {
-        if key.is_empty() || key.len() > 317 {
-            return Refusal::unprocessable(format!(
-                "Metadata key error: {key:?} must have 1 to 317 characters"
-            ));
-        }
         match value {
-            Some(value) if value.len() > 5000 => {
-                return Refusal::unprocessable(format!("Metadata value of {key:?} is too long"));
+            Some(value) => {
+                labels::check_key(key)
+                    .and_then(|()| check(key, value))
+                    .or_else(|invalid| Refusal::unprocessable(invalid.to_string()))?;
+                kept.insert(key.clone(), value.clone());
             }
-            Some(value) => labels.insert(key.clone(), value.clone()),
-            None => labels.remove(key),
-        };
+            None => {
+                kept.remove(key);
+            }
+        }
     }
     Ok(())
 }
@@ -187,8 +208,8 @@ pub async fn apply_settings(
         }
         check_environment_size(&app.environment)?;
     }
-    lay_metadata(&mut app.labels, &settings.labels)?;
-    lay_metadata(&mut app.annotations, &settings.annotations)
+    lay_labels(&mut app.labels, &settings.labels)?;
+    lay_annotations(&mut app.annotations, &settings.annotations)
 }
 
 fn check_variable(name: &str, value: Option<&str>) -> Result<(), Refusal> {

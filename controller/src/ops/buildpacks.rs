@@ -4,8 +4,8 @@
 //! contents, as the bits of apps are, and kept under its checksum; how it ended stands in a job, by whose code
 //! clients tell a broken archive from one that is no buildpack.
 
-use super::apps::lay_metadata;
-use super::list::{Columns, ListQuery, Listing};
+use super::apps::{lay_annotations, lay_labels};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
 use super::upload::{blocking, open, table_of_contents};
 use super::{Ops, Refusal, STACKS, authorize, by, new_guid, now};
 use crate::domain::access::{Action, Actor, Object};
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 const COLUMNS: Columns = Columns {
     filters: &[("guids", "guid"), ("names", "name"), ("stacks", "stack")],
-    others: &["lifecycle"],
+    others: &["lifecycle", LABEL_SELECTOR],
     orders: &[("position", "position"), ("name", "name")],
 };
 
@@ -199,8 +199,8 @@ impl Ops {
         let mut buildpack = Buildpack::new(new_guid(), name, stack, position, now);
         buildpack.enabled = settings.enabled.unwrap_or(buildpack.enabled);
         buildpack.locked = settings.locked.unwrap_or(buildpack.locked);
-        lay_metadata(&mut buildpack.labels, &settings.labels)?;
-        lay_metadata(&mut buildpack.annotations, &settings.annotations)?;
+        lay_labels(&mut buildpack.labels, &settings.labels)?;
+        lay_annotations(&mut buildpack.annotations, &settings.annotations)?;
         let before = order(&mut tx).await?;
         let inserted = buildpack.insert(&mut tx).await;
         inserted.map_err(|error| match error {
@@ -246,8 +246,8 @@ impl Ops {
         }
         buildpack.enabled = settings.enabled.unwrap_or(buildpack.enabled);
         buildpack.locked = settings.locked.unwrap_or(buildpack.locked);
-        lay_metadata(&mut buildpack.labels, &settings.labels)?;
-        lay_metadata(&mut buildpack.annotations, &settings.annotations)?;
+        lay_labels(&mut buildpack.labels, &settings.labels)?;
+        lay_annotations(&mut buildpack.annotations, &settings.annotations)?;
         let now = now();
         let updated = buildpack.update(&mut tx, now).await;
         updated.map_err(|error| match error {

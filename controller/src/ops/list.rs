@@ -1,6 +1,7 @@
 //! Lists: what was asked for, checked against what a list can be filtered and ordered by.
 
 use super::Refusal;
+use crate::domain::labels::{self, Requirement};
 use crate::domain::pagination::Window;
 use crate::domain::times;
 use crate::store::query::Filter;
@@ -25,6 +26,9 @@ pub struct Columns {
     /// Name and column.
     pub orders: &'static [(&'static str, &'static str)],
 }
+
+/// The parameter that lists of what has labels name among their others.
+pub const LABEL_SELECTOR: &str = "label_selector";
 
 /// Every list can be ordered by these.
 const ORDERS: &[(&str, &str)] = &[("created_at", "created_at"), ("updated_at", "updated_at")];
@@ -109,6 +113,9 @@ impl ListQuery {
         for (parameter, column) in columns.filters {
             filter = filter.any_if(column, self.list(parameter));
         }
+        if let Some(parts) = self.list(LABEL_SELECTOR) {
+            filter = selected(filter, &parts.join(","))?;
+        }
         let (name, descending) = match self.order_by.as_deref() {
             Some(order) => (
                 order.strip_prefix(['-', '+']).unwrap_or(order),
@@ -137,6 +144,28 @@ impl ListQuery {
             }
         }
     }
+}
+
+/// Only what a selector means. Labels are kept as one JSON object, whose text has no spaces: a label is its key and
+/// value in their quotes, and nothing else in the text can look like it.
+fn selected(mut filter: Filter, selector: &str) -> Result<Filter, Refusal> {
+    let requirements =
+        labels::parse_selector(selector).map_err(|it| Refusal::BadQuery(it.to_string()))?;
+    for requirement in requirements {
+        let (pieces, wanted) = match requirement {
+            Requirement::Exists(key) => (vec![format!("\"{key}\":")], true),
+            Requirement::IsMissing(key) => (vec![format!("\"{key}\":")], false),
+            Requirement::In(key, values) => (pairs(&key, values), true),
+            Requirement::NotIn(key, values) => (pairs(&key, values), false),
+        };
+        filter = filter.contains("labels", &pieces, wanted);
+    }
+    Ok(filter)
+}
+
+fn pairs(key: &str, values: impl IntoIterator<Item = String>) -> Vec<String> {
+    let pair = |value: String| format!("\"{key}\":\"{value}\"");
+    values.into_iter().map(pair).collect()
 }
 
 /// One page of rows and how many there are.

@@ -96,7 +96,7 @@ pub type AskStatus = dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + 
 pub type AskRoom = dyn Fn(&PlacementRequest) -> Option<String> + Send + Sync;
 /// Where an agent lets the holder of a ticket into an instance, or a sentence why none does.
 pub type AskEnter =
-    dyn Fn(ssh::Entering) -> BoxFuture<'static, Result<SocketAddr, String>> + Send + Sync;
+    dyn Fn(ssh::Entering) -> BoxFuture<'static, Result<Option<SocketAddr>, String>> + Send + Sync;
 /// An agent tells how a task of an app ended. Once this is done it is on disk, or there is no such
 /// task (false).
 pub type TellTaskEnd =

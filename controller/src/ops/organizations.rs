@@ -1,7 +1,7 @@
 //! Organizations.
 
-use super::list::{Columns, ListQuery, Listing};
-use super::{Ops, Refusal, apps::lay_metadata, authorize, by, new_guid, now};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
+use super::{Ops, Refusal, apps::lay_annotations, apps::lay_labels, authorize, by, new_guid, now};
 use crate::domain::access::{Action, Actor, Object, Sight, sight};
 use crate::domain::names;
 use crate::store::audit_events::{self, On};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 const COLUMNS: Columns = Columns {
     filters: &[("guids", "guid"), ("names", "name")],
-    others: &[],
+    others: &[LABEL_SELECTOR],
     orders: &[("name", "name")],
 };
 
@@ -98,8 +98,8 @@ impl Ops {
             updated_at: now,
             row_version: 1,
         };
-        lay_metadata(&mut organization.labels, &settings.labels)?;
-        lay_metadata(&mut organization.annotations, &settings.annotations)?;
+        lay_labels(&mut organization.labels, &settings.labels)?;
+        lay_annotations(&mut organization.annotations, &settings.annotations)?;
         organization
             .insert(&mut tx)
             .await
@@ -145,8 +145,8 @@ impl Ops {
             }
             organization.name = name.clone();
         }
-        lay_metadata(&mut organization.labels, &settings.labels)?;
-        lay_metadata(&mut organization.annotations, &settings.annotations)?;
+        lay_labels(&mut organization.labels, &settings.labels)?;
+        lay_annotations(&mut organization.annotations, &settings.annotations)?;
         let now = now();
         organization.update(&mut tx, now).await?;
         audit_events::record(

@@ -1,7 +1,7 @@
 //! Revisions: kept as apps are started, shown, and gone back to by deployments.
 
-use super::apps::{app_for, lay_metadata, owner_for};
-use super::list::{Columns, ListQuery, Listing};
+use super::apps::{app_for, lay_annotations, lay_labels, owner_for};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
 use super::{Ops, Refusal, new_guid, now, sees_secrets};
 use crate::domain::access::{Action, Actor};
 use crate::domain::revisions::{Content, changes};
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const COLUMNS: Columns = Columns {
     filters: &[("guids", "guid")],
-    others: &["versions"],
+    others: &["versions", LABEL_SELECTOR],
     orders: &[("version", "number")],
 };
 
@@ -234,8 +234,8 @@ impl Ops {
             .ok_or(Refusal::NotFound("Revision"))?;
         let owner = revision.app_guid.clone();
         let (_, space) = owner_for(&mut tx, actor, Action::Develop, &owner, "Revision").await?;
-        lay_metadata(&mut revision.labels, labels)?;
-        lay_metadata(&mut revision.annotations, annotations)?;
+        lay_labels(&mut revision.labels, labels)?;
+        lay_annotations(&mut revision.annotations, annotations)?;
         revision.update(&mut tx, now()).await?;
         let one = seen(&mut tx, vec![revision], sees_secrets(actor, &space)).await?;
         tx.commit().await?;

@@ -1,8 +1,8 @@
 //! Binding routes to services: the requests of a route go to the service's address first, at once, whatever its
 //! apps are doing. A route has one such service at most.
 
-use super::apps::lay_metadata;
-use super::list::{Columns, ListQuery, Listing};
+use super::apps::{lay_annotations, lay_labels};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
 use super::routes::tell_apps_of;
 use super::service_bindings::named_in_document;
 use super::service_instances::instance_for;
@@ -24,7 +24,11 @@ const COLUMNS: Columns = Columns {
         ("service_instance_guids", "service_instance_guid"),
         ("space_guids", "space_guid"),
     ],
-    others: &["organization_guids", "service_instance_names"],
+    others: &[
+        "organization_guids",
+        "service_instance_names",
+        LABEL_SELECTOR,
+    ],
     orders: &[],
 };
 
@@ -200,8 +204,8 @@ impl Ops {
             updated_at: now,
             row_version: 1,
         };
-        lay_metadata(&mut binding.labels, &wanted.labels)?;
-        lay_metadata(&mut binding.annotations, &wanted.annotations)?;
+        lay_labels(&mut binding.labels, &wanted.labels)?;
+        lay_annotations(&mut binding.annotations, &wanted.annotations)?;
         binding.insert(&mut tx).await.map_err(|error| match error {
             // Two bound it at once (PostgreSQL): the other was first.
             StoreError::Taken { .. } => Refusal::Unprocessable(ALREADY_BOUND.into()),
@@ -223,8 +227,8 @@ impl Ops {
     ) -> Result<RouteBinding, Refusal> {
         let mut tx = self.store.write("update a route binding").await?;
         let (mut binding, space) = binding_for(&mut tx, actor, Action::Develop, guid).await?;
-        lay_metadata(&mut binding.labels, labels)?;
-        lay_metadata(&mut binding.annotations, annotations)?;
+        lay_labels(&mut binding.labels, labels)?;
+        lay_annotations(&mut binding.annotations, annotations)?;
         let now = now();
         binding.update(&mut tx, now).await?;
         record(&mut tx, actor, "update", (&binding, &space), now).await?;

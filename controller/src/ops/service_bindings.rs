@@ -1,8 +1,8 @@
 //! Binding apps to services: with its next start an app gets the credentials, and what is unbound it gets no
 //! more. What runs keeps what it was started with.
 
-use super::apps::{app_for, lay_metadata, owner_for};
-use super::list::{Columns, ListQuery, Listing};
+use super::apps::{app_for, lay_annotations, lay_labels, owner_for};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
 use super::service_instances::{instance_for, named};
 use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on};
 use crate::domain::access::{Action, Actor};
@@ -35,6 +35,7 @@ const COLUMNS: Columns = Columns {
         "service_plan_names",
         "service_offering_guids",
         "service_offering_names",
+        LABEL_SELECTOR,
     ],
     orders: &[("name", "name")],
 };
@@ -191,8 +192,8 @@ impl Ops {
     ) -> Result<ServiceBinding, Refusal> {
         let mut tx = self.store.write("update a service binding").await?;
         let (mut binding, space) = binding_for(&mut tx, actor, Action::Develop, guid).await?;
-        lay_metadata(&mut binding.labels, labels)?;
-        lay_metadata(&mut binding.annotations, annotations)?;
+        lay_labels(&mut binding.labels, labels)?;
+        lay_annotations(&mut binding.annotations, annotations)?;
         let now = now();
         binding.update(&mut tx, now).await?;
         record(&mut tx, actor, "update", (&binding, &space), now).await?;
@@ -282,8 +283,8 @@ pub(super) async fn bind_in(
         updated_at: now,
         row_version: 1,
     };
-    lay_metadata(&mut binding.labels, &wanted.labels)?;
-    lay_metadata(&mut binding.annotations, &wanted.annotations)?;
+    lay_labels(&mut binding.labels, &wanted.labels)?;
+    lay_annotations(&mut binding.annotations, &wanted.annotations)?;
     binding
         .insert(connection)
         .await

@@ -3,8 +3,8 @@
 //! There are no brokers: a service is what a user says of it, a name with credentials. Nothing is done when
 //! one is made; apps that are bound to it ([`super::service_bindings`]) get the credentials when they start.
 
-use super::apps::lay_metadata;
-use super::list::{Columns, ListQuery, Listing};
+use super::apps::{lay_annotations, lay_labels};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
 use super::quotas::Account;
 use super::route_bindings::{delete_of_instance, tell_apps_of_instance};
 use super::service_bindings::{check_room, delete_binding_in};
@@ -38,6 +38,7 @@ const COLUMNS: Columns = Columns {
         "type",
         "service_plan_guids",
         "service_plan_names",
+        LABEL_SELECTOR,
     ],
     orders: &[("name", "name")],
 };
@@ -262,8 +263,8 @@ impl Ops {
             row_version: 1,
             route_service_url: settings.route_service_url.clone().flatten(),
         };
-        lay_metadata(&mut instance.labels, &settings.labels)?;
-        lay_metadata(&mut instance.annotations, &settings.annotations)?;
+        lay_labels(&mut instance.labels, &settings.labels)?;
+        lay_annotations(&mut instance.annotations, &settings.annotations)?;
         instance
             .insert(&mut tx)
             .await
@@ -346,8 +347,8 @@ impl Ops {
             elsewhere = true;
         }
         let metadata = (instance.labels.clone(), instance.annotations.clone());
-        lay_metadata(&mut instance.labels, &settings.labels)?;
-        lay_metadata(&mut instance.annotations, &settings.annotations)?;
+        lay_labels(&mut instance.labels, &settings.labels)?;
+        lay_annotations(&mut instance.annotations, &settings.annotations)?;
         if metadata != (instance.labels.clone(), instance.annotations.clone()) {
             changed.push("metadata");
         }

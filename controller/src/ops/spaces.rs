@@ -1,10 +1,10 @@
 //! Spaces.
 
-use super::list::{Columns, ListQuery, Listing};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
 use super::organizations::PlaceSettings;
 use super::{
-    Ops, Refusal, apps, apps::lay_metadata, authorize, by, new_guid, now, on, space_for,
-    visible_spaces,
+    Ops, Refusal, apps, apps::lay_annotations, apps::lay_labels, authorize, by, new_guid, now, on,
+    space_for, visible_spaces,
 };
 use crate::domain::access::{Action, Actor, Object};
 use crate::domain::names;
@@ -22,7 +22,7 @@ const COLUMNS: Columns = Columns {
         ("names", "name"),
         ("organization_guids", "organization_guid"),
     ],
-    others: &["include"],
+    others: &["include", LABEL_SELECTOR],
     orders: &[("name", "name")],
 };
 
@@ -122,8 +122,8 @@ impl Ops {
             updated_at: now,
             row_version: 1,
         };
-        lay_metadata(&mut space.labels, &settings.labels)?;
-        lay_metadata(&mut space.annotations, &settings.annotations)?;
+        lay_labels(&mut space.labels, &settings.labels)?;
+        lay_annotations(&mut space.annotations, &settings.annotations)?;
         space.insert(&mut tx).await.map_err(|error| match error {
             StoreError::Taken { .. } => taken(),
             error => error.into(),
@@ -158,8 +158,8 @@ impl Ops {
             }
             space.name = name.clone();
         }
-        lay_metadata(&mut space.labels, &settings.labels)?;
-        lay_metadata(&mut space.annotations, &settings.annotations)?;
+        lay_labels(&mut space.labels, &settings.labels)?;
+        lay_annotations(&mut space.annotations, &settings.annotations)?;
         let now = now();
         space.update(&mut tx, now).await?;
         audit_events::record(

@@ -63,7 +63,8 @@ pub(super) struct Permit {
 /// Where a session is opened, and with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    pub address: SocketAddr,
+    /// None: the agent calls the proxy.
+    pub address: Option<SocketAddr>,
     pub ticket: String,
 }
 

@@ -1,7 +1,7 @@
 //! One-off tasks, as rows: the runtime places them.
 
-use super::apps::{app_for, lay_metadata, owner_for};
-use super::list::{Columns, ListQuery, Listing};
+use super::apps::{app_for, lay_annotations, lay_labels, owner_for};
+use super::list::{Columns, LABEL_SELECTOR, ListQuery, Listing};
 use super::processes::megabytes;
 use super::quotas::Account;
 use super::{Ops, Refusal, by, new_guid, now, of_apps_in_sight, on, sees_secrets};
@@ -26,7 +26,12 @@ const COLUMNS: Columns = Columns {
         ("states", "state"),
         ("app_guids", "app_guid"),
     ],
-    others: &["space_guids", "organization_guids", "sequence_ids"],
+    others: &[
+        "space_guids",
+        "organization_guids",
+        "sequence_ids",
+        LABEL_SELECTOR,
+    ],
     orders: &[
         ("sequence_id", "sequence_id"),
         ("name", "name"),
@@ -218,8 +223,8 @@ impl Ops {
             updated_at: now,
             row_version: 1,
         };
-        lay_metadata(&mut task.labels, &settings.labels)?;
-        lay_metadata(&mut task.annotations, &settings.annotations)?;
+        lay_labels(&mut task.labels, &settings.labels)?;
+        lay_annotations(&mut task.annotations, &settings.annotations)?;
         task.insert(&mut tx).await?;
         account.settle(&mut tx, Some(&app), Purpose::Task).await?;
         // Not the command: it may hold passwords.
@@ -305,8 +310,8 @@ impl Ops {
     ) -> Result<SeenTask, Refusal> {
         let mut tx = self.store.write("update task").await?;
         let (mut task, _, space) = task_for(&mut tx, actor, Action::Develop, guid).await?;
-        lay_metadata(&mut task.labels, labels)?;
-        lay_metadata(&mut task.annotations, annotations)?;
+        lay_labels(&mut task.labels, labels)?;
+        lay_annotations(&mut task.annotations, annotations)?;
         task.update(&mut tx, now()).await?;
         tx.commit().await?;
         Ok(SeenTask {

@@ -14,8 +14,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const TICKET_SECONDS: u64 = 30;
 
 impl Runtime {
-    /// Where the ticket is good, or a sentence why it is nowhere.
-    pub async fn enter(&self, entering: Entering) -> Result<SocketAddr, String> {
+    /// Where the ticket is good, or a sentence why it is nowhere. None: the agent calls the proxy, and shows it there.
+    pub async fn enter(&self, entering: Entering) -> Result<Option<SocketAddr>, String> {
         let chosen = {
             let state = self.shared.state();
             choose(
@@ -37,7 +37,8 @@ impl Runtime {
             Ok(EnterReply {
                 address: Some(address),
                 ..
-            }) => Ok(address),
+            }) => Ok(Some(address)),
+            Ok(EnterReply { calls: true, .. }) => Ok(None),
             Ok(EnterReply { problem, .. }) => Err(format!(
                 "The agent {} lets nobody in: {}",
                 chosen.dea,

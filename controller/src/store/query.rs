@@ -147,6 +147,27 @@ impl Filter {
         self
     }
 
+    /// Some of these pieces is in the text of a column, letter for letter; `wanted` false: none is.
+    pub fn contains(mut self, column: &'static str, pieces: &[String], wanted: bool) -> Filter {
+        // LIKE would take letters of either case here and not there.
+        let found: Vec<String> = pieces
+            .iter()
+            .map(|piece| {
+                let place = self.placeholder(without_nul(piece));
+                format!("replace({column}, {place}, '') <> {column}")
+            })
+            .collect();
+        let any = match found.is_empty() {
+            true => "1 = 0".to_string(),
+            false => found.join(" OR "),
+        };
+        self.conditions.push(match wanted {
+            true => format!("({any})"),
+            false => format!("NOT ({any})"),
+        });
+        self
+    }
+
     /// A condition without values.
     pub fn only(mut self, condition: &'static str) -> Filter {
         self.conditions.push(condition.into());
@@ -275,6 +296,18 @@ mod tests {
         );
         let alone = Filter::new().own_or_any_in::<&str>("me", selects, &[]);
         assert_eq!(alone.sql("S"), "S WHERE (guid = $1 OR 1 = 0 OR 1 = 0)");
+    }
+
+    #[test]
+    fn pieces_of_a_text_are_looked_for() {
+        let pieces = ["x".to_string(), "y".to_string()];
+        let filter = Filter::new()
+            .contains("a", &pieces, true)
+            .contains("a", &pieces[..1], false);
+        assert_eq!(
+            filter.sql("S"),
+            "S WHERE (replace(a, $1, '') <> a OR replace(a, $2, '') <> a) AND NOT (replace(a, $3, '') <> a)"
+        );
     }
 
     #[test]

@@ -7,6 +7,88 @@ use axum::body::Body;
 use serde_json::{Value, json};
 
 #[tokio::test]
+async fn apps_are_found_by_their_labels() {
+    let http = Http::start().await;
+    let user = http.admin().await;
+    let space = user.first("/v3/spaces").await;
+    for (name, labels) in [
+        ("one", json!({"team": "red", "example.com/stage": "live"})),
+        ("two", json!({"team": "Red", "stage": "team"})),
+        ("three", json!({})),
+    ] {
+        let app = json!({
+            "name": name,
+            "metadata": {"labels": labels, "annotations": {"note": "team=red, or \"team\":\"red\""}},
+            "relationships": {"space": {"data": {"guid": space}}},
+        });
+        user.post("/v3/apps", app).await.expect(201);
+    }
+    for (selector, expected) in [
+        ("team", &["one", "two"][..]),
+        ("!team", &["three"]),
+        ("team%3Dred", &["one"]),
+        ("team%3D%3DRed", &["two"]),
+        ("team%21%3Dred", &["two", "three"]),
+        ("team+in+%28red%2CRed%29", &["one", "two"]),
+        ("team+notin+(red,blue),team", &["two"]),
+        ("example.com/stage", &["one"]),
+        ("stage", &["two"]),
+        ("red", &[]),
+    ] {
+        let page = user
+            .get(&format!(
+                "/v3/apps?order_by=created_at&label_selector={selector}"
+            ))
+            .await
+            .expect(200);
+        let names: Vec<&str> = page["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|app| app["name"].as_str())
+            .collect();
+        assert_eq!(names, expected, "{selector}");
+        assert_eq!(
+            page["pagination"]["total_results"],
+            expected.len(),
+            "{selector}"
+        );
+    }
+    for (path, why) in [
+        ("/v3/apps?label_selector=", "Missing label_selector value"),
+        (
+            "/v3/spaces?label_selector=a+b",
+            "Invalid label_selector value: 'a b'",
+        ),
+        (
+            "/v3/routes?label_selector=a",
+            "Unknown query parameter(s): 'label_selector'",
+        ),
+    ] {
+        let told = user.get(path).await.refused(400);
+        assert!(told.contains(why), "{path}: {told}");
+    }
+    let own = format!("/v3/spaces/{space}");
+    for (metadata, why) in [
+        (
+            json!({"labels": {"a": "b=c!"}}),
+            "Metadata label value error: 'b=c!'",
+        ),
+        (json!({"labels": {"a b": "c"}}), "Metadata key error: 'a b'"),
+        (
+            json!({"annotations": {"-a": "c"}}),
+            "Metadata key error: '-a'",
+        ),
+    ] {
+        let told = user
+            .patch(&own, json!({"metadata": metadata}))
+            .await
+            .refused(422);
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn apps_are_made_changed_and_found() {
     let http = Http::start().await;
     let user = http.admin().await;

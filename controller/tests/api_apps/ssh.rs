@@ -18,7 +18,7 @@ async fn world() -> (Http, Asked) {
     let live = Live {
         enter: Arc::new(move |entering| {
             told.lock().unwrap().push(entering);
-            Box::pin(async { Ok(([127, 0, 0, 1], 4711).into()) })
+            Box::pin(async { Ok(Some(([127, 0, 0, 1], 4711).into())) })
         }),
         ..Live::none()
     };

@@ -571,7 +571,6 @@ async fn lists_that_clients_read_on_their_way_are_there() {
         "/v3/security_groups",
         "/v3/organization_quotas?names=x",
         "/v3/space_quotas?organization_guids=x",
-        "/v3/processes/x/sidecars",
     ] {
         let page = admin.get(path).await.expect(200);
         assert_eq!(
@@ -579,6 +578,12 @@ async fn lists_that_clients_read_on_their_way_are_there() {
             (&json!([]), &Value::Null),
             "{path}"
         );
+    }
+    for (path, missing) in [
+        ("/v3/processes/x/sidecars", "Process not found"),
+        ("/v3/apps/x/sidecars", "App not found"),
+    ] {
+        assert_eq!(admin.get(path).await.refused(404), missing);
     }
     assert!(
         admin

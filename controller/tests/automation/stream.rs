@@ -70,6 +70,32 @@ async fn an_end_that_has_come_already_is_shown_and_ends_the_stream() {
     assert_eq!(last["status"], "succeeded");
 }
 
+/// `st2 pack install` prints what it finds there, and fails with a riddle if there is no result.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_event_of_a_stream_with_an_end_has_the_result() {
+    let Some(world) = World::start("the_last_event_has_the_result").await else {
+        return;
+    };
+    let admin = world.admin().await;
+    world.action("noop", "noop", json!({}), json!({})).await;
+    let body = json!({"action": "check.noop", "delay": 300});
+    let later = admin.post("/v1/executions", body).await.expect(201);
+    let later = later["id"].as_str().unwrap();
+    let mut events = admin.stream(&format!("/v1/stream?{END}={later}")).await;
+    let mut ends = Vec::new();
+    while let Some((_, document)) = events.next().await {
+        if document["id"] == later && document["status"] == "succeeded" {
+            ends.push(document.get("result").cloned());
+        }
+    }
+    assert_eq!(ends.len(), 1, "it is told once");
+    let kept = admin
+        .get(&format!("/v1/executions/{later}"))
+        .await
+        .expect(200);
+    assert_eq!(ends[0].as_ref(), kept.get("result"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_at_another_controller_miss_nothing() {
     let Some(world) = World::start("readers_at_another_controller").await else {

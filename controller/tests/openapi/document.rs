@@ -52,9 +52,15 @@ fn parameters(operation: &Operation, lists: &ListParameters) -> Vec<Value> {
         .collect();
     if let Some(listed) = operation.listed() {
         for name in lists.get(listed).into_iter().flatten() {
+            let description = match name.as_str() {
+                "label_selector" => {
+                    "Requirements, separated by commas: key, !key, key=value, key!=value, key in (a,b), key notin (a,b)"
+                }
+                _ => "Alternatives, separated by commas",
+            };
             parameters.push(json!({
                 "name": name, "in": "query", "schema": kind("string[]"), "style": "form", "explode": false,
-                "description": "Alternatives, separated by commas",
+                "description": description,
             }));
         }
         parameters.push(

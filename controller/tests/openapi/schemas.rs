@@ -181,7 +181,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("Index", "links!:object"),
     ("Nothing", ""),
     ("SshPermit", "permit!:string"),
-    ("SshEntry", "address!:string ticket!:string"),
+    ("SshEntry", "address!:string? ticket!:string"),
     ("Holders", "data!:GuidRef[] links!:object"),
     ("SshEnabled", "enabled!:boolean reason!:string"),
     ("ServicePermissions", "read!:boolean manage!:boolean"),

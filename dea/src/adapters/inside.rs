@@ -4,7 +4,8 @@
 //! controller ── yard.dea.{id}.enter {instance, ticket} ──▶ agent: "show it at 127.0.0.1:…"
 //! ssh-proxy ── ticket, then one session ([`proto::inside`]) ──▶ agent ──▶ the sandbox's init
 //! ```
-//! The listener is on the loopback, which no sandbox reaches, and what comes without a fresh ticket is hung up
+//! On another machine than the proxy's the agent is not shown the ticket but shows it: it calls the proxy, through the
+//! machine's link. The listener is on the loopback, which no sandbox reaches, and what comes without a fresh ticket is hung up
 //! on. The bytes of users travel here and not over the bus: a large copy must not make heartbeats wait. The
 //! session's two protocols ([`proto::inside`] with the proxy, [`dea_shim::session`] with the sandbox) are
 //! turned into each other message by message, so that nothing but a session comes out of a sandbox.
@@ -72,12 +73,13 @@ impl Agent {
 fn promise(agent: &Arc<Agent>, received: Received<EnterInstance>) {
     let asked = received.message.clone();
     let now = agent.now().uptime;
+    let proxy = agent.config.ssh_calls;
     let promised = match enterable(agent, &asked.instance) {
         Ok(_) => agent
             .inside
             .doors()
             .promise(
-                asked.ticket,
+                asked.ticket.clone(),
                 asked.instance,
                 now,
                 Duration::from_secs(asked.seconds),
@@ -85,8 +87,11 @@ fn promise(agent: &Arc<Agent>, received: Received<EnterInstance>) {
             .map_err(|refused| refused.to_string()),
         Err(problem) => Err(problem.to_string()),
     };
+    let proxy = proxy.filter(|_| promised.is_ok());
+    let here = promised.is_ok() && proxy.is_none();
     let reply = EnterReply {
-        address: promised.is_ok().then_some(agent.inside.address),
+        address: here.then_some(agent.inside.address),
+        calls: proxy.is_some(),
         problem: promised.err(),
     };
     agent.tasks.spawn_once("answer", async move {
@@ -94,16 +99,48 @@ fn promise(agent: &Arc<Agent>, received: Received<EnterInstance>) {
             tracing::debug!(%error, "an answer was not sent");
         }
     });
+    if let Some(proxy) = proxy {
+        let (caller, ticket) = (agent.clone(), asked.ticket);
+        let calling = async move { serve(&caller, call(proxy, ticket).await?).await };
+        spawn(agent, agent.tasks.shutdown(), calling);
+    }
 }
 
-/// The door is on the loopback, where `ssh-proxy` is on the same machine.
-const ELSEWHERE: &str = "the instance runs on a machine that joined the cluster: only those on its first machine can be entered";
+/// Shows the ticket to the proxy, which then takes it as if it had come here.
+async fn call(proxy: SocketAddr, ticket: String) -> anyhow::Result<TcpStream> {
+    let calling = async {
+        let mut stream = TcpStream::connect(proxy).await?;
+        stream.set_nodelay(true)?;
+        let called = FromInstance::Called { ticket };
+        stream.write_all(&called.encode()).await?;
+        Ok::<_, std::io::Error>(stream)
+    };
+    let called = tokio::time::timeout(PATIENCE, calling).await;
+    called
+        .context("the SSH proxy did not answer in time")?
+        .with_context(|| format!("the SSH proxy cannot be called at {proxy}"))
+}
+
+/// A session, until it ends or the agent does.
+fn spawn(
+    agent: &Arc<Agent>,
+    shutdown: Shutdown,
+    session: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) {
+    agent.tasks.spawn_once("session", async move {
+        tokio::select! {
+            served = session => {
+                if let Err(error) = served {
+                    tracing::debug!(error = format!("{error:#}"), "a session broke off");
+                }
+            }
+            () = shutdown.cancelled() => {}
+        }
+    });
+}
 
 /// The sandbox of an instance that can be entered, and whether it has crashed.
 fn enterable(agent: &Agent, instance: &InstanceId) -> Result<(Sandbox, bool), &'static str> {
-    if agent.config.outside.is_some() {
-        return Err(ELSEWHERE);
-    }
     let table = agent.table();
     let Some(Entry {
         machine, sandbox, ..
@@ -131,17 +168,9 @@ pub async fn run(agent: Arc<Agent>, shutdown: Shutdown) -> anyhow::Result<()> {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (agent, shutdown) = (agent.clone(), shutdown.clone());
-                    agent.tasks.clone().spawn_once("session", async move {
-                        tokio::select! {
-                            served = serve(&agent, stream) => {
-                                if let Err(error) = served {
-                                    tracing::debug!(error = format!("{error:#}"), "a session broke off");
-                                }
-                            }
-                            () = shutdown.cancelled() => {}
-                        }
-                    });
+                    let entered = agent.clone();
+                    let session = async move { serve(&entered, stream).await };
+                    spawn(&agent, shutdown.clone(), session);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a session could not be accepted");

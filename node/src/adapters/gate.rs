@@ -5,8 +5,8 @@
 //!                                └──► Connect: the named service on loopback, if the machine's daemons need it
 //! ```
 //!
-//! Whoever proves nothing costs little: few are heard at once and shortly, and whoever fails to join some times is not
-//! heard for a while (`domain::doorkeeper`). A machine's connections are cut when its identity is withdrawn: whether it is believed is
+//! Whoever proves nothing costs little: he is heard shortly, so many at once that nobody waits for others (`domain::hall`),
+//! and whoever fails to join some times is not heard for a while (`domain::doorkeeper`). A machine's connections are cut when its identity is withdrawn: whether it is believed is
 //! looked up, and the connection entered among those to be cut, under one lock.
 
 use std::collections::BTreeMap;
@@ -21,18 +21,21 @@ use proto::bus::Role;
 use proto::join::{GateAnswer, GateRequest, Identity, Refused, Token};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
 use super::layout;
 use super::machines::Records;
 use super::wire::{self, Served};
 use crate::domain::doorkeeper::Doorkeeper;
+use crate::domain::hall::Hall;
 use crate::domain::machines::{NotBelieved, offered};
 use crate::recast::{Asked, Guest};
 
-/// Connections that have not proven anything yet, at once.
-const STRANGERS: usize = 64;
+/// Connections that have not proven anything yet, at once: more than any machine opens when its link comes back, and
+/// fewer than there are descriptors.
+const STRANGERS: usize = 512;
 /// How long one may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a question may take that the cluster store is asked for.
@@ -53,6 +56,8 @@ pub struct Gate {
     doorkeeper: Mutex<Doorkeeper>,
     /// Of those who say that they have: they are answered all the same, and told of in the log as long as it hears them.
     strangers: Mutex<Doorkeeper>,
+    /// Whoever has not proven anything yet. What is kept of him ends his connection when it goes.
+    hall: Mutex<Hall<oneshot::Sender<()>>>,
     /// By machine: turned to true, its connections end.
     cuts: Mutex<BTreeMap<String, watch::Sender<bool>>>,
     begun: Instant,
@@ -79,6 +84,7 @@ impl Gate {
             desk,
             doorkeeper: Mutex::default(),
             strangers: Mutex::default(),
+            hall: Mutex::new(Hall::new(STRANGERS)),
             cuts: Mutex::default(),
             begun: Instant::now(),
         }))
@@ -87,14 +93,11 @@ impl Gate {
     /// Serves until the node stops.
     pub fn serve(self: &Arc<Self>, tasks: &Supervisor) {
         let (gate, supervisor) = (self.clone(), tasks.clone());
-        let strangers = Arc::new(Semaphore::new(STRANGERS));
         tasks.spawn("gate", Policy::Restart, move |shutdown| {
             let (gate, supervisor) = (gate.clone(), supervisor.clone());
-            let strangers = strangers.clone();
             async move {
                 info!(address = %gate.address, "other machines can reach the gate");
                 loop {
-                    let place = strangers.clone().acquire_owned().await?;
                     let (stream, from) = tokio::select! {
                         accepted = gate.listener.accept() => match accepted {
                             Ok(accepted) => accepted,
@@ -108,6 +111,7 @@ impl Gate {
                         () = shutdown.cancelled() => return Ok(()),
                     };
                     let (gate, shutdown) = (gate.clone(), shutdown.clone());
+                    let place = gate.place(from.ip());
                     supervisor.spawn_once("gate-connection", async move {
                         let handled = gate.handle(stream, from, place);
                         tokio::select! {
@@ -170,12 +174,41 @@ impl Gate {
         held(&self.cuts)
     }
 
+    /// A place in the hall.
+    fn place(self: &Arc<Self>, address: IpAddr) -> Place {
+        let (kept, sent_away) = oneshot::channel();
+        let (number, other) = held(&self.hall).enter(address, kept);
+        drop(other);
+        Place {
+            gate: self.clone(),
+            number,
+            sent_away,
+        }
+    }
+
     async fn handle(
         &self,
         stream: TcpStream,
         from: SocketAddr,
-        stranger: OwnedSemaphorePermit,
+        mut place: Place,
     ) -> io::Result<()> {
+        let heard = tokio::select! {
+            heard = self.hear(stream, from) => heard?,
+            _ = &mut place.sent_away => return Err(io::Error::other("the hall was full, and others came")),
+        };
+        drop(place);
+        match heard {
+            Some((stream, request)) => self.grant(stream, request).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What somebody wants, if he is who he says.
+    async fn hear(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+    ) -> io::Result<Option<(TlsStream<TcpStream>, GateRequest)>> {
         wire::tune(&stream)?;
         let begun = async {
             let mut stream = self.served.acceptor.accept(stream).await?;
@@ -192,12 +225,10 @@ impl Gate {
                     why: not_believed.to_string(),
                     withdrawn: matches!(not_believed, NotBelieved::NoMachine(_)),
                 };
-                answer(&mut stream, &GateAnswer::Refused(refused)).await
+                answer(&mut stream, &GateAnswer::Refused(refused)).await?;
+                Ok(None)
             }
-            Ok(()) => {
-                drop(stranger);
-                self.grant(stream, request).await
-            }
+            Ok(()) => Ok(Some((stream, request))),
         }
     }
 
@@ -322,6 +353,19 @@ impl Gate {
             copied = copy_bidirectional(&mut stream, &mut inner) => copied.map(drop),
             _ = cut.wait_for(|cut| *cut) => Ok(()),
         }
+    }
+}
+
+/// Somebody's place among those who have not proven anything yet.
+struct Place {
+    gate: Arc<Gate>,
+    number: u64,
+    sent_away: oneshot::Receiver<()>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        held(&self.gate.hall).leave(self.number);
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto::bus::Role;
 use proto::ids::ComponentId;
+use proto::join::SSH_CALLS;
 use proto::roles::{EVERY, Roles, most};
 
 /// A process that the node keeps alive.
@@ -26,6 +27,7 @@ pub const SOCKETS: &[(Role, &str)] = &[
     (Role::Controller, API),
     (Role::Collector, "collector"),
     (Role::SshProxy, "ssh"),
+    (Role::SshProxy, SSH_CALLS),
 ];
 
 /// The name of a socket or port of one of several daemons. The first one's has no number: clusters whose
@@ -96,7 +98,7 @@ impl Part {
             Part::Daemon {
                 role: Role::SshProxy,
                 ..
-            } => vec!["ssh".to_string()],
+            } => vec!["ssh".to_string(), SSH_CALLS.to_string()],
             Part::Daemon { .. } => Vec::new(),
         };
         let admin = self.component().map(|id| format!("{id}-admin"));
@@ -213,7 +215,8 @@ pub mod tests {
                 "router-http-2",
                 "router-tls-2",
                 "collector",
-                "ssh"
+                "ssh",
+                "ssh-calls"
             ]
         );
         let mut ports: Vec<String> = parts.iter().flat_map(Part::ports).collect();

@@ -254,7 +254,8 @@ impl Machines {
 
 /// What of the first machine's services a machine with these daemons is connected to.
 pub fn offered(daemons: &Roles, services: &BTreeMap<String, u16>) -> BTreeMap<String, u16> {
-    let for_it = |name: &str| name != proto::join::ROUTER || daemons.count(Role::Dea) > 0;
+    let of_agents = [proto::join::ROUTER, proto::join::SSH_CALLS];
+    let for_it = |name: &str| !of_agents.contains(&name) || daemons.count(Role::Dea) > 0;
     services
         .iter()
         .filter(|(name, _)| for_it(name))

@@ -2,6 +2,7 @@
 
 pub mod cast;
 pub mod doorkeeper;
+pub mod hall;
 pub mod hosts;
 pub mod machines;
 pub mod neighbours;

@@ -352,6 +352,9 @@ impl std::fmt::Debug for EnterInstance {
 pub struct EnterReply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<std::net::SocketAddr>,
+    /// It is on a machine where nobody reaches it: it calls the proxy itself, and shows the ticket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub calls: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

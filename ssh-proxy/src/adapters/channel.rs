@@ -7,6 +7,7 @@
 //! input. A program that waits to be rid of its output reads no input; if that kept us from reading the stream, both
 //! would wait for ever (`ssh app cat < large`). So while output waits, input is read on, into the [`Backlog`].
 
+use super::calls::Calls;
 use super::controller::Controller;
 use super::instance::{self, Listening, NoSession, Telling};
 use crate::domain::signal;
@@ -14,6 +15,7 @@ use proto::inside::{End, FromInstance, Opening, Size, Terminal, ToInstance};
 use russh::server::{Handle, Msg};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 
@@ -34,6 +36,7 @@ const MOST: usize = 64 << 20;
 #[derive(Clone)]
 pub struct Pass {
     pub controller: Controller,
+    pub calls: Arc<Calls>,
     pub permit: String,
     pub handle: Handle,
 }
@@ -54,7 +57,7 @@ pub async fn session(mut channel: Channel<Msg>, pass: Pass) {
         return;
     };
     let (reading, writing) = channel.split();
-    match instance::open(&pass.controller, &pass.permit, opening).await {
+    match instance::open(&pass.controller, &pass.calls, &pass.permit, opening).await {
         Ok((listening, telling)) => {
             carry(reading, writing, id, &pass.handle, listening, telling).await;
         }
@@ -310,7 +313,7 @@ async fn outward(
                 return Ok(());
             }
             FromInstance::Refused { problem } => return Err(NoSession::Refused(problem)),
-            FromInstance::Opened => {}
+            FromInstance::Called { .. } | FromInstance::Opened => {}
         }
     }
     Ok(())

@@ -28,7 +28,8 @@ pub enum NotLetIn {
 /// A way in, for one session.
 #[derive(Debug, Deserialize)]
 pub struct Entry {
-    pub address: SocketAddr,
+    /// None: the agent calls here.
+    pub address: Option<SocketAddr>,
     pub ticket: String,
 }
 

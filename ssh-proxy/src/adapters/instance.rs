@@ -1,5 +1,6 @@
 //! One session at an agent.
 
+use super::calls::Calls;
 use super::controller::{Controller, NotLetIn};
 use proto::inside::{FromInstance, NoMessage, Opening, Splitter, ToInstance};
 use std::io;
@@ -43,12 +44,16 @@ pub struct Telling {
 /// Opens a session in the permit's instance.
 pub async fn open(
     controller: &Controller,
+    calls: &Calls,
     permit: &str,
     opening: Opening,
 ) -> Result<(Listening, Telling), NoSession> {
     let entry = controller.entry(permit).await?;
     let opening = async {
-        let stream = TcpStream::connect(entry.address).await?;
+        let stream = match entry.address {
+            Some(address) => TcpStream::connect(address).await?,
+            None => calls.of(&entry.ticket).await.ok_or(NoSession::Late)?,
+        };
         // A key that is pressed is a packet, and is waited for.
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();

@@ -1,5 +1,6 @@
 //! The SSH server: connections, logins, channels.
 
+use super::calls::Calls;
 use super::channel::{self, Pass};
 use super::controller::{Controller, NotLetIn};
 use super::instance;
@@ -35,6 +36,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub struct Door {
     pub ssh: Arc<Config>,
     pub controller: Controller,
+    pub calls: Arc<Calls>,
     pub tasks: Supervisor,
     pub open: Arc<Open>,
 }
@@ -226,6 +228,7 @@ impl User {
     fn pass(&self, session: &Session) -> Option<Pass> {
         Some(Pass {
             controller: self.door.controller.clone(),
+            calls: self.door.calls.clone(),
             permit: self.permit.clone()?,
             handle: session.handle(),
         })
@@ -313,7 +316,7 @@ impl Handler for User {
         // Without a place it is refused by the drop of the reply.
         self.start(async move {
             let opening = Opening::Connect { host, port };
-            match instance::open(&pass.controller, &pass.permit, opening).await {
+            match instance::open(&pass.controller, &pass.calls, &pass.permit, opening).await {
                 Ok((listening, telling)) => {
                     reply.accept().await;
                     let id = channel.id();

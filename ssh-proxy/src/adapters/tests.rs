@@ -1,5 +1,6 @@
 //! The proxy between a real client and a controller and an agent that are made up.
 
+use super::calls;
 use super::controller::Controller;
 use super::server::{Door, Open, configuration, serve};
 use axum::extract::Json;
@@ -14,11 +15,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 const USER: &str = "cf:0a1b2c3d-0000-4000-8000-000000000000/0";
 /// On a busy machine too.
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// The port of an agent that calls.
+const CALLS: u16 = 2;
 
 /// Takes the code "good" for instance 0 of one process, and leads to this agent.
 async fn controller(agent: SocketAddr, tasks: &Supervisor) -> SocketAddr {
@@ -42,7 +46,8 @@ async fn controller(agent: SocketAddr, tasks: &Supervisor) -> SocketAddr {
                 "There is no running instance 0",
             );
         }
-        let entry = json!({"address": agent, "ticket": "t"});
+        let address = (agent.port() != CALLS).then_some(agent);
+        let entry = json!({"address": address, "ticket": "t"});
         (StatusCode::OK, Json(entry))
     });
     let routes = axum::Router::new()
@@ -62,59 +67,70 @@ async fn agent(tasks: &Supervisor) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let inner = tasks.clone();
     tasks.spawn_once("agent", async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            inner.spawn_once("session", async move {
-                let mut splitter = Splitter::default();
-                let mut buffer = vec![0; 4096];
-                let mut next = async |stream: &mut tokio::net::TcpStream| loop {
-                    if let Some(message) = ToInstance::next(&mut splitter).unwrap() {
-                        return Some(message);
-                    }
-                    match stream.read(&mut buffer).await {
-                        Ok(length) if length > 0 => splitter.push(&buffer[..length]),
-                        _ => return None,
-                    }
-                };
-                let hello = next(&mut stream).await;
-                assert_eq!(hello, Some(ToInstance::Hello { ticket: "t".into() }));
-                let Some(ToInstance::Open(opening)) = next(&mut stream).await else {
-                    return;
-                };
-                let say = async |stream: &mut tokio::net::TcpStream, message: FromInstance| {
-                    let _ = stream.write_all(&message.encode()).await;
-                };
-                if matches!(&opening, Opening::Connect { port: 1, .. }) {
-                    let problem = "connect: refused".to_string();
-                    return say(&mut stream, FromInstance::Refused { problem }).await;
-                }
-                say(&mut stream, FromInstance::Opened).await;
-                let told = format!("{opening:?}\n");
-                say(&mut stream, FromInstance::Errors(told.into())).await;
-                while let Some(message) = next(&mut stream).await {
-                    match message {
-                        ToInstance::Input(bytes) => {
-                            say(&mut stream, FromInstance::Output(bytes)).await;
-                        }
-                        ToInstance::Resize(Size { columns, rows }) => {
-                            let text = format!("{columns}x{rows}\n");
-                            say(&mut stream, FromInstance::Errors(text.into())).await;
-                        }
-                        ToInstance::Signal(number) => {
-                            let end = End::Signal(number);
-                            return say(&mut stream, FromInstance::Ended(end)).await;
-                        }
-                        ToInstance::InputEnded => {
-                            say(&mut stream, FromInstance::OutputEnded).await;
-                            let end = End::Status(7);
-                            return say(&mut stream, FromInstance::Ended(end)).await;
-                        }
-                        ToInstance::Hello { .. } | ToInstance::Open(_) => return,
-                    }
-                }
-            });
+        while let Ok((stream, _)) = listener.accept().await {
+            inner.spawn_once("session", session(stream));
         }
     });
     address
+}
+
+async fn session(mut stream: TcpStream) {
+    let mut splitter = Splitter::default();
+    let mut buffer = vec![0; 4096];
+    let mut next = async |stream: &mut TcpStream| loop {
+        if let Some(message) = ToInstance::next(&mut splitter).unwrap() {
+            return Some(message);
+        }
+        match stream.read(&mut buffer).await {
+            Ok(length) if length > 0 => splitter.push(&buffer[..length]),
+            _ => return None,
+        }
+    };
+    let hello = next(&mut stream).await;
+    assert_eq!(hello, Some(ToInstance::Hello { ticket: "t".into() }));
+    let Some(ToInstance::Open(opening)) = next(&mut stream).await else {
+        return;
+    };
+    let say = async |stream: &mut TcpStream, message: FromInstance| {
+        let _ = stream.write_all(&message.encode()).await;
+    };
+    if matches!(&opening, Opening::Connect { port: 1, .. }) {
+        let problem = "connect: refused".to_string();
+        return say(&mut stream, FromInstance::Refused { problem }).await;
+    }
+    say(&mut stream, FromInstance::Opened).await;
+    let told = format!("{opening:?}\n");
+    say(&mut stream, FromInstance::Errors(told.into())).await;
+    while let Some(message) = next(&mut stream).await {
+        match message {
+            ToInstance::Input(bytes) => {
+                say(&mut stream, FromInstance::Output(bytes)).await;
+            }
+            ToInstance::Resize(Size { columns, rows }) => {
+                let text = format!("{columns}x{rows}\n");
+                say(&mut stream, FromInstance::Errors(text.into())).await;
+            }
+            ToInstance::Signal(number) => {
+                let end = End::Signal(number);
+                return say(&mut stream, FromInstance::Ended(end)).await;
+            }
+            ToInstance::InputEnded => {
+                say(&mut stream, FromInstance::OutputEnded).await;
+                let end = End::Status(7);
+                return say(&mut stream, FromInstance::Ended(end)).await;
+            }
+            ToInstance::Hello { .. } | ToInstance::Open(_) => return,
+        }
+    }
+}
+
+/// An agent that cannot be reached and calls.
+async fn caller(calls: SocketAddr, ticket: &str) {
+    let mut stream = TcpStream::connect(calls).await.unwrap();
+    let ticket = ticket.to_string();
+    let called = FromInstance::Called { ticket };
+    stream.write_all(&called.encode()).await.unwrap();
+    session(stream).await;
 }
 
 struct Trusting;
@@ -129,6 +145,7 @@ impl client::Handler for Trusting {
 struct World {
     tasks: Supervisor,
     proxy: SocketAddr,
+    calls: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -136,12 +153,14 @@ impl World {
     /// With an agent, or without.
     async fn start(has_agent: bool) -> World {
         let tasks = Supervisor::new();
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-        let agent = if has_agent {
-            agent(&tasks).await
-        } else {
-            nowhere
+        let agent = match has_agent {
+            true => agent(&tasks).await,
+            false => SocketAddr::from(([127, 0, 0, 1], 1)),
         };
+        World::with(tasks, agent).await
+    }
+
+    async fn with(tasks: Supervisor, agent: SocketAddr) -> World {
         let controller = controller(agent, &tasks).await;
         let folder = tempfile::tempdir().unwrap();
         let (key, print) = (folder.path().join("key"), folder.path().join("print"));
@@ -152,8 +171,17 @@ impl World {
         let door = Arc::new(Door {
             ssh: Arc::new(configuration(key)),
             controller: Controller::new(&format!("http://{controller}")).unwrap(),
+            calls: Arc::default(),
             tasks: tasks.clone(),
             open: Arc::new(Open::default()),
+        });
+        let calling = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        calling.set_nonblocking(true).unwrap();
+        let address = calling.local_addr().unwrap();
+        let (calls, supervisor) = (door.calls.clone(), tasks.clone());
+        tasks.spawn("calls", Policy::Critical, move |shutdown| {
+            let (calls, supervisor) = (calls.clone(), supervisor.clone());
+            calls::serve(calling.try_clone(), calls, supervisor, shutdown)
         });
         tasks.spawn("ssh", Policy::Critical, move |shutdown| {
             serve(listener.try_clone(), door.clone(), shutdown)
@@ -161,6 +189,7 @@ impl World {
         World {
             tasks,
             proxy,
+            calls: address,
             _folder: folder,
         }
     }
@@ -223,6 +252,29 @@ async fn a_command_is_carried_to_its_end() {
         assert!(heard.errors.contains("the command"), "{}", heard.errors);
         assert!(heard.errors.contains("\"A\": \"1\""), "{}", heard.errors);
         assert!(heard.errors.contains("terminal: None"), "{}", heard.errors);
+        world.tasks.stop(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_reached_calls() {
+    bounded(async {
+        let agent = SocketAddr::from(([127, 0, 0, 1], CALLS));
+        let world = World::with(Supervisor::new(), agent).await;
+        let session = world.log_in(USER, "good").await.unwrap();
+        let channel = session.channel_open_session().await.unwrap();
+        // Who has another ticket, and who says nothing, is in nobody's way.
+        let _silent = TcpStream::connect(world.calls).await.unwrap();
+        world
+            .tasks
+            .spawn_once("stranger", caller(world.calls, "another"));
+        world.tasks.spawn_once("agent", caller(world.calls, "t"));
+        channel.exec(true, "the command").await.unwrap();
+        channel.data_bytes(b"hello".to_vec()).await.unwrap();
+        channel.eof().await.unwrap();
+        let heard = hear(channel).await;
+        assert_eq!((heard.output.as_str(), heard.status), ("hello", Some(7)));
         world.tasks.stop(Duration::ZERO).await;
     })
     .await;

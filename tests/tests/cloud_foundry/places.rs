@@ -193,6 +193,14 @@ pub async fn services_buildpacks_and_labels(world: &World) -> anyhow::Result<()>
     cf.ok(&["labels", "app", "bound"])
         .await?
         .has(&["env", "prod"])?;
+    cf.ok(&["apps", "--labels", "env=prod,team in (a,b)"])
+        .await?
+        .row("bound")?;
+    let none = cf.ok(&["apps", "--labels", "env!=prod,team"]).await?;
+    ensure!(none.row("bound").is_err(), "{}", none.text);
+    let refused = "Metadata label value error: 'b=c!'";
+    cf.refused(&["set-label", "app", "bound", "team=b=c!"], refused)
+        .await?;
     cf.ok(&["unset-label", "app", "bound", "team"]).await?;
     cf.ok(&["feature-flags"]).await?.has(&["task_creation"])?;
     cf.ok(&["stacks"]).await?.has(&["host"])?;

@@ -14,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use proto::api::{NodeList, SeenNode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::apps::{push, server, wait_running};
 use tests::leftovers::node_process;
 use tests::runner::{run, suite};
@@ -228,6 +228,125 @@ fn bus_knows(cluster: &Cluster, daemon: &str) -> anyhow::Result<bool> {
     Ok(known)
 }
 
+async fn a_machine_that_joined_knows_what_it_is(world: &World) -> anyhow::Result<()> {
+    let second = world.machine("second");
+    let name = second.file()?.machine;
+    // Nobody is logged in there, and nobody needs to be.
+    let status = second.yard_of_nobody(&["status", "--json"]).await?;
+    let told = status.success()?.json()?;
+    has(&told, &["joined_as", "healthy", "node", "problems"])?;
+    ensure!(
+        told["joined_as"] == name.as_str() && told["healthy"] == true,
+        "{told}"
+    );
+    for words in [&["node", "token"][..], &["node", "remove", "machine-9"]] {
+        let output = second.yard(words).await?;
+        let why = format!("this machine joined its cluster, as {name}");
+        ensure!(
+            output.status == 1 && output.stderr.contains(&why),
+            "{}",
+            output.stderr
+        );
+        ensure!(
+            output.stderr.contains(&world.cable.near),
+            "{}",
+            output.stderr
+        );
+    }
+    Ok(())
+}
+
+async fn instances_of_both_machines_are_entered(world: &World) -> anyhow::Result<()> {
+    let cluster = &world.cluster;
+    let mut hosts = BTreeSet::new();
+    for index in ["0", "1"] {
+        let command = "echo $CF_INSTANCE_ADDR; exit 3";
+        let output = cluster
+            .yard(["ssh", APP, "-i", index, "-c", command])
+            .await?;
+        ensure!(output.status == 3, "{index}: {output:?}");
+        let at: SocketAddr = output.stdout.trim().parse().context(output.stderr)?;
+        hosts.insert(at.ip().to_string());
+    }
+    ensure!(
+        hosts.len() == 2 && hosts.contains(&world.cable.far),
+        "{hosts:?}"
+    );
+
+    // There and back, more than any buffer on the way holds.
+    let large = cluster.root().join("large");
+    let bytes: Vec<u8> = (0..3_000_000u32)
+        .flat_map(|number| number.to_be_bytes())
+        .collect();
+    std::fs::write(&large, &bytes)?;
+    let large = large.display().to_string();
+    cluster
+        .ok(["cp", &large, &format!("{APP}:large"), "--all"])
+        .await?;
+    for index in ["0", "1"] {
+        let listed = cluster.ok(["files", APP, ".", "-i", index]).await?;
+        ensure!(listed.stdout.contains("large"), "{}", listed.stdout);
+        let back = cluster.root().join(format!("back-{index}"));
+        let target = back.display().to_string();
+        cluster
+            .ok(["cp", &format!("{APP}:large"), &target, "-i", index])
+            .await?;
+        ensure!(
+            std::fs::read(&back)? == bytes,
+            "{index}: another file came back"
+        );
+    }
+    let missing = cluster.yard(["ssh", APP, "-i", "7", "-c", "true"]).await?;
+    ensure!(
+        missing.stderr.contains("no running instance 7"),
+        "{}",
+        missing.stderr
+    );
+    Ok(())
+}
+
+async fn an_agent_of_another_machine_is_emptied(world: &World) -> anyhow::Result<()> {
+    let machine = world.machine("second").file()?.machine;
+    let node = world.seen(&machine).await?;
+    let agent = node.daemons.iter().find(|daemon| daemon.role == "dea");
+    let agent = agent.context("an agent")?.name.clone();
+    let load = Load::start(&world.cluster, &world.cluster.host(APP), "/", 2);
+    world.cluster.ok(["node", "drain", &agent]).await?;
+    world.wait_for_far(false).await?;
+    wait_running(&world.cluster, APP, 2, SOON).await?;
+    load.stop().await.without_failure(10)?;
+    world.cluster.ok(["node", "undrain", &agent]).await?;
+    for instances in ["1", "2"] {
+        world
+            .cluster
+            .ok(["scale", APP, "--instances", instances])
+            .await?;
+    }
+    world.wait_for_far(true).await
+}
+
+async fn who_says_nothing_at_the_gate_keeps_nobody_waiting(world: &World) -> anyhow::Result<()> {
+    let near: IpAddr = world.cable.near.parse()?;
+    let gate = SocketAddr::new(near, 7443);
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        let connected = tokio::net::TcpStream::connect(gate);
+        silent.push(tokio::time::timeout(Duration::from_secs(3), connected).await??);
+    }
+    let token = token(&world.cluster, &["--role", "health-manager"]).await?;
+    let begun = Instant::now();
+    refused(
+        world,
+        &["node", "join", &token, "--role", "dea"],
+        "not for dea",
+    )
+    .await?;
+    let took = begun.elapsed();
+    ensure!(took < Duration::from_secs(4), "it waited {took:?}");
+    drop(silent);
+    world.wait_for_far(true).await
+}
+
 async fn only_the_gate_is_open_and_instances_only_to_routers(world: &World) -> anyhow::Result<()> {
     let near: IpAddr = world.cable.near.parse()?;
     let ports: BTreeMap<String, u16> = {
@@ -432,6 +551,10 @@ fn main() {
         let tests = tests![
             a_token_works_once_in_its_time_and_for_its_roles,
             a_second_machine_joins_and_both_serve,
+            a_machine_that_joined_knows_what_it_is,
+            instances_of_both_machines_are_entered,
+            who_says_nothing_at_the_gate_keeps_nobody_waiting,
+            an_agent_of_another_machine_is_emptied,
             roles_come_and_go_as_on_the_first_machine,
             only_the_gate_is_open_and_instances_only_to_routers,
             a_link_breaks_and_heals_and_instances_serve_on,

@@ -104,8 +104,18 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `yard` as root of that machine.
+    /// `yard` as root of that machine, logged in as the test is.
     pub async fn yard(&self, words: &[&str]) -> anyhow::Result<Output> {
+        self.yard_with(words, None).await
+    }
+
+    /// `yard` of somebody who is not logged in.
+    pub async fn yard_of_nobody(&self, words: &[&str]) -> anyhow::Result<Output> {
+        let nowhere = self.home.join("no-login");
+        self.yard_with(words, Some(&nowhere)).await
+    }
+
+    async fn yard_with(&self, words: &[&str], logins: Option<&Path>) -> anyhow::Result<Output> {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={}", self.network.display()))
@@ -120,6 +130,9 @@ impl<'a> Machine<'a> {
             .env("YARD_HOME", &self.home)
             .env_remove("SUDO_USER")
             .current_dir(self.cluster.root());
+        if let Some(logins) = logins {
+            command.env("YARD_CONFIG_HOME", logins);
+        }
         let begun = std::time::Instant::now();
         let output = tokio::task::spawn_blocking(move || command.output()).await??;
         Ok(Output {

@@ -620,6 +620,11 @@ pub async fn what_fails_is_a_document_with_its_exit_code(cluster: &Cluster) -> a
             7,
         ),
         ("an unknown key", vec!["config", "get", "router/nothing"], 7),
+        (
+            "keys that never change",
+            vec!["config", "watch", "router/nothing"],
+            7,
+        ),
         ("an unknown space", vec!["target", "-s", "nowhere"], 7),
         (
             "a cluster that is none",

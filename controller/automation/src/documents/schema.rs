@@ -5,6 +5,7 @@
 //! come from packs: formats are checked, references to other documents are not followed.
 
 use super::scrub::MASK;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -57,7 +58,9 @@ impl Compiled {
     }
 
     pub fn validate(&self, document: &Value) -> Result<(), Invalid> {
-        self.check(document, |error| error.to_string())
+        self.check(document, |error| {
+            listed(error, error.instance()).unwrap_or_else(|| error.to_string())
+        })
     }
 
     fn check(
@@ -83,7 +86,23 @@ impl Compiled {
 
 /// The same for a document with secrets: the problems do not show its values.
 pub fn validate_masked(schema: &Value, document: &Value) -> Result<(), Invalid> {
-    Compiled::new(schema)?.check(document, |error| error.masked_with(MASK).to_string())
+    Compiled::new(schema)?.check(document, |error| {
+        listed(error, MASK).unwrap_or_else(|| error.masked_with(MASK).to_string())
+    })
+}
+
+/// All that a value could be, where the library names only the first ones.
+fn listed(
+    error: &jsonschema::ValidationError<'_>,
+    value: impl std::fmt::Display,
+) -> Option<String> {
+    let ValidationErrorKind::Enum { options } = error.kind() else {
+        return None;
+    };
+    // Null is what the translation adds.
+    let options = options.as_array()?.iter().filter(|one| !one.is_null());
+    let options: Vec<String> = options.map(Value::to_string).collect();
+    Some(format!("{value} is not one of {}", options.join(", ")))
 }
 
 /// `/a/b/0` as `a.b[0]`.
@@ -226,6 +245,18 @@ mod tests {
     #[test]
     fn an_optional_property_may_be_null() {
         assert!(paths(json!({"url": "x", "port": null, "mode": null, "nested": null})).is_empty());
+    }
+
+    #[test]
+    fn every_choice_is_told() {
+        let schema = json!({"properties": {"unit": {"enum": ["w", "d", "h", "m", "s"]}}});
+        let document = json!({"unit": "y"});
+        let told = |result: Result<(), Invalid>| result.expect_err("no unit").to_string();
+        let all = "is not one of \"w\", \"d\", \"h\", \"m\", \"s\"";
+        let plain = told(validate(&schema, &document));
+        assert!(plain.contains(&format!("\"y\" {all}")), "{plain}");
+        let masked = told(validate_masked(&schema, &document));
+        assert!(masked.contains(&format!("{MASK} {all}")), "{masked}");
     }
 
     #[test]

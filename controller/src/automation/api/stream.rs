@@ -185,16 +185,20 @@ struct Reader {
 }
 
 impl Reader {
-    fn take(&mut self, event: &StreamEvent) {
-        if self.wanted.takes(event) {
+    async fn take(&mut self, event: &StreamEvent) {
+        let ends = self.wanted.ends_with(&event.name, &event.document);
+        if ends {
+            self.look_again().await;
+        }
+        // Without its row the event itself must do.
+        if !self.is_over && self.wanted.takes(event) {
             self.frames.push_back(frame(&event.name, &event.document));
         }
-        if self.wanted.ends_with(&event.name, &event.document) {
-            self.is_over = true;
-        }
+        self.is_over |= ends;
     }
 
-    /// Sends the last state of the execution whose end is waited for, if it has ended.
+    /// Sends the last state of the execution whose end is waited for, if it has ended. Unlike other events it has the
+    /// result: `st2 pack install` prints that of an installation that failed, and looks for it nowhere else.
     async fn look_for_end(&mut self) -> Result<(), Fault> {
         let Some((event, id)) = self.wanted.end.clone() else {
             return Ok(());
@@ -203,7 +207,18 @@ impl Reader {
         let Some(row) = row.filter(|row| row.life.status.is_completed()) else {
             return Ok(());
         };
-        let document = self.automation.present_execution(&row, None, false)?;
+        let result = self.automation.result_of(&row).await;
+        let result = result.unwrap_or_else(|error| {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                execution = id,
+                "the end of a stream goes without the result"
+            );
+            None
+        });
+        let document = self
+            .automation
+            .present_execution(&row, result.as_ref(), false)?;
         self.frames.push_back(frame(&event, &document));
         self.is_over = true;
         Ok(())
@@ -228,7 +243,7 @@ impl Reader {
             }
             tokio::select! {
                 received = self.events.recv() => match received {
-                    Ok(event) => self.take(&event),
+                    Ok(event) => self.take(&event).await,
                     Err(RecvError::Lagged(lost)) => {
                         let text = format!(": {lost} events were lost: they came faster than they were read\n\n");
                         self.frames.push_back(Bytes::from(text));

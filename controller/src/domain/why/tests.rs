@@ -435,3 +435,18 @@ fn what_explains_nothing_is_no_act() {
         None
     );
 }
+
+#[test]
+fn what_is_started_once_a_deployment_is_over_is_not_led_back_to_it() {
+    let mut recorded = deployed();
+    recorded.deployments[0].error = None;
+    recorded.deeds.push(did(20, "audit.app.stop", json!({})));
+    recorded.deeds.push(did(21, "audit.app.start", json!({})));
+    let mut new = started(21, "v3", 0, "i10", "dea-1");
+    new.slot.process = "q".into();
+    recorded.decisions.push(new);
+    assert_eq!(
+        told(&recorded)[0],
+        "instance 0 of web was started on dea-1 <- act: ada started the app"
+    );
+}
