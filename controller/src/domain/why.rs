@@ -479,7 +479,7 @@ impl<'a> Sorted<'a> {
             .copied()
             .find(|it| it.new_process == first.slot.process && it.begun_at <= first.at)
             // The process outlives its deployment: what was begun anew once that was over has another cause.
-            .filter(|it| !begun.is_some_and(|deed| it.ended_at.is_some_and(|end| deed.at >= end)));
+            .filter(|it| begun.is_none_or(|deed| it.ended_at.is_none_or(|end| deed.at < end)));
         if let Some(deployment) = deployment {
             return self.deployment_causes(deployment);
         }
