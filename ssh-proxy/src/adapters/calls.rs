@@ -158,19 +158,20 @@ mod tests {
 
     #[tokio::test]
     async fn those_with_the_same_ticket_meet_whoever_is_first() {
-        let calls = Arc::new(Calls::default());
+        let calls = Calls::default();
         let now = Instant::now();
         calls.came("agent first".into(), stream().await, now);
         assert!(calls.of("agent first").await.is_some());
 
-        let session = calls.clone();
-        let session = tokio::spawn(async move { session.of("session first").await.is_some() });
-        while calls.tickets().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        calls.came("another".into(), stream().await, now);
-        calls.came("session first".into(), stream().await, now);
-        assert!(session.await.unwrap());
+        let agents = async {
+            while calls.tickets().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            calls.came("another".into(), stream().await, now);
+            calls.came("session first".into(), stream().await, now);
+        };
+        let (session, ()) = tokio::join!(calls.of("session first"), agents);
+        assert!(session.is_some());
         assert_eq!(known(&calls), ["another"]);
     }
 
