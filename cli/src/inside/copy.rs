@@ -103,12 +103,13 @@ pub async fn run(args: CopyArgs, out: &Output, store: Store) -> Outcome {
     })
 }
 
+fn unread(path: &Path, error: std::io::Error) -> Failure {
+    Failure::failed(format!("read {}: {error}", path.display())).because(error)
+}
+
 /// The name a copy has if the target takes it in.
 fn own_name(path: &Path) -> Outcome<String> {
-    let whole = std::fs::canonicalize(path).map_err(|error| {
-        let failure = Failure::failed(format!("read {}: {error}", path.display()));
-        failure.because(error)
-    })?;
+    let whole = std::fs::canonicalize(path).map_err(|error| unread(path, error))?;
     whole
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
@@ -117,9 +118,7 @@ fn own_name(path: &Path) -> Outcome<String> {
 
 async fn copy_in(inside: &super::connection::Inside, from: &Path, to: &str) -> Outcome<u64> {
     let name = own_name(from)?;
-    let failed = |error: std::io::Error| {
-        Failure::failed(format!("read {}: {error}", from.display())).because(error)
-    };
+    let failed = |error| unread(from, error);
     let archive = pack(from).map_err(failed)?;
     let size = archive.metadata().map_err(failed)?.len();
     let (sender, receiver) = mpsc::channel(4);

@@ -59,7 +59,6 @@ fn refuse(what: &str) -> Refusal {
     Refusal::BadRequest(format!("{what} are not supported by this platform"))
 }
 
-/// Whatever is asked of nothing, the answer is nothing.
 async fn sidecars_of_app(
     State(api): State<Api>,
     caller: Caller,
@@ -80,6 +79,7 @@ async fn sidecars_of_process(
     empty_list(caller, asked).await
 }
 
+/// Whatever is asked of nothing, the answer is nothing.
 async fn empty_list(_: Caller, asked: Asked) -> Answer {
     Ok(asked.page(
         Listing {

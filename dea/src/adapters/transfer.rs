@@ -1,8 +1,9 @@
 //! Files from and to signed URLs: streamed, bounded, with checksums.
 //!
-//! A connection that fails, or breaks on the way, is tried a few times within seconds (the controller may be just
-//! restarting, or end while it serves); everything else fails at once and is somebody's next round.
+//! A fetch whose connection fails, or breaks on the way, is begun again a few times within seconds (the controller may be
+//! just restarting, or end while it serves), and so is one whose server says that it cannot now; everything else fails at once and is somebody's next round.
 
+use super::chain;
 use futures_util::StreamExt;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
-/// Attempts when nobody is there, and the wait between them.
+/// Attempts to fetch, and the wait between them.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(750);
 /// A transfer that stands still this long has failed.
@@ -95,34 +96,28 @@ pub async fn fetch(
     expected: &Expected,
     most: u64,
 ) -> Result<Fetched, TransferError> {
-    match tokio::time::timeout(LONGEST, fetch_within(web, what, url, to, expected, most)).await {
+    let fetching = async {
+        for _ in 1..ATTEMPTS {
+            match fetch_once(web, what, url, to, expected, most).await {
+                Err(error) if error.is_passing() => {
+                    tracing::debug!(
+                        what,
+                        error = chain(&error),
+                        "a fetch failed and is tried again"
+                    );
+                }
+                outcome => return outcome,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        fetch_once(web, what, url, to, expected, most).await
+    };
+    match tokio::time::timeout(LONGEST, fetching).await {
         Ok(result) => result,
         Err(_) => Err(TransferError::TooSlow {
             what: what.to_string(),
         }),
     }
-}
-
-/// From the beginning, if the server went away on the way.
-async fn fetch_within(
-    web: &reqwest::Client,
-    what: &str,
-    url: &str,
-    to: &Path,
-    expected: &Expected,
-    most: u64,
-) -> Result<Fetched, TransferError> {
-    for _ in 1..ATTEMPTS {
-        match fetch_once(web, what, url, to, expected, most).await {
-            // Nobody was there, again and again: that was tried often enough.
-            Err(TransferError::Fetch { source, .. }) if !source.is_connect() => {
-                tracing::debug!(what, error = %source, "a fetch broke off and is tried again");
-            }
-            outcome => return outcome,
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    fetch_once(web, what, url, to, expected, most).await
 }
 
 async fn fetch_once(
@@ -133,7 +128,15 @@ async fn fetch_once(
     expected: &Expected,
     most: u64,
 ) -> Result<Fetched, TransferError> {
-    let answer = ask(what, || web.get(url).send()).await?;
+    let failed = |source: reqwest::Error| TransferError::Fetch {
+        what: what.to_string(),
+        source: source.without_url(),
+    };
+    let stalled = || TransferError::Stalled {
+        what: what.to_string(),
+    };
+    let asked = tokio::time::timeout(STALL, web.get(url).send()).await;
+    let answer = asked.map_err(|_| stalled())?.map_err(failed)?;
     let status = answer.status();
     if status == reqwest::StatusCode::NOT_FOUND {
         return Ok(Fetched::Absent);
@@ -144,7 +147,7 @@ async fn fetch_once(
             status: status.as_u16(),
         });
     }
-    let failed = |operation| {
+    let unwritten = |operation| {
         move |source| TransferError::File {
             operation,
             path: to.to_path_buf(),
@@ -153,22 +156,15 @@ async fn fetch_once(
     };
     let mut file = tokio::fs::File::create(to)
         .await
-        .map_err(failed("creating"))?;
+        .map_err(unwritten("creating"))?;
     let (mut sha1, mut sha256, mut size) = (Sha1::new(), Sha256::new(), 0u64);
     let mut pieces = answer.bytes_stream();
     loop {
-        let piece = match tokio::time::timeout(STALL, pieces.next()).await {
-            Err(_) => {
-                return Err(TransferError::Stalled {
-                    what: what.to_string(),
-                });
-            }
-            Ok(None) => break,
-            Ok(Some(piece)) => piece.map_err(|source| TransferError::Fetch {
-                what: what.to_string(),
-                source: source.without_url(),
-            })?,
+        let next = tokio::time::timeout(STALL, pieces.next()).await;
+        let Some(piece) = next.map_err(|_| stalled())? else {
+            break;
         };
+        let piece = piece.map_err(failed)?;
         size += piece.len() as u64;
         if size > most {
             return Err(TransferError::TooLarge {
@@ -182,9 +178,9 @@ async fn fetch_once(
         if expected.sha256.is_some() {
             sha256.update(&piece);
         }
-        file.write_all(&piece).await.map_err(failed("writing"))?;
+        file.write_all(&piece).await.map_err(unwritten("writing"))?;
     }
-    file.flush().await.map_err(failed("writing"))?;
+    file.flush().await.map_err(unwritten("writing"))?;
     for (wanted, found) in [
         (&expected.sha1, hex(&sha1.finalize())),
         (&expected.sha256, hex(&sha256.finalize())),
@@ -200,35 +196,6 @@ async fn fetch_once(
         }
     }
     Ok(Fetched::Stored)
-}
-
-/// Sends, again if nobody was there or the server says that it cannot now.
-async fn ask<F, Fut>(what: &str, send: F) -> Result<reqwest::Response, TransferError>
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = Result<reqwest::Response, reqwest::Error>>,
-{
-    let mut attempt = 1;
-    loop {
-        let wait = match tokio::time::timeout(STALL, send()).await {
-            Err(_) => {
-                return Err(TransferError::Stalled {
-                    what: what.to_string(),
-                });
-            }
-            Ok(Ok(answer)) if answer.status().is_server_error() && attempt < ATTEMPTS => PAUSE,
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) if error.is_connect() && attempt < ATTEMPTS => PAUSE,
-            Ok(Err(source)) => {
-                return Err(TransferError::Fetch {
-                    what: what.to_string(),
-                    source: source.without_url(),
-                });
-            }
-        };
-        tokio::time::sleep(wait).await;
-        attempt += 1;
-    }
 }
 
 /// What a file is.
@@ -316,8 +283,9 @@ impl TransferError {
     /// Worth another try within seconds.
     pub fn is_passing(&self) -> bool {
         match self {
-            TransferError::Upload { .. } => true,
-            TransferError::UploadStatus { status, .. } => *status >= 500,
+            TransferError::Fetch { .. } | TransferError::Upload { .. } => true,
+            TransferError::FetchStatus { status, .. }
+            | TransferError::UploadStatus { status, .. } => *status >= 500,
             _ => false,
         }
     }
